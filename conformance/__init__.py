@@ -1,0 +1,1 @@
+"""Judges gRPC capacity providers by their contract."""

@@ -1,0 +1,1 @@
+"""BigFleet's wire contracts."""
