@@ -1,0 +1,93 @@
+"""What a run has cost: transitions started, machines alive, and their price by the provider's own figures."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+
+from conformance.errors import BudgetSpent
+from conformance.lifecycle import Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Transitions that were started, most machines alive at once, and for how long they lived in all."""
+
+    create: int = 0
+    configure: int = 0
+    drain: int = 0
+    delete: int = 0
+    peak_machines: int = 0
+    machine_seconds: float = 0.0
+    price: float = 0.0
+
+
+class Meter:
+    """Counts while the run goes on. An operation id is one transition, however many calls were answered with it."""
+
+    def __init__(self, *, max_creates: int | None = None) -> None:
+        self._max_creates = max_creates
+        self._operations: set[tuple[Verb, str, str]] = set()
+        self._counts: Counter[Verb] = Counter()
+        self._pending: Counter[str] = Counter()
+        self._alive: dict[str, tuple[float, float]] = {}
+        self._took: dict[Verb, list[float]] = {verb: [] for verb in Verb}
+        self._peak = 0
+        self._seconds = 0.0
+        self._price = 0.0
+
+    def reserve(self, machine_id: str) -> None:
+        """A Create is about to be sent for a machine that is not alive. Raises BudgetSpent where it is one too many."""
+        begun = self._counts[Verb.CREATE] + len(self._pending.keys() - self._alive.keys())
+        if self._max_creates is not None and machine_id not in self._pending and begun >= self._max_creates:
+            raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged")
+        self._pending[machine_id] += 1
+
+    def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> None:
+        """A mutating call came back; `operation_id` is empty where nothing was started."""
+        if verb is Verb.CREATE and self._pending[machine_id]:
+            self._pending[machine_id] -= 1
+            self._pending += Counter()
+        if not operation_id or (verb, machine_id, operation_id) in self._operations:
+            return
+        self._operations.add((verb, machine_id, operation_id))
+        self._counts[verb] += 1
+        if verb is Verb.CREATE and machine_id not in self._alive:
+            self._alive[machine_id] = (now, price if math.isfinite(price) else 0.0)
+            self._peak = max(self._peak, len(self._alive))
+
+    def gone(self, machine_id: str, now: float) -> None:
+        """The machine has no host any more."""
+        if machine_id in self._alive:
+            since, price = self._alive.pop(machine_id)
+            self._seconds += now - since
+            self._price += (now - since) * price / 3600
+
+    def took(self, verb: Verb, seconds: float) -> None:
+        """A transition was seen from its ack to its settling."""
+        self._took[verb].append(seconds)
+
+    @property
+    def slowest(self) -> float:
+        """The longest of the verbs' median transition times, in seconds; 0 where none was seen yet."""
+        return max((statistics.median(times) for times in self._took.values() if times), default=0.0)
+
+    @property
+    def alive(self) -> int:
+        """Machines that the run has started and not yet brought home."""
+        return len(self._alive)
+
+    def bill(self, now: float) -> Bill:
+        """The bill so far."""
+        running = [(now - since, price) for since, price in self._alive.values()]
+        return Bill(
+            create=self._counts[Verb.CREATE],
+            configure=self._counts[Verb.CONFIGURE],
+            drain=self._counts[Verb.DRAIN],
+            delete=self._counts[Verb.DELETE],
+            peak_machines=self._peak,
+            machine_seconds=round(self._seconds + sum(seconds for seconds, _ in running), 3),
+            price=round(self._price + sum(seconds * price / 3600 for seconds, price in running), 6),
+        )

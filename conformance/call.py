@@ -1,0 +1,174 @@
+"""One finished RPC: what was asked, what came, and when. The evidence that every verdict rests on."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import Message
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from conformance.lifecycle import state_of
+from conformance.token import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST_VALUE = 60
+"""A metadata value longer than this many characters is shown cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One RPC, answered or not. `started` and `ended` are seconds on the run's clock."""
+
+    rpc: str
+    request: Any
+    token: Token | None
+    code: grpc.StatusCode
+    details: str
+    response: Any
+    answered: bool
+    """False where the status was made up on our side: connection lost, deadline passed."""
+    started: float
+    ended: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the provider answered OK."""
+        return self.code is grpc.StatusCode.OK
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the provider's fence refused the call (COD-3)."""
+        return self.answered and self.code is grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def machine_id(self) -> str:
+        """The machine that was asked for; empty for List."""
+        return str(getattr(self.request, "machine_id", "") or getattr(self.request, "id", ""))
+
+    @property
+    def operation_id(self) -> str:
+        """The ack's operation id; empty where there is no ack."""
+        return self.response.operation_id if isinstance(self.response, pb.TransitionAck) else ""
+
+    def outcome(self) -> str:
+        """What came, in a few words."""
+        if self.ok:
+            return f"OK {describe_response(self.response)}".rstrip()
+        origin = "" if self.answered else " (no answer from the provider)"
+        return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
+
+    def __str__(self) -> str:
+        return f"{self.rpc}({describe_request(self.request)}) -> {self.outcome()}"
+
+
+def cut(text: str, longest: int = LONGEST_VALUE) -> str:
+    """`text`, printable, and no longer than `longest` characters or so."""
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: longest + 1])
+    return f"{shown[:longest]}…({len(text)} characters)" if len(text) > longest else shown
+
+
+def describe_map(pairs: dict[str, str], most: int = 4) -> str:
+    """A few keys of a map, values cut: metadata is the shard's business, not the log's."""
+    shown = ", ".join(f"{cut(k, 24)!r}: {cut(v, 24)!r}" for k, v in sorted(pairs.items())[:most])
+    more = f", … {len(pairs)} keys" if len(pairs) > most else ""
+    return "{" + shown + more + "}"
+
+
+def describe_request(request: Message) -> str:
+    """A request in one line: no bootstrap blob, metadata cut, the token in words."""
+    parts: list[str] = []
+    for field, value in request.ListFields():
+        match field.name:
+            case "bootstrap_blob":
+                parts.append(f"bootstrap_blob={len(value)} bytes")
+            case "shard_metadata":
+                parts.append(f"shard_metadata={describe_map(dict(value))}")
+            case "states":
+                parts.append(f"states=[{', '.join(_state_name(s) for s in value)}]")
+            case "since_revision":
+                parts.append(f"since_revision={cut(value.hex(), 32)}")
+            case "shard_id" | "shard_epoch" | "sequence_number":
+                pass
+            case "machine_id" | "id":
+                parts.append(cut(value))
+            case name:
+                parts.append(f"{name}={cut(str(value))}")
+    token = token_of(request)
+    return ", ".join([*parts, f"token {token}"] if token is not None else parts)
+
+
+def describe_response(response: object) -> str:
+    """A response in one line."""
+    match response:
+        case pb.TransitionAck():
+            return f"operation {cut(response.operation_id)!r}, {describe_machine(response.machine)}"
+        case pb.Machine():
+            return describe_machine(response)
+        case pb.MachineList():
+            return f"{len(response.machines)} machines, revision {cut(response.revision.hex(), 32) or 'none'}"
+        case _:
+            return ""
+
+
+def describe_machine(machine: pb.Machine) -> str:
+    """A machine in a few words: its state, and what a binding or a failure adds."""
+    parts = [_state_name(machine.state)]
+    if machine.host.ref:
+        parts.append(f"host {cut(machine.host.ref)}")
+    if machine.cluster:
+        parts.append(f"cluster {cut(machine.cluster)}")
+    if machine.shard_metadata:
+        parts.append(f"metadata {describe_map(dict(machine.shard_metadata))}")
+    if machine.last_error:
+        parts.append(f"last_error {cut(machine.last_error)!r}")
+    return " ".join(parts)
+
+
+def token_of(request: Message) -> Token | None:
+    """The fencing token in a mutating request; None for Get and List."""
+    match request:
+        case pb.CreateRequest() | pb.ConfigureRequest() | pb.DrainRequest() | pb.DeleteRequest():
+            return Token(request.shard_id, request.shard_epoch, request.sequence_number)
+        case _:
+            return None
+
+
+def _state_name(number: int) -> str:
+    return state_of(number).name if number == state_of(number) else f"state {number}"
+
+
+class CallLog:
+    """The calls of one behaviour, in the order in which they ended."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def add(self, call: Call) -> None:
+        """Record one more."""
+        self.calls.append(call)
+
+
+_current: ContextVar[CallLog | None] = ContextVar("conformance_call_log", default=None)
+
+
+def record(call: Call) -> None:
+    """Write `call` into the log of whoever made it: a task and all that it spawns share one."""
+    log = _current.get()
+    if log is not None:
+        log.add(call)
+
+
+@contextmanager
+def recording(log: CallLog) -> Iterator[CallLog]:
+    """Every call made inside, also by tasks started inside, goes to `log`."""
+    reset = _current.set(log)
+    try:
+        yield log
+    finally:
+        _current.reset(reset)

@@ -1,0 +1,158 @@
+"""Every clause and every behaviour, as data: read without importing the suite."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from conformance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+
+class Level(StrEnum):
+    """What a clause decides: the verdict, a warning, or nothing."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+    MAY = "MAY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """One sentence of the contract."""
+
+    id: str
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One behaviour: which clause it judges, at which level, and how it looks at it.
+
+    `needs` names the capabilities without which it does not apply; `since` is the first release that had it.
+    """
+
+    id: str
+    clause: Clause
+    level: Level
+    title: str
+    observed: str
+    since: str
+    needs: tuple[str, ...] = ()
+    retired: str | None = None
+
+    @property
+    def area(self) -> str:
+        """The three letters before the clause's number."""
+        return self.id.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All clauses and all live behaviours, in the contract's order."""
+
+    clauses: tuple[Clause, ...]
+    entries: tuple[Entry, ...]
+
+    def __getitem__(self, behaviour_id: str) -> Entry:
+        """The entry with just this id; UsageError with the nearest one where there is none."""
+        for entry in self.entries:
+            if entry.id.lower() == behaviour_id.lower():
+                return entry
+        raise UsageError(f"no behaviour {behaviour_id!r}", hint=self._nearest(behaviour_id))
+
+    def match(self, patterns: Sequence[str]) -> frozenset[str]:
+        """The ids that a pattern names: an id, a clause, an area, or a glob.
+
+        Raises UsageError for a pattern that names nothing.
+        """
+        chosen: set[str] = set()
+        for pattern in patterns:
+            found = {entry.id for entry in self.entries if _names(pattern.strip(), entry)}
+            if not found:
+                raise UsageError(f"{pattern!r} matches no behaviour", hint=self._nearest(pattern))
+            chosen |= found
+        return frozenset(chosen)
+
+    def select(self, select: Sequence[str], exclude: Sequence[str]) -> tuple[Entry, ...]:
+        """The entries that `select` names (none: all) less those that `exclude` names.
+
+        Raises UsageError where a pattern matches nothing or nothing is left.
+        """
+        wanted = self.match(select) if select else frozenset(entry.id for entry in self.entries)
+        left = wanted - self.match(exclude)
+        if not left:
+            raise UsageError("the selection leaves no behaviour", hint="loosen --exclude")
+        return tuple(entry for entry in self.entries if entry.id in left)
+
+    def _nearest(self, text: str) -> str:
+        known = {entry.id for entry in self.entries} | {entry.clause.id for entry in self.entries}
+        near = difflib.get_close_matches(text.upper(), known | {e.area for e in self.entries}, n=3, cutoff=0.5)
+        listing = "`conformance list` shows them all"
+        return f"did you mean {', '.join(near)}? {listing}" if near else listing
+
+
+def _names(pattern: str, entry: Entry) -> bool:
+    wanted = pattern.upper()
+    return wanted in {entry.area, entry.clause.id.upper(), entry.id.upper()} or fnmatch.fnmatchcase(
+        entry.id.upper(), wanted
+    )
+
+
+@cache
+def load() -> Catalogue:
+    """The catalogue that lies in this package."""
+    return parse((resources.files("conformance") / "catalogue.toml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> Catalogue:
+    """A catalogue from its TOML.
+
+    Raises ValueError where an entry names no clause, repeats an id, or lacks a field.
+    """
+    raw = tomllib.loads(text)
+    clauses = {
+        name: Clause(id=name, level=Level(body["level"]), text=" ".join(body["text"].split()))
+        for name, body in raw["clause"].items()
+    }
+    entries: dict[str, Entry] = {}
+    for name, body in raw["behaviour"].items():
+        clause = clauses.get(name.rstrip("abcdefghijklmnopqrstuvwxyz"))
+        if clause is None or name == clause.id:
+            raise ValueError(f"behaviour {name} names no clause")
+        unknown = body.keys() - {"title", "observed", "since", "needs", "level", "retired"}
+        if unknown:
+            raise ValueError(f"behaviour {name} has unknown keys {sorted(unknown)}")
+        entries[name] = Entry(
+            id=name,
+            clause=clause,
+            level=Level(body.get("level", clause.level)),
+            title=body["title"],
+            observed=" ".join(body["observed"].split()),
+            since=body["since"],
+            needs=tuple(body.get("needs", ())),
+            retired=body.get("retired"),
+        )
+    return Catalogue(
+        clauses=tuple(clauses.values()),
+        entries=tuple(entry for entry in entries.values() if entry.retired is None),
+    )
+
+
+def uncovered(catalogue: Catalogue, *, sections: Collection[str]) -> list[str]:
+    """The MUST clauses of `sections` (areas) that no behaviour judges."""
+    judged = {entry.clause.id for entry in catalogue.entries}
+    return [
+        clause.id
+        for clause in catalogue.clauses
+        if clause.level is Level.MUST and clause.id.partition("-")[0] in sections and clause.id not in judged
+    ]

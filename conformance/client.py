@@ -1,0 +1,196 @@
+"""One method per RPC -> Call. Never raises on a status; always records."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from conformance.call import Call, record, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+
+    from conformance.lifecycle import State
+    from conformance.target import Target
+    from conformance.token import Token
+
+T = TypeVar("T")
+
+SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
+
+_RESPONSES = {
+    "Create": pb.TransitionAck,
+    "Configure": pb.TransitionAck,
+    "Drain": pb.TransitionAck,
+    "Delete": pb.TransitionAck,
+    "Get": pb.Machine,
+    "List": pb.MachineList,
+}
+
+
+class Client:
+    """The six RPCs over one connection.
+
+    A mutating call that was sent has to be heard out, also when whoever made it is cancelled: how else would the
+    kit know what it has started? `see_through` does that, `quiet` waits for all such.
+    """
+
+    def __init__(self, target: Target, *, rpc_timeout: float = 30.0, epoch: float | None = None) -> None:
+        self.target = target
+        self.rpc_timeout = rpc_timeout
+        self.count = 0
+        self._epoch = time.monotonic() if epoch is None else epoch
+        self._channel = target.channel()
+        self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
+        self._in_flight: set[asyncio.Task[Any]] = set()
+
+    def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
+        return self._channel.unary_unary(
+            path,
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+
+    def now(self) -> float:
+        """Seconds on the run's clock."""
+        return time.monotonic() - self._epoch
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection, for services other than the contract's."""
+        return self._channel
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Client]:
+        """A client like this one over a connection of its own."""
+        client = Client(self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def close(self) -> None:
+        """Hear out what is under way, then hang up."""
+        await self.quiet()
+        await self._channel.close()
+
+    async def quiet(self) -> None:
+        """Return when no mutating call is under way any more; each is bounded by the rpc timeout."""
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+
+    async def create(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
+        """SPECULATIVE -> IDLE."""
+        request = pb.CreateRequest(machine_id=machine_id, **_spread(token))
+        return await self.call("Create", request, timeout=timeout)
+
+    async def configure(
+        self,
+        machine_id: str,
+        token: Token,
+        *,
+        cluster: str,
+        metadata: Mapping[str, str] | None = None,
+        blob: bytes = b"",
+        timeout: float | None = None,
+    ) -> Call:
+        """IDLE -> CONFIGURED, bound to `cluster`."""
+        request = pb.ConfigureRequest(
+            machine_id=machine_id,
+            cluster_id=cluster,
+            bootstrap_blob=blob,
+            shard_metadata=dict(metadata or {}),
+            **_spread(token),
+        )
+        return await self.call("Configure", request, timeout=timeout)
+
+    async def drain(
+        self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None
+    ) -> Call:
+        """CONFIGURED -> IDLE; `grace` in seconds."""
+        request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
+        return await self.call("Drain", request, timeout=timeout)
+
+    async def delete(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
+        """IDLE -> SPECULATIVE."""
+        request = pb.DeleteRequest(machine_id=machine_id, **_spread(token))
+        return await self.call("Delete", request, timeout=timeout)
+
+    async def get(self, machine_id: str) -> Call:
+        """Read one machine."""
+        return await self.call("Get", pb.MachineRef(id=machine_id))
+
+    async def list(
+        self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b""
+    ) -> Call:
+        """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
+        numbers: Any = [int(state) for state in states]
+        return await self.call("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+
+    async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""
+        task = asyncio.create_task(work)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        return await asyncio.shield(task)
+
+    async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
+        """Make one call and record it. `timeout` in seconds; the run's rpc timeout by default."""
+        return await self._finish(rpc, request, self._methods[rpc], timeout)
+
+    async def call_path(self, path: str, request: Any, answer: Any) -> Call:
+        """Make a call to any method of any service, `path` being `/package.Service/Method`."""
+        return await self._finish(path, request, self._unary(path, answer), None)
+
+    async def _finish(
+        self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None
+    ) -> Call:
+        self.count += 1
+        started, limit = self.now(), timeout or self.rpc_timeout
+        code, details, answered, response = grpc.StatusCode.OK, "", True, None
+        try:
+            response = await method(request, timeout=limit, metadata=self.target.headers or None)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details() or ""
+            answered = self._came_from_provider(code, self.now() - started >= limit)
+        call = Call(
+            rpc=rpc,
+            request=request,
+            token=token_of(request),
+            code=code,
+            details=details,
+            response=response,
+            answered=answered,
+            started=started,
+            ended=self.now(),
+        )
+        record(call)
+        return call
+
+    def _came_from_provider(self, code: grpc.StatusCode, expired: bool) -> bool:
+        """Whether the provider sent this status.
+
+        gRPC makes up UNAVAILABLE where a connection is lost and DEADLINE_EXCEEDED where time is up, and a
+        provider may send either. They differ in what is left behind: a live connection, time on the clock.
+        """
+        match code:
+            case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+                return not expired
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
+                return bool(self._channel.get_state() is grpc.ChannelConnectivity.READY)
+            case _:
+                return True
+
+
+def _spread(token: Token) -> dict[str, Any]:
+    return {
+        "shard_id": token.shard,
+        "shard_epoch": token.epoch,
+        "sequence_number": token.sequence,
+    }

@@ -1,0 +1,58 @@
+"""What happens during a run, as it happens. Few, frozen and dumb; the progress and the log read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from conformance.found import Found
+    from conformance.report import Report, Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The target was found, and this is what will be judged there."""
+
+    run: str
+    target: str
+    at: str
+    seed: int
+    found: Found
+    behaviours: tuple[str, ...]
+    machines: int
+    ledger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BehaviourStarted:
+    """A behaviour has its machines and begins."""
+
+    id: str
+    at: float
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BehaviourFinished:
+    """A behaviour ended, so or so."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something that people should know, and that is no behaviour's result."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The last event: the whole report."""
+
+    report: Report
+
+
+Event: TypeAlias = RunStarted | BehaviourStarted | BehaviourFinished | Noted | RunFinished

@@ -1,0 +1,193 @@
+"""What the kit found at the target before it touched anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from conformance.errors import TargetError
+from conformance.lifecycle import State, state_of
+from conformance.token import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.client import Client
+
+SHARD, SHARD_MACHINE = "shard", "shard-machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The target's shape: its fleet by state, and what it has and lacks."""
+
+    fleet: dict[str, int]
+    delete: bool
+    revisions: bool
+    fence_scope: str | None
+    """`shard`, `shard-machine`, or None where the answers fit neither."""
+    tls: bool
+    health: str | None
+    """What `grpc.health.v1` answers; None where it is not served."""
+    reflection: bool
+    speculative: tuple[str, ...] = field(repr=False)
+    idle: tuple[str, ...] = field(repr=False)
+
+    def has(self, capability: str) -> bool:
+        """Whether the target has what a behaviour `needs`. Raises KeyError for a capability that nobody knows."""
+        return {
+            "delete": self.delete,
+            "revisions": self.revisions,
+            "create": bool(self.speculative),
+            "health": self.health is not None,
+            "reflection": self.reflection,
+            "tls": self.tls,
+        }[capability]
+
+    def lines(self) -> list[str]:
+        """What was found, for people."""
+        fleet = ", ".join(f"{count} {state}" for state, count in sorted(self.fleet.items())) or "no machine"
+        yes = {True: "yes", False: "no"}
+        return [
+            f"fleet      {fleet}",
+            f"delete {yes[self.delete]} · revisions {yes[self.revisions]} · fence scope {self.fence_scope or 'unclear'}"
+            f" · TLS {yes[self.tls]} · health {self.health or 'not served'} · reflection {yes[self.reflection]}",
+        ]
+
+
+async def connect(client: Client, *, timeout: float) -> None:
+    """Return when the target has answered on a connection.
+
+    Raises TargetError within `timeout` seconds, and says which way it failed.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await client.channel.channel_ready()
+    except TimeoutError:
+        raise await _diagnose(client, timeout) from None
+
+
+async def _diagnose(client: Client, timeout: float) -> TargetError:
+    address = client.target.address
+    call = await client.call("Get", pb.MachineRef(id=""), timeout=0.5)
+    reason = call.details.rpartition("last error: ")[2] or call.code.name
+    hint = "is the provider running, and is this its address? --connect-timeout waits longer"
+    match reason.lower():
+        case text if "refused" in text:
+            what = "refuses connections"
+        case text if "ssl" in text or "tls" in text or "certificate" in text or "handshake" in text:
+            what = f"does not complete a TLS handshake ({reason})"
+            hint = "check --tls-ca, --server-name and the client pair, and whether the provider speaks TLS at all"
+        case text if "resol" in text or "dns" in text or "name" in text:
+            what = f"cannot be resolved ({reason})"
+            hint = "check the host name"
+        case text if "deadline" in text:
+            what = f"accepts connections but says nothing that is gRPC within {timeout:g} s"
+            hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
+        case _:
+            what = f"cannot be reached ({reason})"
+            hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
+    return TargetError(f"target {address} {what}", hint=hint)
+
+
+async def look(client: Client, *, run: str) -> Found:
+    """Find out what the target is, touching no machine: what mutates is asked of ids that do not exist.
+
+    Raises TargetError where the target is no capacity provider.
+    """
+    listing, health, reflection, delete, scope = await asyncio.gather(
+        client.list(), _health(client), _reflection(client), _delete(client, run), _scope(client, run)
+    )
+    if not listing.ok:
+        raise _not_a_provider(client, listing.code, listing.outcome())
+    machines: Sequence[pb.Machine] = listing.response.machines
+    ids = Counter(machine.id for machine in machines)
+    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1]
+    return Found(
+        fleet=dict(Counter(state_of(machine.state).name for machine in machines)),
+        delete=delete,
+        revisions=bool(listing.response.revision),
+        fence_scope=scope,
+        tls=client.target.tls is not None,
+        health=health,
+        reflection=reflection,
+        speculative=tuple(m.id for m in usable if m.state == State.SPECULATIVE),
+        idle=tuple(m.id for m in usable if m.state == State.IDLE and not m.cluster),
+    )
+
+
+def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:
+    address = client.target.address
+    match code:
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return TargetError(
+                f"target {address} does not serve bigfleet.v1alpha1.CapacityProvider",
+                hint="is this the provider's port?",
+            )
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return TargetError(
+                f"target {address} does not let us in: List answered {outcome}",
+                hint="give credentials with --header or --tls-cert/--tls-key",
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return TargetError(
+                f"target {address} does not answer List within {client.rpc_timeout:g} s",
+                hint="--rpc-timeout waits longer",
+            )
+        case _:
+            return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")
+
+
+async def _health(client: Client) -> str | None:
+    from grpc_health.v1 import health_pb2
+
+    call = await client.call_path(
+        "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+    )
+    if call.code is grpc.StatusCode.UNIMPLEMENTED:
+        return None
+    if not call.ok:
+        return call.code.name
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(call.response.status))
+
+
+async def _reflection(client: Client) -> bool:
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    method = client.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request_serializer=lambda request: request.SerializeToString(),
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    call = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout)
+    try:
+        answer = await call.read()
+    except grpc.aio.AioRpcError:
+        return False
+    finally:
+        call.cancel()
+    return isinstance(answer, reflection_pb2.ServerReflectionResponse) and answer.HasField("list_services_response")
+
+
+async def _delete(client: Client, run: str) -> bool:
+    """Whether Delete is there at all: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
+    call = await client.delete(f"{run}-no-such-machine", Shard(f"{run}-delete").next())
+    return call.code is not grpc.StatusCode.UNIMPLEMENTED
+
+
+async def _scope(client: Client, run: str) -> str | None:
+    """Which mark a shard's token meets on another machine (FEN-13), asked with ids that do not exist."""
+    shard = Shard(f"{run}-scope")
+    here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
+    first = await client.drain(here, shard.token(epoch=1, sequence=9))
+    again = await client.drain(here, shard.token(epoch=1, sequence=9))
+    other = await client.drain(there, shard.token(epoch=1, sequence=8))
+    fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
+    if first.fenced or not again.fenced or fresh.fenced:
+        return None
+    return SHARD if other.fenced else SHARD_MACHINE

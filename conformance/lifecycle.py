@@ -1,0 +1,65 @@
+"""The states of a machine and the four edges between them (contract §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final
+
+
+class State(IntEnum):
+    """`MachineState` of the wire, without its prefix."""
+
+    UNSPECIFIED = 0
+    SPECULATIVE = 1
+    CREATING = 2
+    IDLE = 3
+    CONFIGURING = 4
+    CONFIGURED = 5
+    DRAINING = 6
+    DELETING = 7
+    FAILED = 8
+
+    @property
+    def stable(self) -> bool:
+        """Whether a machine rests here until somebody calls."""
+        return self in _STABLE
+
+
+_STABLE: Final = frozenset({State.SPECULATIVE, State.IDLE, State.CONFIGURED, State.FAILED})
+
+
+class Verb(StrEnum):
+    """A mutating RPC. Each has one edge, is fenced (FEN-7) and is idempotent (OPS-2)."""
+
+    CREATE = "Create"
+    CONFIGURE = "Configure"
+    DRAIN = "Drain"
+    DELETE = "Delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """Where a verb starts, what is seen on its way, and where it settles (LIF-1, LIF-2)."""
+
+    source: State
+    via: State
+    target: State
+
+
+EDGES: Final = {
+    Verb.CREATE: Edge(source=State.SPECULATIVE, via=State.CREATING, target=State.IDLE),
+    Verb.CONFIGURE: Edge(source=State.IDLE, via=State.CONFIGURING, target=State.CONFIGURED),
+    Verb.DRAIN: Edge(source=State.CONFIGURED, via=State.DRAINING, target=State.IDLE),
+    Verb.DELETE: Edge(source=State.IDLE, via=State.DELETING, target=State.SPECULATIVE),
+}
+
+
+def state_of(number: int) -> State:
+    """The state for a number of the wire; a number that the contract does not have is UNSPECIFIED."""
+    return State(number) if number in State.__members__.values() else State.UNSPECIFIED
+
+
+def on_its_way(state: State) -> Verb | None:
+    """The verb whose transition `state` belongs to, or None for a stable state."""
+    return next((verb for verb, edge in EDGES.items() if edge.via is state), None)

@@ -1,0 +1,325 @@
+"""One machine that the kit may drive: every mutating call goes through here, and so through the ledger.
+
+Taking is by the contract's own means. Two kits that find the same slot SPECULATIVE and Create it at once are
+both answered OK with the same operation id, for a retry is keyed on the machine (OPS-2). So whoever starts a
+life of a machine claims it: a Drain, which has no edge from there, with the token (1, 1) of a shard named after
+the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lost, and lets go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from conformance.errors import Disturbed, NoAnswer, Unprepared
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.token import Shard, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from conformance.bill import Meter
+    from conformance.call import Call
+    from conformance.client import Client
+    from conformance.ledger import Ledger
+    from conformance.patience import Patience
+
+FIRST_POLL = 0.002
+POLL_SHARE = 0.04
+"""The next look at a machine comes after this share of the wait so far: nobody waits 5 % longer than needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yard:
+    """What all machines of one run share."""
+
+    run: str
+    client: Client
+    ledger: Ledger
+    meter: Meter
+    patience: Patience
+    deletes: bool
+    """Whether the provider can Delete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What was seen while a machine settled: its states in order without repeats, and the last reading."""
+
+    states: tuple[State, ...]
+    machine: pb.Machine
+    seconds: float
+
+    @property
+    def state(self) -> State:
+        """Where the machine was seen last."""
+        return state_of(self.machine.state)
+
+
+class Machine:
+    """A machine by its id, with the shard that drives it and what is known of it."""
+
+    def __init__(self, machine_id: str, yard: Yard, *, number: int, home: State = State.SPECULATIVE) -> None:
+        self.id = machine_id
+        self.home = home
+        self.state = home
+        """As last seen."""
+        self.shard = Shard(f"{yard.run}-m{number}")
+        self.cluster = f"{yard.run}-m{number}-cluster"
+        """What this machine is bound to where a behaviour does not care."""
+        self.touched = False
+        """Whether a mutating call was ever sent."""
+        self.unheard = False
+        """Whether a mutating call was not answered: it may still arrive."""
+        self.blames = False
+        """Whether a movement that could be somebody else's is held against the provider all the same."""
+        self._yard = yard
+        self._live = home is not State.SPECULATIVE
+        self._creating = 0
+        self._leaving = False
+        self._host = ""
+        self._underway: tuple[Verb, float] | None = None
+        self._claimed: set[str] = set()
+        self._reading = asyncio.Lock()
+
+    @property
+    def live(self) -> bool:
+        """Whether the machine has a host that is ours."""
+        return self._live
+
+    @property
+    def patience(self) -> Patience:
+        """How long its transitions may take."""
+        return self._yard.patience
+
+    # The six RPCs. A token that is not given is the next one of the machine's own shard.
+
+    async def create(
+        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+    ) -> Call:
+        """Create, with a fresh token unless one is given."""
+        via = client or self._yard.client
+        return await self._mutate(Verb.CREATE, token, lambda t: via.create(self.id, t, timeout=timeout))
+
+    async def configure(
+        self,
+        token: Token | None = None,
+        *,
+        cluster: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        blob: bytes = b"#!conformance",
+        client: Client | None = None,
+        timeout: float | None = None,
+    ) -> Call:
+        """Configure for `cluster`, the machine's own unless one is given."""
+        via, name = client or self._yard.client, self.cluster if cluster is None else cluster
+        return await self._mutate(
+            Verb.CONFIGURE,
+            token,
+            lambda t: via.configure(self.id, t, cluster=name, metadata=metadata, blob=blob, timeout=timeout),
+        )
+
+    async def drain(
+        self,
+        token: Token | None = None,
+        *,
+        grace: int = 0,
+        client: Client | None = None,
+        timeout: float | None = None,
+    ) -> Call:
+        """Drain with `grace` seconds."""
+        via = client or self._yard.client
+        return await self._mutate(Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
+
+    async def delete(
+        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+    ) -> Call:
+        """Delete."""
+        via = client or self._yard.client
+        return await self._mutate(Verb.DELETE, token, lambda t: via.delete(self.id, t, timeout=timeout))
+
+    async def call(
+        self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+    ) -> Call:
+        """The mutating call of `verb`, with its defaults."""
+        match verb:
+            case Verb.CREATE:
+                return await self.create(token, client=client, timeout=timeout)
+            case Verb.CONFIGURE:
+                return await self.configure(token, client=client, timeout=timeout)
+            case Verb.DRAIN:
+                return await self.drain(token, client=client, timeout=timeout)
+            case Verb.DELETE:
+                return await self.delete(token, client=client, timeout=timeout)
+
+    async def get(self) -> Call:
+        """Read the machine. One Get per machine at a time: who asks meanwhile waits.
+
+        Raises Disturbed where what it shows is somebody else's doing.
+        """
+        async with self._reading:
+            call = await self._yard.client.get(self.id)
+        if call.ok:
+            self._saw(call.response)
+        return call
+
+    async def read(self) -> pb.Machine:
+        """The machine as Get shows it. Raises NoAnswer where Get does not answer OK."""
+        call = await self.get()
+        if not call.ok:
+            raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
+        machine: pb.Machine = call.response
+        return machine
+
+    # Where it goes.
+
+    async def settle(self, *, patience: float | None = None) -> Watch:
+        """Look until the machine is in a stable state, or for `patience` seconds; never raises for what it sees."""
+        clock = self._yard.client.now
+        started, states = clock(), list[State]()
+        limit = patience or self._yard.patience.of(self.state)
+        while True:
+            machine = await self.read()
+            state = state_of(machine.state)
+            if not states or states[-1] is not state:
+                states.append(state)
+            waited = clock() - started
+            if state.stable or waited >= limit:
+                return Watch(states=tuple(states), machine=machine, seconds=waited)
+            await asyncio.sleep(min(max(FIRST_POLL, POLL_SHARE * waited), max(0.0, limit - waited)))
+
+    async def bring(self, to: State) -> pb.Machine:
+        """Drive the machine to a stable state by the shortest way, judging nothing.
+
+        Raises Unprepared where it does not get there, Disturbed where somebody else has it.
+        """
+        for _ in range(8):
+            watch = await self.settle()
+            if watch.state is to:
+                return watch.machine
+            if not watch.state.stable:
+                raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
+            await self._step(_next_verb(watch.state, to, self.id))
+        raise Unprepared(f"{self.id} does not come to {to.name}")
+
+    async def _step(self, verb: Verb) -> None:
+        source = self.state
+        call = await self.call(verb)
+        if not call.ok:
+            raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
+        watch = await self.settle()
+        if watch.state is not EDGES[verb].target:
+            raise Unprepared(f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}")
+
+    def disown(self) -> None:
+        """Somebody else has the machine: forget it, and let a sweep leave it alone."""
+        self._live = False
+        self._yard.meter.gone(self.id, self._yard.client.now())
+        self._yard.ledger.lost(self.id)
+
+    async def fence_off(self) -> None:
+        """Make sure that a call of ours that was not heard out can start nothing any more.
+
+        The shard comes back as its next incarnation: the old one's calls are fenced (FEN-3).
+        """
+        self.shard.restart()
+        await self.drain()
+        self.unheard = False
+
+    # What is remembered.
+
+    async def _mutate(
+        self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]
+    ) -> Call:
+        return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), send))
+
+    async def _carry_out(
+        self, verb: Verb, token: Token, send: Callable[[Token], Coroutine[Any, Any, Call]]
+    ) -> Call:
+        yard = self._yard
+        fresh = verb is Verb.CREATE and not self._live
+        if fresh:
+            yard.meter.reserve(self.id)
+            self._creating += 1
+        try:
+            await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
+            self.touched = True
+            call = await send(token)
+        except BaseException:
+            yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
+            self._creating -= fresh
+            raise
+        operation = call.operation_id if call.ok else ""
+        price = call.response.machine.price_per_hour if call.ok else 0.0
+        yard.meter.answered(verb, self.id, operation, call.ended, price=price)
+        self.unheard |= not call.answered
+        self._leaving |= verb is Verb.DELETE and call.ok
+        if operation and self._underway is None:
+            self._underway = (verb, call.ended)
+        if fresh and operation:
+            await self._claim(operation)
+        self._creating -= fresh
+        return call
+
+    async def _claim(self, operation_id: str) -> None:
+        """Make this life of the machine ours. Raises Disturbed where somebody else was first."""
+        if self._live:
+            return
+        self._live, self._leaving = True, False
+        if operation_id in self._claimed:
+            return
+        self._claimed.add(operation_id)
+        name = hashlib.sha256(f"{self.id}\0{operation_id}".encode()).hexdigest()[:16]
+        client = self._yard.client
+        if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
+            return
+        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
+        if (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced:
+            return
+        self.disown()
+        raise Disturbed(f"somebody else created {self.id} at the same moment")
+
+    def _saw(self, machine: pb.Machine) -> None:
+        state, host = state_of(machine.state), machine.host.ref
+        if self._taken_by_another(state, machine):
+            self.disown()
+            if not self.blames:
+                raise Disturbed(f"{self.id} is {state.name}, and not by us")
+        self.state = state
+        if state.stable:
+            if self._underway and EDGES[self._underway[0]].target is state:
+                self._yard.meter.took(self._underway[0], self._yard.client.now() - self._underway[1])
+            self._underway = None
+            self._yard.ledger.seen(self.id, state, host=host)
+            self._host = host
+            if state is State.SPECULATIVE:
+                self._leaving = False
+                if self._live and not self._creating:
+                    self._live = False
+                    self._yard.meter.gone(self.id, self._yard.client.now())
+
+    def _taken_by_another(self, state: State, machine: pb.Machine) -> bool:
+        """Whether a slot that we hold no life of has come to life, or a life that we gave back is another one."""
+        if self._creating or self.unheard or machine.cluster.startswith(self._yard.run):
+            return False
+        if not self._live:
+            return state not in (State.SPECULATIVE, State.UNSPECIFIED)
+        gone = state is State.CREATING or bool(self._host and machine.host.ref not in ("", self._host))
+        return self._leaving and gone
+
+
+def _next_verb(state: State, to: State, machine_id: str) -> Verb:
+    match state, to:
+        case State.SPECULATIVE, _:
+            return Verb.CREATE
+        case State.IDLE, State.CONFIGURED:
+            return Verb.CONFIGURE
+        case State.IDLE, _:
+            return Verb.DELETE
+        case State.CONFIGURED, _:
+            return Verb.DRAIN
+        case _:
+            raise Unprepared(f"{machine_id} is {state.name}, and nothing leads from there to {to.name}")

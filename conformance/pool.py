@@ -1,0 +1,200 @@
+"""The machines of a run: leased all or none, restored warm, quarantined where they are stuck, brought home.
+
+Machines cost. A slot that is SPECULATIVE is free and costs nothing to hold; a machine that lives is leased
+again and again, and no more live at once than `most`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grpc import StatusCode
+
+from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
+from conformance.lifecycle import State
+from conformance.report import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from conformance.behaviour import Needs
+    from conformance.machine import Machine, Yard
+
+HOPELESS = 3
+"""So many machines in a row that could not be prepared, and no more are tried: each costs money."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Machines for one behaviour, and the state in which it wants them."""
+
+    machines: tuple[Machine, ...]
+    start: State
+
+
+class Pool:
+    """Knows of each machine whether it is free, leased, or out of the game."""
+
+    def __init__(self, machines: Sequence[Machine], yard: Yard, *, most: int) -> None:
+        self._yard = yard
+        self._known = list(machines)
+        self._free = list(machines)
+        self._leased: dict[Machine, bool] = {}
+        """Whether each lives or will, and so counts against `most`."""
+        self._most = most
+        self._failures: dict[State, int] = {}
+        self._reason: dict[State, str] = {}
+        self.quarantined: dict[str, str] = {}
+
+    def hopeless(self, needs: Needs) -> str | None:
+        """Why no machine can be had as `needs` says, now or later in this run; None where it may be."""
+        if needs.machines == 0:
+            return None
+        if self._failures.get(needs.start, 0) >= HOPELESS:
+            return self._reason[needs.start]
+        return None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no lease is out, so that waiting brings back none of our own machines."""
+        return not self._leased
+
+    def lease(self, needs: Needs) -> Lease | None:
+        """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing."""
+        ours = [m for m in self._free if m.live]
+        slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
+        room = max(0, self._most - len(ours) - sum(self._leased.values()))
+        if needs.start is not State.SPECULATIVE:
+            chosen = (ours + slots[:room])[: needs.machines]
+        elif not needs.creates:
+            chosen = (slots + self._deletable(ours))[: needs.machines]
+        else:
+            # A slot that will come to life takes the place of a machine that is given back for it.
+            chosen = (slots[:room] + self._deletable(ours))[: needs.machines]
+        if len(chosen) < needs.machines:
+            return None
+        for machine in chosen:
+            self._free.remove(machine)
+            self._leased[machine] = needs.creates or needs.start is not State.SPECULATIVE
+        return Lease(machines=tuple(chosen), start=needs.start)
+
+    def _deletable(self, ours: list[Machine]) -> list[Machine]:
+        return [m for m in ours if m.home is State.SPECULATIVE] if self._yard.deletes else []
+
+    async def prepare(self, lease: Lease) -> None:
+        """Bring each leased machine to where the lease starts.
+
+        Raises Unprepared or Disturbed after it has taken the machines at fault out of the game.
+        """
+        fates = await asyncio.gather(*(self._prepare(m, lease.start) for m in lease.machines), return_exceptions=True)
+        for fate in fates:
+            if isinstance(fate, BaseException):
+                raise fate
+
+    async def _prepare(self, machine: Machine, start: State) -> None:
+        try:
+            await machine.bring(start)
+        except Unprepared as error:
+            self._failures[start] = self._failures.get(start, 0) + 1
+            self._reason[start] = error.message
+            self.quarantine(machine, error.message)
+            raise
+        except Disturbed:
+            self.drop(machine)
+            raise
+        self._failures[start] = 0
+
+    def quarantine(self, machine: Machine, reason: str) -> None:
+        """Never lease the machine again; at the end it is tried once more, and named where it is not home."""
+        self._leased.pop(machine, None)
+        self.quarantined[machine.id] = reason
+
+    def drop(self, machine: Machine) -> None:
+        """The machine is somebody else's now."""
+        self._leased.pop(machine, None)
+
+    async def release(self, lease: Lease, *, homeward: bool) -> None:
+        """Take the machines back: warm for the next lease or, with `homeward`, home at once."""
+        await asyncio.gather(*(self._restore(m, homeward=homeward) for m in lease.machines if m in self._leased))
+
+    async def _restore(self, machine: Machine, *, homeward: bool) -> None:
+        try:
+            if machine.touched:
+                await self._rest(machine, homeward=homeward)
+        except Unprepared as error:
+            self.quarantine(machine, error.message)
+        except Disturbed:
+            self.drop(machine)
+        except ConformanceError:
+            # The target does not answer; homecoming will say what that means for this machine.
+            self.quarantine(machine, "the target did not answer when it was to be brought back")
+        if machine in self._leased:
+            self._leased.pop(machine, None)
+            self._free.append(machine)
+
+    async def _rest(self, machine: Machine, *, homeward: bool) -> None:
+        """Leave the machine stable and unbound, or home."""
+        watch = await machine.settle()
+        if watch.state is not State.SPECULATIVE:
+            await machine.bring(self._home_of(machine) if homeward else State.IDLE)
+        if homeward or machine.state is State.SPECULATIVE:
+            self._yard.ledger.home(machine.id)
+
+    def _home_of(self, machine: Machine) -> State:
+        return machine.home if self._yard.deletes else State.IDLE
+
+    async def retire(self, keep: int) -> None:
+        """Bring home the free machines that live, but for `keep` of them."""
+        spare = [m for m in self._free if m.live and m.touched][keep:]
+        for machine in spare:
+            self._free.remove(machine)
+            self._leased[machine] = True
+        await self.release(Lease(machines=tuple(spare), start=State.IDLE), homeward=True)
+
+    async def refresh(self, make: Callable[[str], Machine]) -> None:
+        """Look again for slots that somebody else has given back."""
+        call = await self._yard.client.list([State.SPECULATIVE])
+        if not call.ok:
+            raise TargetError(f"List answered {call.outcome()}")
+        held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
+        fresh = [make(m.id) for m in call.response.machines if m.id and m.id not in held]
+        self._known += fresh
+        self._free += fresh
+
+    def stranger(self, machine: Machine) -> None:
+        """Answer for a machine that should not exist: at the end it must not have come into being."""
+        self._known.append(machine)
+
+    async def home(self, *, keep: bool = False) -> Home:
+        """Bring home everything that was touched, whatever happened to it; names what will not come."""
+        await self._yard.client.quiet()
+        fates = await asyncio.gather(*(self._homecoming(m, keep=keep) for m in self._known if m.touched))
+        return Home(left=tuple(sorted(fate for fate in fates if fate is not None)), kept=keep)
+
+    async def _homecoming(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+        if machine.id not in self._yard.ledger.open:
+            return None
+        try:
+            if machine.home is State.UNSPECIFIED and (await machine.get()).code is StatusCode.NOT_FOUND:
+                self._yard.ledger.home(machine.id)
+                return None
+            if machine.unheard:
+                await machine.fence_off()
+            state = (await machine.settle()).state
+            if keep:
+                return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
+            await machine.bring(State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine))
+        except Disturbed:
+            self._yard.ledger.lost(machine.id)
+            return None
+        except ConformanceError as error:
+            return machine.id, error.message
+        self._yard.ledger.home(machine.id)
+        return None
+
+
+def ids(machines: Iterable[Machine]) -> tuple[str, ...]:
+    """The ids of machines, in order."""
+    return tuple(machine.id for machine in machines)

@@ -1,0 +1,148 @@
+"""A finished run as one frozen value. What is written and printed are pure functions of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from conformance.catalogue import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.bill import Bill
+    from conformance.call import Call
+    from conformance.catalogue import Entry
+    from conformance.found import Found
+
+FORMAT = 1
+
+
+class Status(StrEnum):
+    """How a behaviour ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """The provider broke a MUST."""
+    WARNED = "warned"
+    """The provider broke a SHOULD."""
+    SKIPPED = "skipped"
+    """The provider legally lacks what is judged."""
+    ERROR = "error"
+    """The kit could not tell."""
+
+
+class Verdict(StrEnum):
+    """What a run says of the target."""
+
+    CONFORMANT = "conformant"
+    NON_CONFORMANT = "non-conformant"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one behaviour ended, and the calls that it rests on. Times in seconds on the run's clock."""
+
+    entry: Entry
+    status: Status
+    reason: str = ""
+    wanted: str = ""
+    got: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    chain: float = 0.0
+    """From machines at home to machines at home again: what no concurrency can shorten."""
+    machines: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = field(default=(), repr=False)
+
+    @property
+    def id(self) -> str:
+        """The behaviour's id."""
+        return self.entry.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Time:
+    """Seconds: as the clock saw them, as they must be, and as they would be one after the other."""
+
+    wall: float
+    critical_path: float
+    sum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Whether all that was started is home again; `left` names what is not, each with the reason."""
+
+    left: tuple[tuple[str, str], ...] = ()
+    kept: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left."""
+        return not self.left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that is known of a run."""
+
+    run: str
+    version: str
+    target: str
+    started: str
+    seed: int
+    found: Found | None
+    results: tuple[Result, ...]
+    quarantined: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    bill: Bill
+    time: Time
+    home: Home
+    rpcs: int
+    ledger: str
+    stopped: str | None = None
+    """Why the run ended before its plan did."""
+    strict: bool = False
+    whole: bool = True
+    """Whether every behaviour of the catalogue was selected."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict, from the results alone."""
+        return judge(self.results, strict=self.strict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 conformant · 1 not conformant · 3 inconclusive · 4 conformant, but not all is home."""
+        match self.verdict:
+            case Verdict.NON_CONFORMANT:
+                return 1
+            case Verdict.INCONCLUSIVE:
+                return 3
+            case Verdict.CONFORMANT:
+                return 0 if self.home.clean or self.home.kept else 4
+
+    def with_status(self, *statuses: Status) -> tuple[Result, ...]:
+        """The results that ended so."""
+        return tuple(result for result in self.results if result.status in statuses)
+
+
+def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:
+    """A broken MUST decides; then a MUST that could not be judged; a run that judged nothing says nothing.
+
+    With `strict` a broken SHOULD counts like a MUST.
+    """
+    statuses = {result.status for result in results}
+    if Status.FAILED in statuses or (strict and Status.WARNED in statuses):
+        return Verdict.NON_CONFORMANT
+    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in results)
+    if undecided or not statuses & {Status.PASSED, Status.WARNED}:
+        return Verdict.INCONCLUSIVE
+    return Verdict.CONFORMANT
+
+
+def _counts(result: Result, strict: bool) -> bool:
+    return result.entry.level is Level.MUST or (strict and result.entry.level is Level.SHOULD)

@@ -1,0 +1,147 @@
+"""Where the provider is and how it is dialled: `host:port` -> a channel with its credentials."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from conformance.errors import UsageError
+
+_HOST_PORT: Final = re.compile(r"^(?:dns:///)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s/:\[\]]+):(?P<port>\d{1,5})$")
+
+_CHANNEL_OPTIONS: Final = (
+    # A List of a large fleet is one answer (LST-2), so nothing on our side may cap it.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # What is retried, and with which token, is the kit's own business.
+    ("grpc.enable_retries", 0),
+    # Another channel is another connection, also to the same address (OPS-4).
+    ("grpc.use_local_subchannel_pool", 1),
+    # A provider that is still starting is found soon after it is there.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """The files of a TLS connection: the CA that signed the provider, and our own pair where it asks for one."""
+
+    ca: bytes | None = None
+    cert: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A provider's endpoint. `headers` go with every call and are never shown."""
+
+    address: str
+    tls: Tls | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def channel(self) -> grpc.aio.Channel:
+        """Open a new connection to the provider. Dials lazily: nothing is sent yet."""
+        if self.tls is None:
+            return grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+        credentials = grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.cert)
+        override = self.tls.server_name
+        names = (("grpc.ssl_target_name_override", override),) if override else ()
+        return grpc.aio.secure_channel(self.address, credentials, options=(*_CHANNEL_OPTIONS, *names))
+
+
+def parse_address(text: str) -> str:
+    """`host:port`, `[v6]:port` or `unix:/path`, as gRPC wants it.
+
+    Raises UsageError for any other form, and says what is wrong with it.
+    """
+    address = text.strip()
+    if address.startswith("unix:"):
+        if not address.removeprefix("unix:").strip("/"):
+            raise UsageError(f"target {text!r} names no socket", hint="write unix:/path/to/socket")
+        return address
+    if re.match(r"^https?://", address):
+        bare = re.sub(r"^https?://", "", address).rstrip("/")
+        raise UsageError(f"target {text!r} is a URL", hint=f"a gRPC target is host:port: try {bare}")
+    match = _HOST_PORT.match(address)
+    if match is None:
+        raise UsageError(
+            f"target {text!r} is not an address", hint="write host:port, [ipv6]:port or unix:/path"
+        )
+    if not 0 < int(match["port"]) < 65536:
+        raise UsageError(f"target {text!r} has port {match['port']}", hint="ports go from 1 to 65535")
+    return address
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """`key=value` -> a header of every call. Raises UsageError; the value is never repeated in it."""
+    key, equals, value = text.partition("=")
+    key = key.strip().lower()
+    if not equals or not re.fullmatch(r"[0-9a-z_.-]+", key):
+        raise UsageError(
+            f"header {key[:40]!r} is not key=value",
+            hint="write --header authorization='Bearer …'; keys are letters, digits, '-', '_' and '.'",
+        )
+    if key.startswith("grpc-") or key.endswith("-bin"):
+        raise UsageError(f"header {key!r} cannot be set", hint="grpc-* is gRPC's own and *-bin is binary")
+    if not value.isascii() or not value.isprintable():
+        raise UsageError(f"header {key!r} has a value that is not printable ASCII", hint="encode it first")
+    return key, value
+
+
+def load_tls(
+    *, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None
+) -> Tls | None:
+    """The TLS settings, or None where no option asks for TLS: plaintext is never a fall-back.
+
+    Raises UsageError for a file that cannot be read, is not PEM, or for half a pair.
+    """
+    if ca is None and cert is None and key is None:
+        if server_name is not None:
+            raise UsageError("--server-name without TLS", hint="add --tls-ca FILE")
+        return None
+    if (cert is None) != (key is None):
+        given, missing = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
+        raise UsageError(f"{given} without {missing}", hint="a client certificate is a pair: give both or neither")
+    tls = Tls(
+        ca=_pem(ca, "--tls-ca", "CERTIFICATE"),
+        cert=_pem(cert, "--tls-cert", "CERTIFICATE"),
+        key=_pem(key, "--tls-key", "PRIVATE KEY"),
+        server_name=server_name,
+    )
+    _check_pair(cert, key)
+    return tls
+
+
+def _pem(path: Path | None, option: str, kind: str) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}", hint="give a readable PEM file") from error
+    if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + kind.encode() + rb"-----", content):
+        raise UsageError(f"{option} {path} holds no {kind}", hint="give a PEM file")
+    return content
+
+
+def _check_pair(cert: Path | None, key: Path | None) -> None:
+    """A key of another certificate would only show as a failed handshake: find it now."""
+    if cert is None or key is None:
+        return
+    import ssl
+
+    try:
+        ssl.create_default_context().load_cert_chain(cert, key, password=lambda: b"")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise UsageError(
+            f"--tls-cert {cert} and --tls-key {key} are no pair ({getattr(error, 'reason', None) or error})",
+            hint="give the unencrypted key that belongs to the certificate",
+        ) from error

@@ -1,0 +1,45 @@
+"""Fencing tokens and the shards that issue them (contract §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who calls, in which incarnation, with which of its calls."""
+
+    shard: str
+    epoch: int
+    sequence: int
+
+    def __str__(self) -> str:
+        shard = self.shard if len(self.shard) <= 48 else f"{self.shard[:40]}…({len(self.shard)} characters)"
+        return f"{shard!r} epoch {self.epoch} sequence {self.sequence}"
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """What is compared: `newer` is lexicographic on these."""
+        return self.epoch, self.sequence
+
+
+@dataclass(slots=True)
+class Shard:
+    """A shard id and the numbers that it has used. No two machines share one (FEN-13)."""
+
+    id: str
+    epoch: int = 1
+    _sequence: int = field(default=0)
+
+    def token(self, *, epoch: int, sequence: int) -> Token:
+        """A token with just these numbers."""
+        return Token(self.id, epoch, sequence)
+
+    def next(self) -> Token:
+        """A token newer than every earlier one of `next`, as a real shard's would be."""
+        self._sequence += 1
+        return Token(self.id, self.epoch, self._sequence)
+
+    def restart(self) -> None:
+        """Come back as the next incarnation: whatever the last one still has under way is fenced."""
+        self.epoch, self._sequence = self.epoch + 1, 0

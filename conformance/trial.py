@@ -1,0 +1,141 @@
+"""What one behaviour may touch: its machines, new shards, ids that do not exist, and the clock's one window."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from conformance.errors import NoAnswer, Unprepared
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.machine import Machine
+from conformance.token import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from conformance.call import Call
+    from conformance.catalogue import Entry
+    from conformance.client import Client
+    from conformance.found import Found
+    from conformance.machine import Yard
+    from conformance.pool import Pool
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
+
+
+class Trial:
+    """Handed to a behaviour's body. Nothing that it gives needs to be given back: the pool restores."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        machines: Sequence[Machine],
+        *,
+        yard: Yard,
+        pool: Pool,
+        found: Found,
+        seed: int,
+        fence_scope: str | None = None,
+        attempt: int = 1,
+    ) -> None:
+        self.entry = entry
+        self.machines = tuple(machines)
+        self.found = found
+        self.client = yard.client
+        self.patience = yard.patience
+        self.fence_scope = fence_scope
+        """The scope that the user demands, if any."""
+        self.random = random.Random(f"{seed}/{entry.id}")
+        self._yard = yard
+        self._pool = pool
+        self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
+        self._count = 0
+
+    @property
+    def machine(self) -> Machine:
+        """The first machine; the only one of most behaviours."""
+        return self.machines[0]
+
+    @property
+    def window(self) -> float:
+        """Seconds for which "nothing moves" is looked at: about the provider's slowest transition, within bounds."""
+        return min(max(SHORTEST_WINDOW, self._yard.meter.slowest), LONGEST_WINDOW)
+
+    def unique(self, what: str) -> str:
+        """A name that nobody else has ever used."""
+        self._count += 1
+        return f"{self._name}-{what}{self._count}"
+
+    def new_shard(self) -> Shard:
+        """A shard that the provider has never heard of."""
+        return Shard(self.unique("s"))
+
+    def stranger(self, machine_id: str | None = None) -> Machine:
+        """A machine that does not exist. It is written into the ledger all the same: a provider may make it up."""
+        machine = Machine(
+            machine_id if machine_id is not None else self.unique("no-such-machine-"),
+            self._yard,
+            number=-self._count,
+            home=State.UNSPECIFIED,
+        )
+        machine.shard = self.new_shard()
+        self._pool.stranger(machine)
+        return machine
+
+    # What does not judge: a behaviour about one thing needs others to work, and says so where they do not.
+
+    async def bring(self, machine: Machine, to: State) -> pb.Machine:
+        """Drive a machine to a stable state. Raises Unprepared where it does not get there."""
+        return await machine.bring(to)
+
+    async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
+        """Configure an IDLE machine and wait until it is CONFIGURED. Raises Unprepared."""
+        return await self.drive(machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata))
+
+    async def drive(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
+        """Take one edge and wait for its end. Raises Unprepared where it is refused or ends elsewhere."""
+        call = await (asked if asked is not None else machine.call(verb))
+        if not call.ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+        watch = await machine.settle()
+        if watch.state is not EDGES[verb].target:
+            raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
+        return call
+
+    async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
+        """List. Raises NoAnswer where it does not answer OK."""
+        call = await self.client.list(states, cap=cap, since=since)
+        if not call.ok:
+            raise NoAnswer(f"List answered {call.outcome()}")
+        listing: pb.MachineList = call.response
+        return listing
+
+    async def in_motion(self, machine: Machine, verb: Verb) -> bool:
+        """Whether `verb`'s transition is still seen under way. A provider may be so fast that it never is."""
+        return state_of((await machine.read()).state) is EDGES[verb].via
+
+    # Several at once.
+
+    @asynccontextmanager
+    async def connections(self, count: int) -> AsyncIterator[list[Client]]:
+        """`count` clients, each over a connection of its own, all connected."""
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(self.client.another()) for _ in range(count)]
+            await asyncio.gather(*(client.channel.channel_ready() for client in clients))
+            yield clients
+
+    async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> list[Call]:
+        """`call(0)` … `call(count - 1)`, released at the same moment."""
+        gate = asyncio.Event()
+
+        async def one(number: int) -> Call:
+            await gate.wait()
+            return await call(number)
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(count)]
+        await asyncio.sleep(0)
+        gate.set()
+        return list(await asyncio.gather(*tasks))
