@@ -325,7 +325,7 @@ def _is_git(location: str, options: str) -> bool:
 
 
 def _git_reference(location: str, options: str, directory: Path) -> str:
-    """Return the reference in full: an absolute path, and where the repository holds `directory`, its place."""
+    """Return the reference in full: absolute, and with the place of `directory` where it holds that."""
     path = Path(location)
     if "://" in location or (not path.exists() and "@" in location):
         return f"{location}#{options}" if options else location

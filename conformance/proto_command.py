@@ -128,14 +128,14 @@ def proto() -> None:
 @_timeout
 @reporting_errors()
 def lint_command(directory: Path | None, format_: str, timeout: float) -> None:
-    r"""Check names, numbers, layout and comments by the project's lint rules.
+    """Check names, numbers, layout and comments by the project's lint rules.
 
     \b
     Examples:
       conformance proto lint
       conformance proto lint --proto third_party/proto
       conformance proto lint --format github-actions
-    """
+    """  # noqa: D301 - click reads the \b as a character
     _end(buf.lint(directory, timeout=timeout), format_, "proto: no lint findings")
 
 
@@ -150,7 +150,7 @@ def lint_command(directory: Path | None, format_: str, timeout: float) -> None:
 @_timeout
 @reporting_errors()
 def breaking_command(directory: Path | None, against: str | None, format_: str, timeout: float) -> None:
-    r"""Check that everyone who was built on the baseline still understands this proto.
+    """Check that everyone who was built on the baseline still understands this proto.
 
     Adding fields is safe. Moving a number, renaming a field, taking anything away, or using a reserved number
     is not: generated code stops compiling (FILE), or bytes and JSON change their meaning (WIRE_JSON).
@@ -162,7 +162,7 @@ def breaking_command(directory: Path | None, against: str | None, format_: str, 
       conformance proto breaking --against .git#branch=main
       conformance proto breaking --against .git#tag=v0.1.0,subdir=proto
       conformance proto breaking --against old.binpb --format junit
-    """
+    """  # noqa: D301 - click reads the \b as a character
     findings = buf.breaking(directory, against=against, timeout=timeout)
     baseline = "the released contract" if against is None else against
     _end(findings, format_, f"proto: no breaking change against {baseline} ({', '.join(buf.CATEGORIES)})")
