@@ -7,19 +7,22 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from fake_provider.errors import StateFileError
+from fake_provider.errors import CannotServe
 from fake_provider.fence import Scope
-from fake_provider.latency import Latency
+from fake_provider.latency import Latency, parse_seconds
 from fake_provider.machine import CapacityType
 
 if TYPE_CHECKING:
     from fake_provider.core import Core
     from fake_provider.server import Tls
+
+T = TypeVar("T")
 
 _GRACE = 3.5
 """Seconds that running calls get after a signal; exit follows within five."""
@@ -47,16 +50,18 @@ Examples:
 """
 
 
-class _Duration(click.ParamType[Latency]):
-    name = "duration"
+class _Parsed(click.ParamType[T]):
+    """A value that a function reads, and which the function's ValueError refuses, in one line."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Latency:
-        if isinstance(value, Latency):
-            return value
+    def __init__(self, name: str, read: Callable[[str], T]) -> None:
+        self.name = name
+        self.read = read
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> T:
         try:
-            return Latency.parse(str(value))
+            return self.read(str(value))
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            _refuse(f"{param.opts[0] if param else self.name} {error}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,14 +93,14 @@ def main() -> None:
 )
 @click.option(
     "--latency",
-    type=_Duration(),
+    type=_Parsed("duration", Latency.parse),
     default="0",
     show_default=True,
     help="How long transitions take: 200ms, 1.5s, 100ms..300ms, create=2s,drain=500ms.",
 )
 @click.option(
     "--rpc-delay",
-    type=_Duration(),
+    type=_Parsed("duration", parse_seconds),
     default="0",
     show_default=True,
     help="How long every RPC waits before it is served.",
@@ -136,7 +141,7 @@ def serve(
     idle: int,
     capacity_types: tuple[str, ...],
     latency: Latency,
-    rpc_delay: Latency,
+    rpc_delay: float,
     seed: int,
     state: Path | None,
     no_delete: bool,
@@ -150,8 +155,8 @@ def serve(
 ) -> None:
     """Serve a fleet until SIGTERM or SIGINT.
 
-    The first line on stdout is one JSON object that says where; nothing else is written there. Exits with 0 after a
-    signal, and with 2 and one line on stderr where it cannot start.
+    The first line on stdout is one JSON object that says where; nothing else is written there. Exits with 0
+    after a signal, and with 2 and one line on stderr where it cannot start.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log would bury our one line
     if idle > machines:
@@ -163,11 +168,8 @@ def serve(
 
     tls = _tls(tls_cert, tls_key, tls_client_ca)
     with contextlib.ExitStack() as stack:
-        store = None
         try:
-            if state:
-                store = SqliteStore(state)
-                stack.callback(store.close)
+            store = stack.enter_context(contextlib.closing(SqliteStore(state))) if state else None
             core = Core(
                 fleet(
                     machines,
@@ -184,9 +186,9 @@ def serve(
                 faults=Faults() if faults else None,
                 store=store,
             )
-        except StateFileError as error:
+            asyncio.run(_serve(core, host, port, tls, rpc_delay, durable=store is not None))
+        except CannotServe as error:
             _refuse(str(error))
-        asyncio.run(_serve(core, host, port, tls, rpc_delay.create.low, durable=store is not None))
 
 
 async def _serve(
@@ -200,25 +202,18 @@ async def _serve(
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # Due times that are kept must mean the same after a reboot.
     clock = time.time if durable else time.monotonic
-    entered = False
-    try:
-        async with serving(
-            core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_GRACE
-        ) as bound:
-            entered = True
-            hello = {
-                "address": bound,
-                "port": int(bound.rpartition(":")[2]),
-                "machines": len(core.machines),
-                "tls": tls is not None,
-                "pid": os.getpid(),
-            }
-            print(json.dumps(hello), flush=True)
-            await stopping.wait()
-    except RuntimeError:
-        if entered:
-            raise
-        _refuse(f"cannot listen on {address}: is it in use?")
+    async with serving(
+        core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_GRACE
+    ) as bound:
+        hello = {
+            "address": bound,
+            "port": int(bound.rpartition(":")[2]),
+            "machines": len(core.machines),
+            "tls": tls is not None,
+            "pid": os.getpid(),
+        }
+        print(json.dumps(hello), flush=True)
+        await stopping.wait()
 
 
 def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | None":

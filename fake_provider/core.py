@@ -1,13 +1,12 @@
 """The provider's mind: a request and the time in, a new state and an answer out.
 
 No wire, no event loop and no clock: every entry takes `now` in seconds, and `advance` settles what is due by
-then. Each decision of the contract is a method of its own, so that a provider which decides one thing otherwise
-is a subclass of a few lines.
+then. Each decision of the contract is a method of its own, so that a provider which decides one thing
+otherwise is a subclass of a few lines.
 """
 
-import heapq
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Literal
@@ -17,6 +16,7 @@ from fake_provider.errors import Code, Rejected, quoted
 from fake_provider.faults import Faults
 from fake_provider.fence import Scope, Token, newer
 from fake_provider.fleet import host_for
+from fake_provider.inventory import Inventory
 from fake_provider.latency import Latency
 from fake_provider.machine import EDGES, Host, Machine, Operation, State, Verb
 from fake_provider.request import Ack, Configure, Drain, Filter, Listing, Request
@@ -56,21 +56,14 @@ class Core:
         self.faults = faults
         self.at_target = {Verb.DRAIN: drain_of_idle, Verb.DELETE: delete_of_speculative}
         self.store = store
-        self.machines: dict[str, Machine] = {}
-        self.marks: dict[MarkKey, Token] = {}
-        self.origin = revision.new_origin()
-        self.operations = 0
-        self.revision = 0
-        self._agenda: list[tuple[float, str, str]] = []  # when, machine, operation
-        self._before: dict[str, Machine | None] = {}  # changed since the last commit, and what it was
-        self._marked: dict[MarkKey, Token | None] = {}
+        self.inventory = Inventory()
         saved = store.load() if store else None
         if saved is None:
             for machine in fleet:
                 self.put(machine)
             self.commit()
         else:
-            self.restore(saved)
+            self.inventory.restore(self.restored(saved))
 
     # Entries. Each settles first what is due, so that no answer depends on when somebody looked.
 
@@ -102,14 +95,14 @@ class Core:
 
     def advance(self, now: float) -> None:
         """Settle what is due by now, in the order in which it fell due."""
-        while self._agenda and self._agenda[0][0] <= now:
-            due, machine_id, operation_id = heapq.heappop(self._agenda)
-            self.arrive(self.machines[machine_id], operation_id, due)
+        while word := self.inventory.due(now):
+            _, machine_id, operation_id = word
+            self.arrive(self.machines[machine_id], operation_id)
         self.commit()
 
     def next_due(self) -> float | None:
         """When the next transition settles; None where none is under way."""
-        return self._agenda[0][0] if self._agenda else None
+        return self.inventory.next_due()
 
     def resume(self, now: float) -> None:
         """After a restart: see to it that no transition waits longer than it takes anew (DUR-3).
@@ -125,7 +118,12 @@ class Core:
                 if operation.due > now + longest:
                     self.put(replace(machine, operation=replace(operation, due=now + longest)))
         self.commit()
-        self.reschedule()
+        self.inventory.reschedule()
+
+    @property
+    def machines(self) -> Mapping[str, Machine]:
+        """The fleet by id, as it is; `put` changes it."""
+        return self.inventory.machines
 
     # The way of a mutating call.
 
@@ -155,7 +153,7 @@ class Core:
         if self.unfenced(token):
             return
         key = self.mark_key(verb, machine_id, token)
-        mark = self.marks.get(key)
+        mark = self.inventory.marks.get(key)
         if mark is None:
             self.validate_first_token(verb, token)
         elif not self.passes(verb, token, mark):
@@ -183,8 +181,7 @@ class Core:
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         """Set the mark, before anything can fail (FEN-6)."""
-        self._marked.setdefault(key, self.marks.get(key))
-        self.marks[key] = token
+        self.inventory.mark(key, token)
 
     # What may be asked.
 
@@ -300,8 +297,8 @@ class Core:
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         """An id that was never used before, in any life of any machine (OPS-3, DUR-2)."""
-        self.operations += 1
-        return f"op-{self.origin:05x}-{self.operations}"
+        self.inventory.operations += 1
+        return f"op-{self.inventory.origin:05x}-{self.inventory.operations}"
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         """The machine in its transitional state (LIF-2)."""
@@ -324,13 +321,13 @@ class Core:
         if operation is None:
             return
         if operation.due <= now:
-            self.arrive(machine, operation.id, now)
+            self.arrive(machine, operation.id)
             return
         for when in (operation.due, operation.late):
             if when is not None:
-                heapq.heappush(self._agenda, (when, machine.id, operation.id))
+                self.inventory.schedule(when, machine, operation.id)
 
-    def arrive(self, machine: Machine, operation_id: str, when: float) -> None:
+    def arrive(self, machine: Machine, operation_id: str) -> None:
         """Word from an operation: it is over. Of one that failed already it is thrown away (FLT-2)."""
         if self.awaited(machine, operation_id):
             self.put(self.settle(machine))
@@ -415,7 +412,7 @@ class Core:
         if not self.revisions or not cursor:
             return 0
         since = self.decode_cursor(cursor)
-        return 0 if since is None or since > self.revision else since
+        return 0 if since is None or since > self.inventory.revision else since
 
     def changed(self, machine: Machine, since: int) -> bool:
         """Whether the machine changed after the revision, into whatever state (LST-6, LST-7)."""
@@ -425,70 +422,44 @@ class Core:
         """The cursor that covers what was returned and nothing else (LST-5, LST-9)."""
         if not self.revisions:
             return b""
-        return self.encode_cursor(kept[-1].revision if len(kept) < len(found) and kept else self.revision)
+        return self.encode_cursor(
+            kept[-1].revision if len(kept) < len(found) and kept else self.inventory.revision
+        )
 
     def encode_cursor(self, number: int) -> bytes:
         """A revision as a cursor."""
-        return revision.encode(self.origin, number)
+        return revision.encode(self.inventory.origin, number)
 
     def decode_cursor(self, cursor: bytes) -> int | None:
         """A cursor's revision; None for garbage and for another inventory's (LST-8)."""
-        return revision.decode(self.origin, cursor)
+        return revision.decode(self.inventory.origin, cursor)
 
     # Keeping.
 
     def put(self, machine: Machine) -> Machine:
         """Make this the machine under its id; every change moves the revision (LST-6)."""
-        self._before.setdefault(machine.id, self.machines.get(machine.id))
-        self.revision += 1
-        machine = replace(machine, revision=self.revision)
-        self.machines[machine.id] = machine
+        self.inventory.revision += 1
+        machine = replace(machine, revision=self.inventory.revision)
+        self.inventory.put(machine)
         return machine
 
     def commit(self) -> None:
         """Save what changed, before anybody is told (DUR-1). What cannot be saved did not happen."""
-        if not self._before and not self._marked:
+        change = self.inventory.change()
+        if change is None:
             return
         try:
             if self.store:
-                self.store.save(self.change())
+                self.store.save(self.kept(change))
         except BaseException:
-            self.undo()
+            self.inventory.undo()
             raise
-        finally:
-            self._before, self._marked = {}, {}
+        self.inventory.saved()
 
-    def change(self) -> Snapshot:
-        """What changed since the last commit (DUR-1)."""
-        return Snapshot(
-            origin=self.origin,
-            operations=self.operations,
-            revision=self.revision,
-            machines={key: self.machines[key] for key in self._before},
-            marks={key: self.marks[key] for key in self._marked},
-        )
+    def kept(self, change: Snapshot) -> Snapshot:
+        """What of a change is saved: all of it (DUR-1)."""
+        return change
 
-    def undo(self) -> None:
-        """Take back what changed since the last commit; the counters never go back."""
-        for machine_id, machine in self._before.items():
-            if machine:
-                self.machines[machine_id] = machine
-        for key, mark in self._marked.items():
-            if mark:
-                self.marks[key] = mark
-            else:
-                self.marks.pop(key, None)
-        self.reschedule()
-
-    def restore(self, saved: Snapshot) -> None:
-        """Be as before the restart (DUR-1)."""
-        self.machines, self.marks = dict(saved.machines), dict(saved.marks)
-        self.origin, self.operations, self.revision = saved.origin, saved.operations, saved.revision
-        self.reschedule()
-
-    def reschedule(self) -> None:
-        """Work out anew what is due and when (DUR-3)."""
-        self._agenda = []
-        for machine in self.machines.values():
-            if machine.moving and machine.operation:
-                heapq.heappush(self._agenda, (machine.operation.due, machine.id, machine.operation.id))
+    def restored(self, saved: Snapshot) -> Snapshot:
+        """What of the saved comes back after a restart: all of it (DUR-1, DUR-2)."""
+        return saved

@@ -1,8 +1,9 @@
-"""How the core says no.
+"""How this program says no.
 
 Exception
-├── Rejected        a call is refused; carries the code to answer with
-└── StateFileError  a state file cannot be used; the message says why
+├── Rejected            a call is refused; carries the code to answer with
+└── CannotServe         the provider cannot start; the message says why in one line
+    └── StateFileError  because of its state file
 """
 
 from enum import StrEnum
@@ -35,7 +36,11 @@ class Rejected(Exception):  # noqa: N818 - a refusal is an answer, not an error 
         return f"{self.code}: {self.message}"
 
 
-class StateFileError(Exception):
+class CannotServe(Exception):  # noqa: N818 - reads as the sentence it is
+    """The address cannot be bound, or the TLS files are none."""
+
+
+class StateFileError(CannotServe):
     """A state file that cannot be opened, belongs to another program or is in use."""
 
 

@@ -49,9 +49,9 @@ class Latency:
             verb, named, duration = part.rpartition("=")
             verb = verb.strip()
             if named and verb not in list(Verb):
-                raise ValueError(f"latency {text!r}: {verb!r} is none of {', '.join(Verb)}")
+                raise ValueError(f"{text!r}: {verb!r} is none of {', '.join(Verb)}")
             if verb in spans:
-                raise ValueError(f"latency {text!r} says twice how long {verb or 'everything'} takes")
+                raise ValueError(f"{text!r} says twice how long {verb or 'everything'} takes")
             spans[verb] = _span(duration, text)
         rest = spans.get("", Span())
         return cls(**{verb.value: spans.get(verb, rest) for verb in Verb})
@@ -75,14 +75,16 @@ class Latency:
 
 def _span(text: str, whole: str) -> Span:
     low, ranged, high = text.partition("..")
-    span = Span(low=_seconds(low, whole), high=_seconds(high if ranged else low, whole))
+    span = Span(low=parse_seconds(low, whole), high=parse_seconds(high if ranged else low, whole))
     if span.high < span.low:
-        raise ValueError(f"latency {whole!r}: the range {text.strip()!r} runs backwards")
+        raise ValueError(f"{whole!r}: the range {text.strip()!r} runs backwards")
     return span
 
 
-def _seconds(text: str, whole: str) -> float:
+def parse_seconds(text: str, whole: str | None = None) -> float:
+    """Read one length of time, such as `200ms`, in seconds; raises ValueError, which quotes the whole."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"latency {whole!r}: {text.strip()!r} is no duration, such as 200ms, 1.5s or 2")
+        where = f"{whole!r}: " if whole is not None and whole != text else ""
+        raise ValueError(f"{where}{text.strip()!r} is no duration, such as 200ms, 1.5s or 2")
     return float(match[1]) * _UNITS[match[2]]

@@ -12,6 +12,7 @@ import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2_grpc
 
 from fake_provider.core import Core
+from fake_provider.errors import CannotServe
 from fake_provider.servicer import SERVICE, Servicer
 
 _OPTIONS = (
@@ -88,7 +89,7 @@ async def serving(
 
     `rpc_delay` is slept before each answer, `grace` is how long running calls may take at the end, both in
     seconds. `clock` tells the core the time: one that outlives the process where the store does. Raises
-    RuntimeError where the address cannot be bound.
+    CannotServe where the address cannot be bound.
     """
     server = grpc.aio.server(options=_OPTIONS)
     clockwork = Clockwork(core, clock)
@@ -98,7 +99,7 @@ async def serving(
         await _add_health(server)
     if reflection:
         _add_reflection(server, health=health)
-    port = server.add_secure_port(address, tls.credentials()) if tls else server.add_insecure_port(address)
+    port = _bind(server, address, tls)
     core.resume(clock())
     await server.start()
     running = asyncio.create_task(clockwork.run())
@@ -109,6 +110,16 @@ async def serving(
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
+    try:
+        return (
+            server.add_secure_port(address, tls.credentials()) if tls else server.add_insecure_port(address)
+        )
+    except RuntimeError as error:
+        pem = ", and are the TLS files a certificate and its key in PEM" if tls else ""
+        raise CannotServe(f"cannot listen on {address}: is it in use{pem}?") from error
 
 
 async def _add_health(server: grpc.aio.Server) -> None:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,28 +43,22 @@ class MemoryStore:
     """Outlives a core, but not the process."""
 
     def __init__(self) -> None:
-        self.saved: Snapshot | None = None
+        self._machines: dict[str, Machine] = {}
+        self._marks: dict[MarkKey, Token] = {}
+        self._last: Snapshot | None = None
 
     def load(self) -> Snapshot | None:
-        """Everything that was saved."""
-        return self.saved
+        """Everything that was saved; None where nothing ever was."""
+        return self._last and replace(self._last, machines=dict(self._machines), marks=dict(self._marks))
 
     def save(self, change: Snapshot) -> None:
         """Lay the change over what was saved."""
-        machines = dict(self.saved.machines) if self.saved else {}
-        marks = dict(self.saved.marks) if self.saved else {}
-        machines.update(change.machines)
-        marks.update(change.marks)
-        self.saved = Snapshot(
-            origin=change.origin,
-            operations=change.operations,
-            revision=change.revision,
-            machines=machines,
-            marks=marks,
-        )
+        self._machines.update(change.machines)
+        self._marks.update(change.marks)
+        self._last = change
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Let go of nothing: there is nothing held."""
 
 
 _APPLICATION = 0x42464650  # "BFFP", in the file's header: this is a fake provider's
