@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from conformance.errors import NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import Machine
 from conformance.token import Shard
 
+Case = TypeVar("Case")
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from hypothesis.strategies import SearchStrategy
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from conformance.call import Call
@@ -39,6 +43,7 @@ class Trial:
         found: Found,
         seed: int,
         fence_scope: str | None = None,
+        examples: int = 25,
         attempt: int = 1,
     ) -> None:
         self.entry = entry
@@ -49,6 +54,8 @@ class Trial:
         self.fence_scope = fence_scope
         """The scope that the user demands, if any."""
         self.random = random.Random(f"{seed}/{entry.id}")
+        self.examples = examples
+        """How many cases a property tries at most."""
         self._yard = yard
         self._pool = pool
         self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
@@ -116,6 +123,14 @@ class Trial:
     async def in_motion(self, machine: Machine, verb: Verb) -> bool:
         """Whether `verb`'s transition is still seen under way. A provider may be so fast that it never is."""
         return state_of((await machine.read()).state) is EDGES[verb].via
+
+    async def explore(
+        self, strategy: SearchStrategy[Case], judge: Callable[[Case], Awaitable[None]], *, examples: int | None = None
+    ) -> None:
+        """Judge cases drawn from `strategy`, at most `--examples` of them; raises the smallest Violation."""
+        from conformance.explore import explore  # Hypothesis is not light, and few behaviours want it
+
+        await explore(strategy, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
 
     # Several at once.
 

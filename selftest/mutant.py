@@ -1,0 +1,61 @@
+"""A mutant: the bundled fake with one deliberate defect, the clause it breaks, and who must find it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from fake_provider.servicer import Servicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor."""
+
+    name: str
+    story: str
+    clause: str
+    found_by: tuple[str, ...]
+    core: type[Core] = Core
+    servicer: type[Servicer] = Servicer
+    latency: str = "40ms"
+    machines: int = 24
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def provider(self) -> Core:
+        """A new provider with this defect."""
+        return self.core(fleet(self.machines), latency=Latency.parse(self.latency), **self.options)
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(clause: str, *found_by: str, latency: str = "40ms", machines: int = 24, **options: Any) -> Callable[[C], C]:
+    """Register a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
+
+    def register(cls: C) -> C:
+        if cls.__name__ in MUTANTS:
+            raise ValueError(f"two mutants are called {cls.__name__}")
+        seat: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
+        MUTANTS[cls.__name__] = Mutant(
+            name=cls.__name__,
+            story=inspect.cleandoc(cls.__doc__ or ""),
+            clause=clause,
+            found_by=found_by,
+            latency=latency,
+            machines=machines,
+            options=options,
+            **seat,
+        )
+        return cls
+
+    return register
