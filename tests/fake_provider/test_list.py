@@ -1,0 +1,127 @@
+import pytest
+
+from fake_provider import revision
+from fake_provider.errors import Code
+from fake_provider.machine import State
+from tests.fake_provider.driver import IDLE, OTHER, SLOT, Driver, refused
+
+
+def test_states_are_a_union_and_empty_means_all() -> None:
+    drive = Driver()
+    assert drive.ids() == {SLOT, IDLE, OTHER}
+    assert drive.ids(states=frozenset({State.SPECULATIVE})) == {SLOT, OTHER}
+    assert drive.ids(states=frozenset({State.SPECULATIVE, State.IDLE})) == {SLOT, IDLE, OTHER}
+    assert drive.ids(states=frozenset({State.FAILED})) == set()
+
+
+@pytest.mark.parametrize("unknown", [0, 99, -1])
+def test_an_unknown_state_matches_nothing_and_breaks_nothing(unknown: int) -> None:
+    drive = Driver()
+    assert drive.ids(states=frozenset({unknown})) == set()
+    assert drive.ids(states=frozenset({unknown, State.IDLE})) == {IDLE}
+
+
+def test_the_cap_comes_after_the_filter() -> None:
+    drive = Driver()
+    assert len(drive.ids(max_results=2)) == 2
+    assert drive.ids(states=frozenset({State.IDLE}), max_results=1) == {IDLE}
+    assert len(drive.ids(max_results=99)) == 3
+
+
+def test_a_negative_cap_is_invalid() -> None:
+    with refused(Code.INVALID_ARGUMENT):
+        Driver().list(max_results=-1)
+
+
+def test_list_and_get_agree() -> None:
+    drive = Driver()
+    drive.bound(metadata={"a": "b"})
+    assert all(drive.get(machine.id) is machine for machine in drive.list().machines)
+
+
+def test_a_delta_holds_what_changed_also_when_it_is_back_where_it_was() -> None:
+    drive = Driver()
+    cursor = drive.list().revision
+    assert drive.ids(since=cursor) == set()
+    drive.bound()
+    drive.settled(drive.drain())
+    assert drive.ids(since=cursor) == {IDLE}
+    cursor = drive.list(since=cursor).revision
+    drive.create()
+    assert drive.ids(since=cursor) == {SLOT}
+    drive.wait()
+    assert drive.ids(since=cursor) == {SLOT}
+
+
+def test_settling_moves_the_revision_too() -> None:
+    drive = Driver()
+    drive.create()
+    cursor = drive.list().revision
+    drive.wait()
+    assert drive.ids(since=cursor) == {SLOT}
+
+
+def test_a_refused_call_moves_no_revision() -> None:
+    drive = Driver()
+    cursor = drive.list().revision
+    with refused():
+        drive.drain(SLOT)
+    assert drive.list(since=cursor).revision == cursor
+    assert drive.ids(since=cursor) == set()
+
+
+@pytest.mark.parametrize("garbage", [b"x", b"\xff\0", b"0", b"1", b"-1", b" 12", b"9" * 5000, "١".encode()])
+def test_garbage_is_answered_with_everything(garbage: bytes) -> None:
+    assert Driver().ids(since=garbage) == {SLOT, IDLE, OTHER}
+
+
+@pytest.mark.parametrize("ahead", [1, 1000, 2**39, 2**60])
+def test_a_cursor_from_the_future_is_answered_with_everything(ahead: int) -> None:
+    drive = Driver()
+    future = str(int(drive.list().revision) + ahead).encode()
+    assert drive.ids(since=future) == {SLOT, IDLE, OTHER}
+
+
+def test_another_inventorys_cursor_is_answered_with_everything() -> None:
+    drive = Driver()
+    foreign = revision.encode(drive.core.inventory.origin + 1, drive.core.inventory.revision)
+    assert drive.ids(since=foreign) == {SLOT, IDLE, OTHER}
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_paging_on_with_the_returned_revision_reaches_all(full: bool) -> None:
+    drive = Driver()
+    cursor = b"" if full else drive.list().revision
+    for machine_id in (OTHER, SLOT):
+        drive.settled(drive.create(machine_id))
+    drive.bound()
+    reached: list[str] = []
+    while page := drive.list(since=cursor, max_results=1):
+        if not page.machines:
+            break
+        reached += [machine.id for machine in page.machines]
+        cursor = page.revision
+    assert reached == [OTHER, SLOT, IDLE]
+    assert cursor == drive.list().revision
+
+
+def test_a_machine_that_changes_while_somebody_pages_is_reached_again() -> None:
+    drive = Driver()
+    page = drive.list(max_results=1)
+    assert page.machines[0].id == SLOT
+    drive.create(SLOT)
+    assert drive.ids(since=page.revision) == {SLOT, IDLE, OTHER}
+
+
+def test_paging_with_a_filter_skips_no_match() -> None:
+    drive = Driver()
+    slots = frozenset({State.SPECULATIVE})
+    page = drive.list(states=slots, max_results=1)
+    assert [machine.id for machine in page.machines] == [SLOT]
+    assert drive.ids(states=slots, since=page.revision) == {OTHER}
+
+
+def test_without_revisions_there_is_no_cursor_and_any_is_answered_with_everything() -> None:
+    drive = Driver(revisions=False)
+    assert drive.list().revision == b""
+    assert drive.ids(since=b"12") == {SLOT, IDLE, OTHER}

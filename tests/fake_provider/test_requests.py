@@ -1,0 +1,111 @@
+import pytest
+
+from fake_provider.errors import Code
+from fake_provider.machine import State
+from tests.fake_provider.driver import IDLE, SLOT, Driver, refused
+
+
+@pytest.mark.parametrize("verb", ["create", "configure", "drain", "delete", "get"])
+def test_an_unknown_id_is_not_found_and_creates_nothing(verb: str) -> None:
+    drive = Driver()
+    with refused(Code.NOT_FOUND):
+        getattr(drive, verb)("nobody")
+    assert "nobody" not in drive.ids()
+
+
+@pytest.mark.parametrize("verb", ["create", "configure", "drain", "delete", "get"])
+def test_an_empty_id_is_invalid(verb: str) -> None:
+    with refused(Code.INVALID_ARGUMENT):
+        getattr(Driver(), verb)("")
+
+
+def test_a_binding_has_a_cluster() -> None:
+    drive = Driver()
+    with refused(Code.INVALID_ARGUMENT):
+        drive.configure(cluster="")
+    assert drive.state(IDLE) is State.IDLE
+
+
+def test_an_unknown_id_is_not_found_even_without_a_cluster() -> None:
+    with refused(Code.NOT_FOUND):
+        Driver().configure("nobody", cluster="")
+
+
+def test_a_negative_grace_is_invalid() -> None:
+    drive = Driver()
+    drive.bound()
+    with refused(Code.INVALID_ARGUMENT):
+        drive.drain(grace=-1)
+    assert drive.state(IDLE) is State.CONFIGURED
+
+
+@pytest.mark.parametrize("grace", [0, 2**63 - 1])
+def test_any_other_grace_ends_in_idle(grace: int) -> None:
+    drive = Driver()
+    drive.bound()
+    assert drive.settled(drive.drain(grace=grace)).state is State.IDLE
+
+
+def test_metadata_comes_back_byte_for_byte() -> None:
+    odd = {"": "", "k\0": "\x01\n", "Ä": "A\u0308", "K": " spaced ", "k": "x" * 60_000, "emoji": "\U0001f9ff"}
+    drive = Driver()
+    ack = drive.configure(metadata=odd)
+    assert ack.machine.shard_metadata == odd
+    assert drive.settled(ack).shard_metadata == odd
+    assert next(m for m in drive.list().machines if m.id == IDLE).shard_metadata == odd
+
+
+def test_the_core_keeps_its_own_copy_of_the_metadata() -> None:
+    drive, sent = Driver(), {"a": "1"}
+    drive.configure(metadata=sent)
+    sent["a"] = "2"
+    assert drive.get(IDLE).shard_metadata == {"a": "1"}
+
+
+def test_nothing_of_a_binding_shows_in_the_next_one_or_on_another_machine() -> None:
+    drive = Driver()
+    drive.bound(metadata={"a": "1", "b": "2"})
+    assert drive.get(SLOT).shard_metadata == {}
+    assert drive.settled(drive.drain()).shard_metadata == {}
+    assert drive.bound(metadata={"a": "3"}).shard_metadata == {"a": "3"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {str(number): "" for number in range(256)},
+        {"k": "v" * (256 * 1024 - 1)},
+    ],
+)
+def test_metadata_up_to_the_limit_is_kept(metadata: dict[str, str]) -> None:
+    assert Driver().configure(metadata=metadata).machine.shard_metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {str(number): "" for number in range(257)},
+        {"k": "v" * (256 * 1024)},
+        {"k": "ä" * (128 * 1024)},
+    ],
+)
+def test_metadata_over_the_limit_is_refused_whole(metadata: dict[str, str]) -> None:
+    drive = Driver()
+    with refused(Code.INVALID_ARGUMENT):
+        drive.configure(metadata=metadata)
+    assert drive.state(IDLE) is State.IDLE
+
+
+def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
+    drive = Driver()
+    with refused(Code.INVALID_ARGUMENT):
+        drive.configure(blob=b"x" * (2 * 1024 * 1024 + 1))
+    assert drive.configure(blob=b"x" * (2 * 1024 * 1024)).operation_id
+
+
+def test_a_refusal_quotes_no_more_than_a_header_holds() -> None:
+    drive = Driver()
+    with pytest.raises(Exception, match="nobody") as caught:
+        drive.create("nobody\0" + "x" * 100_000)
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
