@@ -138,7 +138,7 @@ def test_a_driven_machine_moves_no_other() -> None:
 )
 def test_a_call_without_an_edge_is_refused_and_changes_nothing(verb: str, state: State) -> None:
     drive = Driver()
-    way = {
+    ways: dict[State, list[str | None]] = {
         State.SPECULATIVE: [],
         State.CREATING: ["create"],
         State.IDLE: ["create", None],
@@ -146,8 +146,8 @@ def test_a_call_without_an_edge_is_refused_and_changes_nothing(verb: str, state:
         State.CONFIGURED: ["create", None, "configure", None],
         State.DRAINING: ["create", None, "configure", None, "drain"],
         State.DELETING: ["create", None, "delete"],
-    }[state]
-    for step in way:
+    }
+    for step in ways[state]:
         getattr(drive, step)(SLOT) if step else drive.wait()
     machine = drive.get(SLOT)
     assert machine.state is state

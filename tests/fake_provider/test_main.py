@@ -1,0 +1,132 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from bigfleet.v1alpha1 import provider_pb2_grpc
+
+SERVE = [sys.executable, "-m", "fake_provider", "serve"]
+
+
+@contextlib.contextmanager
+def provider(*options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+    command = [*SERVE, "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert line, process.stderr and process.stderr.read()
+            yield process, json.loads(line)
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def stub_of(hello: dict[str, Any]) -> Iterator[Any]:
+    with grpc.insecure_channel(hello["address"]) as channel:
+        yield provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
+
+
+def refusal(*options: str) -> str:
+    done = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_serves_and_a_signal_ends_it_well(number: signal.Signals) -> None:
+    with provider("--machines", "7", "--idle", "2") as (process, hello):
+        assert hello["port"] > 0
+        assert hello["address"] == f"127.0.0.1:{hello['port']}"
+        assert hello["machines"] == 7
+        with stub_of(hello) as stub:
+            machines = stub.List(pb.ListFilter()).machines
+        assert [m.state for m in machines].count(pb.MACHINE_STATE_IDLE) == 2
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 5
+        assert process.stdout
+        assert process.stdout.read() == ""
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+def test_a_running_call_may_finish_after_the_signal() -> None:
+    with provider("--rpc-delay", "500ms") as (process, hello), stub_of(hello) as stub:
+        stub.List(pb.ListFilter(max_results=1))  # connected
+        call = stub.List.future(pb.ListFilter())
+        stub.List(pb.ListFilter(max_results=1)) if call.done() else None
+        began = time.monotonic()
+        while not call.running() and time.monotonic() - began < 5:
+            pass
+        stub_arrived = stub.List(pb.ListFilter(max_results=1))
+        assert stub_arrived.machines
+        second = stub.List.future(pb.ListFilter())
+        first = call.result(timeout=10)
+        assert len(first.machines) == 64
+        process.send_signal(signal.SIGTERM)
+        assert second.exception(timeout=10) is None or second.code() is grpc.StatusCode.UNAVAILABLE
+        assert process.wait(5) == 0
+
+
+def test_a_state_file_outlives_a_kill(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path / "fleet.db"), "--idle", "1")
+    configure = pb.ConfigureRequest(machine_id="machine-0001", cluster_id="blue", shard_metadata={"a": "b"})
+    with provider(*state) as (process, hello):
+        with stub_of(hello) as stub:
+            ack = stub.Configure(configure)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    with provider(*state, "--machines", "1") as (process, hello):
+        assert hello["machines"] == 64
+        with stub_of(hello) as stub:
+            assert stub.Get(pb.MachineRef(id="machine-0001")) == ack.machine
+            assert stub.Configure(configure).operation_id == ack.operation_id
+
+
+def test_what_a_provider_may_lack_can_be_left_out() -> None:
+    with provider("--no-delete", "--no-revisions") as (_, hello), stub_of(hello) as stub:
+        assert stub.List(pb.ListFilter()).revision == b""
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Delete(pb.DeleteRequest(machine_id="machine-0001"))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with provider() as (_, hello):
+        assert refusal("--port", str(hello["port"])).splitlines() == [
+            f"fake-provider: cannot listen on 127.0.0.1:{hello['port']}: is it in use?"
+        ]
+
+
+def test_what_it_cannot_start_with_is_one_line(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    diary.write_text("dear diary, this is no database and no certificate either")
+    for options, word in (
+        (["--latency", "soon"], "soon"),
+        (["--rpc-delay", "soon"], "soon"),
+        (["--state", str(diary)], "not a fake provider's"),
+        (["--machines", "1", "--idle", "2"], "--idle 2"),
+        (["--tls-cert", str(diary)], "--tls-key"),
+        (["--tls-cert", str(diary), "--tls-key", str(diary)], "PEM"),
+        (["--tls-cert", str(diary), "--tls-key", str(tmp_path / "gone")], "gone"),
+    ):
+        said = refusal("--port", "0", *options)
+        assert len(said.splitlines()) == 1, said
+        assert word in said
+
+
+def test_help_teaches_by_example() -> None:
+    done = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, timeout=30, check=True)
+    assert "fake-provider serve --state fleet.db" in done.stdout
