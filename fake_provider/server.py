@@ -108,15 +108,14 @@ async def serving(
     finally:
         await server.stop(grace)
         running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await asyncio.wait([running])
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
     try:
-        return (
-            server.add_secure_port(address, tls.credentials()) if tls else server.add_insecure_port(address)
-        )
+        if tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, tls.credentials())
     except RuntimeError as error:
         pem = ", and are the TLS files a certificate and its key in PEM" if tls else ""
         raise CannotServe(f"cannot listen on {address}: is it in use{pem}?") from error

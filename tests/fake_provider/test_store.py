@@ -3,6 +3,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ ODD = {"": "", "k\0": "\x01", "Ä": "A\u0308", "emoji": "\U0001f9ff"}
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "state.db")
-    request.addfinalizer(made.close)
-    return made
+    yield made
+    made.close()
 
 
 def start(store: Store, *, seconds: float = 1.0, **options: object) -> Driver:
@@ -142,6 +143,7 @@ def test_what_cannot_be_saved_did_not_happen() -> None:
 def test_a_killed_process_loses_nothing_that_was_acked(tmp_path: Path) -> None:
     code = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from fake_provider.store import SqliteStore
 from tests.fake_provider.test_store import start
