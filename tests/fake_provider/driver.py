@@ -1,6 +1,7 @@
 """A core with a hand-wound clock, and a shard whose every call carries a fresh token."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,8 +30,6 @@ def small_fleet() -> list[Machine]:
 
 
 def _as(machine: Machine, machine_id: str, **changes: Any) -> Machine:
-    from dataclasses import replace
-
     return replace(machine, id=machine_id, **changes)
 
 
