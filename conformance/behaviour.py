@@ -71,9 +71,7 @@ def behaviour(
     """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue."""
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
-    needs = Needs(
-        machines=machines, start=start, alone=alone, transitions=transitions, creates=creates
-    )
+    needs = Needs(machines=machines, start=start, alone=alone, transitions=transitions, creates=creates)
 
     def mark(body: Body) -> Body:
         setattr(body, MARK, (behaviour_id, needs))

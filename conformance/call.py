@@ -61,7 +61,11 @@ class Call:
         if self.ok:
             return f"OK {describe_response(self.response)}".rstrip()
         origin = "" if self.answered else " (no answer from the provider)"
-        return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
+        return (
+            f"{self.code.name}{origin}: {cut(self.details, 200)}"
+            if self.details
+            else f"{self.code.name}{origin}"
+        )
 
     def __str__(self) -> str:
         return f"{self.rpc}({describe_request(self.request)}) -> {self.outcome()}"

@@ -126,9 +126,7 @@ class Client:
         """Read one machine."""
         return await self.call("Get", pb.MachineRef(id=machine_id))
 
-    async def list(
-        self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b""
-    ) -> Call:
+    async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
         """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
         numbers: Any = [int(state) for state in states]
         return await self.call("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))

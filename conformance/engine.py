@@ -60,6 +60,7 @@ class Options:
     """How a run is to be. Times in seconds; None means no limit."""
 
     seed: int = 0
+    examples: int = 25
     jobs: int | None = None
     max_machines: int | None = None
     max_creates: int | None = None
@@ -146,13 +147,16 @@ def enough(plan: Plan, found: Found, slots: list[tuple[str, State]], options: Op
         f" and {len(found.idle)} free IDLE" if options.use_idle else ""
     )
     idle_hint = (
-        f"--use-idle lets the kit use the {len(found.idle)} IDLE ones" if found.idle and not options.use_idle else ""
+        f"--use-idle lets the kit use the {len(found.idle)} IDLE ones"
+        if found.idle and not options.use_idle
+        else ""
     )
     limit = f", --max-machines {options.max_machines}" if options.max_machines else ""
     rest = "--exclude " + ",".join(b.id for b in short) + " runs the others" if len(short) < len(plan) else ""
     raise TargetError(
         f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",
-        hint=" · ".join(filter(None, (idle_hint, rest))) or f"give the provider at least {most} SPECULATIVE machines",
+        hint=" · ".join(filter(None, (idle_hint, rest)))
+        or f"give the provider at least {most} SPECULATIVE machines",
     )
 
 
@@ -250,7 +254,9 @@ class Course:
         alone = [b for b in applies if b.needs.alone]
         timer = self._options.timeout
         expiry = (
-            asyncio.get_running_loop().call_later(timer, partial(self._stop, f"--timeout {timer:g} s is over"))
+            asyncio.get_running_loop().call_later(
+                timer, partial(self._stop, f"--timeout {timer:g} s is over")
+            )
             if timer
             else None
         )
@@ -275,7 +281,9 @@ class Course:
             self._finish(Result(entry=behaviour.entry, status=Status.SKIPPED, reason=LACKS[lacking]))
         return lacking is not None
 
-    async def _lane(self, behaviours: list[Behaviour], *, then: list[Behaviour] | None = None, jobs: int | None = None) -> None:
+    async def _lane(
+        self, behaviours: list[Behaviour], *, then: list[Behaviour] | None = None, jobs: int | None = None
+    ) -> None:
         """Start what can be leased now, longest chain first; look again whenever something ends."""
         pending = sorted(behaviours, key=lambda b: (-b.needs.chain, -b.needs.machines))
         limit = jobs or self._options.jobs or len(pending) or 1
@@ -371,7 +379,9 @@ class Course:
                     await self._pool.prepare(lease)
                     body_from = self._client.now()
                     self._emit(
-                        events.BehaviourStarted(id=behaviour.id, at=body_from, machines=tuple(m.id for m in lease.machines))
+                        events.BehaviourStarted(
+                            id=behaviour.id, at=body_from, machines=tuple(m.id for m in lease.machines)
+                        )
                     )
                     await self._judge(behaviour, lease, attempt)
             except Exception as error:
@@ -385,7 +395,9 @@ class Course:
             if not again or attempt == ATTEMPTS or self._stop.reason is not None:
                 break
             await self._pool.release(lease, homeward=homeward)
-            other = self._pool.lease(behaviour.needs) if self._pool.hopeless(behaviour.needs) is None else None
+            other = (
+                self._pool.lease(behaviour.needs) if self._pool.hopeless(behaviour.needs) is None else None
+            )
             if other is None:
                 break
             lease = other
@@ -417,6 +429,7 @@ class Course:
             found=self._found,
             seed=self._options.seed,
             fence_scope=self._options.fence_scope,
+            examples=self._options.examples,
             attempt=attempt,
         )
         try:
@@ -429,7 +442,9 @@ class Course:
         entry = behaviour.entry
         match error:
             case Violation():
-                status = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}[entry.level]
+                status = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}[
+                    entry.level
+                ]
                 reason = f"{entry.clause.id}: {error.message}"
                 return Result(entry=entry, status=status, reason=reason, wanted=error.wanted, got=error.got)
             case Unsupported():

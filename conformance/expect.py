@@ -44,7 +44,9 @@ async def fenced(asked: Awaitable[Call] | Call) -> Call:
     call = await _answer(asked)
     if not call.fenced:
         raise Violation(
-            f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION", call.outcome(), calls=[call]
+            f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION",
+            call.outcome(),
+            calls=[call],
         )
     return call
 
@@ -61,7 +63,9 @@ async def refused(asked: Awaitable[Call] | Call) -> Call:
     """The call is refused, and not by the fence (COD-2, COD-3)."""
     call = await _answer(asked)
     if call.ok or call.fenced:
-        raise Violation(f"{call.rpc} to be refused, with any code but FAILED_PRECONDITION", call.outcome(), calls=[call])
+        raise Violation(
+            f"{call.rpc} to be refused, with any code but FAILED_PRECONDITION", call.outcome(), calls=[call]
+        )
     return call
 
 
@@ -86,7 +90,11 @@ async def settles(machine: Machine, verb: Verb) -> Watch:
     watch = await machine.settle(patience=patience)
     if watch.state is not target:
         way = " -> ".join(state.name for state in watch.states)
-        got = f"settled at {describe_machine(watch.machine)}" if watch.state.stable else f"no end after {patience:g} s"
+        got = (
+            f"settled at {describe_machine(watch.machine)}"
+            if watch.state.stable
+            else f"no end after {patience:g} s"
+        )
         raise Violation(f"{machine.id} to settle at {target.name} after {verb.value}", f"{got} (seen: {way})")
     return watch
 
@@ -129,7 +137,9 @@ def same(one: pb.Machine, other: pb.Machine, *, what: str) -> None:
     """Two readings of one machine at rest agree, but for what may move by itself (LST-4)."""
     left, right = at_rest(one), at_rest(other)
     if left != right:
-        names = sorted(f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name))
+        names = sorted(
+            f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name)
+        )
         raise Violation(
             f"{what}: the same {', '.join(names)}",
             "; ".join(f"{name} {_short(left, name)} and then {_short(right, name)}" for name in names),

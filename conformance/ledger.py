@@ -53,7 +53,9 @@ class Ledger:
         A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
         """
         intents = self._open.get(machine_id)
-        if intents is not None and (seen.stable and seen is not EDGES[verb].source or (verb, token.shard) in intents):
+        if intents is not None and (
+            seen.stable and seen is not EDGES[verb].source or (verb, token.shard) in intents
+        ):
             return
         self._open.setdefault(machine_id, set()).add((verb, token.shard))
         self._write(
@@ -83,6 +85,11 @@ class Ledger:
         """The machine is somebody else's: it is not for us to touch."""
         if self._open.pop(machine_id, None) is not None:
             self._write({"lost": machine_id, "at": _now()})
+
+    def adopt(self, record: Record) -> None:
+        """Go on where a dead run left off: its open machines are open here."""
+        for entry in record.entries:
+            self._open[entry.machine] = set()
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -124,7 +131,8 @@ def lock(file: IO[str], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
-            f"the ledger {path} belongs to a run that still lives", hint="wait for it, or stop it: it brings all home"
+            f"the ledger {path} belongs to a run that still lives",
+            hint="wait for it, or stop it: it brings all home",
         ) from error
 
 
@@ -157,15 +165,25 @@ def read(path: Path) -> Record:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UsageError(f"the ledger {path} cannot be read: {error.strerror}", hint="give a ledger.ndjson") from error
+        raise UsageError(
+            f"the ledger {path} cannot be read: {error.strerror}", hint="give a ledger.ndjson"
+        ) from error
     parsed = [_parse(line) for line in lines]
     header = parsed[0] if parsed else None
     if header is None or header.get("ledger") != FORMAT:
-        raise UsageError(f"{path} is no ledger", hint="give the ledger.ndjson that the run named at its start")
+        raise UsageError(
+            f"{path} is no ledger", hint="give the ledger.ndjson that the run named at its start"
+        )
     entries: dict[str, Entry] = {}
     for line in parsed[1:]:
         match line:
-            case {"intend": str(), "machine": str(machine), "home": str(home), "shard": str(shard), "epoch": int(epoch)}:
+            case {
+                "intend": str(),
+                "machine": str(machine),
+                "home": str(home),
+                "shard": str(shard),
+                "epoch": int(epoch),
+            }:
                 entry = entries.setdefault(machine, Entry(machine=machine, home=State[home]))
                 entry.shards[shard] = max(epoch, entry.shards.get(shard, epoch))
             case {"seen": str(), "machine": str(machine), "host": str(host)} if machine in entries:
@@ -174,7 +192,9 @@ def read(path: Path) -> Record:
                 entries.pop(machine, None)
             case _:
                 pass
-    return Record(run=str(header.get("run", "")), target=str(header.get("target", "")), entries=tuple(entries.values()))
+    return Record(
+        run=str(header.get("run", "")), target=str(header.get("target", "")), entries=tuple(entries.values())
+    )
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -62,7 +62,9 @@ class Watch:
 class Machine:
     """A machine by its id, with the shard that drives it and what is known of it."""
 
-    def __init__(self, machine_id: str, yard: Yard, *, number: int, home: State = State.SPECULATIVE) -> None:
+    def __init__(
+        self, machine_id: str, yard: Yard, *, number: int, home: State = State.SPECULATIVE, live: bool = False
+    ) -> None:
         self.id = machine_id
         self.home = home
         self.state = home
@@ -72,12 +74,12 @@ class Machine:
         """What this machine is bound to where a behaviour does not care."""
         self.touched = False
         """Whether a mutating call was ever sent."""
-        self.unheard = False
-        """Whether a mutating call was not answered: it may still arrive."""
+        self.unheard: dict[str, int] = {}
+        """The shards of mutating calls that were not answered and may still arrive, each with its newest epoch."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self._yard = yard
-        self._live = home is not State.SPECULATIVE
+        self._live = live or home is State.IDLE
         self._creating = 0
         self._leaving = False
         self._host = ""
@@ -132,7 +134,9 @@ class Machine:
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
-        return await self._mutate(Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
+        return await self._mutate(
+            Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout)
+        )
 
     async def delete(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
@@ -142,7 +146,12 @@ class Machine:
         return await self._mutate(Verb.DELETE, token, lambda t: via.delete(self.id, t, timeout=timeout))
 
     async def call(
-        self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self,
+        verb: Verb,
+        token: Token | None = None,
+        *,
+        client: Client | None = None,
+        timeout: float | None = None,
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
         match verb:
@@ -201,7 +210,9 @@ class Machine:
             if watch.state is to:
                 return watch.machine
             if not watch.state.stable:
-                raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
+                raise Unprepared(
+                    f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience"
+                )
             await self._step(_next_verb(watch.state, to, self.id))
         raise Unprepared(f"{self.id} does not come to {to.name}")
 
@@ -212,7 +223,9 @@ class Machine:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         watch = await self.settle()
         if watch.state is not EDGES[verb].target:
-            raise Unprepared(f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}")
+            raise Unprepared(
+                f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
+            )
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
@@ -221,13 +234,16 @@ class Machine:
         self._yard.ledger.lost(self.id)
 
     async def fence_off(self) -> None:
-        """Make sure that a call of ours that was not heard out can start nothing any more.
+        """Make sure that the calls that were not heard out can start nothing any more.
 
-        The shard comes back as its next incarnation: the old one's calls are fenced (FEN-3).
+        Each of their shards comes back as its next incarnation, and so the old one's calls are fenced (FEN-3).
+        What they did start is ours. Raises NoAnswer where the provider still does not answer.
         """
-        self.shard.restart()
-        await self.drain()
-        self.unheard = False
+        for shard, epoch in list(self.unheard.items()):
+            await self.drain(Token(shard, epoch + 1, 1))
+        seen = state_of((await self.read()).state)
+        self._live = seen is not State.SPECULATIVE
+        self.unheard.clear()
 
     # What is remembered.
 
@@ -255,7 +271,8 @@ class Machine:
         operation = call.operation_id if call.ok else ""
         price = call.response.machine.price_per_hour if call.ok else 0.0
         yard.meter.answered(verb, self.id, operation, call.ended, price=price)
-        self.unheard |= not call.answered
+        if not call.answered:
+            self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
         self._leaving |= verb is Verb.DELETE and call.ok
         if operation and self._underway is None:
             self._underway = (verb, call.ended)

@@ -25,7 +25,9 @@ def parse_duration(text: str) -> float:
         seconds += float(match["number"]) * _UNITS[match["unit"] or "s"]
         position = match.end()
     if not stripped or position != len(stripped) or not 0 < seconds < 1e9:
-        raise UsageError(f"{text!r} is not a duration", hint="write 90s, 200ms, 5m or 1h30m; more than nothing")
+        raise UsageError(
+            f"{text!r} is not a duration", hint="write 90s, 200ms, 5m or 1h30m; more than nothing"
+        )
     return seconds
 
 
@@ -59,7 +61,8 @@ def parse_patience(text: str) -> Patience:
         name, equals, value = part.strip().partition("=")
         if not equals or name.lower() not in {verb.value.lower() for verb in Verb}:
             raise UsageError(
-                f"{part.strip()!r} is no patience", hint="write 5m, or create=20m,configure=5m,drain=1h,delete=5m"
+                f"{part.strip()!r} is no patience",
+                hint="write 5m, or create=20m,configure=5m,drain=1h,delete=5m",
             )
         chosen[name.lower()] = parse_duration(value)
     return Patience(**chosen)

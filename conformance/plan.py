@@ -19,8 +19,15 @@ def functions() -> list[Any]:
     """Every behaviour function of `conformance.suite`."""
     import conformance.suite as suite
 
-    modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
-    return [f for module in modules for f in vars(module).values() if declared(f) and f.__module__ == module.__name__]
+    modules = [
+        importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)
+    ]
+    return [
+        f
+        for module in modules
+        for f in vars(module).values()
+        if declared(f) and f.__module__ == module.__name__
+    ]
 
 
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
@@ -36,7 +43,9 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
         behaviour_id, needs = marked
         entry = next((e for e in catalogue.entries if e.id == behaviour_id), None)
         if entry is None or behaviour_id in found:
-            raise ValueError(f"{body.__name__}: {'no such entry' if entry is None else 'a second proof of'} {behaviour_id}")
+            raise ValueError(
+                f"{body.__name__}: {'no such entry' if entry is None else 'a second proof of'} {behaviour_id}"
+            )
         found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
     wanted = set(found if ids is None else ids)
     return tuple(found[e.id] for e in catalogue.entries if e.id in found and e.id in wanted)

@@ -96,9 +96,7 @@ def parse_header(text: str) -> tuple[str, str]:
     return key, value
 
 
-def load_tls(
-    *, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None
-) -> Tls | None:
+def load_tls(*, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls | None:
     """The TLS settings, or None where no option asks for TLS: plaintext is never a fall-back.
 
     Raises UsageError for a file that cannot be read, is not PEM, or for half a pair.
@@ -109,7 +107,9 @@ def load_tls(
         return None
     if (cert is None) != (key is None):
         given, missing = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
-        raise UsageError(f"{given} without {missing}", hint="a client certificate is a pair: give both or neither")
+        raise UsageError(
+            f"{given} without {missing}", hint="a client certificate is a pair: give both or neither"
+        )
     tls = Tls(
         ca=_pem(ca, "--tls-ca", "CERTIFICATE"),
         cert=_pem(cert, "--tls-cert", "CERTIFICATE"),

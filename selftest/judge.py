@@ -38,11 +38,14 @@ async def judge(
     known = catalogue.load()
     chosen = plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, ())))
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(core, servicer=servicer, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
+        async with serving(
+            core, servicer=servicer, rpc_delay=rpc_delay, health=health, reflection=reflection
+        ) as address:
             return await engine.run(
                 chosen,
                 Target(address=address),
-                options=options or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
+                options=options
+                or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )
 

@@ -29,4 +29,6 @@ async def test_an_older_epoch_is_fenced_whatever_its_sequence(trial: Trial) -> N
     machine, shard = trial.machine, trial.new_shard()
     await expect.accepted(machine.create(shard.token(epoch=2, sequence=1)))
     await expect.fenced(machine.create(shard.token(epoch=1, sequence=99)))
-    await expect.accepted(machine.create(shard.token(epoch=2, sequence=2)))  # control: only the epoch differed
+    await expect.accepted(
+        machine.create(shard.token(epoch=2, sequence=2))
+    )  # control: only the epoch differed

@@ -23,4 +23,8 @@ async def test_the_whole_lifecycle(trial: Trial) -> None:
         await expect.settles(machine, verb)
         listed = await trial.list([EDGES[verb].target])
         ids = [m.id for m in listed.machines]
-        expect.fact(machine.id in ids, wanted=f"List to show {machine.id} as {EDGES[verb].target.name}", got=f"{len(ids)} others")
+        expect.fact(
+            machine.id in ids,
+            wanted=f"List to show {machine.id} as {EDGES[verb].target.name}",
+            got=f"{len(ids)} others",
+        )

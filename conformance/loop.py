@@ -1,0 +1,251 @@
+"""Owns pytest's loop: items -> plan -> engine, and each result forwarded through the ordinary hook as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance import catalogue, engine, events, plan
+from conformance.bill import Bill
+from conformance.errors import ConformanceError, TargetError
+from conformance.report import Home, Report, Result, Status, Time
+from conformance.settings import FAKE, version
+from conformance.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.behaviour import Plan
+    from conformance.settings import Settings
+
+SIGNALS = {
+    signal.SIGINT: "interrupted (SIGINT)",
+    signal.SIGTERM: "interrupted (SIGTERM)",
+    signal.SIGHUP: "interrupted (SIGHUP)",
+}
+
+
+class Loop:
+    """The registered plugin of one run. Afterwards `report` is its report, `error` what kept it from having one."""
+
+    def __init__(self, settings: Settings, *listeners: Callable[[events.Event], None]) -> None:
+        self.settings = settings
+        self.report: Report | None = None
+        self.error: ConformanceError | None = None
+        self._listeners = listeners
+        self._items: dict[str, pytest.Item] = {}
+        self._session: pytest.Session | None = None
+        self._stop: engine.Stop | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the selected behaviours, in the catalogue's order. Raises pytest.UsageError for a bad selection."""
+        known = catalogue.load()
+        wanted = {e.id for e in known.select(self.settings.select, self.settings.exclude)}
+        behaviours = {b.id: b for b in plan.plan(known, [getattr(item, "obj", None) for item in items])}
+        by_body = {id(b.body): b for b in behaviours.values()}
+        chosen, dropped, foreign = {}, [], []
+        for item in items:
+            behaviour = by_body.get(id(getattr(item, "obj", None)))
+            if behaviour is None:
+                foreign.append(item)
+            elif behaviour.id in wanted:
+                chosen[behaviour.id] = item
+            else:
+                dropped.append(item)
+        self._items = {b: chosen[b] for b in behaviours if b in chosen}
+        items[:] = [*self._items.values(), *foreign]
+        if dropped:
+            config.hook.pytest_deselected(items=dropped)
+        if self._items and getattr(config.option, "numprocesses", None):
+            raise pytest.UsageError(
+                "the behaviours run together already, and share one ledger: drop -n (xdist)"
+            )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run all behaviours in one loop of our own; leave other items to pytest."""
+        if session.config.option.collectonly or not self._items:
+            return None
+        self._session = session
+        bodies = [getattr(item, "obj", None) for item in self._items.values()]
+        chosen = plan.plan(catalogue.load(), bodies)
+        try:
+            self.report = asyncio.run(self._main(chosen))
+        except TargetError as error:
+            self.error = error
+            self.report = self._not_judged(chosen, error)
+            self._forward(events.RunFinished(report=self.report))
+        except ConformanceError as error:
+            self.error = error
+        except asyncio.CancelledError:
+            # A second signal: nobody waits for anything any more.
+            self.error = ConformanceError("interrupted twice: machines may be left")
+        if self.report is not None and self.report.stopped and "interrupted" in self.report.stopped:
+            session.shouldstop = self.report.stopped
+        for item in [item for item in session.items if item not in self._items.values()]:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return True
+
+    async def _main(self, chosen: Plan) -> Report:
+        self._stop = stop = engine.Stop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def on_signal(reason: str) -> None:
+            if stop.reason is not None and task is not None:
+                task.cancel()
+            stop(reason)
+
+        for number, reason in SIGNALS.items():
+            loop.add_signal_handler(number, on_signal, reason)
+        try:
+            async with AsyncExitStack() as stack:
+                target = self.settings.target
+                if target is None:
+                    target = Target(address=await stack.enter_async_context(_fake()))
+                return await engine.run(
+                    chosen,
+                    target,
+                    options=self.settings.options,
+                    ledger_at=self.settings.ledger_at,
+                    emit=self._forward,
+                    stop=stop,
+                )
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _forward(self, event: events.Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+        if isinstance(event, events.BehaviourFinished):
+            self._tell_pytest(event.result)
+
+    def _tell_pytest(self, result: Result) -> None:
+        session, item = self._session, self._items[result.id]
+        assert session is not None
+        hook = item.config.hook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        hook.pytest_runtest_logreport(report=as_test_report(item, result))
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if self._stop is not None and (session.shouldfail or session.shouldstop):
+            self._stop(str(session.shouldfail or session.shouldstop))
+
+    def _not_judged(self, chosen: Plan, error: TargetError) -> Report:
+        """A report for a target that could not be judged at all: CI wants one all the same."""
+        settings = self.settings
+        reason = f"not judged: {error.message}"
+        return Report(
+            run="",
+            version=version(),
+            target=settings.target.address if settings.target else FAKE,
+            started="",
+            seed=settings.options.seed,
+            found=None,
+            results=tuple(Result(entry=b.entry, status=Status.ERROR, reason=reason) for b in chosen),
+            quarantined=(),
+            notes=(),
+            bill=Bill(),
+            time=Time(wall=0.0, critical_path=0.0, sum=0.0),
+            home=Home(),
+            rpcs=0,
+            ledger="",
+            stopped=error.message,
+            whole=settings.options.whole,
+        )
+
+
+def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
+    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes."""
+    outcome: Any = "passed"
+    longrepr: Any = None
+    when: Any = "call"
+    match result.status:
+        case Status.FAILED:
+            outcome, longrepr = "failed", _evidence(result)
+        case Status.ERROR:
+            outcome, longrepr, when = "failed", result.reason, "setup"
+        case Status.SKIPPED:
+            outcome, longrepr = (
+                "skipped",
+                (str(item.path), item.location[1] or 0, f"Skipped: {result.reason}"),
+            )
+        case Status.WARNED | Status.PASSED:
+            pass
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome=outcome,
+        longrepr=longrepr,
+        when=when,
+        duration=result.seconds,
+        user_properties=[
+            ("id", result.id),
+            ("clause", result.entry.clause.id),
+            ("status", result.status.value),
+        ],
+    )
+
+
+def _evidence(result: Result) -> str:
+    from conformance.reporters import terminal
+
+    return "\n".join(terminal.evidence(result))
+
+
+def _fake() -> Any:
+    from fake_provider.core import Core
+    from fake_provider.fleet import fleet
+    from fake_provider.latency import Latency
+    from fake_provider.server import serving
+
+    return serving(Core(fleet(64), latency=Latency.parse("20ms")))
+
+
+def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
+    """Run pytest in this process on the suite alone: no foreign ini, conftest, plugin or environment.
+
+    Returns the loop with its report, or with the error that kept it from having one.
+    """
+    import os
+    from pathlib import Path
+
+    import conformance.suite
+
+    loop = Loop(settings, *listeners)
+    suite = Path(conformance.suite.__file__).parent
+    arguments = [
+        *("--pyargs", "conformance.suite"),
+        f"--rootdir={suite}",
+        f"--config-file={suite / 'pytest.ini'}",
+        "--noconftest",
+        "--assert=plain",
+        "--capture=no",
+        *("-p", "no:terminal"),
+        *("-p", "no:cacheprovider"),
+        *("-p", "no:logging"),
+        *("-p", "no:warnings"),
+        *("-p", "no:faulthandler"),
+        *("-p", "no:unraisableexception"),
+        *("-p", "no:threadexception"),
+    ]
+    hermetic = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    removed = {
+        name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ
+    }
+    os.environ.update(hermetic)
+    try:
+        with suppress(SystemExit):
+            code = pytest.main(arguments, plugins=[loop])
+    finally:
+        for name in hermetic:
+            os.environ.pop(name, None)
+        os.environ.update(removed)
+    if loop.report is None and loop.error is None:
+        loop.error = ConformanceError(f"pytest ended with {code!s} and no report")
+    return loop

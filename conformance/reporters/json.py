@@ -1,0 +1,101 @@
+"""report.json, format 1: everything that is known of a run, for programs. Its schema is report.schema.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from conformance.call import cut, describe_request
+from conformance.report import FORMAT
+
+if TYPE_CHECKING:
+    from conformance.call import Call
+    from conformance.found import Found
+    from conformance.report import Report, Result
+
+
+def render(report: Report) -> str:
+    """The report as JSON."""
+    return json.dumps(as_dict(report), indent=1, ensure_ascii=False) + "\n"
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as JSON's own types."""
+    return {
+        "format": FORMAT,
+        "verdict": report.verdict.value,
+        "kit": report.version,
+        "run": report.run,
+        "started": report.started,
+        "target": report.target,
+        "found": found_dict(report.found),
+        "seed": report.seed,
+        "strict": report.strict,
+        "stopped": report.stopped,
+        "whole": report.whole,
+        "behaviours": [result_dict(result) for result in report.results],
+        "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
+        "notes": list(report.notes),
+        "bill": dataclasses.asdict(report.bill),
+        "time": dataclasses.asdict(report.time),
+        "rpcs": report.rpcs,
+        "home": {
+            "clean": report.home.clean,
+            "left": [machine for machine, _ in report.home.left],
+            "reasons": dict(report.home.left),
+            "kept": report.home.kept,
+        },
+        "ledger": report.ledger,
+    }
+
+
+def found_dict(found: Found | None) -> dict[str, Any]:
+    """What was found at the target; empty where it could not be reached."""
+    if found is None:
+        return {}
+    return {
+        "fleet": found.fleet,
+        "delete": found.delete,
+        "revisions": found.revisions,
+        "fence_scope": found.fence_scope,
+        "tls": found.tls,
+        "health": found.health,
+        "reflection": found.reflection,
+    }
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """One behaviour with its calls."""
+    return {
+        "id": result.entry.id,
+        "clause": result.entry.clause.id,
+        "level": result.entry.level.value,
+        "title": result.entry.title,
+        "status": result.status.value,
+        "reason": result.reason,
+        "wanted": result.wanted,
+        "got": result.got,
+        "started": round(result.started, 6),
+        "seconds": round(result.seconds, 6),
+        "machines": list(result.machines),
+        "calls": [call_dict(call) for call in result.calls],
+    }
+
+
+def call_dict(call: Call) -> dict[str, Any]:
+    """One call, without secrets: no blob, metadata values cut."""
+    token = call.token
+    return {
+        "rpc": call.rpc,
+        "machine": cut(call.machine_id, 200),
+        "token": None
+        if token is None
+        else {"shard": cut(token.shard, 200), "epoch": token.epoch, "sequence": token.sequence},
+        "request": describe_request(call.request),
+        "code": call.code.name,
+        "answered": call.answered,
+        "outcome": call.outcome(),
+        "at": round(call.started, 6),
+        "seconds": round(call.ended - call.started, 6),
+    }

@@ -1,0 +1,81 @@
+"""junit.xml, as CI systems read it: a behaviour is a test case, its clause a property."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from conformance.reporters import terminal
+from conformance.report import Status
+
+if TYPE_CHECKING:
+    from conformance.report import Report, Result
+
+
+def render(report: Report) -> str:
+    """The report as JUnit XML."""
+    counts = {status: len(report.with_status(status)) for status in Status}
+    numbers = {
+        "tests": str(len(report.results)),
+        "failures": str(counts[Status.FAILED]),
+        "errors": str(counts[Status.ERROR]),
+        "time": f"{report.time.wall:.3f}",
+    }
+    root = ET.Element("testsuites", name="conformance", **numbers)
+    suite = ET.SubElement(
+        root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers
+    )
+    if report.started:
+        suite.set("timestamp", report.started.partition("+")[0])
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (
+        ("verdict", report.verdict.value),
+        ("seed", str(report.seed)),
+        ("kit", report.version),
+    ):
+        ET.SubElement(properties, "property", name=name, value=value)
+    for result in report.results:
+        suite.append(_case(result))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(result: Result) -> ET.Element:
+    entry = result.entry
+    case = ET.Element(
+        "testcase",
+        classname=f"conformance.{entry.area}",
+        name=f"{entry.id} {entry.title}",
+        time=f"{result.seconds:.3f}",
+    )
+    properties = ET.SubElement(case, "properties")
+    facts = {
+        "id": entry.id,
+        "clause": entry.clause.id,
+        "level": entry.level.value,
+        "status": result.status.value,
+    }
+    for name, value in facts.items():
+        ET.SubElement(properties, "property", name=name, value=value)
+    match result.status:
+        case Status.FAILED:
+            child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))
+            child.text = _clean("\n".join(terminal.evidence(result)))
+        case Status.ERROR:
+            ET.SubElement(case, "error", type="not judged", message=_clean(result.reason))
+        case Status.SKIPPED:
+            ET.SubElement(case, "skipped", message=_clean(result.reason))
+        case Status.WARNED:
+            ET.SubElement(case, "system-out").text = _clean(
+                "warning\n" + "\n".join(terminal.evidence(result))
+            )
+        case Status.PASSED:
+            pass
+    return case
+
+
+def _clean(text: str) -> str:
+    """Text that XML can hold: a provider may send any character."""
+    return "".join(
+        c if c in "\t\n" or (c.isprintable() and ord(c) < 0xFFFE) or c == " " else "�" for c in text
+    )

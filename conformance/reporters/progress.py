@@ -1,0 +1,120 @@
+"""The live view: a progress bar on a terminal, one line per behaviour elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from conformance import events
+from conformance.report import Status, Verdict
+from conformance.reporters import terminal
+
+if TYPE_CHECKING:
+    from conformance.report import Report, Result
+
+STYLES = {
+    Status.PASSED: "green",
+    Status.FAILED: "bold red",
+    Status.WARNED: "yellow",
+    Status.SKIPPED: "dim",
+    Status.ERROR: "magenta",
+}
+VERDICTS = {
+    Verdict.CONFORMANT: "bold green",
+    Verdict.NON_CONFORMANT: "bold red",
+    Verdict.INCONCLUSIVE: "bold magenta",
+}
+
+
+class Live:
+    """Listens to a run and shows it on `console`."""
+
+    def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._console, self._quiet, self._verbose = console, quiet, verbose
+        self._progress: Progress | None = None
+        self._running: set[str] = set()
+
+    def __call__(self, event: events.Event) -> None:
+        """Show one event."""
+        match event:
+            case events.RunStarted():
+                if not self._quiet:
+                    self._say(*terminal.opening(event), "")
+                    self._begin(len(event.behaviours))
+            case events.BehaviourStarted():
+                self._running.add(event.id)
+                self._move()
+            case events.BehaviourFinished():
+                self._running.discard(event.result.id)
+                self._finished(event.result)
+            case events.Noted():
+                if not self._quiet:
+                    self._say(f"note       {event.text}")
+            case events.RunFinished():
+                self.end()
+                self._summary(event.report)
+
+    def end(self) -> None:
+        """Take the bar away, also after a run that did not end by itself."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _begin(self, total: int) -> None:
+        if not self._console.is_terminal or self._verbose:
+            return
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+        )
+        self._progress.add_task("", total=total)
+        self._progress.start()
+
+    def _finished(self, result: Result) -> None:
+        if self._progress is not None:
+            self._progress.advance(self._progress.task_ids[0])
+            self._move()
+            if result.status is Status.FAILED:
+                self._line(result)
+        elif not self._quiet:
+            self._line(result)
+        if self._verbose:
+            self._say(*(f"    {call.started:9.3f}s  {call}" for call in result.calls))
+
+    def _move(self) -> None:
+        if self._progress is not None:
+            running = sorted(self._running)
+            more = f" +{len(running) - 6}" if len(running) > 6 else ""
+            self._progress.update(self._progress.task_ids[0], description=" ".join(running[:6]) + more)
+
+    def _line(self, result: Result) -> None:
+        line = terminal.result_line(result)
+        text = Text(line)
+        text.stylize(STYLES[result.status], 0, 8)
+        self._console.print(text, soft_wrap=True)
+
+    def _summary(self, report: Report) -> None:
+        if not self._quiet:
+            self._say("")
+        for line in terminal.findings(report):
+            text = Text(line)
+            word = line.split(" ", 1)[0]
+            if word in ("FAILED", "WARNED"):
+                text.stylize(STYLES[Status(word.lower())])
+            self._console.print(text, soft_wrap=True)
+        lines = terminal.closing(report)
+        verdict = Text(lines[0])
+        verdict.stylize(VERDICTS[report.verdict], 11, 11 + len(report.verdict.value))
+        self._console.print(verdict, soft_wrap=True)
+        self._say(*lines[1:])
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self._console.print(Text(line), soft_wrap=True)

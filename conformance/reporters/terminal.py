@@ -1,0 +1,114 @@
+"""What a person reads: what was found, the failures first, then verdict, bill, time and home-coming. Pure text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from conformance.report import Status, Verdict
+
+if TYPE_CHECKING:
+    from conformance.events import RunStarted
+    from conformance.report import Report, Result
+
+LAST_CALLS = 8
+"""So many calls before a failure are shown; report.json has all."""
+
+
+def opening(event: RunStarted) -> list[str]:
+    """Before the first behaviour: where, what was found there, and what will be done."""
+    return [
+        f"target     {event.target} · run {event.run} · seed {event.seed}",
+        *event.found.lines(),
+        f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
+        f"ledger     {event.ledger}",
+    ]
+
+
+def result_line(result: Result) -> str:
+    """One behaviour in one line."""
+    reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
+    return (
+        f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
+    )
+
+
+def evidence(result: Result) -> list[str]:
+    """A failure or a warning: clause, wanted, got, and the calls that led there."""
+    entry = result.entry
+    lines = [
+        f"{result.status.value.upper()} {entry.id}  {entry.title}",
+        f"  clause  {entry.clause.id} {entry.level.value}: {entry.clause.text}",
+        f"  wanted  {result.wanted}",
+        f"  got     {result.got}",
+    ]
+    shown = result.calls[-LAST_CALLS:]
+    if shown:
+        earlier = len(result.calls) - len(shown)
+        lines.append(f"  calls   the last {len(shown)} of {len(result.calls)}" if earlier else "  calls")
+        lines += [f"    {call.started:9.3f}s  {call}" for call in shown]
+    lines.append(f"  more    conformance show {entry.id}")
+    return lines
+
+
+def findings(report: Report) -> list[str]:
+    """Failures first, then warnings, then what could not be judged, then what did not apply."""
+    lines: list[str] = []
+    for result in report.with_status(Status.FAILED) + report.with_status(Status.WARNED):
+        lines += [*evidence(result), ""]
+    for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
+        grouped: dict[str, list[str]] = defaultdict(list)
+        for result in report.with_status(status):
+            grouped[result.reason].append(result.id)
+        if grouped:
+            lines.append(title)
+            lines += [f"  {', '.join(ids)}: {reason}" for reason, ids in grouped.items()]
+            lines.append("")
+    return lines
+
+
+def closing(report: Report) -> list[str]:
+    """One line each: verdict, bill, time, home-coming."""
+    counts = {status: len(report.with_status(status)) for status in Status}
+    judged = ", ".join(
+        f"{counts[status]} {name}"
+        for status, name in (
+            (Status.FAILED, "failed"),
+            (Status.WARNED, "warned"),
+            (Status.ERROR, "not judged"),
+            (Status.PASSED, "passed"),
+            (Status.SKIPPED, "skipped"),
+        )
+        if counts[status] or status is Status.PASSED
+    )
+    part = "" if report.whole else ", a selection only"
+    stopped = f" · stopped: {report.stopped}" if report.stopped else ""
+    bill, time = report.bill, report.time
+    ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
+    lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
+    if report.found is not None:
+        lines += [
+            f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains, {bill.delete} deletes,"
+            f" peak {bill.peak_machines} machines, {bill.machine_seconds:.1f} machine-seconds,"
+            f" price {bill.price:.4f} by the provider's price_per_hour",
+            f"time       wall {time.wall:.2f} s, critical path {time.critical_path:.2f} s{ratio},"
+            f" one after the other {time.sum:.2f} s, {report.rpcs} RPCs",
+            *_home(report),
+        ]
+    lines += [f"quarantine {machine}: {reason}" for machine, reason in report.quarantined]
+    return lines
+
+
+def _shout(verdict: Verdict) -> str:
+    return verdict.value.upper()
+
+
+def _home(report: Report) -> list[str]:
+    left = report.home.left
+    if not left:
+        return ["home       all that was started is home"]
+    head = "kept" if report.home.kept else "LEFT"
+    lines = [
+        f"home       {head} {len(left)} machines; bring them home: conformance sweep {report.ledger} --target {report.target}"
+    ]
+    return lines + [f"           {machine}: {reason}" for machine, reason in left]

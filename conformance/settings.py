@@ -1,0 +1,77 @@
+"""What the user asked for, checked: one frozen value for both front doors."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.engine import Options
+from conformance.errors import UsageError
+
+if TYPE_CHECKING:
+    from conformance.target import Target
+
+DISTRIBUTION = "capacity-provider-conformance"
+FAKE = "the embedded fake"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A run as it was asked for. `target` None means the embedded fake."""
+
+    target: Target | None
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    report_dir: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+    color: bool | None = None
+    """None: as the terminal is."""
+
+    def ledger_at(self, run: str) -> Path:
+        """Where the run's ledger lies: with its report, or else in the user's state directory."""
+        if self.report_dir is not None:
+            return self.report_dir / "ledger.ndjson"
+        return state_directory() / f"{run}.ndjson"
+
+
+def version() -> str:
+    """The installed kit's version."""
+    return metadata.version(DISTRIBUTION)
+
+
+def state_directory() -> Path:
+    """Where ledgers lie that belong to no report: `$XDG_STATE_HOME`, or what stands in for it."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / DISTRIBUTION / "ledgers"
+
+
+def check_report_dir(directory: Path) -> None:
+    """Make the directory and every file that will be written there. Raises UsageError before anything is started.
+
+    A ledger that names machines left by an earlier run is not overwritten: it is swept first.
+    """
+    from conformance import ledger
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in ("report.json", "junit.xml", "events.ndjson"):
+            with (directory / name).open("w", encoding="utf-8"):
+                pass
+    except OSError as error:
+        raise UsageError(
+            f"--report-dir {directory} cannot be written: {error.strerror}", hint="give a directory that can"
+        ) from error
+    path = directory / "ledger.ndjson"
+    if path.exists() and path.stat().st_size:
+        left = ledger.read(path).entries
+        if left:
+            raise UsageError(
+                f"{path} names {len(left)} machines that an earlier run left",
+                hint=f"bring them home first: conformance sweep {path} --target …",
+            )
+        path.unlink()

@@ -1,0 +1,104 @@
+"""Brings home what a dead run left, and what an answer that it never heard has started."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+
+from conformance.bill import Meter
+from conformance.client import Client
+from conformance.errors import ConformanceError, UsageError
+from conformance.found import connect, look
+from conformance.ledger import Ledger, read
+from conformance.lifecycle import State, state_of
+from conformance.machine import Machine, Yard
+from conformance.report import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.ledger import Entry
+    from conformance.patience import Patience
+    from conformance.target import Target
+
+
+async def sweep(
+    path: Path,
+    target: Target,
+    *,
+    patience: Patience,
+    rpc_timeout: float,
+    connect_timeout: float,
+    any_target: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Home:
+    """Bring home every machine that the ledger at `path` does not say is home; name what will not come.
+
+    Raises UsageError for no ledger, one of a run that still lives, or one about another target; TargetError where
+    the target cannot be reached.
+    """
+    record = read(path)
+    if record.target != target.address and not any_target:
+        raise UsageError(
+            f"the ledger is about {record.target}, not {target.address}",
+            hint="if both are the same provider, add --any-target",
+        )
+    ledger = Ledger(path, run=record.run, target=record.target)
+    ledger.adopt(record)
+    client = Client(target, rpc_timeout=rpc_timeout)
+    try:
+        if not record.entries:
+            return Home()
+        await connect(client, timeout=connect_timeout)
+        found = await look(client, run=f"{record.run}-sweep")
+        yard = Yard(
+            run=record.run,
+            client=client,
+            ledger=ledger,
+            meter=Meter(),
+            patience=patience,
+            deletes=found.delete,
+        )
+        fates = await asyncio.gather(
+            *(_bring_home(entry, yard, number, say) for number, entry in enumerate(record.entries, 1))
+        )
+        return Home(left=tuple(fate for fate in fates if fate is not None))
+    finally:
+        await client.close()
+        ledger.close()
+
+
+async def _bring_home(
+    entry: Entry, yard: Yard, number: int, say: Callable[[str], None]
+) -> tuple[str, str] | None:
+    machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
+    machine.unheard = dict(entry.shards)
+    try:
+        call = await machine.get()
+        if call.code is grpc.StatusCode.NOT_FOUND and entry.home is State.UNSPECIFIED:
+            yard.ledger.home(machine.id)
+            return None
+        if call.ok and _foreign(call.response, entry, yard.run):
+            yard.ledger.lost(machine.id)
+            say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
+            return None
+        await machine.fence_off()
+        home = entry.home if yard.deletes and entry.home is not State.UNSPECIFIED else State.IDLE
+        before = machine.state
+        if before is not State.SPECULATIVE:
+            await machine.bring(home)
+        yard.ledger.home(machine.id)
+        say(f"{machine.id} was {before.name} and is home")
+    except ConformanceError as error:
+        say(f"{machine.id} is left: {error.message}")
+        return machine.id, error.message
+    return None
+
+
+def _foreign(machine: object, entry: Entry, run: str) -> bool:
+    """Whether the machine's life is another one than the dead run's: another host, or a binding that it never made."""
+    host, cluster = machine.host.ref, machine.cluster  # type: ignore[attr-defined]  # a pb.Machine
+    return bool(entry.host and host and host != entry.host) or bool(cluster and not cluster.startswith(run))
