@@ -71,10 +71,14 @@ class Meter:
         """A transition was seen from its ack to its settling."""
         self._took[verb].append(seconds)
 
+    def median(self, verb: Verb) -> float:
+        """The median of a verb's transition times, in seconds; 0 where none was seen."""
+        return statistics.median(self._took[verb]) if self._took[verb] else 0.0
+
     @property
     def slowest(self) -> float:
         """The longest of the verbs' median transition times, in seconds; 0 where none was seen yet."""
-        return max((statistics.median(times) for times in self._took.values() if times), default=0.0)
+        return max(self.median(verb) for verb in Verb)
 
     @property
     def alive(self) -> int:

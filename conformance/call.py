@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf.message import Message
 
-from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.lifecycle import state_of
 from conformance.token import Token
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
-
 from bigfleet.v1alpha1 import provider_pb2 as pb
+
 from conformance.call import Call, record, token_of
 
 if TYPE_CHECKING:
@@ -41,11 +41,15 @@ class Client:
     kit know what it has started? `see_through` does that, `quiet` waits for all such.
     """
 
-    def __init__(self, target: Target, *, rpc_timeout: float = 30.0, epoch: float | None = None) -> None:
+    def __init__(
+        self, target: Target, *, rpc_timeout: float = 30.0, epoch: float | None = None, suffix: bytes = b""
+    ) -> None:
         self.target = target
         self.rpc_timeout = rpc_timeout
         self.count = 0
         self._epoch = time.monotonic() if epoch is None else epoch
+        self._suffix = suffix
+        self._hung_up = False
         self._channel = target.channel()
         self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
         self._in_flight: set[asyncio.Task[Any]] = set()
@@ -53,7 +57,7 @@ class Client:
     def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
         return self._channel.unary_unary(
             path,
-            request_serializer=lambda request: request.SerializeToString(),
+            request_serializer=lambda request: request.SerializeToString() + self._suffix,
             response_deserializer=answer.FromString,
         )
 
@@ -67,9 +71,14 @@ class Client:
         return self._channel
 
     @asynccontextmanager
-    async def another(self) -> AsyncIterator[Client]:
-        """A client like this one over a connection of its own."""
-        client = Client(self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch)
+    async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
+        """A client like this one over a connection of its own.
+
+        `target` is another way to the same provider; `suffix` are bytes that it puts at the end of every request.
+        """
+        client = Client(
+            target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix
+        )
         try:
             yield client
         finally:
@@ -78,6 +87,11 @@ class Client:
     async def close(self) -> None:
         """Hear out what is under way, then hang up."""
         await self.quiet()
+        await self._channel.close()
+
+    async def hang_up(self) -> None:
+        """Close the connection at once; what is under way is cancelled, and counts as not answered."""
+        self._hung_up = True
         await self._channel.close()
 
     async def quiet(self) -> None:
@@ -157,6 +171,10 @@ class Client:
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             answered = self._came_from_provider(code, self.now() - started >= limit)
+        except asyncio.CancelledError:
+            if not self._hung_up:
+                raise
+            code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
         call = Call(
             rpc=rpc,
             request=request,
@@ -179,7 +197,7 @@ class Client:
         """
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-                return not expired
+                return not expired and not self._hung_up
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
                 return bool(self._channel.get_state() is grpc.ChannelConnectivity.READY)
             case _:

@@ -11,37 +11,22 @@ import asyncio
 import random
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from conformance import events
+from conformance import events, fit
 from conformance.bill import Meter
-from conformance.call import CallLog, recording
-from conformance.catalogue import Level
 from conformance.client import Client
-from conformance.errors import (
-    BudgetSpent,
-    ConformanceError,
-    Disturbed,
-    NoAnswer,
-    Shortage,
-    TargetError,
-    TargetLost,
-    Undecided,
-    Unprepared,
-    Unsupported,
-    Violation,
-)
+from conformance.errors import TargetError
 from conformance.found import connect, look
+from conformance.judge import Judge
 from conformance.ledger import Ledger
-from conformance.lifecycle import State
+from conformance.lifecycle import State, Verb
 from conformance.machine import Machine, Yard
 from conformance.patience import Patience
-from conformance.pool import Lease, Pool
-from conformance.report import Home, Report, Result, Status, Time
-from conformance.trial import Trial
+from conformance.pool import Pool
+from conformance.report import Report, Result, Status, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +34,9 @@ if TYPE_CHECKING:
 
     from conformance.behaviour import Behaviour, Plan
     from conformance.found import Found
+    from conformance.pool import Lease
+    from conformance.report import Home
     from conformance.target import Target
-
-ATTEMPTS = 3
-"""A behaviour that somebody else disturbed, or whose machine could not be prepared, is tried so often in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +98,10 @@ async def run(
     try:
         await connect(client, timeout=options.connect_timeout)
         found = await look(client, run=name)
-        slots = _slots(found, options)
-        enough(plan, found, slots, options)
+        slots = _slots(found, use_idle=options.use_idle)
+        fit.check_size(
+            plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines
+        )
         ledger = Ledger(ledger_at(name), run=name, target=target.address)
         try:
             course = Course(plan, client, found, slots, ledger, options, emit, stop or Stop(), name)
@@ -126,69 +112,12 @@ async def run(
         await client.close()
 
 
-def _slots(found: Found, options: Options) -> list[tuple[str, State]]:
+def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
     """The machines that may be driven, each with its home, in an order that two runs do not share."""
     slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
-    # Not the run's seed: two runs with one seed should still not reach for the same machine.
+    # Not by the run's seed: two runs with one seed should still not reach for the same machine.
     random.SystemRandom().shuffle(slots)
-    if options.use_idle:
-        slots = [(machine, State.IDLE) for machine in found.idle] + slots
-    return slots
-
-
-def enough(plan: Plan, found: Found, slots: list[tuple[str, State]], options: Options) -> None:
-    """Raise TargetError where some behaviour needs more machines than there are, before anything is touched."""
-    usable = min(len(slots), options.max_machines or len(slots))
-    short = [b for b in plan if b.needs.machines > usable and missing(b, found) is None]
-    if not short:
-        return
-    most = max(b.needs.machines for b in short)
-    have = f"{found.fleet.get('SPECULATIVE', 0)} SPECULATIVE" + (
-        f" and {len(found.idle)} free IDLE" if options.use_idle else ""
-    )
-    idle_hint = (
-        f"--use-idle lets the kit use the {len(found.idle)} IDLE ones"
-        if found.idle and not options.use_idle
-        else ""
-    )
-    limit = f", --max-machines {options.max_machines}" if options.max_machines else ""
-    rest = "--exclude " + ",".join(b.id for b in short) + " runs the others" if len(short) < len(plan) else ""
-    raise TargetError(
-        f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",
-        hint=" · ".join(filter(None, (idle_hint, rest)))
-        or f"give the provider at least {most} SPECULATIVE machines",
-    )
-
-
-def missing(behaviour: Behaviour, found: Found) -> str | None:
-    """The capability that the behaviour needs and the target legally lacks."""
-    needs = list(behaviour.entry.needs)
-    if behaviour.needs.machines and behaviour.needs.start is State.SPECULATIVE:
-        needs.append("create")
-    return next((need for need in needs if not found.has(need)), None)
-
-
-LACKS = {
-    "delete": "the provider has no Delete, which is optional (LIF-8)",
-    "revisions": "the provider gives no revisions, which are optional (LST-5)",
-    "create": "no machine is SPECULATIVE: there is nothing to Create",
-    "health": "the provider serves no health service",
-    "reflection": "the provider serves no reflection, which is optional (WIR-4)",
-    "tls": "the target is not reached over TLS",
-}
-
-
-def breadth(plan: Plan, slots: int, options: Options) -> int:
-    """How many machines live at once: as few as let the wall time come near the longest chain, never over a limit.
-
-    Where there are few slots, somebody else gets half of them.
-    """
-    widest = max((b.needs.machines for b in plan), default=0)
-    work = sum(b.needs.chain * b.needs.machines for b in plan)
-    longest = max((b.needs.chain for b in plan), default=0) or 1
-    wanted = -(-work // longest) if options.jobs is None else widest * options.jobs
-    fair = max(widest, slots // 2)
-    return max(widest, min(wanted, fair, options.max_machines or fair))
+    return [(machine, State.IDLE) for machine in found.idle] + slots if use_idle else slots
 
 
 class Course:
@@ -206,9 +135,12 @@ class Course:
         stop: Stop,
         name: str,
     ) -> None:
-        self._client, self._found, self._options, self._stop, self._name = client, found, options, stop, name
-        self._emit = emit
-        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._plan, self._client, self._found, self._ledger = plan, client, found, ledger
+        self._options, self._emit, self._stop, self._name = options, emit, stop, name
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._looked = client.now()
+        self._slots = len(slots)
+        self._most = fit.breadth(plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines)
         self._meter = Meter(max_creates=options.max_creates)
         self._yard = Yard(
             run=name,
@@ -218,30 +150,38 @@ class Course:
             patience=options.patience,
             deletes=found.delete,
         )
-        self._ledger = ledger
-        self._count = 0
-        self._most = breadth(plan, len(slots), options)
-        # A large fleet has more slots than a run can ever use; more are fetched where these are taken.
-        chosen = slots if options.use_idle or not found.delete else slots[: 8 * self._most + 64]
-        self._pool = Pool([self._machine(m, home) for m, home in chosen], self._yard, most=self._most)
-        self._plan = plan
+        self._machines = 0
+        # A large fleet has more slots than a run can ever use; where these are taken, the pool looks again.
+        few = slots if options.use_idle or not found.delete else slots[: 8 * self._most + 64]
+        self._pool = Pool([self._machine(*slot) for slot in few], self._yard, most=self._most)
+        self._judge = Judge(
+            self._pool,
+            self._yard,
+            found,
+            seed=options.seed,
+            examples=options.examples,
+            fence_scope=options.fence_scope,
+            emit=emit,
+        )
+        self._pending: list[Behaviour] = []
+        self._later: list[Behaviour] = []
+        self._running: dict[asyncio.Task[None], Behaviour | None] = {}
         self._results: dict[str, Result] = {}
+        self._chains: dict[str, float] = {}
         self._notes: list[str] = []
-        self._tasks: dict[asyncio.Task[None], Behaviour] = {}
-        self._probe = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
-        self._count += 1
-        return Machine(machine_id, self._yard, number=self._count, home=home)
+        self._machines += 1
+        return Machine(machine_id, self._yard, number=self._machines, home=home)
 
     async def run(self) -> Report:
-        """All lanes, then home."""
-        looked = self._client.now()
+        """Both lanes, then home."""
         self._emit(
             events.RunStarted(
                 run=self._name,
                 target=self._client.target.address,
-                at=self._started_at,
+                at=self._started,
                 seed=self._options.seed,
                 found=self._found,
                 behaviours=tuple(b.id for b in self._plan),
@@ -249,219 +189,143 @@ class Course:
                 ledger=str(self._ledger.path),
             )
         )
-        applies = [b for b in self._plan if not self._skip(b)]
-        together = [b for b in applies if not b.needs.alone]
-        alone = [b for b in applies if b.needs.alone]
-        timer = self._options.timeout
-        expiry = (
-            asyncio.get_running_loop().call_later(
-                timer, partial(self._stop, f"--timeout {timer:g} s is over")
-            )
-            if timer
-            else None
-        )
+        shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
+        if shortage is not None:
+            self._note(shortage)
+        applicable = [b for b in self._plan if not self._skipped(b)]
+        expiry = self._expire()
         try:
-            await self._lane(together, then=alone)
-            if self._stop.reason is None:
-                await self._pool.retire(max((b.needs.machines for b in alone), default=0))
+            self._later = [b for b in applicable if b.needs.alone]
+            await self._lane([b for b in applicable if not b.needs.alone], jobs=self._options.jobs)
+            alone, self._later = self._later, []
+            if self._stop.reason is None and alone:
+                await self._pool.retire(keep=max(b.needs.machines for b in alone))
             await self._lane(alone, jobs=1)
         finally:
-            if expiry:
+            if expiry is not None:
                 expiry.cancel()
         home = await self._pool.home(keep=self._options.keep)
-        report = self._report(looked, home)
+        report = self._report(home)
         self._emit(events.RunFinished(report=report))
         return report
 
-    # What runs when.
+    def _expire(self) -> asyncio.TimerHandle | None:
+        seconds = self._options.timeout
+        if seconds is None:
+            return None
+        return asyncio.get_running_loop().call_later(seconds, self._stop, f"--timeout {seconds:g} s is over")
 
-    def _skip(self, behaviour: Behaviour) -> bool:
-        lacking = missing(behaviour, self._found)
+    def _skipped(self, behaviour: Behaviour) -> bool:
+        lacking = fit.missing(behaviour, self._found)
         if lacking is not None:
-            self._finish(Result(entry=behaviour.entry, status=Status.SKIPPED, reason=LACKS[lacking]))
+            self._finish(Result(entry=behaviour.entry, status=Status.SKIPPED, reason=fit.LACKS[lacking]))
         return lacking is not None
 
-    async def _lane(
-        self, behaviours: list[Behaviour], *, then: list[Behaviour] | None = None, jobs: int | None = None
-    ) -> None:
+    # What runs when.
+
+    async def _lane(self, behaviours: list[Behaviour], *, jobs: int | None) -> None:
         """Start what can be leased now, longest chain first; look again whenever something ends."""
-        pending = sorted(behaviours, key=lambda b: (-b.needs.chain, -b.needs.machines))
-        limit = jobs or self._options.jobs or len(pending) or 1
+        self._pending = sorted(behaviours, key=lambda b: (-b.needs.chain, -b.needs.machines))
         stopped = asyncio.create_task(self._stop.wait())
         waited = 0.0
         try:
-            while (pending or self._tasks) and self._stop.reason is None:
-                started = self._dispatch(pending, limit, then or [])
-                if pending and not self._tasks and not started:
-                    waited = await self._wait_for_slots(pending, waited)
-                    continue
-                waited = 0.0
-                await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-                self._reap()
-            await self._abandon(pending)
+            while (self._pending or self._running) and self._stop.reason is None:
+                self._give_up_hopeless()
+                self._dispatch(jobs or len(behaviours))
+                if self._running:
+                    waited = 0.0
+                    await asyncio.wait({stopped, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+                    self._reap()
+                elif self._pending:
+                    waited = await self._wait_for_slots(waited)
+            await self._abandon()
         finally:
             stopped.cancel()
 
-    def _dispatch(self, pending: list[Behaviour], limit: int, then: list[Behaviour]) -> bool:
-        started = False
-        for behaviour in list(pending):
-            if len(self._tasks) >= limit:
-                break
-            hopeless = self._pool.hopeless(behaviour.needs)
-            if hopeless is not None:
-                pending.remove(behaviour)
-                reason = f"no machine could be made {behaviour.needs.start.name}: {hopeless}"
-                self._finish(Result(entry=behaviour.entry, status=Status.ERROR, reason=reason))
-                started = True
-                continue
+    def _dispatch(self, jobs: int) -> None:
+        for behaviour in list(self._pending):
+            if len(self._running) >= jobs:
+                return
             lease = self._pool.lease(behaviour.needs)
             if lease is not None:
-                pending.remove(behaviour)
-                homeward = not pending and not then
-                task = asyncio.create_task(self._perform(behaviour, lease, pending, then))
-                self._tasks[task] = behaviour
-                started = True
-                if homeward:
-                    spare = asyncio.create_task(self._pool.retire(0))
-                    self._tasks[spare] = behaviour
-        return started
+                self._pending.remove(behaviour)
+                self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
+        if self._nothing_follows and self._running:
+            # Machines that no behaviour will want any more go home while the last ones are still judged.
+            self._running[asyncio.create_task(self._pool.retire(keep=0))] = None
 
-    async def _wait_for_slots(self, pending: list[Behaviour], waited: float) -> float:
-        """Nothing of ours runs and nothing can be leased: somebody else has the machines, or they are used up."""
-        before = self._client.now()
-        if waited == 0.0:
-            self._note(f"waiting for machines: {len(pending)} behaviours have none that they could use")
-        limit = self._options.patience.verb
-        if waited >= max(limit(v) for v in _verbs()) or not self._found.delete:
-            for behaviour in pending:
-                reason = f"no {behaviour.needs.machines} machines that can be made {behaviour.needs.start.name} are left"
-                self._finish(Result(entry=behaviour.entry, status=Status.ERROR, reason=reason))
-            pending.clear()
+    @property
+    def _nothing_follows(self) -> bool:
+        return not self._pending and not self._later
+
+    def _give_up_hopeless(self) -> None:
+        for behaviour in list(self._pending):
+            reason = self._pool.hopeless(behaviour.needs)
+            if reason is not None:
+                self._pending.remove(behaviour)
+                self._error(behaviour, f"no machine comes to {behaviour.needs.start.name}: {reason}")
+
+    async def _wait_for_slots(self, waited: float) -> float:
+        """Nothing of ours runs and nothing can be leased: somebody else has the machines, or they are used up.
+
+        Returns the seconds waited so far.
+        """
+        if not self._found.delete or waited >= self._options.patience.longest:
+            for behaviour in self._pending:
+                needs = behaviour.needs
+                self._error(
+                    behaviour, f"no {needs.machines} machines are left that could be {needs.start.name}"
+                )
+            self._pending.clear()
             return 0.0
+        if waited == 0.0:
+            self._note(f"{len(self._pending)} behaviours wait for machines that somebody else may give back")
+        before = self._client.now()
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.05, min(5.0, waited * 0.05))):
+            async with asyncio.timeout(min(5.0, max(0.05, waited * 0.05))):
                 await self._stop.wait()
         await self._pool.refresh(self._machine)
         return waited + self._client.now() - before
 
     def _reap(self) -> None:
-        for task in [task for task in self._tasks if task.done()]:
-            del self._tasks[task]
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
             task.result()
 
-    async def _abandon(self, pending: list[Behaviour]) -> None:
+    async def _abandon(self) -> None:
         """After a stop: cancel what runs, hear it out, and say of everything else that it was not judged."""
-        running = dict(self._tasks)
+        running = dict(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self._tasks.clear()
-        for behaviour in [*running.values(), *pending]:
+        self._running.clear()
+        for behaviour in [*filter(None, running.values()), *self._pending]:
             if behaviour.id not in self._results:
-                reason = f"not judged: {self._stop.reason}"
-                self._finish(Result(entry=behaviour.entry, status=Status.ERROR, reason=reason))
-        pending.clear()
+                self._error(behaviour, f"not judged: {self._stop.reason}")
+        self._pending.clear()
 
-    # One behaviour.
-
-    async def _perform(
-        self, behaviour: Behaviour, lease: Lease, pending: list[Behaviour], then: list[Behaviour]
-    ) -> None:
-        """Prepare, judge, report, restore; again on other machines where somebody else spoiled it."""
-        log, begun = CallLog(), self._client.now()
-        for attempt in range(1, ATTEMPTS + 1):
-            log, begun = CallLog(), self._client.now()
-            result = Result(entry=behaviour.entry, status=Status.PASSED)
-            again = False
-            body_from = begun
-            try:
-                with recording(log):
-                    await self._pool.prepare(lease)
-                    body_from = self._client.now()
-                    self._emit(
-                        events.BehaviourStarted(
-                            id=behaviour.id, at=body_from, machines=tuple(m.id for m in lease.machines)
-                        )
-                    )
-                    await self._judge(behaviour, lease, attempt)
-            except Exception as error:
-                result = self._outcome(behaviour, error)
-                again = isinstance(error, Disturbed) or (isinstance(error, Unprepared) and body_from == begun)
-            except asyncio.CancelledError:
-                await asyncio.shield(self._pool.release(lease, homeward=True))
-                raise
-            body_to = self._client.now()
-            homeward = not pending and not then
-            if not again or attempt == ATTEMPTS or self._stop.reason is not None:
-                break
-            await self._pool.release(lease, homeward=homeward)
-            other = (
-                self._pool.lease(behaviour.needs) if self._pool.hopeless(behaviour.needs) is None else None
-            )
-            if other is None:
-                break
-            lease = other
-        result = replace(
-            result,
-            started=body_from,
-            seconds=body_to - body_from,
-            machines=tuple(m.id for m in lease.machines),
-            calls=tuple(log.calls),
-        )
+    async def _perform(self, behaviour: Behaviour, lease: Lease) -> None:
+        """Judge one behaviour, say how it ended, give its machines back."""
+        begun, warm = self._client.now(), any(machine.live for machine in lease.machines)
+        result, lease = await self._judge.judge(behaviour, lease)
         if result.status is Status.ERROR:
             await self._check_target()
+        self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED:
             self._stop("--fail-fast")
-        self._finish(result)
-        await self._pool.release(lease, homeward=homeward)
+        await self._pool.release(lease, homeward=self._nothing_follows)
         chain = self._client.now() - begun
-        self._results[behaviour.id] = replace(self._results[behaviour.id], chain=chain)
-
-    async def _judge(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
-        for machine in lease.machines:
-            # The third machine in a row that moves "by itself" is moved by the provider.
-            machine.blames = attempt == ATTEMPTS
-        trial = Trial(
-            behaviour.entry,
-            lease.machines,
-            yard=self._yard,
-            pool=self._pool,
-            found=self._found,
-            seed=self._options.seed,
-            fence_scope=self._options.fence_scope,
-            examples=self._options.examples,
-            attempt=attempt,
-        )
-        try:
-            await behaviour.body(trial)
-        finally:
-            for machine in lease.machines:
-                machine.blames = False
-
-    def _outcome(self, behaviour: Behaviour, error: Exception) -> Result:
-        entry = behaviour.entry
-        match error:
-            case Violation():
-                status = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}[
-                    entry.level
-                ]
-                reason = f"{entry.clause.id}: {error.message}"
-                return Result(entry=entry, status=status, reason=reason, wanted=error.wanted, got=error.got)
-            case Unsupported():
-                return Result(entry=entry, status=Status.SKIPPED, reason=str(error))
-            case ConformanceError():
-                return Result(entry=entry, status=Status.ERROR, reason=str(error))
-            case _:
-                reason = f"the kit itself failed: {type(error).__name__}: {error}"
-                return Result(entry=entry, status=Status.ERROR, reason=reason)
+        # A chain goes from home to home, also where a warm machine was used and handed on.
+        if warm and lease.start is not State.SPECULATIVE:
+            chain += self._meter.median(Verb.CREATE)
+        if self._found.delete and any(machine.live for machine in lease.machines):
+            chain += self._meter.median(Verb.DELETE)
+        self._chains[behaviour.id] = chain
 
     async def _check_target(self) -> None:
-        """After a behaviour that could not be judged: is the target still there? Where not, the run is over."""
-        async with self._probe:
-            if self._stop.reason is not None:
-                return
-            call = await self._client.list(cap=1)
-            if call.answered:
+        """After a behaviour that could not be judged: where the target is gone, the run is over."""
+        async with self._checking:
+            if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return
             try:
                 await connect(self._client, timeout=self._options.connect_timeout)
@@ -470,39 +334,46 @@ class Course:
 
     # What is said.
 
+    def _error(self, behaviour: Behaviour, reason: str) -> None:
+        self._finish(Result(entry=behaviour.entry, status=Status.ERROR, reason=reason))
+
     def _finish(self, result: Result) -> None:
-        self._results[result.entry.id] = result
+        self._results[result.id] = result
         self._emit(events.BehaviourFinished(result=result))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
         self._emit(events.Noted(at=self._client.now(), text=text))
 
-    def _report(self, looked: float, home: Home) -> Report:
-        now = self._client.now()
-        results = tuple(self._results[b.id] for b in self._plan)
+    def _report(self, home: Home) -> Report:
+        now, options = self._client.now(), self._options
         alone = {b.id for b in self._plan if b.needs.alone}
-        longest = max((r.chain for r in results if r.id not in alone), default=0.0)
+        longest = max((chain for b, chain in self._chains.items() if b not in alone), default=0.0)
+        quiet = sum(chain for b, chain in self._chains.items() if b in alone)
         return Report(
             run=self._name,
-            version=self._options.version,
+            version=options.version,
             target=self._client.target.address,
-            started=self._started_at,
-            seed=self._options.seed,
+            started=self._started,
+            seed=options.seed,
             found=self._found,
-            results=results,
+            results=tuple(
+                self._results.get(b.id)
+                or Result(entry=b.entry, status=Status.ERROR, reason=f"not judged: {self._stop.reason}")
+                for b in self._plan
+            ),
             quarantined=tuple(sorted(self._pool.quarantined.items())),
             notes=tuple(self._notes),
             bill=self._meter.bill(now),
             time=Time(
                 wall=round(now, 3),
-                critical_path=round(looked + longest + sum(r.chain for r in results if r.id in alone), 3),
-                sum=round(sum(r.chain for r in results), 3),
+                critical_path=round(min(now, self._looked + longest + quiet), 3),
+                sum=round(sum(self._chains.values()), 3),
             ),
             home=home,
             rpcs=self._client.count,
             ledger=str(self._ledger.path),
             stopped=self._stop.reason,
-            strict=self._options.strict,
-            whole=self._options.whole,
+            strict=options.strict,
+            whole=options.whole,
         )

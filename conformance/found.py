@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
-
 from bigfleet.v1alpha1 import provider_pb2 as pb
+
 from conformance.errors import TargetError
 from conformance.lifecycle import State, state_of
 from conformance.token import Shard
@@ -116,8 +116,8 @@ async def look(client: Client, *, run: str) -> Found:
         tls=client.target.tls is not None,
         health=health,
         reflection=reflection,
-        speculative=tuple(m.id for m in usable if m.state == State.SPECULATIVE),
-        idle=tuple(m.id for m in usable if m.state == State.IDLE and not m.cluster),
+        speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),
+        idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
     )
 
 
@@ -161,7 +161,7 @@ async def _health(client: Client) -> str | None:
 async def _reflection(client: Client) -> bool:
     from grpc_reflection.v1alpha import reflection_pb2
 
-    method = client.channel.stream_stream(
+    method: Any = client.channel.stream_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,

@@ -54,7 +54,7 @@ class Ledger:
         """
         intents = self._open.get(machine_id)
         if intents is not None and (
-            seen.stable and seen is not EDGES[verb].source or (verb, token.shard) in intents
+            (seen.stable and seen is not EDGES[verb].source) or (verb, token.shard) in intents
         ):
             return
         self._open.setdefault(machine_id, set()).add((verb, token.shard))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
+
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.token import Shard, Token

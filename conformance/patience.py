@@ -48,7 +48,12 @@ class Patience:
     def of(self, state: State) -> float:
         """Seconds for whatever a machine in `state` may be waiting for: the longest, where that is not known."""
         verb = on_its_way(state)
-        return self.verb(verb) if verb else max(self.create, self.configure, self.drain, self.delete)
+        return self.verb(verb) if verb else self.longest
+
+    @property
+    def longest(self) -> float:
+        """The longest of all."""
+        return max(self.create, self.configure, self.drain, self.delete)
 
 
 def parse_patience(text: str) -> Patience:

@@ -52,8 +52,6 @@ class Result:
     got: str = ""
     started: float = 0.0
     seconds: float = 0.0
-    chain: float = 0.0
-    """From machines at home to machines at home again: what no concurrency can shorten."""
     machines: tuple[str, ...] = ()
     calls: tuple[Call, ...] = field(default=(), repr=False)
 

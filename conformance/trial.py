@@ -17,9 +17,9 @@ Case = TypeVar("Case")
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from bigfleet.v1alpha1 import provider_pb2 as pb
     from hypothesis.strategies import SearchStrategy
 
-    from bigfleet.v1alpha1 import provider_pb2 as pb
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.client import Client
@@ -145,14 +145,14 @@ class Trial:
     # Several at once.
 
     @asynccontextmanager
-    async def connections(self, count: int) -> AsyncIterator[list[Client]]:
+    async def connections(self, count: int) -> AsyncIterator[Sequence[Client]]:
         """`count` clients, each over a connection of its own, all connected."""
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(self.client.another()) for _ in range(count)]
             await asyncio.gather(*(client.channel.channel_ready() for client in clients))
             yield clients
 
-    async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> list[Call]:
+    async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> Sequence[Call]:
         """`call(0)` … `call(count - 1)`, released at the same moment."""
         gate = asyncio.Event()
 
@@ -163,4 +163,4 @@ class Trial:
         tasks = [asyncio.ensure_future(one(number)) for number in range(count)]
         await asyncio.sleep(0)
         gate.set()
-        return list(await asyncio.gather(*tasks))
+        return await asyncio.gather(*tasks)

@@ -123,7 +123,7 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
 
 async def _add_health(server: grpc.aio.Server) -> None:
     """Answer SERVING for the server and for the service (WIR-4)."""
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
     servicer = health.aio.HealthServicer()
     for service in ("", SERVICE):
@@ -133,7 +133,7 @@ async def _add_health(server: grpc.aio.Server) -> None:
 
 def _add_reflection(server: grpc.aio.Server, *, health: bool) -> None:
     """Describe what is served (WIR-4)."""
-    from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+    from grpc_reflection.v1alpha import reflection
 
     names = [SERVICE, reflection.SERVICE_NAME] + (["grpc.health.v1.Health"] if health else [])
     reflection.enable_server_reflection(names, server)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.reporters import terminal
 from conformance.report import Status
+from conformance.reporters import terminal
 
 if TYPE_CHECKING:
     from conformance.report import Report, Result
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def render(report: Report) -> str:
     """The report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
-    numbers = {
+    numbers: dict[str, Any] = {
         "tests": str(len(report.results)),
         "failures": str(counts[Status.FAILED]),
         "errors": str(counts[Status.ERROR]),

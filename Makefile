@@ -1,0 +1,56 @@
+# The front door. On a machine with Python >= 3.11 and make, `make conformance` and `make test` are all it takes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PROTO  := proto/bigfleet/v1alpha1/provider.proto
+
+.DEFAULT_GOAL := help
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs selftest bench clean
+
+help:  ## What there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+conformance: $(READY)  ## Judge TARGET=host:port, or the embedded fake; more options in ARGS
+	$(BIN)/conformance-run $(if $(TARGET),--target $(TARGET),--fake) $(ARGS)
+
+test: $(READY)  ## All tests but the self-test; more options in ARGS
+	$(BIN)/pytest tests $(ARGS)
+
+verify: lint types proto fresh test selftest  ## All that CI asks for
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+proto: $(READY)  ## buf: lint, and no break of the released contract
+	$(BIN)/conformance proto lint
+	$(BIN)/conformance proto breaking
+
+fresh: $(READY)  ## What is generated is as it would be generated now
+	$(BIN)/python -m tests.generated --check
+
+generate: $(READY)  ## Generate the stubs and the generated documents again
+	$(BIN)/python -m tests.generated
+
+baseline: $(READY)  ## At a release only: freeze the contract as the one to be compared with
+	$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o proto/bigfleet/v1alpha1/released.binpb
+
+selftest: $(READY)  ## The suite, judged: the reference, odd providers and broken ones
+	$(BIN)/pytest selftest $(ARGS)
+
+bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
+	$(BIN)/python -m tests.bench
+
+clean:  ## Take away what was installed and cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,127 @@
+"""One behaviour on its leased machines -> Result: prepare, run the body, name the outcome; again where disturbed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance import events
+from conformance.call import CallLog, recording
+from conformance.catalogue import Level
+from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
+from conformance.report import Result, Status
+from conformance.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.behaviour import Behaviour
+    from conformance.catalogue import Entry
+    from conformance.found import Found
+    from conformance.machine import Yard
+    from conformance.pool import Lease, Pool
+
+ATTEMPTS = 3
+"""A behaviour that somebody else disturbed, or whose machines could not be prepared, is tried so often in all."""
+
+BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
+
+
+class Judge:
+    """Judges behaviours, one at a time or many together."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        yard: Yard,
+        found: Found,
+        *,
+        seed: int,
+        examples: int,
+        fence_scope: str | None,
+        emit: Callable[[events.Event], None],
+    ) -> None:
+        self._pool, self._yard, self._found = pool, yard, found
+        self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
+        self._emit = emit
+
+    async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result, Lease]:
+        """The result, and the lease that is to be released: another one where the first was spoilt."""
+        for attempt in range(1, ATTEMPTS + 1):
+            result, spoilt = await self._attempt(behaviour, lease, attempt)
+            if not spoilt or attempt == ATTEMPTS or self._pool.hopeless(behaviour.needs):
+                break
+            await self._pool.release(lease, homeward=False)
+            other = self._pool.lease(behaviour.needs)
+            if other is None:
+                break
+            lease = other
+        return result, lease
+
+    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool]:
+        """One try, and whether other machines could do better."""
+        log, clock = CallLog(), self._yard.client.now
+        started, spoilt = clock(), False
+        error: Exception | None = None
+        with recording(log):
+            try:
+                await self._pool.prepare(lease)
+                started = clock()
+                ids = tuple(m.id for m in lease.machines)
+                self._emit(events.BehaviourStarted(id=behaviour.id, at=started, machines=ids))
+                await self._run(behaviour, lease, attempt)
+            except Disturbed as disturbed:
+                error, spoilt = disturbed, True
+            except Unprepared as unprepared:
+                # The pool has taken out what could not be prepared; what the body itself could not drive stays in.
+                error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
+            except Exception as raised:
+                error = raised
+        status, reason, wanted, got = outcome(behaviour.entry, error)
+        result = Result(
+            entry=behaviour.entry,
+            status=status,
+            reason=reason,
+            wanted=wanted,
+            got=got,
+            started=started,
+            seconds=clock() - started,
+            machines=tuple(m.id for m in lease.machines),
+            calls=tuple(log.calls),
+        )
+        return result, spoilt
+
+    async def _run(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
+        trial = Trial(
+            behaviour.entry,
+            lease.machines,
+            yard=self._yard,
+            pool=self._pool,
+            found=self._found,
+            seed=self._seed,
+            examples=self._examples,
+            fence_scope=self._fence_scope,
+            attempt=attempt,
+        )
+        for machine in lease.machines:
+            # The third machine in a row that moves "by itself" is moved by the provider.
+            machine.blames = attempt == ATTEMPTS
+        try:
+            await behaviour.body(trial)
+        finally:
+            for machine in lease.machines:
+                machine.blames = False
+
+
+def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, str]:
+    """Status, reason, wanted and got for what a body raised, if anything."""
+    match error:
+        case None:
+            return Status.PASSED, "", "", ""
+        case Violation():
+            return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
+        case Unsupported():
+            return Status.SKIPPED, str(error), "", ""
+        case ConformanceError():
+            return Status.ERROR, str(error), "", ""
+        case _:
+            return Status.ERROR, f"the kit itself failed: {type(error).__name__}: {error}", "", ""
