@@ -195,9 +195,11 @@ class Client:
         gRPC makes up UNAVAILABLE where a connection is lost and DEADLINE_EXCEEDED where time is up, and a
         provider may send either. They differ in what is left behind: a live connection, time on the clock.
         """
+        if self._hung_up:
+            return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-                return not expired and not self._hung_up
+                return not expired
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
                 return bool(self._channel.get_state() is grpc.ChannelConnectivity.READY)
             case _:

@@ -1,0 +1,129 @@
+"""What readers see of a machine while it is on its way: Gets and Lists that overlap with whatever is done to it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conformance.errors import NotObserved, Unsupported
+from conformance.lifecycle import State, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterator
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+READERS = 2
+"""Of each kind: a provider that is slow to answer is still asked every few milliseconds."""
+SHORTEST, SHARE = 0.004, 0.08
+"""Seconds between two looks of one reader, and their share of the wait so far."""
+LONG = 0.15
+"""A transition that was under way for this many seconds, beyond what an answer takes, should have been seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One reading of the machine, by Get or by List."""
+
+    rpc: str
+    machine: pb.Machine
+
+    @property
+    def state(self) -> State:
+        """The state that it shows."""
+        return state_of(self.machine.state)
+
+    @property
+    def where(self) -> str:
+        """Where this was seen, in words."""
+        return f"{self.rpc} of {self.machine.id}, {self.state.name},"
+
+
+@dataclass(slots=True)
+class Sightings:
+    """The readings of one machine, and the Lists that they were found in, in the order of their arrival."""
+
+    machine: Machine
+    all: list[Sighting] = field(default_factory=list)
+    lists: list[Call] = field(default_factory=list)
+    started: float = 0.0
+    seconds: float = 0.0
+
+    def at(self, *states: State, rpc: str | None = None) -> Iterator[Sighting]:
+        """The readings in one of the states, by one RPC or by any."""
+        return (s for s in self.all if s.state in states and rpc in (None, s.rpc))
+
+    def count(self, *states: State, rpc: str | None = None) -> int:
+        """How many there are."""
+        return sum(1 for _ in self.at(*states, rpc=rpc))
+
+    def demand(self, state: State, *rpcs: str) -> None:
+        """Raise where one of the RPCs never saw the machine in `state`: there was nothing to judge.
+
+        Unsupported where the provider is simply that fast, NotObserved where there was time enough to see it.
+        """
+        unseen = [rpc for rpc in rpcs if not self.count(state, rpc=rpc)]
+        if not unseen:
+            return
+        what = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
+        if self.seconds > LONG and not self.count(state):
+            raise NotObserved(f"{what}, in {self.seconds:.2f} s")
+        raise Unsupported(f"{what}: the transition was over too soon")
+
+
+@asynccontextmanager
+async def watching(
+    trial: Trial, machine: Machine, *, states: Collection[State] = (), enough: State | None = None
+) -> AsyncIterator[Sightings]:
+    """Look at the machine again and again, by Get and by List of `states`, while the body runs.
+
+    A reader that has seen it in the state `enough` three times has seen enough.
+    """
+    seen = Sightings(machine, started=trial.client.now())
+    over = asyncio.Event()
+    readers = [
+        asyncio.create_task(_look(trial, seen, rpc, states, enough, over, delay=SHORTEST * number / READERS))
+        for number in range(READERS)
+        for rpc in ("Get", "List")
+    ]
+    try:
+        yield seen
+    finally:
+        seen.seconds = trial.client.now() - seen.started
+        over.set()
+        fates = await asyncio.gather(*readers, return_exceptions=True)
+    for fate in fates:
+        if isinstance(fate, BaseException):
+            raise fate
+
+
+async def _look(
+    trial: Trial,
+    seen: Sightings,
+    rpc: str,
+    states: Collection[State],
+    enough: State | None,
+    over: asyncio.Event,
+    *,
+    delay: float,
+) -> None:
+    client, machine = trial.client, seen.machine
+    pause = delay
+    while not over.is_set() and (enough is None or seen.count(enough, rpc=rpc) < 3):
+        try:
+            async with asyncio.timeout(pause):
+                await over.wait()
+        except TimeoutError:
+            pass
+        call = await (client.get(machine.id) if rpc == "Get" else client.list(states))
+        if call.ok and rpc == "Get":
+            seen.all.append(Sighting(rpc, call.response))
+        elif call.ok:
+            seen.lists.append(call)
+            seen.all.extend(Sighting(rpc, m) for m in call.response.machines if m.id == machine.id)
+        pause = max(SHORTEST, SHARE * (client.now() - seen.started))
