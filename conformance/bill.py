@@ -42,9 +42,7 @@ class Meter:
         """A Create is about to be sent for a machine that is not alive. Raises BudgetSpent where it is one too many."""
         begun = self._counts[Verb.CREATE] + len(self._pending.keys() - self._alive.keys())
         if self._max_creates is not None and machine_id not in self._pending and begun >= self._max_creates:
-            raise BudgetSpent(
-                f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged"
-            )
+            raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged")
         self._pending[machine_id] += 1
 
     def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> None:

@@ -90,9 +90,7 @@ def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings
         return workspace.check(directory, "lint", str(candidate))
 
 
-def breaking(
-    directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT
-) -> Findings:
+def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT) -> Findings:
     """Return what in the contract under `directory` breaks those who were built against the baseline.
 
     `against` is a descriptor set or buf image, a directory, or a git reference such as `.git#branch=main`;
@@ -160,9 +158,7 @@ class _Workspace:
     def candidate(self, directory: Path) -> Path | Findings:
         """Build what is checked into an image; findings, where it does not compile."""
         if not directory.is_dir():
-            raise UsageError(
-                f"no such directory: {directory}", hint="--proto names a directory of .proto files"
-            )
+            raise UsageError(f"no such directory: {directory}", hint="--proto names a directory of .proto files")
         if not any((directory / _ROOT).rglob("*.proto")):
             raise UsageError(
                 f"{directory} holds no {_ROOT}/v1alpha1/*.proto",
@@ -187,9 +183,7 @@ class _Workspace:
         if _is_git(location, options):
             image, answer = self._build(_git_reference(location, options, directory), "baseline")
         elif "://" in location:
-            raise UsageError(
-                f"cannot compare with {against}: it is not a git reference", hint="download it first"
-            )
+            raise UsageError(f"cannot compare with {against}: it is not a git reference", hint="download it first")
         elif not path.exists():
             raise UsageError(
                 f"cannot compare with {against}: no such file or directory",
@@ -257,9 +251,7 @@ class _Workspace:
                 start_new_session=True,  # a group of its own, so that the git which buf starts ends with it
             )
         except OSError as error:
-            raise UsageError(
-                f"cannot run {self.buf}: {error.strerror}", hint="pip install buf-bin"
-            ) from error
+            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint="pip install buf-bin") from error
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=max(0.0, self.deadline - time.monotonic()))
@@ -317,11 +309,7 @@ def _findings(directory: Path, answer: _Answer) -> Findings:
 
 
 def _is_git(location: str, options: str) -> bool:
-    return (
-        location.endswith(".git")
-        or "format=git" in options.split(",")
-        or location.startswith(("git://", "ssh://"))
-    )
+    return location.endswith(".git") or "format=git" in options.split(",") or location.startswith(("git://", "ssh://"))
 
 
 def _git_reference(location: str, options: str, directory: Path) -> str:

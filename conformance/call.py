@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
-from google.protobuf.message import Message
 
 from conformance.lifecycle import state_of
 from conformance.token import Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from google.protobuf.message import Message
 
 LONGEST_VALUE = 60
 """A metadata value longer than this many characters is shown cut."""
@@ -61,11 +62,7 @@ class Call:
         if self.ok:
             return f"OK {describe_response(self.response)}".rstrip()
         origin = "" if self.answered else " (no answer from the provider)"
-        return (
-            f"{self.code.name}{origin}: {cut(self.details, 200)}"
-            if self.details
-            else f"{self.code.name}{origin}"
-        )
+        return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
 
     def __str__(self) -> str:
         return f"{self.rpc}({describe_request(self.request)}) -> {self.outcome()}"

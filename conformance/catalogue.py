@@ -96,9 +96,7 @@ class Catalogue:
 
     def _nearest(self, text: str) -> str:
         known = {entry.id for entry in self.entries} | {entry.clause.id for entry in self.entries}
-        near = difflib.get_close_matches(
-            text.upper(), known | {e.area for e in self.entries}, n=3, cutoff=0.5
-        )
+        near = difflib.get_close_matches(text.upper(), known | {e.area for e in self.entries}, n=3, cutoff=0.5)
         listing = "`conformance list` shows them all"
         return f"did you mean {', '.join(near)}? {listing}" if near else listing
 

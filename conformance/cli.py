@@ -65,9 +65,7 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Path(path_type=Path),
                 help="PEM of the CA that signed the provider: use TLS.",
             ),
-            click.option(
-                "--tls-cert", type=click.Path(path_type=Path), help="PEM of our client certificate."
-            ),
+            click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM of our client certificate."),
             click.option("--tls-key", type=click.Path(path_type=Path), help="PEM of its unencrypted key."),
             click.option(
                 "--server-name",
@@ -117,21 +115,11 @@ def conformance() -> None:
     help="Only these: ids, clauses, areas, globs (FEN-*), or `failed` with --baseline. Commas or repeated.",
 )
 @click.option("--exclude", multiple=True, metavar="WHAT", help="Not these; the same forms.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="An earlier report.json, for --select failed."
-)
-@click.option(
-    "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"
-)
-@click.option(
-    "--max-machines", type=click.IntRange(1), metavar="N", help="At most so many machines alive at once."
-)
-@click.option(
-    "--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all."
-)
-@click.option(
-    "--use-idle", is_flag=True, help="Also drive machines found IDLE and unbound: for pools without Delete."
-)
+@click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report.json, for --select failed.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]")
+@click.option("--max-machines", type=click.IntRange(1), metavar="N", help="At most so many machines alive at once.")
+@click.option("--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all.")
+@click.option("--use-idle", is_flag=True, help="Also drive machines found IDLE and unbound: for pools without Delete.")
 @click.option(
     "--fence-scope",
     type=click.Choice(["shard", "shard-machine"]),
@@ -139,9 +127,7 @@ def conformance() -> None:
 )
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
 @click.option("--strict", is_flag=True, help="A broken SHOULD counts like a broken MUST.")
-@click.option(
-    "--seed", type=int, metavar="N", help="Draw the same cases as an earlier run. [default: random]"
-)
+@click.option("--seed", type=int, metavar="N", help="Draw the same cases as an earlier run. [default: random]")
 @click.option(
     "--examples",
     type=click.IntRange(1),
@@ -151,9 +137,7 @@ def conformance() -> None:
     help="Cases per property, at most.",
 )
 @click.option("--timeout", metavar="D", help="End the whole run after this long; what is left is not judged.")
-@click.option(
-    "--keep", is_flag=True, help="Leave machines as they are at the end, for debugging; sweep them later."
-)
+@click.option("--keep", is_flag=True, help="Leave machines as they are at the end, for debugging; sweep them later.")
 @click.option(
     "--report-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -177,9 +161,7 @@ def settings_from(**given: Any) -> Settings:
 
     if given["fake"] == bool(given["target"]):
         problem = "both a target and --fake" if given["fake"] else "no target"
-        raise UsageError(
-            problem, hint="give --target host:port for a provider, or --fake for the embedded one"
-        )
+        raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
     select, exclude = _patterns(given["select"]), _patterns(given["exclude"])
     if "failed" in select:
         select = tuple(p for p in select if p != "failed") + _failed_in(given["baseline"])
@@ -241,13 +223,9 @@ def _failed_in(baseline: Path | None) -> tuple[str, ...]:
         report = json.loads(baseline.read_text(encoding="utf-8"))
         failed = tuple(b["id"] for b in report["behaviours"] if b["status"] in ("failed", "error", "warned"))
     except OSError as error:
-        raise UsageError(
-            f"--baseline {baseline}: {error.strerror}", hint="give an earlier report.json"
-        ) from error
+        raise UsageError(f"--baseline {baseline}: {error.strerror}", hint="give an earlier report.json") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"--baseline {baseline} is no report.json", hint="give one that --report-dir wrote"
-        ) from error
+        raise UsageError(f"--baseline {baseline} is no report.json", hint="give one that --report-dir wrote") from error
     if not failed:
         raise UsageError(f"nothing failed in {baseline}", hint="drop --select failed to run everything")
     return failed
@@ -319,7 +297,7 @@ def execute(settings: Settings) -> int:
 @click.option("--any-target", is_flag=True, help="Sweep although the ledger names another address.")
 @reporting_errors()
 def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
-    """Bring home what a dead run left, by its LEDGER.
+    r"""Bring home what a dead run left, by its LEDGER.
 
     \b
       conformance sweep out/ledger.ndjson --target 127.0.0.1:9000
@@ -347,9 +325,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
 
 
 @conformance.command("list")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.option("--select", multiple=True, metavar="WHAT", help="Only these: ids, clauses, areas or globs.")
 @reporting_errors()
 def list_command(form: str, select: tuple[str, ...]) -> None:
@@ -382,9 +358,7 @@ def show_command(behaviour: str) -> None:
 
     entry = catalogue.load()[behaviour]
     click.echo(f"{entry.id}  {entry.title}\n")
-    click.echo(
-        click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10)
-    )
+    click.echo(click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10))
     click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
     if entry.needs:
         click.echo(f"needs     {', '.join(entry.needs)}: skipped where the provider lacks it")

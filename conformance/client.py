@@ -76,9 +76,7 @@ class Client:
 
         `target` is another way to the same provider; `suffix` are bytes that it puts at the end of every request.
         """
-        client = Client(
-            target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix
-        )
+        client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
         try:
             yield client
         finally:
@@ -124,9 +122,7 @@ class Client:
         )
         return await self.call("Configure", request, timeout=timeout)
 
-    async def drain(
-        self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None
-    ) -> Call:
+    async def drain(self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None) -> Call:
         """CONFIGURED -> IDLE; `grace` in seconds."""
         request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
         return await self.call("Drain", request, timeout=timeout)
@@ -160,9 +156,7 @@ class Client:
         """Make a call to any method of any service, `path` being `/package.Service/Method`."""
         return await self._finish(path, request, self._unary(path, answer), None)
 
-    async def _finish(
-        self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None
-    ) -> Call:
+    async def _finish(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
         started, limit = self.now(), timeout or self.rpc_timeout
         code, details, answered, response = grpc.StatusCode.OK, "", True, None

@@ -99,9 +99,7 @@ async def run(
         await connect(client, timeout=options.connect_timeout)
         found = await look(client, run=name)
         slots = _slots(found, use_idle=options.use_idle)
-        fit.check_size(
-            plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines
-        )
+        fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
         ledger = Ledger(ledger_at(name), run=name, target=target.address)
         try:
             course = Course(plan, client, found, slots, ledger, options, emit, stop or Stop(), name)
@@ -273,9 +271,7 @@ class Course:
         if not self._found.delete or waited >= self._options.patience.longest:
             for behaviour in self._pending:
                 needs = behaviour.needs
-                self._error(
-                    behaviour, f"no {needs.machines} machines are left that could be {needs.start.name}"
-                )
+                self._error(behaviour, f"no {needs.machines} machines are left that could be {needs.start.name}")
             self._pending.clear()
             return 0.0
         if waited == 0.0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.call import Call, cut, describe_machine
@@ -19,6 +18,8 @@ from conformance.machine import FIRST_POLL, Machine, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+    import grpc
 
 MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
 """What may change by itself between two reads (LST-4)."""
@@ -90,11 +91,7 @@ async def settles(machine: Machine, verb: Verb) -> Watch:
     watch = await machine.settle(patience=patience)
     if watch.state is not target:
         way = " -> ".join(state.name for state in watch.states)
-        got = (
-            f"settled at {describe_machine(watch.machine)}"
-            if watch.state.stable
-            else f"no end after {patience:g} s"
-        )
+        got = f"settled at {describe_machine(watch.machine)}" if watch.state.stable else f"no end after {patience:g} s"
         raise Violation(f"{machine.id} to settle at {target.name} after {verb.value}", f"{got} (seen: {way})")
     return watch
 
@@ -137,9 +134,7 @@ def same(one: pb.Machine, other: pb.Machine, *, what: str) -> None:
     """Two readings of one machine at rest agree, but for what may move by itself (LST-4)."""
     left, right = at_rest(one), at_rest(other)
     if left != right:
-        names = sorted(
-            f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name)
-        )
+        names = sorted(f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name))
         raise Violation(
             f"{what}: the same {', '.join(names)}",
             "; ".join(f"{name} {_short(left, name)} and then {_short(right, name)}" for name in names),

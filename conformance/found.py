@@ -140,9 +140,7 @@ def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> Targ
                 hint="--rpc-timeout waits longer",
             )
         case _:
-            return TargetError(
-                f"target {address} does not answer List: {outcome}", hint="is this the provider's port?"
-            )
+            return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")
 
 
 async def _health(client: Client) -> str | None:
@@ -166,18 +164,14 @@ async def _reflection(client: Client) -> bool:
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    call = method(
-        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout
-    )
+    call = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout)
     try:
         answer = await call.read()
     except grpc.aio.AioRpcError:
         return False
     finally:
         call.cancel()
-    return isinstance(answer, reflection_pb2.ServerReflectionResponse) and answer.HasField(
-        "list_services_response"
-    )
+    return isinstance(answer, reflection_pb2.ServerReflectionResponse) and answer.HasField("list_services_response")
 
 
 async def _delete(client: Client, run: str) -> bool:

@@ -53,9 +53,7 @@ class Ledger:
         A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
         """
         intents = self._open.get(machine_id)
-        if intents is not None and (
-            (seen.stable and seen is not EDGES[verb].source) or (verb, token.shard) in intents
-        ):
+        if intents is not None and ((seen.stable and seen is not EDGES[verb].source) or (verb, token.shard) in intents):
             return
         self._open.setdefault(machine_id, set()).add((verb, token.shard))
         self._write(
@@ -165,15 +163,11 @@ def read(path: Path) -> Record:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UsageError(
-            f"the ledger {path} cannot be read: {error.strerror}", hint="give a ledger.ndjson"
-        ) from error
+        raise UsageError(f"the ledger {path} cannot be read: {error.strerror}", hint="give a ledger.ndjson") from error
     parsed = [_parse(line) for line in lines]
     header = parsed[0] if parsed else None
     if header is None or header.get("ledger") != FORMAT:
-        raise UsageError(
-            f"{path} is no ledger", hint="give the ledger.ndjson that the run named at its start"
-        )
+        raise UsageError(f"{path} is no ledger", hint="give the ledger.ndjson that the run named at its start")
     entries: dict[str, Entry] = {}
     for line in parsed[1:]:
         match line:
@@ -192,9 +186,7 @@ def read(path: Path) -> Record:
                 entries.pop(machine, None)
             case _:
                 pass
-    return Record(
-        run=str(header.get("run", "")), target=str(header.get("target", "")), entries=tuple(entries.values())
-    )
+    return Record(run=str(header.get("run", "")), target=str(header.get("target", "")), entries=tuple(entries.values()))
 
 
 def _parse(line: str) -> dict[str, Any] | None:

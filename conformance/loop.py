@@ -62,9 +62,7 @@ class Loop:
         if dropped:
             config.hook.pytest_deselected(items=dropped)
         if self._items and getattr(config.option, "numprocesses", None):
-            raise pytest.UsageError(
-                "the behaviours run together already, and share one ledger: drop -n (xdist)"
-            )
+            raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -235,9 +233,7 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
         *("-p", "no:threadexception"),
     ]
     hermetic = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    removed = {
-        name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ
-    }
+    removed = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
     os.environ.update(hermetic)
     try:
         with suppress(SystemExit):

@@ -13,14 +13,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bigfleet.v1alpha1 import provider_pb2 as pb
-
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.token import Shard, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.bill import Meter
     from conformance.call import Call
@@ -135,9 +135,7 @@ class Machine:
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
-        return await self._mutate(
-            Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout)
-        )
+        return await self._mutate(Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
 
     async def delete(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
@@ -211,9 +209,7 @@ class Machine:
             if watch.state is to:
                 return watch.machine
             if not watch.state.stable:
-                raise Unprepared(
-                    f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience"
-                )
+                raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
             await self._step(_next_verb(watch.state, to, self.id))
         raise Unprepared(f"{self.id} does not come to {to.name}")
 
@@ -253,9 +249,7 @@ class Machine:
     ) -> Call:
         return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), send))
 
-    async def _carry_out(
-        self, verb: Verb, token: Token, send: Callable[[Token], Coroutine[Any, Any, Call]]
-    ) -> Call:
+    async def _carry_out(self, verb: Verb, token: Token, send: Callable[[Token], Coroutine[Any, Any, Call]]) -> Call:
         yard = self._yard
         fresh = verb is Verb.CREATE and not self._live
         if fresh:

@@ -25,9 +25,7 @@ def parse_duration(text: str) -> float:
         seconds += float(match["number"]) * _UNITS[match["unit"] or "s"]
         position = match.end()
     if not stripped or position != len(stripped) or not 0 < seconds < 1e9:
-        raise UsageError(
-            f"{text!r} is not a duration", hint="write 90s, 200ms, 5m or 1h30m; more than nothing"
-        )
+        raise UsageError(f"{text!r} is not a duration", hint="write 90s, 200ms, 5m or 1h30m; more than nothing")
     return seconds
 
 

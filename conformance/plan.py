@@ -19,15 +19,8 @@ def functions() -> list[Any]:
     """Every behaviour function of `conformance.suite`."""
     import conformance.suite as suite
 
-    modules = [
-        importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)
-    ]
-    return [
-        f
-        for module in modules
-        for f in vars(module).values()
-        if declared(f) and f.__module__ == module.__name__
-    ]
+    modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
+    return [f for module in modules for f in vars(module).values() if declared(f) and f.__module__ == module.__name__]
 
 
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:

@@ -88,9 +88,7 @@ class Pool:
 
         Raises Unprepared or Disturbed after it has taken the machines at fault out of the game.
         """
-        fates = await asyncio.gather(
-            *(self._prepare(m, lease.start) for m in lease.machines), return_exceptions=True
-        )
+        fates = await asyncio.gather(*(self._prepare(m, lease.start) for m in lease.machines), return_exceptions=True)
         for fate in fates:
             if isinstance(fate, BaseException):
                 raise fate
@@ -119,9 +117,7 @@ class Pool:
 
     async def release(self, lease: Lease, *, homeward: bool) -> None:
         """Take the machines back: warm for the next lease or, with `homeward`, home at once."""
-        await asyncio.gather(
-            *(self._restore(m, homeward=homeward) for m in lease.machines if m in self._leased)
-        )
+        await asyncio.gather(*(self._restore(m, homeward=homeward) for m in lease.machines if m in self._leased))
 
     async def _restore(self, machine: Machine, *, homeward: bool) -> None:
         try:

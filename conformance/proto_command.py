@@ -26,8 +26,7 @@ FOUND = 1
 def text(findings: Findings) -> str:
     """Return one line for each finding: where, what, and in brackets the rule."""
     return "".join(
-        f"{f'{it.path}:{it.line}:{it.column}: ' if it.path else ''}{it.message} ({it.rule})\n"
-        for it in findings.found
+        f"{f'{it.path}:{it.line}:{it.column}: ' if it.path else ''}{it.message} ({it.rule})\n" for it in findings.found
     )
 
 

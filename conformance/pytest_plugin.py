@@ -21,9 +21,7 @@ GROUP = "conformance: judge a capacity provider (pytest --pyargs conformance.sui
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Two options: where the provider is, and whatever else `conformance-run` takes."""
     group = parser.getgroup("conformance", GROUP)
-    group.addoption(
-        "--target", metavar="HOST:PORT", help="the provider to judge; the suite's behaviours need it"
-    )
+    group.addoption("--target", metavar="HOST:PORT", help="the provider to judge; the suite's behaviours need it")
     group.addoption(
         "--conformance",
         metavar="ARGS",
@@ -59,9 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.pluginmanager.has_plugin("conformance-loop") or config.option.collectonly:
         return
     if any(hasattr(getattr(item, "obj", None), "__conformance_behaviour__") for item in items):
-        raise pytest.UsageError(
-            "the behaviours need a provider: add --target host:port, or --conformance=--fake"
-        )
+        raise pytest.UsageError("the behaviours need a provider: add --target host:port, or --conformance=--fake")
 
 
 @pytest.hookimpl(wrapper=True)

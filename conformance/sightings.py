@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
+
     from conformance.call import Call
     from conformance.machine import Machine
     from conformance.trial import Trial

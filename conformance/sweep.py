@@ -71,9 +71,7 @@ async def sweep(
         ledger.close()
 
 
-async def _bring_home(
-    entry: Entry, yard: Yard, number: int, say: Callable[[str], None]
-) -> tuple[str, str] | None:
+async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str], None]) -> tuple[str, str] | None:
     machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
     machine.unheard = dict(entry.shards)
     try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 import grpc.aio
 
 from conformance.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _HOST_PORT: Final = re.compile(r"^(?:dns:///)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s/:\[\]]+):(?P<port>\d{1,5})$")
 
@@ -72,9 +74,7 @@ def parse_address(text: str) -> str:
         raise UsageError(f"target {text!r} is a URL", hint=f"a gRPC target is host:port: try {bare}")
     match = _HOST_PORT.match(address)
     if match is None:
-        raise UsageError(
-            f"target {text!r} is not an address", hint="write host:port, [ipv6]:port or unix:/path"
-        )
+        raise UsageError(f"target {text!r} is not an address", hint="write host:port, [ipv6]:port or unix:/path")
     if not 0 < int(match["port"]) < 65536:
         raise UsageError(f"target {text!r} has port {match['port']}", hint="ports go from 1 to 65535")
     return address
@@ -107,9 +107,7 @@ def load_tls(*, ca: Path | None, cert: Path | None, key: Path | None, server_nam
         return None
     if (cert is None) != (key is None):
         given, missing = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
-        raise UsageError(
-            f"{given} without {missing}", hint="a client certificate is a pair: give both or neither"
-        )
+        raise UsageError(f"{given} without {missing}", hint="a client certificate is a pair: give both or neither")
     tls = Tls(
         ca=_pem(ca, "--tls-ca", "CERTIFICATE"),
         cert=_pem(cert, "--tls-cert", "CERTIFICATE"),

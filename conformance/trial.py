@@ -98,13 +98,9 @@ class Trial:
         """Drive a machine to a stable state. Raises Unprepared where it does not get there."""
         return await machine.bring(to)
 
-    async def bind(
-        self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None
-    ) -> Call:
+    async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
         """Configure an IDLE machine and wait until it is CONFIGURED. Raises Unprepared."""
-        return await self.drive(
-            machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata)
-        )
+        return await self.drive(machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata))
 
     async def drive(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
         """Take one edge and wait for its end. Raises Unprepared where it is refused or ends elsewhere."""
@@ -116,9 +112,7 @@ class Trial:
             raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
         return call
 
-    async def list(
-        self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b""
-    ) -> pb.MachineList:
+    async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
         """List. Raises NoAnswer where it does not answer OK."""
         call = await self.client.list(states, cap=cap, since=since)
         if not call.ok:

@@ -78,9 +78,7 @@ def main() -> None:
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option(
-    "--machines", type=click.IntRange(0), default=64, show_default=True, help="How many machines there are."
-)
+@click.option("--machines", type=click.IntRange(0), default=64, show_default=True, help="How many machines there are.")
 @click.option(
     "--idle", type=click.IntRange(0), default=0, show_default=True, help="How many of them start with a host."
 )
@@ -130,9 +128,7 @@ def main() -> None:
 )
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM.")
-@click.option(
-    "--tls-client-ca", type=click.Path(path_type=Path), help="Demand client certificates of this CA, PEM."
-)
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="Demand client certificates of this CA, PEM.")
 def serve(
     *,
     host: str,
@@ -191,9 +187,7 @@ def serve(
             _refuse(str(error))
 
 
-async def _serve(
-    core: "Core", host: str, port: int, tls: "Tls | None", rpc_delay: float, *, durable: bool
-) -> None:
+async def _serve(core: "Core", host: str, port: int, tls: "Tls | None", rpc_delay: float, *, durable: bool) -> None:
     from fake_provider.server import serving
 
     stopping = asyncio.Event()
@@ -202,9 +196,7 @@ async def _serve(
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # Due times that are kept must mean the same after a reboot.
     clock = time.time if durable else time.monotonic
-    async with serving(
-        core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_GRACE
-    ) as bound:
+    async with serving(core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_GRACE) as bound:
         hello = {
             "address": bound,
             "port": int(bound.rpartition(":")[2]),

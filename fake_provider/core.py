@@ -86,9 +86,7 @@ class Core:
         self.advance(now)
         self.validate_filter(wanted)
         since = self.since(wanted.since)
-        found = [
-            each for each in self.oldest_first() if self.changed(each, since) and self.matches(each, wanted)
-        ]
+        found = [each for each in self.oldest_first() if self.changed(each, since) and self.matches(each, wanted)]
         kept = self.cap(found, wanted.max_results)
         shown = [self.shown_in_list(each) for each in kept]
         return Listing(machines=shown, revision=self.cursor_after(found, kept))
@@ -112,9 +110,7 @@ class Core:
         for machine in list(self.machines.values()):
             operation = machine.operation
             if operation and machine.moving:
-                longest = max(
-                    self.latency.span(operation.verb).high, self.faults.timeout if self.faults else 0.0
-                )
+                longest = max(self.latency.span(operation.verb).high, self.faults.timeout if self.faults else 0.0)
                 if operation.due > now + longest:
                     self.put(replace(machine, operation=replace(operation, due=now + longest)))
         self.commit()
@@ -228,10 +224,7 @@ class Core:
         """Metadata is kept whole or not at all (MET-4)."""
         if len(request.metadata) > MAX_KEYS:
             raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata has more than {MAX_KEYS} keys")
-        if (
-            sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
-            > MAX_METADATA
-        ):
+        if sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items()) > MAX_METADATA:
             raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata is larger than {MAX_METADATA} bytes")
 
     def validate_grace(self, request: Drain) -> None:
@@ -422,9 +415,7 @@ class Core:
         """The cursor that covers what was returned and nothing else (LST-5, LST-9)."""
         if not self.revisions:
             return b""
-        return self.encode_cursor(
-            kept[-1].revision if len(kept) < len(found) and kept else self.inventory.revision
-        )
+        return self.encode_cursor(kept[-1].revision if len(kept) < len(found) and kept else self.inventory.revision)
 
     def encode_cursor(self, number: int) -> bytes:
         """A revision as a cursor."""

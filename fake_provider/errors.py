@@ -24,7 +24,7 @@ class Code(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-class Rejected(Exception):  # noqa: N818 - a refusal is an answer, not an error of ours
+class Rejected(Exception):
     """A call that is refused."""
 
     def __init__(self, code: Code, message: str) -> None:
@@ -36,7 +36,7 @@ class Rejected(Exception):  # noqa: N818 - a refusal is an answer, not an error 
         return f"{self.code}: {self.message}"
 
 
-class CannotServe(Exception):  # noqa: N818 - reads as the sentence it is
+class CannotServe(Exception):
     """The address cannot be bound, or the TLS files are none."""
 
 

@@ -80,8 +80,7 @@ def fleet(
         for index in range(machines)
     ]
     built += [
-        _machine(f"faulty-{index + 1:0{width}}", types[index % len(types)], rng, faulty=True)
-        for index in range(faulty)
+        _machine(f"faulty-{index + 1:0{width}}", types[index % len(types)], rng, faulty=True) for index in range(faulty)
     ]
     return built
 

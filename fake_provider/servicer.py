@@ -116,9 +116,7 @@ class Servicer:
 
     def drain(self, request: pb.DrainRequest) -> Request:
         """Read a DrainRequest."""
-        return Drain(
-            machine_id=request.machine_id, token=self.token(request), grace=request.grace_period_seconds
-        )
+        return Drain(machine_id=request.machine_id, token=self.token(request), grace=request.grace_period_seconds)
 
     def delete(self, request: pb.DeleteRequest) -> Request:
         """Read a DeleteRequest."""
@@ -140,9 +138,7 @@ class Servicer:
 
     def listing(self, listing: Listing) -> pb.MachineList:
         """Write a MachineList."""
-        return pb.MachineList(
-            machines=[self.machine(each) for each in listing.machines], revision=listing.revision
-        )
+        return pb.MachineList(machines=[self.machine(each) for each in listing.machines], revision=listing.revision)
 
     def machine(self, machine: Machine) -> pb.Machine:
         """Write a Machine; built once for each value, as a fleet is read far more often than it changes."""

@@ -115,13 +115,9 @@ class SqliteStore:
             counters: dict[str, int] = dict(self._db.execute("SELECT name, value FROM counters"))
             if not counters:
                 return None
-            machines = (
-                _machine(json.loads(body)) for (body,) in self._db.execute("SELECT body FROM machines")
-            )
+            machines = (_machine(json.loads(body)) for (body,) in self._db.execute("SELECT body FROM machines"))
             marks = {
-                (shard.decode(), machine.decode()): Token(
-                    shard=shard.decode(), epoch=epoch, sequence=sequence
-                )
+                (shard.decode(), machine.decode()): Token(shard=shard.decode(), epoch=epoch, sequence=sequence)
                 for shard, machine, epoch, sequence in self._db.execute(
                     "SELECT shard, machine, epoch, sequence FROM marks"
                 )

@@ -42,9 +42,7 @@ def repository(directory: Path) -> Path:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.invalid")
-        subprocess.run(
-            ["git", *identity, *arguments], cwd=directory, env=environment, check=True, capture_output=True
-        )
+        subprocess.run(["git", *identity, *arguments], cwd=directory, env=environment, check=True, capture_output=True)
 
     git("init", "--initial-branch=main")
     git("add", ".")
@@ -104,9 +102,7 @@ def test_a_changed_field_number_is_named_with_its_rule(copy: Path) -> None:
     ("rule", "old", "new"),
     [
         pytest.param("RPC_NO_DELETE", "rpc List(ListFilter) returns (MachineList);", "", id="FILE"),
-        pytest.param(
-            "FIELD_NO_DELETE_UNLESS_NAME_RESERVED", "string zone = 5;", "reserved 5;", id="WIRE_JSON"
-        ),
+        pytest.param("FIELD_NO_DELETE_UNLESS_NAME_RESERVED", "string zone = 5;", "reserved 5;", id="WIRE_JSON"),
     ],
 )
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -289,9 +285,7 @@ def test_a_baseline_that_cannot_be_used_is_said_so_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("not-there", "no such directory"), ("flat", "holds no bigfleet/")]
-)
+@pytest.mark.parametrize(("name", "said"), [("not-there", "no such directory"), ("flat", "holds no bigfleet/")])
 def test_a_directory_without_the_contract_is_refused(name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat/provider.proto").write_bytes(CONTRACT.read_bytes())

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 DOCUMENT = Path(__file__).parent.parent / "docs/contract.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 FILE = provider_pb2.DESCRIPTOR
-CLAUSE = re.compile(
-    r'^- <a id="(?P<anchor>[^"]+)"></a>\*\*(?P<id>[A-Z]{3}-\d+)\*\* (?P<level>\w+) — ', re.MULTILINE
-)
+CLAUSE = re.compile(r'^- <a id="(?P<anchor>[^"]+)"></a>\*\*(?P<id>[A-Z]{3}-\d+)\*\* (?P<level>\w+) — ', re.MULTILINE)
 
 AREAS = {
     "WIR": 6, "LIF": 12, "OPS": 6, "COD": 5, "FEN": 14, "MET": 4,
@@ -78,9 +76,7 @@ def test_every_field_is_named_with_its_number_and_type() -> None:
 
 def test_every_enum_value_is_named_with_its_number() -> None:
     assert rows("Enums") == [
-        (enum.name, str(value.number), value.name)
-        for enum in FILE.enum_types_by_name.values()
-        for value in enum.values
+        (enum.name, str(value.number), value.name) for enum in FILE.enum_types_by_name.values() for value in enum.values
     ]
 
 

@@ -75,9 +75,7 @@ def test_github_annotations_carry_place_and_rule(broken: str) -> None:
 
 
 def test_github_annotations_are_escaped() -> None:
-    finding = buf.Finding(
-        rule="R", message="100%\n::x", path="a,b:c", line=1, column=2, end_line=3, end_column=4
-    )
+    finding = buf.Finding(rule="R", message="100%\n::x", path="a,b:c", line=1, column=2, end_line=3, end_column=4)
     assert proto_command.github_actions(buf.Findings(checked=Path(), found=(finding,))) == (
         "::error file=a%2Cb%3Ac,line=1,col=2,endLine=3,endColumn=4,title=R::100%25%0A::x\n"
     )
@@ -92,15 +90,11 @@ def test_junit_has_a_case_of_its_own_for_each_finding(broken: str) -> None:
 
 
 def test_a_finding_without_a_place_is_told_in_every_format() -> None:
-    finding = buf.Finding(
-        rule="FILE_NO_DELETE", message="gone", path=None, line=1, column=1, end_line=1, end_column=1
-    )
+    finding = buf.Finding(rule="FILE_NO_DELETE", message="gone", path=None, line=1, column=1, end_line=1, end_column=1)
     findings = buf.Findings(checked=Path("proto"), found=(finding, finding))
     assert proto_command.text(findings) == "gone (FILE_NO_DELETE)\n" * 2
     assert proto_command.github_actions(findings) == "::error title=FILE_NO_DELETE::gone\n" * 2
-    names = [
-        case.get("name") for case in ElementTree.fromstring(proto_command.junit(findings)).iter("testcase")
-    ]
+    names = [case.get("name") for case in ElementTree.fromstring(proto_command.junit(findings)).iter("testcase")]
     assert names == ["FILE_NO_DELETE:1:1", "FILE_NO_DELETE:1:1 #2"]
 
 
@@ -168,8 +162,6 @@ def test_a_reader_that_went_away_is_no_noise() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     program = "from conformance.console import reporting_errors\nwith reporting_errors(): print('x')"
-    result = subprocess.run(
-        [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, b"")

@@ -22,9 +22,7 @@ def render(report: Report) -> str:
         "time": f"{report.time.wall:.3f}",
     }
     root = ET.Element("testsuites", name="conformance", **numbers)
-    suite = ET.SubElement(
-        root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers
-    )
+    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers)
     if report.started:
         suite.set("timestamp", report.started.partition("+")[0])
     properties = ET.SubElement(suite, "properties")
@@ -66,9 +64,7 @@ def _case(result: Result) -> ET.Element:
         case Status.SKIPPED:
             ET.SubElement(case, "skipped", message=_clean(result.reason))
         case Status.WARNED:
-            ET.SubElement(case, "system-out").text = _clean(
-                "warning\n" + "\n".join(terminal.evidence(result))
-            )
+            ET.SubElement(case, "system-out").text = _clean("warning\n" + "\n".join(terminal.evidence(result)))
         case Status.PASSED:
             pass
     return case
@@ -76,6 +72,4 @@ def _case(result: Result) -> ET.Element:
 
 def _clean(text: str) -> str:
     """Text that XML can hold: a provider may send any character."""
-    return "".join(
-        c if c in "\t\n" or (c.isprintable() and ord(c) < 0xFFFE) or c == " " else "�" for c in text
-    )
+    return "".join(c if c in "\t\n" or (c.isprintable() and ord(c) < 0xFFFE) or c == " " else "�" for c in text)

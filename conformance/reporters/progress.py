@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -13,6 +12,8 @@ from conformance.report import Status, Verdict
 from conformance.reporters import terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from conformance.report import Report, Result
 
 STYLES = {

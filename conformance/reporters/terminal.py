@@ -28,9 +28,7 @@ def opening(event: RunStarted) -> list[str]:
 def result_line(result: Result) -> str:
     """One behaviour in one line."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
-    return (
-        f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
-    )
+    return f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
 
 
 def evidence(result: Result) -> list[str]:

@@ -12,9 +12,7 @@ def failing(seconds: float = 0.0) -> Driver:
     return Driver(faults=Faults(timeout=3.0), latency=Latency.every(seconds))
 
 
-@pytest.mark.parametrize(
-    "cluster", ["fault-error", "fault-timeout", "fault-slow-ok", "fault-readiness-block"]
-)
+@pytest.mark.parametrize("cluster", ["fault-error", "fault-timeout", "fault-slow-ok", "fault-readiness-block"])
 def test_a_doomed_configure_ends_in_failed_and_says_why(cluster: str) -> None:
     drive = failing()
     assert drive.configure(cluster=cluster).machine.state is State.CONFIGURING

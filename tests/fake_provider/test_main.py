@@ -13,7 +13,7 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SERVE = [sys.executable, "-m", "fake_provider", "serve"]
 

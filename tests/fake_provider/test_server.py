@@ -72,9 +72,7 @@ def test_a_machine_goes_all_the_way_round() -> None:
         assert ack.operation_id
         assert ack.machine.state == pb.MACHINE_STATE_IDLE
         ack = await stub.Configure(
-            pb.ConfigureRequest(
-                machine_id=SLOT, cluster_id="blue", shard_metadata={"k\0": "Ä"}, **wire.token()
-            )
+            pb.ConfigureRequest(machine_id=SLOT, cluster_id="blue", shard_metadata={"k\0": "Ä"}, **wire.token())
         )
         assert ack.machine.cluster == "blue"
         assert dict(ack.machine.shard_metadata) == {"k\0": "Ä"}
@@ -142,9 +140,7 @@ def test_unknown_fields_and_states_break_nothing_and_an_unknown_method_is_unimpl
             return wire.channel.unary_unary(f"/{SERVICE}/{method}")
 
         unknown_field = b"\xfa\x3f\x03xyz"  # number 1023, length-delimited
-        got = pb.Machine.FromString(
-            await raw("Get")(pb.MachineRef(id=SLOT).SerializeToString() + unknown_field)
-        )
+        got = pb.Machine.FromString(await raw("Get")(pb.MachineRef(id=SLOT).SerializeToString() + unknown_field))
         assert got.id == SLOT
         listed = pb.MachineList.FromString(await raw("List")(b"\x08\x63"))  # state 99
         assert not listed.machines
@@ -157,9 +153,7 @@ def test_unknown_fields_and_states_break_nothing_and_an_unknown_method_is_unimpl
 
 def test_a_blob_of_a_mebibyte_is_accepted() -> None:
     async def facts(wire: Wire) -> None:
-        request = pb.ConfigureRequest(
-            machine_id=IDLE, cluster_id="blue", bootstrap_blob=b"x" * 2**20, **wire.token()
-        )
+        request = pb.ConfigureRequest(machine_id=IDLE, cluster_id="blue", bootstrap_blob=b"x" * 2**20, **wire.token())
         assert (await wire.stub.Configure(request)).machine.state == pb.MACHINE_STATE_CONFIGURED
 
     over_the_wire(facts)
@@ -169,18 +163,14 @@ def test_concurrent_identical_calls_are_one_operation() -> None:
     async def facts(wire: Wire) -> None:
         acks = await asyncio.gather(
             *(
-                wire.stub.Create(
-                    pb.CreateRequest(machine_id=SLOT, shard_id=str(n), shard_epoch=1, sequence_number=1)
-                )
+                wire.stub.Create(pb.CreateRequest(machine_id=SLOT, shard_id=str(n), shard_epoch=1, sequence_number=1))
                 for n in range(20)
             )
         )
         assert len({ack.operation_id for ack in acks}) == 1
         same = [
             wire.code(
-                wire.stub.Create(
-                    pb.CreateRequest(machine_id=SLOT, shard_id="s", shard_epoch=1, sequence_number=1)
-                )
+                wire.stub.Create(pb.CreateRequest(machine_id=SLOT, shard_id="s", shard_epoch=1, sequence_number=1))
             )
             for _ in range(20)
         ]
@@ -302,9 +292,7 @@ def test_mutual_tls_serves_its_own_clients_and_no_others() -> None:
         if ca is None:
             return grpc.ssl_channel_credentials(root)
         client = ca.issue_cert("client@example.org")
-        return grpc.ssl_channel_credentials(
-            root, client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()
-        )
+        return grpc.ssl_channel_credentials(root, client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes())
 
     async def code(channel: grpc.aio.Channel) -> grpc.StatusCode:
         async with channel:
