@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.catalogue import Entry
+    from conformance.report import Report
     from conformance.settings import Settings
     from conformance.target import Target
 
@@ -271,12 +272,9 @@ def execute(settings: Settings) -> int:
         live.end()
         if log is not None:
             log.close()
-    if done.report is not None and settings.report_dir is not None:
-        from conformance.reporters import json as json_report
-        from conformance.reporters import junit
-
-        (settings.report_dir / "report.json").write_text(json_report.render(done.report), encoding="utf-8")
-        (settings.report_dir / "junit.xml").write_text(junit.render(done.report), encoding="utf-8")
+    for trouble in done.muted:
+        click.echo(f"error: not all could be shown or logged: {trouble}", err=True)
+    unwritten = write_reports(done.report, settings.report_dir) if done.report and settings.report_dir else None
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
@@ -288,7 +286,24 @@ def execute(settings: Settings) -> int:
         )
         return 3
     assert done.report is not None
-    return done.report.exit_code
+    if settings.report_dir is None and done.report.home.clean:
+        Path(done.report.ledger).unlink(missing_ok=True)
+    if unwritten is not None:
+        click.echo(f"error: {unwritten}", err=True)
+    return done.report.exit_code or (2 if unwritten else 0)
+
+
+def write_reports(report: Report, directory: Path) -> str | None:
+    """Write report.json and junit.xml; what is wrong where they cannot be written (any more)."""
+    from conformance.reporters import json as json_report
+    from conformance.reporters import junit
+
+    try:
+        (directory / "report.json").write_text(json_report.render(report), encoding="utf-8")
+        (directory / "junit.xml").write_text(junit.render(report), encoding="utf-8")
+    except OSError as error:
+        return f"the report cannot be written to {directory}: {error.strerror}"
+    return None
 
 
 @conformance.command("sweep")

@@ -37,8 +37,8 @@ _RESPONSES = {
 class Client:
     """The six RPCs over one connection.
 
-    A mutating call that was sent has to be heard out, also when whoever made it is cancelled: how else would the
-    kit know what it has started? `see_through` does that, `quiet` waits for all such.
+    A mutating call that was sent has to be heard out, also when whoever made it is cancelled: how else would
+    the kit know what it has started? `see_through` does that, `quiet` waits for all such.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Client:
     async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
         """A client like this one over a connection of its own.
 
-        `target` is another way to the same provider; `suffix` are bytes that it puts at the end of every request.
+        `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
         try:

@@ -36,7 +36,9 @@ class Loop:
         self.settings = settings
         self.report: Report | None = None
         self.error: ConformanceError | None = None
-        self._listeners = listeners
+        self.muted: list[str] = []
+        """What could not be shown or written, and why. No listener's trouble keeps a machine from going home."""
+        self._listeners = list(listeners)
         self._items: dict[str, pytest.Item] = {}
         self._session: pytest.Session | None = None
         self._stop: engine.Stop | None = None
@@ -118,8 +120,13 @@ class Loop:
                 loop.remove_signal_handler(number)
 
     def _forward(self, event: events.Event) -> None:
-        for listener in self._listeners:
-            listener(event)
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except (Exception, SystemExit) as error:  # rich exits where its reader has hung up
+                self._listeners.remove(listener)
+                if not isinstance(error, SystemExit | BrokenPipeError):
+                    self.muted.append(f"{type(listener).__name__.lower()}: {error}")
         if isinstance(event, events.BehaviourFinished):
             self._tell_pytest(event.result)
 

@@ -1,4 +1,4 @@
-"""What readers see of a machine while it is on its way: Gets and Lists that overlap with whatever is done to it."""
+"""What readers see of a machine on its way: Gets and Lists that overlap with whatever is done to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READERS = 2
 SHORTEST, SHARE = 0.004, 0.08
 """Seconds between two looks of one reader, and their share of the wait so far."""
 LONG = 0.15
-"""A transition that was under way for this many seconds, beyond what an answer takes, should have been seen."""
+"""Seconds. A transition that was under way for so long should have been seen."""
 
 
 @dataclass(frozen=True, slots=True)

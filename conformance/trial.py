@@ -112,6 +112,18 @@ class Trial:
             raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
         return call
 
+    async def begin(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
+        """Set out along one edge and do not wait for its end. Raises Unprepared where that is refused."""
+        call = await (asked if asked is not None else machine.call(verb))
+        if not call.ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+        return call
+
+    async def listed(self, machine: Machine, *states: State) -> pb.Machine | None:
+        """The machine as List shows it among those in `states` (none: all); None where it is not there."""
+        listing = await self.list(states)
+        return next((m for m in listing.machines if m.id == machine.id), None)
+
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
         """List. Raises NoAnswer where it does not answer OK."""
         call = await self.client.list(states, cap=cap, since=since)

@@ -44,8 +44,7 @@ async def judge(
             return await engine.run(
                 chosen,
                 Target(address=address),
-                options=options
-                or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
+                options=options or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )
 

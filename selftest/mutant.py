@@ -39,9 +39,7 @@ class Mutant:
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(
-    clause: str, *found_by: str, latency: str = "40ms", machines: int = 24, **options: Any
-) -> Callable[[C], C]:
+def mutant(clause: str, *found_by: str, latency: str = "40ms", machines: int = 24, **options: Any) -> Callable[[C], C]:
     """Register a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
 
     def register(cls: C) -> C:

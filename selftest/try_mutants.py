@@ -28,8 +28,8 @@ def main(patterns: list[str]) -> int:
         bad += bool(missed or not mutant.found_by)
         mark = "MISSED" if missed else "ok    "
         print(
-            f"{mark} {mutant.clause:7} {mutant.name}: missed {sorted(missed)} also {sorted(extra)} errors {sorted(errors)}"
-            f" ({report.time.wall:.1f} s)"
+            f"{mark} {mutant.clause:7} {mutant.name}: missed {sorted(missed)} also {sorted(extra)}"
+            f" errors {sorted(errors)} ({report.time.wall:.1f} s)"
         )
     return 1 if bad else 0
 

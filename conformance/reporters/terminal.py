@@ -86,8 +86,8 @@ def closing(report: Report) -> list[str]:
     lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
     if report.found is not None:
         lines += [
-            f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains, {bill.delete} deletes,"
-            f" peak {bill.peak_machines} machines, {bill.machine_seconds:.1f} machine-seconds,"
+            f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
+            f" {bill.delete} deletes, peak {bill.peak_machines} machines, {bill.machine_seconds:.1f} machine-seconds,"
             f" price {bill.price:.4f} by the provider's price_per_hour",
             f"time       wall {time.wall:.2f} s, critical path {time.critical_path:.2f} s{ratio},"
             f" one after the other {time.sum:.2f} s, {report.rpcs} RPCs",
@@ -106,7 +106,7 @@ def _home(report: Report) -> list[str]:
     if not left:
         return ["home       all that was started is home"]
     head = "kept" if report.home.kept else "LEFT"
-    lines = [
-        f"home       {head} {len(left)} machines; bring them home: conformance sweep {report.ledger} --target {report.target}"
+    mend = f"conformance sweep {report.ledger} --target {report.target}"
+    return [f"home       {head} {len(left)} machines; bring them home: {mend}"] + [
+        f"           {machine}: {reason}" for machine, reason in left
     ]
-    return lines + [f"           {machine}: {reason}" for machine, reason in left]
