@@ -26,19 +26,17 @@ def functions() -> list[Any]:
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
     """The behaviours among `bodies` in the catalogue's order, only those in `ids` where given.
 
-    Raises ValueError where a function proves no entry, or two prove one.
+    A function that proves no entry is left out. Raises ValueError where two prove one.
     """
+    entries = {entry.id: entry for entry in catalogue.entries}
     found: dict[str, Behaviour] = {}
     for body in bodies:
-        marked = declared(body)
-        if marked is None:
+        behaviour_id, needs = declared(body) or ("", None)
+        entry = entries.get(behaviour_id)
+        if entry is None or needs is None:
             continue
-        behaviour_id, needs = marked
-        entry = next((e for e in catalogue.entries if e.id == behaviour_id), None)
-        if entry is None or behaviour_id in found:
-            raise ValueError(
-                f"{body.__name__}: {'no such entry' if entry is None else 'a second proof of'} {behaviour_id}"
-            )
+        if behaviour_id in found:
+            raise ValueError(f"{body.__name__} is a second proof of {behaviour_id}")
         found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
     wanted = set(found if ids is None else ids)
     return tuple(found[e.id] for e in catalogue.entries if e.id in found and e.id in wanted)

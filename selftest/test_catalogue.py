@@ -1,0 +1,74 @@
+"""The catalogue and the suite belong together, and cover the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance import catalogue, plan
+from conformance.behaviour import declared
+from conformance.catalogue import Level
+from conformance.found import Found
+from conformance.lifecycle import State
+
+SECTIONS = ("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC")
+OPTIONAL = ("LST-5",)  # says that revisions are optional; what follows from having them are clauses of their own
+
+
+def test_every_entry_is_proved_and_every_proof_has_an_entry() -> None:
+    declarations = [declared(function) for function in plan.functions()]
+    assert sorted(d[0] for d in declarations if d) == sorted(e.id for e in catalogue.load().entries)
+
+
+def test_every_clause_has_a_behaviour() -> None:
+    known = catalogue.load()
+    judged = {entry.clause.id for entry in known.entries}
+    open_clauses = [c.id for c in known.clauses if c.id not in judged and c.id not in OPTIONAL]
+    assert open_clauses == []
+
+
+def test_the_sections_are_the_contracts() -> None:
+    assert {c.id.partition("-")[0] for c in catalogue.load().clauses} == set(SECTIONS)
+
+
+def test_no_behaviour_is_stricter_than_its_clause() -> None:
+    """Some SHOULD clauses hold a MUST inside (COD-4: nothing changes), and say so in their text."""
+    rank = list(Level)
+    for entry in catalogue.load().entries:
+        if rank.index(entry.level) < rank.index(entry.clause.level):
+            assert "(MUST)" in entry.clause.text, entry.id
+
+
+def test_four_machines_suffice_for_every_behaviour() -> None:
+    known = catalogue.load()
+    assert max(b.needs.machines for b in plan.plan(known, plan.functions())) <= 4
+
+
+def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
+    found = Found(
+        fleet={},
+        delete=True,
+        revisions=True,
+        fence_scope=None,
+        tls=False,
+        health=None,
+        reflection=False,
+        speculative=(),
+        idle=(),
+    )
+    for entry in catalogue.load().entries:
+        for need in entry.needs:
+            found.has(need)
+
+
+def test_only_a_behaviour_that_starts_at_speculative_creates() -> None:
+    for behaviour in plan.plan(catalogue.load(), plan.functions()):
+        if behaviour.needs.creates and "delete" not in behaviour.entry.needs:
+            assert behaviour.needs.start is State.SPECULATIVE, behaviour.id
+
+
+@pytest.mark.parametrize("entry", catalogue.load().entries, ids=lambda e: e.id)
+def test_an_entry_says_what_it_judges_and_how(entry: catalogue.Entry) -> None:
+    assert 15 <= len(entry.title) <= 120
+    assert not entry.title.endswith(".")
+    assert len(entry.observed) >= 40
+    assert entry.observed.endswith(".")
