@@ -1,0 +1,299 @@
+"""MET: what Configure sent comes back, whatever it is, until Drain takes it away (contract §6).
+
+One map carries many odd keys at once, so that a whole alphabet costs one binding. Who names the keys that came
+back wrong needs no second look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grpc import StatusCode
+from hypothesis import strategies as st
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import NotObserved, Unprepared, Violation
+from conformance.lifecycle import State, Verb, state_of
+from conformance.sightings import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+BOUND: Final = (State.CONFIGURING, State.CONFIGURED, State.DRAINING)
+RESTING: Final = (State.IDLE, *BOUND)
+TOO_LARGE: Final = (StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED)
+
+USUAL: Final = {
+    "priority": "1000",
+    "interruption-penalty": "0.25",
+    "binding-generation": "9007199254740993",
+    "slot/claim": "team-a/blue",
+    "nobody-knows-this-key": "nor this value",
+    "empty": "",
+}
+
+AWKWARD: Final = {
+    "": "the empty key",
+    "empty value": "",
+    " leading": " leading",
+    "trailing ": "trailing ",
+    "only spaces": "   ",
+    "tab\tin key": "\ttab\t",
+    "line\nbreak": "one\ntwo\r\nthree\r",
+    "trailing newline": "value\n",
+    "nul\x00in key": "nul\x00in value",
+    "only nul": "\x00",
+    "controls": "".join(map(chr, [*range(1, 32), 127, *range(128, 160)])),
+    "\x1b[31m": "\x1b]0;title\x07",
+    "case": "lower",
+    "Case": "title",
+    "CASE": "upper",
+    "quote\"'`": "\"'`\\\\n\\u0000",
+    "a=b,c;d&e": "k=v,k=v;k&k",
+    "path/../x": "../../etc/passwd",
+    "json": '{"a": [1, 2.0, null, true], "a": "twice"}',
+    "yaml": "- !!int 1\n- ~\n- no\n",
+    "%s%n{}${HOME}": "%00 %d {0} ${PATH} $(id) `id`",
+    "null": "null",
+    "None": "None",
+    "true": "true",
+    "number": "007",
+    "float": "1e400",
+    "date": "2024-02-30T25:61:00Z",
+    "base64": "AAEC/w==",
+    "<xml a='b'/>": "<![CDATA[&amp;]]>",
+    "sql'; --": "' OR 1=1; --",
+}
+
+OURS: Final = {
+    "id": "not an id",
+    "machine_id": "not a machine",
+    "cluster": "not a cluster",
+    "cluster_id": "not a cluster either",
+    "state": "8",
+    "last_error": "none",
+    "shard_id": "somebody",
+    "shard_epoch": "-1",
+    "sequence_number": "9223372036854775807",
+    "shard_metadata": "{}",
+    "operation_id": "op-1",
+    "labels": "a=b",
+    "kubernetes.io/hostname": "node-1",
+    "node.kubernetes.io/instance-type": "m0.none",
+    "topology.kubernetes.io/zone": "nowhere",
+    "bigfleet.io/reserved": "yes",
+    "not a label value": "ends with a dash-",
+    "x" * 300: "a key longer than a label may be",
+    "longer than a label may be": "y" * 5000,
+}
+
+TWINS: Final = {
+    "é": "composed: é",
+    "e\u0301": "decomposed: e\u0301",
+    "Å": "a with ring",
+    "\u212b": "the ångström sign",
+    "ﬁ": "a ligature",
+    "fi": "two letters",
+    "①": "compatible with 1",
+    "ß": "ss, SS, ẞ",
+    "İi\u0307ıI": "İi\u0307ıI",
+    "\u0301": "a lone accent",
+    "q\u0323\u0307": "two marks",
+    "q\u0307\u0323": "the same marks in another order",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467": "a family, joined",
+    "\U0001f468\U0001f469\U0001f467": "the same family, apart",
+    "\U0001d11e": "\U00010000\U0010fffd",
+    "\ufeff": "\ufeffa byte order mark",
+    "soft\u00adhyphen": "\u00ad",
+    "zero\u200bwidth": "\u200b\u200c\u2060",
+    "\u202eright to left\u202c": "\u2066\u05d0\u0628\u2069",
+    "\u2028": "\u2028line, paragraph\u2029",
+    "nbsp\u00a0": "\u00a0\u3000\u2003",
+    "noncharacters": "\ufffe\uffff\U0010ffff\ufdd0",
+    "replacement": "\ufffd",
+    "private": "\ue000\U000f0000",
+    "highest": "\ud7ff\ue000",
+    "日本語": "日本語 — テスト",
+}
+
+
+async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: str | None = None) -> Call:
+    """The machine bound with `metadata`. Raises Violation where only this metadata is what is refused."""
+    call = await machine.configure(metadata=metadata, cluster=cluster)
+    if not call.ok:
+        control = await machine.configure(metadata={"plain": "value"}, cluster=cluster)
+        if not control.ok:
+            raise Unprepared(f"Configure of {machine.id} answered {control.outcome()}")
+        wanted = f"Configure with these {len(metadata)} keys to be accepted as one with a plain key is"
+        raise Violation(wanted, call.outcome(), calls=[call, control])
+    watch = await machine.settle()
+    if watch.state is not State.CONFIGURED:
+        raise Unprepared(f"{machine.id} is {watch.state.name} after Configure")
+    return call
+
+
+async def listed(trial: Trial, machine: Machine, state: State) -> Call:
+    """A List that shows the machine in `state`; a List may lag (LST-10), but not for ever."""
+    end = trial.client.now() + min(10.0, trial.patience.drain)
+    while True:
+        call = await trial.client.list([state])
+        if call.ok and any(m.id == machine.id for m in call.response.machines):
+            return call
+        if trial.client.now() > end:
+            raise NotObserved(f"List does not show {machine.id} as {state.name}")
+
+
+async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:
+    """Get and List show a machine at rest with just this metadata."""
+    seen = await machine.read()
+    expect.echoes(seen, metadata, where=f"Get of {machine.id}, {state_of(seen.state).name},")
+    listing = await listed(trial, machine, state_of(seen.state))
+    entry = next(m for m in listing.response.machines if m.id == machine.id)
+    expect.echoes(entry, metadata, where=f"List of {machine.id}, {state_of(entry.state).name},")
+
+
+@behaviour("MET-1a", machines=1, transitions=1)
+async def test_get_and_list_echo_metadata(trial: Trial) -> None:
+    await configured(trial.machine, USUAL)
+    await shown(trial, trial.machine, USUAL)
+    await shown(trial, trial.machine, USUAL)  # and reading it uses nothing up
+
+
+@behaviour("MET-1b", machines=1, transitions=2)
+async def test_acks_echo_metadata(trial: Trial) -> None:
+    machine = trial.machine
+    first = await configured(machine, USUAL)
+    expect.echoes(first.response.machine, USUAL, where="the ack of Configure")
+    again = await expect.acked(machine.configure(metadata=USUAL))
+    expect.echoes(again.response.machine, USUAL, where="the ack of a repeated Configure")
+    drain = await trial.drive(machine, Verb.DRAIN)
+    if state_of(drain.response.machine.state) is State.DRAINING:
+        expect.echoes(drain.response.machine, USUAL, where="the ack of Drain, DRAINING,")
+
+
+@behaviour("MET-1c", machines=1, transitions=1)
+async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
+    machine = trial.machine
+    async with watching(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
+        await trial.bind(machine, cluster=machine.cluster, metadata=USUAL)
+    for sighting in seen.at(*BOUND):
+        expect.echoes(sighting.machine, USUAL, where=sighting.where)
+    seen.demand(State.CONFIGURING, "Get", "List")
+
+
+@behaviour("MET-1d", machines=1, transitions=2)
+async def test_metadata_is_there_while_draining(trial: Trial) -> None:
+    machine = trial.machine
+    await trial.bind(machine, cluster=machine.cluster, metadata=USUAL)
+    async with watching(trial, machine, states=RESTING, enough=State.DRAINING) as seen:
+        await trial.drive(machine, Verb.DRAIN)
+    for sighting in seen.at(*BOUND):
+        expect.echoes(sighting.machine, USUAL, where=sighting.where)
+    seen.demand(State.DRAINING, "Get", "List")
+
+
+@behaviour("MET-1e", machines=1, transitions=1)
+async def test_awkward_strings_come_back(trial: Trial) -> None:
+    call = await configured(trial.machine, AWKWARD)
+    expect.echoes(call.response.machine, AWKWARD, where="the ack of Configure")
+    await shown(trial, trial.machine, AWKWARD)
+
+
+@behaviour("MET-1f", machines=1, transitions=1)
+async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) -> None:
+    machine = trial.machine
+    idle = await machine.read()
+    await configured(machine, OURS)
+    await shown(trial, machine, OURS)
+    seen = await machine.read()
+    for name in ("id", "host", "instance_type", "zone", "capacity_type", "last_error"):
+        before, after = getattr(idle, name), getattr(seen, name)
+        expect.fact(before == after, wanted=f"metadata to leave {name} at {before!r}", got=repr(after))
+
+
+@behaviour("MET-1g", machines=1, transitions=1)
+async def test_unicode_is_not_normalised(trial: Trial) -> None:
+    call = await configured(trial.machine, TWINS)
+    expect.echoes(call.response.machine, TWINS, where="the ack of Configure")
+    await shown(trial, trial.machine, TWINS)
+
+
+@behaviour("MET-1h", machines=1, transitions=5)
+async def test_any_text_comes_back(trial: Trial) -> None:
+    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
+    drawn: dict[str, str] = {}
+
+    async def keep(pair: tuple[str, str]) -> None:
+        drawn[pair[0]] = pair[1]
+
+    # Drawn first and judged in bulk: each map costs a binding, and a wrong key is named without shrinking.
+    await trial.explore(st.tuples(text, text), keep, examples=180)
+    pairs = list(drawn.items())
+    for number in range(3):
+        metadata = dict(pairs[number::3][:60])
+        await configured(trial.machine, metadata)
+        await shown(trial, trial.machine, metadata)
+        if number < 2:
+            await trial.drive(trial.machine, Verb.DRAIN)
+
+
+@behaviour("MET-2a", machines=1, transitions=2)
+async def test_nothing_is_left_when_drain_has_settled(trial: Trial) -> None:
+    machine = trial.machine
+    await trial.bind(machine, cluster=machine.cluster, metadata=USUAL)
+    await trial.drive(machine, Verb.DRAIN)
+    await shown(trial, machine, {})
+    seen = await machine.read()
+    expect.fact(not seen.cluster, wanted="no cluster at IDLE", got=f"cluster {seen.cluster!r}")
+    again = await machine.create()  # at IDLE a retry
+    if again.ok:
+        expect.echoes(again.response.machine, {}, where="the ack of a repeated Create, IDLE,")
+
+
+@behaviour("MET-2b", machines=1, transitions=2)
+async def test_metadata_and_cluster_go_together(trial: Trial) -> None:
+    machine = trial.machine
+    await trial.bind(machine, cluster=machine.cluster, metadata=USUAL)
+    async with watching(trial, machine, states=RESTING) as seen:
+        ack = await trial.drive(machine, Verb.DRAIN)
+        again = await machine.drain()  # where it rests because of a Drain, a retry (OPS-2)
+    snapshots = [(s.where, s.machine) for s in seen.all]
+    snapshots += [(f"the ack of {c.rpc}", c.response.machine) for c in (ack, again) if c.ok]
+    for where, shown_there in snapshots:
+        expect.fact(
+            bool(shown_there.cluster) == bool(shown_there.shard_metadata),
+            wanted=f"{where} to show cluster and metadata both or neither",
+            got=f"cluster {shown_there.cluster!r} and {len(shown_there.shard_metadata)} keys",
+        )
+        if state_of(shown_there.state) is State.IDLE:
+            expect.echoes(shown_there, {}, where=where)
+
+
+@behaviour("MET-2c", machines=1, transitions=3)
+async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
+    machine = trial.machine
+    first = {"shared": "first", "only first": "1", "": "empty key"}
+    second = {"shared": "second", "only second": "2"}
+    await trial.bind(machine, cluster=trial.unique("cluster"), metadata=first)
+    await trial.drive(machine, Verb.DRAIN)
+    async with watching(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
+        call = await trial.bind(machine, cluster=trial.unique("cluster"), metadata=second)
+    expect.echoes(call.response.machine, second, where="the ack of the second Configure")
+    await shown(trial, machine, second)
+    for sighting in seen.at(State.CONFIGURING, State.CONFIGURED, rpc="Get"):
+        expect.echoes(sighting.machine, second, where=sighting.where)
+
+
+@behaviour("MET-2d", machines=1, transitions=3)
+async def test_a_binding_without_metadata_shows_none(trial: Trial) -> None:
+    machine, cluster = trial.machine, trial.unique("cluster")
+    await trial.bind(machine, cluster=cluster, metadata=USUAL)
+    await trial.drive(machine, Verb.DRAIN)
+    call = await trial.bind(machine, cluster=cluster)  # the same cluster again, so that only the map differs
+    expect.echoes(call.response.machine, {}, where="the ack of a Configure without metadata")
+    await shown(trial, machine, {})

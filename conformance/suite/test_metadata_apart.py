@@ -1,0 +1,113 @@
+"""MET: each machine keeps its own map, whole or not at all (contract §6).
+
+Machines are bound side by side, so that a map which they share is seen; sizes are tried on one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import Unprepared
+from conformance.lifecycle import State, Verb
+from conformance.sightings import watching
+from conformance.suite.test_metadata import BOUND, RESTING, TOO_LARGE, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+
+def own(machine: Machine) -> dict[str, str]:
+    """A map with a key that all have and one that nobody else has."""
+    return {"owner": machine.id, f"only of {machine.id}": "yes"}
+
+
+@behaviour("MET-3a", machines=3, transitions=1)
+async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
+    one, other, bystander = trial.machines
+    async with watching(trial, one, states=RESTING) as first, watching(trial, other, states=RESTING) as second:
+        await asyncio.gather(
+            *(trial.bind(machine, cluster=machine.cluster, metadata=own(machine)) for machine in (one, other))
+        )
+    for seen in (first, second):
+        for sighting in seen.at(*BOUND):
+            expect.echoes(sighting.machine, own(seen.machine), where=sighting.where)
+        await shown(trial, seen.machine, own(seen.machine))
+    await shown(trial, bystander, {})
+
+
+@behaviour("MET-3b", machines=2, transitions=2)
+async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
+    one, other = trial.machines
+    for machine in (one, other):
+        await expect.acked(machine.configure(metadata=own(machine)))
+    for machine in (one, other):
+        await trial.bring(machine, State.CONFIGURED)
+    await trial.drive(one, Verb.DRAIN)
+    await shown(trial, other, own(other))
+    await shown(trial, one, {})
+
+
+@behaviour("MET-3c", machines=2, transitions=1)
+async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> None:
+    cluster = trial.unique("cluster")
+    await asyncio.gather(*(trial.bind(machine, cluster=cluster, metadata=own(machine)) for machine in trial.machines))
+    for machine in trial.machines:
+        await shown(trial, machine, own(machine))
+
+
+async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str, str], *, what: str) -> Call:
+    """Configure with `metadata` takes it whole, or refuses it as too large and changes nothing; then unbound."""
+    before = await machine.read()
+    call = await machine.configure(metadata=metadata)
+    if call.ok:
+        expect.echoes(call.response.machine, metadata, where=f"the ack of Configure with {what}")
+        watch = await machine.settle()
+        if watch.state is not State.CONFIGURED:
+            raise Unprepared(f"{machine.id} is {watch.state.name} after Configure with {what}")
+        await shown(trial, machine, metadata)
+        await trial.drive(machine, Verb.DRAIN)
+    else:
+        control = None if call.code in TOO_LARGE else await machine.configure(metadata={"plain": "value"})
+        if control is not None and not control.ok:
+            raise Unprepared(f"Configure of {machine.id} answered {control.outcome()}")
+        await expect.code(call, *TOO_LARGE)
+        await expect.unchanged(machine, before, by=f"the refused Configure with {what}")
+    return call
+
+
+@behaviour("MET-4a", machines=1, transitions=1)
+async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
+    machine = trial.machine
+    metadata = {f"key-{number:02}": "v" * (256 - len("key-00")) for number in range(64)}
+    call = await machine.configure(metadata=metadata)
+    if not call.ok:
+        control = await machine.configure(metadata={"key-00": "v"})
+        if not control.ok:
+            raise Unprepared(f"Configure of {machine.id} answered {control.outcome()}")
+    await expect.acked(call)
+    await trial.bring(machine, State.CONFIGURED)
+    await shown(trial, machine, metadata)
+
+
+@behaviour("MET-4b", machines=1, transitions=4)
+async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
+    for count in (256, 2000):
+        metadata = {f"{number:04}": str(number) for number in range(count)}
+        await whole_or_refused(trial, trial.machine, metadata, what=f"{count} keys")
+
+
+@behaviour("MET-4c", machines=1, transitions=5)
+async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
+    machine = trial.machine
+    await whole_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")
+    await whole_or_refused(trial, machine, {"long": "ä" * (1 << 19) + "end"}, what="1 MiB in one value")
+    # What was refused, or taken away again, has left nothing behind for the next binding.
+    await trial.bind(machine, cluster=machine.cluster, metadata={"small": "1"})
+    await shown(trial, machine, {"small": "1"})
