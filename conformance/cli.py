@@ -66,7 +66,11 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Path(path_type=Path),
                 help="PEM of the CA that signed the provider: use TLS.",
             ),
-            click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM of our client certificate."),
+            click.option(
+                "--tls-cert",
+                type=click.Path(path_type=Path),
+                help="PEM of our client certificate.",
+            ),
             click.option("--tls-key", type=click.Path(path_type=Path), help="PEM of its unencrypted key."),
             click.option(
                 "--server-name",

@@ -199,6 +199,10 @@ class Course:
             if self._stop.reason is None and alone:
                 await self._pool.retire(keep=max(b.needs.machines for b in alone))
             await self._lane(alone, jobs=1)
+        except Exception as error:
+            # Whatever is wrong with us, it is no reason to leave machines running.
+            self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
+            await self._abandon()
         finally:
             if expiry is not None:
                 expiry.cancel()

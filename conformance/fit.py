@@ -18,6 +18,7 @@ LACKS: Final = {
     "health": "the provider serves no health service",
     "reflection": "the provider serves no reflection, which is optional (WIR-4)",
     "tls": "the target is not reached over TLS",
+    "client-certificate": "the run shows no client certificate, so nothing says that the provider asks for one",
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.client import Client
+    from conformance.target import Target
 
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
@@ -32,6 +34,8 @@ class Found:
     fence_scope: str | None
     """`shard`, `shard-machine`, or None where the answers fit neither."""
     tls: bool
+    client_certificate: bool
+    """Whether the run shows a certificate, which says that the provider asks for one."""
     health: str | None
     """What `grpc.health.v1` answers; None where it is not served."""
     reflection: bool
@@ -47,6 +51,7 @@ class Found:
             "health": self.health is not None,
             "reflection": self.reflection,
             "tls": self.tls,
+            "client-certificate": self.client_certificate,
         }[capability]
 
     def lines(self) -> list[str]:
@@ -73,14 +78,14 @@ async def connect(client: Client, *, timeout: float) -> None:
 
 
 async def _diagnose(client: Client, timeout: float) -> TargetError:
-    address = client.target.address
-    call = await client.call("Get", pb.MachineRef(id=""), timeout=0.5)
-    reason = call.details.rpartition("last error: ")[2] or call.code.name
+    """Why there is no connection, in words. Of several addresses of a name, the one that says most counts."""
+    reasons = await asyncio.gather(*(_reason(client, target) for target in await _addresses(client.target)))
+    reason = next((r for r in reasons if "refused" not in r.lower()), reasons[0])
     hint = "is the provider running, and is this its address? --connect-timeout waits longer"
     match reason.lower():
         case text if "refused" in text:
             what = "refuses connections"
-        case text if "ssl" in text or "tls" in text or "certificate" in text or "handshake" in text:
+        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "peer name")):
             what = f"does not complete a TLS handshake ({reason})"
             hint = "check --tls-ca, --server-name and the client pair, and whether the provider speaks TLS at all"
         case text if "resol" in text or "dns" in text or "name" in text:
@@ -90,9 +95,33 @@ async def _diagnose(client: Client, timeout: float) -> TargetError:
             what = f"accepts connections but says nothing that is gRPC within {timeout:g} s"
             hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
         case _:
-            what = f"cannot be reached ({reason})"
-            hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
-    return TargetError(f"target {address} {what}", hint=hint)
+            what = f"hangs up before a gRPC connection is made ({reason})"
+            hint = "is it a gRPC server, does it want TLS (--tls-ca), and a client certificate (--tls-cert)?"
+    return TargetError(f"target {client.target.address} {what}", hint=hint)
+
+
+async def _addresses(target: Target) -> Sequence[Target]:
+    """The target, once for each address that its name stands for."""
+    host, _, port = target.address.removeprefix("dns:///").rpartition(":")
+    if target.address.startswith("unix:") or host.startswith("["):
+        return [target]
+    try:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(1.0):
+            found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return [target]
+    tls = target.tls and replace(target.tls, server_name=target.tls.server_name or host)
+    numeric = {
+        f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
+    }
+    return [replace(target, address=address, tls=tls) for address in sorted(numeric)]
+
+
+async def _reason(client: Client, target: Target) -> str:
+    async with client.another(target=target) as dialled:
+        call = await dialled.call("Get", pb.MachineRef(id=""), timeout=0.5)
+    return call.details.rpartition("last error: ")[2] or call.code.name
 
 
 async def look(client: Client, *, run: str) -> Found:
@@ -114,6 +143,7 @@ async def look(client: Client, *, run: str) -> Found:
         revisions=bool(listing.response.revision),
         fence_scope=scope,
         tls=client.target.tls is not None,
+        client_certificate=client.target.tls is not None and client.target.tls.cert is not None,
         health=health,
         reflection=reflection,
         speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),

@@ -85,6 +85,11 @@ class Loop:
         except asyncio.CancelledError:
             # A second signal: nobody waits for anything any more.
             self.error = ConformanceError("interrupted twice: machines may be left")
+        except Exception as error:
+            if self.settings.verbose:
+                raise
+            what = f"the kit itself failed: {type(error).__name__}: {error}"
+            self.error = ConformanceError(what, hint="this is a bug of the kit: --verbose shows where")
         if self.report is not None and self.report.stopped and "interrupted" in self.report.stopped:
             session.shouldstop = self.report.stopped
         for item in [item for item in session.items if item not in self._items.values()]:

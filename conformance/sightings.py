@@ -24,7 +24,9 @@ READERS = 2
 SHORTEST, SHARE = 0.004, 0.08
 """Seconds between two looks of one reader, and their share of the wait so far."""
 LONG = 0.15
-"""Seconds. A transition that was under way for so long should have been seen."""
+"""Seconds, beyond what answers take. A transition that was under way for so long should have been seen."""
+LONGEST_LAG = 10.0
+"""Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Sightings:
     lists: list[Call] = field(default_factory=list)
     started: float = 0.0
     seconds: float = 0.0
+    slowest: float = 0.0
+    """The longest that an answer took."""
 
     def at(self, *states: State, rpc: str | None = None) -> Iterator[Sighting]:
         """The readings in one of the states, by one RPC or by any."""
@@ -72,7 +76,7 @@ class Sightings:
         if not unseen:
             return
         what = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
-        if self.seconds > LONG and not self.count(state):
+        if self.seconds > LONG + 4 * self.slowest and not self.count(state):
             raise NotObserved(f"{what}, in {self.seconds:.2f} s")
         raise Unsupported(f"{what}: the transition was over too soon")
 
@@ -122,9 +126,25 @@ async def _look(
         except TimeoutError:
             pass
         call = await (client.get(machine.id) if rpc == "Get" else client.list(states))
+        seen.slowest = max(seen.slowest, call.ended - call.started)
         if call.ok and rpc == "Get":
             seen.all.append(Sighting(rpc, call.response))
         elif call.ok:
             seen.lists.append(call)
             seen.all.extend(Sighting(rpc, m) for m in call.response.machines if m.id == machine.id)
         pause = max(SHORTEST, SHARE * (client.now() - seen.started))
+
+
+async def looks(trial: Trial) -> AsyncIterator[bool]:
+    """Look again and again, ever more seldom, for as long as a List may lag (LST-10).
+
+    Yields whether this look is the last one.
+    """
+    clock = trial.client.now
+    started, limit = clock(), min(LONGEST_LAG, trial.patience.drain)
+    while True:
+        waited = clock() - started
+        yield waited >= limit
+        if waited >= limit:
+            return
+        await asyncio.sleep(min(max(SHORTEST, waited / 2), max(0.0, limit - waited)))

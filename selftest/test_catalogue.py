@@ -50,6 +50,7 @@ def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
         revisions=True,
         fence_scope=None,
         tls=False,
+        client_certificate=False,
         health=None,
         reflection=False,
         speculative=(),

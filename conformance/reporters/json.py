@@ -60,6 +60,7 @@ def found_dict(found: Found | None) -> dict[str, Any]:
         "revisions": found.revisions,
         "fence_scope": found.fence_scope,
         "tls": found.tls,
+        "client_certificate": found.client_certificate,
         "health": found.health,
         "reflection": found.reflection,
     }
