@@ -15,7 +15,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Unprepared, Violation
 from conformance.lifecycle import State, Verb, state_of
-from conformance.sightings import watching
+from conformance.sightings import looks, watching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,13 +139,11 @@ async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: 
 
 async def listed(trial: Trial, machine: Machine, state: State) -> Call:
     """A List that shows the machine in `state`; a List may lag (LST-10), but not for ever."""
-    end = trial.client.now() + min(10.0, trial.patience.drain)
-    while True:
+    async for _ in looks(trial):
         call = await trial.client.list([state])
         if call.ok and any(m.id == machine.id for m in call.response.machines):
             return call
-        if trial.client.now() > end:
-            raise NotObserved(f"List does not show {machine.id} as {state.name}")
+    raise NotObserved(f"List does not show {machine.id} as {state.name}")
 
 
 async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:

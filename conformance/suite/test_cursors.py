@@ -1,0 +1,96 @@
+"""LST: cursors that the provider cannot have given (contract §7).
+
+A caller that comes with one has lost its place: it needs everything. An error, or an empty delta, blinds it.
+What looks like an older cursor may be one, so a cut or lengthened one is only asked not to be an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import Unsupported
+from conformance.suite.test_list import ids
+from conformance.suite.test_revisions import cursor
+
+if TYPE_CHECKING:
+    from conformance.call import Call
+    from conformance.trial import Trial
+
+AHEAD: Final = 10**12
+"""How far a future cursor is ahead: also of a clock in nanoseconds, by a quarter of an hour."""
+
+
+ORDERS: Final[tuple[Literal["big", "little"], ...]] = ("big", "little")
+
+
+def shown(revision: bytes) -> str:
+    """A cursor for people."""
+    text = repr(revision) if revision.isascii() else revision.hex()
+    return text if len(text) <= 48 else f"{text[:40]}… ({len(revision)} bytes)"
+
+
+async def full(trial: Trial, revision: bytes, *, what: str) -> Call:
+    """List with this cursor holds all that was there both before and after."""
+    before = set(ids(await expect.acked(trial.client.list())))
+    call = await trial.client.list(since=revision)
+    got = call.outcome()
+    expect.fact(
+        call.ok or not call.answered, wanted=f"the full list for {what} {shown(revision)}", got=got, calls=[call]
+    )
+    call = await expect.acked(call)
+    after = set(ids(await expect.acked(trial.client.list())))
+    missing = ((before & after) | {m.id for m in trial.machines}) - set(ids(call))
+    wanted = f"the full list for {what} {shown(revision)}"
+    expect.fact(not missing, wanted=wanted, got=f"{len(ids(call))} machines, {len(missing)} missing", calls=[call])
+    return call
+
+
+@behaviour("LST-8a", machines=1)
+async def test_garbage_is_answered_with_the_full_list(trial: Trial) -> None:
+    await cursor(trial)
+    random = bytes([0xFF]) + trial.random.randbytes(1023)
+    for garbage in (b"not-a-cursor-of-anybody", b"\xff" * 8, random, "кур\0сор, который не".encode(), b"\xff" * 9):
+        await full(trial, garbage, what="a cursor of garbage")
+
+
+@behaviour("LST-8b", machines=1)
+async def test_a_cursor_of_the_future_is_answered_with_the_full_list(trial: Trial) -> None:
+    now = await cursor(trial)
+    futures = futures_of(now)
+    if not futures:
+        raise Unsupported(f"cursors do not look like numbers: {shown(now)}")
+    for future in futures:
+        await full(trial, future, what="a cursor of the future")
+
+
+def futures_of(revision: bytes) -> list[bytes]:
+    """Cursors that count on from this one, where it looks like a count: decimal text or eight bytes."""
+    if revision.isdigit():
+        count = int(revision)
+        return [str(ahead).encode() for ahead in (count + AHEAD, 2 * count + AHEAD, 2**63 - 1, 10**30 + count)]
+    if len(revision) == 8:
+        found = []
+        for order in ORDERS:
+            count = int.from_bytes(revision, order)
+            if count + AHEAD < 2**63:
+                found.append((count + AHEAD).to_bytes(8, order))
+        return found
+    return []
+
+
+@behaviour("LST-8c", machines=1)
+async def test_a_mangled_cursor_is_no_error(trial: Trial) -> None:
+    now = await cursor(trial)
+    mangled = (
+        now[:-1] or b"\x01", now[1:] or b"\x01", now + b"\0", b"\0" + now, now + now, now[::-1],
+        b" " + now + b"\n", b"-" + now, b"\0", b"0", b"-1", b"1e9", b"{}", b"\xff", b"\x80" * 11,
+    )  # fmt: skip
+    for revision in mangled:
+        call = await trial.client.list(since=revision)
+        wanted = f"an answer for the cursor {shown(revision)}, which nobody gave"
+        expect.fact(call.ok or not call.answered, wanted=wanted, got=call.outcome(), calls=[call])
+        await expect.acked(call)
+    # Whoever then comes without a cursor still sees everything.
+    await full(trial, b"", what="the empty cursor")

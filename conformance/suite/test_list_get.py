@@ -1,0 +1,117 @@
+"""LST: List and Get tell the same of a machine (contract §7).
+
+A List may lag for a moment (LST-10, a warning); a machine at rest that it still shows otherwise after seconds
+is a contradiction (LST-4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import NotObserved
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.sightings import looks
+
+if TYPE_CHECKING:
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+METADATA = {"a": "1", "é": "e\u0301", "empty": ""}
+
+
+async def entry(trial: Trial, machine_id: str, *states: State) -> pb.Machine | None:
+    """The machine as a List shows it; None where it does not."""
+    call = await expect.acked(trial.client.list(states))
+    return next((m for m in call.response.machines if m.id == machine_id), None)
+
+
+async def agree(trial: Trial, machine: Machine) -> None:
+    """List comes to show what Get shows before and after it."""
+    async for last in looks(trial):
+        before = await machine.read()
+        listed = await entry(trial, machine.id)
+        after = await machine.read()
+        if expect.at_rest(before) != expect.at_rest(after):
+            raise NotObserved(f"{machine.id} does not rest")
+        if listed is not None and expect.at_rest(listed) == expect.at_rest(after):
+            return
+        if last:
+            expect.fact(listed is not None, wanted=f"List to hold {machine.id}, as Get does", got="nothing of it")
+            if listed is not None:
+                expect.same(after, listed, what=f"Get and List of {machine.id}")
+
+
+@behaviour("LST-4a", machines=2, transitions=1)
+async def test_list_and_get_agree_at_rest(trial: Trial) -> None:
+    idle, bound = trial.machines
+    await trial.bind(bound, cluster=bound.cluster, metadata=METADATA)
+    for machine in (idle, bound):
+        await agree(trial, machine)
+
+
+@behaviour("LST-4b", machines=1, start=State.SPECULATIVE)
+async def test_list_and_get_agree_on_a_free_slot(trial: Trial) -> None:
+    await expect.rests(trial.machine, State.SPECULATIVE)
+    await agree(trial, trial.machine)
+
+
+@behaviour("LST-4c", machines=1, transitions=2)
+async def test_list_and_get_agree_after_a_binding(trial: Trial) -> None:
+    machine = trial.machine
+    await trial.bind(machine, cluster=machine.cluster, metadata=METADATA)
+    await trial.drive(machine, Verb.DRAIN)
+    await agree(trial, machine)
+
+
+@behaviour("LST-4d")
+async def test_list_and_get_agree_on_the_fleet(trial: Trial) -> None:
+    resting = [m.id for m in (await trial.list()).machines if m.id and state_of(m.state).stable]
+    left = set(trial.random.sample(resting, min(12, len(resting))))
+    # Somebody else may move them: only what Get shows at rest twice, and List otherwise every time, counts.
+    async for last in looks(trial):
+        before = {machine: await trial.client.get(machine) for machine in left}
+        call = await expect.acked(trial.client.list())
+        listed = {m.id: m for m in call.response.machines if m.id in left}
+        for machine, first in before.items():
+            second = await trial.client.get(machine)
+            if not first.ok or not second.ok:
+                left.discard(machine)
+                continue
+            here, there = expect.at_rest(first.response), expect.at_rest(second.response)
+            if here != there or not state_of(there.state).stable:
+                left.discard(machine)
+            elif machine in listed and expect.at_rest(listed[machine]) == there:
+                left.discard(machine)
+            elif last:
+                expect.fact(machine in listed, wanted=f"List to hold {machine}, as Get does", got="not", calls=[call])
+                expect.same(there, listed[machine], what=f"Get and List of {machine}")
+        if not left:
+            return
+
+
+@behaviour("LST-10a", machines=1, transitions=2)
+async def test_list_knows_at_once_what_has_settled(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        await trial.drive(machine, verb)
+        await current(trial, machine, verb, EDGES[verb].target)
+
+
+@behaviour("LST-10b", machines=1, transitions=2)
+async def test_list_knows_at_once_what_was_accepted(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        await expect.acked(machine.call(verb))
+        await current(trial, machine, verb, EDGES[verb].via, EDGES[verb].target)
+        await trial.bring(machine, EDGES[verb].target)
+
+
+async def current(trial: Trial, machine: Machine, verb: Verb, *states: State) -> None:
+    """A List right now shows the machine in one of the states."""
+    listed = await entry(trial, machine.id)
+    got = state_of(listed.state).name if listed is not None else "nothing of it"
+    wanted = f"List right after {verb.value} to show {machine.id} {' or '.join(s.name for s in states)}"
+    expect.fact(listed is not None and state_of(listed.state) in states, wanted=wanted, got=got)

@@ -1,0 +1,219 @@
+"""LST: what a caller learns who asks only for what has changed (contract §7).
+
+A delta holds at least what changed, so machines that other tenants move are no matter. Only that a delta is
+*empty* needs a quiet fleet: it is asked alone, at rest, and a few times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import NotObserved, Unsupported
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.sightings import looks
+from conformance.suite.test_list import ids, once, only
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+FEW, MOST_PAGES = 4, 120
+
+
+async def cursor(trial: Trial) -> bytes:
+    """The revision of now."""
+    call = await expect.acked(trial.client.list())
+    revision: bytes = call.response.revision
+    expect.fact(revision, wanted="a revision in every List, as in the first one", got="none", calls=[call])
+    return revision
+
+
+async def delta(trial: Trial, since: bytes, states: Sequence[State] = (), *, cap: int = 0) -> Call:
+    """What changed since."""
+    return await expect.acked(trial.client.list(states, since=since, cap=cap))
+
+
+async def learns(
+    trial: Trial, machine: Machine, since: bytes, *states: State, only_in: Sequence[State] = (), why: str
+) -> Call:
+    """The delta since `since` comes to hold the machine, in one of the states. A List may lag, not for ever."""
+    names = " or ".join(state.name for state in states)
+    async for last in looks(trial):
+        call = await delta(trial, since, only_in)
+        found = [m for m in call.response.machines if m.id == machine.id]
+        if found and state_of(found[0].state) in states:
+            break
+        if last:
+            got = state_of(found[0].state).name if found else f"{len(ids(call))} others"
+            wanted = f"the delta since {since.hex()[:40]} to hold {machine.id} as {names}, {why}"
+            expect.fact(False, wanted=wanted, got=got, calls=[call])
+    once(call)
+    return call
+
+
+def entry(call: Call, machine_id: str) -> pb.Machine | None:
+    """The machine in a listing."""
+    return next((m for m in call.response.machines if m.id == machine_id), None)
+
+
+@behaviour("LST-6a", machines=1, transitions=2, alone=True)
+async def test_a_mutation_moves_the_revision(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        before = await cursor(trial)
+        await trial.drive(machine, verb)
+        async for last in looks(trial):
+            after = await cursor(trial)
+            if after != before:
+                break
+            expect.fact(not last, wanted=f"{verb.value} to move the revision", got=f"{after.hex()} as before")
+
+
+@behaviour("LST-6b", machines=1, transitions=2)
+async def test_the_delta_holds_what_a_mutation_changed(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        edge, since = EDGES[verb], await cursor(trial)
+        await expect.acked(machine.call(verb))
+        await learns(trial, machine, since, edge.via, edge.target, why=f"which was just asked to {verb.value}")
+        await trial.bring(machine, edge.target)
+        await learns(trial, machine, since, edge.target, why=f"which has settled after {verb.value}")
+
+
+@behaviour("LST-6c", machines=1, transitions=4)
+async def test_the_delta_holds_what_is_back_where_it_was(trial: Trial) -> None:
+    machine = trial.machine
+    since = await cursor(trial)
+    for _ in range(2):
+        await trial.bring(machine, State.CONFIGURED)
+        await trial.bring(machine, State.IDLE)
+        await learns(trial, machine, since, State.IDLE, why="back at IDLE after Configure and Drain")
+
+
+@behaviour("LST-6d", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_the_delta_holds_what_was_created_and_deleted(trial: Trial) -> None:
+    machine = trial.machine
+    since = await cursor(trial)
+    await trial.drive(machine, Verb.CREATE)
+    await learns(trial, machine, since, State.IDLE, why="which was created")
+    alive = await cursor(trial)
+    await trial.drive(machine, Verb.DELETE)
+    await learns(trial, machine, alive, State.SPECULATIVE, why="which was deleted")
+    await learns(trial, machine, since, State.SPECULATIVE, why="which was created and deleted")
+
+
+@behaviour("LST-6e", machines=1, transitions=2)
+async def test_settling_is_a_change(trial: Trial) -> None:
+    machine, judged = trial.machine, 0
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        edge = EDGES[verb]
+        await expect.acked(machine.call(verb))
+        midway = await delta(trial, b"")
+        seen = entry(midway, machine.id)
+        await trial.bring(machine, edge.target)
+        if seen is not None and state_of(seen.state) is edge.via:
+            judged += 1
+            why = f"which List has shown {edge.via.name} with this revision"
+            await learns(trial, machine, midway.response.revision, edge.target, why=why)
+    if not judged:
+        raise Unsupported("no List came in time to show the machine on its way")
+
+
+@behaviour("LST-6f", machines=3, transitions=2)
+async def test_an_old_cursor_still_works(trial: Trial) -> None:
+    since = await cursor(trial)
+    for state in (State.CONFIGURED, State.IDLE):
+        await asyncio.gather(*(trial.bring(machine, state) for machine in trial.machines))
+    for machine in trial.machines:
+        await learns(trial, machine, since, State.IDLE, why="changed twice since")
+        await learns(trial, machine, since, State.IDLE, why="asked for a second time")
+
+
+@behaviour("LST-6g", machines=2, transitions=1)
+async def test_a_filter_and_a_cursor_go_together(trial: Trial) -> None:
+    idle, bound = trial.machines
+    since = await cursor(trial)
+    await trial.bring(bound, State.CONFIGURED)
+    # What has left the states that are asked for may be missing: only what is in them now is judged.
+    for states in ([State.CONFIGURED], [State.IDLE, State.CONFIGURED]):
+        await learns(trial, bound, since, State.CONFIGURED, only_in=states, why="now in a state that is asked for")
+    unfiltered = await delta(trial, b"", [State.IDLE])
+    only(unfiltered, [State.IDLE])
+    found = entry(unfiltered, idle.id)
+    expect.fact(found is not None, wanted=f"a List of IDLE without a cursor to hold {idle.id}", got="not in it")
+
+
+@behaviour("LST-7a", machines=1)
+async def test_a_machine_that_did_not_change_is_in_no_delta(trial: Trial) -> None:
+    machine = trial.machine
+    for _ in range(FEW):
+        first = await delta(trial, b"")
+        second = await delta(trial, first.response.revision)
+        before, after = entry(first, machine.id), entry(second, machine.id)
+        if after is None or after != before:  # not told; or with another price or label, which is a change
+            return
+    wanted = f"no {machine.id} in the delta since a List that showed it just so"
+    expect.fact(False, wanted=wanted, got="the same again, every time", calls=[first, second])
+
+
+@behaviour("LST-7b", machines=1, alone=True)
+async def test_a_delta_without_changes_is_empty(trial: Trial) -> None:
+    for _ in range(FEW):
+        first = await delta(trial, b"")
+        second = await delta(trial, first.response.revision)
+        before = {m.id: m for m in first.response.machines}
+        unchanged = [m.id for m in second.response.machines if before.get(m.id) == m]
+        if not unchanged:  # what somebody else has moved meanwhile may be told
+            return
+    wanted = "an empty delta when nothing has changed"
+    expect.fact(False, wanted=wanted, got=f"{len(unchanged)} machines just as they were", calls=[first, second])
+
+
+@behaviour("LST-7c", machines=1, transitions=2)
+async def test_what_a_delta_has_told_is_not_told_again(trial: Trial) -> None:
+    machine = trial.machine
+    since = await cursor(trial)
+    await trial.bring(machine, State.CONFIGURED)
+    for _ in range(FEW):
+        told = await learns(trial, machine, since, State.CONFIGURED, why="which was bound")
+        again = await delta(trial, told.response.revision)
+        if entry(again, machine.id) is None or entry(again, machine.id) != entry(told, machine.id):
+            break
+    else:
+        wanted = f"the delta since the last delta without {machine.id}, which has not changed since"
+        expect.fact(False, wanted=wanted, got="it again, every time", calls=[told, again])
+    await trial.bring(machine, State.IDLE)
+    await learns(trial, machine, told.response.revision, State.IDLE, why="which has changed after the last delta")
+
+
+@behaviour("LST-9a", machines=4, transitions=1)
+async def test_paging_a_capped_delta_reaches_every_machine(trial: Trial) -> None:
+    since = await cursor(trial)
+    await asyncio.gather(*(trial.bring(machine, State.CONFIGURED) for machine in trial.machines))
+    for machine in trial.machines:
+        await learns(trial, machine, since, State.CONFIGURED, why="which was bound")
+    missing, page = {machine.id for machine in trial.machines}, since
+    stale = 0
+    for _ in range(MOST_PAGES):
+        call = await delta(trial, page, cap=2)
+        fresh = call.response.revision != page
+        missing -= set(ids(call))
+        if not missing:
+            return
+        if not ids(call):
+            break
+        stale = 0 if fresh else stale + 1
+        if stale > FEW:
+            break
+        page = call.response.revision
+    else:
+        raise NotObserved(f"after {MOST_PAGES} pages the fleet has still changed")
+    got = f"the end, without {sorted(missing)}" if not ids(call) else "the same page again and again"
+    expect.fact(False, wanted="paging on by two to reach all that changed", got=got, calls=[call])
