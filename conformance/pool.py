@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from conformance.behaviour import Needs
     from conformance.machine import Machine, Yard
 
+NOBODY = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
+"""How Get says that there is no such machine; the second is for an empty id (COD-4)."""
+
 HOPELESS = 3
 """So many machines in a row that could not be prepared, and no more are tried: each costs money."""
 
@@ -177,7 +180,7 @@ class Pool:
         if machine.id not in self._yard.ledger.open:
             return None
         try:
-            if machine.home is State.UNSPECIFIED and (await machine.get()).code is StatusCode.NOT_FOUND:
+            if machine.home is State.UNSPECIFIED and (await machine.get()).code in NOBODY:
                 self._yard.ledger.home(machine.id)
                 return None
             if machine.unheard:

@@ -1,30 +1,252 @@
-"""LIF: four edges, taken one at a time, and nothing else (contract §2)."""
+"""LIF: four edges, taken one at a time, and nothing else (contract §2).
+
+What a machine shows of its host, its binding and its past is in test_lifecycle_traces. Only the behaviours about
+Create and Delete start machines; all others go back and forth between IDLE and CONFIGURED.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from conformance import expect
 from conformance.behaviour import behaviour
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.call import Call, describe_machine
+from conformance.errors import Unprepared, Unsupported
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.machine import FIRST_POLL, POLL_SHARE
 
 if TYPE_CHECKING:
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from conformance.machine import Machine
     from conformance.trial import Trial
+
+LONG = 1.0
+"""Seconds after which an ack that shows the target must be called one that waited for it."""
+
+
+def verbs_of(trial: Trial) -> list[Verb]:
+    """All the way round, as far as this provider goes."""
+    return [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
+
+
+async def watched(trial: Trial, machine: Machine, verb: Verb) -> None:
+    """Take one edge under tight reads, from before the call until well after its end; judge what they showed."""
+    edge = EDGES[verb]
+    order = (edge.source, edge.via, edge.target)
+    fresh = await trial.listed(machine, edge.source) is not None  # else List lags, which is LST-10's matter
+    begun = trial.client.now()
+    asked = asyncio.ensure_future(trial.begin(machine, verb))
+    got: list[tuple[float, State]] = []
+    listed: list[tuple[float, State]] = []
+    settled: float | None = None
+    while settled is None or trial.client.now() < settled or not asked.done():
+        at = trial.client.now()
+        state = state_of((await machine.read()).state)
+        got.append((at, state))
+        if fresh and len(got) % 2:
+            at, shown = trial.client.now(), await trial.listed(machine, edge.via, edge.target)
+            if shown is not None:
+                listed.append((at, state_of(shown.state)))
+        took = trial.client.now() - begun
+        if settled is None and asked.done() and state.stable and state is not edge.source:
+            settled = begun + took + min(took, trial.window)
+        if took > 2 * machine.patience.verb(verb) or (asked.done() and asked.exception()):
+            break
+        await asyncio.sleep(max(FIRST_POLL, POLL_SHARE * took))
+    ack = await asked
+    way = " -> ".join(s.name for n, (_, s) in enumerate(got) if n == 0 or got[n - 1][1] is not s)
+    seen = [state for _, state in got if state is not State.FAILED]
+    expect.fact(
+        all(state in order for state in seen)
+        and all(order.index(a) <= order.index(b) for a, b in zip(seen, seen[1:], strict=False)),
+        wanted=f"Get to show {edge.source.name}, {edge.via.name} and {edge.target.name}, in this order",
+        got=way,
+        calls=[ack],
+    )
+    expect.fact(
+        not any(state is edge.source for at, state in got if at >= ack.ended),
+        wanted=f"Get to show {edge.source.name} no more after the ack",
+        got=way,
+        calls=[ack],
+    )
+    early = min((at for at, state in listed if state is edge.target), default=None)
+    expect.fact(
+        early is None or not any(state is edge.via for at, state in got if at > early),
+        wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
+        got=f"List showed it, and Get showed {edge.via.name} after that",
+        calls=[ack],
+    )
+    if got[-1][1] is not edge.target:
+        raise Unprepared(f"{machine.id} is {got[-1][1].name} after {verb.value}")
+    shown_by_ack = state_of(ack.response.machine.state)
+    if edge.via not in (shown_by_ack, *seen):
+        raise Unsupported(f"{verb.value} is over with its ack: there is nothing to look at on the way")
 
 
 @behaviour("LIF-1a", machines=1, start=State.SPECULATIVE, transitions=4, creates=True)
 async def test_the_whole_lifecycle(trial: Trial) -> None:
     machine = trial.machine
     await expect.rests(machine, State.SPECULATIVE)
-    for verb in Verb:
-        if verb is Verb.DELETE and not trial.found.delete:
-            continue
+    for verb in verbs_of(trial):
         await expect.acked(machine.call(verb))
         await expect.settles(machine, verb)
-        listed = await trial.list([EDGES[verb].target])
-        ids = [m.id for m in listed.machines]
+
+
+@behaviour("LIF-1b", machines=1, start=State.IDLE, transitions=4)
+async def test_a_walk_of_legal_and_illegal_calls_follows_the_four_edges(trial: Trial) -> None:
+    machine, state, taken = trial.machine, State.IDLE, 0
+    for _ in range(30):
+        verb = trial.random.choice([Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN, Verb.DELETE])
+        legal = EDGES[verb].source is state
+        if legal and (taken == 4 or verb is Verb.DELETE):
+            continue  # enough of them; and a Delete would cost a machine
+        if legal:
+            await expect.acked(machine.call(verb))
+            await expect.settles(machine, verb)
+            state, taken = EDGES[verb].target, taken + 1
+        else:
+            call = await machine.call(verb)
+            seen = await machine.read()
+            expect.fact(
+                state_of(seen.state) is state,
+                wanted=f"{verb.value} to have no edge from {state.name}",
+                got=describe_machine(seen),
+                calls=[call],
+            )
+
+
+@behaviour("LIF-2a", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_create_and_delete_show_only_their_own_states(trial: Trial) -> None:
+    await watched(trial, trial.machine, Verb.CREATE)
+    if trial.found.delete:
+        await watched(trial, trial.machine, Verb.DELETE)
+
+
+@behaviour("LIF-2b", machines=1, start=State.IDLE, transitions=1)
+async def test_configure_shows_only_its_own_state(trial: Trial) -> None:
+    await watched(trial, trial.machine, Verb.CONFIGURE)
+
+
+@behaviour("LIF-2c", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_drain_shows_only_its_own_state(trial: Trial) -> None:
+    await watched(trial, trial.machine, Verb.DRAIN)
+
+
+@behaviour("LIF-3a", machines=2, start=State.IDLE, transitions=2)
+async def test_idle_and_configured_machines_stay_as_they_are(trial: Trial) -> None:
+    drained, bound = trial.machines
+    await asyncio.gather(*(trial.bind(m, cluster=m.cluster) for m in (drained, bound)))
+    await trial.bring(drained, State.IDLE)
+    await asyncio.gather(
+        expect.stays([drained], State.IDLE, seconds=trial.window),
+        expect.stays([bound], State.CONFIGURED, seconds=trial.window),
+    )
+
+
+@behaviour("LIF-3b", machines=2, start=State.SPECULATIVE)
+async def test_slots_stay_slots(trial: Trial) -> None:
+    await expect.stays(trial.machines, State.SPECULATIVE, seconds=trial.window)
+
+
+@behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=4)
+async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
+    driven, idle, bound = trial.machines
+    await trial.bind(bound, cluster=bound.cluster)
+    await alone_moves(trial, driven, [Verb.CONFIGURE, Verb.DRAIN], bystanders=[idle, bound])
+
+
+@behaviour("LIF-9b", machines=2, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_create_and_delete_move_no_other_machine(trial: Trial) -> None:
+    driven, slot = trial.machines
+    await alone_moves(trial, driven, [v for v in (Verb.CREATE, Verb.DELETE) if v in verbs_of(trial)], bystanders=[slot])
+
+
+async def alone_moves(trial: Trial, driven: Machine, verbs: list[Verb], *, bystanders: list[Machine]) -> None:
+    """Drive one machine; the others are as they were on the way and at the end of each transition."""
+
+    def place(machine: pb.Machine) -> str:
+        return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}"
+
+    before = [place(await other.read()) for other in bystanders]
+    for verb in verbs:
+        ack = await trial.begin(driven, verb)
+        for settled in (False, True):
+            if settled:
+                await driven.settle(patience=driven.patience.verb(verb))
+            after = [place(await other.read()) for other in bystanders]
+            expect.fact(
+                after == before,
+                wanted=f"{verb.value} of {driven.id} to leave {' and '.join(m.id for m in bystanders)} as they were: "
+                + "; ".join(before),
+                got="; ".join(after),
+                calls=[ack],
+            )
+
+
+@behaviour("LIF-10a", machines=1, start=State.IDLE, transitions=2)
+async def test_an_ack_does_not_wait_for_the_transition(trial: Trial) -> None:
+    machine, waited = trial.machine, 0
+    control = await machine.create()  # starts nothing: how long this provider takes for any answer
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        ack = await trial.drive(machine, verb)
+        took = ack.ended - ack.started
+        over = state_of(ack.response.machine.state) is EDGES[verb].target
         expect.fact(
-            machine.id in ids,
-            wanted=f"List to show {machine.id} as {EDGES[verb].target.name}",
-            got=f"{len(ids)} others",
+            not over or took < LONG or took < 10 * (control.ended - control.started),
+            wanted=f"{verb.value} to be acknowledged while it runs",
+            got=f"an ack after {took:.1f} s, when all was over",
+            calls=[ack],
         )
+        waited += over
+    if waited == 2:
+        raise Unsupported("transitions are over with their ack, and take no time")
+
+
+def snapshot(machine: Machine, verb: Verb, call: Call, *, retried: str = "") -> None:
+    """An ack shows the machine that was asked for, on its way or there (LIF-11)."""
+    edge, shown = EDGES[verb], call.response.machine
+    expect.fact(
+        shown.id == machine.id and state_of(shown.state) in (edge.via, edge.target),
+        wanted=f"the ack of {verb.value}{retried} to show {machine.id} {edge.via.name} or {edge.target.name}",
+        got=f"{shown.id!r} {describe_machine(shown)}",
+        calls=[call],
+    )
+
+
+@behaviour("LIF-11a", machines=1, start=State.SPECULATIVE, transitions=4, creates=True)
+async def test_an_ack_shows_the_machine_on_its_way_or_there(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in verbs_of(trial):
+        snapshot(machine, verb, await trial.begin(machine, verb))
+        for when in ("in flight", "at rest"):
+            if when == "at rest":
+                await trial.bring(machine, EDGES[verb].target)
+            again = await machine.call(verb)
+            if again.ok:  # where not, that is OPS-2's matter
+                snapshot(machine, verb, again, retried=f" sent again {when}")
+
+
+@behaviour("LIF-11b", machines=3, start=State.IDLE, transitions=2)
+async def test_acks_are_not_mixed_up_between_machines(trial: Trial) -> None:
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        acks = await trial.together(len(trial.machines), lambda n, verb=verb: trial.machines[n].call(verb))
+        for machine, ack in zip(trial.machines, acks, strict=True):
+            if not ack.ok:
+                raise Unprepared(f"{verb.value} of {machine.id} answered {ack.outcome()}")
+            snapshot(machine, verb, ack)
+        await asyncio.gather(*(trial.bring(machine, EDGES[verb].target) for machine in trial.machines))
+
+
+@behaviour("LIF-12a", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_a_drain_without_grace_ends(trial: Trial) -> None:
+    machine = trial.machine
+    ack = await expect.acked(machine.drain(grace=0))
+    watch = await machine.settle(patience=machine.patience.drain)
+    expect.fact(
+        watch.state is State.IDLE or (watch.state is State.FAILED and watch.machine.last_error),
+        wanted="a Drain with grace 0 to end in IDLE, or in FAILED with a last_error",
+        got=f"{describe_machine(watch.machine)} after {watch.seconds:.1f} s",
+        calls=[ack],
+    )
+    await expect.stays([machine], watch.state, seconds=trial.window)

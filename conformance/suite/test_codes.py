@@ -1,0 +1,246 @@
+"""COD: what a refusal says, and that a refused call changes nothing (contract §4).
+
+Ids that do not exist, and calls that have no edge from where the machine is: at rest these cost nothing. What
+the fence alone may say, FAILED_PRECONDITION, is looked for in everything that is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpc import StatusCode
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.call import Call, cut, describe_machine
+from conformance.errors import Unprepared, Unsupported
+from conformance.lifecycle import EDGES, State, Verb, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+ROUNDS = 3
+MARGIN = 10
+"""An answer that came in a tenth of the time that the transition takes did not wait for its end."""
+
+
+async def unknown(trial: Trial, stranger: Machine) -> None:
+    """No RPC finds the machine, and none makes it up (COD-1)."""
+    await expect.code(stranger.get(), StatusCode.NOT_FOUND)
+    for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN):
+        await expect.code(stranger.call(verb), StatusCode.NOT_FOUND)
+    await expect.code(stranger.delete(), StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)
+    await expect.code(stranger.get(), StatusCode.NOT_FOUND)
+
+
+async def not_listed(trial: Trial, strangers: Iterable[Machine]) -> None:
+    """List shows none of them."""
+    ids = {stranger.id for stranger in strangers}
+    made_up = sorted(ids & {machine.id for machine in (await trial.list()).machines})
+    expect.fact(not made_up, wanted="List to show no machine that nobody has", got=", ".join(map(cut, made_up)))
+
+
+@behaviour("COD-1a")
+async def test_an_unknown_id_is_not_found_and_not_made(trial: Trial) -> None:
+    stranger = trial.stranger()
+    await unknown(trial, stranger)
+    await not_listed(trial, [stranger])
+
+
+@behaviour("COD-1b")
+async def test_odd_ids_are_not_found_either(trial: Trial) -> None:
+    name = trial.unique("odd-")
+    odd = (
+        "{} with spaces ",
+        "/{}/../",
+        "{}é中🦖",
+        "{}\0\n",
+        "{}' OR '1'='1",
+        "{}%s%n%2F",
+        "{}" + "x" * (4096 - len(name)),
+    )
+    strangers = [trial.stranger(shape.replace("{}", name)) for shape in odd]
+    for stranger in strangers:
+        await unknown(trial, stranger)
+    await not_listed(trial, strangers)
+
+
+@behaviour("COD-1c", machines=1, start=State.CONFIGURED)
+async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> None:
+    machine = trial.machine
+    known = {one.id for one in (await trial.list()).machines}
+    i = machine.id
+    near = {
+        i.upper(),
+        i.swapcase(),
+        f" {i}",
+        f"{i} ",
+        f"{i}\n",
+        f"{i}\0",
+        f"{i}/",
+        f"/{i}",
+        f"{i}x",
+        f"{i}0",
+        f"{i}%",
+        i + i,
+    }
+    before = await machine.read()
+    for name in sorted(near - known):
+        await unknown(trial, trial.stranger(name))
+    for name in sorted({i[:-1], i[1:], f"{i[:-1]}*", f"{i[:-1]}_"} - known - {""}):
+        # It could be taken for somebody else's machine, so these are only read.
+        await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)
+    await expect.unchanged(machine, before, by="calls for ids that are nearly its own")
+
+
+async def no_edge(machine: Machine, verb: Verb, state: State, *, or_retry: bool = False) -> None:
+    """The call is refused, and the machine is as it was (COD-2)."""
+    before = await machine.read()
+    call = await machine.call(verb)
+    if not (call.ok and or_retry):
+        await expect.refused(call)
+    await expect.rests(machine, state)
+    await expect.unchanged(machine, before, by=f"{verb.value}, which has no edge from {state.name}")
+
+
+@behaviour("COD-2a", machines=1, start=State.SPECULATIVE)
+async def test_a_slot_refuses_configure_and_drain(trial: Trial) -> None:
+    await no_edge(trial.machine, Verb.CONFIGURE, State.SPECULATIVE)
+    await no_edge(trial.machine, Verb.DRAIN, State.SPECULATIVE)
+    await no_edge(trial.machine, Verb.DELETE, State.SPECULATIVE, or_retry=True)
+    await expect.stays([trial.machine], State.SPECULATIVE, seconds=trial.window)
+
+
+@behaviour("COD-2b", machines=1, start=State.CONFIGURED)
+async def test_a_configured_machine_refuses_create_and_delete(trial: Trial) -> None:
+    machine = trial.machine
+    first, again = await trial.begin(machine, Verb.CONFIGURE), await machine.configure()
+    await no_edge(machine, Verb.CREATE, State.CONFIGURED)
+    await no_edge(machine, Verb.DELETE, State.CONFIGURED)
+    await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
+    if again.operation_id == first.operation_id:  # where not, that is OPS-2's matter
+        await expect.same_operation(first, machine.configure())
+
+
+@behaviour("COD-2c", machines=1, start=State.IDLE, transitions=1)
+async def test_an_idle_machine_stays_idle_at_a_drain(trial: Trial) -> None:
+    machine = trial.machine
+    await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True)
+    await expect.stays([machine], State.IDLE, seconds=trial.window)
+    await trial.bind(machine, cluster=machine.cluster)  # control: what is not drained can be bound
+
+
+async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others: Iterable[Verb]) -> bool:
+    """During `going`, each of the other calls is refused and disturbs nothing; False where it was over at once.
+
+    A call may find the machine settled already. What has an edge from there is not asked for here; what may be
+    answered as a retry there shows by its snapshot that it was.
+    """
+    edge, seen = EDGES[going], False
+    ack = await trial.begin(machine, going)
+    again = await machine.call(going)
+    for verb in others:
+        seen |= await trial.in_motion(machine, going)
+        call = await machine.call(verb)
+        settled = call.ok and state_of(call.response.machine.state) is edge.target
+        if not (settled and EDGES[verb].target is edge.target):
+            await expect.refused(call)
+    watch = await machine.settle(patience=machine.patience.verb(going))
+    expect.fact(
+        watch.state in (edge.target, State.FAILED),
+        wanted=f"{going.value} to go on to {edge.target.name} after calls that have no edge",
+        got=describe_machine(watch.machine),
+        calls=[ack],
+    )
+    if watch.state is State.FAILED:
+        raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {going.value}")
+    if again.operation_id == ack.operation_id:  # where not, that is OPS-2's matter
+        await expect.same_operation(ack, machine.call(going))
+    return seen
+
+
+@behaviour("COD-2d", machines=1, start=State.IDLE, transitions=1)
+async def test_create_and_delete_are_refused_while_configuring(trial: Trial) -> None:
+    machine = trial.machine
+    seen = await refused_on_the_way(trial, machine, Verb.CONFIGURE, (Verb.CREATE, Verb.DELETE))
+    shown = await expect.rests(machine, State.CONFIGURED)
+    expect.fact(shown.cluster == machine.cluster, wanted=f"cluster {machine.cluster}", got=describe_machine(shown))
+    if not seen:
+        raise Unsupported("Configure is over with its ack: nothing can be asked meanwhile")
+
+
+@behaviour("COD-2e", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_a_machine_that_comes_or_goes_refuses_what_has_no_edge(trial: Trial) -> None:
+    seen = await refused_on_the_way(trial, trial.machine, Verb.CREATE, (Verb.DRAIN,))
+    if trial.found.delete:
+        seen |= await refused_on_the_way(trial, trial.machine, Verb.DELETE, (Verb.CONFIGURE, Verb.DRAIN))
+    if not seen:
+        raise Unsupported("Create and Delete are over with their acks: nothing can be asked meanwhile")
+
+
+@behaviour("COD-2f", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_delete_is_refused_while_draining(trial: Trial) -> None:
+    machine = trial.machine
+    await trial.begin(machine, Verb.DRAIN)
+    moving = await trial.in_motion(machine, Verb.DRAIN)
+    call = await machine.delete()
+    if call.ok:
+        expect.fact(
+            not call.response.machine.cluster and not call.response.machine.shard_metadata,
+            wanted="Delete to be refused while DRAINING",
+            got=f"an ack for a machine that is bound: {describe_machine(call.response.machine)}",
+            calls=[call],
+        )
+        raise Unsupported("the Delete came when the Drain was over")
+    await expect.refused(call)
+    watch = await machine.settle(patience=machine.patience.drain)
+    expect.fact(
+        watch.state in (State.IDLE, State.FAILED), wanted="IDLE after Drain", got=describe_machine(watch.machine)
+    )
+    if not moving:
+        raise Unsupported("Drain is over with its ack: nothing can be asked meanwhile")
+
+
+async def premature(trial: Trial, going: Verb, early: Verb) -> None:
+    """What has an edge only from where `going` ends is refused on the way there (COD-2).
+
+    One call that is accepted may have come when the transition was over. Three that were all accepted at once,
+    where the transition takes many times as long whenever nobody asks, did not.
+    """
+    machine, edge = trial.machine, EDGES[going]
+    calls: list[Call] = []
+    for _ in range(ROUNDS):
+        await trial.bring(machine, edge.source)
+        await trial.begin(machine, going)
+        if not await trial.in_motion(machine, going):
+            raise Unsupported(f"{going.value} is over with its ack: nothing can be asked meanwhile")
+        asked = machine.configure(cluster=trial.unique("other")) if early is Verb.CONFIGURE else machine.call(early)
+        calls.append(await asked)
+        if not calls[-1].ok:
+            await expect.refused(calls[-1])
+            await expect.settles(machine, going)
+            return
+        await trial.bring(machine, edge.source)
+        begun = trial.client.now()
+        await trial.drive(machine, going)
+        if trial.client.now() - begun < MARGIN * (calls[-1].ended - calls[-1].started):
+            raise Unsupported(f"{going.value} is too fast, or {early.value} waits for its end: nobody can tell")
+    expect.fact(
+        False,
+        wanted=f"{early.value} to be refused while {edge.via.name}",
+        got=f"{ROUNDS} of {ROUNDS} accepted at once",
+        calls=calls,
+    )
+
+
+@behaviour("COD-2g", machines=1, start=State.IDLE, transitions=1)
+async def test_drain_is_refused_while_configuring(trial: Trial) -> None:
+    await premature(trial, Verb.CONFIGURE, Verb.DRAIN)
+
+
+@behaviour("COD-2h", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_configure_is_refused_while_draining(trial: Trial) -> None:
+    await premature(trial, Verb.DRAIN, Verb.CONFIGURE)

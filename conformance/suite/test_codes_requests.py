@@ -1,0 +1,286 @@
+"""COD: requests that no shard should send: who refuses them, with what, and who is still there afterwards (§4).
+
+All of it is asked of machines at rest, where it has no effect in a provider that keeps the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import StatusCode
+from hypothesis import strategies as st
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.client import SERVICE
+from conformance.errors import Unsupported
+from conformance.lifecycle import State, Verb
+from conformance.token import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+HUGE = "h" * 100_000
+
+REQUESTS = {
+    "Create": pb.CreateRequest,
+    "Configure": pb.ConfigureRequest,
+    "Drain": pb.DrainRequest,
+    "Delete": pb.DeleteRequest,
+    "Get": pb.MachineRef,
+    "List": pb.ListFilter,
+}
+
+
+# FAILED_PRECONDITION is the fence's.
+
+
+@behaviour("COD-3a", machines=1, start=State.IDLE, transitions=2)
+async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
+    machine = trial.machine
+
+    async def ask(*verbs: Verb) -> None:
+        for verb in verbs:
+            await expect.accepted(machine.call(verb))
+
+    await ask(Verb.CREATE, Verb.DRAIN)
+    await expect.accepted(machine.configure(cluster=""))
+    for verb, there in ((Verb.CONFIGURE, State.CONFIGURED), (Verb.DRAIN, State.IDLE)):
+        await expect.accepted(machine.call(verb))
+        await ask(Verb.CREATE, verb)
+        if there is State.CONFIGURED:
+            await ask(Verb.DELETE)
+        await trial.bring(machine, there)
+        await ask(verb, Verb.CREATE)
+        if there is State.CONFIGURED:
+            await ask(Verb.DELETE)
+            await expect.accepted(machine.configure(cluster=trial.unique("other")))
+
+
+@behaviour("COD-3b", machines=1, start=State.CONFIGURED)
+async def test_whatever_is_asked_only_the_fence_says_failed_precondition(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+    text = st.text(st.characters(codec="utf-8"), max_size=40)
+    cases = st.tuples(
+        st.sampled_from(sorted(REQUESTS)),
+        st.booleans(),
+        text,
+        st.integers(INT64_MIN, INT64_MAX),
+        st.dictionaries(text, text, max_size=4),
+        st.binary(max_size=40),
+        st.lists(st.integers(INT32_MIN, INT32_MAX), max_size=4),
+    )
+
+    async def judge(case: tuple[str, bool, str, int, dict[str, str], bytes, list[int]]) -> None:
+        rpc, ours, name, number, metadata, blob, states = case
+        target = machine if ours else trial.stranger(trial.unique("odd-") + name)
+        match rpc:
+            case "Create" | "Delete":
+                await expect.refused(target.call(Verb(rpc)))
+            case "Configure":
+                await expect.accepted(target.configure(cluster=name, metadata=metadata, blob=blob))
+            case "Drain":  # has its edge on our machine
+                nobody = trial.stranger(trial.unique("odd-") + name)
+                await expect.accepted(nobody.drain(grace=number))
+            case "Get":
+                await expect.accepted(trial.client.get(target.id))
+            case _:
+                await expect.accepted(trial.client.list(states, cap=number % INT32_MAX, since=blob))
+        await expect.unchanged(machine, before, by=f"an odd {rpc}")
+
+    await trial.explore(cases, judge)
+
+
+@behaviour("COD-3c")
+async def test_no_read_is_answered_failed_precondition(trial: Trial) -> None:
+    for name in ("", trial.unique("no-such-machine-"), "\0", "../..", "x" * 4096):
+        await expect.accepted(trial.client.get(name))
+    for cap in (-1, INT32_MIN, INT32_MAX):
+        await expect.accepted(trial.client.list([State.FAILED], cap=cap))
+    for cursor in (b"\0", b"conformance", b"\xff" * 64, b"99999999999999999999"):
+        await expect.accepted(trial.client.list([State.FAILED], since=cursor))
+    for number in (State.UNSPECIFIED, 99, -1):
+        await expect.accepted(trial.client.list([number]))
+
+
+# What is wrong with the request by itself.
+
+
+def without_id(trial: Trial) -> list[Callable[[], Awaitable[Call]]]:
+    """The calls that may not come without a machine id; Delete among them where it is there at all."""
+    nobody = trial.stranger("")
+    verbs = [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
+    return [nobody.get, *(lambda verb=verb: nobody.call(verb) for verb in verbs)]  # type: ignore[misc]
+
+
+@behaviour("COD-4a")
+async def test_an_empty_machine_id_is_an_invalid_argument(trial: Trial) -> None:
+    for ask in without_id(trial):
+        await expect.code(ask(), StatusCode.INVALID_ARGUMENT)
+
+
+@behaviour("COD-4b")
+async def test_an_empty_machine_id_has_no_effect(trial: Trial) -> None:
+    for ask in without_id(trial):
+        await expect.refused(ask())
+    nameless = sum(not machine.id for machine in (await trial.list()).machines)
+    expect.fact(not nameless, wanted="List to show no machine without an id", got=f"{nameless} of them")
+
+
+@behaviour("COD-4c", machines=1, start=State.IDLE, transitions=1)
+async def test_an_empty_cluster_id_is_an_invalid_argument(trial: Trial) -> None:
+    machine = trial.machine
+    await expect.code(machine.configure(cluster=""), StatusCode.INVALID_ARGUMENT)
+    await trial.bind(machine, cluster=machine.cluster)  # control: only the cluster was missing
+
+
+@behaviour("COD-4d", machines=1, start=State.IDLE)
+async def test_an_empty_cluster_id_has_no_effect(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+    await expect.refused(machine.configure(cluster="", metadata={"owner": "nobody"}))
+    await expect.stays([machine], State.IDLE, seconds=trial.window)
+    await expect.unchanged(machine, before, by="a Configure without a cluster_id")
+
+
+NEGATIVE_GRACE = (-1, INT32_MIN, INT64_MIN)
+
+
+@behaviour("COD-4e", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_a_negative_grace_period_is_an_invalid_argument(trial: Trial) -> None:
+    for grace in NEGATIVE_GRACE:
+        await expect.code(trial.machine.drain(grace=grace), StatusCode.INVALID_ARGUMENT)
+    await trial.drive(trial.machine, Verb.DRAIN, trial.machine.drain(grace=0))  # control: only the sign differs
+
+
+@behaviour("COD-4f", machines=1, start=State.CONFIGURED)
+async def test_a_refused_negative_grace_period_has_no_effect(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+    for grace in NEGATIVE_GRACE:
+        call = await expect.accepted(machine.drain(grace=grace))
+        if call.ok:
+            raise Unsupported("a negative grace period is taken for none, of which COD-4e warns")
+        await expect.unchanged(machine, before, by=f"a Drain with grace {grace}")
+    await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
+    await expect.unchanged(machine, before, by="Drains with a negative grace period")
+
+
+NEGATIVE_NUMBERS = ((-1, 1), (1, -1), (-1, -1), (INT64_MIN, INT64_MAX), (0, INT64_MIN))
+
+
+@behaviour("COD-4g", machines=1, start=State.CONFIGURED)
+async def test_a_first_token_with_a_negative_number_is_an_invalid_argument(trial: Trial) -> None:
+    machine = trial.machine
+    for epoch, sequence in NEGATIVE_NUMBERS:
+        token = trial.new_shard().token(epoch=epoch, sequence=sequence)
+        await expect.code(machine.configure(token), StatusCode.INVALID_ARGUMENT)
+    await expect.acked(machine.configure(trial.new_shard().token(epoch=1, sequence=1)))  # control
+    for epoch, sequence in NEGATIVE_NUMBERS[:2]:
+        token = trial.new_shard().token(epoch=epoch, sequence=sequence)
+        await expect.code(machine.drain(token), StatusCode.INVALID_ARGUMENT)
+
+
+@behaviour("COD-4h", machines=1, start=State.CONFIGURED)
+async def test_a_first_token_with_a_negative_number_is_never_fenced(trial: Trial) -> None:
+    machine, stranger = trial.machine, trial.stranger()
+    before = await machine.read()
+    for epoch, sequence in NEGATIVE_NUMBERS:
+        for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DELETE):
+            await expect.accepted(machine.call(verb, trial.new_shard().token(epoch=epoch, sequence=sequence)))
+        await expect.accepted(stranger.drain(trial.new_shard().token(epoch=epoch, sequence=sequence)))
+    await expect.unchanged(machine, before, by="tokens with negative numbers")
+
+
+# The server is still there.
+
+
+async def still_answers(trial: Trial, machine: Machine, *, after: str) -> None:
+    """Reads and mutating calls are answered: over the same connection or, where that is gone, over a new one."""
+    calls = [await machine.get(), await trial.client.list([State.FAILED]), await machine.configure()]
+    if not all(call.answered for call in calls):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(trial.client.rpc_timeout), trial.connections(1) as [client]:
+                calls = [
+                    await client.get(machine.id),
+                    await client.list([State.FAILED]),
+                    await machine.configure(client=client),
+                ]
+    failed = [call for call in calls if not call.ok]
+    expect.fact(
+        not failed,
+        wanted=f"the next calls to be answered after {after}",
+        got="; ".join(f"{call.rpc}: {call.outcome()}" for call in failed),
+        calls=calls,
+    )
+
+
+async def send(trial: Trial, rpc: str, payload: bytes) -> None:
+    """Send bytes as a request; whatever comes back is right."""
+    method: Any = trial.client.channel.unary_unary(SERVICE + rpc)
+    with suppress(grpc.aio.AioRpcError):
+        await method(payload, timeout=trial.client.rpc_timeout, metadata=trial.client.target.headers or None)
+
+
+@behaviour("COD-5a", machines=1, start=State.CONFIGURED)
+async def test_empty_requests_and_bytes_that_are_none_do_no_harm(trial: Trial) -> None:
+    for rpc in REQUESTS:
+        for payload in (b"", b"\xff" * 16, b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 2000):
+            await send(trial, rpc, payload)
+        await still_answers(trial, trial.machine, after=f"a {rpc} of no bytes and of bytes that are no request")
+
+
+@behaviour("COD-5b", machines=1, start=State.CONFIGURED)
+async def test_odd_numbers_in_a_list_do_no_harm(trial: Trial) -> None:
+    client = trial.client
+    for numbers in ([*range(9)], [-1], [9, 99], [INT32_MAX, INT32_MIN], [State.IDLE] * 1000):
+        await client.list(numbers, cap=1)
+        await still_answers(trial, trial.machine, after=f"a List of states {numbers[:9]}")
+    for cap in (-1, INT32_MIN, INT32_MAX):
+        await client.list([State.FAILED], cap=cap)
+        await still_answers(trial, trial.machine, after=f"a List with a cap of {cap}")
+    for cursor in (b"\0" * 8, b"\xff" * 8, b"-1", "é".encode(), b"c" * 100_000):
+        await client.list([State.FAILED], since=cursor)
+        await still_answers(trial, trial.machine, after=f"a List since a cursor of {len(cursor)} bytes")
+
+
+@behaviour("COD-5c", machines=1, start=State.CONFIGURED)
+async def test_huge_texts_do_no_harm(trial: Trial) -> None:
+    machine, client, shard = trial.machine, trial.client, trial.new_shard()
+    await client.get(HUGE)
+    await still_answers(trial, machine, after="a Get of a huge id")
+    for verb, request in REQUESTS.items():
+        if verb in list(Verb):
+            await client.call(verb, request(machine_id=HUGE, shard_id=shard.id, shard_epoch=1))
+            shard = trial.new_shard()
+            await still_answers(trial, machine, after=f"a {verb} of a huge id")
+    await machine.create(Shard(shard.id + HUGE).next())
+    await still_answers(trial, machine, after="a huge shard id")
+    await machine.configure(cluster=machine.cluster + HUGE)
+    await still_answers(trial, machine, after="a huge cluster_id")
+    await machine.configure(metadata={HUGE: HUGE}, blob=HUGE.encode())
+    await still_answers(trial, machine, after="huge metadata")
+
+
+@behaviour("COD-5d", machines=1, start=State.CONFIGURED)
+async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+
+    async def judge(case: tuple[str, bytes]) -> None:
+        await send(trial, *case)
+        await still_answers(trial, machine, after=f"a {case[0]} of {case[1]!r}")
+
+    await trial.explore(st.tuples(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=64)), judge)
+    await expect.unchanged(machine, before, by="bytes that nobody meant")

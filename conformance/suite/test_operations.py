@@ -1,0 +1,204 @@
+"""OPS: an operation has one id, and whoever asks for it again is told that id (contract §3).
+
+A Configure for the cluster that a CONFIGURED machine is bound to is a retry: it costs nothing to send it as often
+and in as many ways as one likes. What only shows over a life of the slot takes one Create.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.call import cut
+from conformance.errors import Unprepared
+from conformance.lifecycle import EDGES, State, Verb
+
+if TYPE_CHECKING:
+    from conformance.call import Call
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+
+async def ends(machine: Machine, verb: Verb) -> None:
+    """Wait for the end of `verb`'s transition; raises Unprepared where it is another than the edge's."""
+    watch = await machine.settle(patience=machine.patience.verb(verb))
+    if watch.state is not EDGES[verb].target:
+        raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
+
+
+async def sent_again(trial: Trial, machine: Machine, verb: Verb) -> None:
+    """Take one edge; the same call again is the same operation, on the way and at the end, whoever sends it."""
+    first = await trial.begin(machine, verb)
+    await expect.same_operation(first, machine.call(verb))
+    await expect.same_operation(first, machine.call(verb, trial.new_shard().next()))
+    await ends(machine, verb)
+    before = await machine.read()
+    await expect.same_operation(first, machine.call(verb))
+    await expect.same_operation(first, machine.call(verb, trial.new_shard().next()))
+    await expect.unchanged(machine, before, by=f"a retry of {verb.value}")
+
+
+def named(call: Call) -> None:
+    """The ack has an operation id (OPS-1)."""
+    expect.fact(call.operation_id, wanted=f"an operation_id in the ack of {call.rpc}", got="none", calls=[call])
+
+
+def unlike(call: Call, earlier: list[Call]) -> None:
+    """The ack's operation id is none of those before it (OPS-3)."""
+    same = [one for one in earlier if one.operation_id == call.operation_id]
+    expect.fact(
+        not same,
+        wanted=f"a new operation_id for {call.rpc} of {call.machine_id}",
+        got=f"{cut(call.operation_id)!r} once more",
+        calls=[*same[:1], call],
+    )
+
+
+@behaviour("OPS-1a", machines=1, start=State.SPECULATIVE, transitions=4, creates=True)
+async def test_every_ack_has_an_operation_id(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in Verb:
+        if verb is Verb.DELETE and not trial.found.delete:
+            continue
+        named(await trial.begin(machine, verb))
+        await ends(machine, verb)
+        again = await machine.call(verb)
+        if again.ok:  # where not, that is OPS-2's matter
+            named(again)
+
+
+@behaviour("OPS-2a", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_create_and_delete_sent_again_are_the_same_operations(trial: Trial) -> None:
+    await sent_again(trial, trial.machine, Verb.CREATE)
+    if trial.found.delete:
+        await sent_again(trial, trial.machine, Verb.DELETE)
+
+
+@behaviour("OPS-2b", machines=1, start=State.IDLE, transitions=1)
+async def test_configure_sent_again_is_the_same_operation(trial: Trial) -> None:
+    await sent_again(trial, trial.machine, Verb.CONFIGURE)
+
+
+@behaviour("OPS-2c", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_drain_sent_again_is_the_same_operation(trial: Trial) -> None:
+    await sent_again(trial, trial.machine, Verb.DRAIN)
+
+
+@behaviour("OPS-2d", machines=1, start=State.CONFIGURED)
+async def test_a_retry_is_known_by_machine_and_target_and_nothing_else(trial: Trial) -> None:
+    machine, shard = trial.machine, trial.new_shard()
+    first = await expect.acked(machine.configure())
+    await expect.same_operation(first, machine.configure(shard.token(epoch=3, sequence=7)))
+    await expect.same_operation(first, machine.configure(shard.token(epoch=4, sequence=0)))
+    await expect.same_operation(first, machine.configure(trial.new_shard().next(), blob=b"#!another"))
+    async with trial.connections(1) as [client]:
+        await expect.same_operation(first, machine.configure(client=client))
+    for _ in range(10):
+        await expect.same_operation(first, machine.configure())
+
+
+@behaviour("OPS-2e", machines=1, start=State.CONFIGURED)
+async def test_a_retry_at_rest_starts_nothing(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+    for _ in range(3):
+        await machine.configure()
+        await expect.unchanged(machine, before, by="a retry of Configure")
+    await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
+    await expect.unchanged(machine, before, by="retries of Configure")
+
+
+@behaviour("OPS-3a", machines=2, start=State.IDLE, transitions=4)
+async def test_every_transition_has_an_operation_id_of_its_own(trial: Trial) -> None:
+    acks: list[Call] = []
+    for _ in range(2):
+        for verb in (Verb.CONFIGURE, Verb.DRAIN):
+            for call in await trial.together(2, lambda n, verb=verb: trial.begin(trial.machines[n], verb)):
+                unlike(call, acks)
+                acks.append(call)
+            for machine in trial.machines:
+                await ends(machine, verb)
+
+
+@behaviour("OPS-3b", machines=1, start=State.IDLE, transitions=2, creates=True)
+async def test_a_create_after_a_delete_is_a_new_operation_and_happens(trial: Trial) -> None:
+    machine = trial.machine
+    past = [call for call in [await machine.create()] if call.ok]  # this life's Create, where it still answers so
+    past.append(await trial.drive(machine, Verb.DELETE))
+    again = await expect.acked(machine.create())
+    unlike(again, past)
+    await expect.settles(machine, Verb.CREATE)
+    await expect.same_operation(again, machine.create())
+
+
+@behaviour("OPS-3c", machines=1, start=State.IDLE, transitions=4, creates=True)
+async def test_no_operation_id_comes_back_in_a_later_life(trial: Trial) -> None:
+    machine = trial.machine
+    past = [call for call in [await machine.create()] if call.ok]
+    for verb in (Verb.CONFIGURE, Verb.DRAIN, Verb.DELETE):
+        past.append(await trial.drive(machine, verb))
+    later = [await trial.begin(machine, Verb.CREATE), await machine.drain()]
+    await ends(machine, Verb.CREATE)
+    later += [await machine.drain(), await machine.create()]
+    later.append(await trial.drive(machine, Verb.CONFIGURE))
+    for call in later:
+        if call.ok:
+            unlike(call, past)
+
+
+async def not_rebound(trial: Trial, machine: Machine, first: Call, cluster: str) -> None:
+    """Ask for another cluster: the old operation answers, or nobody does; the binding stays (OPS-5)."""
+    other = await machine.configure(cluster=trial.unique("other"))
+    if other.ok:
+        await expect.same_operation(first, other)
+    await ends(machine, Verb.CONFIGURE)
+    for _ in range(2):
+        shown = await machine.read()
+        expect.fact(
+            shown.cluster == cluster,
+            wanted=f"{machine.id} to stay bound to {cluster!r}",
+            got=f"cluster {shown.cluster!r}",
+            calls=[first, other],
+        )
+        await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
+
+
+@behaviour("OPS-5a", machines=1, start=State.CONFIGURED)
+async def test_a_bound_machine_is_not_rebound(trial: Trial) -> None:
+    machine = trial.machine
+    first = await trial.begin(machine, Verb.CONFIGURE)
+    known = (await machine.configure()).operation_id == first.operation_id  # where not, that is OPS-2's matter
+    await not_rebound(trial, machine, first, machine.cluster)
+    if known:
+        await expect.same_operation(first, machine.configure())  # control: the binding's own cluster
+
+
+@behaviour("OPS-5b", machines=1, start=State.IDLE, transitions=1)
+async def test_a_machine_that_is_being_bound_is_not_rebound(trial: Trial) -> None:
+    first = await trial.begin(trial.machine, Verb.CONFIGURE)
+    await not_rebound(trial, trial.machine, first, trial.machine.cluster)
+
+
+@behaviour("OPS-5c", machines=1, start=State.IDLE, transitions=1)
+async def test_other_metadata_in_a_retry_does_not_replace_what_is_stored(trial: Trial) -> None:
+    machine, stored = trial.machine, {"owner": "first", "only": "first"}
+    await trial.begin(machine, Verb.CONFIGURE, machine.configure(metadata=stored))
+    await machine.configure(metadata={"owner": "second", "more": "second"})
+    await ends(machine, Verb.CONFIGURE)
+    expect.echoes(await machine.read(), stored, where="Get after a retry in flight")
+    for metadata in ({"owner": "third"}, {}):
+        await machine.configure(metadata=metadata)
+        expect.echoes(await machine.read(), stored, where="Get after a retry at rest")
+
+
+@behaviour("OPS-5d", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_a_drain_with_another_grace_period_is_still_the_same_drain(trial: Trial) -> None:
+    machine = trial.machine
+    first = await trial.begin(machine, Verb.DRAIN, machine.drain(grace=0))
+    for grace in (3600, 1):
+        again = await machine.drain(grace=grace)
+        if again.ok:
+            await expect.same_operation(first, again)
+    await expect.settles(machine, Verb.DRAIN)
+    await expect.stays([machine], State.IDLE, seconds=trial.window)
