@@ -1,19 +1,83 @@
-"""FEN: the fence stands before everything else (contract §5).
+"""FEN: which tokens pass, which are fenced, and that one mark serves all four RPCs (contract §5).
 
-Create on an IDLE machine is a retry, and Drain of one has no edge: both cost no transition, so a token can be
-tried as often as one likes.
+A token costs nothing where its call starts nothing: on an IDLE machine Create is a retry and Drain has no edge;
+on a CONFIGURED one Configure is a retry and Create and Delete have no edge. `calm` names these calls, so that
+each of the four RPCs is judged with a stale token and with a fresh one, and no transition is paid for.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
 
 from conformance import expect
 from conformance.behaviour import behaviour
-from conformance.lifecycle import State
+from conformance.errors import Unprepared, Unsupported
+from conformance.lifecycle import EDGES, State, Verb, state_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.call import Call
+    from conformance.token import Shard
     from conformance.trial import Trial
+
+LAST = 2**63 - 1
+ROUNDS = 3
+"""So often is a transition started anew that was over before it could be looked at."""
+
+_CALM = {
+    State.SPECULATIVE: (Verb.DRAIN, Verb.CONFIGURE, Verb.DELETE),
+    State.IDLE: (Verb.CREATE, Verb.DRAIN),
+    State.CONFIGURED: (Verb.CREATE, Verb.CONFIGURE, Verb.DELETE),
+}
+
+
+def offered(trial: Trial) -> tuple[Verb, ...]:
+    """The mutating RPCs that the provider has."""
+    return tuple(verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete)
+
+
+def calm(trial: Trial, state: State) -> tuple[Verb, ...]:
+    """The verbs that start nothing on a machine in `state`, whatever their token."""
+    return tuple(verb for verb in _CALM[state] if verb in offered(trial))
+
+
+async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
+    """A new shard whose mark, on the trial's machine in `state`, is just this token."""
+    shard = trial.new_shard()
+    token = shard.token(epoch=epoch, sequence=sequence)
+    await expect.accepted(trial.machine.call(calm(trial, state)[0], token))
+    return shard
+
+
+async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = ROUNDS) -> bool:
+    """Take `verb`'s edge, `attack` at once, and say whether the machine was still on its way then.
+
+    A retry with a first token is sent along: its snapshot tells. A transition that was over too soon is started
+    anew; one whose ack already shows the target is not, for there is nothing to be seen of it.
+    """
+    machine, edge = trial.machine, EDGES[verb]
+    for _ in range(rounds):
+        await trial.bring(machine, edge.source)
+        ack = await machine.call(verb)
+        if not ack.ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {ack.outcome()}")
+        _, retry = await asyncio.gather(attack(), machine.call(verb, trial.new_shard().next()))
+        if _shows(retry, edge.via) or await trial.in_motion(machine, verb):
+            return True
+        if _shows(ack, edge.target):
+            return False
+    return False
+
+
+def _shows(call: Call, state: State) -> bool:
+    return call.ok and state_of(call.response.machine.state) is state
+
+
+# FEN-1: not newer is fenced.
 
 
 @behaviour("FEN-1a", machines=1, start=State.IDLE)
@@ -24,11 +88,163 @@ async def test_an_equal_token_is_fenced(trial: Trial) -> None:
     await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
 
 
+async def _lower_sequences(trial: Trial, state: State) -> None:
+    machine = trial.machine
+    for verb in calm(trial, state):
+        shard = trial.new_shard()
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=10)))
+        for sequence in (10, 9, 1, 0):
+            await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=sequence)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=11)))  # control: only newer
+
+
+@behaviour("FEN-1b", machines=1, start=State.IDLE)
+async def test_a_lower_sequence_is_fenced_at_idle(trial: Trial) -> None:
+    await _lower_sequences(trial, State.IDLE)
+
+
+@behaviour("FEN-1c", machines=1, start=State.CONFIGURED)
+async def test_a_lower_sequence_is_fenced_at_configured(trial: Trial) -> None:
+    await _lower_sequences(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-1d", machines=1, start=State.IDLE, transitions=2)
+async def test_stale_tokens_are_fenced_while_a_transition_runs(trial: Trial) -> None:
+    machine = trial.machine
+    seen = False
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        edge = EDGES[verb]
+        await trial.bring(machine, edge.source)
+        shards = {each: await marked(trial, edge.source) for each in offered(trial)}
+
+        async def attack(shards: dict[Verb, Shard] = shards) -> None:
+            await asyncio.gather(
+                *(expect.fenced(machine.call(v, s.token(epoch=5, sequence=5))) for v, s in shards.items()),
+                *(expect.fenced(machine.call(v, s.token(epoch=4, sequence=9))) for v, s in shards.items()),
+            )
+
+        seen |= await in_flight(trial, verb, attack)
+        for each in calm(trial, edge.target):  # control: only newer, and nothing starts
+            await expect.accepted(machine.call(each, shards[each].token(epoch=5, sequence=6)))
+    if not seen:
+        raise Unsupported("each transition was over within a call or two: there was no time in which to look")
+
+
+NUMBERS = st.integers(0, 3) | st.sampled_from(
+    [9, 10, *(edge + by for edge in (2**31, 2**32, 2**53) for by in (-1, 0, 1)), LAST - 1, LAST]
+)
+
+
+@behaviour("FEN-1e", machines=1, start=State.IDLE)
+async def test_any_stream_of_tokens_is_answered_as_the_order_says(trial: Trial) -> None:
+    steps = st.tuples(st.sampled_from(calm(trial, State.IDLE)), st.integers(0, 2), NUMBERS, NUMBERS)
+
+    async def judge(stream: list[tuple[Verb, int, int, int]]) -> None:
+        shards = [trial.new_shard() for _ in range(3)]
+        marks: dict[str, tuple[int, int]] = {}
+        for verb, number, epoch, sequence in stream:
+            token = shards[number].token(epoch=epoch, sequence=sequence)
+            passes = token.shard not in marks or token.numbers > marks[token.shard]
+            answer = trial.machine.call(verb, token)
+            await (expect.accepted(answer) if passes else expect.fenced(answer))
+            if passes:
+                marks[token.shard] = token.numbers
+
+    await trial.explore(st.lists(steps, min_size=2, max_size=14), judge, examples=min(trial.examples, 25))
+
+
+# FEN-2: first contact.
+
+FIRST = ((0, 0), (0, 1), (1, 0), (1, 1), (7, 3), (3, 10**6), (2**31, 2**32), (0, LAST), (LAST, LAST))
+
+
+async def _first_contacts(trial: Trial, state: State) -> None:
+    machine = trial.machine
+    for verb in calm(trial, state):
+        for epoch, sequence in FIRST:
+            token = trial.new_shard().token(epoch=epoch, sequence=sequence)
+            await expect.accepted(machine.call(verb, token))
+            await expect.fenced(machine.call(verb, token))  # the mark is set; and the twin: only the history differed
+
+
+@behaviour("FEN-2a", machines=1, start=State.IDLE)
+async def test_first_contact_passes_and_sets_the_mark_at_idle(trial: Trial) -> None:
+    await _first_contacts(trial, State.IDLE)
+
+
+@behaviour("FEN-2b", machines=1, start=State.CONFIGURED)
+async def test_first_contact_passes_and_sets_the_mark_at_configured(trial: Trial) -> None:
+    await _first_contacts(trial, State.CONFIGURED)
+
+
+# FEN-3: the epoch goes before the sequence.
+
+
 @behaviour("FEN-3a", machines=1, start=State.IDLE)
 async def test_an_older_epoch_is_fenced_whatever_its_sequence(trial: Trial) -> None:
     machine, shard = trial.machine, trial.new_shard()
     await expect.accepted(machine.create(shard.token(epoch=2, sequence=1)))
     await expect.fenced(machine.create(shard.token(epoch=1, sequence=99)))
-    await expect.accepted(
-        machine.create(shard.token(epoch=2, sequence=2))
-    )  # control: only the epoch differed
+    await expect.accepted(machine.create(shard.token(epoch=2, sequence=2)))  # control: only the epoch differed
+
+
+async def _epochs(trial: Trial, state: State) -> None:
+    machine = trial.machine
+    for verb in calm(trial, state):
+        shard = trial.new_shard()
+        await expect.accepted(machine.call(verb, shard.token(epoch=1, sequence=99)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=2, sequence=0)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=1, sequence=100)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=0, sequence=LAST)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=2, sequence=0)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=2, sequence=1)))  # its own sequence space
+        await expect.accepted(machine.call(verb, shard.token(epoch=1000, sequence=0)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=999, sequence=2)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=1000, sequence=1)))
+
+
+@behaviour("FEN-3b", machines=1, start=State.IDLE)
+async def test_a_newer_epoch_starts_a_new_sequence_space_at_idle(trial: Trial) -> None:
+    await _epochs(trial, State.IDLE)
+
+
+@behaviour("FEN-3c", machines=1, start=State.CONFIGURED)
+async def test_a_newer_epoch_starts_a_new_sequence_space_at_configured(trial: Trial) -> None:
+    await _epochs(trial, State.CONFIGURED)
+
+
+# FEN-7: one mark for the four.
+
+
+async def _pairs(trial: Trial, state: State) -> None:
+    """Whatever call sets the mark, every other one is fenced by it."""
+    machine, quiet = trial.machine, calm(trial, state)
+    for first in quiet:
+        for second in offered(trial):
+            shard = trial.new_shard()
+            await expect.accepted(machine.call(first, shard.token(epoch=5, sequence=5)))
+            await expect.fenced(machine.call(second, shard.token(epoch=5, sequence=5)))
+            if second in quiet:
+                await expect.accepted(machine.call(second, shard.token(epoch=5, sequence=6)))  # control: only newer
+                await expect.fenced(machine.call(first, shard.token(epoch=5, sequence=6)))
+
+
+@behaviour("FEN-7a", machines=1, start=State.IDLE)
+async def test_create_and_drain_share_their_mark_with_all_four(trial: Trial) -> None:
+    await _pairs(trial, State.IDLE)
+
+
+@behaviour("FEN-7b", machines=1, start=State.CONFIGURED)
+async def test_configure_and_delete_share_their_mark_with_all_four(trial: Trial) -> None:
+    await _pairs(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-7c", machines=1, start=State.IDLE, transitions=2)
+async def test_a_call_that_starts_a_transition_moves_the_mark_of_all_four(trial: Trial) -> None:
+    machine, shard = trial.machine, trial.new_shard()
+    for verb, sequence in ((Verb.CONFIGURE, 5), (Verb.DRAIN, 6)):
+        token = shard.token(epoch=5, sequence=sequence)
+        await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
+        for each in offered(trial):
+            await expect.fenced(machine.call(each, token))
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: only newer

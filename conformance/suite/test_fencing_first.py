@@ -1,0 +1,275 @@
+"""FEN: the fence comes before all else; who is refused changes nothing, who passes moves the mark (contract §5).
+
+What must not start is looked for over the trial's window; the few transitions are those of the control twins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import Unprepared, Unsupported
+from conformance.lifecycle import State, Verb
+from conformance.suite.test_fencing import calm, in_flight, marked, offered
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.call import Call
+    from conformance.token import Shard, Token
+    from conformance.trial import Trial
+
+# FEN-4: the fence comes first.
+
+
+@behaviour("FEN-4a")
+async def test_the_fence_comes_before_existence(trial: Trial) -> None:
+    machine = trial.stranger()
+    for verb in offered(trial):
+        shard = trial.new_shard()
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))  # control: only newer
+
+
+@behaviour("FEN-4b", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Trial) -> None:
+    machine = trial.machine
+
+    async def guarded(verb: Verb) -> None:
+        shard = trial.new_shard()
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
+        # Control: with a newer token it is the retry, or the call without an edge, that it was.
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))
+
+    for verb in calm(trial, State.CONFIGURED):
+        await guarded(verb)
+    await trial.drive(machine, Verb.DRAIN)
+    for verb in calm(trial, State.IDLE):
+        await guarded(verb)
+
+
+@behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
+async def test_the_fence_comes_before_the_request_is_checked(trial: Trial) -> None:
+    for flawed in _flawed(trial):
+        shard = await marked(trial, State.CONFIGURED)
+        await expect.fenced(flawed(shard.token(epoch=5, sequence=5)))
+        await expect.fenced(flawed(shard.token(epoch=4, sequence=9)))
+        await expect.accepted(flawed(shard.token(epoch=5, sequence=6)))  # control: only newer
+
+
+def _flawed(trial: Trial) -> tuple[Callable[[Token], Awaitable[Call]], ...]:
+    """Calls that are refused for what they ask, and that a lenient provider may serve without harm."""
+    machine = trial.machine
+    return (
+        lambda token: machine.configure(token, cluster=""),
+        lambda token: machine.drain(token, grace=-1),
+    )
+
+
+@behaviour("FEN-4d", machines=1, start=State.CONFIGURED)
+async def test_a_fenced_answer_tells_nothing(trial: Trial) -> None:
+    machine = trial.machine
+    seen = await expect.rests(machine, State.CONFIGURED)
+    operation = (await expect.accepted(machine.configure())).operation_id
+    secrets = {"operation id": operation, "host.ref": seen.host.ref, "cluster": seen.cluster}
+    for verb in offered(trial):
+        shard = await marked(trial, State.CONFIGURED)
+        token = shard.token(epoch=5, sequence=5)
+        other = trial.unique("cluster")
+        answer = await expect.fenced(
+            machine.configure(token, cluster=other) if verb is Verb.CONFIGURE else machine.call(verb, token)
+        )
+        for what, secret in secrets.items():
+            # What the caller sent, or what is too short to be told from chance, is no secret.
+            if len(secret) >= 8 and not any(secret in said for said in (machine.id, token.shard, other)):
+                expect.fact(
+                    secret not in answer.details,
+                    wanted=f"a fenced {verb.value} not to tell the {what}",
+                    got=answer.outcome(),
+                    calls=[answer],
+                )
+        await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
+
+
+# FEN-5: a refused call changes nothing.
+
+
+async def _mark_stays(trial: Trial, state: State) -> None:
+    machine = trial.machine
+    for verb in calm(trial, state):
+
+        async def fenced(shard: Shard, epoch: int, sequence: int, verb: Verb = verb) -> None:
+            await expect.fenced(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
+
+        shard = await marked(trial, state)
+        await fenced(shard, 4, 99)
+        await fenced(shard, 5, 3)
+        await fenced(shard, 0, 0)
+        await fenced(shard, 5, 4)  # not lowered: neither to (4, 99) nor to (5, 3) ...
+        await fenced(shard, 5, 5)
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))  # ... and not raised to (5, 99)
+        await fenced(shard, 5, 6)
+        await expect.accepted(machine.call(verb, shard.token(epoch=6, sequence=0)))
+
+
+@behaviour("FEN-5a", machines=1, start=State.IDLE)
+async def test_a_fenced_call_moves_no_mark_at_idle(trial: Trial) -> None:
+    await _mark_stays(trial, State.IDLE)
+
+
+@behaviour("FEN-5b", machines=1, start=State.CONFIGURED)
+async def test_a_fenced_call_moves_no_mark_at_configured(trial: Trial) -> None:
+    await _mark_stays(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-5c", machines=1, start=State.IDLE, transitions=1)
+async def test_a_fenced_configure_or_delete_starts_nothing(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.IDLE)
+    before = await machine.read()
+    for verb in offered(trial):
+        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
+    await expect.stays([machine], State.IDLE, seconds=trial.window)
+    await expect.unchanged(machine, before, by="fenced calls")
+    await _moves(trial, Verb.CONFIGURE, shard.token(epoch=5, sequence=6))  # control: only newer
+
+
+@behaviour("FEN-5d", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_a_fenced_drain_or_configure_leaves_the_binding(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.CONFIGURED)
+    before = await machine.read()
+    stale = (shard.token(epoch=5, sequence=5), shard.token(epoch=4, sequence=9))
+    for token in stale:
+        for verb in offered(trial):
+            await expect.fenced(machine.call(verb, token))
+        await expect.fenced(machine.configure(token, cluster=trial.unique("cluster"), metadata={"zombie": "was here"}))
+    await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
+    await expect.unchanged(machine, before, by="fenced calls")
+    await _moves(trial, Verb.DRAIN, shard.token(epoch=5, sequence=6))  # control: only newer
+
+
+async def _moves(trial: Trial, verb: Verb, token: Token) -> None:
+    """The call passes the fence and starts its transition: what stood still before could have moved."""
+    machine = trial.machine
+    await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
+
+
+@behaviour("FEN-5e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_fenced_create_of_a_slot_starts_nothing(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.SPECULATIVE)
+    stale = (shard.token(epoch=5, sequence=5), shard.token(epoch=4, sequence=9))
+    for token in stale:
+        for verb in offered(trial):
+            await expect.fenced(machine.call(verb, token))
+    await expect.stays([machine], State.SPECULATIVE, seconds=trial.window)
+    fresh = await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
+    await asyncio.gather(*(expect.fenced(machine.call(v, t)) for t in stale for v in offered(trial)))
+    if not fresh.ok or (await machine.settle()).state is not State.IDLE:
+        raise Unprepared(f"{machine.id} is {machine.state.name} after Create, which answered {fresh.outcome()}")
+    await asyncio.gather(*(expect.fenced(machine.call(v, t)) for t in stale for v in offered(trial)))
+    await expect.stays([machine], State.IDLE, seconds=trial.window)
+
+
+@behaviour("FEN-5f", machines=1, start=State.CONFIGURED, transitions=2)
+async def test_fenced_calls_do_not_disturb_a_transition(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.CONFIGURED)
+    token = shard.token(epoch=5, sequence=5)
+    undisturbed = await expect.rests(machine, State.CONFIGURED)
+
+    async def attack() -> None:
+        other = machine.configure(token, cluster=trial.unique("cluster"), metadata={"zombie": "was here"})
+        await asyncio.gather(expect.fenced(other), *(expect.fenced(machine.call(v, token)) for v in offered(trial)))
+
+    seen = await in_flight(trial, Verb.CONFIGURE, attack)
+    disturbed = await machine.settle()
+    expect.same(undisturbed, disturbed.machine, what=f"{machine.id} configured among fenced calls")
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
+    if not seen:
+        raise Unsupported("the transition was over within a call or two: there was no time in which to look")
+
+
+# FEN-6: a token that passes moves the mark, whatever becomes of its call.
+
+
+@behaviour("FEN-6a")
+async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> None:
+    machine = trial.stranger()
+    for first in offered(trial):
+        for second in offered(trial):
+            shard = trial.new_shard()
+            await expect.accepted(machine.call(first, shard.token(epoch=5, sequence=5)))
+            await expect.fenced(machine.call(second, shard.token(epoch=5, sequence=5)))
+            await expect.accepted(machine.call(second, shard.token(epoch=5, sequence=6)))  # control: only newer
+
+
+async def _failures_count(trial: Trial, state: State) -> None:
+    """Calls that are retries or have no edge: each moves the mark by just its token."""
+    machine = trial.machine
+    for verb in calm(trial, state):
+        shard = await marked(trial, state, epoch=1, sequence=1)
+        for epoch, sequence in ((1, 5), (3, 0), (3, 1)):
+            await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
+            for each in offered(trial):
+                await expect.fenced(machine.call(each, shard.token(epoch=epoch, sequence=sequence)))
+
+
+@behaviour("FEN-6b", machines=1, start=State.IDLE)
+async def test_a_call_that_starts_nothing_moves_the_mark_at_idle(trial: Trial) -> None:
+    await _failures_count(trial, State.IDLE)
+
+
+@behaviour("FEN-6c", machines=1, start=State.CONFIGURED)
+async def test_a_call_that_starts_nothing_moves_the_mark_at_configured(trial: Trial) -> None:
+    await _failures_count(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-6d", machines=1, start=State.CONFIGURED)
+async def test_a_call_with_an_invalid_argument_moves_the_mark(trial: Trial) -> None:
+    machine = trial.machine
+    for flawed in _flawed(trial):
+        shard = await marked(trial, State.CONFIGURED)
+        await expect.accepted(flawed(shard.token(epoch=5, sequence=8)))
+        for sequence in (6, 7, 8):
+            await expect.fenced(machine.configure(shard.token(epoch=5, sequence=sequence)))
+        await expect.accepted(machine.create(shard.token(epoch=5, sequence=9)))  # control: only newer
+
+
+# FEN-8: reads are never fenced.
+
+
+@behaviour("FEN-8a", machines=1, start=State.IDLE)
+async def test_reads_go_on_after_a_fenced_call(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.IDLE)
+    await machine.read()
+    await trial.list()
+    async with trial.connections(1) as others:
+        for client in (trial.client, *others):
+            for verb in offered(trial):
+                await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5), client=client))
+                for reader in (trial.client, *others):
+                    await expect.acked(reader.get(machine.id))
+                    await expect.acked(reader.list(cap=1))
+
+
+@behaviour("FEN-8b", machines=1, start=State.IDLE)
+async def test_reads_go_on_among_fenced_calls(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.IDLE)
+
+    async def one(number: int) -> Call:
+        match number % 3:
+            case 0:
+                return await expect.acked(trial.client.get(machine.id))
+            case 1:
+                return await expect.acked(trial.client.list(cap=1))
+            case _:
+                verb = offered(trial)[number % len(offered(trial))]
+                return await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
+
+    await trial.together(36, one)
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer

@@ -1,0 +1,235 @@
+"""FEN-11: checking and raising the mark is one step, whoever comes at the same moment (contract §5).
+
+Bursts go to machines at rest, with calls that start nothing, so that a round costs a few dozen calls and no
+transition. A call counts as passed where it is answered as a lone call is: one that a busy provider turned away
+says nothing of the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from grpc import StatusCode
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import NotObserved, Violation
+from conformance.lifecycle import State, Verb
+from conformance.suite.test_fencing import calm, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from conformance.call import Call
+    from conformance.token import Token
+    from conformance.trial import Trial
+
+BURST = 12
+ROUNDS = 2
+BUSY = (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED)
+
+
+async def _one_passes(
+    trial: Trial, send: Callable[[int], Awaitable[Call]], lone: Sequence[Call], *, what: str
+) -> list[Call]:
+    """Of calls with one token, released together, exactly one passes; returns those that passed."""
+
+    async def one(number: int) -> Call:
+        return await send(number)
+
+    calls = await trial.together(BURST, one)
+    codes = {call.code for call in lone}
+    passed = [call for call in calls if call.code in codes]
+    if len(passed) > 1:
+        raise Violation(
+            f"at most one of {BURST} concurrent {what} with token {passed[0].token} to pass the fence",
+            f"{len(passed)} passed",
+            calls=passed[:3],
+        )
+    if not passed and all(call.fenced for call in calls):
+        raise Violation(
+            f"one of {BURST} concurrent {what} with the new token {calls[0].token} to pass the fence",
+            "all were fenced",
+            calls=calls[:3],
+        )
+    if not passed or not _overlap(calls):
+        raise NotObserved(f"{BURST} concurrent {what} were not all answered, or one after the other")
+    return passed
+
+
+def _overlap(calls: Sequence[Call]) -> bool:
+    """Whether any two were under way at the same moment."""
+    ordered = sorted(calls, key=lambda call: call.started)
+    return any(later.started < earlier.ended for earlier, later in pairwise(ordered))
+
+
+async def _bursts(trial: Trial, state: State) -> None:
+    machine = trial.machine
+    for verb in calm(trial, state):
+        shard = await marked(trial, state)
+        lone = await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))
+        for number in range(ROUNDS):
+            token = shard.token(epoch=5 + number, sequence=7)
+
+            def send(_: int, verb: Verb = verb, token: Token = token) -> Awaitable[Call]:
+                return machine.call(verb, token)
+
+            await _one_passes(trial, send, [lone], what=f"{verb.value}s")
+
+
+@behaviour("FEN-11a", machines=1, start=State.IDLE)
+async def test_one_of_many_equal_tokens_passes_at_idle(trial: Trial) -> None:
+    await _bursts(trial, State.IDLE)
+
+
+@behaviour("FEN-11b", machines=1, start=State.CONFIGURED)
+async def test_one_of_many_equal_tokens_passes_at_configured(trial: Trial) -> None:
+    await _bursts(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-11c", machines=1, start=State.IDLE)
+async def test_one_of_many_equal_tokens_passes_over_several_connections(trial: Trial) -> None:
+    machine = trial.machine
+    async with trial.connections(4) as clients:
+        for verb in calm(trial, State.IDLE):
+            shard = await marked(trial, State.IDLE)
+            lone = await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))
+            for number in range(ROUNDS):
+                token = shard.token(epoch=5, sequence=7 + number)
+
+                def send(index: int, verb: Verb = verb, token: Token = token) -> Awaitable[Call]:
+                    return machine.call(verb, token, client=clients[index % len(clients)])
+
+                await _one_passes(trial, send, [lone], what=f"{verb.value}s over {len(clients)} connections")
+
+
+@behaviour("FEN-11d", machines=1, start=State.IDLE)
+async def test_one_of_many_equal_tokens_passes_at_first_contact(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in calm(trial, State.IDLE):
+        lone = await expect.accepted(machine.call(verb, trial.new_shard().next()))
+        for _ in range(ROUNDS):
+            token = trial.new_shard().next()
+
+            def send(_: int, verb: Verb = verb, token: Token = token) -> Awaitable[Call]:
+                return machine.call(verb, token)
+
+            await _one_passes(trial, send, [lone], what=f"{verb.value}s of a new shard")
+
+
+async def _mixed(trial: Trial, state: State) -> None:
+    machine, shard = trial.machine, await marked(trial, state)
+    verbs = calm(trial, state)
+    lone = [await expect.accepted(machine.call(v, shard.token(epoch=5, sequence=6 + n))) for n, v in enumerate(verbs)]
+    for number in range(ROUNDS):
+        token = shard.token(epoch=6 + number, sequence=0)
+
+        def send(index: int, token: Token = token) -> Awaitable[Call]:
+            return machine.call(verbs[index % len(verbs)], token)
+
+        await _one_passes(trial, send, lone, what=f"{', '.join(v.value for v in verbs)} calls")
+
+
+@behaviour("FEN-11e", machines=1, start=State.CONFIGURED)
+async def test_one_of_many_equal_tokens_passes_across_the_rpcs(trial: Trial) -> None:
+    await _mixed(trial, State.CONFIGURED)
+
+
+@behaviour("FEN-11f", machines=1, start=State.IDLE, transitions=2)
+async def test_one_of_many_equal_tokens_passes_where_it_starts_a_transition(trial: Trial) -> None:
+    machine, shard = trial.machine, trial.new_shard()
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        token = shard.next()
+
+        async def send(_: int, verb: Verb = verb, token: Token = token) -> Call:
+            return await machine.call(verb, token)
+
+        calls = await trial.together(BURST, send)
+        passed = [call for call in calls if not call.fenced and call.code not in BUSY]
+        expect.fact(
+            len(passed) <= 1,
+            wanted=f"at most one of {BURST} concurrent {verb.value}s with token {token} to pass the fence",
+            got=f"{len(passed)} passed",
+            calls=passed[:3],
+        )
+        expect.fact(
+            not all(call.fenced for call in calls),
+            wanted=f"one of {BURST} concurrent {verb.value}s with the new token {token} to pass the fence",
+            got="all were fenced",
+            calls=calls[:3],
+        )
+        if not passed or not _overlap(calls):
+            raise NotObserved(f"{BURST} concurrent {verb.value}s were not all answered, or one after the other")
+        await trial.drive(machine, verb, _already(passed[0]))
+
+
+async def _already(call: Call) -> Call:
+    return call
+
+
+@behaviour("FEN-11g", machines=1, start=State.IDLE)
+async def test_the_mark_is_the_highest_of_a_crowd(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in calm(trial, State.IDLE):
+        shard = await marked(trial, State.IDLE, epoch=0, sequence=0)
+        tokens = [shard.token(epoch=e, sequence=s) for e in (1, 2, 3) for s in range(6)]
+        trial.random.shuffle(tokens)
+
+        async def send(number: int, verb: Verb = verb, tokens: Sequence[Token] = tokens) -> Call:
+            return await machine.call(verb, tokens[number])
+
+        judge_history(await trial.together(len(tokens), send))
+        # Whoever read the mark before and set it after all others has lowered it.
+        for epoch, sequence in ((3, 5), (3, 4), (3, 0), (2, 5), (1, 5)):
+            await expect.fenced(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=3, sequence=6)))  # control: only newer
+
+
+@behaviour("FEN-11h", machines=1, start=State.IDLE)
+async def test_a_zombie_never_gets_in_between(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.IDLE, epoch=1, sequence=1000)
+    calls: list[Call] = []
+
+    async def stream(epoch: int, count: int, verbs: Sequence[Verb]) -> None:
+        for number in range(count):
+            token = shard.token(epoch=epoch, sequence=1001 + number if epoch == 1 else number)
+            calls.append(await machine.call(verbs[number % len(verbs)], token))
+
+    verbs = calm(trial, State.IDLE)
+    # The zombie's four callers send the same tokens, as a shard does that runs twice.
+    async with trial.connections(1) as [other]:
+        zombies = [asyncio.ensure_future(stream(1, 12, verbs)) for _ in range(3)]
+        await machine.read()
+        await stream(2, 12, verbs)
+        await asyncio.gather(*zombies)
+        calls.append(await machine.create(shard.token(epoch=1, sequence=2000), client=other))
+    judge_history(calls)
+
+
+def judge_history(calls: Sequence[Call]) -> None:
+    """Every answer is one that some order of the calls explains; of two calls, who ended first came first.
+
+    A call is fenced where one at least as new was let in before it began; it passes where none such was under
+    way or over when it ended; and no token passes twice.
+    """
+    known = [call for call in calls if call.answered and call.code not in BUSY and call.token is not None]
+    for call in known:
+        rivals = [r for r in known if r is not call and _numbers(r) >= _numbers(call) and not r.fenced]
+        before = next((r for r in rivals if r.ended < call.started), None)
+        if before is not None and not call.fenced:
+            raise Violation(
+                f"{call.rpc} with token {call.token} to be fenced after {before.token}",
+                call.outcome(),
+                calls=[before, call],
+            )
+        twin = next((r for r in rivals if _numbers(r) == _numbers(call)), None)
+        if twin is not None and not call.fenced:
+            raise Violation(f"token {call.token} to pass once", "it passed twice", calls=[twin, call])
+        if call.fenced and not any(r.started < call.ended for r in rivals):
+            raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
+
+
+def _numbers(call: Call) -> tuple[int, int]:
+    return call.token.numbers if call.token is not None else (-1, -1)
