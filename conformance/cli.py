@@ -130,6 +130,7 @@ def conformance() -> None:
     type=click.Choice(["shard", "shard-machine"]),
     help="Demand this scope of the high-water mark (FEN-13).",
 )
+@click.option("--require", multiple=True, metavar="WHAT", help="Fail where the target lacks it: delete, revisions, …")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failure.")
 @click.option("--strict", is_flag=True, help="A broken SHOULD counts like a broken MUST.")
 @click.option("--seed", type=int, metavar="N", help="Draw the same cases as an earlier run. [default: random]")
@@ -189,6 +190,7 @@ def settings_from(**given: Any) -> Settings:
             keep=given["keep"],
             fail_fast=given["fail_fast"],
             strict=given["strict"],
+            require=_required(given["require"]),
             fence_scope=given["fence_scope"],
             patience=parse_patience(given["patience"]),
             rpc_timeout=parse_duration(given["rpc_timeout"]),
@@ -219,6 +221,16 @@ def target_from(**given: Any) -> Target:
 
 def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
+
+
+def _required(given: tuple[str, ...]) -> tuple[str, ...]:
+    from conformance.found import CAPABILITIES
+
+    names = _patterns(given)
+    for name in names:
+        if name not in CAPABILITIES:
+            raise UsageError(f"--require {name}: no such capability", hint=f"one of {', '.join(CAPABILITIES)}")
+    return names
 
 
 def _failed_in(baseline: Path | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance import events, fit
 from conformance.bill import Meter
@@ -29,7 +29,7 @@ from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from conformance.behaviour import Behaviour, Plan
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from conformance.pool import Lease
     from conformance.report import Home
     from conformance.target import Target
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Options:
     keep: bool = False
     fail_fast: bool = False
     strict: bool = False
+    require: tuple[str, ...] = ()
     fence_scope: str | None = None
     patience: Patience = field(default_factory=Patience)
     rpc_timeout: float = 30.0
@@ -78,6 +81,19 @@ class Stop:
         """Return when the run shall end."""
         await self._event.wait()
 
+    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, it having started no machine. Raises TargetError where the run shall end before."""
+        tasks = asyncio.create_task(self.wait()), asyncio.create_task(work)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self.reason is not None:
+                raise TargetError(f"{self.reason} before anything was started")
+            return tasks[1].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
 
 async def run(
     plan: Plan,
@@ -94,16 +110,22 @@ async def run(
     all (nothing was started then), UsageError where the ledger cannot be written.
     """
     name = f"cpc-{secrets.token_hex(4)}"
+    stop = stop or Stop()
     client = Client(target, rpc_timeout=options.rpc_timeout)
     try:
-        await connect(client, timeout=options.connect_timeout)
-        found = await look(client, run=name)
+        await stop.unless(connect(client, timeout=options.connect_timeout))
+        found = await stop.unless(look(client, run=name))
         slots = _slots(found, use_idle=options.use_idle)
         fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
         ledger = Ledger(ledger_at(name), run=name, target=target.address)
         try:
-            course = Course(plan, client, found, slots, ledger, options, emit, stop or Stop(), name)
-            return await course.run()
+            course = Course(plan, client, found, slots, ledger, options, emit, stop, name)
+            try:
+                return await course.run()
+            except asyncio.CancelledError:
+                await course.give_up()
+                await client.give_up()
+                raise
         finally:
             ledger.close()
     finally:
@@ -304,6 +326,12 @@ class Course:
                 self._error(behaviour, f"not judged: {self._stop.reason}")
         self._pending.clear()
 
+    async def give_up(self) -> None:
+        """Nobody waits for anything any more: end what runs, and bring nothing home."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
     async def _perform(self, behaviour: Behaviour, lease: Lease) -> None:
         """Judge one behaviour, say how it ended, give its machines back."""
         begun, warm = self._client.now(), any(machine.live for machine in lease.machines)
@@ -375,5 +403,6 @@ class Course:
             ledger=str(self._ledger.path),
             stopped=self._stop.reason,
             strict=options.strict,
+            lacking=tuple(name for name in options.require if not self._found.has(name)),
             whole=options.whole,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conformance.client import Client
     from conformance.target import Target
 
+CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
 
@@ -39,6 +40,9 @@ class Found:
     health: str | None
     """What `grpc.health.v1` answers; None where it is not served."""
     reflection: bool
+    spot: bool
+    """Whether any machine is SPOT."""
+    zones: tuple[str, ...]
     speculative: tuple[str, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
 
@@ -50,6 +54,8 @@ class Found:
             "create": bool(self.speculative),
             "health": self.health is not None,
             "reflection": self.reflection,
+            "spot": self.spot,
+            "zones": bool(self.zones),
             "tls": self.tls,
             "client-certificate": self.client_certificate,
         }[capability]
@@ -61,7 +67,8 @@ class Found:
         return [
             f"fleet      {fleet}",
             f"delete {yes[self.delete]} · revisions {yes[self.revisions]} · fence scope {self.fence_scope or 'unclear'}"
-            f" · TLS {yes[self.tls]} · health {self.health or 'not served'} · reflection {yes[self.reflection]}",
+            f" · spot {yes[self.spot]} · zones {len(self.zones)}",
+            f"TLS {yes[self.tls]} · health {self.health or 'not served'} · reflection {yes[self.reflection]}",
         ]
 
 
@@ -146,6 +153,8 @@ async def look(client: Client, *, run: str) -> Found:
         client_certificate=client.target.tls is not None and client.target.tls.cert is not None,
         health=health,
         reflection=reflection,
+        spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
+        zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
     )

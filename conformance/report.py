@@ -104,12 +104,16 @@ class Report:
     stopped: str | None = None
     """Why the run ended before its plan did."""
     strict: bool = False
+    lacking: tuple[str, ...] = ()
+    """Capabilities that the user requires and the target does not have."""
     whole: bool = True
     """Whether every behaviour of the catalogue was selected."""
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict, from the results alone."""
+        """The verdict: from the results alone, unless the target lacks what is required of it."""
+        if self.lacking:
+            return Verdict.NON_CONFORMANT
         return judge(self.results, strict=self.strict)
 
     @property

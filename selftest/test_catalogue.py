@@ -53,6 +53,8 @@ def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
         client_certificate=False,
         health=None,
         reflection=False,
+        spot=False,
+        zones=(),
         speculative=(),
         idle=(),
     )

@@ -32,6 +32,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "found": found_dict(report.found),
         "seed": report.seed,
         "strict": report.strict,
+        "lacking": list(report.lacking),
         "stopped": report.stopped,
         "whole": report.whole,
         "behaviours": [result_dict(result) for result in report.results],
@@ -63,6 +64,8 @@ def found_dict(found: Found | None) -> dict[str, Any]:
         "client_certificate": found.client_certificate,
         "health": found.health,
         "reflection": found.reflection,
+        "spot": found.spot,
+        "zones": list(found.zones),
     }
 
 

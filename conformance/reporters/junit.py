@@ -16,8 +16,8 @@ def render(report: Report) -> str:
     """The report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
     numbers: dict[str, Any] = {
-        "tests": str(len(report.results)),
-        "failures": str(counts[Status.FAILED]),
+        "tests": str(len(report.results) + len(report.lacking)),
+        "failures": str(counts[Status.FAILED] + len(report.lacking)),
         "errors": str(counts[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
@@ -32,6 +32,9 @@ def render(report: Report) -> str:
         ("kit", report.version),
     ):
         ET.SubElement(properties, "property", name=name, value=value)
+    for name in report.lacking:
+        case = ET.SubElement(suite, "testcase", classname="conformance.require", name=name)
+        ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
     for result in report.results:
         suite.append(_case(result))
     ET.indent(root)

@@ -51,7 +51,7 @@ def evidence(result: Result) -> list[str]:
 
 def findings(report: Report) -> list[str]:
     """Failures first, then warnings, then what could not be judged, then what did not apply."""
-    lines: list[str] = []
+    lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
     for result in report.with_status(Status.FAILED) + report.with_status(Status.WARNED):
         lines += [*evidence(result), ""]
     for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
