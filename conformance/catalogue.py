@@ -132,6 +132,9 @@ def parse(text: str) -> Catalogue:
         unknown = body.keys() - {"title", "observed", "since", "needs", "level", "retired"}
         if unknown:
             raise ValueError(f"behaviour {name} has unknown keys {sorted(unknown)}")
+        lacking = sorted({"title", "observed", "since"} - body.keys())
+        if lacking:
+            raise ValueError(f"behaviour {name} lacks {', '.join(map(repr, lacking))}")
         entries[name] = Entry(
             id=name,
             clause=clause,

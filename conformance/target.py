@@ -14,7 +14,9 @@ from conformance.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HOST_PORT: Final = re.compile(r"^(?:dns:///)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s/:\[\]]+):(?P<port>\d{1,5})$")
+_HOST_PORT: Final = re.compile(
+    r"^(?:dns:///)?(?P<host>\[[0-9a-fA-F:.]+(?:%[0-9a-zA-Z_.-]+)?\]|[^\s/:\[\]]+):(?P<port>[0-9]{1,5})$"
+)
 
 _CHANNEL_OPTIONS: Final = (
     # A List of a large fleet is one answer (LST-2), so nothing on our side may cap it.

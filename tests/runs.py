@@ -1,0 +1,130 @@
+"""Short runs against the bundled fake: behaviours of a test's own, the engine, and a report."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance import engine
+from conformance.behaviour import Behaviour, Needs
+from conformance.bill import Meter
+from conformance.catalogue import Clause, Entry, Level
+from conformance.client import Client
+from conformance.ledger import Ledger
+from conformance.machine import Machine, Yard
+from conformance.patience import Patience
+from conformance.target import Target
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from fake_provider.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from conformance import events
+    from conformance.behaviour import Body
+    from conformance.report import Report
+    from conformance.trial import Trial
+
+SHORT = Patience(5.0, 5.0, 5.0, 5.0)
+
+
+def entry(behaviour_id: str = "TST-1a", *, level: Level = Level.MUST, needs: Sequence[str] = ()) -> Entry:
+    """An entry that no catalogue has."""
+    clause = Clause(id=behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz"), level=level, text="What a test wants.")
+    return Entry(
+        id=behaviour_id,
+        clause=clause,
+        level=level,
+        title=f"The title of {behaviour_id}",
+        observed="By a test.",
+        since="0.1.0",
+        needs=tuple(needs),
+    )
+
+
+async def nothing(trial: Trial) -> None:
+    """Prove nothing, and pass."""
+
+
+def proof(
+    body: Body = nothing,
+    behaviour_id: str = "TST-1a",
+    *,
+    level: Level = Level.MUST,
+    capabilities: Sequence[str] = (),
+    **needs: Any,
+) -> Behaviour:
+    """A behaviour with a body of the test's own; `needs` as of `Needs`."""
+    return Behaviour(entry=entry(behaviour_id, level=level, needs=capabilities), needs=Needs(**needs), body=body)
+
+
+def provider(machines: int = 16, *, latency: float = 0.0, cls: type[Core] = Core, **options: Any) -> Core:
+    """A fake with so many slots, each transition taking `latency` seconds."""
+    return cls(fleet(machines), latency=Latency.every(latency), **options)
+
+
+async def judged(
+    plan: Sequence[Behaviour],
+    core: Core | None = None,
+    *,
+    emit: Callable[[events.Event], None] = lambda event: None,
+    stop: engine.Stop | None = None,
+    serve: dict[str, Any] | None = None,
+    **options: Any,
+) -> Report:
+    """The report of a run of `plan` on a fake that lives only for it."""
+    wanted: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
+    with tempfile.TemporaryDirectory() as directory:
+        async with serving(core or provider(), **(serve or {})) as address:
+            return await engine.run(
+                tuple(plan),
+                Target(address=address),
+                options=engine.Options(**wanted),
+                ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+                emit=emit,
+                stop=stop,
+            )
+
+
+@asynccontextmanager
+async def connected(address: str, *, rpc_timeout: float = 5.0) -> AsyncIterator[Client]:
+    """A client of the provider at `address`."""
+    client = Client(Target(address=address), rpc_timeout=rpc_timeout)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def yard_at(
+    address: str, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
+) -> AsyncIterator[Yard]:
+    """What the machines of one run share, with a ledger of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with connected(address) as client:
+            ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=address)
+            yield Yard(
+                run=run,
+                client=client,
+                ledger=ledger,
+                meter=Meter(max_creates=max_creates),
+                patience=SHORT,
+                deletes=deletes,
+            )
+            await client.quiet()
+            ledger.close()
+
+
+def machines_of(yard: Yard, core: Core) -> list[Machine]:
+    """All the fleet's machines, as the engine would have them."""
+    return [Machine(machine_id, yard, number=number) for number, machine_id in enumerate(core.machines, 1)]
+
+
+def states_of(core: Core) -> dict[str, str]:
+    """The machines that are not SPECULATIVE, each with its state."""
+    return {m.id: m.state.name for m in core.machines.values() if m.state.name != "SPECULATIVE"}

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+
+from conformance import catalogue
+from conformance.catalogue import Level
+from conformance.errors import UsageError
+
+TEXT = """
+[clause.FEN-1]
+level = "MUST"
+text = "Equal is   not newer."
+[clause.FEN-12]
+level = "SHOULD"
+text = "Marks last."
+[clause.LIF-1]
+level = "MUST"
+text = "Four edges."
+
+[behaviour.FEN-1a]
+title = "An equal token is fenced"
+observed = "Twice."
+since = "0.1.0"
+[behaviour.FEN-1b]
+title = "A lower one too"
+observed = "Twice."
+since = "0.1.0"
+level = "MAY"
+needs = ["delete"]
+[behaviour.FEN-12a]
+title = "A mark outlives a drain"
+observed = "Drained."
+since = "0.2.0"
+[behaviour.LIF-1a]
+title = "All the way round"
+observed = "Get."
+since = "0.1.0"
+[behaviour.LIF-1b]
+title = "No more"
+observed = "Get."
+since = "0.1.0"
+retired = "0.2.0: LIF-1a does it"
+"""
+KNOWN = catalogue.parse(TEXT)
+
+
+def ids(*patterns: str) -> list[str]:
+    return sorted(KNOWN.match(patterns))
+
+
+def test_an_entry_has_its_clauses_level_unless_it_has_its_own() -> None:
+    assert [entry.level for entry in KNOWN.entries] == [Level.MUST, Level.MAY, Level.SHOULD, Level.MUST]
+    assert KNOWN["FEN-1a"].clause.text == "Equal is not newer."
+    assert KNOWN["FEN-1b"].needs == ("delete",)
+    assert KNOWN["FEN-1a"].area == "FEN"
+
+
+def test_a_retired_entry_is_no_longer_judged() -> None:
+    assert "LIF-1b" not in {entry.id for entry in KNOWN.entries}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        (["FEN-1a"], ["FEN-1a"]),
+        (["fen-1A"], ["FEN-1a"]),
+        (["FEN-1"], ["FEN-1a", "FEN-1b"]),
+        (["fen"], ["FEN-12a", "FEN-1a", "FEN-1b"]),
+        (["FEN-1*"], ["FEN-12a", "FEN-1a", "FEN-1b"]),
+        (["*-1a"], ["FEN-1a", "LIF-1a"]),
+        (["LIF", "FEN-1[b-z]"], ["FEN-1b", "LIF-1a"]),
+        ([], []),
+    ],
+)
+def test_a_pattern_is_an_id_a_clause_an_area_or_a_glob(patterns: list[str], chosen: list[str]) -> None:
+    assert ids(*patterns) == chosen
+
+
+@pytest.mark.parametrize(("pattern", "near"), [("FEN-1c", "FEN-1"), ("LFI", "LIF"), ("FEN-2*", "FEN")])
+def test_a_pattern_that_names_nothing_is_answered_with_the_nearest_that_would(pattern: str, near: str) -> None:
+    with pytest.raises(UsageError, match="matches no behaviour") as caught:
+        ids("LIF-1a", pattern)
+    assert caught.value.hint is not None
+    assert near in caught.value.hint.partition("?")[0]
+    assert "conformance list" in caught.value.hint
+
+
+def test_where_nothing_is_near_only_the_list_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        ids("xyzzy")
+    assert caught.value.hint == "`conformance list` shows them all"
+
+
+def test_an_id_that_nobody_knows_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"no behaviour 'FEN-1x'; did you mean .*FEN-1"):
+        KNOWN["FEN-1x"]
+
+
+def test_a_selection_is_in_the_contracts_order_and_less_what_is_excluded() -> None:
+    assert [e.id for e in KNOWN.select(["LIF", "FEN"], ["FEN-1b"])] == ["FEN-1a", "FEN-12a", "LIF-1a"]
+    assert [e.id for e in KNOWN.select([], ["FEN"])] == ["LIF-1a"]
+
+
+def test_a_selection_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves no behaviour"):
+        KNOWN.select(["FEN"], ["FEN-*"])
+
+
+def test_an_exclusion_that_names_nothing_is_refused_too() -> None:
+    with pytest.raises(UsageError, match="matches no behaviour"):
+        KNOWN.select([], ["FEM-1"])
+
+
+ENTRY = '\n[behaviour.{}]\ntitle = "t"\nobserved = "o"\nsince = "0.1.0"\n{}'
+
+
+@pytest.mark.parametrize("name", ["FEN-9a", "FEN-1", "fen-1a", "FEN-1A"])
+def test_an_entry_that_names_no_clause_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="names no clause"):
+        catalogue.parse(TEXT + ENTRY.format(name, ""))
+
+
+def test_a_misspelt_key_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"FEN-1z has unknown keys \['need'\]"):
+        catalogue.parse(TEXT + ENTRY.format("FEN-1z", 'need = ["delete"]'))
+
+
+def test_an_id_is_given_once() -> None:
+    with pytest.raises(ValueError, match="FEN-1a"):
+        catalogue.parse(TEXT + ENTRY.format("FEN-1a", ""))
+
+
+def test_a_level_is_one_of_three() -> None:
+    with pytest.raises(ValueError, match="OUGHT"):
+        catalogue.parse(TEXT + ENTRY.format("FEN-1z", 'level = "OUGHT"'))
+
+
+def test_what_lacks_a_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="FEN-1z lacks 'observed'"):
+        catalogue.parse(TEXT + '\n[behaviour.FEN-1z]\ntitle = "t"\nsince = "0.1.0"\n')
+
+
+def test_a_must_that_no_behaviour_judges_is_uncovered() -> None:
+    bare = catalogue.parse(
+        TEXT + '\n[clause.FEN-2]\nlevel = "MUST"\ntext = "t"\n[clause.LIF-9]\nlevel = "MUST"\ntext = "t"\n'
+    )
+    assert catalogue.uncovered(bare, sections=["FEN"]) == ["FEN-2"]
+    assert catalogue.uncovered(KNOWN, sections=["FEN", "LIF"]) == []
+
+
+def test_the_kits_own_catalogue_can_be_read() -> None:
+    assert {"FEN-1a", "LIF-1a"} <= {entry.id for entry in catalogue.load().entries}
