@@ -1,0 +1,174 @@
+"""The TLS lane, against real TLS: a provider that keeps SEC, and ones that each break one clause of it.
+
+gRPC's own server cannot speak TLS below 1.2, cannot demand 1.3 and cannot serve plaintext beside TLS. A small relay
+in front of the fake does all of that, with the standard library's TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import tempfile
+import warnings
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from conformance import catalogue, engine, plan
+from conformance.report import Status
+from conformance.target import Target, Tls
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """How the relay in front of the provider speaks: `defect` is what a provider author would have done wrong."""
+
+    lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    plaintext: bool = False
+    asks_for_certificate: bool = True
+    trusts_strangers: bool = False
+
+
+@cache
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@cache
+def pair(name: str) -> trustme.LeafCert:
+    return authority().issue_cert(name)
+
+
+def stranger() -> bytes:
+    return (resources.files("conformance.suite") / "stranger.crt").read_bytes()
+
+
+def server_context(relay: Relay) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = relay.lowest
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.set_alpn_protocols(["h2"])
+    pair("localhost").configure_cert(context)
+    if relay.asks_for_certificate:
+        context.verify_mode = ssl.CERT_REQUIRED
+        authority().configure_trust(context)
+        if relay.trusts_strangers:
+            context.load_verify_locations(cadata=stranger().decode())
+    return context
+
+
+async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Pass on until one side hangs up, then hang up on the other."""
+    with suppress(OSError, ssl.SSLError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.transport.abort()
+
+
+async def first_byte(connection: socket.socket) -> bytes:
+    """The first byte that the client sends; it stays where it is."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    await readable.wait()
+    loop.remove_reader(connection)
+    return connection.recv(1, socket.MSG_PEEK)
+
+
+@asynccontextmanager
+async def relayed(relay: Relay, backend: str) -> AsyncIterator[str]:
+    """The address of a relay that speaks as it is told and passes all on to the backend."""
+    loop, context = asyncio.get_running_loop(), server_context(relay)
+    host, _, port = backend.rpartition(":")
+
+    async def serve(connection: socket.socket) -> None:
+        # HTTP/2 without TLS begins with "PRI".
+        tls = None if relay.plaintext and await first_byte(connection) == b"P" else context
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        with suppress(OSError, ssl.SSLError):
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls)
+            inner, outer = await asyncio.open_connection(host, int(port))
+            await asyncio.gather(
+                pump(reader, outer), pump(inner, asyncio.StreamWriter(transport, protocol, reader, loop))
+            )
+
+    async def accept() -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                connection, _ = await loop.sock_accept(listener)
+                group.create_task(serve(connection))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        accepting = asyncio.create_task(accept())
+        try:
+            yield f"localhost:{listener.getsockname()[1]}"
+        finally:
+            accepting.cancel()
+            await asyncio.wait([accepting])
+
+
+async def judged(relay: Relay) -> dict[str, Status]:
+    """How the SEC behaviours end on a provider behind the relay."""
+    client = pair("shard.example")
+    tls = Tls(
+        ca=authority().cert_pem.bytes(),
+        cert=client.cert_chain_pems[0].bytes(),
+        key=client.private_key_pem.bytes(),
+    )
+    known = catalogue.load()
+    chosen = plan.plan(known, plan.functions(), known.match(["SEC"]))
+    with tempfile.TemporaryDirectory() as directory:
+        async with serving(Core(fleet(4))) as backend, relayed(relay, backend) as address:
+            report = await engine.run(
+                chosen,
+                Target(address=address, tls=tls),
+                options=engine.Options(rpc_timeout=5.0, connect_timeout=5.0),
+                ledger_at=lambda run: Path(directory) / "ledger.ndjson",
+            )
+    return {result.id: result.status for result in report.results}
+
+
+ALL_PASS = dict.fromkeys(("SEC-1a", "SEC-1b", "SEC-1c", "SEC-1d", "SEC-1e"), Status.PASSED)
+
+
+def test_a_provider_that_speaks_1_3_and_trusts_its_ca_alone_passes() -> None:
+    assert asyncio.run(judged(Relay())) == ALL_PASS
+
+
+@pytest.mark.parametrize(
+    ("relay", "found"),
+    [
+        pytest.param(Relay(plaintext=True), {"SEC-1a": Status.FAILED}, id="also-serves-plaintext"),
+        pytest.param(
+            Relay(asks_for_certificate=False),
+            {"SEC-1b": Status.FAILED, "SEC-1c": Status.FAILED},
+            id="does-not-ask-for-a-certificate",
+        ),
+        pytest.param(Relay(trusts_strangers=True), {"SEC-1c": Status.FAILED}, id="trusts-another-ca"),
+        pytest.param(
+            Relay(lowest=ssl.TLSVersion.TLSv1_1),
+            {"SEC-1d": Status.FAILED, "SEC-1e": Status.WARNED},
+            id="speaks-tls-1.1",
+        ),
+        pytest.param(Relay(lowest=ssl.TLSVersion.TLSv1_2), {"SEC-1e": Status.WARNED}, id="speaks-tls-1.2"),
+    ],
+)
+def test_each_breach_is_found_by_its_own_behaviour(relay: Relay, found: dict[str, Status]) -> None:
+    assert asyncio.run(judged(relay)) == {**ALL_PASS, **found}
