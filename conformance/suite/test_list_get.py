@@ -16,6 +16,7 @@ from conformance.sightings import looks
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
+
     from conformance.machine import Machine
     from conformance.trial import Trial
 
@@ -81,9 +82,11 @@ async def test_list_and_get_agree_on_the_fleet(trial: Trial) -> None:
                 left.discard(machine)
                 continue
             here, there = expect.at_rest(first.response), expect.at_rest(second.response)
-            if here != there or not state_of(there.state).stable:
-                left.discard(machine)
-            elif machine in listed and expect.at_rest(listed[machine]) == there:
+            if (
+                here != there
+                or not state_of(there.state).stable
+                or (machine in listed and expect.at_rest(listed[machine]) == there)
+            ):
                 left.discard(machine)
             elif last:
                 expect.fact(machine in listed, wanted=f"List to hold {machine}, as Get does", got="not", calls=[call])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
+
     from conformance.call import Call
     from conformance.machine import Machine
     from conformance.trial import Trial

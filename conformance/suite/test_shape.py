@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
+
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.lifecycle import State, Verb, state_of
@@ -50,9 +51,7 @@ def zoned(machine: pb.Machine, where: str) -> None:
 def priced(machine: pb.Machine, where: str) -> None:
     """The price is one (SHP-2)."""
     price = machine.price_per_hour
-    expect.fact(
-        math.isfinite(price) and price >= 0, wanted=f"{where} to cost a finite price, not below 0", got=price
-    )
+    expect.fact(math.isfinite(price) and price >= 0, wanted=f"{where} to cost a finite price, not below 0", got=price)
 
 
 def risked(machine: pb.Machine, where: str) -> None:

@@ -1,0 +1,149 @@
+"""WIR: once a call is accepted, the client no longer matters (contract §1).
+
+That a call was accepted is seen by Get, over another connection; then its client goes, in one of the ways in
+which clients go. What is left behind must be what would have been there anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from conformance import expect
+from conformance.behaviour import behaviour
+from conformance.errors import Unprepared, Unsupported
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.machine import FIRST_POLL, POLL_SHARE
+from conformance.relay import relay
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from conformance.call import Call
+    from conformance.client import Client
+    from conformance.machine import Machine
+    from conformance.trial import Trial
+
+METADATA = {"who": "the client that went", "empty": ""}
+
+
+def ask(machine: Machine, verb: Verb, client: Client, *, timeout: float | None = None) -> Coroutine[Any, Any, Call]:
+    """The verb's call; a Configure carries metadata that must not get lost."""
+    if verb is Verb.CONFIGURE:
+        return machine.configure(metadata=METADATA, client=client, timeout=timeout)
+    return machine.call(verb, client=client, timeout=timeout)
+
+
+async def leaves(trial: Trial, machine: Machine, verb: Verb, asked: asyncio.Task[Call]) -> None:
+    """Return as soon as Get shows that the call was accepted: the machine is not where it was."""
+    clock, source = trial.client.now, EDGES[verb].source
+    started = clock()
+    while state_of((await machine.read()).state) is source:
+        waited = clock() - started
+        if asked.done() and not asked.result().ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {asked.result().outcome()}")
+        if waited > trial.patience.verb(verb):
+            raise Unprepared(f"{machine.id} does not leave {source.name}")
+        await asyncio.sleep(max(FIRST_POLL, POLL_SHARE * waited))
+
+
+async def arrives(machine: Machine, verb: Verb) -> None:
+    """The machine settles as if the client had stayed."""
+    watch = await expect.settles(machine, verb)
+    if verb is Verb.CONFIGURE:
+        cluster = watch.machine.cluster
+        expect.fact(cluster == machine.cluster, wanted=f"cluster {machine.cluster}", got=cluster or "none")
+        expect.echoes(watch.machine, METADATA, where=f"Get of {machine.id}")
+    elif verb is Verb.DRAIN:
+        expect.fact(not watch.machine.cluster, wanted="no cluster at IDLE", got=watch.machine.cluster)
+
+
+async def hang_up(trial: Trial, machine: Machine, verb: Verb) -> None:
+    """The client cancels what is pending and closes its connection."""
+    async with trial.client.another() as client:
+        await client.channel.channel_ready()
+        asked = asyncio.ensure_future(ask(machine, verb, client))
+        await leaves(trial, machine, verb, asked)
+        await client.hang_up()
+        await asked
+    await arrives(machine, verb)
+
+
+async def cut(trial: Trial, machine: Machine, verb: Verb) -> None:
+    """The connection is reset while the answer is on its way."""
+    async with relay(trial.client.target) as line, trial.client.another(target=line.target) as client:
+        await client.channel.channel_ready()
+        line.hold()
+        asked = asyncio.ensure_future(ask(machine, verb, client))
+        try:
+            await leaves(trial, machine, verb, asked)
+        finally:
+            line.cut()
+            await asked
+    await arrives(machine, verb)
+
+
+@behaviour("WIR-3a", machines=1, transitions=2)
+async def test_a_client_that_hangs_up_disturbs_nothing(trial: Trial) -> None:
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        await hang_up(trial, trial.machine, verb)
+
+
+@behaviour("WIR-3b", machines=1, transitions=2)
+async def test_a_connection_that_breaks_disturbs_nothing(trial: Trial) -> None:
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        await cut(trial, trial.machine, verb)
+
+
+@behaviour("WIR-3c", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+async def test_a_broken_connection_does_not_disturb_create_and_delete(trial: Trial) -> None:
+    machine = trial.machine
+    await cut(trial, machine, Verb.CREATE)
+    again = await machine.create()  # as a shard would that never heard the answer
+    if not again.ok:
+        raise Unprepared(f"Create again of {machine.id} answered {again.outcome()}")
+    if trial.found.delete:
+        await cut(trial, machine, Verb.DELETE)
+
+
+@behaviour("WIR-3d", machines=1, transitions=2)
+async def test_a_deadline_that_passes_disturbs_nothing(trial: Trial) -> None:
+    machine = trial.machine
+    read = await machine.get()
+    deadline = max(0.1, 4 * (read.ended - read.started))
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        for timeout in (deadline, 4 * deadline, 16 * deadline):
+            call = await ask(machine, verb, trial.client, timeout=timeout)
+            if call.answered:
+                await expect.acked(call)
+                break
+            watch = await machine.settle(patience=trial.patience.verb(verb))
+            if watch.state is not EDGES[verb].source:
+                break
+            kept = dict(watch.machine.shard_metadata), watch.machine.cluster
+            whole = kept == ({}, "") if verb is Verb.CONFIGURE else kept == (METADATA, machine.cluster)
+            expect.fact(whole, wanted=f"no effect of a {verb.value} that did not happen", got=kept, calls=[call])
+        else:
+            raise Unsupported(f"no {verb.value} was accepted before its deadline")
+        await arrives(machine, verb)
+
+
+@behaviour("WIR-3e", machines=1, transitions=2)
+async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(trial.client.another()) for _ in range(6)]
+            await asyncio.gather(*(client.channel.channel_ready() for client in clients))
+            call = await ask(machine, verb, trial.client)
+            if not call.ok:
+                raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+            # The same again, and a reading, from connections that do not wait for the answer.
+            pending = [asyncio.ensure_future(ask(machine, verb, client)) for client in clients]
+            reading = [asyncio.ensure_future(client.list()) for client in clients]
+            await machine.read()
+            await asyncio.gather(*(client.hang_up() for client in clients))
+            await asyncio.gather(*pending, *reading)
+        await arrives(machine, verb)
