@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc import StatusCode
 from hypothesis import strategies as st
 
-from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.client import SERVICE
@@ -121,7 +121,7 @@ def without_id(trial: Trial) -> list[Callable[[], Awaitable[Call]]]:
     """The calls that may not come without a machine id; Delete among them where it is there at all."""
     nobody = trial.stranger("")
     verbs = [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
-    return [nobody.get, *(lambda verb=verb: nobody.call(verb) for verb in verbs)]  # type: ignore[misc]
+    return [nobody.get, *(lambda verb=verb: nobody.call(verb) for verb in verbs)]
 
 
 @behaviour("COD-4a")

@@ -20,6 +20,7 @@ from conformance.machine import FIRST_POLL
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
+
     from conformance.machine import Machine
     from conformance.trial import Trial
 

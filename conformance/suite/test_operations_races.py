@@ -12,7 +12,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.call import cut, describe_machine
 from conformance.errors import NotObserved, Unprepared
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.lifecycle import EDGES, State, Verb, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,7 +34,8 @@ async def burst(
     shards = [trial.new_shard() for _ in range(count)]
     async with trial.connections(2) as others:
         clients = [trial.client, others[0], trial.client, others[1]]
-        return await trial.together(count, lambda n: ask(n, shards[n].next(), clients[n % 4]))
+        calls = await trial.together(count, lambda n: ask(n, shards[n].next(), clients[n % 4]))
+    return list(calls)
 
 
 def overlapped(calls: Sequence[Call]) -> bool:
@@ -126,15 +127,13 @@ async def test_of_configures_for_different_clusters_one_wins(trial: Trial) -> No
     machine = trial.machine
     for _ in range(2):
         await trial.bring(machine, State.IDLE)
-        clusters = [trial.unique("cluster") for _ in range(CALLS)]
         calls = await burst(
-            trial,
-            lambda n, token, client, clusters=clusters: machine.configure(token, cluster=clusters[n], client=client),
+            trial, lambda _, token, client: machine.configure(token, cluster=trial.unique("cluster"), client=client)
         )
         won = one_at_most(calls)
         shown = (await machine.settle(patience=machine.patience.configure)).machine
         if not won:
-            expect.fact(shown.state == State.IDLE, wanted="IDLE, as no call won", got=describe_machine(shown))
+            expect.fact(state_of(shown.state) is State.IDLE, wanted="IDLE, as no call won", got=describe_machine(shown))
             continue
         # Where several are answered with the one operation, its snapshot names the cluster.
         names = {won[0].request.cluster_id} if len(won) == 1 else {call.response.machine.cluster for call in won}
@@ -163,7 +162,7 @@ async def test_of_configure_and_delete_one_wins(trial: Trial) -> None:
     wanted = EDGES[Verb(won[0].rpc)].target if won else State.IDLE
     shown = (await machine.settle()).machine
     expect.fact(
-        shown.state == wanted and shown.cluster == (machine.cluster if wanted is State.CONFIGURED else ""),
+        state_of(shown.state) is wanted and shown.cluster == (machine.cluster if wanted is State.CONFIGURED else ""),
         wanted=f"{machine.id} to end {wanted.name}, where the call that won leads",
         got=describe_machine(shown),
         calls=won[:2],
@@ -190,7 +189,7 @@ async def test_of_drain_and_configure_for_another_cluster_no_mixture_comes(trial
     ends = {(State.IDLE, "")} if drained else {(State.CONFIGURED, machine.cluster)}
     ends |= {(State.CONFIGURED, other)} if drained and rebound else set()
     expect.fact(
-        (shown.state, shown.cluster) in ends,
+        (state_of(shown.state), shown.cluster) in ends,
         wanted=f"{machine.id} to end as "
         + " or ".join(f"{state.name} {cluster}".strip() for state, cluster in sorted(ends)),
         got=describe_machine(shown),
