@@ -7,11 +7,13 @@ in front of the fake does all of that, with the standard library's TLS.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import tempfile
+import threading
 import warnings
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,7 +31,7 @@ from fake_provider.fleet import fleet
 from fake_provider.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,56 +74,39 @@ def server_context(relay: Relay) -> ssl.SSLContext:
     return context
 
 
-async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Pass on until one side hangs up, then hang up on the other."""
-    with suppress(OSError, ssl.SSLError):
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-    sink.transport.abort()
+def pass_on(one: socket.socket, other: socket.socket) -> None:
+    """Pass on what comes from either side to the other, until one hangs up."""
+    while True:
+        buffered = [side for side in (one, other) if isinstance(side, ssl.SSLSocket) and side.pending()]
+        for side in buffered or select.select([one, other], [], [])[0]:
+            data = side.recv(65536)
+            if not data:
+                return
+            (other if side is one else one).sendall(data)
 
 
-async def first_byte(connection: socket.socket) -> bytes:
-    """The first byte that the client sends; it stays where it is."""
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(connection, readable.set)
-    await readable.wait()
-    loop.remove_reader(connection)
-    return connection.recv(1, socket.MSG_PEEK)
-
-
-@asynccontextmanager
-async def relayed(relay: Relay, backend: str) -> AsyncIterator[str]:
+@contextmanager
+def relayed(relay: Relay, backend: str) -> Iterator[str]:
     """The address of a relay that speaks as it is told and passes all on to the backend."""
-    loop, context = asyncio.get_running_loop(), server_context(relay)
     host, _, port = backend.rpartition(":")
+    context = server_context(relay)
 
-    async def serve(connection: socket.socket) -> None:
-        # HTTP/2 without TLS begins with "PRI".
-        tls = None if relay.plaintext and await first_byte(connection) == b"P" else context
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        with suppress(OSError, ssl.SSLError):
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls)
-            inner, outer = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(
-                pump(reader, outer), pump(inner, asyncio.StreamWriter(transport, protocol, reader, loop))
-            )
+    def serve(outer: socket.socket) -> None:
+        with suppress(OSError), outer, socket.create_connection((host, int(port))) as inner:
+            # HTTP/2 without TLS begins with "PRI".
+            plain = relay.plaintext and outer.recv(1, socket.MSG_PEEK) == b"P"
+            with outer if plain else context.wrap_socket(outer, server_side=True) as heard:
+                pass_on(heard, inner)
 
-    async def accept() -> None:
-        async with asyncio.TaskGroup() as group:
+    def accept() -> None:
+        with suppress(OSError):
             while True:
-                connection, _ = await loop.sock_accept(listener)
-                group.create_task(serve(connection))
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        accepting = asyncio.create_task(accept())
-        try:
-            yield f"localhost:{listener.getsockname()[1]}"
-        finally:
-            accepting.cancel()
-            await asyncio.wait([accepting])
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"localhost:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 async def judged(relay: Relay) -> dict[str, Status]:
@@ -135,13 +120,14 @@ async def judged(relay: Relay) -> dict[str, Status]:
     known = catalogue.load()
     chosen = plan.plan(known, plan.functions(), known.match(["SEC"]))
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(Core(fleet(4))) as backend, relayed(relay, backend) as address:
-            report = await engine.run(
-                chosen,
-                Target(address=address, tls=tls),
-                options=engine.Options(rpc_timeout=5.0, connect_timeout=5.0),
-                ledger_at=lambda run: Path(directory) / "ledger.ndjson",
-            )
+        async with serving(Core(fleet(4))) as backend:
+            with relayed(relay, backend) as address:
+                report = await engine.run(
+                    chosen,
+                    Target(address=address, tls=tls),
+                    options=engine.Options(rpc_timeout=5.0, connect_timeout=5.0),
+                    ledger_at=lambda run: Path(directory) / "ledger.ndjson",
+                )
     return {result.id: result.status for result in report.results}
 
 
