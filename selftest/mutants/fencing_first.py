@@ -1,0 +1,400 @@
+"""Providers whose fence comes too late, or that act on calls which it refuses (FEN-4, 5, 6, 8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import State, Verb
+from fake_provider.request import Configure, Drain
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.fence import Token
+    from fake_provider.machine import Machine
+    from fake_provider.request import Ack, Filter, Listing, Request
+    from fake_provider.store import MarkKey
+
+# FEN-4: what comes before the fence, and what it lets out.
+
+
+@mutant("FEN-4", "FEN-4a", "FEN-6a")
+class ExistenceBeforeFence(Core):
+    """Looks the machine up first."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if request.machine_id:
+            self.find(request.machine_id)
+        return super().serve(verb, request, now)
+
+
+@mutant("FEN-4", "FEN-4a", "FEN-6a")
+class ExistenceBeforeFenceOnDelete(Core):
+    """Looks the machine up first, on Delete."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if request.machine_id and verb is Verb.DELETE:
+            self.find(request.machine_id)
+        return super().serve(verb, request, now)
+
+
+class _RetryFirst(Core):
+    on: tuple[Verb, ...] = tuple(Verb)
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        known = machine and verb in self.on and self.retry_of(verb, machine, request)
+        return self.ack(verb, known, machine) if machine and known else super().serve(verb, request, now)
+
+
+@mutant("FEN-4", "FEN-4b")
+class RetryBeforeFence(_RetryFirst):
+    """Answers a retry from its cache before it asks the fence."""
+
+
+@mutant("FEN-4", "FEN-4b")
+class ConfigureRetryBeforeFence(_RetryFirst):
+    """Answers a retry of Configure before it asks the fence."""
+
+    on = (Verb.CONFIGURE,)
+
+
+@mutant("FEN-4", "FEN-4b")
+class DrainRetryBeforeFence(_RetryFirst):
+    """Answers a retry of Drain before it asks the fence."""
+
+    on = (Verb.DRAIN,)
+
+
+@mutant("FEN-4", "FEN-4b")
+class FencedCallAnswersItsRetry(Core):
+    """Asks the fence first, and then answers a fenced retry all the same: it is harmless."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        try:
+            return super().serve(verb, request, now)
+        except Rejected as rejected:
+            machine = self.machines.get(request.machine_id)
+            known = self.retry_of(verb, machine, request) if machine else None
+            if rejected.code is not Code.FAILED_PRECONDITION or not machine or not known:
+                raise
+            return self.ack(verb, known, machine)
+
+
+@mutant("FEN-4", "FEN-4b")
+class StateBeforeFence(Core):
+    """Looks at the state first: a call that has no edge is refused as such, stale or not."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        if machine and self.retry_of(verb, machine, request) is None:
+            self.check_edge(verb, machine, request)
+        return super().serve(verb, request, now)
+
+
+@mutant("FEN-4", "FEN-4c", "FEN-6d")
+class ValidationBeforeFence(Core):
+    """Checks the request at the door."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        self.validate(verb, request)
+        return super().serve(verb, request, now)
+
+
+@mutant("FEN-4", "FEN-4c", "FEN-6d")
+class GraceBeforeFence(Core):
+    """Checks a Drain's grace period before its token."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if isinstance(request, Drain):
+            self.validate_grace(request)
+        return super().serve(verb, request, now)
+
+
+@mutant("FEN-4", "FEN-4a", "FEN-4b", "FEN-1a")
+class FencedIsAborted(Core):
+    """Answers a fenced call with ABORTED, as the gRPC documentation has it for sequencer checks."""
+
+    def fenced(self, verb: Verb, token: Token) -> Rejected:
+        return Rejected(Code.ABORTED, "stale token")
+
+
+@mutant("FEN-4", "FEN-1c")
+class FencedDeleteIsPermissionDenied(Core):
+    """Answers a fenced Delete with PERMISSION_DENIED."""
+
+    def fenced(self, verb: Verb, token: Token) -> Rejected:
+        code = Code.PERMISSION_DENIED if verb is Verb.DELETE else Code.FAILED_PRECONDITION
+        return Rejected(code, "stale token")
+
+
+class _Tells(Core):
+    def tale(self, machine: Machine) -> str:
+        raise NotImplementedError
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        try:
+            super().fence(verb, machine_id, token)
+        except Rejected as rejected:
+            machine = self.machines.get(machine_id)
+            tale = self.tale(machine) if machine else ""
+            raise Rejected(rejected.code, f"{rejected.message}{tale}") from None
+
+
+@mutant("FEN-4", "FEN-4d")
+class FencedAnswerTellsTheOperation(_Tells):
+    """Names the operation in the refusal, so that the caller can look it up."""
+
+    def tale(self, machine: Machine) -> str:
+        return f" (last operation {machine.operation.id})" if machine.operation else ""
+
+
+@mutant("FEN-4", "FEN-4d")
+class FencedAnswerTellsTheCluster(_Tells):
+    """Names the cluster in the refusal, so that the caller sees who has the machine now."""
+
+    def tale(self, machine: Machine) -> str:
+        return f": bound to {machine.cluster}" if machine.cluster else ""
+
+
+@mutant("FEN-4", "FEN-4d")
+class FencedAnswerTellsTheHost(_Tells):
+    """Names the host in the refusal."""
+
+    def tale(self, machine: Machine) -> str:
+        return f" for host {machine.host.ref}" if machine.host else ""
+
+
+# FEN-5: what a refused call changes.
+
+
+class _Refusal(Core):
+    """Does something when the fence refuses."""
+
+    on: tuple[Verb, ...] = tuple(Verb)
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        raise NotImplementedError
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        try:
+            return super().serve(verb, request, now)
+        except Rejected as rejected:
+            if rejected.code is Code.FAILED_PRECONDITION and verb in self.on and request.machine_id in self.machines:
+                self.and_yet(verb, request, now)
+            raise
+
+
+class _MarkMoves(_Refusal):
+    def moved(self, token: Token, mark: Token) -> Token:
+        return token
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        key = self.mark_key(verb, request.machine_id, request.token)
+        if key in self.inventory.marks:
+            self.inventory.mark(key, self.moved(request.token, self.inventory.marks[key]))
+
+
+@mutant("FEN-5", "FEN-5a", "FEN-5b")
+class RefusalLowersTheMark(_MarkMoves):
+    """Sets the mark to whatever came last, before it compares."""
+
+
+@mutant("FEN-5", "FEN-5b")
+class RefusedDeleteLowersTheMark(_MarkMoves):
+    """Sets the mark to whatever Delete brought, before it compares."""
+
+    on = (Verb.DELETE,)
+
+
+@mutant("FEN-5", "FEN-5b")
+class RefusedConfigureLowersTheMark(_MarkMoves):
+    """Sets the mark to whatever Configure brought, before it compares."""
+
+    on = (Verb.CONFIGURE,)
+
+
+@mutant("FEN-5", "FEN-5a")
+class RefusedDrainLowersTheMark(_MarkMoves):
+    """Sets the mark to whatever Drain brought, before it compares."""
+
+    on = (Verb.DRAIN,)
+
+
+@mutant("FEN-5", "FEN-5a", "FEN-5b")
+class RefusalRaisesTheSequence(_MarkMoves):
+    """Takes the maximum of each number into the mark, before it compares."""
+
+    def moved(self, token: Token, mark: Token) -> Token:
+        return replace(mark, sequence=max(token.sequence, mark.sequence))
+
+
+@mutant("FEN-5", "FEN-5a", "FEN-5b")
+class RefusalCountsAsACall(_MarkMoves):
+    """Counts a refused call into the mark: the shard's next one is refused with it."""
+
+    def moved(self, token: Token, mark: Token) -> Token:
+        return replace(mark, sequence=mark.sequence + 1)
+
+
+class _StartsAllTheSame(_Refusal):
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        machine = self.machines[request.machine_id]
+        if self.retry_of(verb, machine, request) is None:
+            self.check_edge(verb, machine, request)
+            self.start(verb, machine, request, now)
+
+
+@mutant("FEN-5", "FEN-5e")
+class FencedCreateStarts(_StartsAllTheSame):
+    """Queues a Create and asks the fence after that."""
+
+    on = (Verb.CREATE,)
+
+
+@mutant("FEN-5", "FEN-5c")
+class FencedConfigureStarts(_StartsAllTheSame):
+    """Queues a Configure and asks the fence after that."""
+
+    on = (Verb.CONFIGURE,)
+
+
+@mutant("FEN-5", "FEN-5d")
+class FencedDrainStarts(_StartsAllTheSame):
+    """Queues a Drain and asks the fence after that."""
+
+    on = (Verb.DRAIN,)
+
+
+@mutant("FEN-5", "FEN-5c")
+class FencedDeleteStarts(_StartsAllTheSame):
+    """Queues a Delete and asks the fence after that."""
+
+    on = (Verb.DELETE,)
+
+
+@mutant("FEN-5", "FEN-5d")
+class FencedConfigureRewritesMetadata(_Refusal):
+    """Stores a Configure's metadata before it asks the fence."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        machine = self.machines[request.machine_id]
+        if isinstance(request, Configure) and machine.state is State.CONFIGURED:
+            self.put(replace(machine, shard_metadata=dict(request.metadata)))
+
+
+@mutant("FEN-5", "FEN-5f", latency="300ms")
+class FencedConfigureRebindsInFlight(_Refusal):
+    """Stores a Configure's binding before it asks the fence, where the machine is not bound yet."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        machine = self.machines[request.machine_id]
+        if isinstance(request, Configure) and machine.state is State.CONFIGURING:
+            self.put(self.bound(machine, request))
+
+
+@mutant("FEN-5", "FEN-5f", latency="300ms")
+class FencedDrainCancelsTheTransition(_Refusal):
+    """Cancels the transition that is under way before it asks the fence."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        machine = self.machines[request.machine_id]
+        if verb is Verb.DRAIN and machine.state is State.CONFIGURING:
+            self.put(replace(self.cleared_by_drain(machine), state=State.IDLE))
+
+
+# FEN-6: what fails moves the mark all the same.
+
+
+class _TakesItBack(Core):
+    """Puts the mark back where it was, where the call did not come to what was wanted of it."""
+
+    codes: tuple[Code, ...] = ()
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        key = self.mark_key(verb, request.machine_id, request.token)
+        before = self.inventory.marks.get(key, replace(request.token, epoch=-1, sequence=-1))
+        try:
+            return super().serve(verb, request, now)
+        except Rejected as rejected:
+            if rejected.code in self.codes:
+                self.inventory.mark(key, before)
+            raise
+
+
+@mutant("FEN-6", "FEN-6a", "FEN-6b", "FEN-6c", "FEN-6d")
+class FailureTakesTheMarkBack(_TakesItBack):
+    """Sets the mark in the transaction that a refusal rolls back."""
+
+    codes = (Code.NOT_FOUND, Code.ABORTED, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT)
+
+
+@mutant("FEN-6", "FEN-6a")
+class UnknownMachineMovesNoMark(_TakesItBack):
+    """Does not raise the mark for a machine that it does not know."""
+
+    codes = (Code.NOT_FOUND,)
+
+
+@mutant("FEN-6", "FEN-6b", "FEN-6c")
+class NoEdgeMovesNoMark(_TakesItBack):
+    """Does not raise the mark for a call that has no edge."""
+
+    codes = (Code.ABORTED, Code.ALREADY_EXISTS)
+
+
+@mutant("FEN-6", "FEN-6d")
+class InvalidCallMovesNoMark(_TakesItBack):
+    """Does not raise the mark for a call that it cannot make sense of."""
+
+    codes = (Code.INVALID_ARGUMENT,)
+
+
+@mutant("FEN-6", "FEN-6b", "FEN-6c")
+class RetryMovesNoMark(Core):
+    """Raises the mark only where something is done: not for a retry."""
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        if verb is not self.retrying:
+            super().raise_mark(verb, key, token)
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        self.retrying = verb if machine and self.retry_of(verb, machine, request) else None
+        return super().serve(verb, request, now)
+
+
+# FEN-8: reads.
+
+
+class _BlindsTheFenced(_Refusal):
+    blind: str = ""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        self.blind = request.machine_id
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        super().fence(verb, machine_id, token)
+        self.blind = ""
+
+
+@mutant("FEN-8", "FEN-8a")
+class GetIsFencedWithTheMachine(_BlindsTheFenced):
+    """Refuses to show a machine of which a call was fenced, until one passes."""
+
+    def get(self, machine_id: str, now: float) -> Machine:
+        if machine_id == self.blind:
+            raise Rejected(Code.FAILED_PRECONDITION, "this machine is fenced")
+        return super().get(machine_id, now)
+
+
+@mutant("FEN-8", "FEN-8a", "FEN-8b")
+class ListIsFencedToo(_BlindsTheFenced):
+    """Refuses to list anything after a fenced call, until one passes."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        if self.blind:
+            raise Rejected(Code.FAILED_PRECONDITION, "fenced")
+        return super().list_machines(wanted, now)

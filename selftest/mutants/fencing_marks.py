@@ -1,0 +1,380 @@
+"""Providers that mix marks up, lose them, or keep some so and some so (FEN-9, 12, 13)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+import urllib.parse
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.fence import Scope, Token
+from fake_provider.machine import State, Verb
+from fake_provider.servicer import Servicer
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.machine import Machine
+    from fake_provider.request import Ack, Request
+    from fake_provider.servicer import Context, Fenced, T
+    from fake_provider.store import MarkKey
+
+# FEN-9: whose mark.
+
+
+@mutant("FEN-9", "FEN-9a", "FEN-9b", latency="20ms")
+class OneMarkForAll(Core):
+    """Keeps one mark, whoever calls."""
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return "", ""
+
+
+@mutant("FEN-9", "FEN-9a", "FEN-9b")
+class OneMarkPerMachine(Core):
+    """Keeps the mark with the machine, whoever calls."""
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return "", machine_id
+
+
+@mutant("FEN-9", "FEN-9b")
+class OneMarkForAllOnConfigure(Core):
+    """Keeps one mark for all who Configure."""
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return ("", machine_id) if verb is Verb.CONFIGURE else super().mark_key(verb, machine_id, token)
+
+
+@mutant("FEN-9", "FEN-9a", "FEN-9b")
+class NewcomersMustBeNewerThanAll(Core):
+    """Compares a new shard's first epoch with the highest that any shard has reached."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        highest = max(
+            (m.epoch for key, m in self.inventory.marks.items() if key[0][:12] == token.shard[:12]), default=0
+        )
+        if highest >= 100 and token.epoch < highest:
+            raise self.fenced(verb, token)
+
+
+class _Renames(Core):
+    def rename(self, shard: str) -> str:
+        raise NotImplementedError
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        shard, machine = super().mark_key(verb, machine_id, token)
+        return self.rename(shard), machine
+
+
+@mutant("FEN-9", "FEN-9c")
+class ShardIdsInLowerCase(_Renames):
+    """Keeps shard ids in lower case, as host names are."""
+
+    def rename(self, shard: str) -> str:
+        return shard.lower()
+
+
+@mutant("FEN-9", "FEN-9c")
+class ShardIdsCollated(_Renames):
+    """Keeps marks in a table whose collation folds case, German sharp s included."""
+
+    def rename(self, shard: str) -> str:
+        return shard.casefold()
+
+
+@mutant("FEN-9", "FEN-9f")
+class ShardIdsTrimmed(_Renames):
+    """Trims spaces off shard ids."""
+
+    def rename(self, shard: str) -> str:
+        return shard.strip()
+
+
+@mutant("FEN-9", "FEN-9f")
+class ShardIdsPaddedWithSpaces(_Renames):
+    """Keeps shard ids in a CHAR column: spaces at the end do not count."""
+
+    def rename(self, shard: str) -> str:
+        return shard.rstrip(" ")
+
+
+@mutant("FEN-9", "FEN-9f")
+class ShardIdsEndAtNul(_Renames):
+    """Hands shard ids to a C library: they end at the first NUL."""
+
+    def rename(self, shard: str) -> str:
+        return shard.partition("\0")[0]
+
+
+@mutant("FEN-9", "FEN-9f")
+class ShardIdsWithSingleSpaces(_Renames):
+    """Makes one space of many."""
+
+    def rename(self, shard: str) -> str:
+        return re.sub(r"\s+", " ", shard)
+
+
+@mutant("FEN-9", "FEN-9e")
+class ShardIdsComposed(_Renames):
+    """Normalises shard ids to NFC."""
+
+    def rename(self, shard: str) -> str:
+        return unicodedata.normalize("NFC", shard)
+
+
+@mutant("FEN-9", "FEN-9e")
+class ShardIdsCompatible(_Renames):
+    """Normalises shard ids to NFKC."""
+
+    def rename(self, shard: str) -> str:
+        return unicodedata.normalize("NFKC", shard)
+
+
+@mutant("FEN-9", "FEN-9e")
+class ShardIdsInAscii(_Renames):
+    """Drops what is not ASCII from shard ids."""
+
+    def rename(self, shard: str) -> str:
+        return shard.encode("ascii", "ignore").decode()
+
+
+@mutant("FEN-9", "FEN-9e")
+class ShardIdsUnescaped(_Renames):
+    """Unescapes shard ids as if they came in a URL."""
+
+    def rename(self, shard: str) -> str:
+        return urllib.parse.unquote(shard)
+
+
+@mutant("FEN-9", "FEN-9e")
+class ShardIdsAsFileNames(_Renames):
+    """Keeps each mark in a file whose name has an underscore for whatever is no letter or digit."""
+
+    def rename(self, shard: str) -> str:
+        return re.sub(r"[^\w]", "_", shard)
+
+
+@mutant("FEN-9", "FEN-9d")
+class ShardIdsOf64Characters(_Renames):
+    """Cuts shard ids at 64 characters."""
+
+    def rename(self, shard: str) -> str:
+        return shard[:64]
+
+
+@mutant("FEN-9", "FEN-9d")
+class ShardIdsOf255Characters(_Renames):
+    """Cuts shard ids at 255 characters: VARCHAR(255)."""
+
+    def rename(self, shard: str) -> str:
+        return shard[:255]
+
+
+@mutant("FEN-9", "FEN-9d")
+class LongShardIdsAbbreviated(_Renames):
+    """Keeps the beginning and the end of long shard ids."""
+
+    def rename(self, shard: str) -> str:
+        return shard if len(shard) < 200 else shard[:100] + shard[-100:]
+
+
+@mutant("FEN-9", "FEN-12c")
+class ShardIdsHashedShort(_Renames):
+    """Keeps marks under 12 bits of a hash."""
+
+    def rename(self, shard: str) -> str:
+        return hashlib.sha256(shard.encode()).hexdigest()[:3]
+
+
+@mutant("FEN-9", "FEN-9g")
+class EmptyShardIsNoShard(Core):
+    """Lets every call with an empty shard id through, whatever its numbers."""
+
+    def unfenced(self, token: Token) -> bool:
+        return not token.shard
+
+
+@mutant("FEN-9", "FEN-9g")
+class ShortShardIsNoShard(Core):
+    """Takes shard ids of one character for placeholders, and does not fence them."""
+
+    def unfenced(self, token: Token) -> bool:
+        return token.absent or len(token.shard) == 1
+
+
+class _Joins(Core):
+    joint = ""
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return f"{token.shard}{self.joint}{machine_id}", ""
+
+
+@mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
+class KeysJoinedWithASlash(_Joins):
+    """Keeps marks under shard/machine, where either may have a slash in it."""
+
+    joint = "/"
+
+
+@mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
+class KeysJoinedWithADash(_Joins):
+    """Keeps marks under shard-machine, where both have dashes in them."""
+
+    joint = "-"
+
+
+@mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
+class KeysJoinedWithNothing(_Joins):
+    """Keeps marks under a hash of both ids, one written after the other."""
+
+
+# FEN-12: how long.
+
+
+class _Forgets(Core):
+    """Forgets the marks that were set on a machine."""
+
+    when: tuple[State, ...] = ()
+
+    def put(self, machine: Machine) -> Machine:
+        if machine.state in self.when:
+            for token in self.__dict__.setdefault("seen", {}).pop(machine.id, ()):
+                self.inventory.marks.pop(self.mark_key(Verb.CREATE, machine.id, token), None)
+        return super().put(machine)
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        self.commit()
+        self.__dict__.setdefault("seen", {}).setdefault(request.machine_id, set()).add(request.token)
+        return super().serve(verb, request, now)
+
+
+@mutant("FEN-12", "FEN-12b")
+class DeleteForgetsMarks(_Forgets):
+    """Keeps marks with the machine, and drops them with it."""
+
+    when = (State.SPECULATIVE,)
+
+
+@mutant("FEN-12", "FEN-12a")
+class DrainForgetsMarks(_Forgets):
+    """Keeps marks with the binding, and drops them with it."""
+
+    when = (State.IDLE,)
+
+
+@mutant("FEN-12", "FEN-12a")
+class ConfigureForgetsMarks(_Forgets):
+    """Starts with fresh marks for each binding."""
+
+    when = (State.CONFIGURED,)
+
+
+@mutant("FEN-12", "FEN-12b")
+class CreateForgetsMarks(_Forgets):
+    """Starts with fresh marks for each host."""
+
+    when = (State.CREATING,)
+
+
+class _Remembers(Core):
+    """Keeps the marks that were set last."""
+
+    most = 0
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        self.commit()
+        marks = self.inventory.marks
+        while len(marks) > self.most:
+            del marks[next(iter(marks))]
+        super().fence(verb, machine_id, token)
+
+
+@mutant("FEN-12", "FEN-12c")
+class MarksOf100Shards(_Remembers):
+    """Keeps marks in a cache of 100."""
+
+    most = 100
+
+
+@mutant("FEN-12", "FEN-12c")
+class MarksOf256Shards(_Remembers):
+    """Keeps marks in a cache of 256."""
+
+    most = 256
+
+
+@mutant("FEN-12", "FEN-12d")
+class MarksPerConnection(Servicer):
+    """Keeps marks with the connection."""
+
+    peer = ""
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        def here() -> T:
+            self.peer = context.peer()
+            return work()
+
+        return await super().answer(context, here)
+
+    def token(self, request: Fenced) -> Token:
+        token = super().token(request)
+        return (
+            token
+            if token.absent
+            else Token(shard=f"{self.peer} {token.shard}", epoch=token.epoch, sequence=token.sequence)
+        )
+
+
+# FEN-13: of what.
+
+
+class _HalfAndHalf(Core):
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        raise NotImplementedError
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return token.shard, machine_id if self.per_machine(verb, machine_id) else ""
+
+
+@mutant("FEN-13", "FEN-13a", "FEN-13b")
+class ScopeDependsOnExistence(_HalfAndHalf):
+    """Keeps marks in the machine's record, and those for ids without one with the shard."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id in self.machines
+
+
+@mutant("FEN-13", "FEN-13b")
+class ScopeDependsOnTheState(_HalfAndHalf):
+    """Keeps marks with the binding where there is one, and with the shard elsewhere."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id in self.machines and self.machines[machine_id].state is State.CONFIGURED
+
+
+@mutant("FEN-13", "FEN-13c")
+class ScopeDependsOnTheMachine(_HalfAndHalf):
+    """Keeps the marks of half of the machines in another backend, with a scope of its own."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return hashlib.sha256(machine_id.encode()).digest()[0] % 2 == 0
+
+
+@mutant("FEN-13", "FEN-13b", "FEN-13c")
+class ScopeDependsOnTheVerb(_HalfAndHalf):
+    """Keeps Configure's marks per machine and everybody else's per shard."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return verb is Verb.CONFIGURE
+
+
+@mutant("FEN-13", "FEN-13a")
+class ScopeDependsOnTheKindOfMachine(_HalfAndHalf):
+    """Keeps the marks of what it has by quota per machine, of what it made up per shard: every second real machine."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id in self.machines and machine_id[-1] in "13579"

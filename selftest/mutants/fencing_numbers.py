@@ -1,0 +1,163 @@
+"""Providers in which the numbers of a token are not 64-bit integers (FEN-10)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.fence import newer
+from fake_provider.machine import Verb
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.fence import Token
+
+
+def _as(token: Token, epoch: Callable[[int], int], sequence: Callable[[int], int]) -> Token:
+    return replace(token, epoch=epoch(token.epoch), sequence=sequence(token.sequence))
+
+
+def _whole(number: int) -> int:
+    return number
+
+
+def _float(number: int) -> int:
+    return int(float(number))
+
+
+def _int32(number: int) -> int:
+    return (number + 2**31) % 2**32 - 2**31
+
+
+def _uint32(number: int) -> int:
+    return number % 2**32
+
+
+def _saturated(number: int) -> int:
+    return min(number, 2**31 - 1)
+
+
+class _Narrow(Core):
+    epoch = sequence = staticmethod(_whole)
+    on: tuple[Verb, ...] = tuple(Verb)
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        if verb not in self.on:
+            return newer(token, mark)
+        return newer(_as(token, self.epoch, self.sequence), _as(mark, self.epoch, self.sequence))
+
+
+@mutant("FEN-10", "FEN-10a")
+class EpochIsAFloat(_Narrow):
+    """Compares epochs as doubles, as JSON does: 2^53 + 1 is 2^53."""
+
+    epoch = staticmethod(_float)
+
+
+@mutant("FEN-10", "FEN-10b")
+class SequenceIsAFloat(_Narrow):
+    """Compares sequences as doubles, as JSON does: 2^53 + 1 is 2^53."""
+
+    sequence = staticmethod(_float)
+
+
+@mutant("FEN-10", "FEN-10a")
+class EpochIsAnInt32(_Narrow):
+    """Casts epochs to int32: 2^31 is negative."""
+
+    epoch = staticmethod(_int32)
+
+
+@mutant("FEN-10", "FEN-10b")
+class SequenceIsAnInt32(_Narrow):
+    """Casts sequences to int32: 2^31 is negative."""
+
+    sequence = staticmethod(_int32)
+
+
+@mutant("FEN-10", "FEN-10a")
+class EpochIsAUint32(_Narrow):
+    """Casts epochs to uint32: 2^32 is 0."""
+
+    epoch = staticmethod(_uint32)
+
+
+@mutant("FEN-10", "FEN-10b")
+class SequenceIsAUint32(_Narrow):
+    """Casts sequences to uint32: 2^32 is 0."""
+
+    sequence = staticmethod(_uint32)
+
+
+@mutant("FEN-10", "FEN-10b")
+class SequenceSaturates(_Narrow):
+    """Clamps sequences to int32: from 2^31 on all are the same."""
+
+    sequence = staticmethod(_saturated)
+
+
+@mutant("FEN-10", "FEN-10c")
+class DrainHasInt32(_Narrow):
+    """Casts both numbers to int32 in Drain's handler."""
+
+    epoch = sequence = staticmethod(_int32)
+    on = (Verb.DRAIN,)
+
+
+@mutant("FEN-10", "FEN-10d")
+class ConfigureHasFloats(_Narrow):
+    """Has both numbers go through JSON in Configure's handler."""
+
+    epoch = sequence = staticmethod(_float)
+    on = (Verb.CONFIGURE,)
+
+
+@mutant("FEN-10", "FEN-10d")
+class DeleteHasUint32(_Narrow):
+    """Casts both numbers to uint32 in Delete's handler."""
+
+    epoch = sequence = staticmethod(_uint32)
+    on = (Verb.DELETE,)
+
+
+@mutant("FEN-10", "FEN-10a")
+class EpochsCompareAsText(Core):
+    """Keeps epochs as strings: "10" comes before "9"."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return (str(token.epoch), token.sequence) > (str(mark.epoch), mark.sequence)
+
+
+@mutant("FEN-10", "FEN-10b")
+class SequencesCompareAsText(Core):
+    """Keeps sequences as strings: "10" comes before "9"."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return (token.epoch, str(token.sequence)) > (mark.epoch, str(mark.sequence))
+
+
+@mutant("FEN-10", "FEN-10a", "FEN-10b")
+class MarksAreKeptAsFloats(Core):
+    """Keeps the mark in a column of type double, and compares integers with it."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return newer(token, _as(mark, _float, _float))
+
+
+@mutant("FEN-10", "FEN-10e")
+class NumbersArePacked(Core):
+    """Packs both into one number, 32 bits for the sequence: larger ones spill into the epoch."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return (token.epoch << 32) + token.sequence > (mark.epoch << 32) + mark.sequence
+
+
+@mutant("FEN-10", "FEN-10e")
+class NumbersAreAddedUp(Core):
+    """Weighs an epoch as a million calls."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return token.epoch * 10**6 + token.sequence > mark.epoch * 10**6 + mark.sequence
