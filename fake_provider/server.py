@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -95,10 +96,11 @@ async def serving(
     clockwork = Clockwork(core, clock)
     answering = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=clockwork.wake)
     provider_pb2_grpc.add_CapacityProviderServicer_to_server(answering, server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers(tuple(answering.handlers()))
     if health:
-        await _add_health(server)
+        await _add_health(server, answering.health)
     if reflection:
-        _add_reflection(server, health=health)
+        _add_reflection(server, health=health, pool=answering.descriptors)
     port = _bind(server, address, tls)
     core.resume(clock())
     await server.start()
@@ -121,19 +123,19 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
         raise CannotServe(f"cannot listen on {address}: is it in use{pem}?") from error
 
 
-async def _add_health(server: grpc.aio.Server) -> None:
-    """Answer SERVING for the server and for the service (WIR-4)."""
+async def _add_health(server: grpc.aio.Server, status: str) -> None:
+    """Answer for the server and for the service (WIR-4)."""
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
     servicer = health.aio.HealthServicer()
     for service in ("", SERVICE):
-        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await servicer.set(service, health_pb2.HealthCheckResponse.ServingStatus.Value(status))
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
-def _add_reflection(server: grpc.aio.Server, *, health: bool) -> None:
+def _add_reflection(server: grpc.aio.Server, *, health: bool, pool: Any) -> None:
     """Describe what is served (WIR-4)."""
     from grpc_reflection.v1alpha import reflection
 
     names = [SERVICE, reflection.SERVICE_NAME] + (["grpc.health.v1.Health"] if health else [])
-    reflection.enable_server_reflection(names, server)
+    reflection.enable_server_reflection(names, server, pool)

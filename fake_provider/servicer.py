@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import grpc
 import grpc.aio
@@ -27,6 +27,11 @@ _log = logging.getLogger("fake_provider")
 class Servicer:
     """Answers the six RPCs out of a core; no await is within its work, so nothing interrupts it (WIR-3)."""
 
+    health: ClassVar[str] = "SERVING"
+    """What the health service says of the server, and of this service (WIR-4)."""
+    descriptors: ClassVar[Any] = None
+    """The pool that reflection describes the service from; None is the one that it was built with (WIR-4)."""
+
     def __init__(
         self,
         core: Core,
@@ -41,6 +46,10 @@ class Servicer:
         self.rpc_delay = rpc_delay
         self.on_change = on_change
         self._built: dict[str, tuple[Machine, pb.Machine]] = {}
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        """Who else answers, beside the six RPCs: nobody (WIR-6)."""
+        return ()
 
     # The RPCs, under the wire's names.
 
