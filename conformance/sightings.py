@@ -83,7 +83,12 @@ class Sightings:
 
 @asynccontextmanager
 async def watching(
-    trial: Trial, machine: Machine, *, states: Collection[State] = (), enough: State | None = None
+    trial: Trial,
+    machine: Machine,
+    *,
+    states: Collection[State] = (),
+    enough: State | None = None,
+    rpcs: Collection[str] = ("Get", "List"),
 ) -> AsyncIterator[Sightings]:
     """Look at the machine again and again, by Get and by List of `states`, while the body runs.
 
@@ -94,7 +99,7 @@ async def watching(
     readers = [
         asyncio.create_task(_look(trial, seen, rpc, states, enough, over, delay=SHORTEST * number / READERS))
         for number in range(READERS)
-        for rpc in ("Get", "List")
+        for rpc in rpcs
     ]
     try:
         yield seen
