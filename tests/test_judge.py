@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance import errors
+from conformance.behaviour import Needs, behaviour, declared
+from conformance.catalogue import Level
+from conformance.judge import ATTEMPTS, outcome
+from conformance.lifecycle import State, Verb
+from conformance.machine import Machine
+from conformance.report import Report, Status
+from conformance.token import Shard
+from fake_provider.core import Core
+from tests.runs import entry, judged, proof, provider
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
+
+
+def run(*plan: object, core: Core | None = None, **options: object) -> Report:
+    return asyncio.run(judged(plan, core, **options))  # type: ignore[arg-type]
+
+
+def test_a_body_that_returns_has_passed() -> None:
+    assert outcome(entry(), None) == (Status.PASSED, "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("level", "status"),
+    [(Level.MUST, Status.FAILED), (Level.SHOULD, Status.WARNED), (Level.MAY, Status.SKIPPED)],
+)
+def test_a_violation_weighs_what_its_entry_weighs(level: Level, status: Status) -> None:
+    broken = errors.Violation("this", "that")
+    assert outcome(entry("FEN-1a", level=level), broken) == (status, "FEN-1: wanted this; got that", "this", "that")
+
+
+def test_what_a_provider_legally_lacks_is_skipped() -> None:
+    assert outcome(entry(), errors.Unsupported("no Delete"))[:2] == (Status.SKIPPED, "no Delete")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Undecided("x"),
+        errors.Unprepared("x"),
+        errors.NotObserved("x"),
+        errors.NoAnswer("x"),
+        errors.Shortage("x"),
+        errors.BudgetSpent("x"),
+        errors.Disturbed("x"),
+        errors.TargetLost("x"),
+        errors.UsageError("x"),
+    ],
+)
+def test_what_the_kit_could_not_tell_is_an_error_and_never_a_failure(error: Exception) -> None:
+    assert outcome(entry(), error) == (Status.ERROR, "x", "", "")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError("x"), OSError("x")])
+def test_a_bug_of_the_kit_is_an_error_that_says_so(error: Exception) -> None:
+    status, reason, _, _ = outcome(entry(), error)
+    assert status is Status.ERROR
+    assert reason.startswith(f"the kit itself failed: {type(error).__name__}: ")
+
+
+def test_a_result_has_the_calls_of_its_behaviour_and_of_no_other() -> None:
+    met = asyncio.Event()
+
+    async def one(trial: Trial) -> None:
+        await met.wait()
+        await trial.machine.get()
+
+    async def other(trial: Trial) -> None:
+        await trial.machine.get()
+        met.set()
+
+    report = run(
+        proof(one, "TST-1a", machines=1, start=State.SPECULATIVE),
+        proof(other, "TST-1b", machines=1, start=State.SPECULATIVE),
+    )
+    for result in report.results:
+        assert {call.machine_id for call in result.calls} == set(result.machines)
+        assert [call.rpc for call in result.calls] == ["Get", "Get"]  # how it stands, and the body's own
+
+
+class Foreigner:
+    """Somebody else, who creates a machine of ours."""
+
+    def __init__(self, *, times: int) -> None:
+        self.took: list[str] = []
+        self._times = times
+
+    async def __call__(self, trial: Trial) -> None:
+        machine = trial.machine
+        if len(self.took) < self._times:
+            self.took.append(machine.id)
+            await trial.client.create(machine.id, Shard("foreign").token(epoch=1, sequence=len(self.took)))
+        await machine.read()
+
+
+def test_a_behaviour_that_somebody_disturbs_is_judged_on_another_machine() -> None:
+    core, foreigner = provider(8), Foreigner(times=1)
+    report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
+    (result,) = report.results
+    assert result.status is Status.PASSED
+    assert result.machines != tuple(foreigner.took)
+    assert core.machines[foreigner.took[0]].state.name == "IDLE", "what is somebody else's is left alone"
+    assert report.home.clean
+
+
+def test_the_third_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provider() -> None:
+    core, foreigner = provider(8), Foreigner(times=ATTEMPTS)
+    report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
+    assert len(foreigner.took) == ATTEMPTS
+    assert report.results[0].status is Status.PASSED, "the body saw it, and this one does not mind"
+
+
+class FirstFails(Core):
+    """The first Create ends in FAILED."""
+
+    spent = False
+
+    def settle(self, machine):  # type: ignore[no-untyped-def]
+        settled = super().settle(machine)
+        if machine.operation.verb == "create" and not self.spent:
+            self.spent = True
+            return self.failed(settled, "no capacity today")
+        return settled
+
+
+async def idle(trial: Trial) -> None:
+    assert trial.machine.state is State.IDLE
+
+
+def test_a_machine_that_cannot_be_prepared_is_quarantined_and_another_one_is_judged() -> None:
+    core = provider(8, cls=FirstFails, latency=0.005)
+    report = run(proof(idle, machines=1), core=core)
+    assert report.results[0].status is Status.PASSED
+    ((machine, reason),) = report.quarantined
+    assert "FAILED after Create: no capacity today" in reason
+    assert [left for left, _ in report.home.left] == [machine]
+    assert report.exit_code == 4
+
+
+class AllFail(FirstFails):
+    """Every Create ends in FAILED."""
+
+    @property
+    def spent(self) -> bool:
+        return False
+
+    @spent.setter
+    def spent(self, value: bool) -> None:
+        pass
+
+
+def test_after_three_machines_in_a_row_no_more_are_bought() -> None:
+    core = provider(16, cls=AllFail, latency=0.005)
+    report = run(*(proof(idle, f"TST-1{letter}", machines=1) for letter in "abcd"), core=core, jobs=1)
+    assert {result.status for result in report.results} == {Status.ERROR}
+    assert report.bill.create == 3
+    assert report.exit_code == 3
+
+
+def test_a_declaration_is_read_back_from_the_function() -> None:
+    @behaviour("TST-1a", machines=2, start=State.CONFIGURED, alone=True, transitions=3, creates=True)
+    async def body(trial: Trial) -> None:
+        pass
+
+    needs = Needs(machines=2, start=State.CONFIGURED, alone=True, transitions=3, creates=True)
+    assert declared(body) == ("TST-1a", needs)
+    assert declared(test_a_declaration_is_read_back_from_the_function) is None
+
+
+@pytest.mark.parametrize("start", [State.CREATING, State.FAILED, State.UNSPECIFIED])
+def test_a_behaviour_starts_where_a_machine_can_be_brought(start: State) -> None:
+    with pytest.raises(ValueError, match=f"cannot start at {start.name}"):
+        behaviour("TST-1a", start=start)
+
+
+@pytest.mark.parametrize(
+    ("needs", "chain"),
+    [
+        (Needs(), 0),
+        (Needs(machines=1, start=State.SPECULATIVE), 1),
+        (Needs(machines=1), 2),
+        (Needs(machines=3, start=State.CONFIGURED, transitions=2), 5),
+    ],
+)
+def test_a_chain_goes_from_home_to_home(needs: Needs, chain: int) -> None:
+    assert needs.chain == chain
+
+
+def test_every_verb_has_a_machines_call() -> None:
+    assert all(callable(getattr(Machine, verb.value.lower())) for verb in Verb)

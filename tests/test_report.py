@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from conformance.catalogue import Level
+from conformance.report import Home, Status, Verdict, judge
+from tests.values import a_report, a_result
+
+P, F, W, S, E = Status.PASSED, Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR
+MUST, SHOULD, MAY = Level.MUST, Level.SHOULD, Level.MAY
+GOOD, BAD, OPEN = Verdict.CONFORMANT, Verdict.NON_CONFORMANT, Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("ended", "verdict", "strict"),
+    [
+        ([(MUST, P)], GOOD, GOOD),
+        ([(MUST, P), (MUST, F)], BAD, BAD),
+        ([(MUST, E), (MUST, F)], BAD, BAD),
+        ([(MUST, P), (MUST, E)], OPEN, OPEN),
+        ([(MUST, P), (SHOULD, E)], GOOD, OPEN),
+        ([(MUST, P), (MAY, E)], GOOD, GOOD),
+        ([(MUST, P), (SHOULD, W)], GOOD, BAD),
+        ([(MUST, E), (SHOULD, W)], OPEN, BAD),
+        ([(SHOULD, W)], GOOD, BAD),
+        ([(MUST, P), (MUST, S)], GOOD, GOOD),
+        ([(MUST, S), (MAY, S)], OPEN, OPEN),
+        ([(SHOULD, E)], OPEN, OPEN),
+        ([], OPEN, OPEN),
+    ],
+)
+def test_the_verdict_is_broken_then_undecided_then_nothing_judged_then_conformant(
+    ended: list[tuple[Level, Status]], verdict: Verdict, strict: Verdict
+) -> None:
+    results = [a_result(status, level=level) for level, status in ended]
+    assert judge(results) is verdict
+    assert judge(results, strict=True) is strict
+
+
+@pytest.mark.parametrize("left", [(), (("m1", "stuck"),)])
+@pytest.mark.parametrize(("status", "code"), [(F, 1), (E, 3), (S, 3)])
+def test_a_verdict_that_is_not_conformant_decides_the_exit_code_whatever_is_left(
+    status: Status, code: int, left: tuple[tuple[str, str], ...]
+) -> None:
+    assert a_report(a_result(status), home=Home(left=left)).exit_code == code
+
+
+def test_a_conformant_run_that_left_machines_is_exit_code_4() -> None:
+    assert a_report(a_result()).exit_code == 0
+    assert a_report(a_result(), home=Home(left=(("m1", "stuck"),))).exit_code == 4
+
+
+def test_what_was_kept_because_the_user_said_so_is_not_left_behind() -> None:
+    report = a_report(a_result(), home=Home(left=(("m1", "kept, IDLE"),), kept=True))
+    assert (report.exit_code, report.home.clean) == (0, False)
+
+
+def test_a_target_that_lacks_what_is_required_is_not_conformant() -> None:
+    assert a_report(a_result(), lacking=("delete",)).exit_code == 1
+
+
+def test_a_strict_report_counts_its_warnings() -> None:
+    warned = a_result(W, level=SHOULD)
+    assert (a_report(warned).verdict, a_report(warned, strict=True).verdict) == (GOOD, BAD)
+
+
+def test_results_are_found_by_their_status_in_order() -> None:
+    report = a_report(a_result(F, "TST-1a"), a_result(P, "TST-1b"), a_result(W, "TST-1c"))
+    assert [result.id for result in report.with_status(W, F)] == ["TST-1a", "TST-1c"]

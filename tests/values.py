@@ -1,0 +1,86 @@
+"""Reports, results and calls made by hand, for whatever is a pure function of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.bill import Bill
+from conformance.call import Call, token_of
+from conformance.catalogue import Level
+from conformance.found import Found
+from conformance.report import Home, Report, Result, Status, Time
+from tests.runs import entry
+
+
+def a_found(**given: Any) -> Found:
+    """A provider that has everything, of four slots and one IDLE machine."""
+    fields: dict[str, Any] = {
+        "fleet": {"SPECULATIVE": 4, "IDLE": 1},
+        "delete": True,
+        "revisions": True,
+        "fence_scope": "shard",
+        "tls": False,
+        "client_certificate": False,
+        "health": "SERVING",
+        "reflection": True,
+        "spot": True,
+        "zones": ("a", "b"),
+        "speculative": ("m1", "m2", "m3", "m4"),
+        "idle": ("m5",),
+    }
+    return Found(**(fields | given))
+
+
+def a_call(
+    rpc: str = "Get",
+    request: Any = None,
+    *,
+    code: grpc.StatusCode = grpc.StatusCode.OK,
+    details: str = "",
+    response: Any = None,
+    answered: bool = True,
+) -> Call:
+    """A finished call; Get of `m1`, answered OK, unless said otherwise."""
+    asked = request if request is not None else pb.MachineRef(id="m1")
+    return Call(
+        rpc=rpc,
+        request=asked,
+        token=token_of(asked),
+        code=code,
+        details=details,
+        response=response,
+        answered=answered,
+        started=1.0,
+        ended=1.25,
+    )
+
+
+def a_result(
+    status: Status = Status.PASSED, behaviour_id: str = "TST-1a", *, level: Level = Level.MUST, **given: Any
+) -> Result:
+    """A result of a behaviour that no catalogue has."""
+    return Result(entry=entry(behaviour_id, level=level), status=status, **given)
+
+
+def a_report(*results: Result, **given: Any) -> Report:
+    """A finished run with these results."""
+    fields: dict[str, Any] = {
+        "run": "cpc-1",
+        "version": "0.1.0",
+        "target": "host:1",
+        "started": "2026-01-02T03:04:05+00:00",
+        "seed": 7,
+        "found": a_found(),
+        "results": results,
+        "quarantined": (),
+        "notes": (),
+        "bill": Bill(create=1, delete=1, peak_machines=1, machine_seconds=2.5, price=0.25),
+        "time": Time(wall=2.0, critical_path=1.5, sum=3.0),
+        "home": Home(),
+        "rpcs": 12,
+        "ledger": "/somewhere/ledger.ndjson",
+    }
+    return Report(**(fields | given))
