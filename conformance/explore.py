@@ -7,12 +7,13 @@ loop, so that other behaviours go on meanwhile.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis
 from hypothesis import Phase, Verbosity
+from hypothesis.errors import Flaky
 
-from conformance.errors import Outcome
+from conformance.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,17 +32,25 @@ async def explore(
     the behaviour's log. Any other outcome ends the search as it is.
     """
     loop = asyncio.get_running_loop()
+    broken: list[Violation] = []
     stopped: list[BaseException] = []
+    judging: set[asyncio.Task[None] | None] = set()
+
+    async def on_loop(case: Case) -> None:
+        if stopped:  # meanwhile: a case that begins now would drive a machine that is on its way home
+            return
+        judging.add(asyncio.current_task())
+        await judge(case)
 
     def run(case: Case) -> None:
         if stopped:
             return
-        task = asyncio.run_coroutine_threadsafe(_await(judge(case)), loop)
         try:
-            task.result()
-        except Outcome:
+            asyncio.run_coroutine_threadsafe(on_loop(case), loop).result()
+        except Violation as violation:
+            broken.append(violation)
             raise
-        except BaseException as error:  # the run ends, or the kit is broken: not a matter for shrinking
+        except BaseException as error:  # the kit could not tell, or the run ends: not a matter for shrinking
             stopped.append(error)
 
     settings = hypothesis.settings(
@@ -56,10 +65,18 @@ async def explore(
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     test = hypothesis.seed(seed)(settings(hypothesis.given(strategy)(run)))
-    await asyncio.to_thread(test)
+    search = asyncio.create_task(asyncio.to_thread(test))
+    try:
+        await asyncio.shield(search)
+    except (Violation, Flaky):
+        # One that does not come back was seen all the same.
+        raise broken[-1] from None
+    except asyncio.CancelledError as cancelled:
+        # The thread cannot be cancelled. It is told, and heard out: nothing may be judged after we are gone.
+        stopped.append(cancelled)
+        for task in filter(None, judging):
+            task.cancel()
+        await asyncio.wait([search])
+        raise
     if stopped:
         raise stopped[0]
-
-
-async def _await(awaitable: Awaitable[Any]) -> None:
-    await awaitable
