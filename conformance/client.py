@@ -92,6 +92,14 @@ class Client:
         self._hung_up = True
         await self._channel.close()
 
+    async def give_up(self) -> None:
+        """Close the connection at once and hear nothing out, also what is under way: it may have started machines."""
+        tasks = list(self._in_flight)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.hang_up()
+
     async def quiet(self) -> None:
         """Return when no mutating call is under way any more; each is bounded by the rpc timeout."""
         while self._in_flight:

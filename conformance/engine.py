@@ -189,6 +189,8 @@ class Course:
         self._results: dict[str, Result] = {}
         self._chains: dict[str, float] = {}
         self._notes: list[str] = []
+        self._cut: str | None = None
+        """Why something was not judged that should have been; a stop that came when all was judged cut nothing."""
         self._checking = asyncio.Lock()
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
@@ -225,6 +227,7 @@ class Course:
             # Whatever is wrong with us, it is no reason to leave machines running.
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
             await self._abandon()
+            self._cut = self._stop.reason
         finally:
             if expiry is not None:
                 expiry.cancel()
@@ -323,6 +326,7 @@ class Course:
         self._running.clear()
         for behaviour in [*filter(None, running.values()), *self._pending]:
             if behaviour.id not in self._results:
+                self._cut = self._stop.reason
                 self._error(behaviour, f"not judged: {self._stop.reason}")
         self._pending.clear()
 
@@ -359,6 +363,7 @@ class Course:
                 await connect(self._client, timeout=self._options.connect_timeout)
             except TargetError as error:
                 self._stop(f"the target is gone: {error.message}")
+                self._cut = self._stop.reason
 
     # What is said.
 
@@ -401,7 +406,7 @@ class Course:
             home=home,
             rpcs=self._client.count,
             ledger=str(self._ledger.path),
-            stopped=self._stop.reason,
+            stopped=self._cut,
             strict=options.strict,
             lacking=tuple(name for name in options.require if not self._found.has(name)),
             whole=options.whole,

@@ -31,14 +31,19 @@ class Ledger:
     def __init__(self, path: Path, *, run: str, target: str) -> None:
         """Open `path`. Raises UsageError where it cannot be written or another run holds it."""
         self.path = path
-        self._open: dict[str, set[tuple[Verb, str]]] = {}
+        self._open: dict[str, dict[tuple[Verb, str], int]] = {}
+        """Of each open machine what is intended, and how far the file must be on disk for it."""
         self._synced = 0
         self._written = 0
         self._sync: asyncio.Task[None] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a", encoding="utf-8")
-            lock(self._file, path)
+            try:
+                lock(self._file, path)
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise UsageError(
                 f"the ledger {path} cannot be written: {error.strerror}",
@@ -53,9 +58,12 @@ class Ledger:
         A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
         """
         intents = self._open.get(machine_id)
-        if intents is not None and ((seen.stable and seen is not EDGES[verb].source) or (verb, token.shard) in intents):
+        if intents is not None and (verb, token.shard) in intents:
+            await self._on_disk(intents[verb, token.shard])
             return
-        self._open.setdefault(machine_id, set()).add((verb, token.shard))
+        if intents is not None and seen.stable and seen is not EDGES[verb].source:
+            return
+        self._open.setdefault(machine_id, {})[verb, token.shard] = self._written + 1
         self._write(
             {
                 "intend": verb.value,
@@ -66,7 +74,7 @@ class Ledger:
                 "at": _now(),
             }
         )
-        await self._on_disk()
+        await self._on_disk(self._written)
 
     def seen(self, machine_id: str, state: State, *, host: str) -> None:
         """A transition settled: what was intended on the way there is done."""
@@ -87,7 +95,7 @@ class Ledger:
     def adopt(self, record: Record) -> None:
         """Go on where a dead run left off: its open machines are open here."""
         for entry in record.entries:
-            self._open[entry.machine] = set()
+            self._open[entry.machine] = {}
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -109,11 +117,11 @@ class Ledger:
         self._file.flush()
         self._written += 1
 
-    async def _on_disk(self) -> None:
-        """Wait until all that is written now is on disk. Who comes meanwhile shares the next fsync."""
-        mine = self._written
-        while self._synced < mine:
-            if self._sync is None or self._sync.done():
+    async def _on_disk(self, upto: int) -> None:
+        """Wait until so many lines are on disk. Who comes meanwhile shares the next fsync."""
+        while self._synced < upto:
+            # A disk that failed once is not asked again: it may have forgotten what it could not write.
+            if self._sync is None or (self._sync.done() and self._sync.exception() is None):
                 self._sync = asyncio.create_task(self._fsync())
             await asyncio.shield(self._sync)
 
@@ -144,6 +152,8 @@ class Entry:
     """The shards whose calls may still arrive, each with its newest epoch."""
     host: str | None = None
     """The host it was last seen with; None where none was seen."""
+    resting: bool = False
+    """Whether it was last seen SPECULATIVE, and nothing was intended since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +188,13 @@ def read(path: Path) -> Record:
                 "shard": str(shard),
                 "epoch": int(epoch),
             }:
-                entry = entries.setdefault(machine, Entry(machine=machine, home=State[home]))
+                known = State.__members__.get(home, State.UNSPECIFIED)
+                entry = entries.setdefault(machine, Entry(machine=machine, home=known))
                 entry.shards[shard] = max(epoch, entry.shards.get(shard, epoch))
-            case {"seen": str(), "machine": str(machine), "host": str(host)} if machine in entries:
+                entry.resting = False
+            case {"seen": str(state), "machine": str(machine), "host": str(host)} if machine in entries:
                 entries[machine].host = host or None
+                entries[machine].resting = state == State.SPECULATIVE.name
             case {"home": str(machine)} | {"lost": str(machine)}:
                 entries.pop(machine, None)
             case _:

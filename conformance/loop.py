@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack, suppress
+import threading
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from conformance.settings import FAKE, version
 from conformance.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conformance.behaviour import Plan
     from conformance.settings import Settings
@@ -42,6 +43,18 @@ class Loop:
         self._items: dict[str, pytest.Item] = {}
         self._session: pytest.Session | None = None
         self._stop: engine.Stop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupted: str | None = None
+        self._ledger: str | None = None
+
+    def interrupt(self, reason: str) -> None:
+        """End the run because of a signal: the first time in good order, the second time at once."""
+        again = self._interrupted is not None
+        self._interrupted = self._interrupted or reason
+        if self._stop is not None:
+            self._stop(reason)
+        if again and self._task is not None:
+            self._task.cancel()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -84,7 +97,7 @@ class Loop:
             self.error = error
         except asyncio.CancelledError:
             # A second signal: nobody waits for anything any more.
-            self.error = ConformanceError("interrupted twice: machines may be left")
+            self.error = ConformanceError(f"interrupted twice: {self._what_is_left()}")
         except Exception as error:
             if self.settings.verbose:
                 raise
@@ -98,15 +111,12 @@ class Loop:
 
     async def _main(self, chosen: Plan) -> Report:
         self._stop = stop = engine.Stop()
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def on_signal(reason: str) -> None:
-            if stop.reason is not None and task is not None:
-                task.cancel()
-            stop(reason)
-
+        self._task = asyncio.current_task()
+        loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
         for number, reason in SIGNALS.items():
-            loop.add_signal_handler(number, on_signal, reason)
+            loop.add_signal_handler(number, self.interrupt, reason)
+        if self._interrupted is not None:
+            stop(self._interrupted)
         try:
             async with AsyncExitStack() as stack:
                 target = self.settings.target
@@ -123,8 +133,18 @@ class Loop:
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+                signal.signal(number, before[number])
+
+    def _what_is_left(self) -> str:
+        if self._ledger is None:
+            return "nothing was started"
+        target = self.settings.target
+        where = f" --target {target.address}" if target else ""
+        return f"machines may be left; bring them home: conformance sweep {self._ledger}{where}"
 
     def _forward(self, event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
+            self._ledger = event.ledger
         for listener in list(self._listeners):
             try:
                 listener(event)
@@ -208,6 +228,24 @@ def _evidence(result: Result) -> str:
     return "\n".join(terminal.evidence(result))
 
 
+@contextmanager
+def _hearing(loop: Loop) -> Iterator[None]:
+    """Hear signals also before the engine does and after it: nobody wants half of a report, or a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: object) -> None:
+        loop.interrupt(SIGNALS[signal.Signals(number)])
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _fake() -> Any:
     from fake_provider.core import Core
     from fake_provider.fleet import fleet
@@ -248,7 +286,7 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
     removed = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
     os.environ.update(hermetic)
     try:
-        with suppress(SystemExit):
+        with suppress(SystemExit), _hearing(loop):
             code = pytest.main(arguments, plugins=[loop])
     finally:
         for name in hermetic:

@@ -230,12 +230,25 @@ class Machine:
         self._yard.meter.gone(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
 
+    async def arrived(self) -> bool:
+        """Whether the machine, where it lives, may live because of a call that was not heard out.
+
+        A shard's call that came through has left a mark, and (0, 0) is not newer than any (FEN-1). Where no mark is,
+        nothing came through (FEN-2), and whoever has the machine has not got it from us.
+        """
+        if state_of((await self.read()).state) is State.SPECULATIVE:
+            return True
+        return any([(await self.drain(Token(shard, 0, 0))).fenced for shard in list(self.unheard)])
+
     async def fence_off(self) -> None:
         """Make sure that the calls that were not heard out can start nothing any more.
 
         Each of their shards comes back as its next incarnation, and so the old one's calls are fenced (FEN-3).
         What they did start is ours. Raises NoAnswer where the provider still does not answer.
         """
+        if not self._live and not await self.arrived():
+            self.disown()
+            raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
         for shard, epoch in list(self.unheard.items()):
             await self.drain(Token(shard, epoch + 1, 1))
         seen = state_of((await self.read()).state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,6 +16,7 @@ from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine, Yard
 from conformance.report import Home
+from conformance.token import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,9 @@ async def sweep(
     Raises UsageError for no ledger, one of a run that still lives, or one about another target; TargetError where
     the target cannot be reached.
     """
+    if _never_began(path):
+        say(f"{path} is empty: the run died before it started anything")
+        return Home()
     record = read(path)
     if record.target != target.address and not any_target:
         raise UsageError(
@@ -71,15 +76,21 @@ async def sweep(
         ledger.close()
 
 
+def _never_began(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
 async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str], None]) -> tuple[str, str] | None:
     machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
+    # Neither the dead run's shard, which is fenced off, nor that of a sweep before this one.
+    machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
     machine.unheard = dict(entry.shards)
     try:
         call = await machine.get()
         if call.code is grpc.StatusCode.NOT_FOUND and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
-        if call.ok and _foreign(call.response, entry, yard.run):
+        if call.ok and (_foreign(call.response, entry, yard.run) or await _never_ours(machine, entry)):
             yard.ledger.lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None
@@ -94,6 +105,13 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
         say(f"{machine.id} is left: {error.message}")
         return machine.id, error.message
     return None
+
+
+async def _never_ours(machine: Machine, entry: Entry) -> bool:
+    """Whether the machine lives, was never seen to live by the dead run, and not through any call of it."""
+    if entry.home is not State.SPECULATIVE or entry.host is not None or machine.state is State.SPECULATIVE:
+        return False
+    return entry.resting or not await machine.arrived()
 
 
 def _foreign(machine: object, entry: Entry, run: str) -> bool:
