@@ -39,6 +39,11 @@ class Needs:
         to_start = {State.SPECULATIVE: 0, State.IDLE: 1, State.CONFIGURED: 2}[self.start]
         return (to_start + self.transitions + 1) if self.machines else 0
 
+    @property
+    def weight(self) -> int:
+        """Transitions that are still to be waited for where a warm machine is at hand."""
+        return self.transitions + (self.start is State.CONFIGURED and self.transitions > 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:

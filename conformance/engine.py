@@ -252,7 +252,7 @@ class Course:
 
     async def _lane(self, behaviours: list[Behaviour], *, jobs: int | None) -> None:
         """Start what can be leased now, longest chain first; look again whenever something ends."""
-        self._pending = sorted(behaviours, key=lambda b: (-b.needs.chain, -b.needs.machines))
+        self._pending = sorted(behaviours, key=lambda b: fit.precedence(b.needs))
         stopped = asyncio.create_task(self._stop.wait())
         waited = 0.0
         try:
@@ -345,7 +345,7 @@ class Course:
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED:
             self._stop("--fail-fast")
-        await self._pool.release(lease, homeward=self._nothing_follows)
+        await self._pool.release(lease, wanted={b.needs.start for b in (*self._pending, *self._later)})
         chain = self._client.now() - begun
         # A chain goes from home to home, also where a warm machine was used and handed on.
         if warm and lease.start is not State.SPECULATIVE:

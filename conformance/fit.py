@@ -8,7 +8,7 @@ from conformance.errors import TargetError
 from conformance.lifecycle import State
 
 if TYPE_CHECKING:
-    from conformance.behaviour import Behaviour, Plan
+    from conformance.behaviour import Behaviour, Needs, Plan
     from conformance.found import Found
 
 LACKS: Final = {
@@ -68,13 +68,18 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
     )
 
 
+def precedence(needs: Needs) -> tuple[bool, int, int]:
+    """What starts first, smallest first: whoever creates a machine that is warm afterwards, then the longest."""
+    return not (needs.creates and needs.start is State.SPECULATIVE), -needs.weight, -needs.machines
+
+
 def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:
     """How many machines live at once: as few as let the wall time come near the longest chain.
 
     Never over a limit; and where there are few slots, half of them are left to somebody else.
     """
     widest = max((b.needs.machines for b in plan), default=0)
-    work = sum(b.needs.chain * b.needs.machines for b in plan)
+    work = sum(b.needs.weight * b.needs.machines for b in plan)
     longest = max((b.needs.chain for b in plan), default=0) or 1
     wanted = -(-work // longest) if jobs is None else widest * jobs
     fair = max(widest, slots // 2)

@@ -50,7 +50,7 @@ class Judge:
             result, spoilt = await self._attempt(behaviour, lease, attempt)
             if not spoilt or attempt == ATTEMPTS or self._pool.hopeless(behaviour.needs):
                 break
-            await self._pool.release(lease, homeward=False)
+            await self._pool.release(lease, wanted=(behaviour.needs.start,))
             other = self._pool.lease(behaviour.needs)
             if other is None:
                 break

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from conformance.ledger import Ledger
     from conformance.patience import Patience
 
-FIRST_POLL = 0.002
-POLL_SHARE = 0.04
+FIRST_POLL = 0.005
+POLL_SHARE = 0.047
 """The next look at a machine comes after this share of the wait so far: nobody waits 5 % longer than needed."""
 
 
@@ -97,6 +97,10 @@ class Machine:
     def patience(self) -> Patience:
         """How long its transitions may take."""
         return self._yard.patience
+
+    def binds(self, seen: pb.Machine) -> bool:
+        """Whether `seen` is bound as `bring` binds, so that nothing shows who had it before."""
+        return seen.cluster == self.cluster and not seen.shard_metadata
 
     # The six RPCs. A token that is not given is the next one of the machine's own shard.
 

@@ -17,7 +17,7 @@ from conformance.lifecycle import State
 from conformance.report import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from conformance.behaviour import Needs
     from conformance.machine import Machine, Yard
@@ -66,9 +66,13 @@ class Pool:
 
     def lease(self, needs: Needs) -> Lease | None:
         """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing."""
-        ours = [m for m in self._free if m.live]
+        ours = sorted((m for m in self._free if m.live), key=lambda m: m.state is not needs.start)
+        lively = sum(self._leased.values())
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
-        room = max(0, self._most - len(ours) - sum(self._leased.values()))
+        room = max(0, self._most - len(ours) - lively)
+        if not needs.transitions and lively:
+            # Soon over: it waits for a machine that lives rather than have one more started.
+            room = 0
         if needs.start is not State.SPECULATIVE:
             chosen = (ours + slots[:room])[: needs.machines]
         elif not needs.creates:
@@ -98,6 +102,8 @@ class Pool:
 
     async def _prepare(self, machine: Machine, start: State) -> None:
         try:
+            if start is State.CONFIGURED and not machine.binds(await machine.bring(start)):
+                await machine.bring(State.IDLE)
             await machine.bring(start)
         except Unprepared as error:
             self._failures[start] = self._failures.get(start, 0) + 1
@@ -118,14 +124,14 @@ class Pool:
         """The machine is somebody else's now."""
         self._leased.pop(machine, None)
 
-    async def release(self, lease: Lease, *, homeward: bool) -> None:
-        """Take the machines back: warm for the next lease or, with `homeward`, home at once."""
-        await asyncio.gather(*(self._restore(m, homeward=homeward) for m in lease.machines if m in self._leased))
+    async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
+        """Take the machines back: warm for leases that start where `wanted` says; home at once where none do."""
+        await asyncio.gather(*(self._restore(m, wanted) for m in lease.machines if m in self._leased))
 
-    async def _restore(self, machine: Machine, *, homeward: bool) -> None:
+    async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
         try:
             if machine.touched:
-                await self._rest(machine, homeward=homeward)
+                await self._rest(machine, wanted)
         except Unprepared as error:
             self.quarantine(machine, error.message)
         except Disturbed:
@@ -137,12 +143,14 @@ class Pool:
             self._leased.pop(machine, None)
             self._free.append(machine)
 
-    async def _rest(self, machine: Machine, *, homeward: bool) -> None:
-        """Leave the machine stable and unbound, or home."""
+    async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
+        """Leave the machine stable, and bound only as its next lease would bind it."""
         watch = await machine.settle()
+        if watch.state is State.CONFIGURED and State.CONFIGURED in wanted and machine.binds(watch.machine):
+            return
         if watch.state is not State.SPECULATIVE:
-            await machine.bring(self._home_of(machine) if homeward else State.IDLE)
-        if homeward or machine.state is State.SPECULATIVE:
+            await machine.bring(State.IDLE if wanted else self._home_of(machine))
+        if not wanted or machine.state is State.SPECULATIVE:
             self._yard.ledger.home(machine.id)
 
     def _home_of(self, machine: Machine) -> State:
@@ -154,7 +162,7 @@ class Pool:
         for machine in spare:
             self._free.remove(machine)
             self._leased[machine] = True
-        await self.release(Lease(machines=tuple(spare), start=State.IDLE), homeward=True)
+        await self.release(Lease(machines=tuple(spare), start=State.IDLE), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Look again for slots that somebody else has given back."""
