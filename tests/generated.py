@@ -33,7 +33,10 @@ def stubs() -> dict[Path, str]:
 
 def generated() -> dict[Path, str]:
     """Every generated file, by its path in the checkout."""
-    return stubs()
+    from conformance import catalogue
+    from conformance.reporters import catalogue as document
+
+    return {**stubs(), Path("docs/catalogue.md"): document.render(catalogue.load())}
 
 
 def stale() -> list[Path]:
