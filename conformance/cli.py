@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 from dataclasses import asdict
@@ -418,6 +419,7 @@ def run_main(arguments: list[str] | None = None) -> None:
 
 def _run(command: click.Command, arguments: list[str] | None, name: str) -> None:
     """Call a command; what click finds wrong is one line and exit code 2, like all that we find."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log would bury our one line
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

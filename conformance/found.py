@@ -98,9 +98,12 @@ async def _diagnose(client: Client, timeout: float) -> TargetError:
         case text if "resol" in text or "dns" in text or "name" in text:
             what = f"cannot be resolved ({reason})"
             hint = "check the host name"
-        case text if "deadline" in text:
+        case text if "deadline" in text or ("timed out" in text and "settings frame" in text):
             what = f"accepts connections but says nothing that is gRPC within {timeout:g} s"
             hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
+        case text if "settings frame" in text:
+            what = f"answers, but not in gRPC ({reason})"
+            hint = "is it a gRPC server, and is this the provider's port?"
         case _:
             what = f"hangs up before a gRPC connection is made ({reason})"
             hint = "is it a gRPC server, does it want TLS (--tls-ca), and a client certificate (--tls-cert)?"
@@ -136,11 +139,16 @@ async def look(client: Client, *, run: str) -> Found:
 
     Raises TargetError where the target is no capacity provider.
     """
-    listing, health, reflection, delete, scope = await asyncio.gather(
-        client.list(), _health(client), _reflection(client), _delete(client, run), _scope(client, run)
-    )
-    if not listing.ok:
-        raise _not_a_provider(client, listing.code, listing.outcome())
+    rest = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
+    try:
+        listing = await client.list()
+        if not listing.ok:
+            raise _not_a_provider(client, listing.code, listing.outcome())
+        health, reflection, delete, scope = await rest
+    finally:
+        # Who does not answer List is asked no more: each question would cost another rpc timeout.
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
     machines: Sequence[pb.Machine] = listing.response.machines
     ids = Counter(machine.id for machine in machines)
     usable = [machine for machine in machines if machine.id and ids[machine.id] == 1]
