@@ -16,7 +16,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import LAST, calm, marked, offered
+from conformance.suite.test_fencing import LAST, calm, for_each, marked, offered
 from conformance.token import Shard, Token
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 # FEN-9: a mark belongs to one shard.
 
 
-async def _two_shards(trial: Trial, state: State) -> None:
-    machine = trial.machine
-    for verb in calm(trial, state):
+async def _two_shards(trial: Trial, machine: Machine, verbs: Sequence[Verb]) -> None:
+    async def judge(verb: Verb) -> None:
         high, low = trial.new_shard(), trial.new_shard()
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=100)))
         await expect.accepted(machine.call(verb, low.token(epoch=1, sequence=1)))
@@ -41,15 +40,17 @@ async def _two_shards(trial: Trial, state: State) -> None:
         await expect.accepted(machine.call(verb, low.token(epoch=1, sequence=2)))  # the twin: only the shard differed
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=101)))
 
+    await for_each(verbs, judge)
+
 
 @behaviour("FEN-9a", machines=1, start=State.IDLE)
 async def test_one_shard_does_not_fence_another_at_idle(trial: Trial) -> None:
-    await _two_shards(trial, State.IDLE)
+    await _two_shards(trial, trial.machine, calm(trial, State.IDLE))
 
 
 @behaviour("FEN-9b", machines=1, start=State.CONFIGURED)
 async def test_one_shard_does_not_fence_another_at_configured(trial: Trial) -> None:
-    await _two_shards(trial, State.CONFIGURED)
+    await _two_shards(trial, trial.machine, calm(trial, State.CONFIGURED))
 
 
 REFUSES_ID = (StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED, StatusCode.OUT_OF_RANGE)
@@ -166,6 +167,11 @@ async def test_what_shard_and_machine_have_in_common_does_not_mix_them_up(trial:
         await expect.fenced(other.drain(Token(f"{head}{joint}{middle}", 1, 1)))  # the twin: only the history differed
 
 
+@behaviour("FEN-9i")
+async def test_one_shard_does_not_fence_another_on_a_machine_that_does_not_exist(trial: Trial) -> None:
+    await _two_shards(trial, trial.stranger(), offered(trial))
+
+
 # FEN-10: numbers are 64 bits wide.
 
 STEPS = (
@@ -204,28 +210,32 @@ async def test_sequences_compare_as_64_bit_integers(trial: Trial) -> None:
 
 @behaviour("FEN-10c", machines=1, start=State.IDLE)
 async def test_drain_compares_64_bit_integers(trial: Trial) -> None:
-    await _climb(trial, Verb.DRAIN, FEW, epoch=True)
-    await _climb(trial, Verb.DRAIN, FEW, epoch=False)
+    await for_each((True, False), lambda epoch: _climb(trial, Verb.DRAIN, FEW, epoch=epoch))
 
 
 @behaviour("FEN-10d", machines=1, start=State.CONFIGURED)
 async def test_configure_and_delete_compare_64_bit_integers(trial: Trial) -> None:
-    for verb in calm(trial, State.CONFIGURED):
-        if verb is not Verb.CREATE:
-            await _climb(trial, verb, FEW, epoch=True)
-            await _climb(trial, verb, FEW, epoch=False)
+    verbs = [verb for verb in calm(trial, State.CONFIGURED) if verb is not Verb.CREATE]
+
+    async def judge(verb: Verb) -> None:
+        await for_each((True, False), lambda epoch: _climb(trial, verb, FEW, epoch=epoch))
+
+    await for_each(verbs, judge)
 
 
 @behaviour("FEN-10e", machines=1, start=State.IDLE)
 async def test_the_largest_sequence_does_not_reach_the_next_epoch(trial: Trial) -> None:
     # Where both numbers were packed into one, or added up, a large sequence would spill over.
     machine = trial.machine
-    for epoch in (0, 1, 2**31 - 1, 2**32, 2**53, LAST - 1):
+
+    async def judge(epoch: int) -> None:
         for sequence in (1000, 2**32, 2**53, LAST):
             shard = trial.new_shard()
             await expect.accepted(machine.create(shard.token(epoch=epoch, sequence=sequence)))
             await expect.accepted(machine.create(shard.token(epoch=epoch + 1, sequence=0)))
             await expect.fenced(machine.create(shard.token(epoch=epoch, sequence=LAST)))
+
+    await for_each((0, 1, 2**31 - 1, 2**32, 2**53, LAST - 1), judge)
 
 
 # FEN-12: marks last.

@@ -5,6 +5,7 @@ The only behaviours in which one shard speaks to several machines. They ask with
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.found import SHARD, SHARD_MACHINE
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, offered
+from conformance.suite.test_fencing import calm, for_each, offered
 from conformance.token import Token
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Scopes:
         """Ask of every two machines."""
         wanted = tuple(verbs)
         for first, second in permutations(machines, 2):
-            for pair in wanted:
-                await self.ask(first, second, pair)
+            await for_each(wanted, partial(self.ask, first, second))
 
 
 @behaviour("FEN-13a", machines=3, start=State.IDLE)

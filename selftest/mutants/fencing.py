@@ -191,7 +191,7 @@ class EpochIgnored(Core):
         return token.sequence > mark.sequence
 
 
-@mutant("FEN-3", "FEN-3a", "FEN-3b", "FEN-3c")
+@mutant("FEN-3", "FEN-3b")
 class SequenceIgnored(Core):
     """Compares epochs alone."""
 

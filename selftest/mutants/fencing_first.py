@@ -1,4 +1,4 @@
-"""Providers whose fence comes too late, or that act on calls which it refuses (FEN-4, 5, 6, 8)."""
+"""Providers whose fence comes too late, or that act on calls which it refuses (FEN-4, 5, 6)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selftest.mutant import mutant
 if TYPE_CHECKING:
     from fake_provider.fence import Token
     from fake_provider.machine import Machine
-    from fake_provider.request import Ack, Filter, Listing, Request
+    from fake_provider.request import Ack, Request
     from fake_provider.store import MarkKey
 
 # FEN-4: what comes before the fence, and what it lets out.
@@ -170,7 +170,7 @@ class FencedAnswerTellsTheHost(_Tells):
 # FEN-5: what a refused call changes.
 
 
-class _Refusal(Core):
+class Refusal(Core):
     """Does something when the fence refuses."""
 
     on: tuple[Verb, ...] = tuple(Verb)
@@ -187,7 +187,7 @@ class _Refusal(Core):
             raise
 
 
-class _MarkMoves(_Refusal):
+class _MarkMoves(Refusal):
     def moved(self, token: Token, mark: Token) -> Token:
         return token
 
@@ -239,7 +239,7 @@ class RefusalCountsAsACall(_MarkMoves):
         return replace(mark, sequence=mark.sequence + 1)
 
 
-class _StartsAllTheSame(_Refusal):
+class _StartsAllTheSame(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
         if self.retry_of(verb, machine, request) is None:
@@ -276,7 +276,7 @@ class FencedDeleteStarts(_StartsAllTheSame):
 
 
 @mutant("FEN-5", "FEN-5d")
-class FencedConfigureRewritesMetadata(_Refusal):
+class FencedConfigureRewritesMetadata(Refusal):
     """Stores a Configure's metadata before it asks the fence."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
@@ -286,7 +286,7 @@ class FencedConfigureRewritesMetadata(_Refusal):
 
 
 @mutant("FEN-5", "FEN-5f", latency="300ms")
-class FencedConfigureRebindsInFlight(_Refusal):
+class FencedConfigureRebindsInFlight(Refusal):
     """Stores a Configure's binding before it asks the fence, where the machine is not bound yet."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
@@ -296,7 +296,7 @@ class FencedConfigureRebindsInFlight(_Refusal):
 
 
 @mutant("FEN-5", "FEN-5f", latency="300ms")
-class FencedDrainCancelsTheTransition(_Refusal):
+class FencedDrainCancelsTheTransition(Refusal):
     """Cancels the transition that is under way before it asks the fence."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
@@ -324,7 +324,7 @@ class _TakesItBack(Core):
             raise
 
 
-@mutant("FEN-6", "FEN-6a", "FEN-6b", "FEN-6c", "FEN-6d")
+@mutant("FEN-6", "FEN-6a", "FEN-6c", "FEN-6d", "FEN-6e")
 class FailureTakesTheMarkBack(_TakesItBack):
     """Sets the mark in the transaction that a refusal rolls back."""
 
@@ -338,7 +338,7 @@ class UnknownMachineMovesNoMark(_TakesItBack):
     codes = (Code.NOT_FOUND,)
 
 
-@mutant("FEN-6", "FEN-6b", "FEN-6c")
+@mutant("FEN-6", "FEN-6c", "FEN-6e")
 class NoEdgeMovesNoMark(_TakesItBack):
     """Does not raise the mark for a call that has no edge."""
 
@@ -364,37 +364,3 @@ class RetryMovesNoMark(Core):
         machine = self.machines.get(request.machine_id)
         self.retrying = verb if machine and self.retry_of(verb, machine, request) else None
         return super().serve(verb, request, now)
-
-
-# FEN-8: reads.
-
-
-class _BlindsTheFenced(_Refusal):
-    blind: str = ""
-
-    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
-        self.blind = request.machine_id
-
-    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
-        super().fence(verb, machine_id, token)
-        self.blind = ""
-
-
-@mutant("FEN-8", "FEN-8a")
-class GetIsFencedWithTheMachine(_BlindsTheFenced):
-    """Refuses to show a machine of which a call was fenced, until one passes."""
-
-    def get(self, machine_id: str, now: float) -> Machine:
-        if machine_id == self.blind:
-            raise Rejected(Code.FAILED_PRECONDITION, "this machine is fenced")
-        return super().get(machine_id, now)
-
-
-@mutant("FEN-8", "FEN-8a", "FEN-8b")
-class ListIsFencedToo(_BlindsTheFenced):
-    """Refuses to list anything after a fenced call, until one passes."""
-
-    def list_machines(self, wanted: Filter, now: float) -> Listing:
-        if self.blind:
-            raise Rejected(Code.FAILED_PRECONDITION, "fenced")
-        return super().list_machines(wanted, now)

@@ -25,15 +25,7 @@ if TYPE_CHECKING:
 # FEN-9: whose mark.
 
 
-@mutant("FEN-9", "FEN-9a", "FEN-9b", latency="20ms")
-class OneMarkForAll(Core):
-    """Keeps one mark, whoever calls."""
-
-    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
-        return "", ""
-
-
-@mutant("FEN-9", "FEN-9a", "FEN-9b")
+@mutant("FEN-9", "FEN-9i")
 class OneMarkPerMachine(Core):
     """Keeps the mark with the machine, whoever calls."""
 
@@ -41,12 +33,20 @@ class OneMarkPerMachine(Core):
         return "", machine_id
 
 
-@mutant("FEN-9", "FEN-9b")
-class OneMarkForAllOnConfigure(Core):
-    """Keeps one mark for all who Configure."""
+@mutant("FEN-9", "FEN-9b", "FEN-9i")
+class OneMarkPerMachineOnDelete(Core):
+    """Keeps Delete's mark with the machine, whoever calls."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
-        return ("", machine_id) if verb is Verb.CONFIGURE else super().mark_key(verb, machine_id, token)
+        return ("", machine_id) if verb is Verb.DELETE else super().mark_key(verb, machine_id, token)
+
+
+@mutant("FEN-9", "FEN-9i")
+class OneMarkPerMachineOnDrain(Core):
+    """Keeps Drain's mark with the machine, whoever calls."""
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
 
 
 @mutant("FEN-9", "FEN-9a", "FEN-9b")
@@ -243,11 +243,10 @@ class _Forgets(Core):
     def put(self, machine: Machine) -> Machine:
         if machine.state in self.when:
             for token in self.__dict__.setdefault("seen", {}).pop(machine.id, ()):
-                self.inventory.marks.pop(self.mark_key(Verb.CREATE, machine.id, token), None)
+                self.inventory.mark(self.mark_key(Verb.CREATE, machine.id, token), Token(epoch=-1))
         return super().put(machine)
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
-        self.commit()
         self.__dict__.setdefault("seen", {}).setdefault(request.machine_id, set()).add(request.token)
         return super().serve(verb, request, now)
 
