@@ -13,7 +13,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import Unprepared
 from conformance.lifecycle import State, Verb
 from conformance.sightings import watching
-from conformance.suite.test_metadata import BOUND, RESTING, TOO_LARGE, shown
+from conformance.suite.test_metadata import RESTING, TOO_LARGE, of_binding, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +31,13 @@ def own(machine: Machine) -> dict[str, str]:
 @behaviour("MET-3a", machines=3, transitions=1)
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
+    clusters = {machine: trial.unique("cluster") for machine in (one, other)}
     async with watching(trial, one, states=RESTING) as first, watching(trial, other, states=RESTING) as second:
         await asyncio.gather(
-            *(trial.bind(machine, cluster=machine.cluster, metadata=own(machine)) for machine in (one, other))
+            *(trial.bind(machine, cluster=clusters[machine], metadata=own(machine)) for machine in clusters)
         )
     for seen in (first, second):
-        for sighting in seen.at(*BOUND):
+        for sighting in of_binding(seen, clusters[seen.machine]):
             expect.echoes(sighting.machine, own(seen.machine), where=sighting.where)
         await shown(trial, seen.machine, own(seen.machine))
     await shown(trial, bystander, {})

@@ -12,6 +12,7 @@ from conformance.behaviour import behaviour
 from conformance.client import SERVICE
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import State, Verb
+from conformance.suite.test_list import listing
 from conformance.suite.test_metadata import TOO_LARGE, shown
 
 if TYPE_CHECKING:
@@ -85,18 +86,8 @@ async def test_unknown_fields_hinder_no_reading(trial: Trial) -> None:
         got = await expect.acked(later.get(machine.id))
         expect.same(seen, got.response, what="Get with and without unknown fields")
         for states in ([State.IDLE], []):
-            plain = [m.id for m in (await trial.list(states)).machines]
-            call = await expect.acked(later.list(states))
-            listed = [m.id for m in call.response.machines]
-            expect.fact(
-                (machine.id in listed) == (machine.id in plain),
-                wanted=f"{machine.id} in a List with unknown fields as in one without",
-                got=f"{len(listed)} and {len(plain)} machines",
-                calls=[call],
-            )
-        capped = await expect.acked(later.list([State.IDLE], cap=1))
-        count = len(capped.response.machines)
-        expect.fact(count <= 1, wanted="at most 1 machine", got=count, calls=[capped])
+            await listing(trial, states, inside=[machine], client=later)
+        await listing(trial, [State.IDLE], cap=1, least=1, client=later)
 
 
 async def taken_or_refused(
