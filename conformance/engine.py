@@ -277,7 +277,7 @@ class Course:
             if lease is not None:
                 self._pending.remove(behaviour)
                 self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-        if self._nothing_follows and self._running:
+        if self._nothing_follows and self._running and self._pool.away and not self._options.keep:
             # Machines that no behaviour will want any more go home while the last ones are still judged.
             self._running[asyncio.create_task(self._pool.retire(keep=0))] = None
 
@@ -340,12 +340,16 @@ class Course:
         """Judge one behaviour, say how it ended, give its machines back."""
         begun, warm = self._client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
+        if result is None:
+            self._pending.append(behaviour)
+            return
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED:
             self._stop("--fail-fast")
-        await self._pool.release(lease, wanted={b.needs.start for b in (*self._pending, *self._later)})
+        wanted = {b.needs.start for b in (*self._pending, *self._later)}
+        await self._pool.release(lease, wanted=wanted or ({lease.start} if self._options.keep else ()))
         chain = self._client.now() - begun
         # A chain goes from home to home, also where a warm machine was used and handed on.
         if warm and lease.start is not State.SPECULATIVE:

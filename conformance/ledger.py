@@ -18,6 +18,7 @@ from conformance.errors import UsageError
 from conformance.lifecycle import EDGES, State, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Set
     from pathlib import Path
 
     from conformance.token import Token
@@ -98,9 +99,9 @@ class Ledger:
             self._open[entry.machine] = {}
 
     @property
-    def open(self) -> tuple[str, ...]:
+    def open(self) -> Set[str]:
         """The machines that may not be home."""
-        return tuple(self._open)
+        return self._open.keys()
 
     def close(self, *, forget: bool = False) -> None:
         """End the file; with `forget`, remove it where nothing is open: there is nothing to sweep."""

@@ -45,7 +45,7 @@ class Pool:
         self._known = list(machines)
         self._free = list(machines)
         self._leased: dict[Machine, bool] = {}
-        """Whether each lives or will, and so counts against `most`."""
+        """Whether each lives or will through us, and so counts against `most`: what was found IDLE costs no more."""
         self._most = most
         self._failures: dict[State, int] = {}
         self._reason: dict[State, str] = {}
@@ -69,7 +69,8 @@ class Pool:
         ours = sorted((m for m in self._free if m.live), key=lambda m: m.state is not needs.start)
         lively = sum(self._leased.values())
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
-        room = max(0, self._most - len(ours) - lively)
+        started = sum(m.home is State.SPECULATIVE for m in ours)
+        room = max(0, self._most - started - lively)
         if not needs.transitions and lively:
             # Soon over: it waits for a machine that lives rather than have one more started.
             room = 0
@@ -84,7 +85,8 @@ class Pool:
             return None
         for machine in chosen:
             self._free.remove(machine)
-            self._leased[machine] = needs.creates or needs.start is not State.SPECULATIVE
+            lives = machine.live or needs.creates or needs.start is not State.SPECULATIVE
+            self._leased[machine] = lives and machine.home is State.SPECULATIVE
         return Lease(machines=tuple(chosen), start=needs.start)
 
     def _deletable(self, ours: list[Machine]) -> list[Machine]:
@@ -121,8 +123,9 @@ class Pool:
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
-        """The machine is somebody else's now."""
+        """The machine is somebody else's now. Where it comes back as a slot, it is as new."""
         self._leased.pop(machine, None)
+        self._known.remove(machine)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
         """Take the machines back: warm for leases that start where `wanted` says; home at once where none do."""
@@ -156,12 +159,17 @@ class Pool:
     def _home_of(self, machine: Machine) -> State:
         return machine.home if self._yard.deletes else State.IDLE
 
+    @property
+    def away(self) -> Sequence[Machine]:
+        """The free machines that are not at home."""
+        return [machine for machine in self._free if machine.id in self._yard.ledger.open]
+
     async def retire(self, keep: int) -> None:
-        """Bring home the free machines that live, but for `keep` of them."""
-        spare = [m for m in self._free if m.live and m.touched][keep:]
+        """Bring home the free machines that are away, but for `keep` of them."""
+        spare = self.away[keep:]
         for machine in spare:
             self._free.remove(machine)
-            self._leased[machine] = True
+            self._leased[machine] = machine.home is State.SPECULATIVE
         await self.release(Lease(machines=tuple(spare), start=State.IDLE), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
