@@ -43,24 +43,39 @@ class Judge:
         self._pool, self._yard, self._found = pool, yard, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
+        self._attempts: dict[str, int] = {}
+        self._disturbed: dict[str, float] = {}
+        """When each was disturbed first."""
 
-    async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result, Lease]:
-        """The result, and the lease that is to be released: another one where the first was spoilt."""
-        for attempt in range(1, ATTEMPTS + 1):
-            result, spoilt = await self._attempt(behaviour, lease, attempt)
-            if not spoilt or attempt == ATTEMPTS or self._pool.hopeless(behaviour.needs):
-                break
+    async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result | None, Lease]:
+        """The result, and the lease that is to be released: another one where the first was spoilt.
+
+        No result where somebody else has the machines and no others can be had now: it is to be judged later.
+        """
+        while True:
+            attempt = self._attempts.get(behaviour.id, 1)
+            result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
+            # A machine that was somebody else's before anything began is no attempt: it only takes time.
+            counts = spoilt and not (disturbed and not result.machines)
+            if not spoilt or (counts and attempt == ATTEMPTS) or self._pool.hopeless(behaviour.needs):
+                return result, lease
+            now = self._yard.client.now()
+            if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
+                return result, lease
+            self._attempts[behaviour.id] = attempt + counts
             await self._pool.release(lease, wanted=(behaviour.needs.start,))
             other = self._pool.lease(behaviour.needs)
             if other is None:
-                break
+                return None if disturbed else result, lease
             lease = other
-        return result, lease
 
-    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool]:
-        """One try, and whether other machines could do better."""
+    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool, bool]:
+        """One try, whether other machines could do better, and whether somebody else is the reason.
+
+        The result names no machines where the body did not begin.
+        """
         log, clock = CallLog(), self._yard.client.now
-        started, spoilt = clock(), False
+        started, spoilt, ids = clock(), False, tuple[str, ...]()
         error: Exception | None = None
         with recording(log):
             try:
@@ -85,10 +100,10 @@ class Judge:
             got=got,
             started=started,
             seconds=clock() - started,
-            machines=tuple(m.id for m in lease.machines),
+            machines=ids,
             calls=tuple(log.calls),
         )
-        return result, spoilt
+        return result, spoilt, isinstance(error, Disturbed)
 
     async def _run(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
         trial = Trial(

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator
 
+ROUNDS = int(os.environ.get("CONFORMANCE_ROUNDS", "4"))
+"""How often what is random is tried: 4 for every day, 20 for a release."""
+SELECT = ("--select", "FEN-1a,FEN-3a,LIF-1a,MET-*") if ROUNDS <= 4 else ()
+"""What is judged where it does not matter much what."""
 LIMIT = 45.0
 """Seconds. No process of a test lives longer."""
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from tests.deaths.test_signals import PROVIDERS, ROUNDS, SELECT, providers
-from tests.provider_process import IDLE, judge, running, serving, sweep
+from tests.deaths.test_signals import PROVIDERS, providers
+from tests.provider_process import IDLE, ROUNDS, SELECT, judge, running, serving, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

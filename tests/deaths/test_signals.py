@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.provider_process import judge, running, serving
+from tests.provider_process import ROUNDS, SELECT, judge, running, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS = int(os.environ.get("CONFORMANCE_ROUNDS", "4"))
-SELECT = ("--select", "FEN-1a,FEN-3a,LIF-1a,MET-*")
 PROVIDERS = {
     "at once": (),
     "50 ms": ("--latency", "50ms"),

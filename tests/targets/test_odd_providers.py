@@ -1,0 +1,103 @@
+"""Providers that are odd and conformant are judged conformant, and are left as they were found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+import conformance.suite
+from conformance import catalogue, plan
+from conformance.behaviour import declared
+from tests.provider_process import IDLE, SELECT, judge, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ODD = {
+    "few machines": (("--machines", "4"), ()),
+    "a shard's mark": (("--fence-scope", "shard"), ("--fence-scope", "shard")),
+    "a mark for each machine": (("--fence-scope", "shard-machine"), ("--fence-scope", "shard-machine")),
+    "no revisions": (("--no-revisions",), ()),
+    "far away": (("--rpc-delay", "50ms", "--machines", "16"), ()),
+}
+
+
+def judgeable() -> int:
+    """Machines without which the whole suite cannot be judged."""
+    modules = (f"conformance.suite.{module.name}" for module in pkgutil.iter_modules(conformance.suite.__path__))
+    bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
+    return max(b.needs.machines for b in plan.plan(catalogue.load(), [b for b in bodies if declared(b)]))
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("name", ODD)
+def test_it_is_conformant_and_all_is_home(name: str, tmp_path: Path) -> None:
+    options, asked = ODD[name]
+    with serving(*options) as provider:
+        done = judge(provider, *SELECT, *asked, directory=tmp_path, limit=120)
+        assert done.code == 0, done.text
+        assert "CONFORMANT" in done.verdict
+        assert provider.away() == {}
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("machines", ["64"])
+def test_without_delete_what_was_created_stays_and_is_bound_to_nobody(machines: str, tmp_path: Path) -> None:
+    with serving("--no-delete", "--machines", machines) as provider:
+        done = judge(provider, *SELECT, directory=tmp_path, limit=120)
+        assert done.code == 0, done.text
+        assert set(provider.states()) <= {"SPECULATIVE", "IDLE"}
+        assert {m.cluster for m in provider.machines().values()} == {""}
+
+
+@pytest.mark.timeout(150)
+def test_a_pool_of_idle_machines_without_delete_is_judged_on_demand(tmp_path: Path) -> None:
+    with serving("--no-delete", "--idle", "8", "--machines", "8") as provider:
+        before = provider.machines()
+        refused = judge(provider, *SELECT, directory=tmp_path / "without", limit=120)
+        assert refused.code == 3
+        assert "--use-idle" in refused.err
+        assert provider.machines() == before
+        done = judge(provider, *SELECT, "--use-idle", directory=tmp_path / "with", limit=120)
+        assert done.code == 0, done.text
+        assert provider.machines() == before
+
+
+@pytest.mark.timeout(150)
+def test_idle_machines_are_not_touched(tmp_path: Path) -> None:
+    with serving("--idle", "8", "--machines", "16") as provider:
+        before = provider.machines()
+        done = judge(provider, *SELECT, directory=tmp_path, limit=120)
+        assert done.code == 0, done.text
+        assert provider.machines() == before
+        ledger = (tmp_path / "ledger.ndjson").read_text(encoding="utf-8")
+        idle = [i for i, m in before.items() if m.state == IDLE]
+        assert len(idle) == 8
+        assert not [i for i in idle if f'"{i}"' in ledger]
+
+
+@pytest.mark.timeout(150)
+def test_idle_machines_are_back_as_they_were_where_they_may_be_used(tmp_path: Path) -> None:
+    with serving("--idle", "8", "--machines", "16") as provider:
+        before = provider.machines()
+        done = judge(provider, *SELECT, "--use-idle", directory=tmp_path, limit=120)
+        assert done.code == 0, done.text
+        assert {i: m.state for i, m in provider.machines().items()} == {i: m.state for i, m in before.items()}
+        assert {m.cluster for m in provider.machines().values()} == {""}
+
+
+def test_too_few_machines_is_said_before_anything_is_touched(tmp_path: Path) -> None:
+    needed = judgeable()
+    with serving("--machines", str(needed - 1)) as provider:
+        listing = provider.stub.List(pb.ListFilter())
+        done = judge(provider, directory=tmp_path)
+        assert done.code == 3
+        assert "too few machines" in done.err.splitlines()[0]
+        assert "nothing was touched" in done.err.splitlines()[0]
+        assert provider.stub.List(pb.ListFilter(since_revision=listing.revision)).machines == []
+        assert provider.stub.List(pb.ListFilter()) == listing
+        assert not (tmp_path / "ledger.ndjson").exists()
