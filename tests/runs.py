@@ -108,16 +108,18 @@ async def yard_at(
     with tempfile.TemporaryDirectory() as directory:
         async with connected(address) as client:
             ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=address)
-            yield Yard(
-                run=run,
-                client=client,
-                ledger=ledger,
-                meter=Meter(max_creates=max_creates),
-                patience=SHORT,
-                deletes=deletes,
-            )
-            await client.quiet()
-            ledger.close()
+            try:
+                yield Yard(
+                    run=run,
+                    client=client,
+                    ledger=ledger,
+                    meter=Meter(max_creates=max_creates),
+                    patience=SHORT,
+                    deletes=deletes,
+                )
+                await client.quiet()
+            finally:
+                ledger.close()
 
 
 def machines_of(yard: Yard, core: Core) -> list[Machine]:

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 INTEGERS = st.integers(min_value=0, max_value=10_000)
 
 
-def search(
-    judge: Callable[[int], Awaitable[None]], *, examples: int = 50, seed: int = 1, strategy: Any = INTEGERS
-) -> None:
-    asyncio.run(explore(strategy, judge, examples=examples, seed=seed))
+def search(judge: Callable[[int], Awaitable[None]], *, examples: int = 50, seed: int = 1) -> None:
+    asyncio.run(explore(INTEGERS, judge, examples=examples, seed=seed))
 
 
 def test_a_property_that_holds_is_judged_by_so_many_cases_and_passes() -> None:
