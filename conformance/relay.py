@@ -36,8 +36,9 @@ class Relay:
         """Reset all connections, on both sides."""
         for line in self._lines:
             raw = line.get_extra_info("socket")
-            if raw.family != socket.AF_UNIX:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            with suppress(OSError):  # a line that has closed by itself meanwhile
+                if raw.family != socket.AF_UNIX:
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             line.transport.abort()
         self._lines.clear()
 

@@ -140,13 +140,13 @@ async def _look(
         pause = max(SHORTEST, SHARE * (client.now() - seen.started))
 
 
-async def looks(trial: Trial) -> AsyncIterator[bool]:
-    """Look again and again, ever more seldom, for as long as a List may lag (LST-10).
+async def looks(trial: Trial, *, longest: float = LONGEST_LAG) -> AsyncIterator[bool]:
+    """Look again and again, ever more seldom, for as long as a List may lag (LST-10), or for `longest` seconds.
 
     Yields whether this look is the last one.
     """
     clock = trial.client.now
-    started, limit = clock(), min(LONGEST_LAG, trial.patience.drain)
+    started, limit = clock(), min(longest, trial.patience.drain)
     while True:
         waited = clock() - started
         yield waited >= limit
