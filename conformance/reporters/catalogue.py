@@ -59,7 +59,8 @@ def _area(clause: Clause) -> str:
 def _bullet(entry: Entry) -> str:
     level = f" *{entry.level}*" if entry.level is not entry.clause.level else ""
     needs = f" Needs: {', '.join(entry.needs)}." if entry.needs else ""
-    return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {_escaped(entry.title)}. {_escaped(entry.observed)}{needs}'
+    words = f"{_escaped(entry.title)}. {_escaped(entry.observed)}{needs}"
+    return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {words}'
 
 
 def _escaped(text: str) -> str:

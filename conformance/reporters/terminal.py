@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from conformance.report import Status, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.call import Call
     from conformance.events import RunStarted
     from conformance.report import Report, Result
 
 LAST_CALLS = 8
-"""So many calls before a failure are shown; report.json has all."""
+"""So many lines of calls before a failure are shown; report.json has all."""
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -40,13 +44,23 @@ def evidence(result: Result) -> list[str]:
         f"  wanted  {result.wanted}",
         f"  got     {result.got}",
     ]
-    shown = result.calls[-LAST_CALLS:]
-    if shown:
-        earlier = len(result.calls) - len(shown)
-        lines.append(f"  calls   the last {len(shown)} of {len(result.calls)}" if earlier else "  calls")
-        lines += [f"    {call.started:9.3f}s  {call}" for call in shown]
+    calls = told(result.calls)
+    if calls:
+        lines.append(f"  calls   {len(result.calls)} in all" + ("; the last ones" if len(calls) > LAST_CALLS else ""))
+        lines += [f"    {call}" for call in calls[-LAST_CALLS:]]
     lines.append(f"  more    conformance show {entry.id}")
     return lines
+
+
+def told(calls: Sequence[Call]) -> list[str]:
+    """Calls in a line each, with when they were made; reading the same again and again is one line."""
+    groups = [
+        list(group)
+        for _, group in groupby(calls, key=lambda call: (str(call), None if call.rpc == "Get" else id(call)))
+    ]
+    return [
+        f"{group[0].started:9.3f}s  {group[0]}" + (f"  (x {len(group)})" if len(group) > 1 else "") for group in groups
+    ]
 
 
 def findings(report: Report) -> list[str]:
