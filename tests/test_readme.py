@@ -27,6 +27,10 @@ RUN_ELSEWHERE = {
 }
 
 
+HEADS = frozenset(["target", "fleet", "delete", "TLS", "plan", "ledger", "FAILED", "clause", "wanted", "got", "more", "verdict", "bill", "time", "home", "$"])
+"""What the lines of a transcript begin with that are the same at every run."""
+
+
 def commands() -> list[str]:
     """The lines after a prompt in the documents' console blocks, transcripts left out."""
     found = []
@@ -68,8 +72,7 @@ def test_a_transcript_is_what_is_printed(name: str) -> None:
     shown = transcripts.blocks((ROOT / "README.md").read_text(encoding="utf-8"))[name]
     fresh = {transcripts.normalised(line) for text in transcripts.transcript(name) for line in text.splitlines()}
     # What is skipped, and how often a machine is looked at, differs with the speed of the moment.
-    heads = ["target", "fleet", "delete", "TLS", "plan", "ledger", "FAILED", "clause", "wanted", "got", "more", "verdict", "bill", "time", "home", "$"]
-    lines = [line for line in shown.splitlines() if line.split(None, 1)[:1] and line.split(None, 1)[0] in heads]
+    lines = [line for line in shown.splitlines() if line.split(None, 1)[:1] and line.split(None, 1)[0] in HEADS]
     stale = [line for line in lines if transcripts.normalised(line) not in fresh]
     assert len(lines) >= 10
     assert stale == []
