@@ -127,7 +127,7 @@ async def test_settling_is_a_change(trial: Trial) -> None:
         raise Unsupported("no List came in time to show the machine on its way")
 
 
-@behaviour("LST-6f", machines=3, transitions=2)
+@behaviour("LST-6f", machines=2, transitions=2)
 async def test_an_old_cursor_still_works(trial: Trial) -> None:
     since = await cursor(trial)
     for state in (State.CONFIGURED, State.IDLE):
