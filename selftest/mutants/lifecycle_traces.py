@@ -1,0 +1,338 @@
+"""Providers that show a wrong id, host or binding, or keep what is over (contract §2, LIF-4..8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.fleet import host_for
+from fake_provider.machine import Host, Machine, Operation, State, Verb
+from fake_provider.request import Ack, Configure, Request
+from selftest.mutant import mutant
+
+# LIF-4: the id.
+
+
+@mutant("LIF-4", "LIF-4a")
+class SlotsAreNumberedAnew(Core):
+    """Each life of a slot has a number, and it shows in the id."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        lived = machine.state is State.SPECULATIVE and machine.operation
+        return replace(machine, id=machine.id + "-2") if lived else machine
+
+
+@mutant("LIF-4", "LIF-4a")
+class GetShowsTheInstanceId(Core):
+    """As soon as there is an instance its id is the machine's id."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        return replace(machine, id=machine.host.ref) if machine.host else machine
+
+
+@mutant("LIF-4", "LIF-4a")
+class AckShowsTheInstanceId(Core):
+    """The ack is built from the cloud's answer, under the cloud's id."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return replace(machine, id=machine.host.ref) if machine.host else machine
+
+
+@mutant("LIF-4", "LIF-4a")
+class SlotsVanish(Core):
+    """Deletes the row, not only the machine."""
+
+    def find(self, machine_id: str) -> Machine:
+        machine = super().find(machine_id)
+        if machine.state is State.SPECULATIVE and machine.operation:
+            raise Rejected(Code.NOT_FOUND, "gone")
+        return machine
+
+
+# LIF-5: the host.
+
+
+@mutant("LIF-5", "LIF-5a")
+class HostChangesAtConfigure(Core):
+    """host.ref is the node's name once there is a node."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), host=host_for(request.cluster))
+
+
+@mutant("LIF-5", "LIF-5a")
+class HostChangesAtDrain(Core):
+    """Re-images the machine after a drain, and calls that a new host."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_drain(machine), host=host_for(machine.cluster))
+
+
+@mutant("LIF-5", "LIF-5a")
+class HostHiddenWhileDraining(Core):
+    """A machine that is on its way down shows no host any more."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        return replace(machine, host=None) if machine.state is State.DRAINING else machine
+
+
+@mutant("LIF-5", "LIF-5a")
+class HostMissingInAcks(Core):
+    """The ack is built from the request, which knows no host."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return replace(machine, host=None)
+
+
+@mutant("LIF-5", "LIF-5a", "LIF-5b", "LIF-5c")
+class HostsHaveNoProvider(Core):
+    """Fills in host.ref, and leaves host.provider to whoever knows it."""
+
+    def new_host(self, machine: Machine, operation: Operation) -> Host:
+        return replace(super().new_host(machine, operation), provider="")
+
+
+@mutant("LIF-5", "LIF-5a", "LIF-5b", "LIF-5c")
+class HostsHaveNoRef(Core):
+    """Names the provider, and nothing by which the host could be found."""
+
+    def new_host(self, machine: Machine, operation: Operation) -> Host:
+        return replace(super().new_host(machine, operation), ref="")
+
+
+@mutant("LIF-5", "LIF-5a")
+class HostRefIsMadeUpAtEachRead(Core):
+    """host.ref holds the address of an object in memory."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        self.inventory.operations += 1
+        return replace(machine, host=host_for(str(self.inventory.operations))) if machine.host else machine
+
+
+@mutant("LIF-5", "LIF-5b", latency="100ms")
+class HostIsPendingWhileCreating(Core):
+    """While the instance boots, host.ref is the id of the request for it."""
+
+    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().under_way(verb, machine, request, operation)
+        return replace(machine, host=Host(provider="fake", ref="pending")) if verb is Verb.CREATE else machine
+
+
+@mutant("LIF-5", "LIF-5b", "LIF-5c")
+class SlotsHaveHosts(Core):
+    """Names the host that a slot would get."""
+
+    def put(self, machine: Machine) -> Machine:
+        empty = machine.state is State.SPECULATIVE and not machine.host
+        return super().put(replace(machine, host=host_for(machine.id)) if empty else machine)
+
+
+@mutant("LIF-5", "LIF-5a", "LIF-5c")
+class ListShowsNoHosts(Core):
+    """List is a summary, and leaves out what is one message deeper."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, host=None)
+
+
+# LIF-6: the cluster.
+
+
+@mutant("LIF-6", "LIF-6a")
+class ClusterHiddenWhileDraining(Core):
+    """Clears the binding when the drain starts, not when it ends."""
+
+    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().under_way(verb, machine, request, operation)
+        return replace(machine, cluster="") if verb is Verb.DRAIN else machine
+
+
+@mutant("LIF-6", "LIF-6a")
+class ClusterHiddenWhileConfiguring(Core):
+    """Shows the cluster when the node has joined it, not before."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        return replace(machine, cluster="") if machine.state is State.CONFIGURING else machine
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return self.shown_in_get(machine)
+
+
+@mutant("LIF-6", "LIF-6a", "LIF-7a")
+class ClusterKeptAtIdle(Core):
+    """Remembers the last cluster, as it may well be the next one."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_drain(machine), cluster=machine.cluster)
+
+
+@mutant("LIF-6", "LIF-6c")
+class ClusterLowercased(Core):
+    """Makes a DNS label of the cluster's id."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), cluster=request.cluster.lower())
+
+
+@mutant("LIF-6", "LIF-6c")
+class ClusterTrimmed(Core):
+    """Trims every string that comes in."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), cluster=request.cluster.strip())
+
+
+@mutant("LIF-6", "LIF-6c")
+class ClusterAsATag(Core):
+    """Keeps the cluster's id in an instance tag that takes no other characters than these."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        tag = "".join(c if c.isascii() and (c.isalnum() or c in "-_ ") else "-" for c in request.cluster)
+        return replace(super().bound(machine, request), cluster=tag)
+
+
+@mutant("LIF-6", "LIF-6b")
+class EmptyClusterIsBound(Core):
+    """Never looks whether there is a cluster_id."""
+
+    def validate_cluster(self, request: Configure) -> None:
+        pass
+
+
+@mutant("LIF-6", "LIF-6b")
+class EmptyClusterIsTheDefaultOne(Core):
+    """Takes a default where cluster_id is empty."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if isinstance(request, Configure) and not request.cluster:
+            request = replace(request, cluster="default")
+        return super().serve(verb, request, now)
+
+
+@mutant("LIF-6", "LIF-6a", "LIF-6d")
+class ListShowsNoClusters(Core):
+    """List is a summary without bindings."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, cluster="")
+
+
+@mutant("LIF-6", "LIF-6d")
+class ListShowsAPoolAsCluster(Core):
+    """In List, cluster says to which pool an unbound machine belongs."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, cluster=machine.cluster or "free-pool")
+
+
+# LIF-7: rounds.
+
+
+@mutant("LIF-7", "LIF-7a")
+class MetadataKeptAtIdle(Core):
+    """Clears the cluster and forgets the metadata."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_drain(machine), shard_metadata=machine.shard_metadata)
+
+
+@mutant("LIF-7", "LIF-7a")
+class LastErrorTellsOfTheDrain(Core):
+    """Uses last_error for a note on what happened last."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
+
+
+@mutant("LIF-7", "LIF-7a")
+class SecondRoundLeavesItsCluster(Core):
+    """Clears the binding that it finds first in the history, which is right once."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        rounds: dict[str, int] = self.__dict__.setdefault("rounds", {})
+        rounds[machine.id] = rounds.get(machine.id, 0) + 1
+        cleared = super().cleared_by_drain(machine)
+        return cleared if rounds[machine.id] == 1 else replace(cleared, cluster=machine.cluster)
+
+
+@mutant("LIF-7", "LIF-7a")
+class MetadataKeptInList(Core):
+    """The index that List reads is never told that a binding is over."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        kept: dict[str, Machine] = self.__dict__.setdefault("kept", {})
+        if machine.cluster:
+            kept[machine.id] = machine
+        if machine.state is State.IDLE and machine.id in kept:
+            return replace(machine, shard_metadata=kept[machine.id].shard_metadata)
+        return machine
+
+    def settle(self, machine: Machine) -> Machine:
+        self.shown_in_list(machine)
+        return super().settle(machine)
+
+
+# LIF-8: Delete.
+
+
+@mutant("LIF-8", "LIF-8a")
+class HostKeptAfterDelete(Core):
+    """The slot remembers the host that it had."""
+
+    def cleared_by_delete(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_delete(machine), host=machine.host)
+
+
+@mutant("LIF-8", "LIF-8a")
+class BindingComesBackAfterDelete(Core):
+    """The slot is restored from a backup that was made when it was bound."""
+
+    def settle(self, machine: Machine) -> Machine:
+        kept: dict[str, Machine] = self.__dict__.setdefault("kept", {})
+        if machine.cluster:
+            kept[machine.id] = machine
+        settled = super().settle(machine)
+        if settled.state is State.SPECULATIVE and machine.id in kept:
+            return replace(settled, shard_metadata=kept[machine.id].shard_metadata)
+        return settled
+
+
+@mutant("LIF-8", "LIF-8a")
+class ListKeepsTheHost(Core):
+    """List and the slot's row are two tables, and Delete clears one."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, host=host_for(machine.id)) if machine.state is State.SPECULATIVE else machine
+
+
+@mutant("LIF-8", "LIF-8b", machines=64)
+class DeleteIsOnlySometimesUnimplemented(Core):
+    """Says UNIMPLEMENTED for ids that it does not know, and deletes the others."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if verb is Verb.DELETE and request.machine_id not in self.machines:
+            raise Rejected(Code.UNIMPLEMENTED, "no such machine")
+        return super().serve(verb, request, now)
+
+
+@mutant("LIF-8", "LIF-8b", machines=64, deletes=False)
+class DeleteOfABoundMachineIsAborted(Core):
+    """Looks at the state before it says that there is no Delete."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        if verb is Verb.DELETE and machine and machine.cluster:
+            raise Rejected(Code.ABORTED, "bound")
+        return super().serve(verb, request, now)
+
+
+@mutant("LIF-8", "LIF-8c", machines=64, deletes=False)
+class DeleteOfASlotIsOk(Core):
+    """Where there is no host there is nothing to delete, and that is a success."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        if verb is Verb.DELETE and machine and machine.state is State.SPECULATIVE:
+            return self.ack(verb, "nothing-to-do", machine)
+        return super().serve(verb, request, now)
