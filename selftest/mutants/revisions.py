@@ -1,0 +1,334 @@
+"""LST-6..9 broken: deltas that forget, repeat themselves, or leave the caller blind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import Machine, State
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fake_provider.request import Filter, Listing
+
+
+class Uncounted(Core):
+    """Not a mutant: changes into `uncounted` do not move the revision."""
+
+    uncounted: tuple[State, ...] = ()
+
+    def put(self, machine: Machine) -> Machine:
+        if machine.state not in self.uncounted or machine.id not in self.machines:
+            return super().put(machine)
+        self.inventory.put(machine)
+        return machine
+
+
+class Historian(Core):
+    """Not a mutant: knows in which state each machine was at a revision."""
+
+    def put(self, machine: Machine) -> Machine:
+        kept = super().put(machine)
+        vars(self).setdefault("past", {}).setdefault(kept.id, []).append((kept.revision, kept.state))
+        return kept
+
+    def state_at(self, machine: Machine, revision: int) -> State | None:
+        past: list[tuple[int, State]] = vars(self).get("past", {}).get(machine.id, [])
+        return next((state for when, state in reversed(past) if when <= revision), None)
+
+
+# LST-6: what changed is told.
+
+
+@mutant("LST-6", "LST-6a")
+class RevisionIsTheSizeOfTheFleet(Core):
+    """The revision says how many machines there are, and every delta is the whole fleet."""
+
+    def since(self, cursor: bytes) -> int:
+        return 0
+
+    def encode_cursor(self, number: int) -> bytes:
+        return str(len(self.machines)).encode()
+
+
+@mutant("LST-6", "LST-6b")
+class ConfigureIsNotCounted(Uncounted):
+    """Bindings live in another table than the revision."""
+
+    uncounted = (State.CONFIGURING, State.CONFIGURED)
+
+
+@mutant("LST-6", "LST-6b", "LST-6c", "LST-6f")
+class DrainIsNotCounted(Uncounted):
+    """Drain's two writes forget the revision; the machine's revision is as old as its Create."""
+
+    uncounted = (State.DRAINING, State.IDLE)
+
+    def put(self, machine: Machine) -> Machine:
+        if machine.state is State.IDLE and self.machines[machine.id].state is State.DRAINING:
+            machine = replace(machine, revision=1)
+        return super().put(machine)
+
+
+@mutant("LST-6", "LST-6d")
+class CreateIsNotCounted(Uncounted):
+    """Create's writes forget the revision."""
+
+    def put(self, machine: Machine) -> Machine:
+        known = self.machines.get(machine.id)
+        created = known is not None and (State.CREATING in (known.state, machine.state))
+        self.uncounted = (machine.state,) if created else ()
+        return super().put(machine)
+
+
+@mutant("LST-6", "LST-6d")
+class DeleteIsNotCounted(Uncounted):
+    """A row that is emptied loses its revision too."""
+
+    uncounted = (State.DELETING, State.SPECULATIVE)
+
+    def cleared_by_delete(self, machine: Machine) -> Machine:
+        return replace(super().cleared_by_delete(machine), revision=0)
+
+
+@mutant("LST-6", "LST-6e")
+class SettlingIsNotCounted(Uncounted):
+    """Only calls move the revision: that a transition has ended is no change."""
+
+    uncounted = (State.IDLE, State.CONFIGURED)
+
+
+@mutant("LST-6", "LST-6c")
+class BackIsNoChange(Historian):
+    """A delta compares states: a machine that is where it was has not changed."""
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        return super().changed(machine, since) and self.state_at(machine, since) is not machine.state
+
+
+@mutant("LST-6", "LST-6d")
+class FreeSlotsAreInNoDelta(Core):
+    """Who asks for changes wants machines: slots are left out."""
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        return super().changed(machine, since) and not (since and machine.state is State.SPECULATIVE)
+
+
+@mutant("LST-6", "LST-6f", "LST-6c")
+class AShortMemory(Core):
+    """The change log holds three entries; from before that, nothing is told."""
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        return super().changed(machine, since) and (not since or self.inventory.revision - since <= 3)
+
+
+@mutant("LST-6", "LST-6f")
+class OldCursorsAreGone(Core):
+    """The change log holds ten entries; a cursor from before that is an error."""
+
+    def since(self, cursor: bytes) -> int:
+        since = super().since(cursor)
+        if since and self.inventory.revision - since > 10:
+            raise Rejected(Code.ABORTED, "the revision is compacted")
+        return since
+
+
+@mutant("LST-6", "LST-6f")
+class CursorsAreUsedUp(Core):
+    """A cursor is a subscription: what it has brought it does not bring again."""
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        told: dict[int, set[tuple[str, int]]] = vars(self).setdefault("told", {})
+        key = (machine.id, machine.revision)
+        if not since or not super().changed(machine, since) or key in told.setdefault(since, set()):
+            return not since
+        told[since].add(key)
+        return True
+
+
+@mutant("LST-6", "LST-6g")
+class FilterOfTheOldState(Historian):
+    """A delta's filter is applied to what the machine was at the cursor."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        vars(self)["asked"] = self.since(wanted.since)
+        return super().list_machines(wanted, now)
+
+    def matches(self, machine: Machine, wanted: Filter) -> bool:
+        since = vars(self)["asked"]
+        if not since or not wanted.states:
+            return super().matches(machine, wanted)
+        return self.state_at(machine, since) in wanted.states
+
+
+@mutant("LST-6", "LST-6g")
+class FilterOrCursor(Core):
+    """A filter and a cursor together are not supported."""
+
+    def validate_filter(self, wanted: Filter) -> None:
+        super().validate_filter(wanted)
+        if wanted.states and wanted.since:
+            raise Rejected(Code.INVALID_ARGUMENT, "states and since_revision exclude each other")
+
+
+# LST-7: what did not change is not told.
+
+
+@mutant("LST-7", "LST-7b", "LST-7a", "LST-7c")
+class DeltasAreFull(Core):
+    """since_revision is not implemented, but there is a revision."""
+
+    def since(self, cursor: bytes) -> int:
+        return 0
+
+
+@mutant("LST-7", "LST-7b")
+class TheLastChangeAgain(Core):
+    """At least as new, instead of newer: the last change is told again and again."""
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        return machine.revision >= since
+
+
+@mutant("LST-7", "LST-7a", "LST-7b")
+class HeartbeatsAreChanges(Core):
+    """Every machine that has a host reports in, and that writes its row."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        for machine in list(self.machines.values()):
+            if machine.host:
+                self.put(machine)
+        return super().list_machines(wanted, now)
+
+
+@mutant("LST-7", "LST-7c")
+class ADeltaReturnsTheOldCursor(Core):
+    """The revision that comes with a delta is the one that it was asked with."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        listing = super().list_machines(wanted, now)
+        return replace(listing, revision=wanted.since) if self.since(wanted.since) else listing
+
+
+# LST-8: who is lost gets everything.
+
+
+@mutant("LST-8", "LST-8a")
+class GarbageIsRefused(Core):
+    """A cursor that cannot be read is an error."""
+
+    def since(self, cursor: bytes) -> int:
+        if cursor and self.decode_cursor(cursor) is None:
+            raise Rejected(Code.INVALID_ARGUMENT, "since_revision cannot be read")
+        return super().since(cursor)
+
+
+@mutant("LST-8", "LST-8a")
+class GarbageCrashes(Core):
+    """A cursor is decoded as text without a second thought."""
+
+    def decode_cursor(self, cursor: bytes) -> int | None:
+        return super().decode_cursor(cursor.decode().encode())
+
+
+@mutant("LST-8", "LST-8a", "LST-8b")
+class TheLostSeeNothing(Core):
+    """A cursor that cannot be read counts as the newest one."""
+
+    def since(self, cursor: bytes) -> int:
+        since = self.decode_cursor(cursor) if cursor else 0
+        return self.inventory.revision if since is None else since
+
+
+@mutant("LST-8", "LST-8b")
+class TheFutureIsEmpty(Core):
+    """A cursor that is ahead is compared as any other: nothing is newer."""
+
+    def since(self, cursor: bytes) -> int:
+        return (self.decode_cursor(cursor) or 0) if cursor else 0
+
+
+@mutant("LST-8", "LST-8b")
+class TheFutureIsAnError(Core):
+    """A cursor that is ahead is out of range."""
+
+    def since(self, cursor: bytes) -> int:
+        if cursor and (self.decode_cursor(cursor) or 0) > self.inventory.revision:
+            raise Rejected(Code.ABORTED, "since_revision is ahead of the provider")
+        return super().since(cursor)
+
+
+@mutant("LST-8", "LST-8b")
+class EightBytesOfTheFuture(Core):
+    """Cursors are eight bytes, the highest first; one that is ahead is an empty delta."""
+
+    def encode_cursor(self, number: int) -> bytes:
+        return number.to_bytes(8, "big")
+
+    def since(self, cursor: bytes) -> int:
+        return int.from_bytes(cursor, "big") if len(cursor) == 8 and cursor < b"\x80" else 0
+
+
+@mutant("LST-8", "LST-8b")
+class EightLittleBytesOfTheFuture(Core):
+    """Cursors are eight bytes, the lowest first; one that is ahead is an empty delta."""
+
+    def encode_cursor(self, number: int) -> bytes:
+        return number.to_bytes(8, "little")
+
+    def since(self, cursor: bytes) -> int:
+        number = int.from_bytes(cursor, "little") if len(cursor) == 8 else 0
+        return number if number < 2**63 else 0
+
+
+@mutant("LST-8", "LST-8c")
+class ShortCursorsCrash(Core):
+    """A cursor is sliced before anybody has looked at its length."""
+
+    def decode_cursor(self, cursor: bytes) -> int | None:
+        return super().decode_cursor(cursor) if cursor[7] else None
+
+
+@mutant("LST-8", "LST-8c")
+class LongNumbersCrash(Core):
+    """A cursor that is all digits is trusted to fit 64 bits."""
+
+    def since(self, cursor: bytes) -> int:
+        if cursor.isdigit():
+            int(cursor).to_bytes(8, "big", signed=True)
+        return super().since(cursor)
+
+
+# LST-9: pages.
+
+
+@mutant("LST-9", "LST-9a")
+class APageSaysItWasAll(Core):
+    """The revision of a capped delta is the newest one."""
+
+    def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
+        return self.encode_cursor(self.inventory.revision)
+
+
+@mutant("LST-9", "LST-9a")
+class PagesByName(Core):
+    """A capped delta comes in the order of ids, and its revision is its newest machine's."""
+
+    def oldest_first(self) -> Sequence[Machine]:
+        return sorted(self.machines.values(), key=lambda machine: machine.id)
+
+    def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
+        return self.encode_cursor(max((machine.revision for machine in kept), default=self.inventory.revision))
+
+
+@mutant("LST-9", "LST-9a")
+class ThePageAgain(Core):
+    """The revision of a capped delta is the one that it was asked with."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        listing = super().list_machines(wanted, now)
+        return replace(listing, revision=wanted.since) if wanted.max_results and wanted.since else listing
