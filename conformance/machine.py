@@ -219,7 +219,7 @@ class Machine:
 
     async def _step(self, verb: Verb) -> None:
         source = self.state
-        call = await self.call(verb)
+        call = await self.call(verb, await self._still_free() if verb is Verb.CREATE and not self._live else None)
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         watch = await self.settle()
@@ -227,6 +227,24 @@ class Machine:
             raise Unprepared(
                 f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
             )
+
+    async def _still_free(self) -> Token:
+        """The token to Create with, its intent on disk, and the slot seen to be one after that: disks are slow.
+
+        Raises Disturbed where somebody else took it meanwhile.
+        """
+        token = self.shard.next()
+        self._creating += 1
+        self.touched = True
+        try:
+            await self._yard.ledger.intend(self.id, Verb.CREATE, token, home=self.home, seen=self.state)
+            state = state_of((await self.read()).state)
+        finally:
+            self._creating -= 1
+        if state is not State.SPECULATIVE:
+            self.disown()
+            raise Disturbed(f"{self.id} is {state.name}, and not by us")
+        return token
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
@@ -322,7 +340,9 @@ class Machine:
             if self._underway and EDGES[self._underway[0]].target is state:
                 self._yard.meter.took(self._underway[0], self._yard.client.now() - self._underway[1])
             self._underway = None
-            self._yard.ledger.seen(self.id, state, host=host)
+            if state is not State.SPECULATIVE or not (self._creating or self.unheard):
+                # A Create that is still to arrive is not done with because the slot is still one.
+                self._yard.ledger.seen(self.id, state, host=host)
             self._host = host
             if state is State.SPECULATIVE:
                 self._leaving = False

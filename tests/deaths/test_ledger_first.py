@@ -1,0 +1,138 @@
+"""What may be started is on disk before it is asked for, and stays there until it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import conformance.suite
+from conformance import catalogue, engine, ledger, plan
+from conformance.behaviour import declared
+from conformance.lifecycle import State
+from conformance.patience import Patience
+from conformance.report import Verdict
+from conformance.target import Target
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from fake_provider.server import serving
+from fake_provider.servicer import Servicer
+from tests.runs import machines_of, yard_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
+    from conformance.behaviour import Plan
+    from conformance.report import Report
+    from fake_provider.request import Request
+
+SHORT = Patience(20.0, 20.0, 20.0, 20.0)
+
+
+def chosen(*patterns: str) -> Plan:
+    """The suite's behaviours that match."""
+    modules = (f"conformance.suite.{module.name}" for module in pkgutil.iter_modules(conformance.suite.__path__))
+    bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
+    known = catalogue.load()
+    wanted = {entry.id for entry in known.select(patterns, ())}
+    return tuple(b for b in plan.plan(known, [b for b in bodies if declared(b)]) if b.id in wanted)
+
+
+class Disk:
+    """The ledger as it would be after a power cut: as far as it was synced."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.safe = path, 0
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._syncing(getattr(os, name)))
+
+    def _syncing(self, real: Any) -> Any:
+        def sync(fd: int) -> None:
+            size = os.fstat(fd).st_size
+            real(fd)
+            self.safe = max(self.safe, size)
+
+        return sync
+
+    def record(self, upto: int | None = None) -> ledger.Record:
+        """What a sweep would read; of the first `upto` bytes where that was then all."""
+        survivor = self.path.with_suffix(".survivor")
+        survivor.write_bytes(self.path.read_bytes()[: self.safe if upto is None else upto])
+        return ledger.read(survivor)
+
+
+def auditor(disk: Disk, troubles: list[str], started: list[str]) -> type[Servicer]:
+    """A servicer that looks into the ledger whenever a call has started something."""
+
+    class Auditor(Servicer):
+        def mutate(self, request: Request) -> pb.TransitionAck:
+            before = self.core.machines.get(request.machine_id)
+            safe = disk.safe
+            try:
+                return super().mutate(request)
+            finally:
+                if self.core.machines.get(request.machine_id) != before:
+                    started.append(request.machine_id)
+                    entry = {entry.machine: entry for entry in disk.record(safe).entries}.get(request.machine_id)
+                    what = f"{type(request).__name__} of {request.machine_id} by {request.token.shard}"
+                    if entry is None:
+                        troubles.append(f"{what}: not in the ledger")
+                    elif entry.resting:
+                        troubles.append(f"{what}: the ledger says that nothing is intended")
+
+    return Auditor
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("latency", ["0", "10ms"])
+def test_nothing_is_started_that_is_not_on_disk(latency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, troubles, started = Disk(tmp_path / "ledger.ndjson", monkeypatch), list[str](), list[str]()
+
+    async def judged() -> Report:
+        core = Core(fleet(32), latency=Latency.parse(latency))
+        async with serving(core, servicer=auditor(disk, troubles, started)) as address:
+            return await engine.run(
+                chosen("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
+                Target(address=address),
+                options=engine.Options(patience=SHORT, seed=1),
+                ledger_at=lambda name: disk.path,
+            )
+
+    report = asyncio.run(judged())
+    assert troubles == []
+    assert len(started) > 50
+    assert report.verdict is Verdict.CONFORMANT
+    assert report.home.clean
+    assert disk.record().entries == ()
+
+
+def test_a_look_at_the_slot_does_not_make_a_create_that_is_under_way_forgotten() -> None:
+    class Slow(Servicer):
+        async def Create(self, request: pb.CreateRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+            come.set()
+            await go_on.wait()
+            return await super().Create(request, context)
+
+    come, go_on = asyncio.Event(), asyncio.Event()
+
+    async def looked_at_meanwhile() -> None:
+        core = Core(fleet(1))
+        async with serving(core, servicer=Slow) as address, yard_at(address) as yard:
+            machine = machines_of(yard, core)[0]
+            creating = asyncio.create_task(machine.create())
+            await come.wait()
+            await machine.read()
+            assert [(e.machine, e.resting) for e in ledger.read(yard.ledger.path).entries] == [(machine.id, False)]
+            go_on.set()
+            await creating
+            await machine.bring(State.SPECULATIVE)
+            assert [(e.machine, e.resting) for e in ledger.read(yard.ledger.path).entries] == [(machine.id, True)]
+
+    asyncio.run(looked_at_meanwhile())
