@@ -49,7 +49,7 @@ class OneMarkPerMachineOnDrain(Core):
         return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
 
 
-@mutant("FEN-9", "FEN-9a", "FEN-9b")
+@mutant("FEN-9", "FEN-9i")
 class NewcomersMustBeNewerThanAll(Core):
     """Compares a new shard's first epoch with the highest that any shard has reached."""
 
@@ -204,6 +204,14 @@ class ShortShardIsNoShard(Core):
 
     def unfenced(self, token: Token) -> bool:
         return token.absent or len(token.shard) == 1
+
+
+@mutant("FEN-9", "FEN-9g")
+class EmptyShardIsLockedOut(Core):
+    """Lets an empty shard id in once, as the default shard's, and never again."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return bool(token.shard) and super().passes(verb, token, mark)
 
 
 class _Joins(Core):

@@ -37,7 +37,7 @@ class _ReadsEarly(Servicer):
         await asyncio.sleep(0.003)
 
 
-@mutant("FEN-11", "FEN-11a", "FEN-11b", "FEN-11c", "FEN-11d", "FEN-11g")
+@mutant("FEN-11", "FEN-11a", "FEN-11b", "FEN-11c", "FEN-11d")
 class CreateChecksAndThenSets(_ReadsEarly):
     """Has an await between the check and the set of Create's mark."""
 
