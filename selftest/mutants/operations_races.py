@@ -1,0 +1,184 @@
+"""Providers that read, wait, and then act on what they have read (contract §3, OPS-4 and OPS-6)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.machine import EDGES, Machine, State, Verb
+from fake_provider.request import Configure, Request
+from fake_provider.servicer import Context, Fenced, Servicer
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
+
+class _NoLock(Servicer):
+    """Decides by the machine as it was some milliseconds ago."""
+
+    async def stale(self, verb: Verb, request: Fenced) -> None:
+        seen = self.core.machines.get(request.machine_id)
+        if seen is None or seen.state is not EDGES[verb].source:
+            return
+        await asyncio.sleep(0.01)
+        if self.core.machines[seen.id].operation is not seen.operation:
+            self.core.put(seen)
+
+
+@mutant("OPS-4", "OPS-4a")
+class CreateHasNoLock(_NoLock):
+    """Asks the cloud for its quota between the look at the slot and the launch."""
+
+    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.CREATE, request)
+        return await super().Create(request, context)
+
+
+@mutant("OPS-4", "OPS-4b", "OPS-6a")
+class ConfigureHasNoLock(_NoLock):
+    """Renders the bootstrap between the look at the machine and the binding."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.CONFIGURE, request)
+        return await super().Configure(request, context)
+
+
+@mutant("OPS-4", "OPS-4c")
+class DrainHasNoLock(_NoLock):
+    """Lists the pods between the look at the machine and the drain."""
+
+    async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.DRAIN, request)
+        return await super().Drain(request, context)
+
+
+@mutant("OPS-4", "OPS-4a")
+class DeleteHasNoLock(_NoLock):
+    """Looks for volumes between the look at the machine and the termination."""
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.DELETE, request)
+        return await super().Delete(request, context)
+
+
+@mutant("OPS-4", "OPS-4b")
+class OneLockPerConnection(_NoLock):
+    """The lock lives in the connection's session."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        lock: asyncio.Lock = self.__dict__.setdefault("locks", {}).setdefault(context.peer(), asyncio.Lock())
+        async with lock:
+            await self.stale(Verb.CONFIGURE, request)
+            return await super().Configure(request, context)
+
+
+@mutant("OPS-4", "OPS-4a")
+class SecondCreateLaunchesAsWell(Core):
+    """Of two Creates at once both launch; the second host replaces the first when it comes up."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        if known and verb is Verb.CREATE and machine.moving and machine.operation:
+            self.inventory.schedule(machine.operation.due + 0.05, machine, f"{known}-second")
+        return known
+
+    def arrive(self, machine: Machine, operation_id: str) -> None:
+        super().arrive(machine, operation_id)
+        if operation_id.endswith("-second") and machine.operation:
+            second = replace(machine.operation, id=operation_id)
+            self.put(replace(self.machines[machine.id], host=self.new_host(machine, second)))
+
+
+@mutant("OPS-4", "OPS-4d")
+class RetriesAtOnceHaveNewIds(Servicer):
+    """The record of the operation is locked by the first retry, and the others go without."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        machine = self.core.machines.get(request.machine_id)
+        busy: set[str] = self.__dict__.setdefault("busy", set())
+        ack = await super().Configure(request, context)
+        if machine is None or machine.state is not State.CONFIGURED:
+            return ack
+        if machine.id in busy:
+            ack.operation_id += f"-{request.shard_id}"
+            return ack
+        busy.add(machine.id)
+        await asyncio.sleep(0.01)
+        busy.discard(machine.id)
+        return ack
+
+
+# OPS-6: racing calls for different targets.
+
+
+@mutant("OPS-6", "OPS-6a")
+class TheLastClusterIsReported(Core):
+    """One operation, and yet each caller has written its cluster into the row."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if isinstance(request, Configure) and machine.state is State.CONFIGURING:
+            self.put(replace(machine, cluster=request.cluster))
+        super().check_edge(verb, machine, request)
+
+
+@mutant("OPS-6", "OPS-6a")
+class EveryClusterIsAccepted(Core):
+    """A queue of Configures for each machine: all are accepted, and the first one is carried out."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        if isinstance(request, Configure) and machine.state is State.CONFIGURING:
+            if request.cluster != machine.cluster:
+                return self.new_operation_id(verb, machine)
+        return super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-6", "OPS-6b")
+class ConfigureAndDeleteHaveNoLock(_NoLock):
+    """Each verb has a lock of its own."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.CONFIGURE, request)
+        return await super().Configure(request, context)
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        await self.stale(Verb.DELETE, request)
+        return await super().Delete(request, context)
+
+
+@mutant("OPS-6", "OPS-6b")
+class DeleteGoesAhead(Core):
+    """A Delete is let through at any moment before the machine is bound."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if verb is Verb.DELETE and machine.state is State.CONFIGURING:
+            return
+        if verb is Verb.CONFIGURE and machine.state is State.DELETING:
+            return
+        super().check_edge(verb, machine, request)
+
+
+@mutant("OPS-6", "OPS-6c")
+class ConfigureStopsADrain(Core):
+    """Refuses the Configure that comes while it drains, and has stopped the drain by then."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if verb is Verb.CONFIGURE and machine.state is State.DRAINING:
+            self.put(replace(machine, state=State.CONFIGURED))
+        super().check_edge(verb, machine, request)
+
+
+@mutant("OPS-6", "OPS-6c")
+class DrainKeepsTheOtherCluster(Core):
+    """A refused Configure leaves its cluster in the row, and the drain's end does not clear that one."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if isinstance(request, Configure) and machine.state in (State.DRAINING, State.CONFIGURED):
+            self.__dict__.setdefault("other", {})[machine.id] = request.cluster
+        super().check_edge(verb, machine, request)
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        other: dict[str, str] = self.__dict__.setdefault("other", {})
+        return replace(super().cleared_by_drain(machine), cluster=other.pop(machine.id, ""))
