@@ -365,6 +365,8 @@ class Course:
                 return
             try:
                 await connect(self._client, timeout=self._options.connect_timeout)
+                if not (await self._client.list(cap=1)).answered:
+                    raise TargetError(f"List was not answered within {self._client.rpc_timeout:g} s, twice")
             except TargetError as error:
                 self._stop(f"the target is gone: {error.message}")
                 self._cut = self._stop.reason

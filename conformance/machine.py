@@ -271,8 +271,11 @@ class Machine:
         if not self._live and not await self.arrived():
             self.disown()
             raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
+        await self.read()  # who does not answer is not asked shard by shard
         for shard, epoch in list(self.unheard.items()):
-            await self.drain(Token(shard, epoch + 1, 1))
+            call = await self.drain(Token(shard, epoch + 1, 1))
+            if not call.answered:
+                raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
         seen = state_of((await self.read()).state)
         self._live = seen is not State.SPECULATIVE
         self.unheard.clear()
