@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 
 class Level(StrEnum):
@@ -99,6 +99,11 @@ class Catalogue:
         near = difflib.get_close_matches(text.upper(), known | {e.area for e in self.entries}, n=3, cutoff=0.5)
         listing = "`conformance list` shows them all"
         return f"did you mean {', '.join(near)}? {listing}" if near else listing
+
+
+def patterns(given: Iterable[str]) -> tuple[str, ...]:
+    """The patterns that a repeated option holds, each with one or several between commas."""
+    return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
 
 
 def _names(pattern: str, entry: Entry) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,6 @@ from conformance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.catalogue import Entry
     from conformance.report import Report
     from conformance.settings import Settings
     from conformance.target import Target
@@ -42,6 +39,28 @@ Exit codes:
   2  usage or configuration
   3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
   4  conformant, but machines could not be brought home
+"""
+
+
+GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a fleet.
+
+\b
+  conformance run --target 127.0.0.1:9000
+  conformance list --select FEN
+  conformance show FEN-1a
+"""
+
+SWEEP_HELP = """Bring home what a dead run left, by its LEDGER.
+
+\b
+  conformance sweep out/ledger.ndjson --target 127.0.0.1:9000
+
+\b
+Exit codes:
+  0  all is home
+  2  usage or configuration
+  3  the target cannot be reached
+  4  something is left
 """
 
 
@@ -105,7 +124,7 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(help=GROUP_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="capacity-provider-conformance", prog_name="conformance")
 def conformance() -> None:
     """Decides whether a gRPC capacity provider may be trusted with a fleet."""
@@ -169,9 +188,13 @@ def settings_from(**given: Any) -> Settings:
     if given["fake"] == bool(given["target"]):
         problem = "both a target and --fake" if given["fake"] else "no target"
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
-    select, exclude = _patterns(given["select"]), _patterns(given["exclude"])
+    select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
     if "failed" in select:
-        select = tuple(p for p in select if p != "failed") + _failed_in(given["baseline"])
+        from conformance.reporters.json import failed_in
+
+        if given["baseline"] is None:
+            raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
+        select = tuple(p for p in select if p != "failed") + failed_in(given["baseline"])
     elif given["baseline"]:
         raise UsageError("--baseline without --select failed", hint="add --select failed")
     known = catalogue.load()
@@ -220,33 +243,15 @@ def target_from(**given: Any) -> Target:
     )
 
 
-def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
-
-
 def _required(given: tuple[str, ...]) -> tuple[str, ...]:
+    from conformance.catalogue import patterns
     from conformance.found import CAPABILITIES
 
-    names = _patterns(given)
+    names = patterns(given)
     for name in names:
         if name not in CAPABILITIES:
             raise UsageError(f"--require {name}: no such capability", hint=f"one of {', '.join(CAPABILITIES)}")
     return names
-
-
-def _failed_in(baseline: Path | None) -> tuple[str, ...]:
-    if baseline is None:
-        raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
-    try:
-        report = json.loads(baseline.read_text(encoding="utf-8"))
-        failed = tuple(b["id"] for b in report["behaviours"] if b["status"] in ("failed", "error", "warned"))
-    except OSError as error:
-        raise UsageError(f"--baseline {baseline}: {error.strerror}", hint="give an earlier report.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--baseline {baseline} is no report.json", hint="give one that --report-dir wrote") from error
-    if not failed:
-        raise UsageError(f"nothing failed in {baseline}", hint="drop --select failed to run everything")
-    return failed
 
 
 def parse_run(arguments: list[str]) -> Settings:
@@ -323,19 +328,13 @@ def write_reports(report: Report, directory: Path) -> str | None:
     return None
 
 
-@conformance.command("sweep")
+@conformance.command("sweep", help=SWEEP_HELP)
 @click.argument("ledger", type=click.Path(path_type=Path, dir_okay=False))
 @target_options
 @click.option("--any-target", is_flag=True, help="Sweep although the ledger names another address.")
 @reporting_errors()
 def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
-    r"""Bring home what a dead run left, by its LEDGER.
-
-    \b
-      conformance sweep out/ledger.ndjson --target 127.0.0.1:9000
-
-    Exit codes: 0 all is home, 2 usage, 3 the target cannot be reached, 4 something is left.
-    """
+    """Bring home what a dead run left, by its LEDGER."""
     from conformance.patience import parse_duration, parse_patience
     from conformance.sweep import sweep
 
@@ -356,52 +355,12 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
     sys.exit(0 if home.clean else 4)
 
 
-@conformance.command("list")
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
-@click.option("--select", multiple=True, metavar="WHAT", help="Only these: ids, clauses, areas or globs.")
-@reporting_errors()
-def list_command(form: str, select: tuple[str, ...]) -> None:
-    """Every behaviour that the kit can judge."""
-    from conformance import catalogue
-
-    entries = catalogue.load().select(_patterns(select), ())
-    match form:
-        case "json":
-            click.echo(json.dumps([_entry_dict(entry) for entry in entries], indent=1, ensure_ascii=False))
-        case "markdown":
-            click.echo("| id | level | behaviour |\n|---|---|---|")
-            for entry in entries:
-                click.echo(f"| {entry.id} | {entry.level} | {entry.title} |")
-        case _:
-            for entry in entries:
-                click.echo(f"{entry.id:8} {entry.level:6} {entry.title}")
-
-
-def _entry_dict(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "clause": entry.clause.id, "needs": list(entry.needs)}
-
-
-@conformance.command("show")
-@click.argument("behaviour", metavar="ID")
-@reporting_errors()
-def show_command(behaviour: str) -> None:
-    """Explain one behaviour: what it wants, why, and how it looks."""
-    from conformance import catalogue
-
-    entry = catalogue.load()[behaviour]
-    click.echo(f"{entry.id}  {entry.title}\n")
-    click.echo(click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10))
-    click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
-    if entry.needs:
-        click.echo(f"needs     {', '.join(entry.needs)}: skipped where the provider lacks it")
-    click.echo(f"since     {entry.since}")
-    click.echo(f"run it    conformance-run --target host:port --select {entry.id}")
-
-
 def _mount() -> None:
+    from conformance.catalogue_command import list_command, show_command
     from conformance.proto_command import proto
 
-    conformance.add_command(proto)
+    for command in (list_command, show_command, proto):
+        conformance.add_command(command)
 
 
 _mount()

@@ -12,7 +12,7 @@ import pytest
 
 from conformance import catalogue, engine, events, plan
 from conformance.bill import Bill
-from conformance.errors import ConformanceError, TargetError
+from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.settings import FAKE, version
 from conformance.target import Target
@@ -108,6 +108,24 @@ class Loop:
         for item in [item for item in session.items if item not in self._items.values()]:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         return True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """What is not conformant does not end with 0: pytest counts failed items, and there is more to a verdict."""
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = self._exit_code
+
+    @property
+    def _exit_code(self) -> int:
+        if self.report is not None:
+            return self.report.exit_code
+        match self.error:
+            case None:
+                return 0
+            case UsageError():
+                return 2
+            case _:
+                return 3
 
     async def _main(self, chosen: Plan) -> Report:
         self._stop = stop = engine.Stop()

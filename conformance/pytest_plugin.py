@@ -65,10 +65,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Gen
     """Verdict, bill, time and home-coming, below what pytest says."""
     result = yield
     loop: Loop | None = config.pluginmanager.get_plugin("conformance-loop")
-    if loop is not None and loop.report is not None:
+    if loop is not None and (loop.report is not None or loop.error is not None):
         from conformance.reporters import terminal
 
         terminalreporter.section("conformance")
-        for line in terminal.closing(loop.report):
+        for line in terminal.closing(loop.report) if loop.report is not None else ():
             terminalreporter.write_line(line)
+        if loop.error is not None:
+            terminalreporter.write_line(f"error: {loop.error}")
     return result

@@ -57,7 +57,19 @@ def check_report_dir(directory: Path) -> None:
     """
     from conformance import ledger
 
+    path = directory / "ledger.ndjson"
     try:
+        if path.exists() and path.stat().st_size:
+            # First of all: what lies here is not touched while its machines are away, or its run lives.
+            with path.open("a", encoding="utf-8") as file:
+                ledger.lock(file, path)
+            left = ledger.read(path).entries
+            if left:
+                raise UsageError(
+                    f"{path} names {len(left)} machines that an earlier run left",
+                    hint=f"bring them home first: conformance sweep {path} --target …",
+                )
+            path.unlink()
         directory.mkdir(parents=True, exist_ok=True)
         for name in ("report.json", "junit.xml", "events.ndjson"):
             with (directory / name).open("w", encoding="utf-8"):
@@ -66,12 +78,3 @@ def check_report_dir(directory: Path) -> None:
         raise UsageError(
             f"--report-dir {directory} cannot be written: {error.strerror}", hint="give a directory that can"
         ) from error
-    path = directory / "ledger.ndjson"
-    if path.exists() and path.stat().st_size:
-        left = ledger.read(path).entries
-        if left:
-            raise UsageError(
-                f"{path} names {len(left)} machines that an earlier run left",
-                hint=f"bring them home first: conformance sweep {path} --target …",
-            )
-        path.unlink()

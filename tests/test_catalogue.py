@@ -150,3 +150,7 @@ def test_a_must_that_no_behaviour_judges_is_uncovered() -> None:
 
 def test_the_kits_own_catalogue_can_be_read() -> None:
     assert {"FEN-1a", "LIF-1a"} <= {entry.id for entry in catalogue.load().entries}
+
+
+def test_an_option_may_be_repeated_and_hold_several_patterns() -> None:
+    assert catalogue.patterns(["FEN-1a, LIF", "MET-*", " ,"]) == ("FEN-1a", "LIF", "MET-*")

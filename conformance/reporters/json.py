@@ -7,9 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from conformance.call import cut, describe_request
+from conformance.errors import UsageError
 from conformance.report import FORMAT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conformance.call import Call
     from conformance.found import Found
     from conformance.report import Report, Result
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
 def render(report: Report) -> str:
     """The report as JSON."""
     return json.dumps(as_dict(report), indent=1, ensure_ascii=False) + "\n"
+
+
+def failed_in(path: Path) -> tuple[str, ...]:
+    """The ids of what did not pass in the report.json at `path`. Raises UsageError where that cannot be told."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        failed = tuple(str(b["id"]) for b in report["behaviours"] if b["status"] in ("failed", "error", "warned"))
+    except OSError as error:
+        raise UsageError(f"--baseline {path}: {error.strerror}", hint="give an earlier report.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--baseline {path} is no report.json", hint="give one that --report-dir wrote") from error
+    if not failed:
+        raise UsageError(f"nothing failed in {path}", hint="drop --select failed to run everything")
+    return failed
 
 
 def as_dict(report: Report) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Live:
                 self._finished(event.result)
             case events.Noted():
                 if not self._quiet:
-                    self._say(f"note       {event.text}")
+                    self._say(terminal.printable(f"note       {event.text}"))
             case events.RunFinished():
                 self.end()
                 self._summary(event.report)

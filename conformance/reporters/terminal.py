@@ -19,20 +19,28 @@ LAST_CALLS = 8
 """So many lines of calls before a failure are shown; report.json has all."""
 
 
+def printable(text: str) -> str:
+    """`text` without what would steer a terminal: a provider may send any character."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def opening(event: RunStarted) -> list[str]:
     """Before the first behaviour: where, what was found there, and what will be done."""
-    return [
+    lines = [
         f"target     {event.target} · run {event.run} · seed {event.seed}",
         *event.found.lines(),
         f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
         f"ledger     {event.ledger}",
     ]
+    return list(map(printable, lines))
 
 
 def result_line(result: Result) -> str:
     """One behaviour in one line."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
-    return f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
+    return printable(
+        f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
+    )
 
 
 def evidence(result: Result) -> list[str]:
@@ -49,7 +57,7 @@ def evidence(result: Result) -> list[str]:
         lines.append(f"  calls   {len(result.calls)} in all" + ("; the last ones" if len(calls) > LAST_CALLS else ""))
         lines += [f"    {call}" for call in calls[-LAST_CALLS:]]
     lines.append(f"  more    conformance show {entry.id}")
-    return lines
+    return list(map(printable, lines))
 
 
 def told(calls: Sequence[Call]) -> list[str]:
@@ -76,7 +84,7 @@ def findings(report: Report) -> list[str]:
             lines.append(title)
             lines += [f"  {', '.join(ids)}: {reason}" for reason, ids in grouped.items()]
             lines.append("")
-    return lines
+    return list(map(printable, lines))
 
 
 def closing(report: Report) -> list[str]:
@@ -108,7 +116,7 @@ def closing(report: Report) -> list[str]:
             *_home(report),
         ]
     lines += [f"quarantine {machine}: {reason}" for machine, reason in report.quarantined]
-    return lines
+    return list(map(printable, lines))
 
 
 def _shout(verdict: Verdict) -> str:

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import grpc
+import jsonschema
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from rich.console import Console
+
+import conformance.reporters
+from conformance import events
+from conformance.catalogue import Level
+from conformance.lifecycle import Verb
+from conformance.report import Home, Report, Status
+from conformance.reporters import json as json_report
+from conformance.reporters import junit, terminal
+from conformance.reporters.log import Log, as_line
+from conformance.reporters.progress import Live
+from tests.runs import judged, proof, provider
+from tests.values import a_call, a_found, a_report, a_result
+
+if TYPE_CHECKING:
+    from conformance.report import Result
+    from conformance.trial import Trial
+
+SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+HOSTILE = "\x00\x1b[31m]]><evil a='\"'>&amp;\ud7ff\uffff\u2028\r\n\t\x7f\U0001f525 ä"
+
+
+def valid(report: Report) -> dict[str, Any]:
+    """The report as JSON, which is valid."""
+    value = json.loads(json_report.render(report))
+    jsonschema.Draft202012Validator(SCHEMA).validate(value)
+    assert isinstance(value, dict)
+    return value
+
+
+def one_of_each() -> tuple[Result, ...]:
+    refused = a_call("Drain", pb.DrainRequest(machine_id="m1"), code=grpc.StatusCode.ABORTED, details="no edge")
+    return (
+        a_result(Status.PASSED, "TST-1a", calls=(a_call(response=pb.Machine(id="m1")),), machines=("m1",)),
+        a_result(Status.FAILED, "TST-1b", reason="TST-1: wanted x; got y", wanted="x", got="y", calls=(refused,) * 12),
+        a_result(Status.WARNED, "TST-2a", level=Level.SHOULD, reason="TST-2: wanted x", wanted="x", got="y"),
+        a_result(Status.SKIPPED, "TST-3a", level=Level.MAY, reason="too fast"),
+        a_result(Status.ERROR, "TST-4a", reason="not answered"),
+    )
+
+
+# report.json
+
+
+def test_the_schema_is_a_schema_of_its_draft() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_a_report_of_every_status_is_valid_and_has_the_shape_that_was_asked_for() -> None:
+    value = valid(a_report(*one_of_each(), notes=("a note",), quarantined=(("m9", "stuck"),)))
+    assert value["format"] == 1
+    assert value["verdict"] == "non-conformant"
+    assert [b["status"] for b in value["behaviours"]] == ["passed", "failed", "warned", "skipped", "error"]
+    assert set(value["bill"]) == {
+        *("create", "configure", "drain", "delete"),
+        *("peak_machines", "machine_seconds", "price"),
+    }
+    assert set(value["time"]) == {"wall", "critical_path", "sum"}
+    assert value["home"]["clean"] is True
+
+
+def test_a_report_of_a_target_that_was_never_reached_is_valid() -> None:
+    value = valid(a_report(a_result(Status.ERROR, reason="refused"), found=None, run="", started="", stopped="refused"))
+    assert value["found"] == {}
+
+
+def test_what_is_left_is_named_with_its_reason() -> None:
+    home = valid(a_report(a_result(), home=Home(left=(("m1", "stuck"), ("m2", "gone")))))["home"]
+    assert home == {"clean": False, "left": ["m1", "m2"], "reasons": {"m1": "stuck", "m2": "gone"}, "kept": False}
+
+
+def test_the_report_of_a_real_run_is_valid() -> None:
+    async def works(trial: Trial) -> None:
+        await trial.drive(trial.machine, Verb.CONFIGURE)
+
+    report = asyncio.run(judged([proof(works, machines=1), proof(behaviour_id="TST-2a", capabilities=["tls"])]))
+    value = valid(report)
+    assert value["found"]["fleet"] == {"SPECULATIVE": 16}
+    assert value["behaviours"][0]["calls"]
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("verdict",), "good"),
+        (("format",), 2),
+        (("surprise",), 1),
+        (("behaviours", 0, "status"), "xfailed"),
+        (("behaviours", 0, "reason"), "but it passed"),
+        (("behaviours", 1, "reason"), ""),
+        (("bill", "create"), -1),
+        (("home", "left"), ["m1"]),
+        (("found", "fence_scope"), "galaxy"),
+    ],
+)
+def test_the_schema_refuses_what_a_report_is_not(path: tuple[Any, ...], wrong: object) -> None:
+    value = valid(a_report(*one_of_each()))
+    place = value
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = wrong
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(value)
+
+
+# junit.xml
+
+
+def test_junit_counts_what_it_holds() -> None:
+    root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
+    (suite,) = root.findall("testsuite")
+    for element in (root, suite):
+        assert (element.get("tests"), element.get("failures"), element.get("errors")) == ("5", "1", "1")
+    assert suite.get("skipped") == "1"
+    assert [len(suite.findall(f"testcase/{kind}")) for kind in ("failure", "error", "skipped")] == [1, 1, 1]
+    assert len(suite.findall("testcase")) == 5
+
+
+def test_a_capability_that_is_required_and_missing_is_a_failure_in_junit() -> None:
+    root = ElementTree.fromstring(junit.render(a_report(a_result(), lacking=("delete",))))
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    assert len(root.findall("testsuite/testcase/failure")) == 1
+
+
+def test_a_failure_in_junit_carries_its_evidence() -> None:
+    root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
+    failure = root.find("testsuite/testcase/failure")
+    assert failure is not None
+    assert failure.get("type") == "TST-1"
+    assert "wanted  x" in (failure.text or "")
+    assert "ABORTED: no edge" in (failure.text or "")
+
+
+# Text of a provider that means no good.
+
+
+def hostile() -> Report:
+    call = a_call("Get", pb.MachineRef(id="m1"), code=grpc.StatusCode.ABORTED, details=HOSTILE)
+    results = [
+        a_result(
+            status, f"TST-{number}a", reason=HOSTILE, wanted=HOSTILE, got=HOSTILE, calls=(call,), machines=(HOSTILE,)
+        )
+        for number, status in enumerate((Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR), 1)
+    ]
+    return a_report(
+        *results,
+        quarantined=((HOSTILE, HOSTILE),),
+        notes=(HOSTILE,),
+        home=Home(left=((HOSTILE, HOSTILE),)),
+        found=a_found(zones=(HOSTILE,), health=HOSTILE),
+    )
+
+
+def test_hostile_text_keeps_json_whole() -> None:
+    value = valid(hostile())
+    assert value["behaviours"][0]["got"] == HOSTILE
+
+
+def test_hostile_text_keeps_junit_whole() -> None:
+    root = ElementTree.fromstring(junit.render(hostile()))
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("4", "1", "1")
+    assert not root.findall(".//evil")
+
+
+def test_hostile_text_keeps_every_event_on_one_line(tmp_path: Path) -> None:
+    log = Log(tmp_path / "events.ndjson")
+    report = hostile()
+    for result in report.results:
+        log(events.BehaviourFinished(result=result))
+    log(events.Noted(at=1.0, text=HOSTILE))
+    log(events.RunFinished(report=report))
+    log.close()
+    lines = (tmp_path / "events.ndjson").read_bytes().split(b"\n")
+    assert len(lines) == 7
+    assert [json.loads(line)["event"] for line in lines[:-1]][-2:] == ["noted", "run-finished"]
+
+
+def shown(*told: events.Event, **options: Any) -> str:
+    out = io.StringIO()
+    live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), **options)
+    for event in told:
+        live(event)
+    live.end()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_hostile_text_sends_no_control_character_to_a_terminal(verbose: bool) -> None:
+    report = hostile()
+    told: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
+    told.append(events.Noted(at=0.0, text=HOSTILE))
+    text = shown(*told, events.RunFinished(report=report), verbose=verbose)
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
+# events.ndjson
+
+
+def test_a_log_begins_with_a_header_and_ends_with_the_report_but_for_the_results(tmp_path: Path) -> None:
+    log = Log(tmp_path / "events.ndjson")
+    report = asyncio.run(judged([proof(machines=1)], provider(4), emit=log))
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text(encoding="utf-8").splitlines()]
+    assert [line["event"] for line in lines] == [
+        "run-started",
+        "behaviour-started",
+        "behaviour-finished",
+        "run-finished",
+    ]
+    assert (lines[0]["format"], lines[0]["behaviours"]) == (1, ["TST-1a"])
+    whole = json_report.as_dict(report)
+    (behaviour,) = whole.pop("behaviours")
+    assert lines[-1] == {"event": "run-finished", **whole}
+    assert lines[2] == {"event": "behaviour-finished", **behaviour}
+
+
+def test_every_event_is_in_the_file_the_moment_that_it_happens(tmp_path: Path) -> None:
+    log = Log(tmp_path / "events.ndjson")
+    for number in range(3):
+        log(events.Noted(at=0.0, text=str(number)))
+        assert len((tmp_path / "events.ndjson").read_text(encoding="utf-8").splitlines()) == number + 1
+    log.close()
+
+
+def test_a_behaviour_that_begins_is_one_line() -> None:
+    line = as_line(events.BehaviourStarted(id="TST-1a", at=1.23456789, machines=("m1",)))
+    assert line == {"event": "behaviour-started", "id": "TST-1a", "at": 1.234568, "machines": ["m1"]}
+
+
+# What a person reads.
+
+
+def test_a_failure_is_told_with_clause_wanted_got_and_the_last_calls() -> None:
+    text = "\n".join(terminal.findings(a_report(*one_of_each())))
+    assert text.index("FAILED TST-1b") < text.index("WARNED TST-2a")
+    assert "clause  TST-1 MUST: What a test wants." in text
+    assert "ABORTED: no edge" in text
+    assert "more    conformance show TST-1b" in text
+    assert "  TST-4a: not answered" in text
+    assert "  TST-3a: too fast" in text
+
+
+def test_the_verdict_counts_and_home_says_how_to_sweep() -> None:
+    report = a_report(*one_of_each(), home=Home(left=(("m1", "stuck"),)), whole=False, stopped="--fail-fast")
+    lines = terminal.closing(report)
+    assert lines[0] == (
+        "verdict    NON-CONFORMANT: 1 failed, 1 warned, 1 not judged, 1 passed, 1 skipped, a selection only"
+        " · stopped: --fail-fast"
+    )
+    assert (
+        "home       LEFT 1 machines; bring them home: conformance sweep /somewhere/ledger.ndjson --target host:1"
+        in lines
+    )
+    assert "           m1: stuck" in lines
+
+
+def test_quiet_shows_failures_and_the_closing_lines_only() -> None:
+    report = a_report(*one_of_each())
+    told: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
+    told.append(events.Noted(at=0.0, text="a note"))
+    quiet = shown(*told, events.RunFinished(report=report), quiet=True)
+    usual = shown(*told, events.RunFinished(report=report))
+    assert "PASSED  TST-1a" in usual
+    assert "PASSED  TST-1a" not in quiet
+    assert "a note" not in quiet
+    assert "FAILED TST-1b" in quiet
+    assert "verdict    NON-CONFORMANT" in quiet
+
+
+def test_verbose_shows_every_call() -> None:
+    result = one_of_each()[1]
+    text = shown(events.BehaviourFinished(result=result), verbose=True)
+    assert text.count("Drain(m1") == 12
+
+
+# Secrets.
+
+
+def test_no_secret_is_in_any_output(tmp_path: Path) -> None:
+    blob, value = b"s3cret-blob", "s3cret-metadata" * 10
+
+    async def tells(trial: Trial) -> None:
+        await trial.drive(trial.machine, Verb.CONFIGURE, trial.machine.configure(blob=blob, metadata={"key": value}))
+        raise AssertionError
+
+    told: list[events.Event] = []
+    report = asyncio.run(judged([proof(tells, machines=1)], emit=told.append))
+    log = Log(tmp_path / "events.ndjson")
+    for event in told:
+        log(event)
+    log.close()
+    outputs = [
+        json_report.render(report),
+        junit.render(report),
+        (tmp_path / "events.ndjson").read_text(encoding="utf-8"),
+        shown(*told, verbose=True),
+    ]
+    for output in outputs:
+        assert blob.decode() not in output
+        assert value not in output
