@@ -13,7 +13,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from tests.deaths.test_signals import PROVIDERS, providers
-from tests.provider_process import IDLE, ROUNDS, SELECT, judge, running, serving, sweep
+from tests.provider_process import IDLE, ROUNDS, SOME, judge, running, serving, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +70,11 @@ def test_killed_at_any_moment_and_swept_it_leaves_nothing(kind: str, tmp_path: P
     draw = random.Random(kind)
     with serving("--machines", "16", *PROVIDERS[kind]) as provider:
         began = time.monotonic()
-        assert judge(provider, *SELECT, directory=tmp_path / "whole").code == 0
+        assert judge(provider, *SOME, directory=tmp_path / "whole").code == 0
         whole = time.monotonic() - began
         for turn in range(ROUNDS):
             directory = tmp_path / str(turn)
-            command = ("conformance-run", "--target", provider.address, *SELECT, "--report-dir", str(directory))
+            command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir", str(directory))
             with running(*command) as kit:
                 kit.ends_within(whole * (turn + draw.random()) / ROUNDS)
                 kit.signal(signal.SIGKILL)

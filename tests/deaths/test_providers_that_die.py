@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import ledger
-from tests.provider_process import running, serving, sweep
+from tests.provider_process import SOME, running, serving, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from tests.provider_process import Done, Kit, Provider
 
 TIMEOUTS = ("--connect-timeout", "1s", "--rpc-timeout", "1s", "--patience", "3s")
-SELECT = ("--select", "FEN-1a,FEN-3a,LIF-1a,MET-*")
 
 
 def judging(provider: Provider, directory: Path) -> AbstractContextManager[Kit]:
     """A run with little patience."""
-    command = ("conformance-run", "--target", provider.address, *TIMEOUTS, *SELECT)
+    command = ("conformance-run", "--target", provider.address, *TIMEOUTS, *SOME)
     return running(*command, "--report-dir", str(directory))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.provider_process import ROUNDS, SELECT, judge, running, serving
+from tests.provider_process import ROUNDS, SOME, judge, running, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,9 +35,9 @@ def test_interrupted_at_any_moment_it_leaves_nothing(number: signal.Signals, kin
     draw = random.Random(f"{number.name} {kind}")
     with serving("--machines", "16", *PROVIDERS[kind]) as provider:
         began = time.monotonic()
-        assert judge(provider, *SELECT, directory=tmp_path / "whole").code == 0
+        assert judge(provider, *SOME, directory=tmp_path / "whole").code == 0
         whole = time.monotonic() - began
-        command = ("conformance-run", "--target", provider.address, *SELECT)
+        command = ("conformance-run", "--target", provider.address, *SOME)
         for turn in range(ROUNDS):
             moment = whole * (turn + draw.random()) / ROUNDS
             with running(*command, "--report-dir", str(tmp_path / str(turn))) as kit:
