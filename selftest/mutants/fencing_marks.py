@@ -49,6 +49,19 @@ class OneMarkPerMachineOnDrain(Core):
         return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
 
 
+@mutant("FEN-9", "FEN-9a", "FEN-9b", "FEN-9i")
+class LastShardIsRemembered(Core):
+    """Has room for one shard and its mark in each machine's record."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        last: dict[str, str] = self.__dict__.setdefault("last", {})
+        key = self.mark_key(verb, machine_id, token)
+        if last.get(machine_id) != token.shard and key in self.inventory.marks:
+            self.inventory.mark(key, Token(shard=token.shard, epoch=-1))
+        super().fence(verb, machine_id, token)
+        last[machine_id] = token.shard
+
+
 @mutant("FEN-9", "FEN-9i")
 class NewcomersMustBeNewerThanAll(Core):
     """Compares a new shard's first epoch with the highest that any shard has reached."""
