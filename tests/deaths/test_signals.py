@@ -20,17 +20,22 @@ PROVIDERS = {
     "300 ms": ("--latency", "300ms"),
     "every RPC 50 ms": ("--rpc-delay", "50ms"),
 }
-CI = ("at once", "50 ms")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def providers() -> list[str]:
     """All of them where somebody asks for many rounds."""
-    return list(PROVIDERS) if ROUNDS > 4 else list(CI)
+    return list(PROVIDERS)[: None if ROUNDS > 4 else 2]
+
+
+def deaths() -> list[tuple[signal.Signals, str]]:
+    """Every signal to every run; on ordinary days each signal once."""
+    every = [(number, kind) for number in SIGNALS for kind in providers()]
+    return every if ROUNDS > 4 else [every[0], every[-1]]
 
 
 @pytest.mark.timeout(60 + 15 * ROUNDS)
-@pytest.mark.parametrize("kind", providers())
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "kind"), deaths())
 def test_interrupted_at_any_moment_it_leaves_nothing(number: signal.Signals, kind: str, tmp_path: Path) -> None:
     draw = random.Random(f"{number.name} {kind}")
     with serving("--machines", "16", *PROVIDERS[kind]) as provider:
