@@ -129,10 +129,12 @@ class EveryClusterIsAccepted(Core):
     """A queue of Configures for each machine: all are accepted, and the first one is carried out."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
-        if isinstance(request, Configure) and machine.state is State.CONFIGURING:
-            if request.cluster != machine.cluster:
-                return self.new_operation_id(verb, machine)
+        if machine.state is State.CONFIGURING and self.another(machine, request):
+            return self.new_operation_id(verb, machine)
         return super().retry_of(verb, machine, request)
+
+    def another(self, machine: Machine, request: Request) -> bool:
+        return isinstance(request, Configure) and request.cluster != machine.cluster
 
 
 @mutant("OPS-6", "OPS-6b")
@@ -162,12 +164,18 @@ class DeleteGoesAhead(Core):
 
 @mutant("OPS-6", "OPS-6c")
 class ConfigureStopsADrain(Core):
-    """Refuses the Configure that comes while it drains, and has stopped the drain by then."""
+    """Refuses the Configure that comes while it drains, and has called off the drain by then."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CONFIGURE and machine.state is State.DRAINING:
-            self.put(replace(machine, state=State.CONFIGURED))
+            self.__dict__.setdefault("stopped", set()).add(machine.id)
         super().check_edge(verb, machine, request)
+
+    def settle(self, machine: Machine) -> Machine:
+        if machine.state is State.DRAINING and machine.id in self.__dict__.setdefault("stopped", set()):
+            self.__dict__["stopped"].discard(machine.id)
+            return replace(machine, state=State.CONFIGURED)
+        return super().settle(machine)
 
 
 @mutant("OPS-6", "OPS-6c")

@@ -1,0 +1,213 @@
+"""Providers that move others, answer late or wrongly, or never end a drain (contract §2, LIF-9..12)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.fleet import host_for
+from fake_provider.machine import EDGES, Machine, State, Verb
+from fake_provider.servicer import Context, Fenced, Servicer
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.request import Ack, Drain, Request
+
+# LIF-9: the others.
+
+
+class MovesOthers(Core):
+    """Not a mutant: the end of one verb's transition moves every other machine in a state."""
+
+    verb: Verb
+    rests: State
+    then: State
+
+    def settle(self, machine: Machine) -> Machine:
+        if machine.operation and machine.operation.verb is self.verb:
+            for other in list(self.machines.values()):
+                if other.state is self.rests and other.id != machine.id:
+                    self.put(replace(other, state=self.then))
+        return super().settle(machine)
+
+
+@mutant("LIF-9", "LIF-9a")
+class DrainEmptiesTheFleet(MovesOthers):
+    """Drains by instance type instead of by machine."""
+
+    verb, rests, then = Verb.DRAIN, State.CONFIGURED, State.IDLE
+
+
+@mutant("LIF-9", "LIF-9a")
+class ConfigureWakesNeighbours(MovesOthers):
+    """Applies a template to the whole group."""
+
+    verb, rests, then = Verb.CONFIGURE, State.IDLE, State.CONFIGURED
+
+
+@mutant("LIF-9", "LIF-9b")
+class CreateHostsTheWrongSlotToo(Core):
+    """Keeps the slot that was looked up last in one place for all callers, and attaches the host there as well."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        self.__dict__["last"] = machine.id
+        return machine
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        other = self.machines[self.__dict__.get("last", machine.id)]
+        if verb is Verb.CREATE and other.state is State.SPECULATIVE and other.id != machine.id:
+            self.put(replace(other, host=host_for(machine.id)))
+        return super().start(verb, machine, request, now)
+
+
+@mutant("LIF-9", "LIF-9a")
+class ConfigureMovesTheLastBinding(Core):
+    """A shared map from shard to cluster: the last Configure's cluster shows on everything that is bound."""
+
+    def bound(self, machine: Machine, request: Any) -> Machine:
+        for other in list(self.machines.values()):
+            if other.state is State.CONFIGURED:
+                self.put(replace(other, cluster=request.cluster))
+        return super().bound(machine, request)
+
+
+# LIF-10: the ack does not wait.
+
+
+class Waits(Servicer):
+    """Not a mutant: answers when the machine has settled."""
+
+    async def when_settled(self, request: Fenced, ack: pb.TransitionAck) -> pb.TransitionAck:
+        machine = self.core.machines[request.machine_id]
+        if machine.moving and machine.operation:
+            await asyncio.sleep(machine.operation.due - self.clock())
+            self.core.advance(self.clock())
+        return pb.TransitionAck(
+            operation_id=ack.operation_id, machine=self.machine(self.core.machines[request.machine_id])
+        )
+
+
+@mutant("LIF-10", "LIF-10a", latency="40ms,drain=1200ms")
+class DrainWaitsForItsEnd(Waits):
+    """Evicts every pod before it answers."""
+
+    async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        return await self.when_settled(request, await super().Drain(request, context))
+
+
+@mutant("LIF-10", "LIF-10a", latency="40ms,configure=1200ms")
+class ConfigureWaitsForItsEnd(Waits):
+    """Answers when the node has joined."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        return await self.when_settled(request, await super().Configure(request, context))
+
+
+# LIF-11: the ack's snapshot.
+
+
+@mutant("LIF-11", "LIF-11a")
+class AckShowsTheSource(Core):
+    """The snapshot is taken before the work begins."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return replace(machine, state=EDGES[verb].source) if machine.moving else machine
+
+
+@mutant("LIF-11", "LIF-11a")
+class CreateAckShowsASlot(Core):
+    """Create answers with the row as it was read."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return replace(machine, state=State.SPECULATIVE) if verb is Verb.CREATE else machine
+
+
+@mutant("LIF-11", "LIF-11a")
+class RetryAckShowsTheSource(Core):
+    """The stored answer of the first call is the machine as it was before."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        before = self.machines.get(request.machine_id)
+        ack = super().serve(verb, request, now)
+        again = before is not None and before.state in (EDGES[verb].via, EDGES[verb].target)
+        return replace(ack, machine=replace(ack.machine, state=EDGES[verb].source)) if again else ack
+
+
+@mutant("LIF-11", "LIF-11a")
+class AckShowsNoMachine(Servicer):
+    """Answers with an operation_id alone."""
+
+    def ack(self, ack: Ack) -> pb.TransitionAck:
+        return pb.TransitionAck(operation_id=ack.operation_id)
+
+
+@mutant("LIF-11", "LIF-11b")
+class AckShowsTheLastMachine(Core):
+    """One field for the snapshot, shared by all calls that come at the same moment."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        last: Machine = self.__dict__.get("last", machine)
+        self.__dict__["last"] = machine
+        moved = last.operation and machine.operation and abs(last.operation.due - machine.operation.due) < 0.02
+        return last if moved else machine
+
+
+# LIF-12: no grace.
+
+
+@mutant("LIF-12", "LIF-12a")
+class GraceZeroNeverEnds(Core):
+    """Zero means no deadline, and the drain waits for ever."""
+
+    def schedule(self, machine: Machine, now: float) -> None:
+        if machine.state is not State.DRAINING:
+            super().schedule(machine, now)
+
+
+@mutant("LIF-12", "LIF-12a")
+class GraceZeroIsUndone(Core):
+    """A drain whose deadline has passed at once is rolled back."""
+
+    def settle(self, machine: Machine) -> Machine:
+        drained = machine.operation and machine.operation.verb is Verb.DRAIN
+        return replace(machine, state=State.CONFIGURED) if drained else super().settle(machine)
+
+
+@mutant("LIF-12", "LIF-12a")
+class GraceZeroIsRefused(Core):
+    """Checks for a grace period that is greater than zero."""
+
+    def validate_grace(self, request: Drain) -> None:
+        if request.grace <= 0:
+            raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must be positive")
+
+
+@mutant("LIF-12", "LIF-12a")
+class GraceZeroFailsWithoutAWord(Core):
+    """A drain that had no time for evictions ends in FAILED, and does not say why."""
+
+    def settle(self, machine: Machine) -> Machine:
+        drained = machine.operation and machine.operation.verb is Verb.DRAIN
+        return self.failed(machine, "") if drained else super().settle(machine)
+
+
+@mutant("LIF-12", "LIF-12a")
+class DrainedMachinesComeBack(Core):
+    """The controller that drains is not the only one: another puts the binding back a moment later."""
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        for machine in list(self.machines.values()):
+            operation = machine.operation
+            if (
+                machine.state is State.IDLE
+                and operation
+                and operation.verb is Verb.DRAIN
+                and now > operation.due + 0.05
+            ):
+                self.put(replace(machine, state=State.CONFIGURED, cluster="again"))

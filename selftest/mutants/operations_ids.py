@@ -1,0 +1,254 @@
+"""Providers that use an id twice, or let a retry change something (contract §3, OPS-3 and OPS-5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import EDGES, Machine, State, Verb
+from fake_provider.request import Configure, Drain, Request
+from selftest.mutant import mutant
+
+# OPS-3: a new one is a new one.
+
+
+@mutant("OPS-3", "OPS-3a", "OPS-3b")
+class IdIsTheMachines(Core):
+    """One operation per machine, named after it."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        return f"op-{machine.id}"
+
+
+@mutant("OPS-3", "OPS-3a")
+class IdIsMachineAndVerb(Core):
+    """Named after what is done to what."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        return f"{verb}-{machine.id}"
+
+
+@mutant("OPS-3", "OPS-3a")
+class IdsAreCountedPerMachine(Core):
+    """A counter for each machine, and nothing of the machine in the id."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        counts: dict[str, int] = self.__dict__.setdefault("counts", {})
+        counts[machine.id] = counts.get(machine.id, 0) + 1
+        return f"op-{counts[machine.id]}"
+
+
+@mutant("OPS-3", "OPS-3a")
+class IdIsMachineAndCluster(Core):
+    """A hash of the binding that the operation leads to or from."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        self.__dict__["cluster"] = request.cluster if isinstance(request, Configure) else machine.cluster
+        return super().start(verb, machine, request, now)
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        cluster: str = self.__dict__.get("cluster", "")
+        return f"{verb}-{machine.id}-{cluster}" if cluster else super().new_operation_id(verb, machine)
+
+
+@mutant("OPS-3", "OPS-3a")
+class IdsAreTimestamps(Core):
+    """Named after the second in which it began."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        return f"op-{int(self.__dict__.get('now', 0))}"
+
+    def advance(self, now: float) -> None:
+        self.__dict__["now"] = now
+        super().advance(now)
+
+
+@mutant("OPS-3", "OPS-3b", "OPS-3c")
+class CounterStartsAnewWithEachLife(Core):
+    """The counter is part of the machine's record, and Delete clears the record."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        counts: dict[str, int] = self.__dict__.setdefault("counts", {})
+        counts[machine.id] = 1 if verb is Verb.CREATE else counts.get(machine.id, 0) + 1
+        return f"{machine.id}-{counts[machine.id]}"
+
+
+@mutant("OPS-3", "OPS-3b")
+class CreateIsRememberedForGood(Core):
+    """The idempotency record of a Create outlives the machine, and the next Create is taken for a retry."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        created: dict[str, str] = self.__dict__.setdefault("created", {})
+        if machine.created_by:
+            created[machine.id] = machine.created_by
+        if verb is Verb.CREATE and machine.state is State.SPECULATIVE and machine.id in created:
+            return created[machine.id]
+        return super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-3", "OPS-3b")
+class SecondCreateDoesNothing(Core):
+    """Answers a Create after a Delete with a new id, and leaves it at that."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        if verb is Verb.CREATE and machine.operation and machine.operation.verb is Verb.DELETE:
+            self.inventory.operations += 1
+            created = replace(machine, state=EDGES[verb].via)
+            operation = replace(machine.operation, id=f"op-{self.inventory.operations}-new")
+            return replace(created, operation=operation)
+        return super().start(verb, machine, request, now)
+
+
+@mutant("OPS-3", "OPS-3a")
+class SecondBindingIsTakenForTheFirst(Core):
+    """The idempotency record of a Configure outlives the binding."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        bindings: dict[tuple[str, str], str] = self.__dict__.setdefault("bindings", {})
+        if isinstance(request, Configure) and machine.state is State.IDLE:
+            return bindings.get((machine.id, request.cluster))
+        known = super().retry_of(verb, machine, request)
+        if machine.operation and machine.cluster:
+            bindings.setdefault((machine.id, machine.cluster), machine.operation.id)
+        return known
+
+    def settle(self, machine: Machine) -> Machine:
+        if machine.operation and machine.operation.verb is Verb.CONFIGURE:
+            self.__dict__.setdefault("bindings", {})[machine.id, machine.cluster] = machine.operation.id
+        return super().settle(machine)
+
+
+@mutant("OPS-3", "OPS-3c")
+class DrainsAreRememberedForGood(Core):
+    """A Drain of an IDLE machine is answered with its last Drain, though that was in another life."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        drains: dict[str, str] = self.__dict__.setdefault("drains", {})
+        if machine.operation and machine.operation.verb is Verb.DRAIN:
+            drains[machine.id] = machine.operation.id
+        if verb is Verb.DRAIN and machine.state is State.IDLE:
+            return drains.get(machine.id)
+        return super().retry_of(verb, machine, request)
+
+    def settle(self, machine: Machine) -> Machine:
+        if machine.operation and machine.operation.verb is Verb.DRAIN:
+            self.__dict__.setdefault("drains", {})[machine.id] = machine.operation.id
+        return super().settle(machine)
+
+
+# OPS-5: a retry changes nothing.
+
+
+class _Rebinds(Core):
+    """A Configure for another cluster on a machine that is bound, or being bound, changes the binding."""
+
+    rebound: State
+    new_id: bool = False
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        if isinstance(request, Configure) and machine.state is self.rebound and request.cluster:
+            operation = machine.operation
+            if operation and request.cluster != machine.cluster:
+                operation_id = self.new_operation_id(verb, machine) if self.new_id else operation.id
+                self.put(self.bound(replace(machine, operation=replace(operation, cluster=request.cluster)), request))
+                return operation_id
+        return super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-5", "OPS-5a")
+class ConfiguredIsRebound(_Rebinds):
+    """Configure is an upsert."""
+
+    rebound = State.CONFIGURED
+
+
+@mutant("OPS-5", "OPS-5a")
+class ConfiguredIsReboundAnew(_Rebinds):
+    """Configure is an upsert, and each is an operation."""
+
+    rebound, new_id = State.CONFIGURED, True
+
+
+@mutant("OPS-5", "OPS-5b", "OPS-6a")
+class ConfiguringIsRebound(_Rebinds):
+    """The row is written at each call, and what it says when the bootstrap ends counts."""
+
+    rebound = State.CONFIGURING
+
+
+@mutant("OPS-5", "OPS-5a", "OPS-5b")
+class OtherClusterIsANewOperation(Core):
+    """Says OK to a Configure for another cluster, with a new id, and does nothing."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        if isinstance(request, Configure) and machine.cluster and request.cluster != machine.cluster:
+            return self.new_operation_id(verb, machine)
+        return super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-5", "OPS-5a")
+class OtherClusterForgetsTheOperation(Core):
+    """Refuses a Configure for another cluster, and has overwritten the record of the operation by then."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if verb is Verb.CONFIGURE and machine.cluster and machine.operation:
+            self.put(replace(machine, operation=replace(machine.operation, id="overwritten")))
+        super().check_edge(verb, machine, request)
+
+
+class _StoresMetadata(Core):
+    """Stores the metadata of a retry."""
+
+    moving: bool
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        if known and isinstance(request, Configure) and machine.moving is self.moving:
+            self.put(replace(machine, shard_metadata=dict(request.metadata)))
+        return known
+
+
+@mutant("OPS-5", "OPS-5c")
+class RetryAtRestStoresItsMetadata(_StoresMetadata):
+    """Metadata is an upsert."""
+
+    moving = False
+
+
+@mutant("OPS-5", "OPS-5c")
+class RetryInFlightStoresItsMetadata(_StoresMetadata):
+    """The last metadata before the end counts."""
+
+    moving = True
+
+
+@mutant("OPS-5", "OPS-5d")
+class RetryOfDrainTakesItsGrace(Core):
+    """A Drain that comes again sets a new deadline."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        if known and isinstance(request, Drain) and request.grace and machine.operation and machine.moving:
+            self.put(replace(machine, operation=replace(machine.operation, id="later")))
+        return known
+
+
+@mutant("OPS-5", "OPS-5d")
+class OtherGraceIsAnotherDrain(Core):
+    """Keys a Drain on its grace period."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        return f"{known}-{request.grace}" if known and isinstance(request, Drain) and request.grace else known
+
+
+@mutant("OPS-5", "OPS-5a")
+class OtherClusterIsRefusedWithAnEffect(Core):
+    """Validates after the binding is written."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if isinstance(request, Configure) and machine.state is State.CONFIGURED:
+            self.put(replace(machine, cluster=request.cluster))
+            raise Rejected(Code.ABORTED, "bound elsewhere")
+        super().check_edge(verb, machine, request)
