@@ -95,8 +95,9 @@ class Catalogue:
         return tuple(entry for entry in self.entries if entry.id in left)
 
     def _nearest(self, text: str) -> str:
-        known = {entry.id for entry in self.entries} | {entry.clause.id for entry in self.entries}
-        near = difflib.get_close_matches(text.upper(), known | {e.area for e in self.entries}, n=3, cutoff=0.5)
+        names = {name for entry in self.entries for name in (entry.id, entry.clause.id, entry.area)}
+        known = {name.upper(): name for name in sorted(names)}
+        near = [known[name] for name in difflib.get_close_matches(text.upper(), known, n=3, cutoff=0.5)]
         listing = "`conformance list` shows them all"
         return f"did you mean {', '.join(near)}? {listing}" if near else listing
 

@@ -76,8 +76,6 @@ class Loop:
         items[:] = [*self._items.values(), *foreign]
         if dropped:
             config.hook.pytest_deselected(items=dropped)
-        if self._items and getattr(config.option, "numprocesses", None):
-            raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:

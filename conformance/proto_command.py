@@ -117,8 +117,13 @@ def proto() -> None:
     Providers are built on a copy of the contract, and copies drift. `lint` says whether one is well formed;
     `breaking` says whether what was built on the released contract still understands it.
 
+    \b
+    Examples:
+      conformance proto lint
+      conformance proto breaking --proto third_party/proto
+
     Exit codes: 0 nothing found, 1 something found, 2 cannot tell.
-    """
+    """  # noqa: D301 - click reads the \b as a character
 
 
 @proto.command("lint")

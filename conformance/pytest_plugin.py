@@ -41,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from conformance.errors import UsageError
         from conformance.loop import Loop
 
+        if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
+            raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
         arguments = shlex.split(config.option.conformance)
         if config.option.target:
             arguments += ["--target", config.option.target]
