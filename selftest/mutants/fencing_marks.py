@@ -378,10 +378,11 @@ class ScopeDependsOnTheState(_HalfAndHalf):
 
 @mutant("FEN-13", "FEN-13c")
 class ScopeDependsOnTheMachine(_HalfAndHalf):
-    """Keeps the marks of half of the machines in another backend, with a scope of its own."""
+    """Deals machines to two backends in turn, each with a scope of its own."""
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        return hashlib.sha256(machine_id.encode()).digest()[0] % 2 == 0
+        dealt: dict[str, int] = self.__dict__.setdefault("dealt", {})
+        return dealt.setdefault(machine_id, len(dealt)) % 2 == 0
 
 
 @mutant("FEN-13", "FEN-13b", "FEN-13c")
