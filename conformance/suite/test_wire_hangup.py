@@ -142,7 +142,7 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
             # The same again, and a reading, from connections that do not wait for the answer.
             pending = [asyncio.ensure_future(ask(machine, verb, client)) for client in clients]
-            reading = [asyncio.ensure_future(client.list()) for client in clients]
+            reading = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
             await machine.read()
             await asyncio.gather(*(client.hang_up() for client in clients))
             await asyncio.gather(*pending, *reading)
