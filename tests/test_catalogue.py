@@ -76,7 +76,9 @@ def test_a_pattern_is_an_id_a_clause_an_area_or_a_glob(patterns: list[str], chos
     assert ids(*patterns) == chosen
 
 
-@pytest.mark.parametrize(("pattern", "near"), [("FEM-1b", "FEN-1b"), ("FEN-1c", "FEN-1"), ("LFI", "LIF"), ("FEN-2*", "FEN")])
+@pytest.mark.parametrize(
+    ("pattern", "near"), [("FEM-1b", "FEN-1b"), ("FEN-1c", "FEN-1"), ("LFI", "LIF"), ("FEN-2*", "FEN")]
+)
 def test_a_pattern_that_names_nothing_is_answered_with_the_nearest_that_would(pattern: str, near: str) -> None:
     with pytest.raises(UsageError, match="matches no behaviour") as caught:
         ids("LIF-1a", pattern)
