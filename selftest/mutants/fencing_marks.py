@@ -391,11 +391,3 @@ class ScopeDependsOnTheVerb(_HalfAndHalf):
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         return verb is Verb.CONFIGURE
-
-
-@mutant("FEN-13", "FEN-13a")
-class ScopeDependsOnTheKindOfMachine(_HalfAndHalf):
-    """Keeps the marks of what it has by quota per machine, of what it made up per shard: every second real machine."""
-
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        return machine_id in self.machines and machine_id[-1] in "13579"
