@@ -1,0 +1,398 @@
+"""Providers that make machines up, or take edges that are not there (contract §4, COD-1 and COD-2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import EDGES, CapacityType, Machine, State, Verb
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.request import Ack, Request
+
+# COD-1: ids that do not exist.
+
+
+@mutant("COD-1", "COD-1a")
+class CreateMakesMachinesUp(Core):
+    """Create is an upsert."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if verb is Verb.CREATE and request.machine_id and request.machine_id not in self.machines:
+            self.put(Machine(id=request.machine_id, instance_type="m6.large", capacity_type=CapacityType.ON_DEMAND))
+        return super().serve(verb, request, now)
+
+
+@mutant("COD-1", "COD-1a")
+class GetMakesMachinesUp(Core):
+    """A map that makes an entry for each key that is looked up."""
+
+    def get(self, machine_id: str, now: float) -> Machine:
+        if machine_id and machine_id not in self.machines:
+            self.put(Machine(id=machine_id, instance_type="m6.large", capacity_type=CapacityType.ON_DEMAND))
+        return super().get(machine_id, now)
+
+
+@mutant("COD-1", "COD-1a")
+class RefusedCreateIsListed(Core):
+    """Answers NOT_FOUND, and has written the row before it looked."""
+
+    def find(self, machine_id: str) -> Machine:
+        if machine_id not in self.machines:
+            self.__dict__.setdefault("made", {})[machine_id] = next(iter(self.machines.values()))
+        return super().find(machine_id)
+
+    def oldest_first(self) -> list[Machine]:
+        made: dict[str, Machine] = self.__dict__.get("made", {})
+        return [*super().oldest_first(), *(replace(machine, id=name) for name, machine in made.items())]
+
+
+class _Unknown(Core):
+    """Answers another code for an id that it does not know, on some RPCs."""
+
+    verbs: frozenset[Verb | None]
+    code: Code
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if verb in self.verbs and request.machine_id and request.machine_id not in self.machines:
+            self.fence(verb, request.machine_id, request.token)
+            raise Rejected(self.code, "unknown")
+        return super().serve(verb, request, now)
+
+    def get(self, machine_id: str, now: float) -> Machine:
+        if None in self.verbs and machine_id and machine_id not in self.machines:
+            raise Rejected(self.code, "unknown")
+        return super().get(machine_id, now)
+
+
+@mutant("COD-1", "COD-1a", "COD-1b")
+class UnknownIsInvalid(_Unknown):
+    """An id that is not there is the caller's mistake."""
+
+    verbs, code = frozenset({Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN}), Code.INVALID_ARGUMENT
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownConfigureIsInternal(_Unknown):
+    """The lookup raises a KeyError, and nobody catches it."""
+
+    verbs, code = frozenset({Verb.CONFIGURE}), Code.INTERNAL
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownDrainIsAborted(_Unknown):
+    """What is not there is in no state to be drained."""
+
+    verbs, code = frozenset({Verb.DRAIN}), Code.ABORTED
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownCreateIsExhausted(_Unknown):
+    """What is not in the quota is over the quota."""
+
+    verbs, code = frozenset({Verb.CREATE}), Code.RESOURCE_EXHAUSTED
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownDeleteIsInvalid(_Unknown):
+    """Validates the id against the list of machines before anything else."""
+
+    verbs, code = frozenset({Verb.DELETE}), Code.INVALID_ARGUMENT
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownGetIsUnavailable(_Unknown):
+    """What the cache lacks will surely come."""
+
+    verbs, code = frozenset({None}), Code.UNAVAILABLE
+
+
+@mutant("COD-1", "COD-1a")
+class UnknownDeleteIsOk(Core):
+    """What is not there is as good as deleted."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        if verb is Verb.DELETE and request.machine_id and request.machine_id not in self.machines:
+            self.fence(verb, request.machine_id, request.token)
+            return self.ack(verb, "nothing-to-do", next(iter(self.machines.values())))
+        return super().serve(verb, request, now)
+
+
+@mutant("COD-1", "COD-1b")
+class OddIdsAreInvalid(Core):
+    """Checks an id against a pattern first."""
+
+    def find(self, machine_id: str) -> Machine:
+        if not all(c.isalnum() or c in "-._" for c in machine_id):
+            raise Rejected(Code.INVALID_ARGUMENT, "not an id")
+        return super().find(machine_id)
+
+
+@mutant("COD-1", "COD-1b")
+class LongIdsAreInternal(Core):
+    """The column holds 255 characters."""
+
+    def find(self, machine_id: str) -> Machine:
+        if len(machine_id) > 255:
+            raise ValueError("value too long for type character varying(255)")
+        return super().find(machine_id)
+
+
+class _Lenient(Core):
+    """Finds a machine by something that is merely like its id."""
+
+    def normal(self, machine_id: str) -> str:
+        raise NotImplementedError
+
+    def find(self, machine_id: str) -> Machine:
+        return super().find(machine_id if machine_id in self.machines else self.normal(machine_id))
+
+
+@mutant("COD-1", "COD-1c")
+class IdsAreTrimmed(_Lenient):
+    """Trims every string that comes in."""
+
+    def normal(self, machine_id: str) -> str:
+        return machine_id.strip()
+
+
+@mutant("COD-1", "COD-1c")
+class IdsAreLowercased(_Lenient):
+    """Machine ids are host names, and those know no case."""
+
+    def normal(self, machine_id: str) -> str:
+        return machine_id.lower()
+
+
+@mutant("COD-1", "COD-1c")
+class IdsEndAtNul(_Lenient):
+    """Hands the id on to C."""
+
+    def normal(self, machine_id: str) -> str:
+        return machine_id.partition("\0")[0]
+
+
+@mutant("COD-1", "COD-1c")
+class IdsAreResourceNames(_Lenient):
+    """Takes what follows the last slash."""
+
+    def normal(self, machine_id: str) -> str:
+        return machine_id.strip("/").rpartition("/")[2]
+
+
+@mutant("COD-1", "COD-1c")
+class IdsAreMatchedByPrefix(_Lenient):
+    """Looks a machine up as a command line would: the start of its id will do."""
+
+    def normal(self, machine_id: str) -> str:
+        return next((known for known in self.machines if known.startswith(machine_id)), machine_id)
+
+
+@mutant("COD-1", "COD-1c")
+class IdsArePatterns(_Lenient):
+    """Looks a machine up with LIKE."""
+
+    def normal(self, machine_id: str) -> str:
+        start = machine_id.rstrip("%*_")
+        patterned = start != machine_id
+        return next((known for known in self.machines if patterned and known.startswith(start)), machine_id)
+
+
+@mutant("COD-1", "COD-1c")
+class IdsAreCut(_Lenient):
+    """Keeps as much of an id as the longest one has."""
+
+    def normal(self, machine_id: str) -> str:
+        return machine_id[: max(map(len, self.machines))]
+
+
+# COD-2: edges that are not there.
+
+
+class _TakesEdge(Core):
+    """Accepts a verb from one more state."""
+
+    verb: Verb
+    rests: State
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if (verb, machine.state) != (self.verb, self.rests):
+            super().check_edge(verb, machine, request)
+
+
+@mutant("COD-2", "COD-2a")
+class ConfigureStartsSlots(_TakesEdge):
+    """Configure of a slot creates the machine on the way."""
+
+    verb, rests = Verb.CONFIGURE, State.SPECULATIVE
+
+
+@mutant("COD-2", "COD-2a")
+class DrainOfASlotStarts(_TakesEdge):
+    """Drain does not look at the state, as draining nothing does no harm."""
+
+    verb, rests = Verb.DRAIN, State.SPECULATIVE
+
+
+@mutant("COD-2", "COD-2b")
+class CreateRebuildsBoundMachines(_TakesEdge):
+    """Create of a machine that is bound launches it anew."""
+
+    verb, rests = Verb.CREATE, State.CONFIGURED
+
+
+@mutant("COD-2", "COD-2b")
+class DeleteTakesBoundMachines(_TakesEdge):
+    """Delete of a machine that is bound drains it on the way."""
+
+    verb, rests = Verb.DELETE, State.CONFIGURED
+
+
+@mutant("COD-2", "COD-2c")
+class DrainOfIdleStarts(_TakesEdge):
+    """Drain of an IDLE machine is another drain."""
+
+    verb, rests = Verb.DRAIN, State.IDLE
+
+
+@mutant("COD-2", "COD-2d")
+class CreateInterruptsConfigure(_TakesEdge):
+    """Only a machine that is bound is safe from Create."""
+
+    verb, rests = Verb.CREATE, State.CONFIGURING
+
+
+@mutant("COD-2", "COD-2d")
+class DeleteInterruptsConfigure(_TakesEdge):
+    """Until it is bound a machine may be deleted."""
+
+    verb, rests = Verb.DELETE, State.CONFIGURING
+
+
+@mutant("COD-2", "COD-2e")
+class DrainInterruptsCreate(_TakesEdge):
+    """Drain cancels whatever is under way."""
+
+    verb, rests = Verb.DRAIN, State.CREATING
+
+
+@mutant("COD-2", "COD-2e")
+class ConfigureInterruptsDelete(_TakesEdge):
+    """Configure saves a machine that is about to be deleted."""
+
+    verb, rests = Verb.CONFIGURE, State.DELETING
+
+
+@mutant("COD-2", "COD-2e")
+class DrainInterruptsDelete(_TakesEdge):
+    """What is being deleted may as well be drained first."""
+
+    verb, rests = Verb.DRAIN, State.DELETING
+
+
+@mutant("COD-2", "COD-2f")
+class DeleteInterruptsDrain(_TakesEdge):
+    """What is being drained may as well be deleted."""
+
+    verb, rests = Verb.DELETE, State.DRAINING
+
+
+@mutant("COD-2", "COD-2g", latency="250ms")
+class DrainInterruptsConfigure(_TakesEdge):
+    """Drain cancels the bootstrap."""
+
+    verb, rests = Verb.DRAIN, State.CONFIGURING
+
+
+@mutant("COD-2", "COD-2h", latency="250ms")
+class ConfigureInterruptsDrain(_TakesEdge):
+    """Configure hands a machine on before it is empty."""
+
+    verb, rests = Verb.CONFIGURE, State.DRAINING
+
+
+class _RefusesWithAnEffect(Core):
+    """Refuses a call that has no edge, and has done something by then."""
+
+    verb: Verb
+    rests: State
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if (verb, machine.state) == (self.verb, self.rests):
+            self.effect(machine)
+        super().check_edge(verb, machine, request)
+
+    def effect(self, machine: Machine) -> None:
+        raise NotImplementedError
+
+
+@mutant("COD-2", "COD-2b")
+class RefusedDeleteUnbinds(_RefusesWithAnEffect):
+    """The node is removed from its cluster before Delete sees that the machine is bound."""
+
+    verb, rests = Verb.DELETE, State.CONFIGURED
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, cluster=""))
+
+
+@mutant("COD-2", "COD-2b")
+class RefusedCreateForgetsTheOperation(_RefusesWithAnEffect):
+    """The record of the last operation is cleared before Create sees that there is no slot."""
+
+    verb, rests = Verb.CREATE, State.CONFIGURED
+
+    def effect(self, machine: Machine) -> None:
+        if machine.operation:
+            self.put(replace(machine, operation=replace(machine.operation, id="refused")))
+
+
+@mutant("COD-2", "COD-2a")
+class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
+    """The cluster is written into the row before Configure sees that there is no host."""
+
+    verb, rests = Verb.CONFIGURE, State.SPECULATIVE
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, cluster="early"))
+
+
+@mutant("COD-2", "COD-2c")
+class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
+    """A drain that finds nothing to drain is a failed drain."""
+
+    verb, rests = Verb.DRAIN, State.IDLE
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, state=State.FAILED, last_error="nothing to drain"))
+
+
+@mutant("COD-2", "COD-2d")
+class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
+    """The bootstrap's context is cancelled by the next call for the machine, also where that is refused."""
+
+    verb, rests = Verb.CREATE, State.CONFIGURING
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
+
+
+@mutant("COD-2", "COD-2f")
+class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
+    """The drain's context is cancelled by the next call for the machine, also where that is refused."""
+
+    verb, rests = Verb.DELETE, State.DRAINING
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, state=State.CONFIGURED))
+
+
+@mutant("COD-2", "COD-2a", "COD-2b", "COD-2c", "COD-2d", "COD-2e", "COD-2f", "COD-2g", "COD-2h", "COD-3a", "COD-3b")
+class NoEdgeIsFailedPrecondition(Core):
+    """The machine is not in the right state: the textbook case of FAILED_PRECONDITION."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        return Rejected(Code.FAILED_PRECONDITION, f"cannot {verb} while {machine.state.name}, not {EDGES[verb].source}")
