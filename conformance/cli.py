@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
@@ -17,7 +18,6 @@ from conformance.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.report import Report
     from conformance.settings import Settings
     from conformance.target import Target
 
@@ -185,6 +185,8 @@ def settings_from(**given: Any) -> Settings:
     from conformance.patience import parse_duration, parse_patience
     from conformance.settings import Settings, version
 
+    if given["fake"] and click.get_current_context().get_parameter_source("target") is ParameterSource.ENVIRONMENT:
+        given["target"] = None  # what is typed goes before what is set
     if given["fake"] == bool(given["target"]):
         problem = "both a target and --fake" if given["fake"] else "no target"
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
@@ -260,7 +262,8 @@ def parse_run(arguments: list[str]) -> Settings:
         context = run_command.make_context("conformance-run", list(arguments))
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
-    return settings_from(**context.params)
+    with context:
+        return settings_from(**context.params)
 
 
 def execute(settings: Settings) -> int:
@@ -269,10 +272,8 @@ def execute(settings: Settings) -> int:
 
     from conformance import loop
     from conformance.reporters.progress import Live
-    from conformance.settings import check_report_dir, state_directory
+    from conformance.settings import state_directory
 
-    if settings.report_dir is not None:
-        check_report_dir(settings.report_dir)
     console = Console(
         force_terminal=settings.color or None,
         no_color=True if settings.color is False else None,
@@ -281,22 +282,12 @@ def execute(settings: Settings) -> int:
         markup=False,
     )
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    listeners: list[Callable[..., None]] = [live]
-    log = None
-    if settings.report_dir is not None:
-        from conformance.reporters.log import Log
-
-        log = Log(settings.report_dir / "events.ndjson")
-        listeners.append(log)
     try:
-        done = loop.run(settings, *listeners)
+        done = loop.run(settings, live)
     finally:
         live.end()
-        if log is not None:
-            log.close()
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or logged: {trouble}", err=True)
-    unwritten = write_reports(done.report, settings.report_dir) if done.report and settings.report_dir else None
+        click.echo(f"error: not all could be shown or written: {trouble}", err=True)
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
@@ -310,22 +301,7 @@ def execute(settings: Settings) -> int:
     assert done.report is not None
     if settings.report_dir is None and done.report.home.clean:
         Path(done.report.ledger).unlink(missing_ok=True)
-    if unwritten is not None:
-        click.echo(f"error: {unwritten}", err=True)
-    return done.report.exit_code or (2 if unwritten else 0)
-
-
-def write_reports(report: Report, directory: Path) -> str | None:
-    """Write report.json and junit.xml; what is wrong where they cannot be written (any more)."""
-    from conformance.reporters import json as json_report
-    from conformance.reporters import junit
-
-    try:
-        (directory / "report.json").write_text(json_report.render(report), encoding="utf-8")
-        (directory / "junit.xml").write_text(junit.render(report), encoding="utf-8")
-    except OSError as error:
-        return f"the report cannot be written to {directory}: {error.strerror}"
-    return None
+    return done.report.exit_code or (2 if done.muted else 0)
 
 
 @conformance.command("sweep", help=SWEEP_HELP)

@@ -32,7 +32,7 @@ class Ledger:
     def __init__(self, path: Path, *, run: str, target: str) -> None:
         """Open `path`. Raises UsageError where it cannot be written or another run holds it."""
         self.path = path
-        self._open: dict[str, dict[tuple[Verb, str], int]] = {}
+        self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """Of each open machine what is intended, and how far the file must be on disk for it."""
         self._synced = 0
         self._written = 0
@@ -59,12 +59,12 @@ class Ledger:
         A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
         """
         intents = self._open.get(machine_id)
-        if intents is not None and (verb, token.shard) in intents:
-            await self._on_disk(intents[verb, token.shard])
+        if intents is not None and (verb, token.shard, token.epoch) in intents:
+            await self._on_disk(intents[verb, token.shard, token.epoch])
             return
         if intents is not None and seen.stable and seen is not EDGES[verb].source:
             return
-        self._open.setdefault(machine_id, {})[verb, token.shard] = self._written + 1
+        self._open.setdefault(machine_id, {})[verb, token.shard, token.epoch] = self._written + 1
         self._write(
             {
                 "intend": verb.value,

@@ -14,7 +14,8 @@ from conformance import catalogue, engine, events, plan
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
-from conformance.settings import FAKE, version
+from conformance.reporters.files import Files
+from conformance.settings import FAKE, check_report_dir, version
 from conformance.target import Target
 
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ class Loop:
     """The registered plugin of one run. Afterwards `report` is its report, `error` what kept it from having one."""
 
     def __init__(self, settings: Settings, *listeners: Callable[[events.Event], None]) -> None:
+        """Make ready to write the report where one is wanted. Raises UsageError where that cannot be done."""
         self.settings = settings
         self.report: Report | None = None
         self.error: ConformanceError | None = None
         self.muted: list[str] = []
         """What could not be shown or written, and why. No listener's trouble keeps a machine from going home."""
         self._listeners = list(listeners)
+        if settings.report_dir is not None:
+            check_report_dir(settings.report_dir)
+            self._listeners.append(Files(settings.report_dir))
         self._items: dict[str, pytest.Item] = {}
         self._session: pytest.Session | None = None
         self._stop: engine.Stop | None = None

@@ -47,10 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.target:
             arguments += ["--target", config.option.target]
         try:
-            settings = parse_run(arguments)
+            loop = Loop(parse_run(arguments))
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
-        config.pluginmanager.register(Loop(settings), "conformance-loop")
+        config.pluginmanager.register(loop, "conformance-loop")
 
 
 @pytest.hookimpl(tryfirst=True)

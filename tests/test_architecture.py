@@ -20,7 +20,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "loop proto_command catalogue_command",
         "settings console",
         # Pure functions of a report and of events.
-        "reporters.log reporters.progress reporters.junit",
+        "reporters.files reporters.progress",
+        "reporters.log reporters.junit",
         "reporters.json reporters.terminal reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
         "plan",

@@ -248,7 +248,7 @@ def test_what_is_read_back_is_what_is_open(path: Path) -> None:
     record = read(path)
     assert (record.run, record.target) == ("cpc-1", "host:1")
     assert record.entries == (
-        ledger.Entry(machine="left", home=State.SPECULATIVE, shards={"s": 1, "t": 2}, host="i-1"),
+        ledger.Entry(machine="left", home=State.SPECULATIVE, shards={"s": 4, "t": 2}, host="i-1"),
         ledger.Entry(machine="idle", home=State.IDLE, shards={"s": 1}),
     )
 
