@@ -13,7 +13,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from conformance import events, fit
 from conformance.bill import Meter
@@ -27,9 +27,10 @@ from conformance.machine import Machine, Yard
 from conformance.patience import Patience
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
+from conformance.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from pathlib import Path
 
     from conformance.behaviour import Behaviour, Plan
@@ -62,37 +63,6 @@ class Options:
     timeout: float | None = None
     whole: bool = True
     version: str = ""
-
-
-class Stop:
-    """Says that a run shall end before its plan does: no new behaviour starts, those that run are cancelled."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.reason: str | None = None
-
-    def __call__(self, reason: str) -> None:
-        """End the run because of `reason`; the first one counts."""
-        if self.reason is None:
-            self.reason = reason
-            self._event.set()
-
-    async def wait(self) -> None:
-        """Return when the run shall end."""
-        await self._event.wait()
-
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns, it having started no machine. Raises TargetError where the run shall end before."""
-        tasks = asyncio.create_task(self.wait()), asyncio.create_task(work)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self.reason is not None:
-                raise TargetError(f"{self.reason} before anything was started")
-            return tasks[1].result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run(

@@ -16,6 +16,7 @@ from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.reporters.files import Files
 from conformance.settings import FAKE, check_report_dir, version
+from conformance.stop import Stop
 from conformance.target import Target
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Loop:
             self._listeners.append(Files(settings.report_dir))
         self._items: dict[str, pytest.Item] = {}
         self._session: pytest.Session | None = None
-        self._stop: engine.Stop | None = None
+        self._stop: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted: str | None = None
         self._ledger: str | None = None
@@ -131,7 +132,7 @@ class Loop:
                 return 3
 
     async def _main(self, chosen: Plan) -> Report:
-        self._stop = stop = engine.Stop()
+        self._stop = stop = Stop()
         self._task = asyncio.current_task()
         loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
         for number, reason in SIGNALS.items():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conformance import events
     from conformance.behaviour import Body
     from conformance.report import Report
+    from conformance.stop import Stop
     from conformance.trial import Trial
 
 SHORT = Patience(5.0, 5.0, 5.0, 5.0)
@@ -72,7 +73,7 @@ async def judged(
     core: Core | None = None,
     *,
     emit: Callable[[events.Event], None] = lambda event: None,
-    stop: engine.Stop | None = None,
+    stop: Stop | None = None,
     serve: dict[str, Any] | None = None,
     **options: Any,
 ) -> Report:

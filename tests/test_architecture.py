@@ -40,7 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # What is known of a run: values.
         "events",
         "report",
-        "behaviour bill ledger patience buf",
+        "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection",
         "call target catalogue",

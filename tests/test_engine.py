@@ -13,6 +13,7 @@ from conformance.catalogue import Level
 from conformance.errors import TargetError, Unsupported, UsageError, Violation
 from conformance.lifecycle import State, Verb
 from conformance.report import Report, Status, Verdict
+from conformance.stop import Stop
 from conformance.target import Target
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
@@ -199,7 +200,7 @@ def test_a_stop_cancels_what_runs_and_brings_all_home() -> None:
 
     async def go() -> Report:
         nonlocal stop
-        stop = halt = engine.Stop()
+        stop = halt = Stop()
 
         def emit(event: events.Event) -> None:
             if isinstance(event, events.BehaviourStarted):

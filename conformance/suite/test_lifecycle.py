@@ -87,11 +87,13 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
     return edge.via in seen
 
 
-async def all_watched(trial: Trial, *verbs: Verb) -> None:
-    """Take edges under tight reads; raises Unsupported where each was over before it could be looked at."""
-    seen = [await watched(trial, trial.machine, verb) for verb in verbs]
-    if not any(seen):
-        raise Unsupported(f"{' and '.join(verbs)}: over with the ack, so that nothing is seen on the way")
+async def watched_until_seen(trial: Trial, verb: Verb) -> None:
+    """Take one edge under tight reads, from its source each time, until the transition was seen under way."""
+    for _ in range(3):
+        await trial.bring(trial.machine, EDGES[verb].source)
+        if await watched(trial, trial.machine, verb):
+            return
+    raise Unsupported(f"{verb.value} is over before it can be looked at")
 
 
 @behaviour("LIF-1a", machines=1, start=State.SPECULATIVE, transitions=4, creates=True)
@@ -128,17 +130,20 @@ async def test_a_walk_of_legal_and_illegal_calls_follows_the_four_edges(trial: T
 
 @behaviour("LIF-2a", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
 async def test_create_and_delete_show_only_their_own_states(trial: Trial) -> None:
-    await all_watched(trial, *(verb for verb in verbs_of(trial) if verb in (Verb.CREATE, Verb.DELETE)))
+    verbs = [verb for verb in verbs_of(trial) if verb in (Verb.CREATE, Verb.DELETE)]
+    seen = [await watched(trial, trial.machine, verb) for verb in verbs]
+    if not any(seen):
+        raise Unsupported(f"{' and '.join(verbs)} are over before they can be looked at")
 
 
 @behaviour("LIF-2b", machines=1, start=State.IDLE, transitions=1)
 async def test_configure_shows_only_its_own_state(trial: Trial) -> None:
-    await all_watched(trial, Verb.CONFIGURE)
+    await watched_until_seen(trial, Verb.CONFIGURE)
 
 
 @behaviour("LIF-2c", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_drain_shows_only_its_own_state(trial: Trial) -> None:
-    await all_watched(trial, Verb.DRAIN)
+    await watched_until_seen(trial, Verb.DRAIN)
 
 
 @behaviour("LIF-3a", machines=2, start=State.IDLE, transitions=2)
