@@ -13,7 +13,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.bill import Meter
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from conformance.pool import Lease
     from conformance.report import Home
     from conformance.target import Target
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

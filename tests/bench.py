@@ -76,9 +76,9 @@ def runs(latencies: list[str], console: Console) -> Table:
 async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
     """One idle Get: bare stub and kit in turn, batch by batch; medians of the batches and of their ratios."""
     import grpc.aio
-
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from bigfleet.v1alpha1 import provider_pb2_grpc
+
     from conformance.call import CallLog, recording
     from conformance.client import Client
     from conformance.target import Target
