@@ -6,6 +6,7 @@ the fence alone may say, FAILED_PRECONDITION, is looked for in everything that i
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from grpc import StatusCode
@@ -17,7 +18,7 @@ from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from conformance.machine import Machine
     from conformance.trial import Trial
@@ -27,7 +28,7 @@ MARGIN = 5
 """What is answered within a fifth of the time that a transition takes did not wait for its end."""
 
 
-async def unknown(trial: Trial, stranger: Machine) -> None:
+async def unknown(stranger: Machine) -> None:
     """No RPC finds the machine, and none makes it up (COD-1)."""
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
     for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN):
@@ -36,8 +37,12 @@ async def unknown(trial: Trial, stranger: Machine) -> None:
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
 
 
-async def not_listed(trial: Trial, strangers: Iterable[Machine]) -> None:
-    """List shows none of them."""
+async def all_unknown(trial: Trial, strangers: Sequence[Machine]) -> None:
+    """None of the machines is found, and List shows none of them afterwards either."""
+    fates = await asyncio.gather(*(unknown(stranger) for stranger in strangers), return_exceptions=True)
+    for fate in fates:
+        if isinstance(fate, BaseException):
+            raise fate
     ids = {stranger.id for stranger in strangers}
     made_up = sorted(ids & {machine.id for machine in (await trial.list()).machines})
     expect.fact(not made_up, wanted="List to show no machine that nobody has", got=", ".join(map(cut, made_up)))
@@ -45,9 +50,7 @@ async def not_listed(trial: Trial, strangers: Iterable[Machine]) -> None:
 
 @behaviour("COD-1a")
 async def test_an_unknown_id_is_not_found_and_not_made(trial: Trial) -> None:
-    stranger = trial.stranger()
-    await unknown(trial, stranger)
-    await not_listed(trial, [stranger])
+    await all_unknown(trial, [trial.stranger()])
 
 
 @behaviour("COD-1b")
@@ -63,9 +66,7 @@ async def test_odd_ids_are_not_found_either(trial: Trial) -> None:
         "{}" + "x" * (4096 - len(name)),
     )
     strangers = [trial.stranger(shape.replace("{}", name)) for shape in odd]
-    for stranger in strangers:
-        await unknown(trial, stranger)
-    await not_listed(trial, strangers)
+    await all_unknown(trial, strangers)
 
 
 @behaviour("COD-1c", machines=1, start=State.CONFIGURED)
@@ -88,8 +89,7 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
         i + i,
     }
     before = await machine.read()
-    for name in sorted(near - known):
-        await unknown(trial, trial.stranger(name))
+    await all_unknown(trial, [trial.stranger(name) for name in sorted(near - known)])
     for name in sorted({i[:-1], i[1:], f"{i[:-1]}*", f"{i[:-1]}_"} - known - {""}):
         # It could be taken for somebody else's machine, so these are only read.
         await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)

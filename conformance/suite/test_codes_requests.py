@@ -209,7 +209,8 @@ async def test_a_first_token_with_a_negative_number_is_never_fenced(trial: Trial
 
 async def next_calls(machine: Machine, client: Client) -> list[Call]:
     """What comes after the odd request: two reads, and a Configure that is a retry."""
-    return await asyncio.gather(client.get(machine.id), client.list([State.FAILED]), machine.configure(client=client))
+    reads = client.get(machine.id), client.list([State.FAILED])
+    return list(await asyncio.gather(*reads, machine.configure(client=client)))
 
 
 async def still_answers(trial: Trial, machine: Machine, *, after: str) -> None:

@@ -258,42 +258,42 @@ class DrainOfIdleStarts(_TakesEdge):
     verb, rests = Verb.DRAIN, State.IDLE
 
 
-@mutant("COD-2", "COD-2d")
+@mutant("COD-2", "COD-2d", latency="120ms")
 class CreateInterruptsConfigure(_TakesEdge):
     """Only a machine that is bound is safe from Create."""
 
     verb, rests = Verb.CREATE, State.CONFIGURING
 
 
-@mutant("COD-2", "COD-2d")
+@mutant("COD-2", "COD-2d", latency="120ms")
 class DeleteInterruptsConfigure(_TakesEdge):
     """Until it is bound a machine may be deleted."""
 
     verb, rests = Verb.DELETE, State.CONFIGURING
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", latency="120ms")
 class DrainInterruptsCreate(_TakesEdge):
     """Drain cancels whatever is under way."""
 
     verb, rests = Verb.DRAIN, State.CREATING
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", latency="120ms")
 class ConfigureInterruptsDelete(_TakesEdge):
     """Configure saves a machine that is about to be deleted."""
 
     verb, rests = Verb.CONFIGURE, State.DELETING
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", latency="120ms")
 class DrainInterruptsDelete(_TakesEdge):
     """What is being deleted may as well be drained first."""
 
     verb, rests = Verb.DRAIN, State.DELETING
 
 
-@mutant("COD-2", "COD-2f")
+@mutant("COD-2", "COD-2f", latency="120ms")
 class DeleteInterruptsDrain(_TakesEdge):
     """What is being drained may as well be deleted."""
 
@@ -370,7 +370,7 @@ class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
         self.put(replace(machine, state=State.FAILED, last_error="nothing to drain"))
 
 
-@mutant("COD-2", "COD-2d")
+@mutant("COD-2", "COD-2d", latency="120ms")
 class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
     """The bootstrap's context is cancelled by the next call for the machine, also where that is refused."""
 
@@ -380,7 +380,7 @@ class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
         self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
 
 
-@mutant("COD-2", "COD-2f")
+@mutant("COD-2", "COD-2f", latency="120ms")
 class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
     """The drain's context is cancelled by the next call for the machine, also where that is refused."""
 

@@ -84,7 +84,7 @@ class ShownWrong(Core):
         return replace(machine, state=self.shown) if looked[machine.operation.id] <= self.looks else machine
 
 
-@mutant("LIF-2", "LIF-2a")
+@mutant("LIF-2", "LIF-2a", latency="120ms")
 class CreatingLooksIdleAtFirst(ShownWrong):
     """Writes the target optimistically; the sync with the cloud puts it right a moment later."""
 
@@ -105,14 +105,14 @@ class DrainingLooksIdleAtFirst(ShownWrong):
     real, shown, looks = State.DRAINING, State.IDLE, 2
 
 
-@mutant("LIF-2", "LIF-2a")
+@mutant("LIF-2", "LIF-2a", latency="120ms")
 class DeletingLooksIdle(ShownWrong):
     """Has no word for a machine that is on its way out."""
 
     real, shown = State.DELETING, State.IDLE
 
 
-@mutant("LIF-2", "LIF-2a")
+@mutant("LIF-2", "LIF-2a", latency="120ms")
 class CreatingLooksSpeculative(ShownWrong):
     """Has no word for a machine that is on its way in."""
 
