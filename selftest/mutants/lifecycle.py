@@ -91,14 +91,14 @@ class CreatingLooksIdleAtFirst(ShownWrong):
     real, shown, looks = State.CREATING, State.IDLE, 2
 
 
-@mutant("LIF-2", "LIF-2b")
+@mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksConfiguredAtFirst(ShownWrong):
     """Writes the target optimistically; the agent's heartbeat puts it right a moment later."""
 
     real, shown, looks = State.CONFIGURING, State.CONFIGURED, 2
 
 
-@mutant("LIF-2", "LIF-2c")
+@mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksIdleAtFirst(ShownWrong):
     """Writes the target optimistically; the eviction loop puts it right a moment later."""
 
@@ -119,35 +119,35 @@ class CreatingLooksSpeculative(ShownWrong):
     real, shown = State.CREATING, State.SPECULATIVE
 
 
-@mutant("LIF-2", "LIF-2b")
+@mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksIdle(ShownWrong):
     """Get reads a cache that is only written when a transition ends."""
 
     real, shown = State.CONFIGURING, State.IDLE
 
 
-@mutant("LIF-2", "LIF-2c")
+@mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksConfigured(ShownWrong):
     """A machine counts as CONFIGURED for as long as it has a cluster."""
 
     real, shown = State.DRAINING, State.CONFIGURED
 
 
-@mutant("LIF-2", "LIF-2b")
+@mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksCreating(ShownWrong):
     """One word, pending, for everything that is on its way."""
 
     real, shown = State.CONFIGURING, State.CREATING
 
 
-@mutant("LIF-2", "LIF-2c")
+@mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksDeleting(ShownWrong):
     """One word, terminating, for everything that is on its way down."""
 
     real, shown = State.DRAINING, State.DELETING
 
 
-@mutant("LIF-2", "LIF-2b", "LIF-2c")
+@mutant("LIF-2", "LIF-2b", "LIF-2c", latency="120ms")
 class ListShowsTheDesiredState(Core):
     """List serves the spec, Get the status."""
 
