@@ -120,10 +120,10 @@ class FirstContactMustBeTheBeginning(Core):
 
 @mutant("FEN-2", "FEN-2b")
 class ConfigureWantsAKnownShard(Core):
-    """Refuses a Configure by a shard that it has not seen before."""
+    """Refuses a Configure by a shard that it has not seen before, unless it is the shard's very first call."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
-        if verb is Verb.CONFIGURE:
+        if verb is Verb.CONFIGURE and token.sequence > 1:
             raise self.fenced(verb, token)
 
 

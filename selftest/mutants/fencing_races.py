@@ -34,7 +34,7 @@ class _ReadsEarly(Servicer):
             marks[key] = before
 
     async def something(self, request: Fenced) -> None:
-        await asyncio.sleep(0.003)
+        await asyncio.sleep(0.01)
 
 
 @mutant("FEN-11", "FEN-11a", "FEN-11b", "FEN-11c", "FEN-11d")
@@ -132,7 +132,7 @@ class MarkIsSetLate(Servicer):
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         answer = await super().Create(request, context)
         token = self.token(request)
-        await asyncio.sleep(0.002 if token.sequence % 2 else 0.005)
+        await asyncio.sleep(0.005 if token.sequence % 2 else 0.02)
         self.core.inventory.marks[self.core.mark_key(Verb.CREATE, request.machine_id, token)] = token
         return answer
 
@@ -160,7 +160,7 @@ class WhoeverMeetsAnotherIsFenced(Servicer):
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         here: dict[str, int] = self.__dict__.setdefault("here", {})
         here[request.shard_id] = mine = here.get(request.shard_id, 0) + 1
-        await asyncio.sleep(0.003)
+        await asyncio.sleep(0.01)
         if here[request.shard_id] != mine or mine > 1:
             await context.abort(self.status(Code.FAILED_PRECONDITION), "too many of you")
         del here[request.shard_id]
