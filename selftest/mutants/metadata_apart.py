@@ -1,0 +1,207 @@
+"""MET-2..4 broken: metadata that is kept, shared or cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import Machine, Operation, State, Verb
+from selftest.mutant import mutant
+from selftest.mutants.metadata import Rewriting, bare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fake_provider.request import Configure, Request
+# What is left of it.
+
+
+@mutant("MET-2", "MET-2a", "MET-2b")
+class DrainKeepsMetadata(Core):
+    """Drain clears the cluster and forgets the metadata."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return replace(machine, cluster="")
+
+
+@mutant("MET-2", "MET-2a")
+class ListStillShowsMetadataAtIdle(Core):
+    """List's own table is not cleaned up."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        vars(self).setdefault("old", {})[machine.id] = request.metadata
+        return super().bound(machine, request)
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, shard_metadata=vars(self).get("old", {}).get(machine.id, {}))
+
+
+@mutant("MET-2", "MET-2b")
+class ClusterGoesFirst(Core):
+    """Drain takes the cluster away when it begins, and the metadata when it ends."""
+
+    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().under_way(verb, machine, request, operation)
+        return replace(machine, cluster="") if verb is Verb.DRAIN else machine
+
+
+@mutant("MET-2", "MET-2c", "MET-2d")
+class BindingsAddUp(Core):
+    """Metadata is merged into what the row already held, and only hidden at IDLE."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        rows: dict[str, dict[str, str]] = vars(self).setdefault("rows", {})
+        rows.setdefault(machine.id, {}).update(request.metadata)
+        return replace(super().bound(machine, request), shard_metadata=dict(rows[machine.id]))
+
+
+@mutant("MET-2", "MET-2c")
+class FirstWriteWins(Core):
+    """A key that was set once is not set again."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        rows: dict[str, dict[str, str]] = vars(self).setdefault("rows", {})
+        row = rows.setdefault(machine.id, {})
+        row |= {key: value for key, value in request.metadata.items() if key not in row}
+        return replace(super().bound(machine, request), shard_metadata={key: row[key] for key in request.metadata})
+
+
+@mutant("MET-2", "MET-2d")
+class AnEmptyMapIsNoUpdate(Core):
+    """Metadata is only written where there is any."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        rows: dict[str, Mapping[str, str]] = vars(self).setdefault("rows", {})
+        if request.metadata:
+            rows[machine.id] = dict(request.metadata)
+        return replace(super().bound(machine, request), shard_metadata=rows.get(machine.id, {}))
+
+
+# Whose it is.
+
+
+@mutant("MET-3", "MET-3a", "MET-3b", "MET-3c")
+class OneMapForAll(Core):
+    """A default argument that is a dict."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        shared: dict[str, str] = vars(self).setdefault("shared", {})
+        shared.update(request.metadata)
+        return replace(super().bound(machine, request), shard_metadata=shared)
+
+
+@mutant("MET-3", "MET-3a")
+class TheLastRequestWins(Core):
+    """What is written when a Configure completes is read from a variable that the next Configure has set."""
+
+    latest: Mapping[str, str] = {}
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        self.latest = dict(request.metadata)
+        return super().bound(machine, request)
+
+    def settle(self, machine: Machine) -> Machine:
+        settled = super().settle(machine)
+        return replace(settled, shard_metadata=self.latest) if settled.state is State.CONFIGURED else settled
+
+
+@mutant("MET-3", "MET-3c")
+class KeptByCluster(Core):
+    """Metadata is kept under the cluster's id."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        same = [m for m in self.machines.values() if m.cluster and m.cluster == machine.cluster]
+        return replace(machine, shard_metadata=max(same, key=lambda m: m.revision).shard_metadata) if same else machine
+
+
+@mutant("MET-3", "MET-3b")
+class DrainClearsEverybodys(Core):
+    """The cleanup lacks its WHERE clause."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        for other in list(self.machines.values()):
+            if other.id != machine.id and other.shard_metadata:
+                self.put(bare(other))
+        return super().cleared_by_drain(machine)
+
+
+# How much of it.
+
+
+@mutant("MET-4", "MET-4a")
+class FortyKeysAreEnough(Core):
+    """More than forty keys are refused."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        if len(request.metadata) > 40:
+            raise Rejected(Code.INVALID_ARGUMENT, "too many keys")
+
+
+@mutant("MET-4", "MET-4a")
+class EightKibAreEnough(Core):
+    """More than 8 KiB are refused."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        if sum(len(key) + len(value) for key, value in request.metadata.items()) > 8192:
+            raise Rejected(Code.RESOURCE_EXHAUSTED, "shard_metadata is too large")
+
+
+@mutant("MET-4", "MET-4b")
+class MoreThan100KeysAreCut(Rewriting):
+    """The first hundred keys are kept."""
+
+    def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        return dict(sorted(metadata.items())[:100])
+
+
+@mutant("MET-4", "MET-4b")
+class ManyKeysAreAnInternalError(Core):
+    """The database's complaint is handed on as it is."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        if len(request.metadata) > 100:
+            raise Rejected(Code.INTERNAL, "ER_TOO_MANY_FIELDS")
+
+
+@mutant("MET-4", "MET-4b")
+class ManyKeysAreRefusedTooLate(Core):
+    """The size is checked when the binding is written, and that is after the machine was put on its way."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        pass
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        if len(request.metadata) > 100:
+            self.put(replace(machine, cluster=request.cluster))
+            raise Rejected(Code.INVALID_ARGUMENT, "too many keys")
+        return super().bound(machine, request)
+
+
+@mutant("MET-4", "MET-4c")
+class LongValuesAreCut(Rewriting):
+    """A VARCHAR(16384), and a database that cuts in silence."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        pass
+
+    def text(self, text: str) -> str:
+        return text[:16384]
+
+
+@mutant("MET-4", "MET-4c")
+class LongKeysAreCut(Rewriting):
+    """A key column of 512 characters."""
+
+    def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        return {key[:512]: value for key, value in metadata.items()}
+
+
+@mutant("MET-4", "MET-4c")
+class LongValuesAreOutOfRange(Core):
+    """What is too long is refused with a code that tells the shard to try again."""
+
+    def validate_metadata(self, request: Configure) -> None:
+        if any(len(value.encode()) > 65536 for value in request.metadata.values()):
+            raise Rejected(Code.ABORTED, "a value is too long")

@@ -1,0 +1,128 @@
+"""WIR-3 broken: work that hangs on whoever asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from fake_provider.machine import EDGES, Machine, State, Verb
+from fake_provider.servicer import Servicer
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.servicer import Context
+
+T = TypeVar("T")
+
+
+class Hanging(Servicer):
+    """Not a mutant: stays with its caller for a moment after the work, as one that waits for the cloud does."""
+
+    moment = 0.08
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        done = await super().answer(context, work)
+        if isinstance(done, pb.TransitionAck):
+            before = self.core.machines[done.machine.id]
+            try:
+                await asyncio.sleep(self.moment)
+            except asyncio.CancelledError:
+                self.gone(before)
+                raise
+        return done
+
+    def gone(self, machine: Machine) -> None:
+        """The caller is gone; `machine` is as the work left it."""
+
+    def undo(self, machine: Machine) -> None:
+        if machine.operation and machine.moving:
+            verb = machine.operation.verb
+            bound = machine.cluster if verb is Verb.DRAIN else ""
+            kept = machine.shard_metadata if verb is Verb.DRAIN else {}
+            back = replace(machine, state=EDGES[verb].source, cluster=bound, shard_metadata=kept, operation=None)
+            self.core.put(replace(back, created_by="" if verb is Verb.CREATE else machine.created_by))
+
+
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+class TakenBackWhenTheClientGoes(Hanging):
+    """The transaction is rolled back when the request's context is cancelled."""
+
+    def gone(self, machine: Machine) -> None:
+        self.undo(machine)
+
+
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+class StuckWhenTheClientGoes(Hanging):
+    """The work runs on the request's context: cancelled, it never comes to its end."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.operation and machine.moving:
+            self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
+
+
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+class FailedWhenTheClientGoes(Hanging):
+    """The work runs on the request's context: cancelled, it has failed."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.moving:
+            self.core.put(self.core.failed(machine, "context canceled"))
+
+
+@mutant("WIR-3", "WIR-3b", latency="120ms")
+class DrainStopsWhenTheClientGoes(Hanging):
+    """Only Drain waits on the request's context: its evictions stop."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.state is State.DRAINING:
+            self.undo(machine)
+
+
+@mutant("WIR-3", "WIR-3c", latency="120ms")
+class CreateIsOrphanedWhenTheClientGoes(Hanging):
+    """Only Create waits on the request's context: the host comes, and nobody writes it down."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.state is State.CREATING and machine.operation:
+            self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
+
+
+@mutant("WIR-3", "WIR-3e", latency="120ms")
+class ARetryThatGoesTakesTheOperationWithIt(Servicer):
+    """Whoever asks again joins the operation, and whoever leaves cancels it."""
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        done = await super().answer(context, work)
+        if isinstance(done, pb.TransitionAck):
+            asked: dict[str, int] = vars(self).setdefault("asked", {})
+            asked[done.operation_id] = asked.get(done.operation_id, 0) + 1
+            try:
+                await asyncio.sleep(0.08 if asked[done.operation_id] > 1 else 0)
+            except asyncio.CancelledError:
+                machine = self.core.machines[done.machine.id]
+                if machine.moving:
+                    self.core.put(self.core.failed(machine, "cancelled"))
+                raise
+        return done
+
+
+@mutant("WIR-3", "WIR-3d", latency="300ms")
+class TheDeadlineIsTheOperations(Servicer):
+    """The caller's deadline is handed on to the work, which fails when it passes."""
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        done = await super().answer(context, work)
+        left = context.time_remaining()
+        if isinstance(done, pb.TransitionAck) and left is not None:
+            asyncio.get_running_loop().call_later(left, self.expire, done.machine.id, done.operation_id)
+        return done
+
+    def expire(self, machine_id: str, operation_id: str) -> None:
+        machine = self.core.machines[machine_id]
+        if self.core.awaited(machine, operation_id):
+            self.core.put(self.core.failed(machine, "context deadline exceeded"))
