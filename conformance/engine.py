@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -188,8 +189,6 @@ class Course:
             self._later = [b for b in applicable if b.needs.alone]
             await self._lane([b for b in applicable if not b.needs.alone], jobs=self._options.jobs)
             alone, self._later = self._later, []
-            if self._stop.reason is None and alone:
-                await self._pool.retire(keep=max(b.needs.machines for b in alone))
             await self._lane(alone, jobs=1)
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
@@ -245,13 +244,22 @@ class Course:
             if lease is not None:
                 self._pending.remove(behaviour)
                 self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-        if self._nothing_follows and self._running and self._pool.away and not self._options.keep:
+        if not self._pending and self._running and len(self._pool.away) > self._kept:
             # Machines that no behaviour will want any more go home while the last ones are still judged.
-            self._running[asyncio.create_task(self._pool.retire(keep=0))] = None
+            self._running[asyncio.create_task(self._pool.retire(keep=self._kept))] = None
 
     @property
-    def _nothing_follows(self) -> bool:
-        return not self._pending and not self._later
+    def _kept(self) -> int:
+        """How many machines stay out when all behaviours of this lane are under way.
+
+        Before the quiet lane all do: machines at rest are quiet, and those on their way home are not.
+        """
+        return sys.maxsize if self._later or self._options.keep else 0
+
+    def _wanted(self, lease: Lease) -> set[State]:
+        """Where the leases start that the machines of this one could still serve; none where it shall go home."""
+        starts = {b.needs.start for b in (*self._pending, *self._later)}
+        return starts or ({lease.start} if self._options.keep else set())
 
     def _give_up_hopeless(self) -> None:
         for behaviour in list(self._pending):
@@ -316,13 +324,15 @@ class Course:
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED:
             self._stop("--fail-fast")
-        wanted = {b.needs.start for b in (*self._pending, *self._later)}
-        await self._pool.release(lease, wanted=wanted or ({lease.start} if self._options.keep else ()))
+        await self._pool.release(lease, wanted=self._wanted(lease))
         chain = self._client.now() - begun
-        # A chain goes from home to home, also where a warm machine was used and handed on.
-        if warm and lease.start is not State.SPECULATIVE:
+        # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet lane is one
+        # after the other, on machines that are there.
+        if behaviour.needs.alone:
+            pass
+        elif warm and lease.start is not State.SPECULATIVE:
             chain += self._meter.median(Verb.CREATE)
-        if self._found.delete and any(machine.live for machine in lease.machines):
+        if not behaviour.needs.alone and self._found.delete and any(machine.live for machine in lease.machines):
             chain += self._meter.median(Verb.DELETE)
         self._chains[behaviour.id] = chain
 

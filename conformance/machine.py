@@ -77,6 +77,8 @@ class Machine:
         """Whether a mutating call was ever sent."""
         self.unheard: dict[str, int] = {}
         """The shards of mutating calls that were not answered and may still arrive, each with its newest epoch."""
+        self.disowned = False
+        """Whether it is somebody else's, and none of our business any more."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self._yard = yard
@@ -85,7 +87,9 @@ class Machine:
         self._leaving = False
         self._host = ""
         self._underway: tuple[Verb, float] | None = None
-        self._claimed: set[str] = set()
+        self._claims: dict[str, asyncio.Task[bool]] = {}
+        """By operation id, whether that life of the machine is ours."""
+        self._looking: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
 
     @property
@@ -210,6 +214,9 @@ class Machine:
         """
         for _ in range(8):
             watch = await self.settle()
+            if watch.state is State.IDLE and self.unheard and not self._live:
+                # A Create that was not heard out has claimed nothing. Repeated, it says whose life this is.
+                await self.create()
             if watch.state is to:
                 return watch.machine
             if not watch.state.stable:
@@ -219,7 +226,7 @@ class Machine:
 
     async def _step(self, verb: Verb) -> None:
         source = self.state
-        call = await self.call(verb, await self._still_free() if verb is Verb.CREATE and not self._live else None)
+        call = await self.call(verb)
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         watch = await self.settle()
@@ -228,27 +235,9 @@ class Machine:
                 f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
             )
 
-    async def _still_free(self) -> Token:
-        """The token to Create with, its intent on disk, and the slot seen to be one after that: disks are slow.
-
-        Raises Disturbed where somebody else took it meanwhile.
-        """
-        token = self.shard.next()
-        self._creating += 1
-        self.touched = True
-        try:
-            await self._yard.ledger.intend(self.id, Verb.CREATE, token, home=self.home, seen=self.state)
-            state = state_of((await self.read()).state)
-        finally:
-            self._creating -= 1
-        if state is not State.SPECULATIVE:
-            self.disown()
-            raise Disturbed(f"{self.id} is {state.name}, and not by us")
-        return token
-
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
-        self._live = False
+        self._live, self.disowned = False, True
         self._yard.meter.gone(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
 
@@ -292,10 +281,14 @@ class Machine:
         fresh = verb is Verb.CREATE and not self._live
         if fresh:
             yard.meter.reserve(self.id)
+            if not self._creating:
+                self._looking = asyncio.create_task(self._look_again(token))
             self._creating += 1
         try:
             await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
             self.touched = True
+            if fresh and self._looking is not None:
+                await asyncio.shield(self._looking)
             call = await send(token)
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
@@ -309,28 +302,49 @@ class Machine:
         self._leaving |= verb is Verb.DELETE and call.ok
         if operation and self._underway is None:
             self._underway = (verb, call.ended)
-        if fresh and operation:
-            await self._claim(operation)
-        self._creating -= fresh
+        try:
+            if fresh and operation:
+                await self._claim(operation)
+                if self.id not in yard.ledger.open:
+                    # Given up as somebody else's while this call was under way, and now it is ours after all.
+                    await yard.ledger.intend(self.id, verb, token, home=self.home, seen=State.SPECULATIVE)
+                    self.disowned = False
+        finally:
+            self._creating -= fresh
         return call
+
+    async def _look_again(self, token: Token) -> None:
+        """See that the slot is one, once the intent to Create is on disk: disks are slow, and others may be fast.
+
+        Raises Disturbed where somebody else has taken it meanwhile.
+        """
+        await self._yard.ledger.intend(self.id, Verb.CREATE, token, home=self.home, seen=self.state)
+        if self.home is not State.SPECULATIVE or self.unheard:
+            return
+        state = state_of((await self.read()).state)
+        if state is not State.SPECULATIVE:
+            self.disown()
+            if not self.blames:
+                raise Disturbed(f"{self.id} is {state.name}, and not by us")
 
     async def _claim(self, operation_id: str) -> None:
         """Make this life of the machine ours. Raises Disturbed where somebody else was first."""
-        if self._live:
-            return
+        if operation_id not in self._claims:
+            if self._live:
+                return
+            self._claims[operation_id] = asyncio.create_task(self._won(operation_id))
         self._live, self._leaving = True, False
-        if operation_id in self._claimed:
-            return
-        self._claimed.add(operation_id)
+        if not await asyncio.shield(self._claims[operation_id]):
+            self.disown()
+            raise Disturbed(f"somebody else created {self.id} at the same moment")
+
+    async def _won(self, operation_id: str) -> bool:
         name = hashlib.sha256(f"{self.id}\0{operation_id}".encode()).hexdigest()[:16]
         client = self._yard.client
         if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
-            return
+            return True
         # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
-        if (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced:
-            return
-        self.disown()
-        raise Disturbed(f"somebody else created {self.id} at the same moment")
+        return (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref

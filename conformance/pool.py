@@ -125,7 +125,6 @@ class Pool:
     def drop(self, machine: Machine) -> None:
         """The machine is somebody else's now. Where it comes back as a slot, it is as new."""
         self._leased.pop(machine, None)
-        self._known.remove(machine)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
         """Take the machines back: warm for leases that start where `wanted` says; home at once where none do."""
@@ -161,8 +160,9 @@ class Pool:
 
     @property
     def away(self) -> Sequence[Machine]:
-        """The free machines that are not at home."""
-        return [machine for machine in self._free if machine.id in self._yard.ledger.open]
+        """The free machines that are not at home, the bound ones first: those are the warmest."""
+        away = [machine for machine in self._free if machine.id in self._yard.ledger.open]
+        return sorted(away, key=lambda machine: machine.state is not State.CONFIGURED)
 
     async def retire(self, keep: int) -> None:
         """Bring home the free machines that are away, but for `keep` of them."""
@@ -189,7 +189,9 @@ class Pool:
     async def home(self, *, keep: bool = False) -> Home:
         """Bring home everything that was touched, whatever happened to it; names what will not come."""
         await self._yard.client.quiet()
-        fates = await asyncio.gather(*(self._homecoming(m, keep=keep) for m in self._known if m.touched))
+        fates = await asyncio.gather(
+            *(self._homecoming(m, keep=keep) for m in self._known if m.touched and not m.disowned)
+        )
         return Home(left=tuple(sorted(fate for fate in fates if fate is not None)), kept=keep)
 
     async def _homecoming(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
