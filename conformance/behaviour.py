@@ -41,8 +41,8 @@ class Needs:
 
     @property
     def weight(self) -> int:
-        """Transitions that are still to be waited for where a warm machine is at hand."""
-        return self.transitions + (self.start is State.CONFIGURED and self.transitions > 0)
+        """Transitions that are still to be waited for where an IDLE machine is at hand."""
+        return self.transitions + (self.start is State.CONFIGURED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,7 @@ class Course:
         )
         self._pending: list[Behaviour] = []
         self._later: list[Behaviour] = []
+        self._quiet = False
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
         self._results: dict[str, Result] = {}
         self._chains: dict[str, float] = {}
@@ -188,7 +189,7 @@ class Course:
         try:
             self._later = [b for b in applicable if b.needs.alone]
             await self._lane([b for b in applicable if not b.needs.alone], jobs=self._options.jobs)
-            alone, self._later = self._later, []
+            alone, self._later, self._quiet = self._later, [], True
             await self._lane(alone, jobs=1)
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
@@ -237,10 +238,11 @@ class Course:
             stopped.cancel()
 
     def _dispatch(self, jobs: int) -> None:
+        bound_wanted = any(b.needs.start is State.CONFIGURED for b in self._pending)
         for behaviour in list(self._pending):
             if len(self._running) >= jobs:
                 return
-            lease = self._pool.lease(behaviour.needs)
+            lease = self._pool.lease(behaviour.needs, bound_wanted=bound_wanted)
             if lease is not None:
                 self._pending.remove(behaviour)
                 self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
@@ -252,9 +254,9 @@ class Course:
     def _kept(self) -> int:
         """How many machines stay out when all behaviours of this lane are under way.
 
-        Before the quiet lane all do: machines at rest are quiet, and those on their way home are not.
+        Where a quiet lane follows, or is on, all do: machines at rest are quiet, those on their way home are not.
         """
-        return sys.maxsize if self._later or self._options.keep else 0
+        return sys.maxsize if self._later or self._quiet or self._options.keep else 0
 
     def _wanted(self, lease: Lease) -> set[State]:
         """Where the leases start that the machines of this one could still serve; none where it shall go home."""

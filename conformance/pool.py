@@ -64,8 +64,11 @@ class Pool:
         """Whether no lease is out, so that waiting brings back none of our own machines."""
         return not self._leased
 
-    def lease(self, needs: Needs) -> Lease | None:
-        """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing."""
+    def lease(self, needs: Needs, *, bound_wanted: bool = False) -> Lease | None:
+        """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing.
+
+        With `bound_wanted`, bound machines are left to others that want just those, as long as any are out.
+        """
         ours = sorted((m for m in self._free if m.live), key=lambda m: m.state is not needs.start)
         lively = sum(self._leased.values())
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
@@ -74,6 +77,8 @@ class Pool:
         if not needs.transitions and lively:
             # Soon over: it waits for a machine that lives rather than have one more started.
             room = 0
+        if bound_wanted and needs.start is not State.CONFIGURED and self._leased:
+            ours = [m for m in ours if m.state is not State.CONFIGURED]
         if needs.start is not State.SPECULATIVE:
             chosen = (ours + slots[:room])[: needs.machines]
         elif not needs.creates:
