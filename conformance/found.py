@@ -235,6 +235,11 @@ async def _scope(client: Client, run: str) -> str | None:
     again = await client.drain(here, shard.token(epoch=1, sequence=9))
     other = await client.drain(there, shard.token(epoch=1, sequence=8))
     fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
+    if first.code is grpc.StatusCode.PERMISSION_DENIED:
+        raise TargetError(
+            f"target {client.target.address} refuses shard ids of our own: {first.outcome()}",
+            hint="a certificate that names one shard (SEC-2) will not do: the kit needs a shard for every machine",
+        )
     if first.fenced or not again.fenced or fresh.fenced:
         return None
     return SHARD if other.fenced else SHARD_MACHINE

@@ -261,8 +261,10 @@ class Machine:
             self.disown()
             raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
         await self.read()  # who does not answer is not asked shard by shard
-        for shard, epoch in list(self.unheard.items()):
-            call = await self.drain(Token(shard, epoch + 1, 1))
+        for name, epoch in list(self.unheard.items()):
+            shard = self.shard if name == self.shard.id else Shard(name)
+            shard.outlive(epoch)
+            call = await self.drain(shard.next())
             if not call.answered:
                 raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
         seen = state_of((await self.read()).state)

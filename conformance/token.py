@@ -40,6 +40,6 @@ class Shard:
         self._sequence += 1
         return Token(self.id, self.epoch, self._sequence)
 
-    def restart(self) -> None:
-        """Come back as the next incarnation: whatever the last one still has under way is fenced."""
-        self.epoch, self._sequence = self.epoch + 1, 0
+    def outlive(self, epoch: int) -> None:
+        """Come back as the incarnation after `epoch`: whatever that one still has under way is fenced."""
+        self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0

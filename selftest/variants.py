@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fake_provider.fence import Token
     from fake_provider.machine import Machine, Verb
-    from fake_provider.request import Configure, Filter
+    from fake_provider.request import Ack, Configure, Filter, Request
 
 T = TypeVar("T", bound=type)
 
@@ -227,3 +227,12 @@ class NegativeCapIsNone(Core):
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return super().cap(machines, max(limit, 0))
+
+
+@variant()
+class ValidatesAtTheDoor(Core):
+    """Looks at what is asked before it looks at the token: what makes no sense is no call."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        self.validate(verb, request)
+        return super().serve(verb, request, now)

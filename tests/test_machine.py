@@ -197,6 +197,7 @@ def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
         assert machine.live, "what it started is ours"
         late = await yard.client.create(machine.id, machine.shard.token(epoch=1, sequence=99))
         assert late.fenced, "nothing of that incarnation can start anything any more"
+        await machine.bring(State.SPECULATIVE)  # and the next one's calls are not
 
     on_a_machine(facts, serve={"servicer": Late})
 

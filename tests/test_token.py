@@ -17,7 +17,7 @@ def test_each_token_of_a_shard_is_newer_than_the_last() -> None:
 def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
     shard = Shard("shard")
     old = shard.next()
-    shard.restart()
+    shard.outlive(1)
     assert shard.next() == Token("shard", 2, 1)
     assert old.numbers < (2, 1)
 

@@ -15,8 +15,6 @@ from conformance.lifecycle import State, Verb
 from conformance.suite.test_fencing import calm, for_each, in_flight, marked, offered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from conformance.call import Call
     from conformance.token import Shard, Token
     from conformance.trial import Trial
@@ -56,24 +54,6 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
 
 
 @behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
-async def test_the_fence_comes_before_the_request_is_checked(trial: Trial) -> None:
-    for flawed in _flawed(trial):
-        shard = await marked(trial, State.CONFIGURED)
-        await expect.fenced(flawed(shard.token(epoch=5, sequence=5)))
-        await expect.fenced(flawed(shard.token(epoch=4, sequence=9)))
-        await expect.accepted(flawed(shard.token(epoch=5, sequence=6)))  # control: only newer
-
-
-def _flawed(trial: Trial) -> tuple[Callable[[Token], Awaitable[Call]], ...]:
-    """Calls that are refused for what they ask, and that a lenient provider may serve without harm."""
-    machine = trial.machine
-    return (
-        lambda token: machine.configure(token, cluster=""),
-        lambda token: machine.drain(token, grace=-1),
-    )
-
-
-@behaviour("FEN-4d", machines=1, start=State.CONFIGURED)
 async def test_a_fenced_answer_tells_nothing(trial: Trial) -> None:
     machine = trial.machine
     seen = await expect.rests(machine, State.CONFIGURED)
@@ -240,18 +220,7 @@ async def test_a_call_that_starts_nothing_moves_the_mark_at_configured(trial: Tr
     await _failures_count(trial, State.CONFIGURED)
 
 
-@behaviour("FEN-6d", machines=1, start=State.CONFIGURED)
-async def test_a_call_with_an_invalid_argument_moves_the_mark(trial: Trial) -> None:
-    machine = trial.machine
-    for flawed in _flawed(trial):
-        shard = await marked(trial, State.CONFIGURED)
-        await expect.accepted(flawed(shard.token(epoch=5, sequence=8)))
-        for sequence in (6, 7, 8):
-            await expect.fenced(machine.configure(shard.token(epoch=5, sequence=sequence)))
-        await expect.accepted(machine.create(shard.token(epoch=5, sequence=9)))  # control: only newer
-
-
-@behaviour("FEN-6e", machines=1, start=State.SPECULATIVE)
+@behaviour("FEN-6d", machines=1, start=State.SPECULATIVE)
 async def test_a_call_that_starts_nothing_moves_the_mark_of_a_slot(trial: Trial) -> None:
     machine, quiet = trial.machine, calm(trial, State.SPECULATIVE)
     for verb in quiet:

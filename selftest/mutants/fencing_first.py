@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.machine import State, Verb
-from fake_provider.request import Configure, Drain
+from fake_provider.request import Configure
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
@@ -94,25 +94,6 @@ class StateBeforeFence(Core):
         return super().serve(verb, request, now)
 
 
-@mutant("FEN-4", "FEN-4c", "FEN-6d")
-class ValidationBeforeFence(Core):
-    """Checks the request at the door."""
-
-    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
-        self.validate(verb, request)
-        return super().serve(verb, request, now)
-
-
-@mutant("FEN-4", "FEN-4c", "FEN-6d")
-class GraceBeforeFence(Core):
-    """Checks a Drain's grace period before its token."""
-
-    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
-        if isinstance(request, Drain):
-            self.validate_grace(request)
-        return super().serve(verb, request, now)
-
-
 @mutant("FEN-4", "FEN-4a", "FEN-4b", "FEN-1a")
 class FencedIsAborted(Core):
     """Answers a fenced call with ABORTED, as the gRPC documentation has it for sequencer checks."""
@@ -143,7 +124,7 @@ class _Tells(Core):
             raise Rejected(rejected.code, f"{rejected.message}{tale}") from None
 
 
-@mutant("FEN-4", "FEN-4d")
+@mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheOperation(_Tells):
     """Names the operation in the refusal, so that the caller can look it up."""
 
@@ -151,7 +132,7 @@ class FencedAnswerTellsTheOperation(_Tells):
         return f" (last operation {machine.operation.id})" if machine.operation else ""
 
 
-@mutant("FEN-4", "FEN-4d")
+@mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheCluster(_Tells):
     """Names the cluster in the refusal, so that the caller sees who has the machine now."""
 
@@ -159,7 +140,7 @@ class FencedAnswerTellsTheCluster(_Tells):
         return f": bound to {machine.cluster}" if machine.cluster else ""
 
 
-@mutant("FEN-4", "FEN-4d")
+@mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheHost(_Tells):
     """Names the host in the refusal."""
 
@@ -324,7 +305,7 @@ class _TakesItBack(Core):
             raise
 
 
-@mutant("FEN-6", "FEN-6a", "FEN-6c", "FEN-6d", "FEN-6e")
+@mutant("FEN-6", "FEN-6a", "FEN-6c", "FEN-6d")
 class FailureTakesTheMarkBack(_TakesItBack):
     """Sets the mark in the transaction that a refusal rolls back."""
 
@@ -338,18 +319,11 @@ class UnknownMachineMovesNoMark(_TakesItBack):
     codes = (Code.NOT_FOUND,)
 
 
-@mutant("FEN-6", "FEN-6c", "FEN-6e")
+@mutant("FEN-6", "FEN-6c", "FEN-6d")
 class NoEdgeMovesNoMark(_TakesItBack):
     """Does not raise the mark for a call that has no edge."""
 
     codes = (Code.ABORTED, Code.ALREADY_EXISTS)
-
-
-@mutant("FEN-6", "FEN-6d")
-class InvalidCallMovesNoMark(_TakesItBack):
-    """Does not raise the mark for a call that it cannot make sense of."""
-
-    codes = (Code.INVALID_ARGUMENT,)
 
 
 @mutant("FEN-6", "FEN-6b", "FEN-6c")
