@@ -162,37 +162,43 @@ async def test_slots_stay_slots(trial: Trial) -> None:
     await expect.stays(trial.machines, State.SPECULATIVE, seconds=trial.window)
 
 
-@behaviour("LIF-9a", machines=2, start=State.IDLE, transitions=3)
+@behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=3)
 async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
-    bound, driven = trial.machines
-    await alone_moves(trial, bound, [Verb.CONFIGURE], bystanders=[driven])
-    await alone_moves(trial, driven, [Verb.CONFIGURE, Verb.DRAIN], bystanders=[bound])
+    driven, bound, _ = trial.machines
+    rest = {machine: place(await machine.read()) for machine in trial.machines}
+    for machine, verb in ((bound, Verb.CONFIGURE), (driven, Verb.CONFIGURE), (driven, Verb.DRAIN)):
+        await moves_alone(trial, machine, verb, rest)
 
 
 @behaviour("LIF-9b", machines=2, start=State.SPECULATIVE, transitions=2, creates=True)
 async def test_create_and_delete_move_no_other_machine(trial: Trial) -> None:
-    driven, slot = trial.machines
-    await alone_moves(trial, driven, [v for v in (Verb.CREATE, Verb.DELETE) if v in verbs_of(trial)], bystanders=[slot])
+    rest = {machine: place(await machine.read()) for machine in trial.machines}
+    for verb in (Verb.CREATE, Verb.DELETE):
+        if verb in verbs_of(trial):
+            await moves_alone(trial, trial.machine, verb, rest)
 
 
-async def alone_moves(trial: Trial, driven: Machine, verbs: list[Verb], *, bystanders: list[Machine]) -> None:
-    """Drive one machine; the others are as they were on the way and at the end of each transition."""
+def place(machine: pb.Machine) -> str:
+    """Where a machine is, in words that can be compared."""
+    return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}"
 
-    def place(machine: pb.Machine) -> str:
-        return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}"
 
-    before = [place(await other.read()) for other in bystanders]
-    for verb in verbs:
-        ack = await trial.begin(driven, verb)
-        for settled in (False, True):
-            if settled:
-                await driven.settle(patience=driven.patience.verb(verb))
-            after = [place(await other.read()) for other in bystanders]
+async def moves_alone(trial: Trial, driven: Machine, verb: Verb, rest: dict[Machine, str]) -> None:
+    """Drive one machine; the others are as `rest` says, on the way and at the end. Writes down where it ends."""
+    others = [machine for machine in rest if machine is not driven]
+    ack = await trial.begin(driven, verb)
+    for settled in (False, True):
+        if settled:
+            watch = await driven.settle(patience=driven.patience.verb(verb))
+            if watch.state is not EDGES[verb].target:
+                raise Unprepared(f"{driven.id} is {describe_machine(watch.machine)} after {verb.value}")
+            rest[driven] = place(watch.machine)
+        for other in others:
+            after = place(await other.read())
             expect.fact(
-                after == before,
-                wanted=f"{verb.value} of {driven.id} to leave {' and '.join(m.id for m in bystanders)} as they were: "
-                + "; ".join(before),
-                got="; ".join(after),
+                after == rest[other],
+                wanted=f"{verb.value} of {driven.id} to leave {other.id} as it was: {rest[other]}",
+                got=after,
                 calls=[ack],
             )
 

@@ -251,11 +251,24 @@ class DeleteTakesBoundMachines(_TakesEdge):
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
-@mutant("COD-2", "COD-2c")
+@mutant("COD-2", "COD-2e")
 class DrainOfIdleStarts(_TakesEdge):
-    """Drain of an IDLE machine is another drain."""
+    """Drain of an IDLE machine is a drain like any other."""
 
     verb, rests = Verb.DRAIN, State.IDLE
+
+
+@mutant("COD-2", "COD-2c", "COD-2e")
+class DrainOfIdleStartsAgain(Core):
+    """Drain of an IDLE machine is another drain, also where it was drained before."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        idle = verb is Verb.DRAIN and machine.state is State.IDLE
+        return None if idle else super().retry_of(verb, machine, request)
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if (verb, machine.state) != (Verb.DRAIN, State.IDLE):
+            super().check_edge(verb, machine, request)
 
 
 @mutant("COD-2", "COD-2d", latency="120ms")
@@ -360,7 +373,7 @@ class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
         self.put(replace(machine, cluster="early"))
 
 
-@mutant("COD-2", "COD-2c")
+@mutant("COD-2", "COD-2e")
 class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
     """A drain that finds nothing to drain is a failed drain."""
 
@@ -390,7 +403,9 @@ class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
         self.put(replace(machine, state=State.CONFIGURED))
 
 
-@mutant("COD-2", "COD-2a", "COD-2b", "COD-2c", "COD-2d", "COD-2e", "COD-2f", "COD-2g", "COD-2h", "COD-3a", "COD-3b")
+@mutant(
+    "COD-2", "COD-2a", "COD-2b", "COD-2d", "COD-2e", "COD-2f", "COD-2g", "COD-2h", "COD-3a", "COD-3b", latency="250ms"
+)
 class NoEdgeIsFailedPrecondition(Core):
     """The machine is not in the right state: the textbook case of FAILED_PRECONDITION."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
@@ -50,7 +50,7 @@ class DeleteOfBoundIsFailedPrecondition(_Precondition):
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
-@mutant("COD-3", "COD-3a", "COD-2c")
+@mutant("COD-3", "COD-2e")
 class DrainOfIdleIsFailedPrecondition(_Precondition):
     """There should be a binding before Drain."""
 
@@ -347,11 +347,11 @@ class HugeClustersPoisonALock(_Stuck):
 
 
 @mutant("COD-5", "COD-5d")
-class MalformedRequestsPoisonALock(_Stuck):
-    """What decodes to nothing that is known ends the worker."""
+class StrangeRequestsPoisonALock(_Stuck):
+    """What decodes to nothing but unknown fields ends the worker."""
 
-    def odd(self, request: object) -> bool:
-        return not getattr(request, "shard_id", "") and not getattr(request, "shard_epoch", 0)
+    def odd(self, request: Any) -> bool:
+        return bool(request.ByteSize()) and not request.ListFields()
 
 
 class _StuckList(Servicer):
@@ -374,19 +374,11 @@ class _StuckList(Servicer):
 
 
 @mutant("COD-5", "COD-5b")
-class UnknownStatesEndTheWorker(_StuckList):
-    """There is a panic in the default branch of a switch."""
+class HugeStatesEndTheWorker(_StuckList):
+    """Makes a bit mask of the states."""
 
     def odd(self, wanted: Filter) -> bool:
-        return any(state not in range(9) for state in wanted.states)
-
-
-@mutant("COD-5", "COD-5b")
-class NegativeCapsEndTheWorker(_StuckList):
-    """Makes a slice of that capacity."""
-
-    def odd(self, wanted: Filter) -> bool:
-        return wanted.max_results < 0
+        return any(state > 1000 for state in wanted.states)
 
 
 @mutant("COD-5", "COD-5b")

@@ -203,7 +203,5 @@ class SlotsComeAlive(Core):
 
     def shown_in_get(self, machine: Machine) -> Machine:
         looked: dict[str, int] = self.__dict__.setdefault("looked", {})
-        looked[machine.id] = looked.get(machine.id, 0) + 1
-        if machine.state is State.SPECULATIVE and looked[machine.id] > 5:
-            return self.put(replace(machine, state=State.CREATING))
-        return machine
+        looked[machine.id] = looked.get(machine.id, 0) + 1 if machine.state is State.SPECULATIVE else 0
+        return self.put(replace(machine, state=State.CREATING)) if looked[machine.id] > 7 else machine

@@ -51,17 +51,17 @@ class ConfigureWakesNeighbours(MovesOthers):
 
 
 @mutant("LIF-9", "LIF-9b")
-class CreateHostsTheWrongSlotToo(Core):
-    """Keeps the slot that was looked up last in one place for all callers, and attaches the host there as well."""
+class CreateHostsTheWrongSlotsToo(Core):
+    """Keeps the slots that were looked up in one place for all callers, and attaches a host to each of them."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
-        self.__dict__["last"] = machine.id
+        self.__dict__.setdefault("seen", set()).add(machine.id)
         return machine
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        other = self.machines[self.__dict__.get("last", machine.id)]
-        if verb is Verb.CREATE and other.state is State.SPECULATIVE and other.id != machine.id:
-            self.put(replace(other, host=host_for(machine.id)))
+        for other in [self.machines[name] for name in self.__dict__.get("seen", ()) if name != machine.id]:
+            if verb is Verb.CREATE and other.state is State.SPECULATIVE:
+                self.put(replace(other, host=host_for(machine.id)))
         return super().start(verb, machine, request, now)
 
 
@@ -160,7 +160,7 @@ class AckShowsTheLastMachine(Core):
 # LIF-12: no grace.
 
 
-@mutant("LIF-12", "LIF-12a")
+@mutant("LIF-12", "LIF-12a", machines=250)
 class GraceZeroNeverEnds(Core):
     """Zero means no deadline, and the drain waits for ever."""
 
@@ -187,7 +187,7 @@ class GraceZeroIsRefused(Core):
             raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must be positive")
 
 
-@mutant("LIF-12", "LIF-12a")
+@mutant("LIF-12", "LIF-12a", machines=250)
 class GraceZeroFailsWithoutAWord(Core):
     """A drain that had no time for evictions ends in FAILED, and does not say why."""
 
