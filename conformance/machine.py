@@ -13,6 +13,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from grpc import StatusCode
+
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.token import Shard, Token
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from conformance.ledger import Ledger
     from conformance.patience import Patience
 
+UNSURE = (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED)
+"""What a lost connection looks like: whoever seems to have sent it, the call may have started something."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The next look at a machine comes after this share of the wait so far: nobody waits 5 % longer than needed."""
@@ -299,7 +303,7 @@ class Machine:
         operation = call.operation_id if call.ok else ""
         price = call.response.machine.price_per_hour if call.ok else 0.0
         yard.meter.answered(verb, self.id, operation, call.ended, price=price)
-        if not call.answered:
+        if not call.answered or call.code in UNSURE:
             self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
         self._leaving |= verb is Verb.DELETE and call.ok
         if operation and self._underway is None:

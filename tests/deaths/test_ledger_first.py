@@ -8,6 +8,7 @@ import os
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
 import conformance.suite
@@ -136,3 +137,22 @@ def test_a_look_at_the_slot_does_not_make_a_create_that_is_under_way_forgotten()
             assert [(e.machine, e.resting) for e in ledger.read(yard.ledger.path).entries] == [(machine.id, True)]
 
     asyncio.run(looked_at_meanwhile())
+
+
+def test_a_create_that_seems_refused_on_a_lost_connection_may_have_started_something() -> None:
+    class Cut(Servicer):
+        async def Create(self, request: pb.CreateRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+            await super().Create(request, context)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            raise AssertionError
+
+    async def brought_home_all_the_same() -> None:
+        core = Core(fleet(1))
+        async with serving(core, servicer=Cut) as address, yard_at(address) as yard:
+            machine = machines_of(yard, core)[0]
+            assert not (await machine.create()).ok
+            assert (await machine.settle()).state is State.IDLE
+            await machine.bring(State.SPECULATIVE)
+            assert core.machines[machine.id].state.name == "SPECULATIVE"
+
+    asyncio.run(brought_home_all_the_same())
