@@ -311,10 +311,10 @@ class Machine:
         try:
             if fresh and operation:
                 await self._claim(operation)
+                self.disowned = False
                 if self.id not in yard.ledger.open:
                     # Given up as somebody else's while this call was under way, and now it is ours after all.
                     await yard.ledger.intend(self.id, verb, token, home=self.home, seen=State.SPECULATIVE)
-                    self.disowned = False
         finally:
             self._creating -= fresh
         return call

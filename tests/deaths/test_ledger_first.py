@@ -14,8 +14,11 @@ import pytest
 import conformance.suite
 from conformance import catalogue, engine, ledger, plan
 from conformance.behaviour import declared
+from conformance.errors import Disturbed
 from conformance.lifecycle import State
+from conformance.machine import Machine
 from conformance.patience import Patience
+from conformance.pool import Pool
 from conformance.report import Verdict
 from conformance.target import Target
 from fake_provider.core import Core
@@ -156,3 +159,22 @@ def test_a_create_that_seems_refused_on_a_lost_connection_may_have_started_somet
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 
     asyncio.run(brought_home_all_the_same())
+
+
+def test_a_slot_that_was_somebody_elses_once_is_brought_home_when_it_is_ours() -> None:
+    async def ours_at_last() -> None:
+        core = Core(fleet(1))
+        async with serving(core) as address, yard_at(address) as yard:
+            machine, other = (Machine(next(iter(core.machines)), yard, number=number) for number in (1, 2))
+            await other.bring(State.IDLE)
+            with pytest.raises(Disturbed):
+                await machine.read()
+            assert machine.disowned
+            await other.bring(State.SPECULATIVE)
+            yard.ledger.home(other.id)
+            await machine.bring(State.IDLE)
+            assert not machine.disowned
+            assert (await Pool([machine], yard, most=1).home()).clean
+            assert core.machines[machine.id].state.name == "SPECULATIVE"
+
+    asyncio.run(ours_at_last())
