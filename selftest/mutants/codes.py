@@ -251,7 +251,7 @@ class DeleteTakesBoundMachines(_TakesEdge):
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", latency="250ms")
 class DrainOfIdleStarts(_TakesEdge):
     """Drain of an IDLE machine is a drain like any other."""
 
@@ -320,7 +320,7 @@ class DrainInterruptsConfigure(_TakesEdge):
     verb, rests = Verb.DRAIN, State.CONFIGURING
 
 
-@mutant("COD-2", "COD-2h", latency="250ms")
+@mutant("COD-2", "COD-2h", latency="600ms")
 class ConfigureInterruptsDrain(_TakesEdge):
     """Configure hands a machine on before it is empty."""
 
@@ -360,7 +360,7 @@ class RefusedCreateForgetsTheOperation(_RefusesWithAnEffect):
 
     def effect(self, machine: Machine) -> None:
         if machine.operation:
-            self.put(replace(machine, operation=replace(machine.operation, id="refused")))
+            self.put(replace(machine, operation=replace(machine.operation, id=machine.operation.id + "-")))
 
 
 @mutant("COD-2", "COD-2a")
@@ -373,7 +373,7 @@ class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
         self.put(replace(machine, cluster="early"))
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", latency="250ms")
 class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
     """A drain that finds nothing to drain is a failed drain."""
 

@@ -193,7 +193,7 @@ class OtherClusterForgetsTheOperation(Core):
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CONFIGURE and machine.cluster and machine.operation:
-            self.put(replace(machine, operation=replace(machine.operation, id="overwritten")))
+            self.put(replace(machine, operation=replace(machine.operation, id=machine.operation.id + "-")))
         super().check_edge(verb, machine, request)
 
 
