@@ -12,7 +12,7 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from tests.provider_process import IDLE, ROUNDS, SELECT, SPECULATIVE, judge, running, serving
+from tests.provider_process import IDLE, ROUNDS, SOME, SPECULATIVE, judge, running, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +113,7 @@ def kits() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("machines", "latency"), kits())
 def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path) -> None:
     with serving("--machines", machines, "--latency", latency) as provider:
-        command = ("conformance-run", "--target", provider.address, *SELECT, "--report-dir")
+        command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
             done = [one.done(150), two.done(150)]
         assert [each.code for each in done] == [0, 0], "\n".join(each.text for each in done)
@@ -123,9 +123,10 @@ def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("latency", ["0", "100ms"])
 def test_a_busy_tenant_is_left_alone_and_disturbs_nothing(latency: str, tmp_path: Path) -> None:
-    with serving("--machines", "16", "--latency", latency) as provider:
+    # Many slots: where two Create one in the same millisecond both are answered OK, and neither can know (OPS-2).
+    with serving("--machines", "200", "--latency", latency) as provider:
         with tenant(provider, latency) as busy:
-            done = judge(provider, *SELECT, directory=tmp_path, limit=150)
+            done = judge(provider, *SOME, directory=tmp_path, limit=150)
         assert busy.trouble == []
         assert done.code == 0, done.text
         assert busy.steps > 5
