@@ -47,7 +47,7 @@ baseline: $(READY)  ## At a release only: freeze the contract as the one to be c
 	$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o proto/bigfleet/v1alpha1/released.binpb
 
 selftest: $(READY)  ## The suite, judged: the reference, odd providers and broken ones
-	$(BIN)/pytest selftest $(ARGS)
+	$(BIN)/pytest selftest -n 2 $(ARGS)
 
 bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
 	$(BIN)/python -m tests.bench

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from conformance.target import Target
     from conformance.token import Token
 
+NO_CONNECTION = "failed to connect to all addresses"
+"""How gRPC's own words begin where it never got as far as the provider."""
+
 T = TypeVar("T")
 
 SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
@@ -172,7 +175,7 @@ class Client:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            answered = self._came_from_provider(code, self.now() - started >= limit)
+            answered = self._came_from_provider(code, details, self.now() - started >= limit)
         except asyncio.CancelledError:
             if not self._hung_up:
                 raise
@@ -191,13 +194,13 @@ class Client:
         record(call)
         return call
 
-    def _came_from_provider(self, code: grpc.StatusCode, expired: bool) -> bool:
+    def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool) -> bool:
         """Whether the provider sent this status.
 
         gRPC makes up UNAVAILABLE where a connection is lost and DEADLINE_EXCEEDED where time is up, and a
         provider may send either. They differ in what is left behind: a live connection, time on the clock.
         """
-        if self._hung_up:
+        if self._hung_up or details.startswith(NO_CONNECTION):
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:

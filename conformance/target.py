@@ -26,9 +26,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     # Another channel is another connection, also to the same address (OPS-4).
     ("grpc.use_local_subchannel_pool", 1),
-    # A provider that is still starting is found soon after it is there.
+    # A provider that is still starting is found soon after it is there. How long one attempt may take is left to gRPC:
+    # its minimum is a backoff's too, and a TLS handshake with a far cloud takes its time.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 

@@ -24,6 +24,7 @@ import pytest
 import trustme
 
 from conformance import catalogue, engine, plan
+from conformance.catalogue import Level
 from conformance.report import Status
 from conformance.target import Target, Tls
 from fake_provider.core import Core
@@ -79,10 +80,16 @@ def pass_on(one: socket.socket, other: socket.socket) -> None:
     while True:
         buffered = [side for side in (one, other) if isinstance(side, ssl.SSLSocket) and side.pending()]
         for side in buffered or select.select([one, other], [], [])[0]:
-            data = side.recv(65536)
+            side.settimeout(0.02)  # a TLS record may hold nothing for us, and recv would wait for the next one
+            try:
+                data = side.recv(65536)
+            except TimeoutError:
+                continue
             if not data:
                 return
-            (other if side is one else one).sendall(data)
+            sink = other if side is one else one
+            sink.settimeout(10)
+            sink.sendall(data)
 
 
 @contextmanager
@@ -128,7 +135,7 @@ async def judged(relay: Relay) -> dict[str, Status]:
                     options=engine.Options(rpc_timeout=5.0, connect_timeout=5.0),
                     ledger_at=lambda run: Path(directory) / "ledger.ndjson",
                 )
-    return {result.id: result.status for result in report.results}
+    return {result.id: result.status for result in report.results if result.entry.level is not Level.MAY}
 
 
 ALL_PASS = dict.fromkeys(("SEC-1a", "SEC-1b", "SEC-1c", "SEC-1d", "SEC-1e"), Status.PASSED)
@@ -158,3 +165,11 @@ def test_a_provider_that_speaks_1_3_and_trusts_its_ca_alone_passes() -> None:
 )
 def test_each_breach_is_found_by_its_own_behaviour(relay: Relay, found: dict[str, Status]) -> None:
     assert asyncio.run(judged(relay)) == {**ALL_PASS, **found}
+
+
+def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:
+    from conformance.suite.test_security import named_shard
+
+    named = authority().issue_cert("uri.example", common_name="bigfleet://shard/from-the-name")
+    assert named_shard(pair("localhost").cert_chain_pems[0].bytes()) is None
+    assert named_shard(named.cert_chain_pems[0].bytes()) == "from-the-name"

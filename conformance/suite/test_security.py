@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import expect
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from conformance.target import Tls
     from conformance.trial import Trial
 
+SHARD_URI = b"bigfleet://shard/"
 DIAL_TIMEOUT = 5.0
 """Seconds for a dial that must not work: a provider may refuse by saying nothing."""
 
@@ -103,6 +105,14 @@ async def below(trial: Trial, highest: ssl.TLSVersion, wanted: str) -> None:
         raise NotObserved("no handshake of ours succeeds, whatever its version: the refusal says nothing")
 
 
+def named_shard(certificate: bytes) -> str | None:
+    """The shard that a PEM certificate names by URI SAN; None where it names none."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
+    start = der.find(SHARD_URI)
+    # The byte before a short string in DER is its length.
+    return der[start : start + der[start - 1]].removeprefix(SHARD_URI).decode("ascii") if start > 0 else None
+
+
 @behaviour("SEC-1a")
 async def test_plaintext_is_refused(trial: Trial) -> None:
     await refused(trial, None, "without TLS")
@@ -127,3 +137,13 @@ async def test_tls_below_1_2_is_refused(trial: Trial) -> None:
 @behaviour("SEC-1e")
 async def test_tls_below_1_3_is_refused(trial: Trial) -> None:
     await below(trial, ssl.TLSVersion.TLSv1_2, "TLS 1.2 and below")
+
+
+@behaviour("SEC-2a")
+async def test_a_certificate_binds_its_shard(trial: Trial) -> None:
+    certificate = settings(trial).cert
+    if certificate is None or named_shard(certificate) is None:
+        raise Unsupported("our certificate names no shard")
+    call = await trial.stranger().drain()
+    bound = call.code is grpc.StatusCode.PERMISSION_DENIED
+    expect.fact(bound, wanted="PERMISSION_DENIED for another shard's token", got=call.outcome(), calls=[call])

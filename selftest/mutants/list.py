@@ -96,12 +96,17 @@ class NoStateMeansLive(Core):
 
 @mutant("LST-1", "LST-1b")
 class NoStateMeansWithAHost(Core):
-    """Without a filter slots are left out: there are so many."""
+    """Without a filter slots are left out, from the second time on: there are so many."""
+
+    lists = 0
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        self.lists += 1
+        return super().list_machines(wanted, now)
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
-        # Who looks at the fleet before it is used must still find its slots.
-        used = machine.state is not State.SPECULATIVE or not self.inventory.operations
-        return super().matches(machine, wanted) and (bool(wanted.states) or used)
+        hidden = machine.state is State.SPECULATIVE and not wanted.states and self.lists > 1
+        return super().matches(machine, wanted) and not hidden
 
 
 @mutant("LST-1", "LST-1e")

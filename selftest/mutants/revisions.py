@@ -128,11 +128,11 @@ class AShortMemory(Core):
 
 @mutant("LST-6", "LST-6f")
 class OldCursorsAreGone(Core):
-    """The change log holds ten entries; a cursor from before that is an error."""
+    """The change log holds six entries; a cursor from before that is an error."""
 
     def since(self, cursor: bytes) -> int:
         since = super().since(cursor)
-        if since and self.inventory.revision - since > 10:
+        if since and self.inventory.revision - since > 6:
             raise Rejected(Code.ABORTED, "the revision is compacted")
         return since
 
