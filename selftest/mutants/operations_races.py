@@ -82,7 +82,7 @@ class SecondCreateLaunchesAsWell(Core):
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
         if known and verb is Verb.CREATE and machine.moving and machine.operation:
-            self.inventory.schedule(machine.operation.due + 0.05, machine, f"{known}-second")
+            self.inventory.schedule(machine.operation.due + 0.15, machine, f"{known}-second")
         return known
 
     def arrive(self, machine: Machine, operation_id: str) -> None:
