@@ -261,7 +261,7 @@ class Course:
     def _wanted(self, lease: Lease) -> set[State]:
         """Where the leases start that the machines of this one could still serve; none where it shall go home."""
         starts = {b.needs.start for b in (*self._pending, *self._later)}
-        return starts or ({lease.start} if self._options.keep else set())
+        return starts or ({lease.start} if self._quiet or self._options.keep else set())
 
     def _give_up_hopeless(self) -> None:
         for behaviour in list(self._pending):

@@ -69,8 +69,12 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
 
 
 def precedence(needs: Needs) -> tuple[bool, int, int]:
-    """What starts first, smallest first: whoever creates a machine that is warm afterwards, then the longest."""
-    return not (needs.creates and needs.start is State.SPECULATIVE), -needs.weight, -needs.machines
+    """What starts first, smallest first: whoever creates a machine that is warm afterwards, then the heaviest.
+
+    Who wants several machines counts for as many: later, they would hardly ever be free together.
+    """
+    creator = needs.creates and needs.start is State.SPECULATIVE
+    return not creator, -needs.weight * needs.machines, -needs.machines
 
 
 def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:

@@ -64,10 +64,10 @@ def entry(call: Call, machine_id: str) -> pb.Machine | None:
     return next((m for m in call.response.machines if m.id == machine_id), None)
 
 
-@behaviour("LST-6a", machines=1, start=State.CONFIGURED, transitions=1, alone=True)
+@behaviour("LST-6a", machines=1, start=State.CONFIGURED, alone=True)
 async def test_a_mutation_moves_the_revision(trial: Trial) -> None:
     before = await cursor(trial)
-    await trial.drive(trial.machine, Verb.DRAIN)
+    await trial.begin(trial.machine, Verb.DRAIN)
     async for last in looks(trial):
         after = await cursor(trial)
         if after != before:
