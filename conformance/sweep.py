@@ -6,8 +6,6 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-import grpc
-
 from conformance.bill import Meter
 from conformance.client import Client
 from conformance.errors import ConformanceError, UsageError
@@ -15,6 +13,7 @@ from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine, Yard
+from conformance.pool import NOBODY
 from conformance.report import Home
 from conformance.token import Shard
 
@@ -87,7 +86,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
     machine.unheard = dict(entry.shards)
     try:
         call = await machine.get()
-        if call.code is grpc.StatusCode.NOT_FOUND and entry.home is State.UNSPECIFIED:
+        if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
         if call.ok and (_foreign(call.response, entry, yard.run) or await _never_ours(machine, entry)):

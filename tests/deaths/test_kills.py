@@ -144,6 +144,13 @@ def test_a_ledger_that_lost_its_end_is_swept(cut: int, provider: Provider, tmp_p
     assert list(provider.away()) == (["machine-0001"] if cut == 1 else [])
 
 
+def test_ids_that_nobody_has_are_not_left(provider: Provider, tmp_path: Path) -> None:
+    strange = [intent(name) | {"home": "UNSPECIFIED"} for name in ("", "no-such-machine", "é" * 40, "\0")]
+    ledger = written(tmp_path / "ledger.ndjson", provider.address, *strange)
+    fine(sweep(provider, ledger))
+    assert provider.away() == {}
+
+
 def test_an_empty_ledger_is_of_a_run_that_started_nothing(provider: Provider, tmp_path: Path) -> None:
     (tmp_path / "ledger.ndjson").touch()
     done = sweep(provider, tmp_path / "ledger.ndjson")
