@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import EDGES, CapacityType, Machine, State, Verb
+from fake_provider.machine import CapacityType, Machine, State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
@@ -325,89 +325,3 @@ class ConfigureInterruptsDrain(_TakesEdge):
     """Configure hands a machine on before it is empty."""
 
     verb, rests = Verb.CONFIGURE, State.DRAINING
-
-
-class _RefusesWithAnEffect(Core):
-    """Refuses a call that has no edge, and has done something by then."""
-
-    verb: Verb
-    rests: State
-
-    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
-        if (verb, machine.state) == (self.verb, self.rests):
-            self.effect(machine)
-        super().check_edge(verb, machine, request)
-
-    def effect(self, machine: Machine) -> None:
-        raise NotImplementedError
-
-
-@mutant("COD-2", "COD-2b")
-class RefusedDeleteUnbinds(_RefusesWithAnEffect):
-    """The node is removed from its cluster before Delete sees that the machine is bound."""
-
-    verb, rests = Verb.DELETE, State.CONFIGURED
-
-    def effect(self, machine: Machine) -> None:
-        self.put(replace(machine, cluster=""))
-
-
-@mutant("COD-2", "COD-2b")
-class RefusedCreateForgetsTheOperation(_RefusesWithAnEffect):
-    """The record of the last operation is cleared before Create sees that there is no slot."""
-
-    verb, rests = Verb.CREATE, State.CONFIGURED
-
-    def effect(self, machine: Machine) -> None:
-        if machine.operation:
-            self.put(replace(machine, operation=replace(machine.operation, id=machine.operation.id + "-")))
-
-
-@mutant("COD-2", "COD-2a")
-class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
-    """The cluster is written into the row before Configure sees that there is no host."""
-
-    verb, rests = Verb.CONFIGURE, State.SPECULATIVE
-
-    def effect(self, machine: Machine) -> None:
-        self.put(replace(machine, cluster="early"))
-
-
-@mutant("COD-2", "COD-2e", latency="250ms")
-class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
-    """A drain that finds nothing to drain is a failed drain."""
-
-    verb, rests = Verb.DRAIN, State.IDLE
-
-    def effect(self, machine: Machine) -> None:
-        self.put(replace(machine, state=State.FAILED, last_error="nothing to drain"))
-
-
-@mutant("COD-2", "COD-2d", latency="120ms")
-class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
-    """The bootstrap's context is cancelled by the next call for the machine, also where that is refused."""
-
-    verb, rests = Verb.CREATE, State.CONFIGURING
-
-    def effect(self, machine: Machine) -> None:
-        self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
-
-
-@mutant("COD-2", "COD-2f", latency="120ms")
-class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
-    """The drain's context is cancelled by the next call for the machine, also where that is refused."""
-
-    verb, rests = Verb.DELETE, State.DRAINING
-
-    def effect(self, machine: Machine) -> None:
-        self.put(replace(machine, state=State.CONFIGURED))
-
-
-@mutant(
-    "COD-2", "COD-2a", "COD-2b", "COD-2d", "COD-2e", "COD-2f", "COD-2g", "COD-2h", "COD-3a", "COD-3b", latency="250ms"
-)
-class NoEdgeIsFailedPrecondition(Core):
-    """The machine is not in the right state: the textbook case of FAILED_PRECONDITION."""
-
-    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
-        return Rejected(Code.FAILED_PRECONDITION, f"cannot {verb} while {machine.state.name}, not {EDGES[verb].source}")
