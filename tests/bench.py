@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", action="append", help="a latency of the fake; repeatable [0, 200ms, 1s]")
     latencies = parser.parse_args().latency or ["0", "200ms", "1s"]
-    console = Console()
+    console = Console(width=110)  # also in a log, where nobody tells how wide it is
     console.print(runs(latencies, console))
     with provider() as address:
         console.print(asyncio.run(rpc(address)))
