@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -246,17 +245,17 @@ class Course:
             if lease is not None:
                 self._pending.remove(behaviour)
                 self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-        if not self._pending and self._running and len(self._pool.away) > self._kept:
+        if not (self._pending or self._stay) and self._running and self._pool.away:
             # Machines that no behaviour will want any more go home while the last ones are still judged.
-            self._running[asyncio.create_task(self._pool.retire(keep=self._kept))] = None
+            self._running[asyncio.create_task(self._pool.retire())] = None
 
     @property
-    def _kept(self) -> int:
-        """How many machines stay out when all behaviours of this lane are under way.
+    def _stay(self) -> bool:
+        """Whether machines stay out when all behaviours of this lane are under way.
 
-        Where a quiet lane follows, or is on, all do: machines at rest are quiet, those on their way home are not.
+        Where a quiet lane follows, or is on, they do: machines at rest are quiet, those on their way home are not.
         """
-        return sys.maxsize if self._later or self._quiet or self._options.keep else 0
+        return bool(self._later) or self._quiet or self._options.keep
 
     def _wanted(self, lease: Lease) -> set[State]:
         """Where the leases start that the machines of this one could still serve; none where it shall go home."""
@@ -330,12 +329,11 @@ class Course:
         chain = self._client.now() - begun
         # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet lane is one
         # after the other, on machines that are there.
-        if behaviour.needs.alone:
-            pass
-        elif warm and lease.start is not State.SPECULATIVE:
-            chain += self._meter.median(Verb.CREATE)
-        if not behaviour.needs.alone and self._found.delete and any(machine.live for machine in lease.machines):
-            chain += self._meter.median(Verb.DELETE)
+        if not behaviour.needs.alone:
+            if warm and lease.start is not State.SPECULATIVE:
+                chain += self._meter.median(Verb.CREATE)
+            if self._found.delete and any(machine.live for machine in lease.machines):
+                chain += self._meter.median(Verb.DELETE)
         self._chains[behaviour.id] = chain
 
     async def _check_target(self) -> None:

@@ -165,13 +165,12 @@ class Pool:
 
     @property
     def away(self) -> Sequence[Machine]:
-        """The free machines that are not at home, the bound ones first: those are the warmest."""
-        away = [machine for machine in self._free if machine.id in self._yard.ledger.open]
-        return sorted(away, key=lambda machine: machine.state is not State.CONFIGURED)
+        """The free machines that are not at home."""
+        return [machine for machine in self._free if machine.id in self._yard.ledger.open]
 
-    async def retire(self, keep: int) -> None:
-        """Bring home the free machines that are away, but for `keep` of them."""
-        spare = self.away[keep:]
+    async def retire(self) -> None:
+        """Bring home the free machines that are away."""
+        spare = self.away
         for machine in spare:
             self._free.remove(machine)
             self._leased[machine] = machine.home is State.SPECULATIVE

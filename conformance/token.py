@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+
+LARGEST: Final = 2**63 - 1
+"""The largest number that a token can hold (FEN-10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +46,11 @@ class Shard:
         return Token(self.id, self.epoch, self._sequence)
 
     def outlive(self, epoch: int) -> None:
-        """Come back as the incarnation after `epoch`: whatever that one still has under way is fenced."""
-        self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0
+        """Come back as the incarnation after `epoch`: whatever that one still has under way is fenced.
+
+        After the last epoch that there is comes none: only its last sequence is left to say.
+        """
+        if epoch >= LARGEST:
+            self.epoch, self._sequence = LARGEST, LARGEST - 1
+        else:
+            self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0

@@ -22,6 +22,12 @@ def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
     assert old.numbers < (2, 1)
 
 
+def test_after_the_last_epoch_a_token_can_still_be_sent() -> None:
+    shard = Shard("shard")
+    shard.outlive(2**63 - 1)
+    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1)
+
+
 def test_a_token_with_given_numbers_leaves_the_sequence_alone() -> None:
     shard = Shard("shard")
     assert shard.token(epoch=9, sequence=9) == Token("shard", 9, 9)
