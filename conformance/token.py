@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-
 LARGEST: Final = 2**63 - 1
 """The largest number that a token can hold (FEN-10)."""
 
