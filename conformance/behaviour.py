@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Body: TypeAlias = Callable[[Trial], Awaitable[None]]
 
+SHORT: Final = 2
+"""Transitions. What ends with a Delete and takes no more is left to the end, where the Delete is due anyway."""
 STARTS: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
 
 
@@ -23,8 +25,9 @@ class Needs:
     """What the engine provides before the body runs.
 
     `machines` in state `start`, leased all or none. `alone`: nothing else of this run moves meanwhile.
-    `transitions`: how many transitions the body waits for, one after the other; what starts first is decided
-    by it. `creates`: whether the body itself may start machines.
+    `transitions`: how many transitions, or windows as long as one, the body waits for, one after the other; what
+    starts first is decided by it. `creates`: whether the body itself may start machines. `deletes`: whether it ends
+    with a Delete.
     """
 
     machines: int = 0
@@ -32,17 +35,23 @@ class Needs:
     alone: bool = False
     transitions: int = 0
     creates: bool = False
+    deletes: bool = False
 
     @property
     def chain(self) -> int:
         """Transitions from a machine at home to a machine at home again, one after the other."""
         to_start = {State.SPECULATIVE: 0, State.IDLE: 1, State.CONFIGURED: 2}[self.start]
-        return (to_start + self.transitions + 1) if self.machines else 0
+        return (to_start + self.transitions + (not self.deletes)) if self.machines else 0
 
     @property
     def weight(self) -> int:
         """Transitions that are still to be waited for where an IDLE machine is at hand."""
         return self.transitions + (self.start is State.CONFIGURED)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it can be the last that a machine is wanted for: it deletes it, and takes hardly longer than that."""
+        return self.deletes and not self.creates and self.transitions <= SHORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +81,14 @@ def behaviour(
     alone: bool = False,
     transitions: int = 0,
     creates: bool = False,
+    deletes: bool = False,
 ) -> Callable[[Body], Body]:
     """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue."""
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
-    needs = Needs(machines=machines, start=start, alone=alone, transitions=transitions, creates=creates)
+    needs = Needs(
+        machines=machines, start=start, alone=alone, transitions=transitions, creates=creates, deletes=deletes
+    )
 
     def mark(body: Body) -> Body:
         setattr(body, MARK, (behaviour_id, needs))

@@ -1,8 +1,6 @@
 """run(plan, target, ...) -> Report: what runs when, on which machines, until all is home again.
 
-Knows no pytest, no click, no rich. One loop, two lanes: most behaviours run together, a few that want a quiet
-fleet run alone after them. Who has the longest chain of transitions begins first, so that the wall time
-approaches the longest chain.
+Knows no pytest, no click, no rich. One loop; the agenda says what begins next, and in which lane.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conformance import events, fit
+from conformance.agenda import Agenda, Lane
 from conformance.bill import Meter
 from conformance.client import Client
 from conformance.errors import TargetError
@@ -151,9 +150,7 @@ class Course:
             fence_scope=options.fence_scope,
             emit=emit,
         )
-        self._pending: list[Behaviour] = []
-        self._later: list[Behaviour] = []
-        self._quiet = False
+        self._agenda = Agenda([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
         self._results: dict[str, Result] = {}
         self._chains: dict[str, float] = {}
@@ -167,7 +164,7 @@ class Course:
         return Machine(machine_id, self._yard, number=self._machines, home=home)
 
     async def run(self) -> Report:
-        """Both lanes, then home."""
+        """All lanes, then home."""
         self._emit(
             events.RunStarted(
                 run=self._name,
@@ -186,10 +183,10 @@ class Course:
         applicable = [b for b in self._plan if not self._skipped(b)]
         expiry = self._expire()
         try:
-            self._later = [b for b in applicable if b.needs.alone]
-            await self._lane([b for b in applicable if not b.needs.alone], jobs=self._options.jobs)
-            alone, self._later, self._quiet = self._later, [], True
-            await self._lane(alone, jobs=1)
+            self._agenda = Agenda(applicable, keep=self._options.keep)
+            for lane in Lane:
+                await self._run(lane, jobs=1 if lane is Lane.QUIET else self._options.jobs or len(applicable))
+            await self._abandon()
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
@@ -217,56 +214,40 @@ class Course:
 
     # What runs when.
 
-    async def _lane(self, behaviours: list[Behaviour], *, jobs: int | None) -> None:
-        """Start what can be leased now, longest chain first; look again whenever something ends."""
-        self._pending = sorted(behaviours, key=lambda b: fit.precedence(b.needs))
+    async def _run(self, lane: Lane, *, jobs: int) -> None:
+        """Start what can be leased now; look again whenever something ends."""
+        self._agenda.turn(lane)
         stopped = asyncio.create_task(self._stop.wait())
         waited = 0.0
         try:
-            while (self._pending or self._running) and self._stop.reason is None:
+            while self._stop.reason is None and (self._agenda.pending or self._to_wait_for(lane)):
                 self._give_up_hopeless()
-                self._dispatch(jobs or len(behaviours))
+                self._dispatch(jobs)
                 if self._running:
                     waited = 0.0
                     await asyncio.wait({stopped, *self._running}, return_when=asyncio.FIRST_COMPLETED)
                     self._reap()
-                elif self._pending:
+                elif self._agenda.pending:
                     waited = await self._wait_for_slots(waited)
-            await self._abandon()
         finally:
             stopped.cancel()
 
+    def _to_wait_for(self, lane: Lane) -> bool:
+        """Whether the next lane must wait: the quiet one for all that moves, the last one for verdicts only."""
+        return any(lane is not Lane.QUIET or behaviour for behaviour in self._running.values())
+
     def _dispatch(self, jobs: int) -> None:
-        bound_wanted = any(b.needs.start is State.CONFIGURED for b in self._pending)
-        for behaviour in list(self._pending):
-            if len(self._running) >= jobs:
-                return
-            lease = self._pool.lease(behaviour.needs, bound_wanted=bound_wanted)
-            if lease is not None:
-                self._pending.remove(behaviour)
-                self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-        if not (self._pending or self._stay) and self._running and self._pool.away:
-            # Machines that no behaviour will want any more go home while the last ones are still judged.
-            self._running[asyncio.create_task(self._pool.retire())] = None
-
-    @property
-    def _stay(self) -> bool:
-        """Whether machines stay out when all behaviours of this lane are under way.
-
-        Where a quiet lane follows, or is on, they do: machines at rest are quiet, those on their way home are not.
-        """
-        return bool(self._later) or self._quiet or self._options.keep
-
-    def _wanted(self, lease: Lease) -> set[State]:
-        """Where the leases start that the machines of this one could still serve; none where it shall go home."""
-        starts = {b.needs.start for b in (*self._pending, *self._later)}
-        return starts or ({lease.start} if self._quiet or self._options.keep else set())
+        for behaviour, lease in self._agenda.due(self._pool, busy=len(self._running), jobs=jobs):
+            self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
+        spare = self._agenda.spare(self._pool) if self._running else []
+        if spare:
+            self._running[asyncio.create_task(self._pool.retire(spare))] = None
 
     def _give_up_hopeless(self) -> None:
-        for behaviour in list(self._pending):
+        for behaviour in self._agenda.rest:
             reason = self._pool.hopeless(behaviour.needs)
             if reason is not None:
-                self._pending.remove(behaviour)
+                self._agenda.drop(behaviour)
                 self._error(behaviour, f"no machine comes to {behaviour.needs.start.name}: {reason}")
 
     async def _wait_for_slots(self, waited: float) -> float:
@@ -275,13 +256,13 @@ class Course:
         Returns the seconds waited so far.
         """
         if not self._found.delete or waited >= self._options.patience.longest:
-            for behaviour in self._pending:
+            for behaviour in self._agenda.pending:
                 needs = behaviour.needs
                 self._error(behaviour, f"no {needs.machines} machines are left that could be {needs.start.name}")
-            self._pending.clear()
+            self._agenda.pending.clear()
             return 0.0
         if waited == 0.0:
-            self._note(f"{len(self._pending)} behaviours wait for machines that somebody else may give back")
+            self._note(f"{len(self._agenda.pending)} behaviours wait for machines that somebody else may give back")
         before = self._client.now()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(5.0, max(0.05, waited * 0.05))):
@@ -296,16 +277,16 @@ class Course:
 
     async def _abandon(self) -> None:
         """After a stop: cancel what runs, hear it out, and say of everything else that it was not judged."""
-        running = dict(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        self._running.clear()
-        for behaviour in [*filter(None, running.values()), *self._pending]:
+        unjudged = self._agenda.rest
+        self._agenda.clear()
+        while self._running:
+            unjudged += filter(None, self._running.values())
+            await self.give_up()
+            self._running = {task: what for task, what in self._running.items() if not task.done()}
+        for behaviour in unjudged:
             if behaviour.id not in self._results:
                 self._cut = self._stop.reason
                 self._error(behaviour, f"not judged: {self._stop.reason}")
-        self._pending.clear()
 
     async def give_up(self) -> None:
         """Nobody waits for anything any more: end what runs, and bring nothing home."""
@@ -314,18 +295,22 @@ class Course:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _perform(self, behaviour: Behaviour, lease: Lease) -> None:
-        """Judge one behaviour, say how it ended, give its machines back."""
+        """Judge one behaviour and say how it ended."""
         begun, warm = self._client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            self._pending.append(behaviour)
+            self._agenda.pending.append(behaviour)
             return
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED:
             self._stop("--fail-fast")
-        await self._pool.release(lease, wanted=self._wanted(lease))
+        # The verdict is there, and nobody has to wait for what only brings the machines back.
+        self._running[asyncio.create_task(self._give_back(behaviour, lease, begun, warm=warm))] = None
+
+    async def _give_back(self, behaviour: Behaviour, lease: Lease, begun: float, *, warm: bool) -> None:
+        await self._pool.release(lease, wanted=self._agenda.wanted(lease))
         chain = self._client.now() - begun
         # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet lane is one
         # after the other, on machines that are there.

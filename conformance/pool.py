@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NOBODY = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
 """How Get says that there is no such machine; the second is for an empty id (COD-4)."""
 
+ENOUGH = 0.75
+"""This share of the machines that should live is enough, later in a run, to do without another Create."""
 HOPELESS = 3
 """So many machines in a row that could not be prepared, and no more are tried: each costs money."""
 
@@ -46,7 +48,10 @@ class Pool:
         self._free = list(machines)
         self._leased: dict[Machine, bool] = {}
         """Whether each lives or will through us, and so counts against `most`: what was found IDLE costs no more."""
+        self._retiring: set[Machine] = set()
         self._most = most
+        self._lives = 0
+        """How many lives of machines were begun for leases, not counting what bodies do meanwhile."""
         self._failures: dict[State, int] = {}
         self._reason: dict[State, str] = {}
         self.quarantined: dict[str, str] = {}
@@ -64,38 +69,53 @@ class Pool:
         """Whether no lease is out, so that waiting brings back none of our own machines."""
         return not self._leased
 
-    def lease(self, needs: Needs, *, bound_wanted: bool = False) -> Lease | None:
+    def lease(
+        self, needs: Needs, *, bound_wanted: bool = False, give_back: bool = True, start: bool = True
+    ) -> Lease | None:
         """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing.
 
-        With `bound_wanted`, bound machines are left to others that want just those, as long as any are out.
+        With `bound_wanted`, bound machines are left to others that want just those, as long as any are out. Without
+        `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
         """
         ours = sorted((m for m in self._free if m.live), key=lambda m: m.state is not needs.start)
-        lively = sum(self._leased.values())
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
-        started = sum(m.home is State.SPECULATIVE for m in ours)
-        room = max(0, self._most - started - lively)
-        if not needs.transitions and lively:
-            # Soon over: it waits for a machine that lives rather than have one more started.
-            room = 0
+        room = self._room(needs) if start else 0
         if bound_wanted and needs.start is not State.CONFIGURED and self._leased:
             ours = [m for m in ours if m.state is not State.CONFIGURED]
+        if needs.deletes:
+            # What was found IDLE is not ours to delete, unless there is nothing else.
+            ours.sort(key=lambda m: m.home is not State.SPECULATIVE)
+        deletable = self._deletable(ours) if give_back else []
         if needs.start is not State.SPECULATIVE:
             chosen = (ours + slots[:room])[: needs.machines]
         elif not needs.creates:
-            chosen = (slots + self._deletable(ours))[: needs.machines]
+            chosen = (slots + deletable)[: needs.machines]
         else:
             # A slot that will come to life takes the place of a machine that is given back for it.
-            chosen = (slots[:room] + self._deletable(ours))[: needs.machines]
+            chosen = (slots[:room] + deletable)[: needs.machines]
         if len(chosen) < needs.machines:
             return None
         for machine in chosen:
             self._free.remove(machine)
             lives = machine.live or needs.creates or needs.start is not State.SPECULATIVE
             self._leased[machine] = lives and machine.home is State.SPECULATIVE
+            self._lives += self._leased[machine] and not machine.live
         return Lease(machines=tuple(chosen), start=needs.start)
 
     def _deletable(self, ours: list[Machine]) -> list[Machine]:
         return [m for m in ours if m.home is State.SPECULATIVE] if self._yard.deletes else []
+
+    def _room(self, needs: Needs) -> int:
+        """How many machines more may be started for `needs`."""
+        lively = sum(self._leased.values())
+        alive = lively + sum(m.live and m.home is State.SPECULATIVE for m in self._free)
+        if not needs.transitions and lively:
+            # Soon over: it waits for a machine that lives rather than have one more started.
+            return 0
+        if not needs.creates and alive > ENOUGH * self._most:
+            # A machine that was deleted is not replaced as long as there are nearly as many as there should be.
+            return max(0, self._most - self._lives)
+        return max(0, self._most - alive)
 
     async def prepare(self, lease: Lease) -> None:
         """Bring each leased machine to where the lease starts.
@@ -139,6 +159,8 @@ class Pool:
         try:
             if machine.touched:
                 await self._rest(machine, wanted)
+            else:
+                self._lives -= self._leased[machine] and not machine.live
         except Unprepared as error:
             self.quarantine(machine, error.message)
         except Disturbed:
@@ -163,17 +185,19 @@ class Pool:
     def _home_of(self, machine: Machine) -> State:
         return machine.home if self._yard.deletes else State.IDLE
 
-    @property
-    def away(self) -> Sequence[Machine]:
-        """The free machines that are not at home."""
-        return [machine for machine in self._free if machine.id in self._yard.ledger.open]
+    def spare(self, *, bound: int, others: int) -> list[Machine]:
+        """The free machines that are not at home, but for `bound` bound ones, and `others` that are free or out."""
+        away = [machine for machine in self._free if machine.id in self._yard.ledger.open]
+        kept = [m for m in away if m.state is State.CONFIGURED][:bound]
+        rest = sorted((m for m in away if m not in kept), key=lambda m: m.state is State.CONFIGURED)
+        return rest[max(0, others - len(self._leased.keys() - self._retiring)) :]
 
-    async def retire(self) -> None:
-        """Bring home the free machines that are away."""
-        spare = self.away
+    async def retire(self, spare: Sequence[Machine]) -> None:
+        """Bring home free machines that are away. They are taken before this first waits for anything."""
         for machine in spare:
             self._free.remove(machine)
             self._leased[machine] = machine.home is State.SPECULATIVE
+        self._retiring.update(spare)
         await self.release(Lease(machines=tuple(spare), start=State.IDLE), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:

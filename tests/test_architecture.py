@@ -34,6 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "trial expect",
         "explore",
         # Machines, and whether there are enough of them.
+        "agenda",
         "pool fit",
         "machine",
         "found",

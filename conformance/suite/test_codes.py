@@ -114,7 +114,7 @@ async def test_a_slot_refuses_configure_and_drain(trial: Trial) -> None:
     await expect.stays([trial.machine], State.SPECULATIVE, seconds=trial.window)
 
 
-@behaviour("COD-2b", machines=1, start=State.CONFIGURED)
+@behaviour("COD-2b", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_a_configured_machine_refuses_create_and_delete(trial: Trial) -> None:
     machine = trial.machine
     first, again = await trial.begin(machine, Verb.CONFIGURE), await machine.configure()
@@ -125,7 +125,7 @@ async def test_a_configured_machine_refuses_create_and_delete(trial: Trial) -> N
         await expect.same_operation(first, machine.configure())
 
 
-@behaviour("COD-2c", machines=1, start=State.IDLE, transitions=1)
+@behaviour("COD-2c", machines=1, start=State.IDLE, transitions=2)
 async def test_an_idle_machine_stays_idle_at_a_drain(trial: Trial) -> None:
     machine = trial.machine
     await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True)
@@ -172,13 +172,15 @@ async def test_create_and_delete_are_refused_while_configuring(trial: Trial) -> 
         raise Unsupported("Configure is over with its ack: nothing can be asked meanwhile")
 
 
-@behaviour("COD-2e", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
-async def test_a_machine_that_comes_or_goes_refuses_what_has_no_edge(trial: Trial) -> None:
-    machine = trial.machine
-    await refused_on_the_way(trial, machine, Verb.CREATE, (Verb.DRAIN,))
-    await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True)
-    if trial.found.delete:
-        await refused_on_the_way(trial, machine, Verb.DELETE, (Verb.CONFIGURE, Verb.DRAIN))
+@behaviour("COD-2e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_machine_that_comes_refuses_drain(trial: Trial) -> None:
+    await refused_on_the_way(trial, trial.machine, Verb.CREATE, (Verb.DRAIN,))
+    await no_edge(trial.machine, Verb.DRAIN, State.IDLE, or_retry=True)
+
+
+@behaviour("COD-2i", machines=1, start=State.IDLE, transitions=1, deletes=True)
+async def test_a_machine_that_goes_refuses_configure_and_drain(trial: Trial) -> None:
+    await refused_on_the_way(trial, trial.machine, Verb.DELETE, (Verb.CONFIGURE, Verb.DRAIN))
 
 
 @behaviour("COD-2f", machines=1, start=State.CONFIGURED, transitions=1)

@@ -146,7 +146,7 @@ async def test_an_empty_cluster_id_is_an_invalid_argument(trial: Trial) -> None:
     await trial.bind(machine, cluster=machine.cluster)  # control: only the cluster was missing
 
 
-@behaviour("COD-4d", machines=1, start=State.IDLE)
+@behaviour("COD-4d", machines=1, start=State.IDLE, transitions=1)
 async def test_an_empty_cluster_id_has_no_effect(trial: Trial) -> None:
     machine = trial.machine
     before = await machine.read()
@@ -165,7 +165,7 @@ async def test_a_negative_grace_period_is_an_invalid_argument(trial: Trial) -> N
     await trial.drive(trial.machine, Verb.DRAIN, trial.machine.drain(grace=0))  # control: only the sign differs
 
 
-@behaviour("COD-4f", machines=1, start=State.CONFIGURED)
+@behaviour("COD-4f", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_a_refused_negative_grace_period_has_no_effect(trial: Trial) -> None:
     machine = trial.machine
     before = await machine.read()

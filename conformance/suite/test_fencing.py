@@ -116,7 +116,7 @@ async def test_a_lower_sequence_is_fenced_at_configured(trial: Trial) -> None:
     await _lower_sequences(trial, State.CONFIGURED)
 
 
-@behaviour("FEN-1d", machines=1, start=State.IDLE, transitions=2)
+@behaviour("FEN-1d", machines=1, start=State.IDLE, transitions=1)
 async def test_stale_tokens_are_fenced_while_a_transition_runs(trial: Trial) -> None:
     machine = trial.machine
     seen = False

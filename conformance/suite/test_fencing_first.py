@@ -111,7 +111,7 @@ async def test_a_fenced_call_moves_no_mark_at_configured(trial: Trial) -> None:
     await _mark_stays(trial, State.CONFIGURED)
 
 
-@behaviour("FEN-5c", machines=1, start=State.IDLE, transitions=1)
+@behaviour("FEN-5c", machines=1, start=State.IDLE, transitions=2)
 async def test_a_fenced_configure_or_delete_starts_nothing(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.IDLE)
     before = await machine.read()
@@ -123,7 +123,7 @@ async def test_a_fenced_configure_or_delete_starts_nothing(trial: Trial) -> None
     await _moves(trial, Verb.CONFIGURE, shard.token(epoch=5, sequence=6))  # control: only newer
 
 
-@behaviour("FEN-5d", machines=1, start=State.CONFIGURED, transitions=1)
+@behaviour("FEN-5d", machines=1, start=State.CONFIGURED, transitions=2)
 async def test_a_fenced_drain_or_configure_leaves_the_binding(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.CONFIGURED)
     before = await machine.read()
@@ -143,7 +143,7 @@ async def _moves(trial: Trial, verb: Verb, token: Token) -> None:
     await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
 
 
-@behaviour("FEN-5e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("FEN-5e", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
 async def test_a_fenced_create_of_a_slot_starts_nothing(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.SPECULATIVE)
     stale = (shard.token(epoch=5, sequence=5), shard.token(epoch=4, sequence=9))

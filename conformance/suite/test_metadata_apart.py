@@ -97,14 +97,14 @@ async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
     await shown(trial, machine, metadata)
 
 
-@behaviour("MET-4b", machines=1, transitions=4)
+@behaviour("MET-4b", machines=1, transitions=2)
 async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
     for count in (256, 2000):
         metadata = {f"{number:04}": str(number) for number in range(count)}
         await whole_or_refused(trial, trial.machine, metadata, what=f"{count} keys")
 
 
-@behaviour("MET-4c", machines=1, transitions=5)
+@behaviour("MET-4c", machines=1, transitions=3)
 async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
     machine = trial.machine
     await whole_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")

@@ -14,7 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import expect
 from conformance.behaviour import behaviour
-from conformance.lifecycle import State, Verb, state_of
+from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.sightings import watching
 
 if TYPE_CHECKING:
@@ -132,19 +132,26 @@ async def test_a_machine_keeps_its_type_on_its_way(trial: Trial) -> None:
         typed(machine, where)
 
 
-@behaviour("SHP-1d", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
+@behaviour("SHP-1d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_slot_has_a_type_before_and_while_it_comes_to_life(trial: Trial) -> None:
-    machine = trial.machine
+    await typed_on_its_way(trial, Verb.CREATE)
+
+
+@behaviour("SHP-1e", machines=1, start=State.IDLE, transitions=1, deletes=True)
+async def test_a_slot_has_a_type_while_and_after_it_is_given_back(trial: Trial) -> None:
+    await typed_on_its_way(trial, Verb.DELETE)
+
+
+async def typed_on_its_way(trial: Trial, verb: Verb) -> None:
+    """Take one edge; every answer shows a state, an instance type and a capacity type."""
+    machine, via = trial.machine, EDGES[verb].via
     typed(await machine.read(), f"Get of {machine.id}")
-    for verb, via in ((Verb.CREATE, State.CREATING), (Verb.DELETE, State.DELETING)):
-        if verb is Verb.DELETE and not trial.found.delete:
-            return
-        async with watching(trial, machine, states=[State.SPECULATIVE, via, State.IDLE], enough=via) as sightings:
-            ack = await trial.drive(machine, verb)
-        typed(ack.response.machine, f"the ack of {verb.value} of {machine.id}")
-        for sighting in sightings.all:
-            typed(sighting.machine, sighting.where)
-        typed(await machine.read(), f"Get of {machine.id} after {verb.value}")
+    async with watching(trial, machine, states=[State.SPECULATIVE, via, State.IDLE], enough=via) as sightings:
+        ack = await trial.drive(machine, verb)
+    typed(ack.response.machine, f"the ack of {verb.value} of {machine.id}")
+    for sighting in sightings.all:
+        typed(sighting.machine, sighting.where)
+    typed(await machine.read(), f"Get of {machine.id} after {verb.value}")
 
 
 @behaviour("SHP-2a", machines=1)

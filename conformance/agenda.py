@@ -1,0 +1,120 @@
+"""What is still to be judged, in the order in which it should begin, and which machines are kept for it.
+
+Three lanes, one after the other. Most behaviours run together. A few want a quiet fleet, and run alone on machines
+that are at rest. What ends with a Delete comes last, on machines that go home anyway: a Delete in the middle of a run
+would cost one more Create.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from conformance.fit import precedence
+from conformance.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from conformance.behaviour import Behaviour
+    from conformance.machine import Machine
+    from conformance.pool import Lease, Pool
+
+
+class Lane(Enum):
+    """What runs with what."""
+
+    TOGETHER = auto()
+    QUIET = auto()
+    LEAVING = auto()
+
+
+class Agenda:
+    """The behaviours of a run that have not begun yet."""
+
+    def __init__(self, behaviours: Iterable[Behaviour], *, keep: bool) -> None:
+        self._lane = Lane.TOGETHER
+        self._keep = keep
+        self._lanes: dict[Lane, list[Behaviour]] = {lane: [] for lane in Lane}
+        for behaviour in behaviours:
+            self._lanes[_lane_of(behaviour)].append(behaviour)
+        for lane, waiting in self._lanes.items():
+            # The quiet lane goes from what leaves a machine as it was to what moves it.
+            waiting.sort(key=lambda b: b.needs.transitions if lane is Lane.QUIET else precedence(b.needs))
+
+    def turn(self, lane: Lane) -> None:
+        """Go on to the next lane."""
+        self._lane = lane
+
+    @property
+    def pending(self) -> list[Behaviour]:
+        """What waits in this lane; who takes something on, or gives it back, changes it here."""
+        return self._lanes[self._lane]
+
+    @property
+    def _later(self) -> list[Behaviour]:
+        return [b for lane, waiting in self._lanes.items() if lane.value > self._lane.value for b in waiting]
+
+    @property
+    def rest(self) -> list[Behaviour]:
+        """All that has not begun, in this lane and the later ones."""
+        return [*self.pending, *self._later]
+
+    def drop(self, behaviour: Behaviour) -> None:
+        """It will not be judged, or has begun."""
+        for waiting in self._lanes.values():
+            if behaviour in waiting:
+                waiting.remove(behaviour)
+
+    def clear(self) -> None:
+        """Nothing more will be judged."""
+        for waiting in self._lanes.values():
+            waiting.clear()
+
+    def due(self, pool: Pool, *, busy: int, jobs: int) -> Iterator[tuple[Behaviour, Lease]]:
+        """What can begin now, each with its lease, where `busy` of at most `jobs` are under way."""
+        bound_wanted = any(b.needs.start is State.CONFIGURED for b in self.pending)
+        crowded = False
+        for behaviour in list(self.pending):
+            if busy >= jobs:
+                return
+            if crowded and behaviour.needs.transitions:
+                continue
+            chosen = behaviour
+            lease = pool.lease(behaviour.needs, bound_wanted=bound_wanted, give_back=False)
+            if lease is None and behaviour.needs.start is State.SPECULATIVE:
+                # A machine must make place for it. If that is to cost a Delete, let it be one that is judged.
+                chosen, lease = self._leaver(pool) or (behaviour, None)
+                if lease is None and not busy:
+                    chosen, lease = behaviour, pool.lease(behaviour.needs, give_back=True)
+            # Who wants several machines would never get them if each that comes free were given to somebody else.
+            crowded |= lease is None and behaviour.needs.machines > 1
+            if lease is not None:
+                busy += 1
+                self.drop(chosen)
+                yield chosen, lease
+
+    def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
+        for behaviour in self._lanes[Lane.LEAVING]:
+            lease = pool.lease(behaviour.needs, give_back=False, start=False)
+            if lease is not None:
+                return behaviour, lease
+        return None
+
+    def wanted(self, lease: Lease) -> set[State]:
+        """Where the leases start that the machines of this one could still serve; none where it shall go home."""
+        return {b.needs.start for b in self.rest} or ({lease.start} if self._keep else set())
+
+    def spare(self, pool: Pool) -> list[Machine]:
+        """The free machines that nothing will want any more: they go home while the last ones are still judged."""
+        if self.pending or self._keep or self._lane is Lane.QUIET:
+            return []
+        quiet = max((b.needs.machines for b in self._later if b.needs.alone), default=0)
+        leaving = sum(b.needs.machines for b in self._later if not b.needs.alone)
+        return pool.spare(bound=quiet, others=leaving - quiet)
+
+
+def _lane_of(behaviour: Behaviour) -> Lane:
+    if behaviour.needs.alone:
+        return Lane.QUIET
+    return Lane.LEAVING if behaviour.needs.leaves else Lane.TOGETHER
