@@ -73,7 +73,7 @@ class Agenda:
 
     def due(self, pool: Pool, *, busy: int, jobs: int) -> Iterator[tuple[Behaviour, Lease]]:
         """What can begin now, each with its lease, where `busy` of at most `jobs` are under way."""
-        bound_wanted = any(b.needs.start is State.CONFIGURED for b in self.pending)
+        bound_wanted = any(State.CONFIGURED in b.needs.starts for b in self.pending)
         crowded = False
         for behaviour in list(self.pending):
             if busy >= jobs:
@@ -82,7 +82,7 @@ class Agenda:
                 continue
             chosen = behaviour
             lease = pool.lease(behaviour.needs, bound_wanted=bound_wanted, give_back=False)
-            if lease is None and behaviour.needs.start is State.SPECULATIVE:
+            if lease is None and State.SPECULATIVE in behaviour.needs.starts:
                 # A machine must make place for it. If that is to cost a Delete, let it be one that is judged.
                 chosen, lease = self._leaver(pool) or (behaviour, None)
                 if lease is None and not busy:
@@ -103,7 +103,7 @@ class Agenda:
 
     def wanted(self, lease: Lease) -> set[State]:
         """Where the leases start that the machines of this one could still serve; none where it shall go home."""
-        return {b.needs.start for b in self.rest} or ({lease.start} if self._keep else set())
+        return {start for b in self.rest for start in b.needs.starts} or set(lease.starts if self._keep else ())
 
     def spare(self, pool: Pool) -> list[Machine]:
         """The free machines that nothing will want any more: they go home while the last ones are still judged."""
@@ -111,7 +111,7 @@ class Agenda:
             return []
         quiet = max((b.needs.machines for b in self._later if b.needs.alone), default=0)
         leaving = sum(b.needs.machines for b in self._later if not b.needs.alone)
-        return pool.spare(bound=quiet, others=leaving - quiet)
+        return pool.spare(bound=quiet, others=leaving)
 
 
 def _lane_of(behaviour: Behaviour) -> Lane:

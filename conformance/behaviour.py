@@ -18,35 +18,42 @@ if TYPE_CHECKING:
 SHORT: Final = 2
 """Transitions. What ends with a Delete and takes no more is left to the end, where the Delete is due anyway."""
 STARTS: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
+"""Where machines can start, in the order of their way from home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What the engine provides before the body runs.
 
-    `machines` in state `start`, leased all or none. `alone`: nothing else of this run moves meanwhile.
-    `transitions`: how many transitions, or windows as long as one, the body waits for, one after the other; what
-    starts first is decided by it. `creates`: whether the body itself may start machines. `deletes`: whether it ends
-    with a Delete.
+    `machines` in state `start`, but for the last `bound` of them, which are CONFIGURED; leased all or none.
+    `alone`: nothing else of this run moves meanwhile. `transitions`: how many transitions, or windows as long as one,
+    the body waits for, one after the other; what starts first is decided by it. `creates`: whether the body itself
+    may start machines. `deletes`: whether it ends with a Delete.
     """
 
     machines: int = 0
     start: State = State.IDLE
+    bound: int = 0
     alone: bool = False
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
 
     @property
+    def starts(self) -> tuple[State, ...]:
+        """Where each of the machines starts."""
+        return (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
+
+    @property
     def chain(self) -> int:
         """Transitions from a machine at home to a machine at home again, one after the other."""
-        to_start = {State.SPECULATIVE: 0, State.IDLE: 1, State.CONFIGURED: 2}[self.start]
+        to_start = max((STARTS.index(start) for start in self.starts), default=0)
         return (to_start + self.transitions + (not self.deletes)) if self.machines else 0
 
     @property
     def weight(self) -> int:
         """Transitions that are still to be waited for where an IDLE machine is at hand."""
-        return self.transitions + (self.start is State.CONFIGURED)
+        return self.transitions + (State.CONFIGURED in self.starts)
 
     @property
     def leaves(self) -> bool:
@@ -78,6 +85,7 @@ def behaviour(
     *,
     machines: int = 0,
     start: State = State.IDLE,
+    bound: int = 0,
     alone: bool = False,
     transitions: int = 0,
     creates: bool = False,
@@ -87,7 +95,13 @@ def behaviour(
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
     needs = Needs(
-        machines=machines, start=start, alone=alone, transitions=transitions, creates=creates, deletes=deletes
+        machines=machines,
+        start=start,
+        bound=bound,
+        alone=alone,
+        transitions=transitions,
+        creates=creates,
+        deletes=deletes,
     )
 
     def mark(body: Body) -> Body:

@@ -248,7 +248,7 @@ class Course:
             reason = self._pool.hopeless(behaviour.needs)
             if reason is not None:
                 self._agenda.drop(behaviour)
-                self._error(behaviour, f"no machine comes to {behaviour.needs.start.name}: {reason}")
+                self._error(behaviour, reason)
 
     async def _wait_for_slots(self, waited: float) -> float:
         """Nothing of ours runs and nothing can be leased: somebody else has the machines, or they are used up.
@@ -258,7 +258,8 @@ class Course:
         if not self._found.delete or waited >= self._options.patience.longest:
             for behaviour in self._agenda.pending:
                 needs = behaviour.needs
-                self._error(behaviour, f"no {needs.machines} machines are left that could be {needs.start.name}")
+                starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))
+                self._error(behaviour, f"no {needs.machines} machines are left that could be {starts}")
             self._agenda.pending.clear()
             return 0.0
         if waited == 0.0:
@@ -315,7 +316,7 @@ class Course:
         # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet lane is one
         # after the other, on machines that are there.
         if not behaviour.needs.alone:
-            if warm and lease.start is not State.SPECULATIVE:
+            if warm and State.SPECULATIVE not in lease.starts:
                 chain += self._meter.median(Verb.CREATE)
             if self._found.delete and any(machine.live for machine in lease.machines):
                 chain += self._meter.median(Verb.DELETE)

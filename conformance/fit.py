@@ -25,7 +25,7 @@ LACKS: Final = {
 def missing(behaviour: Behaviour, found: Found) -> str | None:
     """The capability that the behaviour needs and the target legally lacks; a key of LACKS."""
     needs = list(behaviour.entry.needs)
-    if behaviour.needs.machines and behaviour.needs.start is State.SPECULATIVE:
+    if State.SPECULATIVE in behaviour.needs.starts:
         needs.append("create")
     return next((need for need in needs if not found.has(need)), None)
 
@@ -73,7 +73,7 @@ def precedence(needs: Needs) -> tuple[bool, int, int]:
 
     Who wants several machines counts for as many: later, they would hardly ever be free together.
     """
-    creator = needs.creates and needs.start is State.SPECULATIVE
+    creator = needs.creates and State.SPECULATIVE in needs.starts
     return not creator, -needs.weight * needs.machines, -needs.machines
 
 

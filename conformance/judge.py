@@ -63,7 +63,7 @@ class Judge:
             if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
                 return result, lease
             self._attempts[behaviour.id] = attempt + counts
-            await self._pool.release(lease, wanted=(behaviour.needs.start,))
+            await self._pool.release(lease, wanted=set(behaviour.needs.starts))
             other = self._pool.lease(behaviour.needs)
             if other is None:
                 return None if disturbed else result, lease

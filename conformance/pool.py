@@ -33,10 +33,10 @@ HOPELESS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Machines for one behaviour, and the state in which it wants them."""
+    """Machines for one behaviour, and the states in which it wants them."""
 
     machines: tuple[Machine, ...]
-    start: State
+    starts: tuple[State, ...]
 
 
 class Pool:
@@ -58,10 +58,9 @@ class Pool:
 
     def hopeless(self, needs: Needs) -> str | None:
         """Why no machine can be had as `needs` says, now or later in this run; None where it may be."""
-        if needs.machines == 0:
-            return None
-        if self._failures.get(needs.start, 0) >= HOPELESS:
-            return self._reason[needs.start]
+        for start in needs.starts:
+            if self._failures.get(start, 0) >= HOPELESS:
+                return f"no machine comes to {start.name}: {self._reason[start]}"
         return None
 
     @property
@@ -77,30 +76,34 @@ class Pool:
         With `bound_wanted`, bound machines are left to others that want just those, as long as any are out. Without
         `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
         """
-        ours = sorted((m for m in self._free if m.live), key=lambda m: m.state is not needs.start)
+        ours = [m for m in self._free if m.live]
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
         room = self._room(needs) if start else 0
-        if bound_wanted and needs.start is not State.CONFIGURED and self._leased:
-            ours = [m for m in ours if m.state is not State.CONFIGURED]
         if needs.deletes:
             # What was found IDLE is not ours to delete, unless there is nothing else.
             ours.sort(key=lambda m: m.home is not State.SPECULATIVE)
         deletable = self._deletable(ours) if give_back else []
-        if needs.start is not State.SPECULATIVE:
-            chosen = (ours + slots[:room])[: needs.machines]
-        elif not needs.creates:
-            chosen = (slots + deletable)[: needs.machines]
-        else:
-            # A slot that will come to life takes the place of a machine that is given back for it.
-            chosen = (slots[:room] + deletable)[: needs.machines]
-        if len(chosen) < needs.machines:
-            return None
-        for machine in chosen:
+        left_to_others = State.CONFIGURED if bound_wanted and self._leased else None
+        chosen: list[Machine] = []
+        for state in needs.starts:
+            if state is not State.SPECULATIVE:
+                fitting = [m for m in ours if m.state is state or m.state is not left_to_others]
+                choice = sorted(fitting, key=lambda m: m.state is not state) + slots[:room]
+            elif not needs.creates:
+                choice = slots + deletable
+            else:
+                # A slot that will come to life takes the place of a machine that is given back for it.
+                choice = slots[:room] + deletable
+            one = next((m for m in choice if m not in chosen), None)
+            if one is None:
+                return None
+            chosen.append(one)
+        for machine, state in zip(chosen, needs.starts, strict=True):
             self._free.remove(machine)
-            lives = machine.live or needs.creates or needs.start is not State.SPECULATIVE
+            lives = machine.live or needs.creates or state is not State.SPECULATIVE
             self._leased[machine] = lives and machine.home is State.SPECULATIVE
             self._lives += self._leased[machine] and not machine.live
-        return Lease(machines=tuple(chosen), start=needs.start)
+        return Lease(machines=tuple(chosen), starts=needs.starts)
 
     def _deletable(self, ours: list[Machine]) -> list[Machine]:
         return [m for m in ours if m.home is State.SPECULATIVE] if self._yard.deletes else []
@@ -122,7 +125,10 @@ class Pool:
 
         Raises Unprepared or Disturbed after it has taken the machines at fault out of the game.
         """
-        fates = await asyncio.gather(*(self._prepare(m, lease.start) for m in lease.machines), return_exceptions=True)
+        ways = zip(lease.machines, lease.starts, strict=True)
+        fates = await asyncio.gather(
+            *(self._prepare(machine, start) for machine, start in ways), return_exceptions=True
+        )
         for fate in fates:
             if isinstance(fate, BaseException):
                 raise fate
@@ -198,7 +204,7 @@ class Pool:
             self._free.remove(machine)
             self._leased[machine] = machine.home is State.SPECULATIVE
         self._retiring.update(spare)
-        await self.release(Lease(machines=tuple(spare), start=State.IDLE), wanted=())
+        await self.release(Lease(machines=tuple(spare), starts=()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Look again for slots that somebody else has given back."""

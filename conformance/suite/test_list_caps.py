@@ -15,7 +15,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.lifecycle import State
 from conformance.sightings import looks
-from conformance.suite.test_list import ALL, ids, listing, once, one_bound, only
+from conformance.suite.test_list import ALL, ids, listing, once, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,9 @@ async def capped(trial: Trial, states: Sequence[State | int], cap: int) -> None:
         expect.fact(not last, wanted=wanted, got=count, calls=[call])
 
 
-@behaviour("LST-2a", machines=3, transitions=1)
+@behaviour("LST-2a", machines=3, bound=1)
 async def test_a_cap_is_kept_and_used_up(trial: Trial) -> None:
-    idle, bound = await one_bound(trial)
-    ours, both = [idle, bound, trial.machines[2]], [State.IDLE, State.CONFIGURED]
+    ours, both = trial.machines, [State.IDLE, State.CONFIGURED]
     count = len(ids(await listing(trial, both, inside=ours)))
     for cap in (1, 2, count - 1, count, count + 1, LARGEST):
         await capped(trial, both, cap)
@@ -55,10 +54,10 @@ async def test_a_cap_is_kept_and_used_up(trial: Trial) -> None:
         await listing(trial, cap=cap, least=min(cap, everything))
 
 
-@behaviour("LST-2b", machines=3, transitions=1)
+@behaviour("LST-2b", machines=3, bound=1)
 async def test_a_cap_comes_after_the_filter(trial: Trial) -> None:
-    idle, bound = await one_bound(trial)
-    for states, ours in (([State.CONFIGURED], [bound]), ([State.IDLE], [idle, trial.machines[2]])):
+    *idle, bound = trial.machines
+    for states, ours in (([State.CONFIGURED], [bound]), ([State.IDLE], idle)):
         await listing(trial, states, inside=ours)
         for cap in range(1, len(ours) + 1):
             await listing(trial, states, cap=cap, least=cap)  # of ours alone there are enough

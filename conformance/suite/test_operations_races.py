@@ -157,7 +157,7 @@ async def test_of_configures_for_different_clusters_one_wins(trial: Trial) -> No
     raise NotObserved("of the calls at once none was accepted, or they did not overlap")
 
 
-@behaviour("OPS-6b", machines=1, start=State.IDLE, transitions=2, deletes=True)
+@behaviour("OPS-6b", machines=1, start=State.IDLE, transitions=2)
 async def test_of_configure_and_delete_one_wins(trial: Trial) -> None:
     machine = trial.machine
 

@@ -197,10 +197,9 @@ async def test_a_machine_shows_no_error_on_its_way(trial: Trial) -> None:
         explained(machine, where)
 
 
-@behaviour("SHP-4c", machines=2, transitions=1)
+@behaviour("SHP-4c", machines=2, bound=1)
 async def test_a_refused_call_is_not_the_machines_error(trial: Trial) -> None:
-    bound, other = trial.machines
-    await trial.bring(bound, State.CONFIGURED)
+    other, bound = trial.machines
     await bound.create()
     await bound.configure(cluster=trial.unique("cluster"))
     if trial.found.delete:
