@@ -10,13 +10,14 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from conformance.behaviour import STARTS
 from conformance.fit import precedence
 from conformance.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
-    from conformance.behaviour import Behaviour
+    from conformance.behaviour import Behaviour, Needs
     from conformance.machine import Machine
     from conformance.pool import Lease, Pool
 
@@ -73,22 +74,26 @@ class Agenda:
 
     def due(self, pool: Pool, *, busy: int, jobs: int) -> Iterator[tuple[Behaviour, Lease]]:
         """What can begin now, each with its lease, where `busy` of at most `jobs` are under way."""
-        bound_wanted = any(State.CONFIGURED in b.needs.starts for b in self.pending)
-        crowded = False
+        wanted = {
+            start for b in self.pending for start in b.needs.starts if start is State.CONFIGURED or b.needs.transitions
+        }
+        spoken_for: set[State] = set()
         for behaviour in list(self.pending):
             if busy >= jobs:
                 return
-            if crowded and behaviour.needs.transitions:
+            needs = behaviour.needs
+            if needs.transitions and spoken_for.intersection(needs.starts):
                 continue
             chosen = behaviour
-            lease = pool.lease(behaviour.needs, bound_wanted=bound_wanted, give_back=False)
-            if lease is None and State.SPECULATIVE in behaviour.needs.starts:
+            lease = pool.lease(needs, apart=_apart(needs, wanted), give_back=False)
+            if lease is None and State.SPECULATIVE in needs.starts:
                 # A machine must make place for it. If that is to cost a Delete, let it be one that is judged.
                 chosen, lease = self._leaver(pool) or (behaviour, None)
                 if lease is None and not busy:
-                    chosen, lease = behaviour, pool.lease(behaviour.needs, give_back=True)
+                    chosen, lease = behaviour, pool.lease(needs, give_back=True)
             # Who wants several machines would never get them if each that comes free were given to somebody else.
-            crowded |= lease is None and behaviour.needs.machines > 1
+            if lease is None and needs.machines > 1 and needs.transitions:
+                spoken_for.add(needs.start)
             if lease is not None:
                 busy += 1
                 self.drop(chosen)
@@ -103,15 +108,27 @@ class Agenda:
 
     def wanted(self, lease: Lease) -> set[State]:
         """Where the leases start that the machines of this one could still serve; none where it shall go home."""
-        return {start for b in self.rest for start in b.needs.starts} or set(lease.starts if self._keep else ())
+        starts = {start for behaviour in self.rest for start in behaviour.needs.starts}
+        return starts or set(lease.starts if self._keep else ())
 
-    def spare(self, pool: Pool) -> list[Machine]:
-        """The free machines that nothing will want any more: they go home while the last ones are still judged."""
-        if self.pending or self._keep or self._lane is Lane.QUIET:
+    def spare(self, pool: Pool, *, in_time: bool) -> list[Machine]:
+        """The free machines that nothing will want any more: they go home while the last ones are still judged.
+
+        Where they could not be there `in_time`, before the last verdict, the quiet lane would have to wait for them.
+        """
+        if self.pending or self._keep or self._lane is Lane.QUIET or not (in_time or self._lane is Lane.LEAVING):
             return []
-        quiet = max((b.needs.machines for b in self._later if b.needs.alone), default=0)
         leaving = sum(b.needs.machines for b in self._later if not b.needs.alone)
-        return pool.spare(bound=quiet, others=leaving)
+        # Bound machines are two transitions from home, and those at rest do not disturb the quiet lane.
+        return pool.spare(idle=leaving, bound=any(b.needs.alone for b in self._later))
+
+
+def _apart(needs: Needs, wanted: set[State]) -> Collection[State]:
+    """Machines in which states are left to others, where `wanted` are the states that somebody waits for."""
+    if not needs.transitions:
+        return STARTS  # soon over: not worth a Configure or a Drain before it
+    # Who has long to go with machines of both kinds does not wait for both to come free at once.
+    return () if needs.bound else wanted
 
 
 def _lane_of(behaviour: Behaviour) -> Lane:

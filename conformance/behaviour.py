@@ -27,8 +27,8 @@ class Needs:
 
     `machines` in state `start`, but for the last `bound` of them, which are CONFIGURED; leased all or none.
     `alone`: nothing else of this run moves meanwhile. `transitions`: how many transitions, or windows as long as one,
-    the body waits for, one after the other; what starts first is decided by it. `creates`: whether the body itself
-    may start machines. `deletes`: whether it ends with a Delete.
+    are waited for, one after the other, with the Drain after a binding that nobody else can use; what starts first is
+    decided by it. `creates`: whether the body itself may start machines. `deletes`: whether it ends with a Delete.
     """
 
     machines: int = 0

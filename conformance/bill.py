@@ -45,18 +45,19 @@ class Meter:
             raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged")
         self._pending[machine_id] += 1
 
-    def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> None:
-        """A mutating call came back; `operation_id` is empty where nothing was started."""
+    def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> bool:
+        """A mutating call came back; `operation_id` is empty where nothing was started. Whether it is a new one."""
         if verb is Verb.CREATE and self._pending[machine_id]:
             self._pending[machine_id] -= 1
             self._pending += Counter()
         if not operation_id or (verb, machine_id, operation_id) in self._operations:
-            return
+            return False
         self._operations.add((verb, machine_id, operation_id))
         self._counts[verb] += 1
         if verb is Verb.CREATE and machine_id not in self._alive:
             self._alive[machine_id] = (now, price if math.isfinite(price) else 0.0)
             self._peak = max(self._peak, len(self._alive))
+        return True
 
     def gone(self, machine_id: str, now: float) -> None:
         """The machine has no host any more."""

@@ -152,6 +152,8 @@ class Course:
         )
         self._agenda = Agenda([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
+        self._until = 0.0
+        """When the last verdict of what is under way can be expected, by what transitions have taken so far."""
         self._results: dict[str, Result] = {}
         self._chains: dict[str, float] = {}
         self._notes: list[str] = []
@@ -239,7 +241,10 @@ class Course:
     def _dispatch(self, jobs: int) -> None:
         for behaviour, lease in self._agenda.due(self._pool, busy=len(self._running), jobs=jobs):
             self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-        spare = self._agenda.spare(self._pool) if self._running else []
+            takes = behaviour.needs.weight * self._meter.slowest
+            self._until = max(self._until, self._client.now() + takes)
+        in_time = self._client.now() + self._meter.slowest <= self._until
+        spare = self._agenda.spare(self._pool, in_time=in_time) if self._running else []
         if spare:
             self._running[asyncio.create_task(self._pool.retire(spare))] = None
 

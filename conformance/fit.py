@@ -68,13 +68,15 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
     )
 
 
-def precedence(needs: Needs) -> tuple[bool, int, int]:
-    """What starts first, smallest first: whoever creates a machine that is warm afterwards, then the heaviest.
+def precedence(needs: Needs) -> tuple[bool, bool, int, int]:
+    """What starts first, smallest first.
 
-    Who wants several machines counts for as many: later, they would hardly ever be free together.
+    Whoever creates a machine that is warm afterwards; then who wants no transition, and is over before anybody has
+    missed the machine; then the heaviest. Who wants several machines counts for as many: later, they would hardly
+    ever be free together.
     """
     creator = needs.creates and State.SPECULATIVE in needs.starts
-    return not creator, -needs.weight * needs.machines, -needs.machines
+    return not creator, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
 
 
 def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:
@@ -85,7 +87,7 @@ def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | Non
     widest = max((b.needs.machines for b in plan), default=0)
     work = sum(b.needs.weight * b.needs.machines for b in plan)
     longest = max((b.needs.chain for b in plan), default=0) or 1
-    # A quarter more than the bare division: machines are also on their way to where the next one wants them.
-    wanted = -(-work * 5 // (longest * 4)) if jobs is None else widest * jobs
+    # Fewer than the bare division: each machine costs a Create, and the wall time may be half the longest chain more.
+    wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs
     fair = max(widest, slots // 2)
     return max(widest, min(wanted, fair, max_machines or fair))

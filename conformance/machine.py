@@ -302,11 +302,11 @@ class Machine:
             raise
         operation = call.operation_id if call.ok else ""
         price = call.response.machine.price_per_hour if call.ok else 0.0
-        yard.meter.answered(verb, self.id, operation, call.ended, price=price)
+        new = yard.meter.answered(verb, self.id, operation, call.ended, price=price)
         if not call.answered or call.code in UNSURE:
             self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
         self._leaving |= verb is Verb.DELETE and call.ok
-        if operation and self._underway is None:
+        if new and self._underway is None:
             self._underway = (verb, call.ended)
         try:
             if fresh and operation:

@@ -48,7 +48,6 @@ class Pool:
         self._free = list(machines)
         self._leased: dict[Machine, bool] = {}
         """Whether each lives or will through us, and so counts against `most`: what was found IDLE costs no more."""
-        self._retiring: set[Machine] = set()
         self._most = most
         self._lives = 0
         """How many lives of machines were begun for leases, not counting what bodies do meanwhile."""
@@ -69,11 +68,11 @@ class Pool:
         return not self._leased
 
     def lease(
-        self, needs: Needs, *, bound_wanted: bool = False, give_back: bool = True, start: bool = True
+        self, needs: Needs, *, apart: Collection[State] = (), give_back: bool = True, start: bool = True
     ) -> Lease | None:
         """Machines for `needs`, or None where they cannot be had now. Takes all or none, and sends nothing.
 
-        With `bound_wanted`, bound machines are left to others that want just those, as long as any are out. Without
+        As long as any are out, machines in a state of `apart` are left to those that want just this one. Without
         `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
         """
         ours = [m for m in self._free if m.live]
@@ -83,12 +82,12 @@ class Pool:
             # What was found IDLE is not ours to delete, unless there is nothing else.
             ours.sort(key=lambda m: m.home is not State.SPECULATIVE)
         deletable = self._deletable(ours) if give_back else []
-        left_to_others = State.CONFIGURED if bound_wanted and self._leased else None
+        apart = apart if self._leased else ()
         chosen: list[Machine] = []
         for state in needs.starts:
             if state is not State.SPECULATIVE:
-                fitting = [m for m in ours if m.state is state or m.state is not left_to_others]
-                choice = sorted(fitting, key=lambda m: m.state is not state) + slots[:room]
+                choice = [m for m in ours if m.state is state] + [m for m in ours if m.state not in {state, *apart}]
+                choice += slots[:room] if state is State.IDLE or State.IDLE not in apart else []
             elif not needs.creates:
                 choice = slots + deletable
             else:
@@ -115,7 +114,7 @@ class Pool:
         if not needs.transitions and lively:
             # Soon over: it waits for a machine that lives rather than have one more started.
             return 0
-        if not needs.creates and alive > ENOUGH * self._most:
+        if State.SPECULATIVE not in needs.starts and alive > ENOUGH * self._most:
             # A machine that was deleted is not replaced as long as there are nearly as many as there should be.
             return max(0, self._most - self._lives)
         return max(0, self._most - alive)
@@ -191,19 +190,17 @@ class Pool:
     def _home_of(self, machine: Machine) -> State:
         return machine.home if self._yard.deletes else State.IDLE
 
-    def spare(self, *, bound: int, others: int) -> list[Machine]:
-        """The free machines that are not at home, but for `bound` bound ones, and `others` that are free or out."""
+    def spare(self, *, idle: int, bound: bool) -> list[Machine]:
+        """The free machines that are not at home, but for `idle` IDLE ones, and for all bound ones where `bound`."""
         away = [machine for machine in self._free if machine.id in self._yard.ledger.open]
-        kept = [m for m in away if m.state is State.CONFIGURED][:bound]
-        rest = sorted((m for m in away if m not in kept), key=lambda m: m.state is State.CONFIGURED)
-        return rest[max(0, others - len(self._leased.keys() - self._retiring)) :]
+        tied = [m for m in away if m.state is State.CONFIGURED]
+        return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
     async def retire(self, spare: Sequence[Machine]) -> None:
         """Bring home free machines that are away. They are taken before this first waits for anything."""
         for machine in spare:
             self._free.remove(machine)
             self._leased[machine] = machine.home is State.SPECULATIVE
-        self._retiring.update(spare)
         await self.release(Lease(machines=tuple(spare), starts=()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:

@@ -267,20 +267,25 @@ async def test_a_mark_outlives_a_drain_and_a_new_binding(trial: Trial) -> None:
     await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
 
 
-@behaviour("FEN-12b", machines=1, start=State.IDLE, transitions=2, creates=True)
-async def test_a_mark_outlives_a_delete_and_the_next_life(trial: Trial) -> None:
+@behaviour("FEN-12b", machines=1, start=State.IDLE, transitions=1, deletes=True)
+async def test_a_mark_outlives_a_delete(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.IDLE)
     await trial.drive(machine, Verb.DELETE, machine.delete(shard.token(epoch=5, sequence=6)))
-    slot = await marked(trial, State.SPECULATIVE)
     for verb in offered(trial):
         await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=6)))
         await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
     await expect.accepted(machine.drain(shard.token(epoch=5, sequence=7)))  # control: only newer
-    await trial.drive(machine, Verb.CREATE)
-    await _still_fenced(trial, slot)
-    await _still_fenced(trial, shard)
-    await expect.fenced(machine.create(shard.token(epoch=5, sequence=7)))
-    await expect.accepted(machine.create(shard.token(epoch=5, sequence=8)))
+
+
+@behaviour("FEN-12e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_mark_outlives_the_create_of_a_new_life(trial: Trial) -> None:
+    machine, shard = trial.machine, await marked(trial, State.SPECULATIVE)
+    other = await marked(trial, State.SPECULATIVE)
+    await trial.drive(machine, Verb.CREATE, machine.create(shard.token(epoch=5, sequence=6)))
+    await expect.fenced(machine.create(shard.token(epoch=5, sequence=6)))
+    for one in (shard, other):
+        await _still_fenced(trial, one)
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: only newer
 
 
 CROWD = 270

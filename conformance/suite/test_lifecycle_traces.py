@@ -198,7 +198,7 @@ async def test_a_configure_without_a_cluster_never_ends_in_configured(trial: Tri
     await expect.stays([machine], state_of(seen.state), seconds=trial.window)
 
 
-@behaviour("LIF-6c", machines=1, start=State.IDLE, transitions=1)
+@behaviour("LIF-6c", machines=1, start=State.IDLE, transitions=2)
 async def test_the_cluster_is_shown_just_as_it_was_given(trial: Trial) -> None:
     machine = trial.machine
     for odd in (" of Zürich/İ ", ".EU_West-1", "-EU"):

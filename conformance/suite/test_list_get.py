@@ -46,7 +46,7 @@ async def agree(trial: Trial, machine: Machine) -> None:
                 expect.same(after, listed, what=f"Get and List of {machine.id}")
 
 
-@behaviour("LST-4a", machines=1, transitions=1)
+@behaviour("LST-4a", machines=1, transitions=2)
 async def test_list_and_get_agree_at_rest(trial: Trial) -> None:
     machine = trial.machine
     await agree(trial, machine)

@@ -161,7 +161,7 @@ def of_binding(seen: Sightings, cluster: str, *, unbound: bool = False) -> Itera
             yield sighting
 
 
-@behaviour("MET-1a", machines=1, transitions=1)
+@behaviour("MET-1a", machines=1, transitions=2)
 async def test_get_and_list_echo_metadata(trial: Trial) -> None:
     await configured(trial.machine, USUAL)
     await shown(trial, trial.machine, USUAL)
@@ -180,7 +180,7 @@ async def test_acks_echo_metadata(trial: Trial) -> None:
         expect.echoes(drain.response.machine, USUAL, where="the ack of Drain, DRAINING,")
 
 
-@behaviour("MET-1c", machines=1, transitions=1)
+@behaviour("MET-1c", machines=1, transitions=2)
 async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     async with watching(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
@@ -201,14 +201,14 @@ async def test_metadata_is_there_while_draining(trial: Trial) -> None:
     seen.demand(State.DRAINING, "Get")
 
 
-@behaviour("MET-1e", machines=1, transitions=1)
+@behaviour("MET-1e", machines=1, transitions=2)
 async def test_awkward_strings_come_back(trial: Trial) -> None:
     call = await configured(trial.machine, AWKWARD)
     expect.echoes(call.response.machine, AWKWARD, where="the ack of Configure")
     await shown(trial, trial.machine, AWKWARD)
 
 
-@behaviour("MET-1f", machines=1, transitions=1)
+@behaviour("MET-1f", machines=1, transitions=2)
 async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) -> None:
     machine = trial.machine
     idle = await machine.read()
@@ -220,14 +220,14 @@ async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) ->
         expect.fact(before == after, wanted=f"metadata to leave {name} at {before!r}", got=repr(after))
 
 
-@behaviour("MET-1g", machines=1, transitions=1)
+@behaviour("MET-1g", machines=1, transitions=2)
 async def test_unicode_is_not_normalised(trial: Trial) -> None:
     call = await configured(trial.machine, TWINS)
     expect.echoes(call.response.machine, TWINS, where="the ack of Configure")
     await shown(trial, trial.machine, TWINS)
 
 
-@behaviour("MET-1h", machines=1, transitions=5)
+@behaviour("MET-1h", machines=1, transitions=6)
 async def test_any_text_comes_back(trial: Trial) -> None:
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
     drawn: dict[str, str] = {}
@@ -278,7 +278,7 @@ async def test_metadata_and_cluster_go_together(trial: Trial) -> None:
             expect.echoes(shown_there, {}, where=where)
 
 
-@behaviour("MET-2c", machines=1, transitions=3)
+@behaviour("MET-2c", machines=1, transitions=4)
 async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
     machine = trial.machine
     first = {"shared": "first", "only first": "1", "": "empty key"}
@@ -293,7 +293,7 @@ async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
         expect.echoes(sighting.machine, second, where=sighting.where)
 
 
-@behaviour("MET-2d", machines=1, transitions=3)
+@behaviour("MET-2d", machines=1, transitions=4)
 async def test_a_binding_without_metadata_shows_none(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     await trial.bind(machine, cluster=cluster, metadata=USUAL)

@@ -28,7 +28,7 @@ def own(machine: Machine) -> dict[str, str]:
     return {"owner": machine.id, f"only of {machine.id}": "yes"}
 
 
-@behaviour("MET-3a", machines=3, transitions=1)
+@behaviour("MET-3a", machines=3, transitions=2)
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
     clusters = {machine: trial.unique("cluster") for machine in (one, other)}
@@ -43,7 +43,7 @@ async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> No
     await shown(trial, bystander, {})
 
 
-@behaviour("MET-3b", machines=2, transitions=2)
+@behaviour("MET-3b", machines=2, transitions=3)
 async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
     one, other = trial.machines
     for machine in (one, other):
@@ -55,7 +55,7 @@ async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
     await shown(trial, one, {})
 
 
-@behaviour("MET-3c", machines=2, transitions=1)
+@behaviour("MET-3c", machines=2, transitions=2)
 async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> None:
     cluster = trial.unique("cluster")
     await asyncio.gather(*(trial.bind(machine, cluster=cluster, metadata=own(machine)) for machine in trial.machines))
@@ -83,7 +83,7 @@ async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str
     return call
 
 
-@behaviour("MET-4a", machines=1, transitions=1)
+@behaviour("MET-4a", machines=1, transitions=2)
 async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
     machine = trial.machine
     metadata = {f"key-{number:02}": "v" * (256 - len("key-00")) for number in range(64)}
@@ -104,7 +104,7 @@ async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
         await whole_or_refused(trial, trial.machine, metadata, what=f"{count} keys")
 
 
-@behaviour("MET-4c", machines=1, transitions=3)
+@behaviour("MET-4c", machines=1, transitions=4)
 async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
     machine = trial.machine
     await whole_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")

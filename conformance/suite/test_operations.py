@@ -123,12 +123,12 @@ async def test_delete_sent_again_is_the_same_operation(trial: Trial) -> None:
 @behaviour("OPS-3a", machines=2, start=State.IDLE, transitions=4)
 async def test_every_transition_has_an_operation_id_of_its_own(trial: Trial) -> None:
     acks: list[Call] = []
-    for _ in range(2):
+    for machines in (trial.machines, trial.machines[:1]):
         for verb in (Verb.CONFIGURE, Verb.DRAIN):
-            for call in await asyncio.gather(*(trial.begin(machine, verb) for machine in trial.machines)):
+            for call in await asyncio.gather(*(trial.begin(machine, verb) for machine in machines)):
                 unlike(call, acks)
                 acks.append(call)
-            for machine in trial.machines:
+            for machine in machines:
                 await ends(machine, verb)
 
 
@@ -190,7 +190,7 @@ async def test_a_machine_that_is_being_bound_is_not_rebound(trial: Trial) -> Non
     await not_rebound(trial, trial.machine, first, trial.machine.cluster)
 
 
-@behaviour("OPS-5c", machines=1, start=State.IDLE, transitions=1)
+@behaviour("OPS-5c", machines=1, start=State.IDLE, transitions=2)
 async def test_other_metadata_in_a_retry_does_not_replace_what_is_stored(trial: Trial) -> None:
     machine, stored = trial.machine, {"owner": "first", "only": "first"}
     await trial.begin(machine, Verb.CONFIGURE, machine.configure(metadata=stored))

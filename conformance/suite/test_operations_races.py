@@ -129,7 +129,7 @@ def one_at_most(calls: Sequence[Call]) -> list[Call]:
     return won
 
 
-@behaviour("OPS-6a", machines=1, start=State.IDLE, transitions=3)
+@behaviour("OPS-6a", machines=1, start=State.IDLE, transitions=4)
 async def test_of_configures_for_different_clusters_one_wins(trial: Trial) -> None:
     machine = trial.machine
     for _ in range(2):

@@ -137,16 +137,17 @@ async def test_an_old_cursor_still_works(trial: Trial) -> None:
         await learns(trial, machine, since, State.IDLE, why="asked for a second time")
 
 
-@behaviour("LST-6g", machines=2, transitions=1)
+@behaviour("LST-6g", machines=1, transitions=1)
 async def test_a_filter_and_a_cursor_go_together(trial: Trial) -> None:
-    idle, bound = trial.machines
+    bound = trial.machine
     since = await cursor(trial)
     await trial.bring(bound, State.CONFIGURED)
     # What has left the states that are asked for may be missing: only what is in them now is judged.
     for states in ([State.CONFIGURED], [State.IDLE, State.CONFIGURED]):
         await learns(trial, bound, since, State.CONFIGURED, only_in=states, why="now in a state that is asked for")
     # Control: without a cursor the filter alone decides.
-    await listing(trial, [State.IDLE], inside=[idle], outside=[bound])
+    await listing(trial, [State.CONFIGURED], inside=[bound])
+    await listing(trial, [State.IDLE], outside=[bound])
 
 
 @behaviour("LST-7a", machines=1)

@@ -107,20 +107,20 @@ async def taken_or_refused(
     await shown(trial, machine, {})
 
 
-@behaviour("WIR-5a", machines=1, transitions=1)
+@behaviour("WIR-5a", machines=1, transitions=2)
 async def test_a_blob_of_1_mib_is_taken_or_refused(trial: Trial) -> None:
     head = b"#!conformance\n"
     blob = head + trial.random.randbytes((1 << 20) - len(head))
     await taken_or_refused(trial, trial.machine, what="a bootstrap blob of 1 MiB", blob=blob)
 
 
-@behaviour("WIR-5b", machines=1, transitions=1)
+@behaviour("WIR-5b", machines=1, transitions=2)
 async def test_metadata_of_64_kib_is_taken_or_refused(trial: Trial) -> None:
     metadata = {f"key-{number:02}": "v" * (1024 - len("key-00")) for number in range(64)}
     await taken_or_refused(trial, trial.machine, what="metadata of 64 KiB", metadata=metadata)
 
 
-@behaviour("WIR-5c", machines=1, transitions=1)
+@behaviour("WIR-5c", machines=1, transitions=2)
 async def test_a_heavy_blob_and_metadata_together(trial: Trial) -> None:
     what, metadata = "a blob of 1 MiB and metadata of 64 KiB", {"one": "v" * (64 * 1024 - 3)}
     await taken_or_refused(
