@@ -58,8 +58,8 @@ class Agenda:
 
     @property
     def rest(self) -> list[Behaviour]:
-        """All that has not begun, in this lane and the later ones."""
-        return [*self.pending, *self._later]
+        """All that has not begun, in whichever lane."""
+        return [behaviour for waiting in self._lanes.values() for behaviour in waiting]
 
     def drop(self, behaviour: Behaviour) -> None:
         """It will not be judged, or has begun."""

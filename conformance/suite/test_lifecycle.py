@@ -168,11 +168,12 @@ async def test_slots_stay_slots(trial: Trial) -> None:
     await expect.stays(trial.machines, State.SPECULATIVE, seconds=trial.window)
 
 
-@behaviour("LIF-9a", machines=3, start=State.IDLE, bound=1, transitions=2)
+@behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=3)
 async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
+    driven, bound, _ = trial.machines
     rest = {machine: place(await machine.read()) for machine in trial.machines}
-    for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        await moves_alone(trial, trial.machine, verb, rest)
+    for machine, verb in ((bound, Verb.CONFIGURE), (driven, Verb.CONFIGURE), (driven, Verb.DRAIN)):
+        await moves_alone(trial, machine, verb, rest)
 
 
 @behaviour("LIF-9b", machines=2, start=State.SPECULATIVE, transitions=1, creates=True)

@@ -292,14 +292,14 @@ class DrainInterruptsCreate(_TakesEdge):
     verb, rests = Verb.DRAIN, State.CREATING
 
 
-@mutant("COD-2", "COD-2e", latency="120ms")
+@mutant("COD-2", "COD-2i", latency="120ms")
 class ConfigureInterruptsDelete(_TakesEdge):
     """Configure saves a machine that is about to be deleted."""
 
     verb, rests = Verb.CONFIGURE, State.DELETING
 
 
-@mutant("COD-2", "COD-2e", latency="120ms")
+@mutant("COD-2", "COD-2i", latency="120ms")
 class DrainInterruptsDelete(_TakesEdge):
     """What is being deleted may as well be drained first."""
 

@@ -91,7 +91,18 @@ class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
 
 
 @mutant(
-    "COD-2", "COD-2a", "COD-2b", "COD-2d", "COD-2e", "COD-2f", "COD-2g", "COD-2h", "COD-3a", "COD-3b", latency="250ms"
+    "COD-2",
+    "COD-2a",
+    "COD-2b",
+    "COD-2d",
+    "COD-2e",
+    "COD-2f",
+    "COD-2g",
+    "COD-2h",
+    "COD-2i",
+    "COD-3a",
+    "COD-3b",
+    latency="250ms",
 )
 class NoEdgeIsFailedPrecondition(Core):
     """The machine is not in the right state: the textbook case of FAILED_PRECONDITION."""

@@ -293,7 +293,7 @@ class ConfigureForgetsMarks(_Forgets):
     when = (State.CONFIGURED,)
 
 
-@mutant("FEN-12", "FEN-12b")
+@mutant("FEN-12", "FEN-12e")
 class CreateForgetsMarks(_Forgets):
     """Starts with fresh marks for each host."""
 

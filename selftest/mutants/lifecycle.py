@@ -105,7 +105,7 @@ class DrainingLooksIdleAtFirst(ShownWrong):
     real, shown, looks = State.DRAINING, State.IDLE, 2
 
 
-@mutant("LIF-2", "LIF-2a", latency="120ms")
+@mutant("LIF-2", "LIF-2d", latency="120ms")
 class DeletingLooksIdle(ShownWrong):
     """Has no word for a machine that is on its way out."""
 

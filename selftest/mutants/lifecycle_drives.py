@@ -111,7 +111,7 @@ class ConfigureWaitsForItsEnd(Waits):
 # LIF-11: the ack's snapshot.
 
 
-@mutant("LIF-11", "LIF-11a")
+@mutant("LIF-11", "LIF-11a", "LIF-11c")
 class AckShowsTheSource(Core):
     """The snapshot is taken before the work begins."""
 
@@ -127,7 +127,7 @@ class CreateAckShowsASlot(Core):
         return replace(machine, state=State.SPECULATIVE) if verb is Verb.CREATE else machine
 
 
-@mutant("LIF-11", "LIF-11a")
+@mutant("LIF-11", "LIF-11a", "LIF-11c")
 class RetryAckShowsTheSource(Core):
     """The stored answer of the first call is the machine as it was before."""
 
@@ -138,7 +138,7 @@ class RetryAckShowsTheSource(Core):
         return replace(ack, machine=replace(ack.machine, state=EDGES[verb].source)) if again else ack
 
 
-@mutant("LIF-11", "LIF-11a")
+@mutant("LIF-11", "LIF-11a", "LIF-11c")
 class AckShowsNoMachine(Servicer):
     """Answers with an operation_id alone."""
 

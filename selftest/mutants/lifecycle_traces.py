@@ -14,7 +14,7 @@ from selftest.mutant import mutant
 # LIF-4: the id.
 
 
-@mutant("LIF-4", "LIF-4a")
+@mutant("LIF-4", "LIF-4b")
 class SlotsAreNumberedAnew(Core):
     """Each life of a slot has a number, and it shows in the id."""
 
@@ -23,7 +23,7 @@ class SlotsAreNumberedAnew(Core):
         return replace(machine, id=machine.id + "-2") if lived else machine
 
 
-@mutant("LIF-4", "LIF-4a")
+@mutant("LIF-4", "LIF-4a", "LIF-4b")
 class GetShowsTheInstanceId(Core):
     """As soon as there is an instance its id is the machine's id."""
 
@@ -31,7 +31,7 @@ class GetShowsTheInstanceId(Core):
         return replace(machine, id=machine.host.ref) if machine.host else machine
 
 
-@mutant("LIF-4", "LIF-4a")
+@mutant("LIF-4", "LIF-4a", "LIF-4b")
 class AckShowsTheInstanceId(Core):
     """The ack is built from the cloud's answer, under the cloud's id."""
 
@@ -39,7 +39,7 @@ class AckShowsTheInstanceId(Core):
         return replace(machine, id=machine.host.ref) if machine.host else machine
 
 
-@mutant("LIF-4", "LIF-4a")
+@mutant("LIF-4", "LIF-4b")
 class SlotsVanish(Core):
     """Deletes the row, not only the machine."""
 

@@ -47,14 +47,14 @@ class DrainHasNoId(_NoId):
     verb = Verb.DRAIN
 
 
-@mutant("OPS-1", "OPS-1a")
+@mutant("OPS-1", "OPS-1b")
 class DeleteHasNoId(_NoId):
     """What is gone needs no id."""
 
     verb = Verb.DELETE
 
 
-@mutant("OPS-1", "OPS-1a")
+@mutant("OPS-1", "OPS-1a", "OPS-1b")
 class RetryHasNoId(Core):
     """The early return for a retry builds its own ack, without the id."""
 
@@ -120,14 +120,14 @@ class DrainAtRestHasANewId(_NewId):
     verb, moving = Verb.DRAIN, False
 
 
-@mutant("OPS-2", "OPS-2a")
+@mutant("OPS-2", "OPS-2f")
 class DeleteInFlightHasANewId(_NewId):
     """Makes the id before it looks whether the termination is under way."""
 
     verb, moving = Verb.DELETE, True
 
 
-@mutant("OPS-2", "OPS-2a")
+@mutant("OPS-2", "OPS-2f")
 class DeleteAtRestHasANewId(_NewId):
     """An empty slot is a success of its own, with an id of its own."""
 
@@ -146,7 +146,7 @@ class _RefusesRetries(Core):
         return super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f")
 class BusyMachinesRefuseRetries(_RefusesRetries):
     """A lock on the machine while it is on its way, which the caller itself meets again."""
 
@@ -167,7 +167,7 @@ class LivingIsAlreadyExists(_RefusesRetries):
     verbs, moving = frozenset({Verb.CREATE}), False
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2c")
+@mutant("OPS-2", "OPS-2c", "OPS-2f")
 class GoneIsNotThere(_RefusesRetries):
     """A Drain or a Delete that is over has nothing left to do, and says so with an error."""
 

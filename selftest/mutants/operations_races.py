@@ -55,7 +55,7 @@ class DrainHasNoLock(_NoLock):
         return await super().Drain(request, context)
 
 
-@mutant("OPS-4", "OPS-4a")
+@mutant("OPS-4", "OPS-4e")
 class DeleteHasNoLock(_NoLock):
     """Looks for volumes between the look at the machine and the termination."""
 

@@ -85,7 +85,7 @@ class CreateIsNotCounted(Uncounted):
         return super().put(machine)
 
 
-@mutant("LST-6", "LST-6d")
+@mutant("LST-6", "LST-6h")
 class DeleteIsNotCounted(Uncounted):
     """A row that is emptied loses its revision too."""
 
@@ -110,7 +110,7 @@ class BackIsNoChange(Historian):
         return super().changed(machine, since) and self.state_at(machine, since) is not machine.state
 
 
-@mutant("LST-6", "LST-6d")
+@mutant("LST-6", "LST-6h")
 class FreeSlotsAreInNoDelta(Core):
     """Who asks for changes wants machines: slots are left out."""
 

@@ -54,7 +54,7 @@ class BareMetalHasNoCapacityType(Shown):
         return replace(machine, capacity_type=CapacityType.UNSPECIFIED) if owned else machine
 
 
-@mutant("SHP-1", "SHP-1a", "SHP-1d")
+@mutant("SHP-1", "SHP-1a", "SHP-1d", "SHP-1e")
 class SlotsHaveNoType(Shown):
     """The type is known when the host is there."""
 
@@ -71,7 +71,7 @@ class NoCapacityTypeWhileCreating(Shown):
         return replace(machine, capacity_type=CapacityType.UNSPECIFIED) if under_way else machine
 
 
-@mutant("SHP-1", "SHP-1d")
+@mutant("SHP-1", "SHP-1e")
 class NoTypeWhileDeleting(Shown):
     """The host's record is gone before the host is."""
 

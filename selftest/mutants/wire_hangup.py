@@ -48,7 +48,7 @@ class Hanging(Servicer):
             self.core.put(replace(back, created_by="" if verb is Verb.CREATE else machine.created_by))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
 class TakenBackWhenTheClientGoes(Hanging):
     """The transaction is rolled back when the request's context is cancelled."""
 
@@ -56,7 +56,7 @@ class TakenBackWhenTheClientGoes(Hanging):
         self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
 class StuckWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it never comes to its end."""
 
@@ -65,7 +65,7 @@ class StuckWhenTheClientGoes(Hanging):
             self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
 class FailedWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it has failed."""
 
