@@ -90,9 +90,9 @@ def test_behaviours_run_together() -> None:
             all_here.set()
         await all_here.wait()
 
-    report = run(*several(4, meets, machines=1, transitions=20), timeout=20.0)
+    report = run(*several(8, meets, machines=1, transitions=20), timeout=20.0)
     assert set(statuses(report).values()) == {Status.PASSED}
-    assert len(set(here)) == 4
+    assert len(set(here)) >= 4
 
 
 class Crowd:
@@ -226,7 +226,7 @@ def test_a_run_that_is_over_time_is_ended_and_says_so() -> None:
 
 
 def test_the_first_failure_ends_a_run_that_fails_fast() -> None:
-    plan = [proof(breaks, "TST-1a", machines=1, transitions=9), *several(4, machines=1)[1:]]
+    plan = [proof(breaks, "TST-1a", machines=1, transitions=9), *several(4, machines=1, transitions=1)[1:]]
     report = run(*plan, jobs=1, fail_fast=True)
     assert statuses(report) == {
         "TST-1a": Status.FAILED,
@@ -271,7 +271,10 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
                 await trial.machine.read()
 
             return await engine.run(
-                (proof(pulls_the_plug, "TST-1a", machines=1, transitions=9), proof(nothing, "TST-1b", machines=1)),
+                (
+                    proof(pulls_the_plug, "TST-1a", machines=1, transitions=9),
+                    proof(nothing, "TST-1b", machines=1, transitions=1),
+                ),
                 Target(address=address),
                 options=engine.Options(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
                 ledger_at=lambda name: Path(directory) / name,
