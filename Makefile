@@ -43,8 +43,9 @@ fresh: $(READY)  ## What is generated is as it would be generated now
 generate: $(READY)  ## Generate the stubs and the generated documents again
 	$(BIN)/python -m tests.generated
 
-baseline: $(READY)  ## At a release only: freeze the contract as the one to be compared with
+baseline: $(READY)  ## At a release only: freeze the contract and the catalogue as those to be compared with
 	$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o proto/bigfleet/v1alpha1/released.binpb
+	$(BIN)/python -m tests.released
 
 selftest: $(READY)  ## The suite, judged: the reference, odd providers and broken ones
 	$(BIN)/pytest selftest -n 2 $(ARGS)
