@@ -8,6 +8,7 @@ from conformance import events
 from conformance.call import CallLog, recording
 from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
+from conformance.lifecycle import State
 from conformance.report import Result, Status
 from conformance.trial import Trial
 
@@ -55,6 +56,8 @@ class Judge:
         while True:
             attempt = self._attempts.get(behaviour.id, 1)
             result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
+            if result.status in (Status.FAILED, Status.WARNED) and attempt < ATTEMPTS and await self._shared(lease):
+                spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
             counts = spoilt and not (disturbed and not result.machines)
             if not spoilt or (counts and attempt == ATTEMPTS) or self._pool.hopeless(behaviour.needs):
@@ -68,6 +71,19 @@ class Judge:
             if other is None:
                 return None if disturbed else result, lease
             lease = other
+
+    async def _shared(self, lease: Lease) -> bool:
+        """Whether what was seen may be somebody else's doing all the same.
+
+        A slot is nobody's: on a fast provider somebody else may take it and give it back between two looks. Where
+        somebody else is about, what a slot shows counts only when three have shown it.
+        """
+        if State.SPECULATIVE not in lease.starts:
+            return False
+        if self._disturbed:
+            return True
+        listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
+        return listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
 
     async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool, bool]:
         """One try, whether other machines could do better, and whether somebody else is the reason.

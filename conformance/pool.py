@@ -55,6 +55,11 @@ class Pool:
         self._reason: dict[State, str] = {}
         self.quarantined: dict[str, str] = {}
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """The ids of the machines that were ever driven."""
+        return frozenset(machine.id for machine in self._known if machine.touched)
+
     def hopeless(self, needs: Needs) -> str | None:
         """Why no machine can be had as `needs` says, now or later in this run; None where it may be."""
         for start in needs.starts:
