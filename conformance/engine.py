@@ -22,11 +22,12 @@ from conformance.found import connect, look
 from conformance.judge import Judge
 from conformance.ledger import Ledger
 from conformance.lifecycle import State, Verb
-from conformance.machine import Machine, Yard
+from conformance.machine import Machine
 from conformance.patience import Patience
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
 from conformance.stop import Stop
+from conformance.yard import Yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,14 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.call import Call, cut, describe_machine
 from conformance.errors import NoAnswer, Violation
 from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import FIRST_POLL, Machine, Watch
+from conformance.machine import FIRST_POLL, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     import grpc
+
+    from conformance.yard import Watch
 
 MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
 """What may change by itself between two reads (LST-4)."""

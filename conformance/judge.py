@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from conformance.behaviour import Behaviour
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.machine import Yard
     from conformance.pool import Lease, Pool
+    from conformance.yard import Yard
 
 ATTEMPTS = 3
-"""A behaviour that somebody else disturbed, or whose machines could not be prepared, is tried so often in all."""
+"""A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
+MANY = 12
+"""And so often where somebody else is known to be about, who may well disturb it three times."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
@@ -45,6 +47,8 @@ class Judge:
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
         self._attempts: dict[str, int] = {}
+        self._others = False
+        """Whether somebody else is known to be about: machines live that we never touched, or a slot was lost."""
         self._disturbed: dict[str, float] = {}
         """When each was disturbed first."""
 
@@ -56,11 +60,13 @@ class Judge:
         while True:
             attempt = self._attempts.get(behaviour.id, 1)
             result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
-            if result.status in (Status.FAILED, Status.WARNED) and attempt < ATTEMPTS and await self._shared(lease):
+            broken = result.status in (Status.FAILED, Status.WARNED) and State.SPECULATIVE in lease.starts
+            if (disturbed or broken) and await self._somebody_is_about() and attempt < self._most:
+                # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
             counts = spoilt and not (disturbed and not result.machines)
-            if not spoilt or (counts and attempt == ATTEMPTS) or self._pool.hopeless(behaviour.needs):
+            if not spoilt or (counts and attempt >= self._most) or self._pool.hopeless(behaviour.needs):
                 return result, lease
             now = self._yard.client.now()
             if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
@@ -72,18 +78,16 @@ class Judge:
                 return None if disturbed else result, lease
             lease = other
 
-    async def _shared(self, lease: Lease) -> bool:
-        """Whether what was seen may be somebody else's doing all the same.
+    @property
+    def _most(self) -> int:
+        return MANY if self._others or self._pool.lost else ATTEMPTS
 
-        A slot is nobody's: on a fast provider somebody else may take it and give it back between two looks. Where
-        somebody else is about, what a slot shows counts only when three have shown it.
-        """
-        if State.SPECULATIVE not in lease.starts:
-            return False
-        if self._disturbed:
+    async def _somebody_is_about(self) -> bool:
+        if self._others or self._pool.lost:
             return True
         listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
-        return listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
+        self._others |= listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
+        return self._others
 
     async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool, bool]:
         """One try, whether other machines could do better, and whether somebody else is the reason.
@@ -134,8 +138,8 @@ class Judge:
             attempt=attempt,
         )
         for machine in lease.machines:
-            # The third machine in a row that moves "by itself" is moved by the provider.
-            machine.blames = attempt == ATTEMPTS
+            # The last machine in a row that moves "by itself" is moved by the provider.
+            machine.blames = attempt >= self._most
         try:
             await behaviour.body(trial)
         finally:

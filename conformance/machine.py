@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
@@ -18,50 +17,23 @@ from grpc import StatusCode
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.token import Shard, Token
+from conformance.yard import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.bill import Meter
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.ledger import Ledger
     from conformance.patience import Patience
+    from conformance.yard import Yard
 
 UNSURE = (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED)
 """What a lost connection looks like: whoever seems to have sent it, the call may have started something."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The next look at a machine comes after this share of the wait so far: nobody waits 5 % longer than needed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Yard:
-    """What all machines of one run share."""
-
-    run: str
-    client: Client
-    ledger: Ledger
-    meter: Meter
-    patience: Patience
-    deletes: bool
-    """Whether the provider can Delete."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """What was seen while a machine settled: its states in order without repeats, and the last reading."""
-
-    states: tuple[State, ...]
-    machine: pb.Machine
-    seconds: float
-
-    @property
-    def state(self) -> State:
-        """Where the machine was seen last."""
-        return state_of(self.machine.state)
 
 
 class Machine:
@@ -81,6 +53,10 @@ class Machine:
         """Whether a mutating call was ever sent."""
         self.unheard: dict[str, int] = {}
         """The shards of mutating calls that were not answered and may still arrive, each with its newest epoch."""
+        self.held = False
+        """Whether some life of it was ours. Other kits, who lost it to us, look for other slots."""
+        self.beaten = False
+        """Whether somebody else claimed it first."""
         self.disowned = False
         """Whether it is somebody else's, and none of our business any more."""
         self.blames = False
@@ -88,7 +64,10 @@ class Machine:
         self._yard = yard
         self._live = live or home is State.IDLE
         self._creating = 0
+        self._may_come = False
+        """Whether a Create was not heard out, so that the slot may come to life through us."""
         self._leaving = False
+        """Whether a Delete was sent: another host is another life then, and not ours."""
         self._host = ""
         self._underway: tuple[Verb, float] | None = None
         self._claims: dict[str, asyncio.Task[bool]] = {}
@@ -221,6 +200,9 @@ class Machine:
             if watch.state is State.IDLE and self.unheard and not self._live:
                 # A Create that was not heard out has claimed nothing. Repeated, it says whose life this is.
                 await self.create()
+            if watch.state is State.CONFIGURED and not self._live:
+                self.disown()
+                raise Disturbed(f"somebody else has bound {self.id}")
             if watch.state is to:
                 return watch.machine
             if not watch.state.stable:
@@ -241,7 +223,7 @@ class Machine:
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
-        self._live, self.disowned = False, True
+        self._live, self.disowned, self.held = False, True, False
         self._yard.meter.gone(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
 
@@ -274,6 +256,7 @@ class Machine:
         seen = state_of((await self.read()).state)
         self._live = seen is not State.SPECULATIVE
         self.unheard.clear()
+        self._may_come = False
 
     # What is remembered.
 
@@ -290,11 +273,14 @@ class Machine:
             if not self._creating:
                 self._looking = asyncio.create_task(self._look_again(token))
             self._creating += 1
+        elif self.home is State.SPECULATIVE and not (self._live or self._creating):
+            await self.read()  # a slot that somebody has taken is not to be driven
         try:
             await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
             self.touched = True
             if fresh and self._looking is not None:
                 await asyncio.shield(self._looking)
+            self._leaving |= verb is Verb.DELETE and self._live
             call = await send(token)
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
@@ -305,7 +291,7 @@ class Machine:
         new = yard.meter.answered(verb, self.id, operation, call.ended, price=price)
         if not call.answered or call.code in UNSURE:
             self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
-        self._leaving |= verb is Verb.DELETE and call.ok
+            self._may_come |= verb is Verb.CREATE
         if new and self._underway is None:
             self._underway = (verb, call.ended)
         try:
@@ -341,16 +327,19 @@ class Machine:
             self._claims[operation_id] = asyncio.create_task(self._won(operation_id))
         self._live, self._leaving = True, False
         if not await asyncio.shield(self._claims[operation_id]):
+            self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")
+        self.held, self._may_come = True, False
 
     async def _won(self, operation_id: str) -> bool:
         name = hashlib.sha256(f"{self.id}\0{operation_id}".encode()).hexdigest()[:16]
         client = self._yard.client
         if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
             return True
-        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
-        return (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
+        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers. The
+        # fence comes before existence (FEN-4), so that a machine that does not exist will do, and none is drained.
+        return (await client.drain(f"{self.shard.id}-nobody", Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref
@@ -375,10 +364,10 @@ class Machine:
 
     def _taken_by_another(self, state: State, machine: pb.Machine) -> bool:
         """Whether a slot that we hold no life of has come to life, or a life that we gave back is another one."""
-        if self._creating or self.unheard or machine.cluster.startswith(self._yard.run):
+        if self._creating or machine.cluster.startswith(self._yard.run):
             return False
         if not self._live:
-            return state not in (State.SPECULATIVE, State.UNSPECIFIED)
+            return not self._may_come and state not in (State.SPECULATIVE, State.UNSPECIFIED)
         gone = state is State.CREATING or bool(self._host and machine.host.ref not in ("", self._host))
         return self._leaving and gone
 

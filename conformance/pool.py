@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from conformance.behaviour import Needs
-    from conformance.machine import Machine, Yard
+    from conformance.machine import Machine
+    from conformance.yard import Yard
 
 NOBODY = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
 """How Get says that there is no such machine; the second is for an empty id (COD-4)."""
@@ -48,12 +49,18 @@ class Pool:
         self._free = list(machines)
         self._leased: dict[Machine, bool] = {}
         """Whether each lives or will through us, and so counts against `most`: what was found IDLE costs no more."""
+        self._lost: set[str] = set()
         self._most = most
         self._lives = 0
         """How many lives of machines were begun for leases, not counting what bodies do meanwhile."""
         self._failures: dict[State, int] = {}
         self._reason: dict[State, str] = {}
         self.quarantined: dict[str, str] = {}
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else was faster at a slot."""
+        return any(machine.beaten for machine in self._known)
 
     @property
     def touched(self) -> frozenset[str]:
@@ -81,7 +88,7 @@ class Pool:
         `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
         """
         ours = [m for m in self._free if m.live]
-        slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
+        slots = self._slots()
         room = self._room(needs) if start else 0
         if needs.deletes:
             # What was found IDLE is not ours to delete, unless there is nothing else.
@@ -94,7 +101,10 @@ class Pool:
                 choice = [m for m in ours if m.state is state] + [m for m in ours if m.state not in {state, *apart}]
                 choice += slots[:room] if state is State.IDLE or State.IDLE not in apart else []
             elif not needs.creates:
-                choice = slots + deletable
+                # Nothing says whose a slot is. One that was ours is best; where one may come back, it is waited for.
+                choice = [
+                    m for m in slots if m.held or not (any(self._leased.values()) and self._yard.deletes)
+                ] + deletable
             else:
                 # A slot that will come to life takes the place of a machine that is given back for it.
                 choice = slots[:room] + deletable
@@ -108,6 +118,11 @@ class Pool:
             self._leased[machine] = lives and machine.home is State.SPECULATIVE
             self._lives += self._leased[machine] and not machine.live
         return Lease(machines=tuple(chosen), starts=needs.starts)
+
+    def _slots(self) -> list[Machine]:
+        """The free slots: those that were ours before, then those that nobody was seen with, then the others."""
+        slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
+        return sorted(slots, key=lambda m: (not m.held, m.id in self._lost))
 
     def _deletable(self, ours: list[Machine]) -> list[Machine]:
         return [m for m in ours if m.home is State.SPECULATIVE] if self._yard.deletes else []
@@ -158,8 +173,9 @@ class Pool:
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
-        """The machine is somebody else's now. Where it comes back as a slot, it is as new."""
+        """The machine is somebody else's now. Where it comes back as a slot, it is as new, but for the last to take."""
         self._leased.pop(machine, None)
+        self._lost.add(machine.id)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
         """Take the machines back: warm for leases that start where `wanted` says; home at once where none do."""

@@ -12,10 +12,11 @@ from conformance.errors import ConformanceError, UsageError
 from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
-from conformance.machine import Machine, Yard
+from conformance.machine import Machine
 from conformance.pool import NOBODY
 from conformance.report import Home
 from conformance.token import Shard
+from conformance.yard import Yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from conformance.catalogue import Entry
     from conformance.client import Client
     from conformance.found import Found
-    from conformance.machine import Yard
     from conformance.pool import Pool
+    from conformance.yard import Yard
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
 

@@ -13,9 +13,10 @@ from conformance.bill import Meter
 from conformance.catalogue import Clause, Entry, Level
 from conformance.client import Client
 from conformance.ledger import Ledger
-from conformance.machine import Machine, Yard
+from conformance.machine import Machine
 from conformance.patience import Patience
 from conformance.target import Target
+from conformance.yard import Yard
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency

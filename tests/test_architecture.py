@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agenda",
         "pool fit",
         "machine",
+        "yard",
         "found",
         # What is known of a run: values.
         "events",

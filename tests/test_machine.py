@@ -11,8 +11,9 @@ from conformance.client import Client
 from conformance.errors import BudgetSpent, Disturbed, Unprepared
 from conformance.ledger import read
 from conformance.lifecycle import State, Verb
-from conformance.machine import FIRST_POLL, Machine, Yard
+from conformance.machine import FIRST_POLL, Machine
 from conformance.patience import Patience
+from conformance.yard import Yard
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.runs import machines_of, provider, states_of, yard_at

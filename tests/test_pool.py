@@ -19,7 +19,7 @@ from tests.runs import machines_of, provider, states_of, yard_at
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.machine import Yard
+    from conformance.yard import Yard
     from fake_provider.core import Core
 
 SLOT = State.SPECULATIVE
@@ -79,10 +79,19 @@ def test_a_behaviour_without_machines_can_always_be_had() -> None:
 
 def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        leased(pool, machines=2, start=SLOT)
         leased(pool, machines=2, transitions=1)
         assert pool.lease(Needs(machines=1, transitions=1)) is None
         assert pool.lease(Needs(machines=1, start=SLOT, creates=True, transitions=1)) is None
-        leased(pool, machines=2, start=SLOT)
+
+
+def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        first = leased(pool, machines=1, transitions=1)
+        assert pool.lease(Needs(machines=1, start=SLOT)) is None
+        await pool.prepare(first)
+        await pool.release(first, wanted=())
+        assert leased(pool, machines=1, start=SLOT).machines == first.machines
 
     pooled(facts, machines=8, most=2)
 
@@ -125,9 +134,9 @@ def test_a_machine_that_is_left_on_its_way_is_restored_before_the_next_lease() -
 
 def test_a_machine_that_is_to_be_given_back_counts_until_it_is() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        slot = leased(pool, machines=1, start=SLOT)
         warm = leased(pool, machines=2, transitions=1)
         await pool.prepare(warm)
-        slot = leased(pool, machines=1, start=SLOT)
         await pool.release(warm, wanted={State.IDLE})
         leased(pool, machines=1, start=SLOT)  # one of the warm ones, on its way back
         await pool.release(slot, wanted={State.IDLE})
@@ -254,6 +263,6 @@ def test_slots_that_somebody_gave_back_are_found_again() -> None:
         leased(pool, machines=4)
         core.put(fleet(5)[4])
         await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
-        assert ids(leased(pool, machines=1, start=SLOT).machines) == {"machine-0005"}
+        assert ids(leased(pool, machines=1, transitions=1).machines) == {"machine-0005"}
 
-    pooled(facts)
+    pooled(facts, most=5)
