@@ -92,7 +92,7 @@ class Agenda:
                 if lease is None and not busy:
                     chosen, lease = behaviour, pool.lease(needs, give_back=True)
             # Who wants several machines would never get them if each that comes free were given to somebody else.
-            if lease is None and needs.machines > 1 and needs.transitions:
+            if lease is None and needs.machines > 1 and needs.transitions and busy:
                 spoken_for.add(needs.start)
             if lease is not None:
                 busy += 1

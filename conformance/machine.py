@@ -280,7 +280,7 @@ class Machine:
             self.touched = True
             if fresh and self._looking is not None:
                 await asyncio.shield(self._looking)
-            self._leaving |= verb is Verb.DELETE and self._live
+            self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
             call = await send(token)
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)

@@ -134,8 +134,9 @@ class Pool:
         if not needs.transitions and lively:
             # Soon over: it waits for a machine that lives rather than have one more started.
             return 0
-        if State.SPECULATIVE not in needs.starts and alive > ENOUGH * self._most:
-            # A machine that was deleted is not replaced as long as there are nearly as many as there should be.
+        if State.SPECULATIVE not in needs.starts and alive > ENOUGH * self._most and lively:
+            # A machine that was deleted is not replaced as long as there are nearly as many as there should be, and
+            # one of them may still come free.
             return max(0, self._most - self._lives)
         return max(0, self._most - alive)
 

@@ -106,7 +106,9 @@ def tenant(provider: Provider, seed: str) -> Iterator[Tenant]:
 
 def kits() -> list[tuple[str, str]]:
     """Machines and latency of the providers that two kits share."""
-    return [(m, wait) for m in ("16", "8") for wait in (("0", "100ms", "1s") if ROUNDS > 4 else ("100ms",))]
+    if ROUNDS > 4:
+        return [(machines, latency) for machines in ("16", "8") for latency in ("0", "100ms", "1s")]
+    return [("16", "0"), ("16", "100ms"), ("8", "100ms")]
 
 
 @pytest.mark.timeout(180)
@@ -114,6 +116,17 @@ def kits() -> list[tuple[str, str]]:
 def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path) -> None:
     with serving("--machines", machines, "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
+        with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
+            done = [one.done(150), two.done(150)]
+        assert [each.code for each in done] == [0, 0], "\n".join(each.text for each in done)
+        assert provider.away() == {}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("latency", ["0", "100ms", "1s"] if ROUNDS > 4 else ["100ms"])
+def test_two_kits_with_all_behaviours_share_one_provider_of_16_machines(latency: str, tmp_path: Path) -> None:
+    with serving("--machines", "16", "--latency", latency) as provider:
+        command = ("conformance-run", "--target", provider.address, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
             done = [one.done(150), two.done(150)]
         assert [each.code for each in done] == [0, 0], "\n".join(each.text for each in done)
