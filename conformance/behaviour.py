@@ -56,6 +56,11 @@ class Needs:
         return self.transitions + (State.CONFIGURED in self.starts)
 
     @property
+    def slots(self) -> bool:
+        """Whether it looks at slots, before a Create or after a Delete: no claim protects those."""
+        return State.SPECULATIVE in self.starts or self.creates or self.deletes
+
+    @property
     def leaves(self) -> bool:
         """Whether it can be the last that a machine is wanted for: it deletes it, and takes hardly longer than that."""
         return self.deletes and not self.creates and self.transitions <= SHORT

@@ -60,7 +60,7 @@ class Judge:
         while True:
             attempt = self._attempts.get(behaviour.id, 1)
             result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
-            broken = result.status in (Status.FAILED, Status.WARNED) and State.SPECULATIVE in lease.starts
+            broken = result.status in (Status.FAILED, Status.WARNED) and behaviour.needs.slots
             if (disturbed or broken) and await self._somebody_is_about() and attempt < self._most:
                 # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks.
                 spoilt = disturbed = True

@@ -108,7 +108,7 @@ def kits() -> list[tuple[str, str]]:
     """Machines and latency of the providers that two kits share."""
     if ROUNDS > 4:
         return [(machines, latency) for machines in ("16", "8") for latency in ("0", "100ms", "1s")]
-    return [("16", "0"), ("16", "100ms"), ("8", "100ms")]
+    return [("16", "100ms"), ("8", "100ms")]
 
 
 @pytest.mark.timeout(180)
@@ -122,8 +122,9 @@ def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path
         assert provider.away() == {}
 
 
+@pytest.mark.skipif(ROUNDS <= 4, reason="CONFORMANCE_ROUNDS=20 runs two whole suites side by side, too")
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("latency", ["0", "100ms", "1s"] if ROUNDS > 4 else ["100ms"])
+@pytest.mark.parametrize("latency", ["0", "100ms", "1s"])
 def test_two_kits_with_all_behaviours_share_one_provider_of_16_machines(latency: str, tmp_path: Path) -> None:
     with serving("--machines", "16", "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, "--report-dir")
