@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
-MANY = 12
+MANY = 6
 """And so often where somebody else is known to be about, who may well disturb it three times."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}

@@ -337,9 +337,11 @@ class Machine:
         client = self._yard.client
         if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
             return True
-        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers. The
-        # fence comes before existence (FEN-4), so that a machine that does not exist will do, and none is drained.
-        return (await client.drain(f"{self.shard.id}-nobody", Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
+        shown = await client.get(self.id)
+        if shown.ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
+            return False  # bound already, and not by us: it is not to be drained
+        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
+        return (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref
