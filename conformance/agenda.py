@@ -86,7 +86,7 @@ class Agenda:
                 continue
             chosen = behaviour
             lease = pool.lease(needs, apart=_apart(needs, wanted), give_back=False)
-            if lease is None and State.SPECULATIVE in needs.starts:
+            if lease is None and State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs)):
                 # A machine must make place for it. If that is to cost a Delete, let it be one that is judged.
                 chosen, lease = self._leaver(pool) or (behaviour, None)
                 if lease is None and not busy:

@@ -119,6 +119,10 @@ class Pool:
             self._lives += self._leased[machine] and not machine.live
         return Lease(machines=tuple(chosen), starts=needs.starts)
 
+    def has_slots(self, needs: Needs) -> bool:
+        """Whether enough slots are free, though it may be better to wait for others."""
+        return len(self._slots()) >= needs.machines
+
     def _slots(self) -> list[Machine]:
         """The free slots: those that were ours before, then those that nobody was seen with, then the others."""
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
