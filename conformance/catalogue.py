@@ -8,13 +8,14 @@ import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 class Level(StrEnum):
@@ -39,6 +40,8 @@ class Entry:
     """One behaviour: which clause it judges, at which level, and how it looks at it.
 
     `needs` names the capabilities without which it does not apply; `since` is the first release that had it.
+    `rests_on` names the behaviours without which it proves nothing of its own: where one of those failed too, this
+    failure is a consequence.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Entry:
     observed: str
     since: str
     needs: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] = ()
     retired: str | None = None
 
     @property
@@ -123,7 +127,7 @@ def load() -> Catalogue:
 def parse(text: str) -> Catalogue:
     """A catalogue from its TOML.
 
-    Raises ValueError where an entry names no clause, repeats an id, or lacks a field.
+    Raises ValueError where an entry names no clause, repeats an id, lacks a field, or rests on itself in the end.
     """
     raw = tomllib.loads(text)
     clauses = {
@@ -135,7 +139,7 @@ def parse(text: str) -> Catalogue:
         clause = clauses.get(name.rstrip("abcdefghijklmnopqrstuvwxyz"))
         if clause is None or name == clause.id:
             raise ValueError(f"behaviour {name} names no clause")
-        unknown = body.keys() - {"title", "observed", "since", "needs", "level", "retired"}
+        unknown = body.keys() - {"title", "observed", "since", "needs", "rests_on", "level", "retired"}
         if unknown:
             raise ValueError(f"behaviour {name} has unknown keys {sorted(unknown)}")
         lacking = sorted({"title", "observed", "since"} - body.keys())
@@ -149,12 +153,22 @@ def parse(text: str) -> Catalogue:
             observed=" ".join(body["observed"].split()),
             since=body["since"],
             needs=tuple(body.get("needs", ())),
+            rests_on=tuple(body.get("rests_on", ())),
             retired=body.get("retired"),
         )
-    return Catalogue(
-        clauses=tuple(clauses.values()),
-        entries=tuple(entry for entry in entries.values() if entry.retired is None),
-    )
+    live = {name: entry for name, entry in entries.items() if entry.retired is None}
+    _check_grounds(live)
+    return Catalogue(clauses=tuple(clauses.values()), entries=tuple(live.values()))
+
+
+def _check_grounds(entries: Mapping[str, Entry]) -> None:
+    unknown = [f"{e.id} rests on {name}" for e in entries.values() for name in e.rests_on if name not in entries]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such behaviour")
+    try:
+        TopologicalSorter({entry.id: entry.rests_on for entry in entries.values()}).prepare()
+    except CycleError as error:
+        raise ValueError(f"behaviours rest on each other: {' -> '.join(error.args[1])}") from error
 
 
 def uncovered(catalogue: Catalogue, *, sections: Collection[str]) -> list[str]:

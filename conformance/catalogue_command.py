@@ -48,7 +48,7 @@ def list_command(form: str, select: tuple[str, ...]) -> None:
 
 
 def _entry_dict(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "clause": entry.clause.id, "needs": list(entry.needs)}
+    return {**asdict(entry), "clause": entry.clause.id, "needs": list(entry.needs), "rests_on": list(entry.rests_on)}
 
 
 @click.command("show", help=SHOW_HELP)
@@ -62,5 +62,7 @@ def show_command(behaviour: str) -> None:
     click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
     if entry.needs:
         click.echo(f"needs     {', '.join(entry.needs)}: skipped where the provider lacks it")
+    if entry.rests_on:
+        click.echo(f"rests on  {', '.join(entry.rests_on)}: where one of these fails too, this follows from it")
     click.echo(f"since     {entry.since}")
     click.echo(f"run it    conformance-run --target host:port --select {entry.id}")

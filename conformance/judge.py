@@ -61,8 +61,10 @@ class Judge:
             attempt = self._attempts.get(behaviour.id, 1)
             result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
             broken = result.status in (Status.FAILED, Status.WARNED) and behaviour.needs.slots
-            if (disturbed or broken) and await self._somebody_is_about() and attempt < self._most:
-                # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks.
+            unproved = broken or result.status is Status.ERROR
+            if (disturbed or unproved) and await self._somebody_is_about() and attempt < self._most:
+                # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks, or ask
+                # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
             counts = spoilt and not (disturbed and not result.machines)

@@ -69,6 +69,8 @@ class Machine:
         self._leaving = False
         """Whether a Delete was sent: another host is another life then, and not ours."""
         self._host = ""
+        self._clusters = {"", self.cluster}
+        """What it was ever bound to by us, or seen bound to by somebody else."""
         self._underway: tuple[Verb, float] | None = None
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """By operation id, whether that life of the machine is ours."""
@@ -110,6 +112,7 @@ class Machine:
     ) -> Call:
         """Configure for `cluster`, the machine's own unless one is given."""
         via, name = client or self._yard.client, self.cluster if cluster is None else cluster
+        self._clusters.add(name)
         return await self._mutate(
             Verb.CONFIGURE,
             token,
@@ -273,13 +276,13 @@ class Machine:
             if not self._creating:
                 self._looking = asyncio.create_task(self._look_again(token))
             self._creating += 1
-        elif self.home is State.SPECULATIVE and not (self._live or self._creating):
-            await self.read()  # a slot that somebody has taken is not to be driven
         try:
             await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
             self.touched = True
             if fresh and self._looking is not None:
                 await asyncio.shield(self._looking)
+            elif self.home is State.SPECULATIVE and not (self._live or self._creating):
+                await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
             call = await send(token)
         except BaseException:
@@ -294,6 +297,9 @@ class Machine:
             self._may_come |= verb is Verb.CREATE
         if new and self._underway is None:
             self._underway = (verb, call.ended)
+        if call.ok and call.response.machine.id == self.id:
+            self._leaving |= verb is Verb.DELETE and self._live  # an instant one is over before anybody has looked
+            self._host = call.response.machine.host.ref or ("" if fresh else self._host)
         try:
             if fresh and operation:
                 await self._claim(operation)
@@ -350,6 +356,10 @@ class Machine:
             if not self.blames:
                 raise Disturbed(f"{self.id} is {state.name}, and not by us")
         self.state = state
+        if self._live and machine.cluster not in self._clusters and not machine.cluster.startswith(self._yard.run):
+            self._clusters.add(machine.cluster)  # it is ours all the same, and goes home like any other
+            if not self.blames:
+                raise Disturbed(f"somebody else has bound {self.id} to {machine.cluster!r}")
         if state.stable:
             if self._underway and EDGES[self._underway[0]].target is state:
                 self._yard.meter.took(self._underway[0], self._yard.client.now() - self._underway[1])

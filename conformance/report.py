@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.catalogue import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from conformance.bill import Bill
     from conformance.call import Call
@@ -130,6 +130,36 @@ class Report:
     def with_status(self, *statuses: Status) -> tuple[Result, ...]:
         """The results that ended so."""
         return tuple(result for result in self.results if result.status in statuses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A behaviour that failed by itself, and those that failed because they rest on it."""
+
+    root: Result
+    consequences: tuple[Result, ...]
+
+
+def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
+    """What is broken, first things first: failures before warnings, and what most others follow from before the rest.
+
+    Every failure and every warning is in just one of them, as its root or as a consequence.
+    """
+    broken = {result.id: result for result in results if result.status in (Status.FAILED, Status.WARNED)}
+    followers: dict[str, list[Result]] = {}
+    for result in broken.values():
+        followers.setdefault(_root(result, broken).id, []).append(result)
+    found = [
+        Cause(root=broken[root], consequences=tuple(result for result in group if result.id != root))
+        for root, group in followers.items()
+    ]
+    return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
+
+
+def _root(result: Result, broken: Mapping[str, Result]) -> Result:
+    """The first of the result's grounds that is broken too, or what that one follows from; else the result itself."""
+    ground = next((broken[name] for name in result.entry.rests_on if name in broken), None)
+    return result if ground is None else _root(ground, broken)
 
 
 def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:

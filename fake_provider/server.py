@@ -84,7 +84,7 @@ async def serving(
     health: bool = True,
     reflection: bool = True,
     grace: float = 0.5,
-    servicer: type[Servicer] = Servicer,
+    servicer: Callable[..., Servicer] = Servicer,
 ) -> AsyncIterator[str]:
     """Serve the core while the context lasts; gives the bound `host:port`.
 

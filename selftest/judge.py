@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance import catalogue, engine, plan
 from conformance.patience import Patience
 from conformance.target import Target
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
+from selftest.shortcut import shortcut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,22 +34,27 @@ async def judge(
     rpc_delay: float = 0.0,
     health: bool = True,
     reflection: bool = True,
+    short: bool = False,
 ) -> Report:
-    """The report on a provider that lives only for this run."""
+    """The report on a provider that lives only for this run. `short`: its RPCs are reached without a socket."""
     known = catalogue.load()
     chosen = plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, ())))
+    made: list[Servicer] = []
+
+    def seen(core: Core, **given: Any) -> Servicer:
+        made.append(servicer(core, **given))
+        return made[-1]
+
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(
-            core, servicer=servicer, rpc_delay=rpc_delay, health=health, reflection=reflection
-        ) as address:
+        async with serving(core, servicer=seen, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
             return await engine.run(
                 chosen,
-                Target(address=address),
+                shortcut(made[0], address) if short else Target(address=address),
                 options=options or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )
 
 
-async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:
     """The report on a mutant."""
-    return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
+    return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer, short=short)

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 SHORT = Patience(5.0, 5.0, 5.0, 5.0)
 
 
-def entry(behaviour_id: str = "TST-1a", *, level: Level = Level.MUST, needs: Sequence[str] = ()) -> Entry:
+def entry(
+    behaviour_id: str = "TST-1a",
+    *,
+    level: Level = Level.MUST,
+    needs: Sequence[str] = (),
+    rests_on: Sequence[str] = (),
+) -> Entry:
     """An entry that no catalogue has."""
     clause = Clause(id=behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz"), level=level, text="What a test wants.")
     return Entry(
@@ -45,6 +51,7 @@ def entry(behaviour_id: str = "TST-1a", *, level: Level = Level.MUST, needs: Seq
         observed="By a test.",
         since="0.1.0",
         needs=tuple(needs),
+        rests_on=tuple(rests_on),
     )
 
 

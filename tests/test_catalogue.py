@@ -31,6 +31,7 @@ needs = ["delete"]
 title = "A mark outlives a drain"
 observed = "Drained."
 since = "0.2.0"
+rests_on = ["FEN-1a"]
 [behaviour.LIF-1a]
 title = "All the way round"
 observed = "Get."
@@ -156,3 +157,19 @@ def test_the_kits_own_catalogue_can_be_read() -> None:
 
 def test_an_option_may_be_repeated_and_hold_several_patterns() -> None:
     assert catalogue.patterns(["FEN-1a, LIF", "MET-*", " ,"]) == ("FEN-1a", "LIF", "MET-*")
+
+
+def test_an_entry_names_what_it_rests_on() -> None:
+    assert KNOWN["FEN-12a"].rests_on == ("FEN-1a",)
+
+
+@pytest.mark.parametrize("ground", ["FEN-9z", "LIF-1b"])
+def test_an_entry_cannot_rest_on_what_is_not_judged(ground: str) -> None:
+    with pytest.raises(ValueError, match=f"FEN-12a rests on {ground}: no such behaviour"):
+        catalogue.parse(TEXT.replace('rests_on = ["FEN-1a"]', f'rests_on = ["{ground}"]'))
+
+
+def test_entries_cannot_rest_on_each_other() -> None:
+    text = TEXT.replace('title = "An equal token is fenced"', 'title = "E"\nrests_on = ["FEN-12a"]')
+    with pytest.raises(ValueError, match=r"behaviours rest on each other: .*FEN-1a"):
+        catalogue.parse(text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.catalogue import Level
-from conformance.report import Home, Status, Verdict, judge
+from conformance.report import Home, Result, Status, Verdict, causes, judge
 from tests.values import a_report, a_result
 
 P, F, W, S, E = Status.PASSED, Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR
@@ -67,3 +67,42 @@ def test_a_strict_report_counts_its_warnings() -> None:
 def test_results_are_found_by_their_status_in_order() -> None:
     report = a_report(a_result(F, "TST-1a"), a_result(P, "TST-1b"), a_result(W, "TST-1c"))
     assert [result.id for result in report.with_status(W, F)] == ["TST-1a", "TST-1c"]
+
+
+def broken(behaviour_id: str, *rests_on: str, status: Status = F) -> Result:
+    return a_result(status, behaviour_id, rests_on=rests_on)
+
+
+def told(*results: Result) -> dict[str, list[str]]:
+    return {cause.root.id: [result.id for result in cause.consequences] for cause in causes(results)}
+
+
+def test_what_rests_on_something_broken_follows_from_it() -> None:
+    assert told(broken("TST-2a", "TST-1a"), broken("TST-1a"), broken("TST-3a", "TST-2a")) == {
+        "TST-1a": ["TST-2a", "TST-3a"]
+    }
+
+
+def test_what_rests_on_something_whole_is_a_cause_itself() -> None:
+    assert told(a_result(P, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
+
+
+def test_the_first_ground_that_is_broken_is_the_cause() -> None:
+    grounds = (a_result(P, "TST-1a"), broken("TST-1b"), broken("TST-1c"))
+    assert told(*grounds, broken("TST-2a", "TST-1a", "TST-1c", "TST-1b")) == {"TST-1c": ["TST-2a"], "TST-1b": []}
+
+
+def test_failures_come_before_warnings_and_what_explains_most_comes_first() -> None:
+    results = (
+        broken("TST-1a", status=W),
+        broken("TST-1b", "TST-1a"),
+        broken("TST-1c", "TST-1a"),
+        broken("TST-2a"),
+        broken("TST-3a"),
+        broken("TST-3b", "TST-3a"),
+    )
+    assert list(told(*results)) == ["TST-3a", "TST-2a", "TST-1a"]
+
+
+def test_what_could_not_be_judged_causes_nothing() -> None:
+    assert told(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}

@@ -224,6 +224,7 @@ def test_a_log_begins_with_a_header_and_ends_with_the_report_but_for_the_results
     whole = json_report.as_dict(report)
     (behaviour,) = whole.pop("behaviours")
     assert lines[-1] == {"event": "run-finished", **whole}
+    assert behaviour.pop("cause") is None  # nobody can tell before the end
     assert lines[2] == {"event": "behaviour-finished", **behaviour}
 
 
@@ -311,3 +312,16 @@ def test_no_secret_is_in_any_output(tmp_path: Path) -> None:
     for output in outputs:
         assert blob.decode() not in output
         assert value not in output
+
+
+def test_consequences_stand_under_their_cause_and_the_verdict_counts_causes() -> None:
+    rests = a_result(Status.FAILED, "TST-2a", rests_on=["TST-1a"], reason="TST-2: so", got="nothing")
+    report = a_report(rests, a_result(Status.FAILED, "TST-1a", reason="TST-1: so"))
+    lines = terminal.findings(report)
+    assert [line for line in lines if line.startswith("FAILED")] == ["FAILED TST-1a  The title of TST-1a"]
+    assert (
+        lines[lines.index("  so also 1 more, which rest on TST-1a") + 1] == "    TST-2a  The title of TST-2a: nothing"
+    )
+    assert terminal.closing(report)[0] == "verdict    NON-CONFORMANT: 2 failed, 0 passed, from 1 cause"
+    assert [b["cause"] for b in json_report.as_dict(report)["behaviours"]] == ["TST-1a", None]
+    assert '<property name="cause" value="TST-1a" />' in junit.render(report)

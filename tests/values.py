@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -13,6 +13,9 @@ from conformance.catalogue import Level
 from conformance.found import Found
 from conformance.report import Home, Report, Result, Status, Time
 from tests.runs import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def a_found(**given: Any) -> Found:
@@ -59,10 +62,15 @@ def a_call(
 
 
 def a_result(
-    status: Status = Status.PASSED, behaviour_id: str = "TST-1a", *, level: Level = Level.MUST, **given: Any
+    status: Status = Status.PASSED,
+    behaviour_id: str = "TST-1a",
+    *,
+    level: Level = Level.MUST,
+    rests_on: Sequence[str] = (),
+    **given: Any,
 ) -> Result:
     """A result of a behaviour that no catalogue has."""
-    return Result(entry=entry(behaviour_id, level=level), status=status, **given)
+    return Result(entry=entry(behaviour_id, level=level, rests_on=rests_on), status=status, **given)
 
 
 def a_report(*results: Result, **given: Any) -> Report:

@@ -59,8 +59,13 @@ def _area(clause: Clause) -> str:
 def _bullet(entry: Entry) -> str:
     level = f" *{entry.level}*" if entry.level is not entry.clause.level else ""
     needs = f" Needs: {', '.join(entry.needs)}." if entry.needs else ""
-    words = f"{_escaped(entry.title)}. {_escaped(entry.observed)}{needs}"
+    rests = f" Rests on {', '.join(_link(name) for name in entry.rests_on)}." if entry.rests_on else ""
+    words = f"{_escaped(entry.title)}. {_escaped(entry.observed)}{needs}{rests}"
     return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {words}'
+
+
+def _link(behaviour_id: str) -> str:
+    return f"[{behaviour_id}](#{behaviour_id.lower()})"
 
 
 def _escaped(text: str) -> str:

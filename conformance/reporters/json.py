@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.call import cut, describe_request
 from conformance.errors import UsageError
-from conformance.report import FORMAT
+from conformance.report import FORMAT, causes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,7 @@ def failed_in(path: Path) -> tuple[str, ...]:
 
 def as_dict(report: Report) -> dict[str, Any]:
     """The report as JSON's own types."""
+    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
     return {
         "format": FORMAT,
         "verdict": report.verdict.value,
@@ -52,7 +53,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "lacking": list(report.lacking),
         "stopped": report.stopped,
         "whole": report.whole,
-        "behaviours": [result_dict(result) for result in report.results],
+        "behaviours": [{**result_dict(result), "cause": follows.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
         "bill": dataclasses.asdict(report.bill),

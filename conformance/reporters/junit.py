@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status
+from conformance.report import Status, causes
 from conformance.reporters import terminal
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ def render(report: Report) -> str:
     for name in report.lacking:
         case = ET.SubElement(suite, "testcase", classname="conformance.require", name=name)
         ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
+    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
     for result in report.results:
-        suite.append(_case(result))
+        suite.append(_case(result, follows.get(result.id)))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(result: Result) -> ET.Element:
+def _case(result: Result, cause: str | None) -> ET.Element:
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -55,6 +56,7 @@ def _case(result: Result) -> ET.Element:
         "clause": entry.clause.id,
         "level": entry.level.value,
         "status": result.status.value,
+        **({"cause": cause} if cause else {}),
     }
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)

@@ -6,14 +6,14 @@ from collections import defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from conformance.report import Status, Verdict
+from conformance.report import Status, Verdict, causes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.call import Call
     from conformance.events import RunStarted
-    from conformance.report import Report, Result
+    from conformance.report import Cause, Report, Result
 
 LAST_CALLS = 8
 """So many lines of calls before a failure are shown; report.json has all."""
@@ -60,6 +60,15 @@ def evidence(result: Result) -> list[str]:
     return list(map(printable, lines))
 
 
+def consequences(cause: Cause) -> list[str]:
+    """What follows from a cause, a line each."""
+    lines = [f"    {result.id:8}{result.entry.title}: {result.got}" for result in cause.consequences]
+    head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
+    if len(lines) > LAST_CALLS:
+        lines = [*lines[:LAST_CALLS], "    and others: report.json has them all"]
+    return list(map(printable, [head, *lines])) if lines else []
+
+
 def told(calls: Sequence[Call]) -> list[str]:
     """Calls in a line each, with when they were made; reading the same again and again is one line."""
     groups = [
@@ -72,10 +81,10 @@ def told(calls: Sequence[Call]) -> list[str]:
 
 
 def findings(report: Report) -> list[str]:
-    """Failures first, then warnings, then what could not be judged, then what did not apply."""
+    """What is broken, by its causes; then what could not be judged; then what did not apply."""
     lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
-    for result in report.with_status(Status.FAILED) + report.with_status(Status.WARNED):
-        lines += [*evidence(result), ""]
+    for cause in causes(report.results):
+        lines += [*evidence(cause.root), *consequences(cause), ""]
     for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
         grouped: dict[str, list[str]] = defaultdict(list)
         for result in report.with_status(status):
@@ -101,6 +110,9 @@ def closing(report: Report) -> list[str]:
         )
         if counts[status] or status is Status.PASSED
     )
+    found = causes(report.results)
+    if any(cause.consequences for cause in found):
+        judged += f", from {len(found)} cause{'s' * (len(found) > 1)}"
     part = "" if report.whole else ", a selection only"
     stopped = f" · stopped: {report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
