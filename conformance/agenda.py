@@ -78,10 +78,13 @@ class Agenda:
             start for b in self.pending for start in b.needs.starts if start is State.CONFIGURED or b.needs.transitions
         }
         spoken_for: set[State] = set()
+        vain: set[Needs] = set()  # who needs the same gets the same answer, until something else is leased
         for behaviour in list(self.pending):
             if busy >= jobs:
                 return
             needs = behaviour.needs
+            if needs in vain:
+                continue
             if needs.transitions and spoken_for.intersection(needs.starts):
                 continue
             chosen = behaviour
@@ -94,7 +97,9 @@ class Agenda:
             # Who wants several machines would never get them if each that comes free were given to somebody else.
             if lease is None and needs.machines > 1 and needs.transitions and busy:
                 spoken_for.add(needs.start)
+            vain.add(needs)
             if lease is not None:
+                vain.clear()
                 busy += 1
                 self.drop(chosen)
                 yield chosen, lease
