@@ -334,8 +334,9 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
     from conformance.proto_command import proto
+    from conformance.selftest_command import selftest_command
 
-    for command in (list_command, show_command, proto):
+    for command in (list_command, show_command, proto, selftest_command):
         conformance.add_command(command)
 
 

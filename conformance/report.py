@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.catalogue import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from conformance.bill import Bill
     from conformance.call import Call
@@ -143,12 +143,17 @@ class Cause:
 def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     """What is broken, first things first: failures before warnings, and what most others follow from before the rest.
 
-    Every failure and every warning is in just one of them, as its root or as a consequence.
+    Every failure and every warning is in just one of them, as its root or as a consequence. A result follows from
+    what it rests on, directly or by way of others that may be whole, where that is broken and follows from nothing.
     """
+    grounds = {result.id: result.entry.rests_on for result in results}
     broken = {result.id: result for result in results if result.status in (Status.FAILED, Status.WARNED)}
     followers: dict[str, list[Result]] = {}
     for result in broken.values():
-        followers.setdefault(_root(result, broken).id, []).append(result)
+        root = next(
+            (g for g in _below(result.id, grounds) if g in broken and not _broken_below(g, grounds, broken)), None
+        )
+        followers.setdefault(root or result.id, []).append(result)
     found = [
         Cause(root=broken[root], consequences=tuple(result for result in group if result.id != root))
         for root, group in followers.items()
@@ -156,10 +161,18 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
 
 
-def _root(result: Result, broken: Mapping[str, Result]) -> Result:
-    """The first of the result's grounds that is broken too, or what that one follows from; else the result itself."""
-    ground = next((broken[name] for name in result.entry.rests_on if name in broken), None)
-    return result if ground is None else _root(ground, broken)
+def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:
+    """All that a behaviour rests on, the nearest first."""
+    known: dict[str, None] = {}
+    layer = list(grounds.get(behaviour_id, ()))
+    while layer:
+        known |= dict.fromkeys(layer)
+        layer = [g for each in layer for g in grounds.get(each, ()) if g not in known]
+    return list(known)
+
+
+def _broken_below(behaviour_id: str, grounds: Mapping[str, Sequence[str]], broken: Collection[str]) -> bool:
+    return any(ground in broken for ground in _below(behaviour_id, grounds))
 
 
 def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:

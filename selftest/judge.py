@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conformance.report import Report
     from fake_provider.core import Core
     from selftest.mutant import Mutant
+    from selftest.variants import Variant
 
 IMPATIENT = Patience(2.0, 2.0, 2.0, 2.0)
 """A mutant that gets stuck is stuck for good: no need to wait minutes to see it."""
@@ -58,3 +59,15 @@ async def judge(
 async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:
     """The report on a mutant."""
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer, short=short)
+
+
+async def judge_variant(variant: Variant, *, seed: int = 0, short: bool = False) -> Report:
+    """The report on a variant."""
+    return await judge(
+        variant.provider(),
+        seed=seed,
+        servicer=variant.servicer,
+        options=variant.run_options(seed),
+        short=short,
+        **variant.serving,
+    )

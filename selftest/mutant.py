@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fake_provider.core import Core
@@ -19,7 +20,10 @@ C = TypeVar("C", bound=type)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor."""
+    """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor.
+
+    `also` are behaviours of other clauses that may find it by themselves, for `because`.
+    """
 
     name: str
     story: str
@@ -30,6 +34,8 @@ class Mutant:
     latency: str = "40ms"
     machines: int = 24
     options: dict[str, Any] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+    because: str = ""
 
     def provider(self) -> Core:
         """A new provider with this defect."""
@@ -39,12 +45,28 @@ class Mutant:
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(clause: str, *found_by: str, latency: str = "40ms", machines: int = 24, **options: Any) -> Callable[[C], C]:
+def one_of_each() -> tuple[Mutant, ...]:
+    """The first mutant of each clause, in the order of the clauses' names."""
+    ordered = sorted(MUTANTS.values(), key=lambda mutant: mutant.clause)
+    return tuple(next(group) for _, group in groupby(ordered, key=lambda mutant: mutant.clause))
+
+
+def mutant(
+    clause: str,
+    *found_by: str,
+    also: tuple[str, ...] = (),
+    because: str = "",
+    latency: str = "40ms",
+    machines: int = 24,
+    **options: Any,
+) -> Callable[[C], C]:
     """Register a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
 
     def register(cls: C) -> C:
         if cls.__name__ in MUTANTS:
             raise ValueError(f"two mutants are called {cls.__name__}")
+        if bool(also) != bool(because):
+            raise ValueError(f"{cls.__name__}: who else may find it by itself, and why, go together")
         seat: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
         MUTANTS[cls.__name__] = Mutant(
             name=cls.__name__,
@@ -54,6 +76,8 @@ def mutant(clause: str, *found_by: str, latency: str = "40ms", machines: int = 2
             latency=latency,
             machines=machines,
             options=options,
+            also=also,
+            because=because,
             **seat,
         )
         return cls

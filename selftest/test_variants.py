@@ -8,7 +8,7 @@ import os
 import pytest
 
 from conformance.report import Status, Verdict
-from selftest.judge import judge
+from selftest.judge import judge_variant
 from selftest.variants import VARIANTS, Variant
 
 SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
@@ -19,15 +19,7 @@ SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
 def test_nothing_is_found_in_a_conformant_provider(variant: Variant, seed: int) -> None:
-    report = asyncio.run(
-        judge(
-            variant.provider(),
-            seed=seed,
-            servicer=variant.servicer,
-            options=variant.run_options(seed),
-            **variant.serving,
-        )
-    )
+    report = asyncio.run(judge_variant(variant, seed=seed))
     found = [f"{r.id} {r.status}: {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
     assert found == []
     assert report.verdict is Verdict.CONFORMANT

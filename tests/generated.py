@@ -33,10 +33,17 @@ def stubs() -> dict[Path, str]:
 
 def generated() -> dict[Path, str]:
     """Every generated file, by its path in the checkout."""
+    import selftest.mutants  # noqa: F401  # registers them
     from conformance import catalogue
     from conformance.reporters import catalogue as document
+    from selftest import matrix
+    from selftest.mutant import MUTANTS
 
-    return {**stubs(), Path("docs/catalogue.md"): document.render(catalogue.load())}
+    return {
+        **stubs(),
+        Path("docs/catalogue.md"): document.render(catalogue.load()),
+        Path("docs/kill-matrix.md"): matrix.markdown(MUTANTS),
+    }
 
 
 def stale() -> list[Path]:

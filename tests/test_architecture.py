@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "loop proto_command catalogue_command",
+        "loop proto_command catalogue_command selftest_command",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",

@@ -87,9 +87,17 @@ def test_what_rests_on_something_whole_is_a_cause_itself() -> None:
     assert told(a_result(P, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
 
 
-def test_the_first_ground_that_is_broken_is_the_cause() -> None:
-    grounds = (a_result(P, "TST-1a"), broken("TST-1b"), broken("TST-1c"))
-    assert told(*grounds, broken("TST-2a", "TST-1a", "TST-1c", "TST-1b")) == {"TST-1c": ["TST-2a"], "TST-1b": []}
+def test_a_whole_ground_passes_on_what_it_rests_on_itself() -> None:
+    whole = a_result(P, "TST-2a", rests_on=["TST-1a"])
+    assert told(broken("TST-1a"), whole, broken("TST-3a", "TST-2a")) == {"TST-1a": ["TST-3a"]}
+
+
+def test_the_first_ground_that_follows_from_nothing_is_the_cause() -> None:
+    grounds = (a_result(P, "TST-1a"), broken("TST-1b"), broken("TST-1c", "TST-1d"), broken("TST-1d"))
+    assert told(*grounds, broken("TST-2a", "TST-1a", "TST-1c", "TST-1b")) == {
+        "TST-1b": ["TST-2a"],
+        "TST-1d": ["TST-1c"],
+    }
 
 
 def test_failures_come_before_warnings_and_what_explains_most_comes_first() -> None:

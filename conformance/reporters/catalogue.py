@@ -37,7 +37,7 @@ def render(catalogue: Catalogue) -> str:
         blocks.append(f"## {area}: {AREAS[area]}")
         for clause in clauses:
             entries = [entry for entry in catalogue.entries if entry.clause.id == clause.id]
-            blocks.append(f"### {clause.id} ({clause.level})\n\n{_escaped(clause.text)}")
+            blocks.append(f"### {clause.id} ({clause.level})\n\n{escaped(clause.text)}")
             if entries:
                 blocks.append("\n".join(_bullet(entry) for entry in entries))
     return "\n\n".join(blocks) + "\n"
@@ -60,7 +60,7 @@ def _bullet(entry: Entry) -> str:
     level = f" *{entry.level}*" if entry.level is not entry.clause.level else ""
     needs = f" Needs: {', '.join(entry.needs)}." if entry.needs else ""
     rests = f" Rests on {', '.join(_link(name) for name in entry.rests_on)}." if entry.rests_on else ""
-    words = f"{_escaped(entry.title)}. {_escaped(entry.observed)}{needs}{rests}"
+    words = f"{escaped(entry.title)}. {escaped(entry.observed)}{needs}{rests}"
     return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {words}'
 
 
@@ -68,6 +68,6 @@ def _link(behaviour_id: str) -> str:
     return f"[{behaviour_id}](#{behaviour_id.lower()})"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown leaves as it is: a clause speaks of `shard_metadata` and of `*`."""
     return "".join(f"\\{c}" if c in "\\`*_<>|" else c for c in text)

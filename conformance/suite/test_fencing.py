@@ -20,6 +20,8 @@ from conformance.lifecycle import EDGES, State, Verb, state_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from conformance.call import Call
+    from conformance.machine import Machine
     from conformance.token import Shard
     from conformance.trial import Trial
 
@@ -46,11 +48,22 @@ def calm(trial: Trial, state: State) -> tuple[Verb, ...]:
     return tuple(verb for verb in _CALM[state] if verb in offered(trial))
 
 
-async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
-    """A new shard whose mark, on the trial's machine in `state`, is just this token."""
+STALE, MARK, FRESH = (1, 3), (2, 6), (3, 9)
+"""Epoch and sequence of three tokens whose order nobody can mistake: who fails with these does not fail for it."""
+
+
+async def introduced(trial: Trial, machine: Machine, verb: Verb = Verb.CREATE) -> Shard:
+    """A new shard that has made its first call, whatever came of it: first contact is FEN-2's to judge."""
     shard = trial.new_shard()
-    token = shard.token(epoch=epoch, sequence=sequence)
-    await expect.accepted(trial.machine.call(calm(trial, state)[0], token))
+    await machine.call(verb, shard.token(epoch=1, sequence=1))
+    return shard
+
+
+async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
+    """A shard whose mark, on the trial's machine in `state`, is just this token."""
+    machine, verb = trial.machine, calm(trial, state)[0]
+    shard = await introduced(trial, machine, verb) if (epoch, sequence) > (1, 1) else trial.new_shard()
+    await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
     return shard
 
 
@@ -87,8 +100,7 @@ async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[obj
 
 @behaviour("FEN-1a", machines=1, start=State.IDLE)
 async def test_an_equal_token_is_fenced(trial: Trial) -> None:
-    machine, shard = trial.machine, trial.new_shard()
-    await expect.accepted(machine.create(shard.token(epoch=5, sequence=5)))
+    machine, shard = trial.machine, await marked(trial, State.IDLE)
     await expect.fenced(machine.create(shard.token(epoch=5, sequence=5)))
     await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
 
@@ -97,11 +109,11 @@ async def _lower_sequences(trial: Trial, state: State) -> None:
     machine = trial.machine
 
     async def judge(verb: Verb) -> None:
-        shard = trial.new_shard()
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=10)))
-        for sequence in (10, 9, 1, 0):
+        shard = await introduced(trial, machine)
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=8)))
+        for sequence in (8, 7, 1, 0):
             await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=sequence)))
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=11)))  # control: only newer
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=9)))  # control: only newer
 
     await for_each(calm(trial, state), judge)
 
@@ -172,7 +184,7 @@ async def test_any_stream_of_tokens_is_answered_as_the_order_says(trial: Trial) 
 
 # FEN-2: first contact.
 
-FIRST = ((0, 0), (0, 1), (1, 0), (1, 1), (7, 3), (3, 10**6), (2**31, 2**32), (0, LAST), (LAST, LAST))
+FIRST = ((0, 0), (0, 9), (9, 0), (1, 1), (7, 3), (3, 10**6), (2**31, 2**32), (0, LAST), (LAST, LAST))
 
 
 async def _first_contacts(trial: Trial, state: State) -> None:
@@ -180,9 +192,12 @@ async def _first_contacts(trial: Trial, state: State) -> None:
 
     async def judge(verb: Verb) -> None:
         for epoch, sequence in FIRST:
-            token = trial.new_shard().token(epoch=epoch, sequence=sequence)
-            await expect.accepted(machine.call(verb, token))
-            await expect.fenced(machine.call(verb, token))  # the mark is set; and the twin: only the history differed
+            shard = trial.new_shard()
+            await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
+            # The mark is set: what is much older, though it would have been welcome before, is not any more.
+            older = shard.token(epoch=epoch // 2, sequence=sequence // 2)
+            if older.numbers != (epoch, sequence):
+                await expect.fenced(machine.call(verb, older))
 
     await for_each(calm(trial, state), judge)
 
@@ -202,8 +217,7 @@ async def test_first_contact_passes_and_sets_the_mark_at_configured(trial: Trial
 
 @behaviour("FEN-3a", machines=1, start=State.IDLE)
 async def test_an_older_epoch_is_fenced_whatever_its_sequence(trial: Trial) -> None:
-    machine, shard = trial.machine, trial.new_shard()
-    await expect.accepted(machine.create(shard.token(epoch=2, sequence=1)))
+    machine, shard = trial.machine, await marked(trial, State.IDLE, epoch=2, sequence=1)
     await expect.fenced(machine.create(shard.token(epoch=1, sequence=99)))
     await expect.accepted(machine.create(shard.token(epoch=2, sequence=2)))  # control: only the epoch differed
 
@@ -212,16 +226,16 @@ async def _epochs(trial: Trial, state: State) -> None:
     machine = trial.machine
 
     async def judge(verb: Verb) -> None:
-        shard = trial.new_shard()
-        await expect.accepted(machine.call(verb, shard.token(epoch=1, sequence=99)))
+        shard = await introduced(trial, machine)
+        await expect.accepted(machine.call(verb, shard.token(epoch=1, sequence=8)))
         await expect.accepted(machine.call(verb, shard.token(epoch=2, sequence=0)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=1, sequence=100)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=0, sequence=LAST)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=1, sequence=9)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=0, sequence=900)))
         await expect.fenced(machine.call(verb, shard.token(epoch=2, sequence=0)))
         await expect.accepted(machine.call(verb, shard.token(epoch=2, sequence=1)))  # its own sequence space
-        await expect.accepted(machine.call(verb, shard.token(epoch=1000, sequence=0)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=999, sequence=2)))
-        await expect.accepted(machine.call(verb, shard.token(epoch=1000, sequence=1)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=9, sequence=0)))
+        await expect.fenced(machine.call(verb, shard.token(epoch=8, sequence=2)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=9, sequence=1)))
 
     await for_each(calm(trial, state), judge)
 
@@ -245,7 +259,7 @@ async def _pairs(trial: Trial, state: State) -> None:
 
     async def judge(first: Verb) -> None:
         for second in offered(trial):
-            shard = trial.new_shard()
+            shard = await introduced(trial, machine)
             await expect.accepted(machine.call(first, shard.token(epoch=5, sequence=5)))
             await expect.fenced(machine.call(second, shard.token(epoch=5, sequence=5)))
             if second in quiet:
@@ -274,3 +288,20 @@ async def test_a_call_that_starts_a_transition_moves_the_mark_of_all_four(trial:
         for each in offered(trial):
             await expect.fenced(machine.call(each, token))
     await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: only newer
+
+
+@behaviour("FEN-7d", machines=1, start=State.CONFIGURED)
+async def test_no_rpc_goes_without_the_fence(trial: Trial) -> None:
+    async def passes(machine: Machine, verb: Verb, *, after: Verb) -> Call:
+        shard = await introduced(trial, machine)
+        await machine.call(after, shard.token(epoch=MARK[0], sequence=MARK[1]))
+        return await machine.call(verb, shard.token(epoch=STALE[0], sequence=STALE[1]))
+
+    for verb in offered(trial):
+        other = next(each for each in offered(trial) if each is not verb)
+        # Who is fenced for one of the two machines has a fence; where it does not come first is FEN-4's to judge.
+        if not (await passes(trial.stranger(), verb, after=other)).fenced:
+            quiet = Verb.CREATE if verb is not Verb.CREATE else Verb.CONFIGURE
+            await expect.fenced(passes(trial.machine, verb, after=quiet))
+    fresh = (await introduced(trial, trial.machine)).token(epoch=FRESH[0], sequence=FRESH[1])
+    await expect.accepted(trial.machine.create(fresh))  # control: only newer

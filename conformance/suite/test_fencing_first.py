@@ -12,7 +12,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, for_each, in_flight, marked, offered
+from conformance.suite.test_fencing import FRESH, MARK, STALE, calm, for_each, in_flight, introduced, marked, offered
 
 if TYPE_CHECKING:
     from conformance.call import Call
@@ -27,30 +27,33 @@ async def test_the_fence_comes_before_existence(trial: Trial) -> None:
     machine = trial.stranger()
 
     async def judge(verb: Verb) -> None:
-        shard = trial.new_shard()
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=5)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))  # control: only newer
+        shard = await introduced(trial, machine)
+        await expect.accepted(machine.call(verb, _token(shard, MARK)))
+        await expect.fenced(machine.call(verb, _token(shard, STALE)))
+        await expect.accepted(machine.call(verb, _token(shard, FRESH)))  # control: only newer
 
     await for_each(offered(trial), judge)
 
 
-@behaviour("FEN-4b", machines=1, start=State.CONFIGURED, transitions=1)
+@behaviour("FEN-4b", machines=1, start=State.IDLE, transitions=2)
 async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Trial) -> None:
     machine = trial.machine
+    shard = await introduced(trial, machine)
+    for verb, (epoch, sequence) in ((Verb.CONFIGURE, MARK), (Verb.DRAIN, FRESH)):
+        # Calls that take their edge set the mark; whether others do is FEN-6's to judge.
+        token = shard.token(epoch=epoch, sequence=sequence)
+        await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
+        if verb is Verb.CONFIGURE and not (await machine.drain(_token(shard, STALE))).fenced:
+            raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
+        for each in calm(trial, machine.state):
+            await expect.fenced(machine.call(each, _token(shard, STALE)))
+    # Control: with a newer token they are the retry, and the call without an edge, that they were.
+    for each, sequence in zip(calm(trial, State.IDLE), (10, 20), strict=False):
+        await expect.accepted(machine.call(each, shard.token(epoch=4, sequence=sequence)))
 
-    async def guarded(verb: Verb) -> None:
-        shard = trial.new_shard()
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=5)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
-        await expect.fenced(machine.call(verb, shard.token(epoch=4, sequence=9)))
-        # Control: with a newer token it is the retry, or the call without an edge, that it was.
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))
 
-    await for_each(calm(trial, State.CONFIGURED), guarded)
-    await trial.drive(machine, Verb.DRAIN)
-    await for_each(calm(trial, State.IDLE), guarded)
+def _token(shard: Shard, numbers: tuple[int, int]) -> Token:
+    return shard.token(epoch=numbers[0], sequence=numbers[1])
 
 
 @behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
@@ -188,24 +191,25 @@ async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> Non
 
     async def judge(first: Verb) -> None:
         for second in offered(trial):
-            shard = trial.new_shard()
-            await expect.accepted(machine.call(first, shard.token(epoch=5, sequence=5)))
-            await expect.fenced(machine.call(second, shard.token(epoch=5, sequence=5)))
-            await expect.accepted(machine.call(second, shard.token(epoch=5, sequence=6)))  # control: only newer
+            shard = await introduced(trial, machine)
+            await expect.accepted(machine.call(first, _token(shard, MARK)))
+            await expect.fenced(machine.call(second, _token(shard, STALE)))
+            await expect.accepted(machine.call(second, _token(shard, FRESH)))  # control: only newer
 
     await for_each(offered(trial), judge)
 
 
 async def _failures_count(trial: Trial, state: State) -> None:
-    """Calls that are retries or have no edge: each moves the mark by just its token."""
+    """Calls that are retries or have no edge: each moves the mark."""
     machine = trial.machine
 
     async def judge(verb: Verb) -> None:
         shard = await marked(trial, state, epoch=1, sequence=1)
-        for epoch, sequence in ((1, 5), (3, 0), (3, 1)):
+        for epoch, sequence in ((2, 6), (3, 12), (4, 18)):
             await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
             for each in offered(trial):
-                await expect.fenced(machine.call(each, shard.token(epoch=epoch, sequence=sequence)))
+                # Newer than the mark before, and older than this one.
+                await expect.fenced(machine.call(each, shard.token(epoch=epoch - 1, sequence=sequence - 2)))
 
     await for_each(calm(trial, state), judge)
 
@@ -225,10 +229,10 @@ async def test_a_call_that_starts_nothing_moves_the_mark_of_a_slot(trial: Trial)
     machine, quiet = trial.machine, calm(trial, State.SPECULATIVE)
     for verb in quiet:
         shard = await marked(trial, State.SPECULATIVE, epoch=1, sequence=1)
-        await expect.accepted(machine.call(verb, shard.token(epoch=1, sequence=5)))
+        await expect.accepted(machine.call(verb, _token(shard, MARK)))
         for each in quiet:
-            await expect.fenced(machine.call(each, shard.token(epoch=1, sequence=5)))
-        await expect.accepted(machine.call(verb, shard.token(epoch=1, sequence=6)))  # control: only newer
+            await expect.fenced(machine.call(each, _token(shard, STALE)))
+        await expect.accepted(machine.call(verb, _token(shard, FRESH)))  # control: only newer
 
 
 # FEN-8: reads are never fenced.

@@ -17,7 +17,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import LAST, calm, for_each, marked, offered
+from conformance.suite.test_fencing import LAST, calm, for_each, introduced, marked, offered
 from conformance.token import Shard, Token
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 # FEN-9: a mark belongs to one shard.
 
 
-async def _two_shards(trial: Trial, machine: Machine, verbs: Sequence[Verb]) -> None:
+async def _two_shards(trial: Trial, verbs: Sequence[Verb]) -> None:
+    machine = trial.machine
+
     async def judge(verb: Verb) -> None:
         high, low = trial.new_shard(), trial.new_shard()
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=100)))
@@ -46,12 +48,12 @@ async def _two_shards(trial: Trial, machine: Machine, verbs: Sequence[Verb]) -> 
 
 @behaviour("FEN-9a", machines=1, start=State.IDLE)
 async def test_one_shard_does_not_fence_another_at_idle(trial: Trial) -> None:
-    await _two_shards(trial, trial.machine, calm(trial, State.IDLE))
+    await _two_shards(trial, calm(trial, State.IDLE))
 
 
 @behaviour("FEN-9b", machines=1, start=State.CONFIGURED)
 async def test_one_shard_does_not_fence_another_at_configured(trial: Trial) -> None:
-    await _two_shards(trial, trial.machine, calm(trial, State.CONFIGURED))
+    await _two_shards(trial, calm(trial, State.CONFIGURED))
 
 
 REFUSES_ID = (
@@ -177,7 +179,11 @@ async def test_what_shard_and_machine_have_in_common_does_not_mix_them_up(trial:
 
 @behaviour("FEN-9i")
 async def test_one_shard_does_not_fence_another_on_a_machine_that_does_not_exist(trial: Trial) -> None:
-    await _two_shards(trial, trial.stranger(), offered(trial))
+    machine = trial.stranger()
+    for verb in offered(trial):
+        high, low = [await introduced(trial, machine) for _ in range(2)]
+        await machine.call(verb, high.token(epoch=100, sequence=100))
+        await expect.accepted(machine.call(verb, low.token(epoch=2, sequence=2)))
 
 
 # FEN-10: numbers are 64 bits wide.

@@ -259,7 +259,7 @@ class EpochIgnoredOnDrain(Core):
 # FEN-7: four RPCs, one mark.
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-7c", "FEN-6a")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-7c", "FEN-6a", "FEN-7d")
 class MarkPerRpc(Core):
     """Keeps a map of marks in each handler."""
 
@@ -268,7 +268,7 @@ class MarkPerRpc(Core):
         return f"{verb} {shard}", machine
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-7d")
 class CreateHasItsOwnMark(Core):
     """Keeps the marks of Create apart, with the speculative slots."""
 
@@ -277,7 +277,7 @@ class CreateHasItsOwnMark(Core):
         return f"{'create ' * (verb is Verb.CREATE)}{shard}", machine
 
 
-@mutant("FEN-7", "FEN-7b")
+@mutant("FEN-7", "FEN-7b", "FEN-7d")
 class ConfigureHasItsOwnMark(Core):
     """Keeps the marks of Configure apart, with the bindings."""
 
@@ -286,7 +286,7 @@ class ConfigureHasItsOwnMark(Core):
         return f"{'configure ' * (verb is Verb.CONFIGURE)}{shard}", machine
 
 
-@mutant("FEN-7", "FEN-7a")
+@mutant("FEN-7", "FEN-7a", "FEN-7d")
 class DrainHasItsOwnMark(Core):
     """Keeps the marks of Drain apart."""
 
@@ -295,7 +295,7 @@ class DrainHasItsOwnMark(Core):
         return f"{'drain ' * (verb is Verb.DRAIN)}{shard}", machine
 
 
-@mutant("FEN-7", "FEN-7b")
+@mutant("FEN-7", "FEN-7b", "FEN-7d")
 class DeleteHasItsOwnMark(Core):
     """Keeps the marks of Delete apart."""
 
@@ -312,28 +312,28 @@ class _Unfenced(Core):
             super().fence(verb, machine_id, token)
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5e")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5e", "FEN-7d")
 class CreateIsNotFenced(_Unfenced):
     """Does not ask the fence on Create: there is nothing to be lost yet."""
 
     open_to = Verb.CREATE
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c", "FEN-7d")
 class ConfigureIsNotFenced(_Unfenced):
     """Does not ask the fence on Configure: it is idempotent, after all."""
 
     open_to = Verb.CONFIGURE
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5d")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5d", "FEN-7d")
 class DrainIsNotFenced(_Unfenced):
     """Does not ask the fence on Drain: to make things smaller is always safe."""
 
     open_to = Verb.DRAIN
 
 
-@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c")
+@mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c", "FEN-7d")
 class DeleteIsNotFenced(_Unfenced):
     """Does not ask the fence on Delete, the RPC that came last."""
 

@@ -50,6 +50,13 @@ class ConfigureWakesNeighbours(MovesOthers):
     verb, rests, then = Verb.CONFIGURE, State.IDLE, State.CONFIGURED
 
 
+@mutant("LIF-9", "LIF-9c")
+class DeleteScalesDownBySize(MovesOthers):
+    """Makes the group smaller by one, and the cloud chooses which one goes; then the one that was meant goes too."""
+
+    verb, rests, then = Verb.DELETE, State.IDLE, State.DELETING
+
+
 @mutant("LIF-9", "LIF-9b")
 class CreateHostsTheWrongSlotsToo(Core):
     """Keeps the slots that were looked up in one place for all callers, and attaches a host to each of them."""

@@ -1,0 +1,43 @@
+"""Gathers the rows of the kill matrix, from whichever process judged the mutant, and writes it when all are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from selftest import matrix
+from selftest.mutant import MUTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHERE = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
+ROWS: dict[str, matrix.Row] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for key, value in report.user_properties:
+        if report.when == "call" and key == "row":
+            row = matrix.from_dict(json.loads(str(value)))
+            ROWS[row.mutant] = row
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    if MUTANTS and ROWS.keys() == MUTANTS.keys():
+        if matrix.share_right_first(list(ROWS.values())) < matrix.RIGHT_FIRST:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        WHERE.write_text(matrix.as_json(ROWS.values()), encoding="utf-8")
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ROWS:
+        right = matrix.share_right_first(list(ROWS.values()))
+        terminalreporter.write_line(
+            f"{len(ROWS)} of {len(MUTANTS)} mutants judged by the whole suite; for {right:.1%} of them the first cause"
+            f" named is of the broken clause (at least {matrix.RIGHT_FIRST:.0%} wanted)"
+        )
