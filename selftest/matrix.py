@@ -98,7 +98,7 @@ def markdown(mutants: Mapping[str, Mutant]) -> str:
         broken = sorted((m for m in mutants.values() if m.clause == clause.id), key=lambda m: m.name)
         if broken:
             head = f"## {clause.id}\n\n{escaped(clause.text)}"
-            table = ["| a provider that … | is found by |", "|---|---|"]
+            table = ["| what the provider does wrong | who finds it |", "|---|---|"]
             table += [f"| {_story(mutant)} | {', '.join(map(_link, mutant.found_by))} |" for mutant in broken]
             blocks += [head, "\n".join(table)]
     return "\n\n".join(blocks) + "\n"
@@ -121,8 +121,7 @@ def from_dict(data: Mapping[str, Any]) -> Row:
 
 
 def _story(mutant: Mutant) -> str:
-    words = " ".join(mutant.story.split()).rstrip(".")
-    return f"{escaped(words[:1].lower() + words[1:])} <br>`{mutant.name}`"
+    return f"{escaped(' '.join(mutant.story.split()))} <br>`{mutant.name}`"
 
 
 def _link(behaviour_id: str) -> str:

@@ -69,6 +69,6 @@ def test_the_document_has_every_mutant_under_its_clause() -> None:
     text = matrix.markdown({"M": MUTANT})
     assert "## FEN-1\n" in text
     assert (
-        "| forgets <br>`M` | [FEN-1a](catalogue.md#fen-1a), [FEN-2a](catalogue.md#fen-2a) |"
+        "| Forgets. <br>`M` | [FEN-1a](catalogue.md#fen-1a), [FEN-2a](catalogue.md#fen-2a) |"
         in text.partition("## FEN-1\n")[2]
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import State, Verb
+from conformance.lifecycle import EDGES, State, Verb
 from conformance.suite.test_fencing import FRESH, MARK, STALE, calm, for_each, in_flight, introduced, marked, offered
 
 if TYPE_CHECKING:
@@ -39,17 +39,18 @@ async def test_the_fence_comes_before_existence(trial: Trial) -> None:
 async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Trial) -> None:
     machine = trial.machine
     shard = await introduced(trial, machine)
-    for verb, (epoch, sequence) in ((Verb.CONFIGURE, MARK), (Verb.DRAIN, FRESH)):
+    for verb, numbers in ((Verb.CONFIGURE, MARK), (Verb.DRAIN, FRESH)):
         # Calls that take their edge set the mark; whether others do is FEN-6's to judge.
-        token = shard.token(epoch=epoch, sequence=sequence)
-        await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
+        await expect.accepted(machine.call(verb, _token(shard, numbers)))
+        if (await machine.settle()).state is not EDGES[verb].target:
+            raise Unprepared(f"{machine.id} is {machine.state.name} after {verb.value}")
         if verb is Verb.CONFIGURE and not (await machine.drain(_token(shard, STALE))).fenced:
             raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
         for each in calm(trial, machine.state):
             await expect.fenced(machine.call(each, _token(shard, STALE)))
     # Control: with a newer token they are the retry, and the call without an edge, that they were.
-    for each, sequence in zip(calm(trial, State.IDLE), (10, 20), strict=False):
-        await expect.accepted(machine.call(each, shard.token(epoch=4, sequence=sequence)))
+    for each, numbers in zip(calm(trial, State.IDLE), ((4, 10), (5, 20)), strict=True):
+        await expect.accepted(machine.call(each, _token(shard, numbers)))
 
 
 def _token(shard: Shard, numbers: tuple[int, int]) -> Token:
@@ -207,7 +208,7 @@ async def _failures_count(trial: Trial, state: State) -> None:
         shard = await marked(trial, state, epoch=1, sequence=1)
         for epoch, sequence in ((2, 6), (3, 12), (4, 18)):
             await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
-            for each in offered(trial):
+            for each in calm(trial, state):
                 # Newer than the mark before, and older than this one.
                 await expect.fenced(machine.call(each, shard.token(epoch=epoch - 1, sequence=sequence - 2)))
 

@@ -191,9 +191,9 @@ class EpochIgnored(Core):
         return token.sequence > mark.sequence
 
 
-@mutant("FEN-3", "FEN-3b")
+@mutant("FEN-1", "FEN-1a", "FEN-1b", "FEN-1c")
 class SequenceIgnored(Core):
-    """Compares epochs alone."""
+    """Compares epochs alone, and takes every later call of the same epoch for an equal one."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch > mark.epoch
