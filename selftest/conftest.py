@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import selftest.mutants  # noqa: F401  # registers them
 from selftest import matrix
 from selftest.mutant import MUTANTS
 

@@ -61,10 +61,11 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer, short=short)
 
 
-async def judge_variant(variant: Variant, *, seed: int = 0, short: bool = False) -> Report:
+async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:
     """The report on a variant."""
     return await judge(
         variant.provider(),
+        select=select,
         seed=seed,
         servicer=variant.servicer,
         options=variant.run_options(seed),

@@ -1,36 +1,37 @@
-"""`python -m selftest.try_mutants [PATTERN ...]`: which behaviours find which mutants, on the terminal."""
+"""`python -m selftest.try_mutants [PATTERN ...]`: what the whole suite says of mutants, by name or clause."""
 
 from __future__ import annotations
 
 import asyncio
 import fnmatch
+import logging
 import sys
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.report import Status
-from selftest.judge import judge, judge_mutant
-from selftest.mutant import MUTANTS, Mutant
+from fake_provider.servicer import Servicer
+from selftest import matrix
+from selftest.judge import judge_mutant
+from selftest.mutant import MUTANTS
 
 
 def main(patterns: list[str]) -> int:
-    """Run the chosen mutants one after the other; 1 where one survives or is found by others than it declares."""
-    reference = asyncio.run(judge(Mutant(name="", story="", clause="", found_by=()).provider()))
-    for result in reference.with_status(Status.FAILED, Status.WARNED, Status.ERROR):
-        print(f"REFERENCE {result.id} {result.status}: {result.reason}")
+    """Run the chosen mutants one after the other; 1 where one is not found as it should be."""
+    logging.disable(logging.CRITICAL)
     bad = 0
     for mutant in MUTANTS.values():
-        if patterns and not any(fnmatch.fnmatch(mutant.name, p) or mutant.clause == p for p in patterns):
+        if patterns and not any(fnmatch.fnmatch(name, p) for name in (mutant.name, mutant.clause) for p in patterns):
             continue
-        report = asyncio.run(judge_mutant(mutant))
-        found = {r.id for r in report.with_status(Status.FAILED, Status.WARNED)}
-        errors = {r.id for r in report.with_status(Status.ERROR)}
-        missed, extra = set(mutant.found_by) - found, found - set(mutant.found_by)
-        bad += bool(missed or not mutant.found_by)
-        mark = "MISSED" if missed else "ok    "
-        print(
-            f"{mark} {mutant.clause:7} {mutant.name}: missed {sorted(missed)} also {sorted(extra)}"
-            f" errors {sorted(errors)} ({report.time.wall:.1f} s)"
-        )
+        report = asyncio.run(judge_mutant(mutant, short=mutant.servicer is Servicer))
+        row = matrix.row(mutant, report)
+        faults = matrix.faults(mutant, row)
+        bad += bool(faults)
+        causes = ", ".join(f"{root} (+{len(others)})" for root, others in row.causes)
+        mark = "FAULT" if faults else "ok   " if row.right_first else "late "
+        print(f"{mark} {mutant.clause:7}{mutant.name}: {causes or 'nothing'} in {report.time.wall:.1f} s")
+        for fault in faults:
+            print(f"        {fault}")
+        if faults and row.undecided:
+            print(f"        undecided: {', '.join(row.undecided)}")
     return 1 if bad else 0
 
 

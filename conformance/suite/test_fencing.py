@@ -52,17 +52,18 @@ STALE, MARK, FRESH = (1, 3), (2, 6), (3, 9)
 """Epoch and sequence of three tokens whose order nobody can mistake: who fails with these does not fail for it."""
 
 
-async def introduced(trial: Trial, machine: Machine, verb: Verb = Verb.CREATE) -> Shard:
+async def introduced(trial: Trial, machine: Machine, *, epoch: int = 1, verb: Verb = Verb.CREATE) -> Shard:
     """A new shard that has made its first call, whatever came of it: first contact is FEN-2's to judge."""
     shard = trial.new_shard()
-    await machine.call(verb, shard.token(epoch=1, sequence=1))
+    await machine.call(verb, shard.token(epoch=epoch, sequence=1))
     return shard
 
 
 async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
     """A shard whose mark, on the trial's machine in `state`, is just this token."""
     machine, verb = trial.machine, calm(trial, state)[0]
-    shard = await introduced(trial, machine, verb) if (epoch, sequence) > (1, 1) else trial.new_shard()
+    known = (epoch, sequence) > (1, 1)
+    shard = await introduced(trial, machine, epoch=max(1, epoch - 1), verb=verb) if known else trial.new_shard()
     await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
     return shard
 
@@ -107,7 +108,7 @@ async def judge_order(
     """
     machine = trial.machine
     for numbers, passes in ((stale, False), (newer, True)):
-        shard = await introduced(trial, machine)
+        shard = await introduced(trial, machine, epoch=mark[0] - 1)
         await expect.accepted(machine.call(verb, shard.token(epoch=mark[0], sequence=mark[1])))
         answer = machine.call(verb, shard.token(epoch=numbers[0], sequence=numbers[1]))
         await (expect.accepted(answer) if passes else expect.fenced(answer))
@@ -261,7 +262,7 @@ async def _pairs(trial: Trial, state: State) -> None:
 
     async def judge(first: Verb) -> None:
         for second in offered(trial):
-            shard = await introduced(trial, machine)
+            shard = await introduced(trial, machine, epoch=4)
             await expect.accepted(machine.call(first, shard.token(epoch=5, sequence=5)))
             await expect.fenced(machine.call(second, shard.token(epoch=5, sequence=5)))
             if second in quiet:

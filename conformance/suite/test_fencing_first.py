@@ -44,7 +44,7 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
         await expect.accepted(machine.call(verb, _token(shard, numbers)))
         if (await machine.settle()).state is not EDGES[verb].target:
             raise Unprepared(f"{machine.id} is {machine.state.name} after {verb.value}")
-        if verb is Verb.CONFIGURE and not (await machine.drain(_token(shard, STALE))).fenced:
+        if verb is Verb.CONFIGURE and (await machine.drain(_token(shard, STALE))).ok:
             raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
         for each in calm(trial, machine.state):
             await expect.fenced(machine.call(each, _token(shard, STALE)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -223,9 +224,10 @@ class RefusalCountsAsACall(_MarkMoves):
 class _StartsAllTheSame(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
-        if self.retry_of(verb, machine, request) is None:
-            self.check_edge(verb, machine, request)
-            self.start(verb, machine, request, now)
+        with suppress(Rejected):  # where there is no edge, there is nothing to queue
+            if self.retry_of(verb, machine, request) is None:
+                self.check_edge(verb, machine, request)
+                self.start(verb, machine, request, now)
 
 
 @mutant("FEN-5", "FEN-5e")

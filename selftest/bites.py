@@ -1,0 +1,49 @@
+"""`python -m selftest.bites MODULE`: whether the behaviours of one file of the suite still say what they should.
+
+Ends at the first thing that is wrong: the reference fails, or a mutant is not found by who is said to find it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+
+import selftest.mutants  # noqa: F401  # registers them
+from conformance.behaviour import declared
+from conformance.report import Status
+from fake_provider.servicer import Servicer
+from selftest.judge import judge_mutant, judge_variant
+from selftest.mutant import MUTANTS
+from selftest.variants import VARIANTS
+
+
+def wrong(behaviours: frozenset[str]) -> str:
+    """The first thing that is wrong with these behaviours; empty where all is well."""
+    reference = asyncio.run(judge_variant(VARIANTS["Reference"], select=sorted(behaviours), short=True))
+    for result in reference.with_status(Status.FAILED, Status.WARNED, Status.ERROR):
+        return f"{result.id} on the reference: {result.reason}"
+    for mutant in MUTANTS.values():
+        mine = [name for name in mutant.found_by if name in behaviours]
+        if mine:
+            report = asyncio.run(judge_mutant(mutant, select=mine, short=mutant.servicer is Servicer))
+            found = {result.id for result in report.with_status(Status.FAILED, Status.WARNED)}
+            for name in mine:
+                if name not in found:
+                    return f"{mutant.name} is not found by {name}"
+    return ""
+
+
+def main(arguments: list[str]) -> int:
+    """1 where something is wrong, and what."""
+    logging.disable(logging.CRITICAL)
+    module = importlib.import_module(f"conformance.suite.{arguments[0]}")
+    declarations = [declared(value) for value in vars(module).values()]
+    said = wrong(frozenset(d[0] for d in declarations if d))
+    print(said)
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
