@@ -1,4 +1,4 @@
-"""`python -m selftest.deletions [LINES] [SEED]`: does the self-test notice when a line of the suite is gone?
+"""`python -m selftest.deletions [LINES] [SEED]`: whether the self-test notices that a line of the suite is gone.
 
 Takes lines at random that state a fact (`expect…`), deletes one at a time in a copy of the kit, and runs what the
 self-test runs for that file's behaviours there: the reference must pass, and every mutant must still be found.
