@@ -13,7 +13,6 @@ import sys
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.behaviour import declared
 from conformance.report import Status
-from fake_provider.servicer import Servicer
 from selftest.judge import judge_mutant, judge_variant
 from selftest.mutant import MUTANTS
 from selftest.variants import VARIANTS
@@ -27,7 +26,7 @@ def wrong(behaviours: frozenset[str]) -> str:
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
         if mine:
-            report = asyncio.run(judge_mutant(mutant, select=mine, short=mutant.servicer is Servicer))
+            report = asyncio.run(judge_mutant(mutant, select=mine))
             found = {result.id for result in report.with_status(Status.FAILED, Status.WARNED)}
             for name in mine:
                 if name not in found:

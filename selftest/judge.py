@@ -56,9 +56,20 @@ async def judge(
             )
 
 
-async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:
-    """The report on a mutant."""
-    return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer, short=short)
+async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+    """The report on a mutant, over TCP."""
+    return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
+
+
+async def judge_wholly(mutant: Mutant, *, seed: int = 0, short: bool = True) -> Report:
+    """The report of the whole suite on a mutant; what a mutant of the servicer does wrong shows on the wire only."""
+    return await judge(
+        mutant.provider(),
+        select=mutant.found_by if mutant.alone else (),
+        seed=seed,
+        servicer=mutant.servicer,
+        short=short and mutant.servicer is Servicer,
+    )
 
 
 async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:

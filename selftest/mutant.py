@@ -22,7 +22,8 @@ C = TypeVar("C", bound=type)
 class Mutant:
     """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor.
 
-    `also` are behaviours of other clauses that may find it by themselves, for `because`.
+    `also` are behaviours of other clauses that may find it by themselves, for `because`. `alone` says why only
+    `found_by` can be run against it: a server that an odd request ends is not there for the others.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Mutant:
     options: dict[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     because: str = ""
+    alone: str = ""
 
     def provider(self) -> Core:
         """A new provider with this defect."""
@@ -56,6 +58,7 @@ def mutant(
     *found_by: str,
     also: tuple[str, ...] = (),
     because: str = "",
+    alone: str = "",
     latency: str = "40ms",
     machines: int = 24,
     **options: Any,
@@ -78,6 +81,7 @@ def mutant(
             options=options,
             also=also,
             because=because,
+            alone=alone,
             **seat,
         )
         return cls

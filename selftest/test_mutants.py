@@ -12,9 +12,8 @@ import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.report import Status
-from fake_provider.servicer import Servicer
 from selftest import matrix
-from selftest.judge import judge_mutant
+from selftest.judge import judge_mutant, judge_wholly
 from selftest.mutant import MUTANTS, Mutant, one_of_each
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ def name(mutant: Mutant) -> str:
 def test_the_whole_suite_finds_the_mutant_for_its_own_reason(
     mutant: Mutant, record_property: Callable[[str, object], None]
 ) -> None:
-    # What a mutant of the servicer does wrong shows on the wire.
-    short = mutant.servicer is Servicer and not TCP
-    report = asyncio.run(judge_mutant(mutant, short=short))
+    report = asyncio.run(judge_wholly(mutant, short=not TCP))
     assert_each_names_its_clause(report)
     row = matrix.row(mutant, report)
     record_property("row", json.dumps(asdict(row)))

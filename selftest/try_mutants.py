@@ -8,9 +8,8 @@ import logging
 import sys
 
 import selftest.mutants  # noqa: F401  # registers them
-from fake_provider.servicer import Servicer
 from selftest import matrix
-from selftest.judge import judge_mutant
+from selftest.judge import judge_wholly
 from selftest.mutant import MUTANTS
 
 
@@ -21,7 +20,7 @@ def main(patterns: list[str]) -> int:
     for mutant in MUTANTS.values():
         if patterns and not any(fnmatch.fnmatch(name, p) for name in (mutant.name, mutant.clause) for p in patterns):
             continue
-        report = asyncio.run(judge_mutant(mutant, short=mutant.servicer is Servicer))
+        report = asyncio.run(judge_wholly(mutant))
         row = matrix.row(mutant, report)
         faults = matrix.faults(mutant, row)
         bad += bool(faults)

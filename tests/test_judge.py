@@ -118,6 +118,31 @@ def test_the_third_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provide
     assert report.results[0].status is Status.PASSED, "the body saw it, and this one does not mind"
 
 
+def test_what_could_not_be_told_while_somebody_is_about_is_judged_again() -> None:
+    core, attempts = provider(8), list[str]()
+
+    async def puzzled(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        if len(attempts) == 1:
+            stranger = next(each for each in core.machines if each != trial.machine.id)
+            await trial.client.create(stranger, Shard("foreign").next())
+            raise errors.Unprepared("it was drained under us")
+
+    report = run(proof(puzzled, machines=1, start=State.IDLE), core=core)
+    assert (report.results[0].status, len(attempts)) == (Status.PASSED, 2)
+
+
+def test_what_could_not_be_told_while_nobody_is_about_is_not_judged_again() -> None:
+    attempts = list[str]()
+
+    async def puzzled(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        raise errors.Unprepared("it will not go")
+
+    report = run(proof(puzzled, machines=1, start=State.IDLE), core=provider(8))
+    assert (report.results[0].status, len(attempts)) == (Status.ERROR, 1)
+
+
 class FirstFails(Core):
     """The first Create ends in FAILED."""
 

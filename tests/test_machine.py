@@ -13,6 +13,7 @@ from conformance.ledger import read
 from conformance.lifecycle import State, Verb
 from conformance.machine import FIRST_POLL, Machine
 from conformance.patience import Patience
+from conformance.token import Shard
 from conformance.yard import Yard
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
@@ -141,6 +142,57 @@ def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
         async with yard.client.another() as foreign:
             await foreign.create(machine.id, machine.shard.token(epoch=9, sequence=1))
         assert (await machine.read()).state == pb.MACHINE_STATE_IDLE
+
+    on_a_machine(facts)
+
+
+def test_a_machine_of_ours_that_somebody_else_has_bound_is_said_to_be_so_once_and_goes_home() -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.bring(State.IDLE)
+        async with yard.client.another() as foreign:
+            await foreign.configure(machine.id, Shard("foreign").next(), cluster="theirs")
+        with pytest.raises(Disturbed, match=r"somebody else has bound .* to 'theirs'"):
+            await machine.settle()
+        await machine.bring(State.SPECULATIVE)
+        assert (states_of(core), machine.disowned) == ({}, False), "states_of leaves slots out"
+
+    on_a_machine(facts)
+
+
+def test_what_is_bound_as_we_have_ever_bound_it_is_bound_by_us() -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.bring(State.IDLE)
+        await machine.configure(cluster="ours, oddly named")
+        assert (await machine.settle()).state is State.CONFIGURED
+
+    on_a_machine(facts)
+
+
+def test_a_slot_that_somebody_takes_at_the_last_moment_is_not_driven() -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.settle()
+        intend = yard.ledger.intend
+
+        async def slow(*given: Any, **named: Any) -> None:
+            await intend(*given, **named)
+            await yard.client.create(machine.id, Shard("foreign").next())  # while our disk was busy
+
+        object.__setattr__(yard.ledger, "intend", slow)
+        with pytest.raises(Disturbed, match="is IDLE, and not by us"):
+            await machine.configure()
+        assert states_of(core) == {machine.id: "IDLE"}
+
+    on_a_machine(facts)
+
+
+def test_a_life_that_was_given_back_at_once_is_not_the_next_ones() -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.settle()
+        await machine.create()
+        await machine.delete()  # instant, and nobody has looked in between
+        await yard.client.create(machine.id, Shard("foreign").next())
+        with pytest.raises(Disturbed, match="is IDLE, and not by us"):
+            await machine.settle()
 
     on_a_machine(facts)
 

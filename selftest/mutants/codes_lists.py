@@ -37,7 +37,7 @@ class _StuckList(Servicer):
         return wanted
 
 
-@mutant("COD-5", "COD-5b")
+@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class HugeStatesEndTheWorker(_StuckList):
     """Makes a bit mask of the states."""
 
@@ -45,7 +45,7 @@ class HugeStatesEndTheWorker(_StuckList):
         return any(state > 1000 for state in wanted.states)
 
 
-@mutant("COD-5", "COD-5b")
+@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class HugeCapsEndTheWorker(_StuckList):
     """Allocates as many machines as were asked for."""
 
@@ -53,7 +53,7 @@ class HugeCapsEndTheWorker(_StuckList):
         return wanted.max_results > 1_000_000
 
 
-@mutant("COD-5", "COD-5b")
+@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class GarbageCursorsEndTheWorker(_StuckList):
     """Decodes a cursor as text, outside of any handler."""
 
@@ -61,7 +61,7 @@ class GarbageCursorsEndTheWorker(_StuckList):
         return b"\xff" in wanted.since
 
 
-@mutant("COD-5", "COD-5b")
+@mutant("COD-5", "COD-5b", alone="it answers nobody after the first odd List")
 class GarbageCursorsKeepALock(Servicer):
     """The error path of List forgets to release what every mutating call waits for."""
 

@@ -197,7 +197,7 @@ class BindingsFail(Restless):
     rests, then = State.CONFIGURED, State.FAILED
 
 
-@mutant("LIF-3", "LIF-3b")
+@mutant("LIF-3", "LIF-3b", alone="slots that come alive under everybody are taken for somebody else's")
 class SlotsComeAlive(Core):
     """A warm-pool loop starts slots by itself, the ones that somebody looks at first."""
 
