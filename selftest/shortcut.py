@@ -93,14 +93,16 @@ class _Channel:
         self._dialled = dialled
         self._handlers = handlers
         self._peer = f"shortcut:{next(_PEERS)}"
-        self._serving: set[asyncio.Task[bytes]] = set()
+        self._calling: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dialled, name)
 
     async def close(self) -> None:
         """Hang up: what is under way is cancelled, on both sides."""
-        for task in self._serving:
+        self._closed = True
+        for task in self._calling:
             task.cancel()
         await self._dialled.close()
 
@@ -117,24 +119,27 @@ class _Channel:
             return dialled
 
         async def call(request: Any, *, timeout: float, metadata: Any = None) -> Any:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None
+            self._calling.add(task)
             try:
                 async with asyncio.timeout(timeout):
-                    return response_deserializer(await self._serve(handler, request_serializer(request), timeout))
+                    await asyncio.sleep(0)  # as a socket would, let others in between
+                    context = _Context(self._peer, loop.time() + timeout)
+                    return response_deserializer(await _handle(handler, request_serializer(request), context))
             except TimeoutError:
                 code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
             except _Aborted as aborted:
                 code, details = aborted.code, aborted.details
+            except asyncio.CancelledError:
+                if self._closed:
+                    task.uncancel()  # the call was cancelled, not who made it
+                raise
+            finally:
+                self._calling.discard(task)
             raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 
         return call
-
-    async def _serve(self, handler: Any, request: bytes, timeout: float) -> bytes:
-        """Run the handler as gRPC would: a task of its own, cancelled with the call."""
-        context = _Context(self._peer, asyncio.get_running_loop().time() + timeout)
-        task = asyncio.create_task(_handle(handler, request, context))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        return await task
 
 
 async def _handle(handler: Any, data: bytes, context: _Context) -> bytes:
