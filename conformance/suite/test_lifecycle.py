@@ -63,6 +63,8 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
     ack = await asked
     way = " -> ".join(s.name for n, (_, s) in enumerate(got) if n == 0 or got[n - 1][1] is not s)
     seen = [state for _, state in got if state is not State.FAILED]
+    if got[-1][1] not in (edge.target, State.FAILED):
+        raise Unprepared(f"{machine.id} went {way} after {verb.value}: where it ends is LIF-1's to judge")
     expect.fact(
         all(state in order for state in seen) and all(order.index(a) <= order.index(b) for a, b in pairwise(seen)),
         wanted=f"Get to show {edge.source.name}, {edge.via.name} and {edge.target.name}, in this order",
