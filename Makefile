@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs selftest bench clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs selftest matrix bench clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ baseline: $(READY)  ## At a release only: freeze the contract and the catalogue 
 
 selftest: $(READY)  ## The suite, judged: the reference, odd providers and broken ones
 	$(BIN)/pytest selftest -n 2 $(ARGS)
+
+matrix: $(READY)  ## Every mutant meets every behaviour; writes docs/kill-matrix.json
+	$(BIN)/pytest selftest/every_behaviour.py -n 4 $(ARGS)
 
 bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
 	$(BIN)/python -m tests.bench

@@ -72,7 +72,7 @@ class BusyIsFailedPrecondition(Core):
         return Rejected(Code.FAILED_PRECONDITION, rejected.message) if machine.moving else rejected
 
 
-@mutant("COD-3", "COD-2a")
+@mutant("COD-2", "COD-2a")
 class SlotIsFailedPrecondition(Core):
     """There should be a host first."""
 
@@ -90,7 +90,7 @@ class EmptyClusterIsFailedPrecondition(Core):
             raise Rejected(Code.FAILED_PRECONDITION, "no cluster")
 
 
-@mutant("COD-3", "COD-3b", "COD-1a")
+@mutant("COD-1", "COD-1a", "COD-3b")
 class UnknownIsFailedPrecondition(Core):
     """There should be a machine first."""
 
@@ -159,7 +159,7 @@ class EmptyIdOfGetIsNotFound(Core):
             super().validate_id(verb, machine_id)
 
 
-@mutant("COD-4", "COD-4b")
+@mutant("COD-3", "COD-3c", "COD-4b")
 class EmptyIdIsFailedPrecondition(Core):
     """An id has to be there first."""
 

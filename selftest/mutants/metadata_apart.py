@@ -38,7 +38,7 @@ class ListStillShowsMetadataAtIdle(Core):
         return replace(machine, shard_metadata=vars(self).get("old", {}).get(machine.id, {}))
 
 
-@mutant("MET-2", "MET-2b")
+@mutant("LIF-6", "LIF-6a", "MET-2b")
 class ClusterGoesFirst(Core):
     """Drain takes the cluster away when it begins, and the metadata when it ends."""
 

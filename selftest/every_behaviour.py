@@ -1,0 +1,36 @@
+"""Every mutant meets every behaviour, and nothing but what it breaks is named as the cause: `make matrix`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+import selftest.mutants  # noqa: F401  # registers them
+from conformance.report import Status
+from selftest import matrix
+from selftest.judge import judge_wholly
+from selftest.mutant import MUTANTS, Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TCP = bool(os.environ.get("CONFORMANCE_TCP"))
+"""CONFORMANCE_TCP=1 takes every mutant's whole suite over TCP, which takes more than twice as long."""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
+def test_the_whole_suite_finds_the_mutant_for_its_own_reason(
+    mutant: Mutant, record_property: Callable[[str, object], None]
+) -> None:
+    report = asyncio.run(judge_wholly(mutant, short=not TCP))
+    row = matrix.row(mutant, report)
+    record_property("row", json.dumps(asdict(row)))
+    for result in report.with_status(Status.FAILED, Status.WARNED):
+        assert result.reason.startswith(f"{matrix.clause_of(result.id)}: ")
+    assert matrix.faults(mutant, row) == []
