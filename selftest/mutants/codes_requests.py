@@ -49,7 +49,7 @@ class DeleteOfBoundIsFailedPrecondition(_Precondition):
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
-@mutant("COD-3", "COD-2e")
+@mutant("COD-3", "COD-3a", "COD-2e")
 class DrainOfIdleIsFailedPrecondition(_Precondition):
     """There should be a binding before Drain."""
 

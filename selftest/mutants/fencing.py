@@ -191,7 +191,7 @@ class EpochIgnored(Core):
         return token.sequence > mark.sequence
 
 
-@mutant("FEN-1", "FEN-1a", "FEN-1b", "FEN-1c")
+@mutant("FEN-1", "FEN-1a", "FEN-1b")
 class SequenceIgnored(Core):
     """Compares epochs alone, and takes every later call of the same epoch for an equal one."""
 

@@ -103,7 +103,7 @@ class FencedIsAborted(Core):
         return Rejected(Code.ABORTED, "stale token")
 
 
-@mutant("FEN-4", "FEN-1c")
+@mutant("FEN-4", "FEN-4b", "FEN-1c")
 class FencedDeleteIsPermissionDenied(Core):
     """Answers a fenced Delete with PERMISSION_DENIED."""
 

@@ -49,7 +49,7 @@ class OneMarkPerMachineOnDrain(Core):
         return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
 
 
-@mutant("FEN-9", "FEN-9a", "FEN-9b", "FEN-9i")
+@mutant("FEN-9", "FEN-9a", "FEN-9b")
 class LastShardIsRemembered(Core):
     """Has room for one shard and its mark in each machine's record."""
 
@@ -195,7 +195,7 @@ class LongShardIdsAbbreviated(_Renames):
         return shard if len(shard) < 200 else shard[:100] + shard[-100:]
 
 
-@mutant("FEN-9", "FEN-12c")
+@mutant("FEN-12", "FEN-12c")
 class ShardIdsHashedShort(_Renames):
     """Keeps marks under 12 bits of a hash."""
 
