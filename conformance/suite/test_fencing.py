@@ -193,7 +193,7 @@ async def test_any_stream_of_tokens_is_answered_as_the_order_says(trial: Trial) 
 
 # FEN-2: first contact.
 
-FIRST = ((0, 0), (0, 9), (9, 0), (1, 1), (7, 3), (3, 10**6), (2**31, 2**32), (0, LAST), (LAST, LAST))
+FIRST = ((0, 0), (0, 9), (9, 0), (1, 1), (7, 3), (3, 10**6), (10**6, 3))
 
 
 async def _first_contacts(trial: Trial, state: State) -> None:
@@ -305,10 +305,10 @@ async def test_no_rpc_goes_without_the_fence(trial: Trial) -> None:
 
     # Drain comes last: where it is not fenced, it moves the machine.
     for verb in (*calm(trial, State.CONFIGURED), Verb.DRAIN):
-        other = Verb.CREATE if verb is not Verb.CREATE else Verb.CONFIGURE
         # Who is fenced for one of the two machines has a fence; where it does not come first is FEN-4's to judge.
-        _, passed = await asked(trial.stranger(), verb, after=other)
+        _, passed = await asked(trial.stranger(), verb, after=Verb.CREATE if verb is not Verb.CREATE else Verb.DRAIN)
         if passed:
+            other = Verb.CONFIGURE if verb is not Verb.CONFIGURE else Verb.CREATE
             stale, passed = await asked(trial.machine, verb, after=other)
         if passed:
             await expect.fenced(stale)

@@ -197,18 +197,19 @@ FEW = (1, 10, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**53, 2**53 + 1, LAST - 1, LA
 
 
 async def _climb(trial: Trial, verb: Verb, steps: Sequence[int], *, epoch: bool) -> None:
-    """Each step is newer than the one before, and the one before is not newer than it."""
+    """Each step is newer than the one before, and the one before is not newer than it; each may come first."""
     shard, before = trial.new_shard(), None
 
-    async def call(step: int) -> Call:
+    async def call(shard: Shard, step: int) -> Call:
         token = shard.token(epoch=step, sequence=7) if epoch else shard.token(epoch=7, sequence=step)
         return await trial.machine.call(verb, token)
 
     for step in steps:
-        await expect.accepted(call(step))
-        await expect.fenced(call(step))
+        await expect.accepted(call(shard, step))
+        await expect.fenced(call(shard, step))
         if before is not None:
-            await expect.fenced(call(before))
+            await expect.fenced(call(shard, before))
+        await expect.accepted(call(trial.new_shard(), step))
         before = step
 
 

@@ -229,7 +229,7 @@ class ListShowsAPoolAsCluster(Core):
 # LIF-7: rounds.
 
 
-@mutant("LIF-7", "LIF-7a")
+@mutant("MET-2", "MET-2a", "LIF-7a")
 class MetadataKeptAtIdle(Core):
     """Clears the cluster and forgets the metadata."""
 
@@ -237,7 +237,7 @@ class MetadataKeptAtIdle(Core):
         return replace(super().cleared_by_drain(machine), shard_metadata=machine.shard_metadata)
 
 
-@mutant("LIF-7", "LIF-7a")
+@mutant("SHP-4", "SHP-4b", "LIF-7a")
 class LastErrorTellsOfTheDrain(Core):
     """Uses last_error for a note on what happened last."""
 
@@ -256,7 +256,7 @@ class SecondRoundLeavesItsCluster(Core):
         return cleared if rounds[machine.id] == 1 else replace(cleared, cluster=machine.cluster)
 
 
-@mutant("LIF-7", "LIF-7a")
+@mutant("MET-2", "MET-2a", "LIF-7a")
 class MetadataKeptInList(Core):
     """The index that List reads is never told that a binding is over."""
 
