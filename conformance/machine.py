@@ -71,6 +71,8 @@ class Machine:
         self._host = ""
         self._clusters = {"", self.cluster}
         """What it was ever bound to by us, or seen bound to by somebody else."""
+        self._last: Verb | None = None
+        """The last call of ours that was answered OK."""
         self._underway: tuple[Verb, float] | None = None
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """By operation id, whether that life of the machine is ours."""
@@ -297,6 +299,7 @@ class Machine:
             self._may_come |= verb is Verb.CREATE
         if new and self._underway is None:
             self._underway = (verb, call.ended)
+        self._last = verb if call.ok else self._last
         if call.ok and call.response.machine.id == self.id:
             self._leaving |= verb is Verb.DELETE and self._live  # an instant one is over before anybody has looked
             self._host = call.response.machine.host.ref or ("" if fresh else self._host)
@@ -357,7 +360,9 @@ class Machine:
                 raise Disturbed(f"{self.id} is {state.name}, and not by us")
         self.state = state
         if self._live and machine.cluster not in self._clusters and not machine.cluster.startswith(self._yard.run):
-            self._clusters.add(machine.cluster)  # it is ours all the same, and goes home like any other
+            self._clusters.add(machine.cluster)
+            if self.home is State.IDLE and self._last is not Verb.CONFIGURE:
+                self.disown()  # no life of it was ever claimed; one that was is ours all the same, and goes home
             if not self.blames:
                 raise Disturbed(f"somebody else has bound {self.id} to {machine.cluster!r}")
         if state.stable:

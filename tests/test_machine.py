@@ -159,6 +159,20 @@ def test_a_machine_of_ours_that_somebody_else_has_bound_is_said_to_be_so_once_an
     on_a_machine(facts)
 
 
+def test_a_machine_that_was_found_idle_and_is_bound_by_somebody_else_is_left_to_them() -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.bring(State.IDLE)
+        found = Machine(machine.id, yard, number=2, home=State.IDLE)
+        await found.drain()
+        async with yard.client.another() as foreign:
+            await foreign.configure(machine.id, Shard("foreign").next(), cluster="theirs")
+        with pytest.raises(Disturbed, match="somebody else has bound"):
+            await found.settle()
+        assert (states_of(core), found.disowned) == ({machine.id: "CONFIGURED"}, True)
+
+    on_a_machine(facts)
+
+
 def test_what_is_bound_as_we_have_ever_bound_it_is_bound_by_us() -> None:
     async def facts(machine: Machine, yard: Yard, core: Core) -> None:
         await machine.bring(State.IDLE)
