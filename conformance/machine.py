@@ -178,8 +178,6 @@ class Machine:
         machine: pb.Machine = call.response
         return machine
 
-    # Where it goes.
-
     async def settle(self, *, patience: float | None = None) -> Watch:
         """Look until the machine is in a stable state, or for `patience` seconds; never raises for what it sees."""
         clock = self._yard.client.now
@@ -262,8 +260,6 @@ class Machine:
         self._live = seen is not State.SPECULATIVE
         self.unheard.clear()
         self._may_come = False
-
-    # What is remembered.
 
     async def _mutate(
         self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]
