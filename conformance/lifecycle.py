@@ -63,3 +63,18 @@ def state_of(number: int) -> State:
 def on_its_way(state: State) -> Verb | None:
     """The verb whose transition `state` belongs to, or None for a stable state."""
     return next((verb for verb, edge in EDGES.items() if edge.via is state), None)
+
+
+def next_verb(state: State, to: State) -> Verb | None:
+    """The first step of the shortest way between stable states; None where there is no way, as from FAILED."""
+    match state, to:
+        case State.SPECULATIVE, _:
+            return Verb.CREATE
+        case State.IDLE, State.CONFIGURED:
+            return Verb.CONFIGURE
+        case State.IDLE, _:
+            return Verb.DELETE
+        case State.CONFIGURED, _:
+            return Verb.DRAIN
+        case _:
+            return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 from conformance.errors import Disturbed, NoAnswer, Unprepared
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
 from conformance.yard import Watch
 
@@ -193,9 +193,10 @@ class Machine:
                 return Watch(states=tuple(states), machine=machine, seconds=waited)
             await asyncio.sleep(min(max(FIRST_POLL, POLL_SHARE * waited), max(0.0, limit - waited)))
 
-    async def bring(self, to: State) -> pb.Machine:
+    async def bring(self, to: State, *, at_all_costs: bool = False) -> pb.Machine:
         """Drive the machine to a stable state by the shortest way, judging nothing.
 
+        `at_all_costs`: where a broken fence refuses even our newest token, ask without one (FEN-14).
         Raises Unprepared where it does not get there, Disturbed where somebody else has it.
         """
         for _ in range(8):
@@ -210,12 +211,17 @@ class Machine:
                 return watch.machine
             if not watch.state.stable:
                 raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
-            await self._step(_next_verb(watch.state, to, self.id))
+            verb = next_verb(watch.state, to)
+            if verb is None:
+                raise Unprepared(f"{self.id} is {watch.state.name}, and nothing leads from there to {to.name}")
+            await self._step(verb, at_all_costs=at_all_costs)
         raise Unprepared(f"{self.id} does not come to {to.name}")
 
-    async def _step(self, verb: Verb) -> None:
+    async def _step(self, verb: Verb, *, at_all_costs: bool) -> None:
         source = self.state
         call = await self.call(verb)
+        if call.fenced and at_all_costs:
+            call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         watch = await self.settle()
@@ -383,17 +389,3 @@ class Machine:
             return not self._may_come and state not in (State.SPECULATIVE, State.UNSPECIFIED)
         gone = state is State.CREATING or bool(self._host and machine.host.ref not in ("", self._host))
         return self._leaving and gone
-
-
-def _next_verb(state: State, to: State, machine_id: str) -> Verb:
-    match state, to:
-        case State.SPECULATIVE, _:
-            return Verb.CREATE
-        case State.IDLE, State.CONFIGURED:
-            return Verb.CONFIGURE
-        case State.IDLE, _:
-            return Verb.DELETE
-        case State.CONFIGURED, _:
-            return Verb.DRAIN
-        case _:
-            raise Unprepared(f"{machine_id} is {state.name}, and nothing leads from there to {to.name}")

@@ -263,7 +263,8 @@ class Pool:
             state = (await machine.settle()).state
             if keep:
                 return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
-            await machine.bring(State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine))
+            home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine)
+            await machine.bring(home, at_all_costs=True)
         except Disturbed:
             self._yard.ledger.lost(machine.id)
             return None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.lifecycle import EDGES, State, Verb, on_its_way, state_of
+from conformance.lifecycle import EDGES, State, Verb, next_verb, on_its_way, state_of
 
 
 def test_states_have_the_numbers_of_the_wire() -> None:
@@ -38,3 +38,17 @@ def test_a_number_that_the_contract_does_not_have_is_unspecified(number: int) ->
 
 def test_every_number_that_it_has_is_its_state() -> None:
     assert [state_of(int(state)) for state in State] == list(State)
+
+
+@pytest.mark.parametrize(
+    ("state", "to", "verb"),
+    [
+        (State.SPECULATIVE, State.CONFIGURED, Verb.CREATE),
+        (State.IDLE, State.CONFIGURED, Verb.CONFIGURE),
+        (State.IDLE, State.SPECULATIVE, Verb.DELETE),
+        (State.CONFIGURED, State.SPECULATIVE, Verb.DRAIN),
+        (State.FAILED, State.SPECULATIVE, None),
+    ],
+)
+def test_the_next_verb_is_the_first_step_of_the_way(state: State, to: State, verb: Verb | None) -> None:
+    assert next_verb(state, to) is verb

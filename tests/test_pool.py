@@ -10,6 +10,7 @@ from conformance.errors import BudgetSpent, Unprepared
 from conformance.lifecycle import State
 from conformance.machine import Machine
 from conformance.pool import Lease, Pool
+from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from conformance.yard import Yard
-    from fake_provider.core import Core
+    from fake_provider.fence import Token
+    from fake_provider.machine import Verb
 
 SLOT = State.SPECULATIVE
 
@@ -223,6 +225,24 @@ def test_home_is_where_a_machine_was_found() -> None:
     for machine in fleet(2, idle=1):
         core.put(machine)
     pooled(facts, core=core, homes={"machine-0001": State.IDLE})
+
+
+class Jammed(Core):
+    """Refuses every token of every shard, once somebody has bound a machine."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        if token.shard and any(machine.state.name == "CONFIGURED" for machine in self.machines.values()):
+            raise self.fenced(verb, token)
+        super().fence(verb, machine_id, token)
+
+
+def test_who_is_refused_whatever_the_token_comes_home_without_one() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        await pool.prepare(leased(pool, machines=1, start=State.CONFIGURED))
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    pooled(facts, core=Jammed(fleet(2), latency=Latency.parse("0")))
 
 
 def test_home_of_a_provider_without_delete_is_idle() -> None:
