@@ -98,7 +98,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
         home = entry.home if yard.deletes and entry.home is not State.UNSPECIFIED else State.IDLE
         before = machine.state
         if before is not State.SPECULATIVE:
-            await machine.bring(home)
+            await machine.bring(home, at_all_costs=True)
         yard.ledger.home(machine.id)
         say(f"{machine.id} was {before.name} and is home")
     except ConformanceError as error:

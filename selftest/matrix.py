@@ -27,8 +27,8 @@ OPENING = """\
 
 Would the kit notice if your provider did this? Each mutant is the bundled fake with one defect; below, by the clause
 that it breaks, is what it does wrong and which behaviours find it: `make selftest` holds them to it, over TCP.
-`make matrix` runs the whole suite against each. What else fails of a defect is reported as a consequence, under its
-cause; `kill-matrix.json` has both. Generated from `selftest/mutants/`."""
+`make matrix` runs the whole suite against each, and writes `kill-matrix.json`: what fails by itself, and what else
+fails as a consequence. Generated from `selftest/mutants/`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
