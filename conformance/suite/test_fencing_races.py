@@ -195,7 +195,8 @@ def judge_history(calls: Sequence[Call]) -> None:
     """Every answer is one that some order of the calls explains; of two calls, who ended first came first.
 
     A call is fenced where one at least as new was let in before it began; it passes where none such was under
-    way or over when it ended; and no token passes twice.
+    way or over when it ended; and no token passes twice. One that was turned away as too many, or never
+    answered, may have been let in all the same: that code may be the call's own.
     """
     known = [call for call in calls if call.answered and call.code not in BUSY and call.token is not None]
     for call in known:
@@ -210,7 +211,8 @@ def judge_history(calls: Sequence[Call]) -> None:
         twin = next((r for r in rivals if _numbers(r) == _numbers(call)), None)
         if twin is not None and not call.fenced:
             raise Violation(f"token {call.token} to pass once", "it passed twice", calls=[twin, call])
-        if call.fenced and not any(r.started < call.ended for r in rivals):
+        doubtful = [r for r in calls if r not in known and r.token is not None and _numbers(r) >= _numbers(call)]
+        if call.fenced and not any(r.started < call.ended for r in (*rivals, *doubtful)):
             raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
 
 
