@@ -5,21 +5,71 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf import json_format
 
 from conformance.lifecycle import state_of
 from conformance.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from google.protobuf.message import Message
 
+    from conformance.lifecycle import State
+
 LONGEST_VALUE = 60
 """A metadata value longer than this many characters is shown cut."""
+LONGEST_SENT = 4096
+"""A string longer than this many characters is kept cut: what is sent again is then not quite what was sent."""
+
+
+class Told(Protocol):
+    """One RPC as reports tell it: a live `Call`, or one that was read back from a log. No secrets in any of it."""
+
+    @property
+    def rpc(self) -> str:
+        """The method's name: Create, Configure, Drain, Delete, Get or List."""
+
+    @property
+    def machine_id(self) -> str:
+        """The machine that was asked for; empty for List."""
+
+    @property
+    def token(self) -> Token | None:
+        """The fencing token; None for Get and List."""
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status that the call ended with."""
+
+    @property
+    def answered(self) -> bool:
+        """False where the status was made up on our side."""
+
+    @property
+    def started(self) -> float:
+        """Seconds on the run's clock."""
+
+    @property
+    def ended(self) -> float:
+        """Seconds on the run's clock."""
+
+    def asked(self) -> str:
+        """The request in a few words."""
+
+    def outcome(self) -> str:
+        """What came, in a few words."""
+
+    def sent(self) -> Mapping[str, Any]:
+        """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
+
+    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+        """The states in which the answer showed those of `machines` that it told of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +114,56 @@ class Call:
         origin = "" if self.answered else " (no answer from the provider)"
         return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
 
+    def asked(self) -> str:
+        """The request in a few words."""
+        return describe_request(self.request)
+
+    def sent(self) -> Mapping[str, Any]:
+        """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
+        public = type(self.request)()
+        public.CopyFrom(self.request)
+        if isinstance(public, pb.ConfigureRequest):
+            if public.bootstrap_blob:
+                # Equal blobs stay equal, as what is judged may rest on that.
+                public.bootstrap_blob = b"blob-" + sha256(public.bootstrap_blob).hexdigest()[:8].encode()
+            for key, value in list(public.shard_metadata.items()):
+                del public.shard_metadata[key]
+                public.shard_metadata[key[:LONGEST_SENT]] = cut(value)
+        sent: dict[str, Any] = _shortened(json_format.MessageToDict(public, preserving_proto_field_name=True))
+        return sent
+
+    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+        """The states in which the answer showed those of `machines` that it told of."""
+        match self.response:
+            case pb.TransitionAck():
+                told = [self.response.machine]
+            case pb.Machine():
+                told = [self.response]
+            case pb.MachineList():
+                told = list(self.response.machines)
+            case _:
+                told = []
+        return {machine.id: state_of(machine.state) for machine in told if machine.id in machines}
+
     def __str__(self) -> str:
-        return f"{self.rpc}({describe_request(self.request)}) -> {self.outcome()}"
+        return one_line(self)
+
+
+def one_line(call: Told) -> str:
+    """A call in one line: what was asked, and what came."""
+    return f"{call.rpc}({call.asked()}) -> {call.outcome()}"
+
+
+def _shortened(value: Any) -> Any:
+    match value:
+        case str():
+            return value[:LONGEST_SENT]
+        case dict():
+            return {key: _shortened(each) for key, each in value.items()}
+        case list():
+            return [_shortened(each) for each in value]
+        case _:
+            return value
 
 
 def cut(text: str, longest: int = LONGEST_VALUE) -> str:

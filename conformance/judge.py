@@ -13,9 +13,10 @@ from conformance.report import Result, Status
 from conformance.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from conformance.behaviour import Behaviour
+    from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.found import Found
     from conformance.pool import Lease, Pool
@@ -124,6 +125,7 @@ class Judge:
             seconds=clock() - started,
             machines=ids,
             calls=tuple(log.calls),
+            decisive=decisive(error, log.calls),
         )
         return result, spoilt, isinstance(error, Disturbed)
 
@@ -147,6 +149,30 @@ class Judge:
         finally:
             for machine in lease.machines:
                 machine.blames = False
+
+
+def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
+    """The indices of the calls that show a violation: those that it names, or else the last one.
+
+    Where the fence is what is judged, so is the call that set the mark: the shard's newest token that had passed.
+    """
+    if not isinstance(error, Violation) or not calls:
+        return ()
+    named = {id(call) for call in error.calls}
+    shown = {n for n, call in enumerate(calls) if id(call) in named} or {len(calls) - 1}
+    first = min(shown)
+    if "fence" in error.wanted and (token := calls[first].token) is not None:
+        passed = [n for n in range(first) if _passed(calls[n], token.shard)]
+        shown |= set(sorted(passed, key=lambda n: _numbers(calls[n]))[-1:])
+    return tuple(sorted(shown))
+
+
+def _passed(call: Call, shard: str) -> bool:
+    return call.token is not None and call.token.shard == shard and call.answered and not call.fenced
+
+
+def _numbers(call: Call) -> tuple[int, int]:
+    return call.token.numbers if call.token is not None else (0, 0)
 
 
 def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, str]:

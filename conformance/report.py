@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from conformance.bill import Bill
-    from conformance.call import Call
+    from conformance.call import Told
     from conformance.catalogue import Entry
     from conformance.found import Found
 
@@ -53,7 +53,9 @@ class Result:
     started: float = 0.0
     seconds: float = 0.0
     machines: tuple[str, ...] = ()
-    calls: tuple[Call, ...] = field(default=(), repr=False)
+    calls: tuple[Told, ...] = field(default=(), repr=False)
+    decisive: tuple[int, ...] = ()
+    """Which of the calls show what is wrong: indices into `calls`, in order. Empty where nothing is."""
 
     @property
     def id(self) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf import json_format
 
 from conformance.call import (
+    LONGEST_SENT,
     Call,
     CallLog,
     cut,
@@ -19,6 +21,7 @@ from conformance.call import (
     recording,
     token_of,
 )
+from conformance.lifecycle import State
 from conformance.token import Token
 
 OK = grpc.StatusCode.OK
@@ -49,6 +52,39 @@ def test_a_call_knows_the_machine_that_it_asked_for() -> None:
     assert call().machine_id == "m"
     assert call(request=pb.DrainRequest(machine_id="d")).machine_id == "d"
     assert call(request=pb.ListFilter(max_results=1)).machine_id == ""
+
+
+def test_what_is_sent_again_has_the_tokens_and_ids_as_they_were() -> None:
+    request = pb.DrainRequest(machine_id="m", shard_id="s", shard_epoch=2**63 - 1, sequence_number=2**53 + 1)
+    assert json_format.ParseDict(dict(call(request=request).sent()), pb.DrainRequest()) == request
+
+
+def test_what_is_sent_again_has_a_stand_in_for_the_blob_that_is_the_same_for_the_same_one() -> None:
+    one, other = (pb.ConfigureRequest(bootstrap_blob=blob) for blob in (b"s3cret", b"0ther"))
+    sent = [call(request=request).sent() for request in (one, one, other)]
+    assert sent[0] == sent[1] != sent[2]
+    again = json_format.ParseDict(dict(sent[0]), pb.ConfigureRequest()).bootstrap_blob
+    assert again.startswith(b"blob-")
+    assert b"s3cret" not in again
+
+
+def test_what_is_sent_again_has_metadata_cut() -> None:
+    request = pb.ConfigureRequest(shard_metadata={"k": "v" * 1000})
+    assert call(request=request).sent() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
+    assert request.shard_metadata["k"] == "v" * 1000
+
+
+def test_what_is_sent_again_is_not_endless() -> None:
+    assert len(call(request=pb.MachineRef(id="m" * 2**20)).sent()["id"]) == LONGEST_SENT
+
+
+def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
+    idle, bound = pb.Machine(id="a", state="MACHINE_STATE_IDLE"), pb.Machine(id="b", state="MACHINE_STATE_CONFIGURED")
+    listing = call(response=pb.MachineList(machines=[idle, bound]))
+    assert listing.seen(["b", "c"]) == {"b": State.CONFIGURED}
+    assert call(response=pb.TransitionAck(machine=idle)).seen("a") == {"a": State.IDLE}
+    assert call(response=bound).seen("ab") == {"b": State.CONFIGURED}
+    assert call(grpc.StatusCode.ABORTED).seen("ab") == {}
 
 
 def test_a_blob_is_never_shown_only_its_size() -> None:

@@ -3,20 +3,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import errors
 from conformance.behaviour import Needs, behaviour, declared
 from conformance.catalogue import Level
-from conformance.judge import ATTEMPTS, outcome
+from conformance.judge import ATTEMPTS, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.report import Report, Status
 from conformance.token import Shard
 from fake_provider.core import Core
 from tests.runs import entry, judged, proof, provider
+from tests.values import a_call
 
 if TYPE_CHECKING:
+    from conformance.call import Call
     from conformance.trial import Trial
 
 
@@ -35,6 +39,33 @@ def test_a_body_that_returns_has_passed() -> None:
 def test_a_violation_weighs_what_its_entry_weighs(level: Level, status: Status) -> None:
     broken = errors.Violation("this", "that")
     assert outcome(entry("FEN-1a", level=level), broken) == (status, "FEN-1: wanted this; got that", "this", "that")
+
+
+def test_the_calls_that_a_violation_names_decide_it_or_else_the_last_one() -> None:
+    calls = [a_call(), a_call(), a_call()]
+    assert decisive(errors.Violation("this", "that", calls=calls[:2]), calls) == (0, 1)
+    assert decisive(errors.Violation("this", "that"), calls) == (2,)
+    assert decisive(errors.Violation("this", "that"), []) == ()
+    assert decisive(errors.Undecided("x"), calls) == ()
+
+
+def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> None:
+    def drain(shard: str, epoch: int, sequence: int, *, ok: bool = True) -> Call:
+        request = pb.DrainRequest(machine_id="m", shard_id=shard, shard_epoch=epoch, sequence_number=sequence)
+        fence = grpc.StatusCode.FAILED_PRECONDITION
+        return a_call("Drain", request, code=grpc.StatusCode.OK if ok else fence)
+
+    calls = [
+        drain("s", 1, 1),
+        drain("s", 3, 1),
+        drain("s", 2, 9),
+        drain("s", 4, 1, ok=False),
+        drain("t", 9, 9),
+        a_call(),
+        drain("s", 1, 5),
+    ]
+    assert decisive(errors.Violation("Drain to be fenced", "OK", calls=calls[-1:]), calls) == (1, 6)
+    assert decisive(errors.Violation("Drain to be answered OK", "ABORTED", calls=calls[-1:]), calls) == (6,)
 
 
 def test_what_a_provider_legally_lacks_is_skipped() -> None:

@@ -6,14 +6,15 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from conformance.call import cut, describe_request
+from conformance.call import cut
 from conformance.errors import UsageError
 from conformance.report import FORMAT, causes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
-    from conformance.call import Call
+    from conformance.call import Told
     from conformance.found import Found
     from conformance.report import Report, Result
 
@@ -101,11 +102,12 @@ def result_dict(result: Result) -> dict[str, Any]:
         "started": round(result.started, 6),
         "seconds": round(result.seconds, 6),
         "machines": list(result.machines),
-        "calls": [call_dict(call) for call in result.calls],
+        "calls": [call_dict(call, result.machines) for call in result.calls],
+        "decisive": list(result.decisive),
     }
 
 
-def call_dict(call: Call) -> dict[str, Any]:
+def call_dict(call: Told, machines: Collection[str]) -> dict[str, Any]:
     """One call, without secrets: no blob, metadata values cut."""
     token = call.token
     return {
@@ -114,10 +116,12 @@ def call_dict(call: Call) -> dict[str, Any]:
         "token": None
         if token is None
         else {"shard": cut(token.shard, 200), "epoch": token.epoch, "sequence": token.sequence},
-        "request": describe_request(call.request),
+        "request": call.asked(),
+        "sent": call.sent(),
         "code": call.code.name,
         "answered": call.answered,
         "outcome": call.outcome(),
+        "seen": {machine: state.name for machine, state in call.seen(machines).items()},
         "at": round(call.started, 6),
         "seconds": round(call.ended - call.started, 6),
     }

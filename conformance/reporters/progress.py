@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from conformance import events
+from conformance.call import one_line
 from conformance.report import Status, Verdict
 from conformance.reporters import terminal
 
@@ -87,7 +88,7 @@ class Live:
         elif not self._quiet:
             self._line(result)
         if self._verbose:
-            self._say(*(f"    {call.started:9.3f}s  {call}" for call in result.calls))
+            self._say(*(f"    {call.started:9.3f}s  {one_line(call)}" for call in result.calls))
 
     def _move(self) -> None:
         if self._progress is not None:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.call import Call
+    from conformance.call import Told
     from conformance.events import RunStarted
     from conformance.report import Cause, Report, Result
 
@@ -69,14 +70,14 @@ def consequences(cause: Cause) -> list[str]:
     return list(map(printable, [head, *lines])) if lines else []
 
 
-def told(calls: Sequence[Call]) -> list[str]:
+def told(calls: Sequence[Told]) -> list[str]:
     """Calls in a line each, with when they were made; reading the same again and again is one line."""
     groups = [
         list(group)
-        for _, group in groupby(calls, key=lambda call: (str(call), None if call.rpc == "Get" else id(call)))
+        for _, group in groupby(calls, key=lambda call: (one_line(call), None if call.rpc == "Get" else id(call)))
     ]
     return [
-        f"{group[0].started:9.3f}s  {group[0]}" + (f"  (x {len(group)})" if len(group) > 1 else "") for group in groups
+        f"{group[0].started:9.3f}s  {one_line(group[0])}" + f"  (x {len(group)})" * (len(group) > 1) for group in groups
     ]
 
 
