@@ -110,7 +110,7 @@ async def judge_order(
     for numbers in (*stale, newer):
         shard = await introduced(trial, machine, epoch=mark[0] - 1)
         await expect.accepted(machine.call(verb, shard.token(epoch=mark[0], sequence=mark[1])))
-        answer = machine.call(verb, shard.token(epoch=numbers[0], sequence=numbers[1]))
+        answer = machine.call(verb, shard.at(numbers))
         await (expect.accepted(answer) if numbers == newer else expect.fenced(answer))
 
 
