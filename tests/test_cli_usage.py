@@ -314,6 +314,7 @@ COMMANDS = [
     ("list",),
     ("show",),
     ("sweep",),
+    ("config",),
     ("proto",),
     ("proto", "lint"),
     ("proto", "breaking"),
