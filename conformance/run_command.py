@@ -125,10 +125,14 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def parse_run(arguments: list[str]) -> Settings:
-    """Settings from the options of `conformance-run`, for the other front door. Raises UsageError."""
+def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
+    """Settings from the options of `conformance-run`, for the other front doors. Raises UsageError.
+
+    With `alone` neither a configuration file nor the environment has a say.
+    """
+    extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
     try:
-        context = run_command.make_context("conformance-run", list(arguments))
+        context = run_command.make_context("conformance-run", ["--no-config"] * alone + arguments, **extra)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     with context:

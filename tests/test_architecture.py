@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         # The front doors, and what they go through.
-        "pytest_plugin",
+        "pytest_plugin api",
         "cli",
         "run_command sweep_command config_command proto_command catalogue_command selftest_command",
         "loop options",

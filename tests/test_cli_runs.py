@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import jsonschema
@@ -19,11 +15,7 @@ import pytest
 import conformance.reporters
 from fake_provider.core import Core
 from fake_provider.faults import Faults
-from fake_provider.server import serving
-from tests.runs import provider, states_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.runs import provider, served, states_of
 
 BIN = Path(sys.executable).parent
 SELECT = ("--select", "FEN-1a")
@@ -44,33 +36,6 @@ class NeverGivenBack(Core):
         settled = super().settle(machine)
         deleted = machine.operation is not None and machine.operation.verb == "delete"
         return self.failed(machine, "the cloud keeps it") if deleted else settled
-
-
-@contextmanager
-def served(core: Core) -> Iterator[str]:
-    """The address of a provider that runs in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    over, up = asyncio.Event(), threading.Event()
-    where: list[str] = []
-
-    async def serve() -> None:
-        async with serving(core, grace=0.0) as address:
-            where.append(address)
-            up.set()
-            await over.wait()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(30)
-    try:
-        yield where[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(30)
 
 
 @pytest.fixture
