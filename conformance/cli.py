@@ -27,12 +27,16 @@ def conformance() -> None:
 
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
+    from conformance.completion_command import completion_command
     from conformance.config_command import config_command
     from conformance.proto_command import proto
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
 
-    for command in (run_command, list_command, show_command, config_command, sweep_command, proto, selftest_command):
+    for command in (
+        *(run_command, list_command, show_command, sweep_command, config_command, completion_command),
+        *(proto, selftest_command),
+    ):
         conformance.add_command(command)
 
 

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from click.types import StringParamType
 
-from conformance import configuration
+from conformance import completion, configuration
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,10 +137,17 @@ RUN = (
     click.option(
         "--select",
         multiple=True,
+        shell_complete=completion.patterns,
         metavar="WHAT",
         help="Only these: ids, clauses, areas, globs (FEN-*), or `failed` with --baseline. Commas or repeated.",
     ),
-    click.option("--exclude", multiple=True, metavar="WHAT", help="Not these; the same forms."),
+    click.option(
+        "--exclude",
+        multiple=True,
+        shell_complete=completion.patterns,
+        metavar="WHAT",
+        help="Not these; the same forms.",
+    ),
     click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report.json, for --select failed."),
     click.option(
         "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"
@@ -156,7 +163,11 @@ RUN = (
         help="Demand this scope of the high-water mark (FEN-13).",
     ),
     click.option(
-        "--require", multiple=True, metavar="WHAT", help="Fail where the target lacks it: delete, revisions, …"
+        "--require",
+        multiple=True,
+        shell_complete=completion.capabilities,
+        metavar="WHAT",
+        help="Fail where the target lacks it: delete, revisions, …",
     ),
     click.option("--fail-fast/--no-fail-fast", help="Stop after the first failure."),
     click.option("--strict/--no-strict", help="A broken SHOULD counts like a broken MUST."),

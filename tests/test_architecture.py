@@ -17,9 +17,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin api",
         "cli",
-        "run_command sweep_command config_command proto_command catalogue_command selftest_command",
+        "run_command sweep_command config_command completion_command",
+        "proto_command catalogue_command selftest_command",
         "loop options",
-        "settings console configuration",
+        "settings console configuration completion",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit",

@@ -315,6 +315,7 @@ COMMANDS = [
     ("show",),
     ("sweep",),
     ("config",),
+    ("completion",),
     ("proto",),
     ("proto", "lint"),
     ("proto", "breaking"),
