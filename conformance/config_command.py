@@ -69,9 +69,10 @@ def _text(value: Any) -> str:
         case bool():
             return str(value).lower()
         case list():
-            return ", ".join(value)
+            return ", ".join(map(_text, value))
         case _:
-            return str(value)
+            # Whoever wrote the file need not be whoever looks at it now.
+            return text if (text := str(value)).isprintable() else repr(text)
 
 
 def _origin(context: click.Context, option: click.Option) -> str:

@@ -63,7 +63,7 @@ def find(start: Path) -> Path | None:
     root = next((number for number, each in enumerate(above) if any((each / mark).exists() for mark in _ROOTS)), 0)
     for directory in above[: root + 1]:
         own, project = directory / NAME, directory / PYPROJECT
-        configured = project.is_file() and _table(project) is not None
+        configured = project.is_file() and _table(project, _text(project)) is not None
         if own.is_file() and configured:
             raise UsageError(f"both {own} and {TABLE} in {project} configure a run", hint="keep one of them")
         if own.is_file() or configured:
@@ -76,38 +76,45 @@ def read(path: Path, options: Options) -> Configuration:
 
     Raises UsageError for what is no TOML, a key that is no option, and a value that the option would not take.
     """
-    table = _table(path) if path.name == PYPROJECT else _toml(path)
+    text = _text(path)
+    table = _table(path, text) if path.name == PYPROJECT else _toml(path, text)
     if table is None:
         raise UsageError(f"{path} has no {TABLE}", hint=f"add it, or write a {NAME}")
-    bare = Configuration(path=path, values={}, lines=_lines(path, table))
+    bare = Configuration(path=path, values={}, lines=_lines(path, text, table))
     values = {name: _value(name, value, options, bare) for name, value in table.items()}
     return Configuration(path=path, values=values, lines=bare.lines)
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="give --config a TOML file") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", hint=_WAY_OUT) from error
-    except tomllib.TOMLDecodeError as error:
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
         raise UsageError(f"{path} is no TOML: {error}", hint=_WAY_OUT) from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is no TOML that anybody could read: it is nested too deep", hint=_WAY_OUT) from error
 
 
-def _table(project: Path) -> dict[str, Any] | None:
+def _table(project: Path, text: str) -> dict[str, Any] | None:
     """What a pyproject.toml has for us; None where it has nothing."""
-    tools = _toml(project).get("tool", {})
+    tools = _toml(project, text).get("tool", {})
     table = tools.get("conformance") if isinstance(tools, dict) else None
     if table is not None and not isinstance(table, dict):
         raise UsageError(f"{project}: tool.conformance is {_kind(table)}", hint=f"write a table: {TABLE}")
     return table
 
 
-def _lines(path: Path, table: Mapping[str, Any]) -> dict[str, int]:
+def _lines(path: Path, content: str, table: Mapping[str, Any]) -> dict[str, int]:
     """TOML readers tell no lines, so they are looked for; a key that seems to stand in several stands in none."""
-    text = path.read_text(encoding="utf-8").splitlines()
-    first = 0
+    text, first = content.splitlines(), 0
     if path.name == PYPROJECT:
         heads = [number for number, line in enumerate(text) if re.match(r"\s*\[\s*tool\s*\.\s*conformance\s*\]", line)]
         if len(heads) != 1:

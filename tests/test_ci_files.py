@@ -158,6 +158,13 @@ def shell_job(provider: Provider, directory: Path, *, also: str = "") -> subproc
     )
 
 
+def test_the_page_names_each_file_of_a_report_directory(tmp_path: Path) -> None:
+    with serving() as provider:
+        shell_job(provider, tmp_path, also="--select FEN-1a")
+    named = re.findall(r"^\| `([\w.]+)` \|", CI.read_text(encoding="utf-8"), flags=re.M)
+    assert set(named) == {path.name for path in (tmp_path / "out").iterdir()}
+
+
 def test_the_shell_job_ends_as_the_kit_does(tmp_path: Path) -> None:
     with serving() as provider:
         good = shell_job(provider, tmp_path, also="--select FEN-1a")

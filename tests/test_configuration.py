@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,9 @@ def test_the_value_of_a_header_is_in_no_error(tmp_path: Path) -> None:
         assert "s3cret" not in str(refusal(tmp_path / "conformance.toml", line))
 
 
-@pytest.mark.parametrize("content", [b"jobs = ", b"\xff\xfe", b"[tool", b"a = 1\na = 2"])
+@pytest.mark.parametrize(
+    "content", [b"jobs = ", b"\xff\xfe", b"[tool", b"a = 1\na = 2", b"a = " + b"[" * 5000, b"a = " + b"9" * 5000]
+)
 def test_what_is_no_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "conformance.toml"
     path.write_bytes(content)
@@ -290,6 +293,20 @@ def test_config_shows_no_secret(repository: Path, capsys: pytest.CaptureFixture[
         assert "set" in text
     assert "authorization=…" in shown(capsys)
     assert "s3cret" not in shown(capsys, "--header", "s3cret")
+
+
+def test_config_steers_no_terminal(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(repository / "conformance.toml", r'select = ["\u001b[31mFEN"]', r'server-name = "\u001b[2J"')
+    assert "\x1b" not in shown(capsys)
+
+
+def test_a_file_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("jobs = 2",))
+    writer.start()
+    assert configuration.read(pipe, configurable()).values == {"jobs": 2}
+    writer.join(10)
 
 
 @pytest.mark.parametrize("command", ["run", "sweep", "config"])
