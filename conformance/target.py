@@ -87,8 +87,9 @@ def parse_header(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     key = key.strip().lower()
     if not equals or not re.fullmatch(r"[0-9a-z_.-]+", key):
+        named = f"header {key[:40]!r}" if equals else "a header without '='"  # it may be the value that was given alone
         raise UsageError(
-            f"header {key[:40]!r} is not key=value",
+            f"{named} is not key=value",
             hint="write --header authorization='Bearer …'; keys are letters, digits, '-', '_' and '.'",
         )
     if key.startswith("grpc-") or key.endswith("-bin"):
