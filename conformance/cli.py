@@ -224,6 +224,7 @@ def settings_from(**given: Any) -> Settings:
             timeout=parse_duration(timeout) if timeout else None,
             whole=len(chosen) == len(known.entries),
             version=version(),
+            fake=given["fake"],
         ),
         report_dir=given["report_dir"],
         quiet=given["quiet"],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.agenda import Agenda, Lane
+from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.client import Client
 from conformance.errors import TargetError
@@ -61,6 +62,8 @@ class Options:
     timeout: float | None = None
     whole: bool = True
     version: str = ""
+    fake: bool = False
+    """Whether the target is the embedded fake: only for the record."""
 
 
 async def run(
@@ -178,6 +181,8 @@ class Course:
                 behaviours=tuple(b.id for b in self._plan),
                 machines=self._most,
                 ledger=str(self._ledger.path),
+                strict=self._options.strict,
+                asked=asked(self._options, self._client.target),
             )
         )
         shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
@@ -386,4 +391,6 @@ class Course:
             strict=options.strict,
             lacking=tuple(name for name in options.require if not self._found.has(name)),
             whole=options.whole,
+            asked=asked(options, self._client.target),
+            took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
         )

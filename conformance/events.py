@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+from conformance.asked import Asked
 
 if TYPE_CHECKING:
     from conformance.found import Found
@@ -22,6 +24,8 @@ class RunStarted:
     behaviours: tuple[str, ...]
     machines: int
     ledger: str
+    strict: bool = False
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

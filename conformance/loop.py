@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import catalogue, engine, events, plan
+from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
@@ -208,6 +209,7 @@ class Loop:
             ledger="",
             stopped=error.message,
             whole=settings.options.whole,
+            asked=Asked(fake=settings.options.fake),
         )
 
 

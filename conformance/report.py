@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from conformance.asked import Asked
 from conformance.catalogue import Level
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class Report:
     """Capabilities that the user requires and the target does not have."""
     whole: bool = True
     """Whether every behaviour of the catalogue was selected."""
+    asked: Asked = field(default_factory=Asked)
+    took: Mapping[str, float] = field(default_factory=dict)
+    """The median seconds of each verb's transitions that were seen from ack to settling, by the verb's name."""
 
     @property
     def verdict(self) -> Verdict:

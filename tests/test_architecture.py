@@ -40,8 +40,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "yard",
         "found",
         # What is known of a run: values.
-        "events",
+        "events grpcurl",
         "report",
+        "asked",
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection",

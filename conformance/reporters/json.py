@@ -67,6 +67,8 @@ def as_dict(report: Report) -> dict[str, Any]:
             "kept": report.home.kept,
         },
         "ledger": report.ledger,
+        "asked": dataclasses.asdict(report.asked),
+        "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
 
 

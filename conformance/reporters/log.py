@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -45,6 +46,8 @@ def as_line(event: events.Event) -> dict[str, Any]:
                 "behaviours": list(event.behaviours),
                 "machines": event.machines,
                 "ledger": event.ledger,
+                "strict": event.strict,
+                "asked": dataclasses.asdict(event.asked),
             }
         case events.BehaviourStarted():
             return {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from itertools import groupby
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from conformance import grpcurl
 from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
 
@@ -61,6 +64,26 @@ def evidence(result: Result) -> list[str]:
     return list(map(printable, lines))
 
 
+def again(report: Report, result: Result) -> list[str]:
+    """How to see a failure once more: the calls that show it as they were sent, and the behaviour anew."""
+    sent = grpcurl.lines(report, result, decisive=True)
+    lines = []
+    if sent:
+        lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
+        lines += [f"    {line}" for line in sent[:LAST_CALLS]]
+        lines += ["    and others: report.json has them all"] * (len(sent) > LAST_CALLS)
+    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
+
+
+def rerun(report: Report, result: Result) -> str:
+    """The command that judges one behaviour once more, as it was judged in this run."""
+    ledger, target = PurePath(report.ledger), [] if report.asked.fake else ["--target", report.target]
+    if ledger.name == "ledger.ndjson":  # with a report around it
+        return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
+    select = ["--select", result.id, "--seed", str(report.seed)]
+    return shlex.join(["conformance-run", *(target or ["--fake"]), *select])
+
+
 def consequences(cause: Cause) -> list[str]:
     """What follows from a cause, a line each."""
     lines = [f"    {result.id:8}{result.entry.title}: {result.got}" for result in cause.consequences]
@@ -85,7 +108,7 @@ def findings(report: Report) -> list[str]:
     """What is broken, by its causes; then what could not be judged; then what did not apply."""
     lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
     for cause in causes(report.results):
-        lines += [*evidence(cause.root), *consequences(cause), ""]
+        lines += [*evidence(cause.root), *again(report, cause.root), *consequences(cause), ""]
     for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
         grouped: dict[str, list[str]] = defaultdict(list)
         for result in report.with_status(status):
