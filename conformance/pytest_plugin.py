@@ -37,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.target or config.option.conformance:
         import shlex
 
-        from conformance.cli import parse_run
         from conformance.errors import UsageError
         from conformance.loop import Loop
+        from conformance.run_command import parse_run
 
         if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
             raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")

@@ -12,7 +12,6 @@ import click
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
-from conformance.reporters.terminal import printable
 
 SELFTEST_HELP = """Judge the kit itself: can its verdict be believed?
 
@@ -40,6 +39,8 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
     """Judge the kit itself, and whether its verdict can be believed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from conformance.reporters.terminal import printable
 
     quick = _quick()
     console = Console(no_color=no_color, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pytest
 
-from conformance import catalogue, cli, settings
+from conformance import catalogue, cli, run_command, settings
 from conformance.errors import UsageError
 from conformance.ledger import Ledger
 from conformance.report import Status
@@ -200,7 +200,7 @@ def test_a_baseline_that_is_not_asked_for_is_a_misunderstanding(refused: Refuse,
 def test_what_did_not_pass_is_selected_beside_what_is_named(tmp_path: Path) -> None:
     path = baseline(tmp_path / "b.json", Status.FAILED, Status.PASSED, Status.ERROR, Status.WARNED)
     ids = [entry.id for entry in catalogue.load().entries]
-    chosen = cli.parse_run([*TARGET, "--select", f"failed,{ids[5]}", "--baseline", path]).select
+    chosen = run_command.parse_run([*TARGET, "--select", f"failed,{ids[5]}", "--baseline", path]).select
     assert set(chosen) == {ids[0], ids[2], ids[3], ids[5]}
 
 
