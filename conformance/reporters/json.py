@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from conformance.asked import Asked
     from conformance.call import Told
     from conformance.found import Found
     from conformance.report import Report, Result
@@ -67,7 +68,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             "kept": report.home.kept,
         },
         "ledger": report.ledger,
-        "asked": dataclasses.asdict(report.asked),
+        "asked": asked_dict(report.asked),
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
 
@@ -88,6 +89,11 @@ def found_dict(found: Found | None) -> dict[str, Any]:
         "spot": found.spot,
         "zones": list(found.zones),
     }
+
+
+def asked_dict(asked: Asked) -> dict[str, Any]:
+    """What the run was asked for."""
+    return {**dataclasses.asdict(asked), "headers": list(asked.headers)}
 
 
 def result_dict(result: Result) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from conformance import events
-from conformance.reporters.json import as_dict, found_dict, result_dict
+from conformance.reporters.json import as_dict, asked_dict, found_dict, result_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +46,7 @@ def as_line(event: events.Event) -> dict[str, Any]:
                 "machines": event.machines,
                 "ledger": event.ledger,
                 "strict": event.strict,
-                "asked": dataclasses.asdict(event.asked),
+                "asked": asked_dict(event.asked),
             }
         case events.BehaviourStarted():
             return {
