@@ -196,7 +196,7 @@ def descriptors_command(output: Path | None) -> None:
     if output is None:
         if sys.stdout.isatty():
             raise UsageError("a descriptor set is nothing for a terminal", hint=f"write it to a file: -o {PROTOSET}")
-        click.get_binary_stream("stdout").write(descriptors())
+        sys.stdout.buffer.write(descriptors())
         return
     try:
         output.write_bytes(descriptors())

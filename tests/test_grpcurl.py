@@ -6,8 +6,7 @@ import json
 import shlex
 import subprocess
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
@@ -16,10 +15,16 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 
 from conformance import grpcurl
 from conformance.asked import Asked
+from conformance.client import SERVICE
 from conformance.report import Status
 from conformance.reporters import terminal
 from tests.provider_process import judge, run, serving
 from tests.values import a_call, a_found, a_report, a_result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conformance.call import Told
 
 HOSTILE = (
     "$(touch pwned)",
@@ -32,7 +37,7 @@ HOSTILE = (
     "--flag",
     "!history $HOME %s ~",
 )
-PLAIN = ([], ["h:1"])
+PLAIN: tuple[list[str], list[str]] = ([], ["h:1"])
 
 
 def drain(machine: str = "m1", **fields: Any) -> pb.DrainRequest:
@@ -117,7 +122,7 @@ def test_what_is_not_quite_what_was_sent_says_so_in_a_comment() -> None:
 
 
 def test_a_method_that_no_descriptor_knows_is_no_line() -> None:
-    unknown = a_call(grpcurl.SERVICE + "Watch")
+    unknown = a_call(SERVICE + "Watch")
     assert grpcurl.command(unknown, PLAIN) is None
     assert grpcurl.command(a_call("/elsewhere.Service/List"), PLAIN) is None
 
@@ -136,7 +141,7 @@ def make(line: str, protoset: Path) -> grpc.StatusCode:
     data, address, method = words[words.index("-d") + 1 :]
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(protoset.read_bytes()).file:
-        pool.Add(file)  # type: ignore[no-untyped-call]
+        pool.Add(file)
     described = pool.FindMethodByName(method.replace("/", "."))
     request = json_format.Parse(data, message_factory.GetMessageClass(described.input_type)())
     with grpc.insecure_channel(address) as channel:
@@ -144,7 +149,7 @@ def make(line: str, protoset: Path) -> grpc.StatusCode:
         try:
             call(request, timeout=10)
         except grpc.RpcError as error:
-            code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
+            code: grpc.StatusCode = error.code()
             return code
     return grpc.StatusCode.OK
 
@@ -160,7 +165,7 @@ def test_the_lines_of_a_run_make_its_calls(tmp_path: Path) -> None:
         codes = []
         for behaviour in told["behaviours"]:
             for call in behaviour["calls"]:
-                line = grpcurl.command(Sent(call), (["-plaintext"], [provider.address]))
+                line = grpcurl.command(cast("Told", Sent(call)), (["-plaintext"], [provider.address]))
                 assert line is not None
                 codes.append((call["rpc"], make(line, protoset)))
     assert {code for rpc, code in codes if rpc not in ("Get", "List")} == {grpc.StatusCode.FAILED_PRECONDITION}
