@@ -26,11 +26,12 @@ def conformance() -> None:
 
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
+    from conformance.plan_command import plan_command
     from conformance.proto_command import proto
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
 
-    for command in (run_command, list_command, show_command, sweep_command, proto, selftest_command):
+    for command in (run_command, plan_command, list_command, show_command, sweep_command, proto, selftest_command):
         conformance.add_command(command)
 
 

@@ -144,7 +144,7 @@ class Loop:
             async with AsyncExitStack() as stack:
                 target = self.settings.target
                 if target is None:
-                    target = Target(address=await stack.enter_async_context(_fake()))
+                    target = Target(address=await stack.enter_async_context(embedded()))
                 return await engine.run(
                     chosen,
                     target,
@@ -270,13 +270,18 @@ def _hearing(loop: Loop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fake() -> Any:
+EMBEDDED = 0.02
+"""Seconds that a transition of the embedded fake takes."""
+
+
+def embedded() -> Any:
+    """The embedded fake, served while the context lasts; gives its address."""
     from fake_provider.core import Core
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.parse("20ms")))
+    return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
 
 
 def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
