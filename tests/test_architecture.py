@@ -37,17 +37,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agenda",
         "pool fit",
         "machine",
-        "yard",
+        "yard record",
         "found",
         # What is known of a run: values.
         "events",
         "report",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection",
+        "client relay reflection kept",
         "call target catalogue",
         # The words.
-        "errors lifecycle token",
+        "errors lifecycle token fields text",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""
