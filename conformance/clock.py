@@ -80,7 +80,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
 
         return super().call_soon_threadsafe(asked, **given)
 
-    def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:
         """As ever."""
         task = super().create_task(coro, **given)
         if self._asking:

@@ -61,7 +61,7 @@ def settings_from(**given: Any) -> Settings:
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
     select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
     if "failed" in select:
-        from conformance.reporters.json import failed_in
+        from conformance.record import failed_in
 
         if given["baseline"] is None:
             raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")

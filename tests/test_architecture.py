@@ -41,7 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agenda",
         "pool fit",
         "machine",
-        "yard",
+        "yard record",
         "found",
         # What is known of a run: values.
         "events grpcurl",
@@ -49,10 +49,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asked",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection shortcut",
+        "client relay reflection kept shortcut",
         "call target catalogue",
         # The words.
-        "errors lifecycle token clock",
+        "errors lifecycle token fields text clock",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""

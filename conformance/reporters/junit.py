@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status, causes
+from conformance.report import Status, follows
 from conformance.reporters import terminal
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def render(report: Report) -> str:
     for name in report.lacking:
         case = ET.SubElement(suite, "testcase", classname="conformance.require", name=name)
         ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
-    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
+    grounds = follows(report.results)
     for result in report.results:
-        suite.append(_case(result, follows.get(result.id)))
+        suite.append(_case(result, grounds.get(result.id)))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

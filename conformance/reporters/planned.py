@@ -130,8 +130,8 @@ def _price(planned: Planned) -> list[str]:
 def _time(planned: Planned) -> list[str]:
     dry, unknown = planned.dry, planned.unknown
     told: dict[tuple[float, str], list[str]] = defaultdict(list)
-    for verb, known in planned.transitions.items():
-        told[known].append(verb.value)
+    for verb, figure in planned.transitions.items():
+        told[figure].append(verb.value)
     lines = [
         f"time       {'at least' if unknown else 'about'} {duration(dry.time.wall)}, critical path"
         f" {duration(dry.time.critical_path)}, {dry.rpcs} RPCs of {planned.call * 1000:.1f} ms",

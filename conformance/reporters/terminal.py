@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
+from conformance.text import printable as printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from conformance.report import Cause, Report, Result
 
 LAST_CALLS = 8
-"""So many lines of calls before a failure are shown; report.json has all."""
-
-
-def printable(text: str) -> str:
-    """`text` without what would steer a terminal: a provider may send any character."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+"""So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -89,7 +85,8 @@ def consequences(cause: Cause) -> list[str]:
     lines = [f"    {result.id:8}{result.entry.title}: {result.got}" for result in cause.consequences]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
     if len(lines) > LAST_CALLS:
-        lines = [*lines[:LAST_CALLS], "    and others: report.json has them all"]
+        more = len(lines) - LAST_CALLS
+        lines = [*lines[:LAST_CALLS], f"    and {more} others: --report-dir writes them all"]
     return list(map(printable, [head, *lines])) if lines else []
 
 
