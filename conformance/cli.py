@@ -26,12 +26,15 @@ def conformance() -> None:
 
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
+    from conformance.next_command import next_command
     from conformance.plan_command import plan_command
     from conformance.proto_command import proto
+    from conformance.replay_command import replay_command
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
 
-    for command in (run_command, plan_command, list_command, show_command, sweep_command, proto, selftest_command):
+    running = (run_command, plan_command, replay_command, next_command, sweep_command)
+    for command in (*running, list_command, show_command, proto, selftest_command):
         conformance.add_command(command)
 
 

@@ -15,6 +15,9 @@ from conformance.errors import UsageError
 from conformance.options import run_options, target_from, target_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.report import Report
     from conformance.settings import Settings
 
 RUN_HELP = """Judge a capacity provider by its contract.
@@ -123,8 +126,8 @@ def parse_run(arguments: list[str]) -> Settings:
         return settings_from(**context.params)
 
 
-def execute(settings: Settings) -> int:
-    """Run the suite, show it, write what was asked for; the exit code."""
+def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:
+    """Run the suite, show it, write what was asked for, and `tell` more of it; the exit code."""
     from rich.console import Console
 
     from conformance import loop
@@ -156,6 +159,7 @@ def execute(settings: Settings) -> int:
         )
         return 3
     assert done.report is not None
+    tell(done.report)
     if settings.report_dir is None and done.report.home.clean:
         Path(done.report.ledger).unlink(missing_ok=True)
     return done.report.exit_code or (2 if done.muted else 0)

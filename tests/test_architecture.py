@@ -17,14 +17,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "plan_command",
+        "plan_command replay_command next_command",
         "run_command sweep_command proto_command catalogue_command selftest_command",
         "loop options",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit",
-        "reporters.planned",
+        "reporters.planned replay next_step",
         "reporters.json reporters.terminal reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
         "plan",
@@ -44,7 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "yard record",
         "found",
         # What is known of a run: values.
-        "events grpcurl",
+        "events grpcurl fingerprint",
         "report",
         "asked",
         "behaviour bill ledger patience stop buf",
