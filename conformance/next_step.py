@@ -135,9 +135,7 @@ def progress(report: Report) -> Progress:
 def lines(report: Report) -> list[str]:
     """What to do next, for people."""
     if report.found is None:
-        return list(
-            map(printable, [f"next       let the kit in: {report.stopped}", "  nothing was judged in that run"])
-        )
+        return [printable(f"next       let the kit in, as nothing was judged: {report.stopped}")]
     now, todo = progress(report), step(report)
     part = "" if report.whole else " that this run judged"
     counted = [f"{now.broken} broken"] * bool(now.broken) + [f"{now.open} not judged"] * bool(now.open)
@@ -148,18 +146,18 @@ def lines(report: Report) -> list[str]:
     result, entry = todo.result, todo.result.entry
     shown += [
         f"next       {todo.clause.id} {todo.clause.level.value}: {todo.clause.text}",
-        f"  judged by  {entry.id}  {entry.title}",
-        f"  observed   {entry.observed}",
+        f"  by      {entry.id}  {entry.title}",
+        f"  how     {entry.observed}",
     ]
     if result.status is Status.ERROR:
-        shown.append(f"  now        it could not be judged: {result.reason}")
+        shown.append(f"  now     it could not be judged: {result.reason}")
     else:
-        shown += [f"  wanted     {result.wanted}", f"  got        {result.got}"]
-        shown += [f"    {one_line(result.calls[number])}" for number in result.decisive]
+        shown += [f"  wanted  {result.wanted}", f"  got     {result.got}"]
+        shown += [f"    {one_line(result.calls[number])}" for number in result.decisive[: terminal.LAST_CALLS]]
         shown += terminal.again(report, result)
     if todo.others:
-        shown.append(f"  then       {', '.join(other.id for other in todo.others)} of the same clause")
+        shown.append(f"  then    {', '.join(other.id for other in todo.others)} of the same clause")
     if todo.waiting:
-        shown.append(f"  waiting    {todo.waiting} behaviours that are open too rest on it")
-    shown.append(f"  more       conformance show {entry.id}")
+        shown.append(f"  waiting {todo.waiting} open behaviours rest on it")
+    shown.append(f"  more    conformance show {entry.id}")
     return list(map(printable, shown))

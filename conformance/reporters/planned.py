@@ -155,7 +155,7 @@ def duration(seconds: float) -> str:
     """Seconds for people: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

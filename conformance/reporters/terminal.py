@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from conformance import grpcurl
 from conformance.call import one_line
+from conformance.catalogue import Level
 from conformance.report import Status, Verdict, causes
 from conformance.text import printable as printable
 
@@ -139,6 +140,7 @@ def closing(report: Report) -> list[str]:
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
+    lines += _unjudged(report)
     if report.found is not None:
         lines += [
             f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
@@ -150,6 +152,14 @@ def closing(report: Report) -> list[str]:
         ]
     lines += [f"quarantine {machine}: {reason}" for machine, reason in report.quarantined]
     return list(map(printable, lines))
+
+
+def _unjudged(report: Report) -> list[str]:
+    """The clauses of which something was not judged, those of a MUST by themselves: they leave the verdict open."""
+    clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
+    for result in report.with_status(Status.ERROR):
+        clauses[result.entry.level][result.entry.clause.id] = None
+    return [f"unjudged   {level.value}: {', '.join(names)}" for level, names in clauses.items() if names]
 
 
 def _shout(verdict: Verdict) -> str:
