@@ -334,3 +334,17 @@ def test_consequences_stand_under_their_cause_and_the_verdict_counts_causes() ->
     assert terminal.closing(report)[0] == "verdict    NON-CONFORMANT: 2 failed, 0 passed, from 1 cause"
     assert [b["cause"] for b in json_report.as_dict(report)["behaviours"]] == ["TST-1a", None]
     assert '<property name="cause" value="TST-1a" />' in junit.render(report)
+
+
+def test_the_closing_lines_name_the_clauses_that_were_not_judged_by_level() -> None:
+    report = a_report(
+        a_result(Status.ERROR, "FEN-1a"),
+        a_result(Status.ERROR, "FEN-1b"),
+        a_result(Status.ERROR, "LIF-1a"),
+        a_result(Status.ERROR, "LST-9a", level=Level.SHOULD),
+        a_result(Status.PASSED, "OPS-1a"),
+    )
+    lines = terminal.closing(report)
+    assert "unjudged   MUST: FEN-1, LIF-1" in lines
+    assert "unjudged   SHOULD: LST-9" in lines
+    assert not any(line.startswith("unjudged") for line in terminal.closing(a_report(a_result())))
