@@ -99,6 +99,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     found, call, address = asyncio.run(_look(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (EMBEDDED, "as the fake is served")) | dict(transitions)
+    transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots = len(found.speculative) + (len(found.idle) if options.use_idle else 0)
     fit.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=options.max_machines)
     lacking = {b.id: fit.missing(b, found) for b in chosen}
