@@ -159,9 +159,12 @@ class Pool:
 
     async def _prepare(self, machine: Machine, start: State) -> None:
         try:
+            machine.rename_binding()
             if start is State.CONFIGURED and not machine.binds(await machine.bring(start)):
                 await machine.bring(State.IDLE)
+                machine.rename_binding()
             await machine.bring(start)
+            machine.rename_binding()
         except Unprepared as error:
             self._failures[start] = self._failures.get(start, 0) + 1
             self._reason[start] = error.message

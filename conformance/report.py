@@ -148,6 +148,11 @@ class Report:
         """The results that ended so."""
         return tuple(result for result in self.results if result.status in statuses)
 
+    @property
+    def violations(self) -> Mapping[str, Result]:
+        """What is broken by its id: failures and warnings."""
+        return {result.id: result for result in self.with_status(Status.FAILED, Status.WARNED)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:

@@ -31,7 +31,11 @@ Exit codes:
 
 
 @click.command("selftest", help=SELFTEST_HELP)
-@click.option("--jobs", type=click.IntRange(1, 256), help="Processes at once.  [default: one for each processor]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    help="Processes at once. [default: two for each processor, as they mostly wait]",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="What random choices are made from.")
 @click.option("--no-color", is_flag=True, help="Plain text.")
 @reporting_errors()
@@ -56,7 +60,7 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("", total=len(wanted))
-        for outcome in quick.run(wanted, jobs=jobs or os.cpu_count() or 1, seed=seed):
+        for outcome in quick.run(wanted, jobs=jobs or 2 * (os.cpu_count() or 1), seed=seed):
             progress.update(task, advance=1, description=f"{outcome.check.kind} {outcome.check.name}")
             if outcome.wrong:
                 wrong[outcome.check.kind] += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conformance import engine
 from conformance.behaviour import Behaviour, Needs
 from conformance.bill import Meter
-from conformance.catalogue import Clause, Entry, Level
+from conformance.catalogue import Clause, Entry, Level, clause_of
 from conformance.client import Client
 from conformance.ledger import Ledger
 from conformance.machine import Machine
@@ -42,7 +42,7 @@ def entry(
     rests_on: Sequence[str] = (),
 ) -> Entry:
     """An entry that no catalogue has."""
-    clause = Clause(id=behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz"), level=level, text="What a test wants.")
+    clause = Clause(id=clause_of(behaviour_id), level=level, text="What a test wants.")
     return Entry(
         id=behaviour_id,
         clause=clause,
