@@ -17,11 +17,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "loop proto_command catalogue_command selftest_command",
+        "loop proto_command catalogue_command selftest_command render_command",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit",
+        "reporters.log reporters.junit reporters.markdown reporters.badge",
         "reporters.json reporters.terminal reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
         "plan",
@@ -39,6 +39,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "yard record",
         "found",
+        # What may leave the kit.
+        "discretion",
         # What is known of a run: values.
         "events",
         "report",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
-from conformance.text import printable as printable
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,18 @@ def opening(event: RunStarted) -> list[str]:
         f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
         f"ledger     {event.ledger}",
     ]
+    return list(map(printable, lines))
+
+
+def heading(report: Report) -> list[str]:
+    """Before a run that is told again: where and when it was, by which kit, and what was found there."""
+    lines = [
+        f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
+        *(report.found.lines() if report.found else ()),
+        f"started    {report.started or 'never'} · kit {report.version}",
+    ]
+    if report.truncated:
+        lines.append("truncated  the log ends before the run did: what follows is what it holds")
     return list(map(printable, lines))
 
 
