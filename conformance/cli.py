@@ -29,12 +29,13 @@ def _mount() -> None:
     from conformance.next_command import next_command
     from conformance.plan_command import plan_command
     from conformance.proto_command import proto
+    from conformance.render_command import render_command
     from conformance.replay_command import replay_command
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
 
     running = (run_command, plan_command, replay_command, next_command, sweep_command)
-    for command in (*running, list_command, show_command, proto, selftest_command):
+    for command in (*running, list_command, show_command, render_command, proto, selftest_command):
         conformance.add_command(command)
 
 

@@ -133,6 +133,7 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     from conformance import loop
     from conformance.reporters.progress import Live
     from conformance.settings import state_directory
+    from conformance.text import printable
 
     console = Console(
         force_terminal=settings.color or None,
@@ -147,11 +148,11 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     finally:
         live.end()
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or written: {trouble}", err=True)
+        click.echo(f"error: not all could be shown or written: {printable(trouble)}", err=True)
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
-        click.echo(f"error: {done.error.message}", err=True)
+        click.echo(f"error: {printable(done.error.message)}", err=True)
         where = settings.report_dir or state_directory()
         click.echo(
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",

@@ -18,12 +18,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "pytest_plugin",
         "cli",
         "plan_command replay_command next_command",
-        "run_command sweep_command proto_command catalogue_command selftest_command",
+        "run_command sweep_command proto_command catalogue_command selftest_command render_command",
         "loop options",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit",
+        "reporters.log reporters.junit reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
         "reporters.json reporters.terminal reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
@@ -43,6 +43,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "yard record",
         "found",
+        # What may leave the kit.
+        "discretion",
         # What is known of a run: values.
         "events grpcurl fingerprint",
         "report",

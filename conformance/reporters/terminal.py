@@ -12,7 +12,7 @@ from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
 from conformance.report import Status, Verdict, causes
-from conformance.text import printable as printable
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,18 @@ def opening(event: RunStarted) -> list[str]:
         f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
         f"ledger     {event.ledger}",
     ]
+    return list(map(printable, lines))
+
+
+def heading(report: Report) -> list[str]:
+    """Before a run that is told again: where and when it was, by which kit, and what was found there."""
+    lines = [
+        f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
+        *(report.found.lines() if report.found else ()),
+        f"started    {report.started or 'never'} · kit {report.version}",
+    ]
+    if report.truncated:
+        lines.append("truncated  the log ends before the run did: what follows is what it holds")
     return list(map(printable, lines))
 
 
@@ -136,7 +148,7 @@ def closing(report: Report) -> list[str]:
     if any(cause.consequences for cause in found):
         judged += f", from {len(found)} cause{'s' * (len(found) > 1)}"
     part = "" if report.whole else ", a selection only"
-    stopped = f" · stopped: {report.stopped}" if report.stopped else ""
+    stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
@@ -168,10 +180,12 @@ def _shout(verdict: Verdict) -> str:
 
 def _home(report: Report) -> list[str]:
     left = report.home.left
+    mend = f"conformance sweep {report.ledger} --target {report.target}"
+    if report.truncated:
+        return [f"home       not known: what is left is in the ledger, and {mend} brings it home"]
     if not left:
         return ["home       all that was started is home"]
     head = "kept" if report.home.kept else "LEFT"
-    mend = f"conformance sweep {report.ledger} --target {report.target}"
     return [f"home       {head} {len(left)} machines; bring them home: {mend}"] + [
         f"           {machine}: {reason}" for machine, reason in left
     ]
