@@ -17,7 +17,8 @@ from conformance import grpcurl
 from conformance.asked import Asked
 from conformance.client import SERVICE
 from conformance.report import Status
-from conformance.reporters import terminal
+from conformance.reporters import markdown, terminal
+from conformance.text import printable
 from tests.provider_process import judge, run, serving
 from tests.values import a_call, a_found, a_report, a_result
 
@@ -104,7 +105,7 @@ def test_a_shell_reads_a_hostile_id_as_it_was(machine: str, tmp_path: Path) -> N
     assert line is not None
     assert line.isascii()
     assert line.isprintable()
-    assert terminal.printable(line) == line
+    assert printable(line) == line
     script = 'grpcurl() { for word in "$@"; do printf "%s\\0" "$word"; done; }\n' + line
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20)
     words = done.stdout.split("\0")
@@ -196,3 +197,14 @@ def test_without_a_log_the_way_to_see_it_again_is_the_behaviour_with_its_seed() 
     assert terminal.rerun(found, found.results[0]) == "conformance-run --target host:1 --select TST-1a --seed 7"
     fake = replace(found, asked=Asked(fake=True))
     assert terminal.rerun(fake, fake.results[0]) == "conformance-run --fake --select TST-1a --seed 7"
+
+
+def test_a_report_in_markdown_has_the_lines_too_each_whole_or_not_at_all() -> None:
+    calls = (a_call("Drain", drain("m1\n```\n# broken out")), a_call("Drain", drain("m" * 3000)))
+    found = a_report(a_result(Status.FAILED, calls=calls, decisive=(0, 1)))
+    shown = markdown.render(found)
+    block = shown.partition("```sh\n")[2].partition("\n```")[0].splitlines()
+    assert block[0] == grpcurl.DESCRIPTORS
+    assert block[1] == grpcurl.lines(found, found.results[0])[0]
+    assert block[2].startswith("conformance replay ")
+    assert len(block) == 3

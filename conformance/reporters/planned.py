@@ -12,7 +12,7 @@ from conformance.catalogue import Level
 from conformance.lifecycle import Verb
 from conformance.report import Status
 from conformance.reporters.json import found_dict
-from conformance.reporters.terminal import printable
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
