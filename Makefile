@@ -26,9 +26,11 @@ test: $(READY)  ## All tests but the self-test; more options in ARGS
 
 verify: lint types proto fresh test selftest  ## All that CI asks for
 
-lint: $(READY)  ## ruff: rules and format
+lint: $(READY)  ## ruff: rules and format; what CI services read, by their schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from conformance.console import reporting_errors
 from conformance.run_command import run_command
 
 GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a fleet.
@@ -26,6 +27,8 @@ def conformance() -> None:
 
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
+    from conformance.completion_command import completion_command
+    from conformance.config_command import config_command
     from conformance.next_command import next_command
     from conformance.plan_command import plan_command
     from conformance.proto_command import proto
@@ -34,8 +37,10 @@ def _mount() -> None:
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
 
-    running = (run_command, plan_command, replay_command, next_command, sweep_command)
-    for command in (*running, list_command, show_command, render_command, proto, selftest_command):
+    for command in (
+        *(run_command, plan_command, replay_command, next_command, sweep_command, list_command, show_command),
+        *(render_command, config_command, completion_command, proto, selftest_command),
+    ):
         conformance.add_command(command)
 
 
@@ -56,7 +61,8 @@ def _run(command: click.Command, arguments: list[str] | None, name: str) -> None
     """Call a command; what click finds wrong is one line and exit code 2, like all that we find."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log would bury our one line
     try:
-        code = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        with reporting_errors():
+            code = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from conformance import completion
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
 from conformance.options import target_from, target_options
@@ -36,7 +37,7 @@ At the end a line says of each behaviour whether it happened again. Exit codes a
 
 @click.command("replay", help=HELP)
 @click.argument("record", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("behaviours", metavar="[ID]...", nargs=-1)
+@click.argument("behaviours", metavar="[ID]...", nargs=-1, shell_complete=completion.patterns)
 @target_options
 @click.option("--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all.")
 @click.option("--keep", is_flag=True, help="Leave machines as they are at the end, for debugging; sweep them later.")
@@ -58,13 +59,14 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
 
     before = read(record)
     target = _target(before, given)
-    if given["report_dir"] is not None and given["report_dir"].resolve() == record.parent.resolve():
+    directory: Path | None = given["report_dir"] if _typed("report_dir") else None
+    if directory is not None and directory.resolve() == record.parent.resolve():
         raise UsageError("--report-dir is where the record lies", hint="give another directory, or none")
     settings = Settings(
         target=target,
         select=chosen(before, catalogue.patterns(behaviours), catalogue.load()),
         options=_options(before, given, fake=target is None),
-        report_dir=given["report_dir"],
+        report_dir=directory,
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
@@ -79,9 +81,17 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     sys.exit(execute(settings, tell=tell))
 
 
+def _typed(name: str) -> bool:
+    """Whether an option was given to this command: what a run was asked for goes before what a file says of all."""
+    return click.get_current_context().get_parameter_source(name) in (
+        ParameterSource.COMMANDLINE,
+        ParameterSource.ENVIRONMENT,
+    )
+
+
 def _target(before: Report, given: dict[str, Any]) -> Target | None:
     """Where to look again; None for the embedded fake. Raises UsageError where the way there needs more."""
-    if given["target"] is None:
+    if not _typed("target"):
         if before.asked.fake:
             return None
         tls = before.found is not None and before.found.tls
@@ -103,11 +113,7 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
     from conformance.patience import parse_duration, parse_patience
     from conformance.settings import version
 
-    asked, context = before.asked, click.get_current_context()
-
-    def anew(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
+    asked = before.asked
     options = Options(
         seed=before.seed,
         examples=asked.examples,
@@ -123,8 +129,8 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         version=version(),
         fake=fake,
     )
-    if anew("patience"):
+    if _typed("patience"):
         options = replace(options, patience=parse_patience(given["patience"]))
-    if anew("rpc_timeout"):
+    if _typed("rpc_timeout"):
         options = replace(options, rpc_timeout=parse_duration(given["rpc_timeout"]))
     return options

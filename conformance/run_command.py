@@ -5,20 +5,21 @@ from __future__ import annotations
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.core import ParameterSource
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
-from conformance.options import run_options, target_from, target_options
+from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.report import Report
     from conformance.settings import Settings
+
+NO_TARGET: Final = "no target"
 
 RUN_HELP = """Judge a capacity provider by its contract.
 
@@ -31,6 +32,9 @@ RUN_HELP = """Judge a capacity provider by its contract.
 What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
 the end, also after Ctrl-C; after a kill -9, `conformance sweep LEDGER` does it.
 
+Every option may also stand in conformance.toml, in [tool.conformance] of pyproject.toml, or in the environment
+(CONFORMANCE_MAX_MACHINES=8); `conformance config` shows what holds and why.
+
 \b
 Exit codes:
   0  conformant
@@ -41,7 +45,7 @@ Exit codes:
 """
 
 
-@click.command("run", help=RUN_HELP)
+@click.command("run", help=RUN_HELP, context_settings=ENVIRONMENT)
 @target_options
 @run_options
 @reporting_errors()
@@ -57,10 +61,18 @@ def settings_from(**given: Any) -> Settings:
     from conformance.patience import parse_duration, parse_patience
     from conformance.settings import Settings, version
 
-    if given["fake"] and click.get_current_context().get_parameter_source("target") is ParameterSource.ENVIRONMENT:
-        given["target"] = None  # what is typed goes before what is set
+    context = click.get_current_context()
+    if given["fake"] and given["target"]:
+        # What is typed goes before what is set, and that before what was written down once.
+        match stronger(context, "fake", "target"):
+            case "fake":
+                given["target"] = None
+            case "target":
+                given["fake"] = False
+            case _:
+                pass
     if given["fake"] == bool(given["target"]):
-        problem = "both a target and --fake" if given["fake"] else "no target"
+        problem = "both a target and --fake" if given["fake"] else NO_TARGET
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
     select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
     if "failed" in select:
@@ -73,7 +85,7 @@ def settings_from(**given: Any) -> Settings:
         raise UsageError("--baseline without --select failed", hint="add --select failed")
     known = catalogue.load()
     chosen = known.select(select, exclude)
-    timeout = given["timeout"]
+    timeout, file = given["timeout"], configuration_of(context)
     return Settings(
         target=None if given["fake"] else target_from(**given),
         select=select,
@@ -102,6 +114,7 @@ def settings_from(**given: Any) -> Settings:
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
+        config=file.path if file else None,
     )
 
 
@@ -116,10 +129,14 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def parse_run(arguments: list[str]) -> Settings:
-    """Settings from the options of `conformance-run`, for the other front door. Raises UsageError."""
+def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
+    """Settings from the options of `conformance-run`, for the other front doors. Raises UsageError.
+
+    With `alone` neither a configuration file nor the environment has a say.
+    """
+    extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
     try:
-        context = run_command.make_context("conformance-run", list(arguments))
+        context = run_command.make_context("conformance-run", ["--no-config"] * alone + arguments, **extra)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     with context:
@@ -142,6 +159,8 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
         emoji=False,
         markup=False,
     )
+    if settings.config is not None and not settings.quiet:
+        console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
     try:
         done = loop.run(settings, live)

@@ -31,6 +31,8 @@ class Settings:
     verbose: bool = False
     color: bool | None = None
     """None: as the terminal is."""
+    config: Path | None = None
+    """The file that some of this comes from."""
 
     def ledger_at(self, run: str) -> Path:
         """Where the run's ledger lies: with its report, or else in the user's state directory."""

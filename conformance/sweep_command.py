@@ -11,7 +11,7 @@ import click
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
-from conformance.options import target_from, target_options
+from conformance.options import ENVIRONMENT, target_from, target_options
 
 SWEEP_HELP = """Bring home what a dead run left, by its LEDGER.
 
@@ -27,7 +27,7 @@ Exit codes:
 """
 
 
-@click.command("sweep", help=SWEEP_HELP)
+@click.command("sweep", help=SWEEP_HELP, context_settings=ENVIRONMENT)
 @click.argument("ledger", type=click.Path(path_type=Path, dir_okay=False))
 @target_options
 @click.option("--any-target", is_flag=True, help="Sweep although the ledger names another address.")

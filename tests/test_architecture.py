@@ -15,12 +15,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         # The front doors, and what they go through.
-        "pytest_plugin",
+        "pytest_plugin api",
         "cli",
         "plan_command replay_command next_command",
-        "run_command sweep_command proto_command catalogue_command selftest_command render_command",
+        "run_command sweep_command config_command completion_command render_command",
+        "proto_command catalogue_command selftest_command",
         "loop options",
-        "settings console",
+        "settings console configuration completion",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit reporters.markdown reporters.badge",

@@ -311,6 +311,8 @@ COMMANDS = [
     ("list",),
     ("show",),
     ("sweep",),
+    ("config",),
+    ("completion",),
     ("proto",),
     ("proto", "lint"),
     ("proto", "breaking"),
