@@ -74,6 +74,10 @@ class Meter:
         """The median of a verb's transition times, in seconds; 0 where none was seen."""
         return statistics.median(self._took[verb]) if self._took[verb] else 0.0
 
+    def seen(self, verb: Verb) -> bool:
+        """Whether any transition of a verb was seen to its end."""
+        return bool(self._took[verb])
+
     @property
     def slowest(self) -> float:
         """The longest of the verbs' median transition times, in seconds; 0 where none was seen yet."""
@@ -87,6 +91,7 @@ class Meter:
     def bill(self, now: float) -> Bill:
         """The bill so far."""
         running = [(now - since, price) for since, price in self._alive.values()]
+        price = self._price + sum(seconds * price / 3600 for seconds, price in running)
         return Bill(
             create=self._counts[Verb.CREATE],
             configure=self._counts[Verb.CONFIGURE],
@@ -94,5 +99,5 @@ class Meter:
             delete=self._counts[Verb.DELETE],
             peak_machines=self._peak,
             machine_seconds=round(self._seconds + sum(seconds for seconds, _ in running), 3),
-            price=round(self._price + sum(seconds * price / 3600 for seconds, price in running), 6),
+            price=round(price, 6) if math.isfinite(price) else 0.0,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +10,7 @@ import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.call import Call, record, token_of
+from conformance.call import DIGITS, Call, record, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -50,7 +49,8 @@ class Client:
         self.target = target
         self.rpc_timeout = rpc_timeout
         self.count = 0
-        self._epoch = time.monotonic() if epoch is None else epoch
+        self._clock = asyncio.get_running_loop().time
+        self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
         self._hung_up = False
         self._channel = target.channel()
@@ -66,7 +66,7 @@ class Client:
 
     def now(self) -> float:
         """Seconds on the run's clock."""
-        return time.monotonic() - self._epoch
+        return round(self._clock() - self._epoch, DIGITS)
 
     @property
     def channel(self) -> grpc.aio.Channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.lifecycle import State, state_of
 from conformance.token import Shard
@@ -45,6 +47,8 @@ class Found:
     zones: tuple[str, ...]
     speculative: tuple[str, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
+    prices: tuple[float, ...] = field(default=(), repr=False)
+    """What an hour of each of the `speculative` ones costs, as far as the provider says it in numbers."""
 
     def has(self, capability: str) -> bool:
         """Whether the target has what a behaviour `needs`. Raises KeyError for a capability that nobody knows."""
@@ -151,7 +155,9 @@ async def look(client: Client, *, run: str) -> Found:
         await asyncio.gather(rest, return_exceptions=True)
     machines: Sequence[pb.Machine] = listing.response.machines
     ids = Counter(machine.id for machine in machines)
-    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1]
+    # What the ledger may not say as it is cannot be brought home by it.
+    tells = Discretion(client.target.headers).tells
+    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1 and tells(machine.id)]
     return Found(
         fleet=dict(Counter(state_of(machine.state).name for machine in machines)),
         delete=delete,
@@ -164,6 +170,11 @@ async def look(client: Client, *, run: str) -> Found:
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),
+        prices=tuple(
+            m.price_per_hour
+            for m in usable
+            if state_of(m.state) is State.SPECULATIVE and math.isfinite(m.price_per_hour)
+        ),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import catalogue, engine, events, plan
+from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
@@ -18,6 +19,7 @@ from conformance.reporters.files import Files
 from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +145,7 @@ class Loop:
             async with AsyncExitStack() as stack:
                 target = self.settings.target
                 if target is None:
-                    target = Target(address=await stack.enter_async_context(_fake()))
+                    target = Target(address=await stack.enter_async_context(embedded()))
                 return await engine.run(
                     chosen,
                     target,
@@ -208,6 +210,7 @@ class Loop:
             ledger="",
             stopped=error.message,
             whole=settings.options.whole,
+            asked=Asked(fake=settings.options.fake),
         )
 
 
@@ -220,11 +223,11 @@ def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
         case Status.FAILED:
             outcome, longrepr = "failed", _evidence(result)
         case Status.ERROR:
-            outcome, longrepr, when = "failed", result.reason, "setup"
+            outcome, longrepr, when = "failed", printable(result.reason), "setup"
         case Status.SKIPPED:
             outcome, longrepr = (
                 "skipped",
-                (str(item.path), item.location[1] or 0, f"Skipped: {result.reason}"),
+                (str(item.path), item.location[1] or 0, f"Skipped: {printable(result.reason)}"),
             )
         case Status.WARNED | Status.PASSED:
             pass
@@ -268,13 +271,18 @@ def _hearing(loop: Loop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fake() -> Any:
+EMBEDDED = 0.02
+"""Seconds that a transition of the embedded fake takes."""
+
+
+def embedded() -> Any:
+    """The embedded fake, served while the context lasts; gives its address."""
     from fake_provider.core import Core
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.parse("20ms")))
+    return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
 
 
 def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from conformance.asked import Asked
 from conformance.catalogue import Level
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ class Home:
 
     left: tuple[tuple[str, str], ...] = ()
     kept: bool = False
+    known: bool = True
+    """False where the record ends before the machines were home: then only the ledger can tell."""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is left."""
-        return not self.left
+        """Whether it is known that nothing is left."""
+        return self.known and not self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +113,25 @@ class Report:
     """Capabilities that the user requires and the target does not have."""
     whole: bool = True
     """Whether every behaviour of the catalogue was selected."""
+    asked: Asked = field(default_factory=Asked)
+    took: Mapping[str, float] = field(default_factory=dict)
+    """The median seconds of each verb's transitions that were seen from ack to settling, by the verb's name."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether this was read from a log that ends before its run did."""
+        return not self.home.known
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: from the results alone, unless the target lacks what is required of it."""
+        """The verdict: from the results alone, unless the target lacks what is required of it.
+
+        Nobody knows how a truncated run would have ended: what speaks for the target is not enough there.
+        """
         if self.lacking:
             return Verdict.NON_CONFORMANT
-        return judge(self.results, strict=self.strict)
+        verdict = judge(self.results, strict=self.strict)
+        return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
 
     @property
     def exit_code(self) -> int:
@@ -166,6 +181,11 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
         for root, group in followers.items()
     ]
     return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
+
+
+def follows(results: Sequence[Result]) -> dict[str, str]:
+    """Of each behaviour that failed because it rests on what is broken, by id: the id of what broke by itself."""
+    return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
 
 
 def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:

@@ -14,6 +14,9 @@ from conformance.errors import UsageError
 from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.report import Report
     from conformance.settings import Settings
 
 NO_TARGET: Final = "no target"
@@ -73,7 +76,7 @@ def settings_from(**given: Any) -> Settings:
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
     select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
     if "failed" in select:
-        from conformance.reporters.json import failed_in
+        from conformance.record import failed_in
 
         if given["baseline"] is None:
             raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
@@ -105,6 +108,7 @@ def settings_from(**given: Any) -> Settings:
             timeout=parse_duration(timeout) if timeout else None,
             whole=len(chosen) == len(known.entries),
             version=version(),
+            fake=given["fake"],
         ),
         report_dir=given["report_dir"],
         quiet=given["quiet"],
@@ -139,13 +143,14 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
         return settings_from(**context.params)
 
 
-def execute(settings: Settings) -> int:
-    """Run the suite, show it, write what was asked for; the exit code."""
+def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:
+    """Run the suite, show it, write what was asked for, and `tell` more of it; the exit code."""
     from rich.console import Console
 
     from conformance import loop
     from conformance.reporters.progress import Live
     from conformance.settings import state_directory
+    from conformance.text import printable
 
     console = Console(
         force_terminal=settings.color or None,
@@ -162,11 +167,11 @@ def execute(settings: Settings) -> int:
     finally:
         live.end()
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or written: {trouble}", err=True)
+        click.echo(f"error: not all could be shown or written: {printable(trouble)}", err=True)
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
-        click.echo(f"error: {done.error.message}", err=True)
+        click.echo(f"error: {printable(done.error.message)}", err=True)
         where = settings.report_dir or state_directory()
         click.echo(
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
@@ -174,6 +179,7 @@ def execute(settings: Settings) -> int:
         )
         return 3
     assert done.report is not None
+    tell(done.report)
     if settings.report_dir is None and done.report.home.clean:
         Path(done.report.ledger).unlink(missing_ok=True)
     return done.report.exit_code or (2 if done.muted else 0)

@@ -44,7 +44,7 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from conformance.reporters.terminal import printable
+    from conformance.text import printable
 
     quick = _quick()
     console = Console(no_color=no_color, highlight=False, soft_wrap=True)

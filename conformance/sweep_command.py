@@ -36,6 +36,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
     """Bring home what a dead run left, by its LEDGER."""
     from conformance.patience import parse_duration, parse_patience
     from conformance.sweep import sweep
+    from conformance.text import printable
 
     if not given["target"]:
         raise UsageError("no target", hint="give --target host:port, the one that the run had")
@@ -47,7 +48,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
             rpc_timeout=parse_duration(given["rpc_timeout"]),
             connect_timeout=parse_duration(given["connect_timeout"]),
             any_target=any_target,
-            say=click.echo,
+            say=lambda line: click.echo(printable(line)),
         )
     )
     click.echo("all is home" if home.clean else f"{len(home.left)} machines are left")

@@ -72,8 +72,8 @@ def prepare(command: Command, directory: Path, address: str) -> None:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(typed(content, address), encoding="utf-8")
-    if "sweep" in command.line or "--baseline" in command.line:
-        run = [str(BIN / "conformance-run"), "--no-config", "--target", address, "--select", "FEN-1a,FEN-1b"]
+    if " out/" in command.line:
+        run = [str(BIN / "conformance-run"), "--no-config", "--target", address, "--select", "FEN-1a,FEN-3a"]
         run += ["--report-dir", str(directory / "out"), *(["--keep"] if "sweep" in command.line else [])]
         subprocess.run(run, check=True, capture_output=True)
     if "--baseline" in command.line:

@@ -1,11 +1,16 @@
-"""junit.xml, as CI systems read it: a behaviour is a test case, its clause a property."""
+"""junit.xml, as CI systems read it: a behaviour is a test case.
+
+What is known of one stands in the properties of the suite, under its id: the schema that Jenkins holds such files to
+knows no properties of a case.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status, causes
+from conformance.report import Status, follows
 from conformance.reporters import terminal
 
 if TYPE_CHECKING:
@@ -24,42 +29,37 @@ def render(report: Report) -> str:
     root = ET.Element("testsuites", name="conformance", **numbers)
     suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers)
     if report.started:
-        suite.set("timestamp", report.started.partition("+")[0])
+        suite.set("timestamp", datetime.fromisoformat(report.started).replace(tzinfo=None).isoformat())
+    grounds = follows(report.results)
     properties = ET.SubElement(suite, "properties")
-    for name, value in (
-        ("verdict", report.verdict.value),
-        ("seed", str(report.seed)),
-        ("kit", report.version),
-    ):
-        ET.SubElement(properties, "property", name=name, value=value)
-    for name in report.lacking:
-        case = ET.SubElement(suite, "testcase", classname="conformance.require", name=name)
-        ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
-    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
+    facts = {"verdict": report.verdict.value, "seed": str(report.seed), "kit": report.version}
     for result in report.results:
-        suite.append(_case(result, follows.get(result.id)))
+        facts |= {f"{result.id}.{name}": value for name, value in _facts(result, grounds.get(result.id)).items()}
+    for name, value in facts.items():
+        ET.SubElement(properties, "property", name=name, value=_clean(value))
+    for name in report.lacking:
+        case = ET.SubElement(suite, "testcase", classname="conformance.require", name=_clean(name))
+        ET.SubElement(case, "failure", type="require", message=_clean(f"the target lacks {name}"))
+    for result in report.results:
+        suite.append(_case(result))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(result: Result, cause: str | None) -> ET.Element:
+def _facts(result: Result, cause: str | None) -> dict[str, str]:
+    entry = result.entry
+    facts = {"clause": entry.clause.id, "level": entry.level.value, "status": result.status.value}
+    return {**facts, "cause": cause} if cause else facts
+
+
+def _case(result: Result) -> ET.Element:
     entry = result.entry
     case = ET.Element(
         "testcase",
-        classname=f"conformance.{entry.area}",
-        name=f"{entry.id} {entry.title}",
+        classname=f"conformance.{entry.area}.{entry.clause.id}",
+        name=_clean(f"{entry.id} {entry.title}"),
         time=f"{result.seconds:.3f}",
     )
-    properties = ET.SubElement(case, "properties")
-    facts = {
-        "id": entry.id,
-        "clause": entry.clause.id,
-        "level": entry.level.value,
-        "status": result.status.value,
-        **({"cause": cause} if cause else {}),
-    }
-    for name, value in facts.items():
-        ET.SubElement(properties, "property", name=name, value=value)
     match result.status:
         case Status.FAILED:
             child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))

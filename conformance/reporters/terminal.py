@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from itertools import groupby
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from conformance import grpcurl
 from conformance.call import one_line
+from conformance.catalogue import Level
 from conformance.report import Status, Verdict, causes
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +22,7 @@ if TYPE_CHECKING:
     from conformance.report import Cause, Report, Result
 
 LAST_CALLS = 8
-"""So many lines of calls before a failure are shown; report.json has all."""
-
-
-def printable(text: str) -> str:
-    """`text` without what would steer a terminal: a provider may send any character."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+"""So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -33,6 +33,18 @@ def opening(event: RunStarted) -> list[str]:
         f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
         f"ledger     {event.ledger}",
     ]
+    return list(map(printable, lines))
+
+
+def heading(report: Report) -> list[str]:
+    """Before a run that is told again: where and when it was, by which kit, and what was found there."""
+    lines = [
+        f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
+        *(report.found.lines() if report.found else ()),
+        f"started    {report.started or 'never'} · kit {report.version}",
+    ]
+    if report.truncated:
+        lines.append("truncated  the log ends before the run did: what follows is what it holds")
     return list(map(printable, lines))
 
 
@@ -61,12 +73,33 @@ def evidence(result: Result) -> list[str]:
     return list(map(printable, lines))
 
 
+def again(report: Report, result: Result) -> list[str]:
+    """How to see a failure once more: the calls that show it as they were sent, and the behaviour anew."""
+    sent = grpcurl.lines(report, result, decisive=True)
+    lines = []
+    if sent:
+        lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
+        lines += [f"    {line}" for line in sent[:LAST_CALLS]]
+        lines += ["    and others: report.json has them all"] * (len(sent) > LAST_CALLS)
+    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
+
+
+def rerun(report: Report, result: Result) -> str:
+    """The command that judges one behaviour once more, as it was judged in this run."""
+    ledger, target = PurePath(report.ledger), [] if report.asked.fake else ["--target", report.target]
+    if ledger.name == "ledger.ndjson":  # with a report around it
+        return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
+    select = ["--select", result.id, "--seed", str(report.seed)]
+    return shlex.join(["conformance-run", *(target or ["--fake"]), *select])
+
+
 def consequences(cause: Cause) -> list[str]:
     """What follows from a cause, a line each."""
     lines = [f"    {result.id:8}{result.entry.title}: {result.got}" for result in cause.consequences]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
     if len(lines) > LAST_CALLS:
-        lines = [*lines[:LAST_CALLS], "    and others: report.json has them all"]
+        more = len(lines) - LAST_CALLS
+        lines = [*lines[:LAST_CALLS], f"    and {more} others: --report-dir writes them all"]
     return list(map(printable, [head, *lines])) if lines else []
 
 
@@ -85,7 +118,7 @@ def findings(report: Report) -> list[str]:
     """What is broken, by its causes; then what could not be judged; then what did not apply."""
     lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
     for cause in causes(report.results):
-        lines += [*evidence(cause.root), *consequences(cause), ""]
+        lines += [*evidence(cause.root), *again(report, cause.root), *consequences(cause), ""]
     for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
         grouped: dict[str, list[str]] = defaultdict(list)
         for result in report.with_status(status):
@@ -115,10 +148,11 @@ def closing(report: Report) -> list[str]:
     if any(cause.consequences for cause in found):
         judged += f", from {len(found)} cause{'s' * (len(found) > 1)}"
     part = "" if report.whole else ", a selection only"
-    stopped = f" · stopped: {report.stopped}" if report.stopped else ""
+    stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
+    lines += _unjudged(report)
     if report.found is not None:
         lines += [
             f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
@@ -132,16 +166,26 @@ def closing(report: Report) -> list[str]:
     return list(map(printable, lines))
 
 
+def _unjudged(report: Report) -> list[str]:
+    """The clauses of which something was not judged, those of a MUST by themselves: they leave the verdict open."""
+    clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
+    for result in report.with_status(Status.ERROR):
+        clauses[result.entry.level][result.entry.clause.id] = None
+    return [f"unjudged   {level.value}: {', '.join(names)}" for level, names in clauses.items() if names]
+
+
 def _shout(verdict: Verdict) -> str:
     return verdict.value.upper()
 
 
 def _home(report: Report) -> list[str]:
     left = report.home.left
+    mend = f"conformance sweep {report.ledger} --target {report.target}"
+    if report.truncated:
+        return [f"home       not known: what is left is in the ledger, and {mend} brings it home"]
     if not left:
         return ["home       all that was started is home"]
     head = "kept" if report.home.kept else "LEFT"
-    mend = f"conformance sweep {report.ledger} --target {report.target}"
     return [f"home       {head} {len(left)} machines; bring them home: {mend}"] + [
         f"           {machine}: {reason}" for machine, reason in left
     ]
