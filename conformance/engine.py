@@ -61,6 +61,8 @@ class Options:
     timeout: float | None = None
     whole: bool = True
     version: str = ""
+    tolerates: Callable[[Result], bool] = lambda result: False
+    """Which failures `fail_fast` does not stop for."""
 
 
 async def run(
@@ -311,7 +313,7 @@ class Course:
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
-        if self._options.fail_fast and result.status is Status.FAILED:
+        if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The verdict is there, and nobody has to wait for what only brings the machines back.
         self._running[asyncio.create_task(self._give_back(behaviour, lease, begun, warm=warm))] = None

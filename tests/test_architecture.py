@@ -17,12 +17,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "loop proto_command catalogue_command selftest_command",
+        "loop proto_command catalogue_command selftest_command diff_command waive_command",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit",
-        "reporters.json reporters.terminal reporters.catalogue reporters",
+        "reporters.json reporters.terminal",
+        "reporters.comparison",
+        "reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
@@ -39,6 +41,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "yard",
         "found",
+        # A run held against another, and against what is tolerated.
+        "compare waiver",
+        "fingerprint",
         # What is known of a run: values.
         "events",
         "report",

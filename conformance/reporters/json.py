@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.call import cut
 from conformance.errors import UsageError
 from conformance.report import FORMAT, causes
+from conformance.reporters import comparison
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from conformance.call import Told
     from conformance.found import Found
     from conformance.report import Report, Result
+    from conformance.waiver import Waived
 
 
 def render(report: Report) -> str:
@@ -54,6 +56,9 @@ def as_dict(report: Report) -> dict[str, Any]:
         "lacking": list(report.lacking),
         "stopped": report.stopped,
         "whole": report.whole,
+        "waivers_file": report.waivers_file,
+        "waivers": [waived_dict(waived) for waived in report.waivers],
+        "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
         "behaviours": [{**result_dict(result), "cause": follows.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
@@ -68,6 +73,12 @@ def as_dict(report: Report) -> dict[str, Any]:
         },
         "ledger": report.ledger,
     }
+
+
+def waived_dict(waived: Waived) -> dict[str, Any]:
+    """A waiver, and what the run says of it."""
+    waiver = dataclasses.asdict(waived.waiver)
+    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
 
 
 def found_dict(found: Found | None) -> dict[str, Any]:

@@ -10,24 +10,27 @@ from conformance.reporters import terminal
 
 if TYPE_CHECKING:
     from conformance.report import Report, Result
+    from conformance.waiver import Waived
 
 
 def render(report: Report) -> str:
     """The report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
+    broken = [each for each in report.waivers if each.standing.broken]
+    waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
     numbers: dict[str, Any] = {
-        "tests": str(len(report.results) + len(report.lacking)),
-        "failures": str(counts[Status.FAILED] + len(report.lacking)),
+        "tests": str(len(report.results) + len(report.lacking) + len(broken)),
+        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken)),
         "errors": str(counts[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
     root = ET.Element("testsuites", name="conformance", **numbers)
-    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers)
+    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED] + waived), **numbers)
     if report.started:
         suite.set("timestamp", report.started.partition("+")[0])
     properties = ET.SubElement(suite, "properties")
     for name, value in (
-        ("verdict", report.verdict.value),
+        ("verdict", report.verdict_line),
         ("seed", str(report.seed)),
         ("kit", report.version),
     ):
@@ -37,12 +40,16 @@ def render(report: Report) -> str:
         ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
     follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
     for result in report.results:
-        suite.append(_case(result, follows.get(result.id)))
+        suite.append(_case(result, follows.get(result.id), report.waived.get(result.id)))
+    for each in broken:
+        case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
+        ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(result: Result, cause: str | None) -> ET.Element:
+def _case(result: Result, cause: str | None, waived: Waived | None) -> ET.Element:
+    """A behaviour; a failure that is waived is skipped, as CI systems say of what is expected to fail."""
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -57,10 +64,14 @@ def _case(result: Result, cause: str | None) -> ET.Element:
         "level": entry.level.value,
         "status": result.status.value,
         **({"cause": cause} if cause else {}),
+        **({"waived": _clean(waived.waiver.terms)} if waived else {}),
     }
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)
     match result.status:
+        case Status.FAILED if waived is not None:
+            ET.SubElement(case, "skipped", message=_clean(f"failed, and is waived {waived.waiver.terms}"))
+            ET.SubElement(case, "system-out").text = _clean("\n".join(terminal.evidence(result, waived)))
         case Status.FAILED:
             child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))
             child.text = _clean("\n".join(terminal.evidence(result)))
