@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from conformance import fingerprint
-from conformance.report import Status, causes
+from conformance.report import Status, follows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from conformance.report import Report, Result
 
 BROKEN = (Status.FAILED, Status.WARNED)
-SHAPE = (
-    *("delete", "revisions", "fence_scope", "tls", "client_certificate", "health", "reflection", "spot", "zones"),
-)
+SHAPE = (*("delete", "revisions", "fence_scope", "tls", "client_certificate", "health", "reflection", "spot", "zones"),)
 """What two runs of one provider find alike. Its fleet is not in it: machines come and go."""
 PASSES = frozenset({"OK", "FAILED_PRECONDITION"})
 """Codes that say nothing of an implementation: whether a call passes, and that the fence refuses it, is judged."""
@@ -169,12 +167,8 @@ def compare(
     new = {result.id: result for result in after.results}
     order = [*new, *(behaviour for behaviour in old if behaviour not in new)]
     pairs = [(old.get(behaviour), new.get(behaviour)) for behaviour in order]
-    grounds = {
-        result.id: cause.root.id
-        for cause in causes(after.results)
-        for result in cause.consequences
-        if (root := old.get(cause.root.id)) is not None and root.status in BROKEN
-    }
+    broken = {result.id for result in before.with_status(*BROKEN)}
+    grounds = {one: root for one, root in follows(after.results).items() if root in broken}
     left_out = [one for one, other in pairs if other is None and not after.whole]
     return Comparison(
         before=_side(before, names[0]),

@@ -163,6 +163,7 @@ class Course:
         self._cut: str | None = None
         """Why something was not judged that should have been; a stop that came when all was judged cut nothing."""
         self._checking = asyncio.Lock()
+        self._lacking = tuple(name for name in options.require if not found.has(name))
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
         self._machines += 1
@@ -177,9 +178,13 @@ class Course:
                 at=self._started,
                 seed=self._options.seed,
                 found=self._found,
-                behaviours=tuple(b.id for b in self._plan),
+                behaviours=tuple(b.entry for b in self._plan),
                 machines=self._most,
                 ledger=str(self._ledger.path),
+                version=self._options.version,
+                strict=self._options.strict,
+                lacking=self._lacking,
+                whole=self._options.whole,
             )
         )
         shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
@@ -286,13 +291,11 @@ class Course:
 
     async def _abandon(self) -> None:
         """After a stop: cancel what runs, hear it out, and say of everything else that it was not judged."""
-        unjudged = self._agenda.rest
         self._agenda.clear()
         while self._running:
-            unjudged += filter(None, self._running.values())
             await self.give_up()
             self._running = {task: what for task, what in self._running.items() if not task.done()}
-        for behaviour in unjudged:
+        for behaviour in self._plan:
             if behaviour.id not in self._results:
                 self._cut = self._stop.reason
                 self._error(behaviour, f"not judged: {self._stop.reason}")
@@ -350,7 +353,8 @@ class Course:
 
     def _finish(self, result: Result) -> None:
         self._results[result.id] = result
-        self._emit(events.BehaviourFinished(result=result))
+        now = self._client.now()
+        self._emit(events.BehaviourFinished(result=result, at=now, bill=self._meter.bill(now), rpcs=self._client.count))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -368,11 +372,7 @@ class Course:
             started=self._started,
             seed=options.seed,
             found=self._found,
-            results=tuple(
-                self._results.get(b.id)
-                or Result(entry=b.entry, status=Status.ERROR, reason=f"not judged: {self._stop.reason}")
-                for b in self._plan
-            ),
+            results=tuple(self._results[b.id] for b in self._plan),
             quarantined=tuple(sorted(self._pool.quarantined.items())),
             notes=tuple(self._notes),
             bill=self._meter.bill(now),
@@ -386,6 +386,6 @@ class Course:
             ledger=str(self._ledger.path),
             stopped=self._cut,
             strict=options.strict,
-            lacking=tuple(name for name in options.require if not self._found.has(name)),
+            lacking=self._lacking,
             whole=options.whole,
         )

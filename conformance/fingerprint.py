@@ -30,7 +30,8 @@ STATES = "|".join(state.name for state in State)
 PARTS = re.compile(
     rf"""
       (?P<way>\ \(seen:\ [^)]*\))
-    | \b(?P<code>{CODES})(?P<unanswered>\ \(no\ answer\ from\ the\ provider\))?:\ .*?(?=;\ [A-Z][a-z]+:\ (?:{CODES})\b|$)
+    | \b(?P<code>{CODES})(?P<unanswered>\ \(no\ answer\ from\ the\ provider\))?
+      :\ .*?(?=;\ [A-Z][a-z]+:\ (?:{CODES})\b|$)
     | (?<!\w)b?(?P<quote>['"])(?P<quoted>(?:\\.|(?!(?P=quote)).)*)(?P=quote)
     | (?P<fields>\{{.*?(?=\ and\ then\ |;\ |$))
     | (?P<host>(?<=[A-Z]\ )host\ (?=\w)\S+)

@@ -243,7 +243,10 @@ class Loop:
 
 
 def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pytest.TestReport:
-    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes, what is `expected` xfails."""
+    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes.
+
+    A failure that is `expected`, which says why, is an xfail.
+    """
     outcome: Any = "passed"
     longrepr: Any = None
     when: Any = "call"
@@ -259,14 +262,12 @@ def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pyt
             )
         case Status.WARNED | Status.PASSED:
             pass
-    known = {}
-    if expected and result.status is Status.FAILED:
-        outcome, known = "skipped", {"wasxfail": expected}
-    return pytest.TestReport(
+    known = expected if result.status is Status.FAILED else ""
+    report = pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
-        outcome=outcome,
+        outcome="skipped" if known else outcome,
         longrepr=longrepr,
         when=when,
         duration=result.seconds,
@@ -275,8 +276,10 @@ def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pyt
             ("clause", result.entry.clause.id),
             ("status", result.status.value),
         ],
-        **known,
     )
+    if known:
+        report.wasxfail = known
+    return report
 
 
 def _evidence(result: Result) -> str:

@@ -83,11 +83,13 @@ class Home:
 
     left: tuple[tuple[str, str], ...] = ()
     kept: bool = False
+    known: bool = True
+    """False where the record ends before the machines were home: then only the ledger can tell."""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is left."""
-        return not self.left
+        """Whether it is known that nothing is left."""
+        return self.known and not self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +132,17 @@ class Report:
         return {waived.id: waived for waived in self.waivers if waived.standing.tolerates}
 
     @property
+    def truncated(self) -> bool:
+        """Whether this was read from a log that ends before its run did."""
+        return not self.home.known
+
+    @property
     def verdict(self) -> Verdict:
-        """The verdict: from the results that are not waived, unless the target lacks what is required of it."""
-        if self.lacking:
-            return Verdict.NON_CONFORMANT
-        return judge(self.results, strict=self.strict, tolerated=self.waived)
+        """The verdict: from the results that are not waived, unless the target lacks what is required of it.
+
+        Nobody knows how a truncated run would have ended: what speaks for the target is not enough there.
+        """
+        return self._verdict(self.waived)
 
     @property
     def verdict_line(self) -> str:
@@ -161,10 +169,16 @@ class Report:
 
     @property
     def _deciding(self) -> Verdict:
-        if not self.only_new or self.comparison is None or self.lacking:
+        if not self.only_new or self.comparison is None:
             return self.verdict
-        new = judge(self.results, strict=self.strict, tolerated={*self.waived, *self.comparison.known})
+        new = self._verdict({*self.waived, *self.comparison.known})
         return Verdict.INCONCLUSIVE if new is Verdict.CONFORMANT and self.stopped else new
+
+    def _verdict(self, tolerated: Collection[str]) -> Verdict:
+        if self.lacking:
+            return Verdict.NON_CONFORMANT
+        verdict = judge(self.results, strict=self.strict, tolerated=tolerated)
+        return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
 
     def with_status(self, *statuses: Status) -> tuple[Result, ...]:
         """The results that ended so."""
@@ -198,6 +212,11 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
         for root, group in followers.items()
     ]
     return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
+
+
+def follows(results: Sequence[Result]) -> dict[str, str]:
+    """Of each behaviour that failed because it rests on what is broken, by id: the id of what broke by itself."""
+    return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
 
 
 def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:

@@ -213,11 +213,10 @@ def _upright(name: str) -> str:
 
 
 def _day(given: object, refuse: Any) -> date:
-    if isinstance(given, str):
-        try:
-            given = date.fromisoformat(given)
-        except ValueError:
-            raise refuse(f"expires on {cut(given)!r}, which is no day", "write expires = 2031-12-31") from None
+    try:
+        given = date.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        raise refuse(f"expires on {cut(str(given))!r}, which is no day", "write expires = 2031-12-31") from None
     if not isinstance(given, date) or isinstance(given, datetime):
         raise refuse("does not say when it expires", "write expires = 2031-12-31, the last day on which it holds")
     return given

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+COST = ("at", "bill", "rpcs")
+"""What a line of the log adds to a result: what the run has cost by then."""
 HOSTILE = "\x00\x1b[31m]]><evil a='\"'>&amp;\ud7ff\uffff\u2028\r\n\t\x7f\U0001f525 ä"
 
 
@@ -79,7 +81,13 @@ def test_a_report_of_a_target_that_was_never_reached_is_valid() -> None:
 
 def test_what_is_left_is_named_with_its_reason() -> None:
     home = valid(a_report(a_result(), home=Home(left=(("m1", "stuck"), ("m2", "gone")))))["home"]
-    assert home == {"clean": False, "left": ["m1", "m2"], "reasons": {"m1": "stuck", "m2": "gone"}, "kept": False}
+    assert home == {
+        "clean": False,
+        "left": ["m1", "m2"],
+        "reasons": {"m1": "stuck", "m2": "gone"},
+        "kept": False,
+        "known": True,
+    }
 
 
 def test_the_report_of_a_real_run_is_valid() -> None:
@@ -220,12 +228,13 @@ def test_a_log_begins_with_a_header_and_ends_with_the_report_but_for_the_results
         "behaviour-finished",
         "run-finished",
     ]
-    assert (lines[0]["format"], lines[0]["behaviours"]) == (1, ["TST-1a"])
+    assert (lines[0]["format"], [behaviour["id"] for behaviour in lines[0]["behaviours"]]) == (1, ["TST-1a"])
     whole = json_report.as_dict(report)
     (behaviour,) = whole.pop("behaviours")
     assert lines[-1] == {"event": "run-finished", **whole}
     assert behaviour.pop("cause") is None  # nobody can tell before the end
-    assert lines[2] == {"event": "behaviour-finished", **behaviour}
+    assert lines[2] == {"event": "behaviour-finished", **behaviour} | {key: lines[2][key] for key in COST}
+    assert lines[2]["bill"]["create"] == 1
 
 
 def test_every_event_is_in_the_file_the_moment_that_it_happens(tmp_path: Path) -> None:
@@ -238,7 +247,7 @@ def test_every_event_is_in_the_file_the_moment_that_it_happens(tmp_path: Path) -
 
 def test_a_behaviour_that_begins_is_one_line() -> None:
     line = as_line(events.BehaviourStarted(id="TST-1a", at=1.23456789, machines=("m1",)))
-    assert line == {"event": "behaviour-started", "id": "TST-1a", "at": 1.234568, "machines": ["m1"]}
+    assert line == {"event": "behaviour-started", "id": "TST-1a", "at": 1.23456789, "machines": ["m1"]}
 
 
 # What a person reads.

@@ -38,7 +38,9 @@ def lines(comparison: Comparison) -> list[str]:
         told += [f"    {change.id:8}{_sentence(change)}" for change in changes]
     told += [f"  found     {trait.name}: {trait.before}, and now {trait.after}" for trait in comparison.traits]
     if comparison.unselected:
-        told.append(f"  not run   {comparison.unselected} behaviours that {comparison.before.name} has: a selection only")
+        told.append(
+            f"  not run   {comparison.unselected} behaviours that {comparison.before.name} has: a selection only"
+        )
     if comparison.slower:
         told.append(f"  slower    (the median by more than {comparison.tolerance}; {NEVER})")
         told += [f"    {each.rpc:10}{_ms(each.before)} -> {_ms(each.after)}" for each in comparison.slower]

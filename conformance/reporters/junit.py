@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status, causes
+from conformance.report import Status, follows
 from conformance.reporters import terminal
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def render(report: Report) -> str:
         "time": f"{report.time.wall:.3f}",
     }
     root = ET.Element("testsuites", name="conformance", **numbers)
-    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED] + waived), **numbers)
+    suite = ET.SubElement(
+        root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED] + waived), **numbers
+    )
     if report.started:
         suite.set("timestamp", report.started.partition("+")[0])
     properties = ET.SubElement(suite, "properties")
@@ -38,9 +40,9 @@ def render(report: Report) -> str:
     for name in report.lacking:
         case = ET.SubElement(suite, "testcase", classname="conformance.require", name=name)
         ET.SubElement(case, "failure", type="require", message=f"the target lacks {name}")
-    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
+    grounds = follows(report.results)
     for result in report.results:
-        suite.append(_case(result, follows.get(result.id), report.waived.get(result.id)))
+        suite.append(_case(result, grounds.get(result.id), report.waived.get(result.id)))
     for each in broken:
         case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
         ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))

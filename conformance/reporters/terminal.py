@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
 from conformance.reporters import comparison
+from conformance.text import printable as printable
 from conformance.waiver import Standing
 
 if TYPE_CHECKING:
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from conformance.waiver import Waived
 
 LAST_CALLS = 8
-"""So many lines of calls before a failure are shown; report.json has all."""
-
-
-def printable(text: str) -> str:
-    """`text` without what would steer a terminal: a provider may send any character."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+"""So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -74,7 +70,8 @@ def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
     ]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
     if len(lines) > LAST_CALLS:
-        lines = [*lines[:LAST_CALLS], "    and others: report.json has them all"]
+        more = len(lines) - LAST_CALLS
+        lines = [*lines[:LAST_CALLS], f"    and {more} others: --report-dir writes them all"]
     return list(map(printable, [head, *lines])) if lines else []
 
 
@@ -134,7 +131,9 @@ def closing(report: Report) -> list[str]:
     if report.comparison is not None:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
-            lines.append(f"exit       0, as nothing failed that did not before (--fail-on new); {shout(report)} all the same")
+            lines.append(
+                f"exit       0, as nothing failed that did not before (--fail-on new); {shout(report)} all the same"
+            )
     if report.found is not None:
         lines += [
             f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
