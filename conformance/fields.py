@@ -24,11 +24,11 @@ def parse(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise Malformed("no JSON") from error
+        raise Malformed("it is no JSON") from error
 
 
 def _no_number(name: str) -> None:
-    raise Malformed(f"{name} is no JSON")
+    raise ValueError(name)
 
 
 class Fields:
@@ -36,7 +36,7 @@ class Fields:
 
     def __init__(self, value: object, place: str = "") -> None:
         if not isinstance(value, dict):
-            raise Malformed(f"{place or 'the whole'} is no object")
+            raise Malformed(f"{place or 'it'} is no object")
         self._value: dict[str, Any] = value
         self._place = place
 

@@ -22,6 +22,7 @@ from conformance.found import SHARD, SHARD_MACHINE, Found
 from conformance.kept import Kept
 from conformance.lifecycle import State
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
+from conformance.text import printable
 from conformance.token import Token
 from conformance.waiver import Standing, Waived, Waiver
 
@@ -52,7 +53,7 @@ def read(path: Path) -> Report:
     try:
         return read_text(content)
     except Malformed as error:
-        raise UsageError(f"{path} is no record of a run: {error}", hint=HINT) from error
+        raise UsageError(f"{path} is no record of a run: {printable(str(error))}", hint=HINT) from error
 
 
 def failed_in(path: Path) -> tuple[str, ...]:
@@ -89,9 +90,9 @@ def _rest(lines: list[bytes]) -> list[Fields]:
     for number, line in enumerate(lines[1:], 2):
         try:
             found.append(Fields(_json(line), f"line {number}"))
-        except Malformed as error:
+        except Malformed:
             if number < len(lines):
-                raise Malformed(f"line {number} is {error}") from None
+                raise Malformed(f"line {number} is no line of a log") from None
     return found
 
 

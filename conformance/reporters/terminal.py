@@ -124,7 +124,7 @@ def closing(report: Report) -> list[str]:
     if any(cause.consequences for cause in found):
         judged += f", from {len(found)} cause{'s' * (len(found) > 1)}"
     part = "" if report.whole else ", a selection only"
-    stopped = f" · stopped: {report.stopped}" if report.stopped else ""
+    stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
@@ -170,10 +170,12 @@ def waivers(report: Report) -> list[str]:
 
 def _home(report: Report) -> list[str]:
     left = report.home.left
+    mend = f"conformance sweep {report.ledger} --target {report.target}"
+    if report.truncated:
+        return [f"home       not known: what is left is in the ledger, and {mend} brings it home"]
     if not left:
         return ["home       all that was started is home"]
     head = "kept" if report.home.kept else "LEFT"
-    mend = f"conformance sweep {report.ledger} --target {report.target}"
     return [f"home       {head} {len(left)} machines; bring them home: {mend}"] + [
         f"           {machine}: {reason}" for machine, reason in left
     ]
