@@ -60,7 +60,7 @@ class Change:
     before: Result | None
     after: Result | None
     cause: str | None = None
-    """Where it newly fails because it rests on what failed before too: that one's id. Then it is hardly new."""
+    """Where it fails, or failed, because it rests on another failure of that run: that one's id."""
 
     @property
     def result(self) -> Result:
@@ -143,6 +143,20 @@ class Comparison:
         """The behaviours of which this became, in the catalogue's order."""
         return tuple(change for change in self.changes if change.kind in kinds)
 
+    def heads(self, *kinds: Kind) -> tuple[tuple[Change, tuple[Change, ...]], ...]:
+        """The same by causes: each that does not go with another one, with those that go with it."""
+        by_id = {change.id: change for change in self.of(*kinds)}
+        roots = {change.id: self._head(change, by_id) for change in by_id.values()}
+        return tuple(
+            (change, tuple(other for other in by_id.values() if other is not change and roots[other.id] == change.id))
+            for change in by_id.values()
+            if roots[change.id] == change.id
+        )
+
+    def _head(self, change: Change, others: Mapping[str, Change]) -> str:
+        root = others.get(change.cause or "")
+        return root.id if root is not None and root.kind is change.kind else change.id
+
     @property
     def differs(self) -> bool:
         """Whether anything differs that does not between two runs of one provider."""
@@ -166,27 +180,22 @@ def compare(
     old = {result.id: result for result in before.results}
     new = {result.id: result for result in after.results}
     order = [*new, *(behaviour for behaviour in old if behaviour not in new)]
-    pairs = [(old.get(behaviour), new.get(behaviour)) for behaviour in order]
-    broken = {result.id for result in before.with_status(*BROKEN)}
-    grounds = {one: root for one, root in follows(after.results).items() if root in broken}
-    left_out = [one for one, other in pairs if other is None and not after.whole]
+    kinds = {behaviour: became(old.get(behaviour), new.get(behaviour)) for behaviour in order}
+    grounds = follows(before.results) | follows(after.results)
+    left_out = {behaviour for behaviour in old if behaviour not in new and not after.whole}
     return Comparison(
         before=_side(before, names[0]),
         after=_side(after, names[1]),
         changes=tuple(
-            Change(kind=kind, before=one, after=other, cause=_cause(kind, other, grounds))
-            for one, other in pairs
-            if (other is not None or after.whole) and (kind := became(one, other)) is not None
+            Change(kind=kind, before=old.get(behaviour), after=new.get(behaviour), cause=grounds.get(behaviour))
+            for behaviour, kind in kinds.items()
+            if kind is not None and behaviour not in left_out
         ),
         unselected=len(left_out),
         traits=_traits(before.found, after.found),
         slower=_slower(before, after, tolerance),
         tolerance=tolerance,
     )
-
-
-def _cause(kind: Kind, after: Result | None, grounds: Mapping[str, str]) -> str | None:
-    return grounds.get(after.id) if after is not None and kind is Kind.NEWLY_FAILING else None
 
 
 def became(before: Result | None, after: Result | None) -> Kind | None:

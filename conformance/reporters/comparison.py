@@ -8,9 +8,10 @@ from conformance.call import cut
 from conformance.compare import Kind
 from conformance.report import Status
 from conformance.reporters.catalogue import escaped
+from conformance.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from conformance.compare import Change, Comparison, Side
     from conformance.report import Result
@@ -33,9 +34,11 @@ def lines(comparison: Comparison) -> list[str]:
     counted = [f"{len(found)} {kind}" for kind in SHOWN if (found := comparison.of(kind))]
     told = [f"since      {_where(comparison.before)}: {', '.join(counted) or 'nothing is new'}"]
     for kind in SHOWN:
-        changes = comparison.of(kind)
-        told += [f"  {kind}"] * bool(changes)
-        told += [f"    {change.id:8}{_sentence(change)}" for change in changes]
+        heads = comparison.heads(kind)
+        told += [f"  {kind}"] * bool(heads)
+        for change, others in heads:
+            told.append(f"    {change.id:8}{_sentence(change)}")
+            told += [f"            {_also(others)}"] * bool(others)
     told += [f"  found     {trait.name}: {trait.before}, and now {trait.after}" for trait in comparison.traits]
     if comparison.unselected:
         told.append(
@@ -51,10 +54,12 @@ def markdown_lines(comparison: Comparison) -> list[str]:
     """The same for a pull request: a heading, and a list for each kind of news."""
     told = [f"### Since {escaped(_where(comparison.before))}", ""]
     for kind in SHOWN:
-        changes = comparison.of(kind)
-        if changes:
-            told += [f"**{kind}** ({len(changes)})", ""]
-            told += [f"- **{change.id}** {escaped(_sentence(change))}" for change in changes]
+        heads = comparison.heads(kind)
+        if heads:
+            told += [f"**{kind}** ({len(comparison.of(kind))})", ""]
+            for change, others in heads:
+                told.append(f"- **{change.id}** {escaped(_sentence(change))}")
+                told += [f"  - {_also(others)}"] * bool(others)
             told.append("")
     if not comparison.of(*SHOWN):
         told += ["Nothing is new.", ""]
@@ -86,8 +91,12 @@ def _sentence(change: Change) -> str:
     if was is None and change.kind is not Kind.NEWLY_COVERED:
         parts.append("it was not in that run")
     if change.cause is not None:
-        parts.append(f"as it rests on {change.cause}, which failed before")
+        parts.append(f"it rests on {change.cause}")
     return " — ".join(filter(None, parts))
+
+
+def _also(others: Sequence[Change]) -> str:
+    return f"so also {len(others)} more, which rest on it: {', '.join(change.id for change in others)}"
 
 
 def _got(result: Result | None) -> str:
@@ -106,11 +115,11 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
     told = [*_heads(comparison)]
     rows = list(_rows(comparison, everything=everything))
     if rows:
-        width = max(len(row[1]) for row in rows)
-        told += ["", f"{'':10}{'A':{width}}  B"]
-        told += [f"{name:10}{one:{width}}  {other}".rstrip() for name, one, other in rows]
+        names, width = (max(len(row[column]) for row in rows) for column in (0, 1))
+        told += ["", f"{'':{names}}  {'A':{width}}  B"]
+        told += [f"{name:{names}}  {one:{width}}  {other}".rstrip() for name, one, other in rows]
     told += ["", *_notes(comparison, everything=everything)]
-    return "\n".join(told) + "\n"
+    return "\n".join(map(printable, told)) + "\n"
 
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
@@ -122,7 +131,7 @@ def markdown(comparison: Comparison, *, everything: bool = False) -> str:
         told += [f"| {escaped(name.strip())} | {escaped(one)} | {escaped(other)} |" for name, one, other in rows]
         told.append("")
     told += map(escaped, _notes(comparison, everything=everything))
-    return "\n".join(told) + "\n"
+    return "\n".join(map(printable, told)) + "\n"
 
 
 def _heads(comparison: Comparison) -> Iterator[str]:
@@ -135,14 +144,13 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterator[tuple[str, st
     """A row for each thing that differs: its name, how it is in A, how it is in B."""
     for trait in comparison.traits:
         yield trait.name, cut(trait.before, LONGEST), cut(trait.after, LONGEST)
-    for change in comparison.changes:
-        if not change.kind.differs and not everything:
-            continue
-        one, other = _ended(change.before), _ended(change.after)
-        yield change.id, one, other
-        if change.before is not None and change.after is not None:
-            for rpc, (before, after) in change.codes().items():
-                yield f"  {rpc}", _codes(before), _codes(after)
+    for change, others in comparison.heads(*(kind for kind in Kind if kind.differs or everything)):
+        yield change.id, _ended(change.before), _ended(change.after)
+        for rpc, (before, after) in change.codes().items():
+            if before and after:
+                yield f"  {rpc}", ", ".join(before), ", ".join(after)
+        if others:
+            yield "  so also", "", ", ".join(other.id for other in others)
 
 
 def _ended(result: Result | None) -> str:
@@ -151,10 +159,6 @@ def _ended(result: Result | None) -> str:
     word = WORDS.get(result.status, result.status.value)
     why = f": {_got(result)}" if result.status is not Status.PASSED else ""
     return f"{word}{why}"
-
-
-def _codes(codes: tuple[str, ...]) -> str:
-    return ", ".join(codes) or "not called"
 
 
 def _notes(comparison: Comparison, *, everything: bool) -> Iterator[str]:
