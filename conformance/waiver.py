@@ -161,7 +161,11 @@ def made(result: Result, *, expires: date) -> Waiver:
 
 def load(path: Path) -> tuple[Waiver, ...]:
     """The waivers in a file. Raises UsageError where it cannot be read, or one of them is not complete."""
-    return tuple(_parsed(path, name, body) for name, body in raw(path).items())
+    waivers = tuple(_parsed(path, name, body) for name, body in raw(path).items())
+    for number, one in enumerate(waivers):
+        if any(one.id == other.id for other in waivers[:number]):
+            raise UsageError(f"waivers {path}: {cut(one.id)} is waived twice", hint="keep one of the entries")
+    return waivers
 
 
 def raw(path: Path) -> Mapping[str, Any]:

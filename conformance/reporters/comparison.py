@@ -41,13 +41,11 @@ def lines(comparison: Comparison) -> list[str]:
             told += [f"            {_also(others)}"] * bool(others)
     told += [f"  found     {trait.name}: {trait.before}, and now {trait.after}" for trait in comparison.traits]
     if comparison.unselected:
-        told.append(
-            f"  not run   {comparison.unselected} behaviours that {comparison.before.name} has: a selection only"
-        )
+        told.append(f"  not run   {comparison.unselected} of the behaviours there: a selection only")
     if comparison.slower:
         told.append(f"  slower    (the median by more than {comparison.tolerance}; {NEVER})")
         told += [f"    {each.rpc:10}{_ms(each.before)} -> {_ms(each.after)}" for each in comparison.slower]
-    return told
+    return list(map(printable, told))
 
 
 def markdown_lines(comparison: Comparison) -> list[str]:
@@ -67,7 +65,7 @@ def markdown_lines(comparison: Comparison) -> list[str]:
     if comparison.slower:
         told += [f"Slower (the median by more than {comparison.tolerance}; {NEVER})", ""]
         told += [f"- {escaped(each.rpc)}: {_ms(each.before)} → {_ms(each.after)}" for each in comparison.slower]
-    return told
+    return list(map(printable, told))
 
 
 def _where(side: Side) -> str:

@@ -132,7 +132,7 @@ def closing(report: Report) -> list[str]:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
             lines.append(
-                f"exit       0, as nothing failed that did not before (--fail-on new); {shout(report)} all the same"
+                f"exit       0 by --fail-on new: nothing fails that did not before; {shout(report)} all the same"
             )
     if report.found is not None:
         lines += [
