@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
 from conformance.held import held_against, held_options
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +172,7 @@ def conformance() -> None:
 @click.option(
     "--report-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.json, junit.xml, events.ndjson and ledger.ndjson here.",
+    help="Write report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson here.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Every call of every behaviour.")
@@ -290,11 +291,11 @@ def execute(settings: Settings) -> int:
     finally:
         live.end()
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or written: {trouble}", err=True)
+        click.echo(f"error: not all could be shown or written: {printable(trouble)}", err=True)
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
-        click.echo(f"error: {done.error.message}", err=True)
+        click.echo(f"error: {printable(done.error.message)}", err=True)
         where = settings.report_dir or state_directory()
         click.echo(
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
@@ -327,7 +328,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
             rpc_timeout=parse_duration(given["rpc_timeout"]),
             connect_timeout=parse_duration(given["connect_timeout"]),
             any_target=any_target,
-            say=click.echo,
+            say=lambda line: click.echo(printable(line)),
         )
     )
     click.echo("all is home" if home.clean else f"{len(home.left)} machines are left")
@@ -338,10 +339,12 @@ def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
     from conformance.diff_command import diff_command
     from conformance.proto_command import proto
+    from conformance.render_command import render_command
     from conformance.selftest_command import selftest_command
     from conformance.waive_command import waive_command
 
-    for command in (list_command, show_command, diff_command, waive_command, proto, selftest_command):
+    commands = (list_command, show_command, render_command, diff_command, waive_command, proto, selftest_command)
+    for command in commands:
         conformance.add_command(command)
 
 

@@ -17,6 +17,7 @@ from conformance import events, fit
 from conformance.agenda import Agenda, Lane
 from conformance.bill import Meter
 from conformance.client import Client
+from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.found import connect, look
 from conformance.judge import Judge
@@ -77,27 +78,29 @@ async def run(
     """Judge `target` by `plan`, bring home what was started, and say how it was.
 
     `ledger_at` gives the ledger's path for a run's name. Raises TargetError where the target cannot be judged at
-    all (nothing was started then), UsageError where the ledger cannot be written.
+    all (nothing was started then), UsageError where the ledger cannot be written. No header's value is in anything
+    that is emitted, returned or raised.
     """
     name = f"cpc-{secrets.token_hex(4)}"
     stop = stop or Stop()
+    discretion = Discretion(target.headers)
     client = Client(target, rpc_timeout=options.rpc_timeout)
     try:
-        await stop.unless(connect(client, timeout=options.connect_timeout))
-        found = await stop.unless(look(client, run=name))
-        slots = _slots(found, use_idle=options.use_idle)
-        fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
-        ledger = Ledger(ledger_at(name), run=name, target=target.address)
-        try:
-            course = Course(plan, client, found, slots, ledger, options, emit, stop, name)
+        with discretion.errors():
+            await stop.unless(connect(client, timeout=options.connect_timeout))
+            found = await stop.unless(look(client, run=name))
+            slots = _slots(found, use_idle=options.use_idle)
+            fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
+            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
-                return await course.run()
+                course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
+                return discretion.report(await course.run())
             except asyncio.CancelledError:
                 await course.give_up()
                 await client.give_up()
                 raise
-        finally:
-            ledger.close()
+            finally:
+                ledger.close()
     finally:
         await client.close()
 

@@ -21,6 +21,7 @@ from conformance.reporters.files import Files
 from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,11 +255,11 @@ def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pyt
         case Status.FAILED:
             outcome, longrepr = "failed", _evidence(result)
         case Status.ERROR:
-            outcome, longrepr, when = "failed", result.reason, "setup"
+            outcome, longrepr, when = "failed", printable(result.reason), "setup"
         case Status.SKIPPED:
             outcome, longrepr = (
                 "skipped",
-                (str(item.path), item.location[1] or 0, f"Skipped: {result.reason}"),
+                (str(item.path), item.location[1] or 0, f"Skipped: {printable(result.reason)}"),
             )
         case Status.WARNED | Status.PASSED:
             pass

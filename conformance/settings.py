@@ -66,6 +66,7 @@ def check_report_dir(directory: Path) -> None:
     A ledger that names machines left by an earlier run is not overwritten: it is swept first.
     """
     from conformance import ledger
+    from conformance.reporters.files import FORMATS, LOG
 
     path = directory / "ledger.ndjson"
     try:
@@ -81,7 +82,7 @@ def check_report_dir(directory: Path) -> None:
                 )
             path.unlink()
         directory.mkdir(parents=True, exist_ok=True)
-        for name in ("report.json", "junit.xml", "events.ndjson"):
+        for name in (LOG, *FORMATS):
             with (directory / name).open("w", encoding="utf-8"):
                 pass
     except OSError as error:

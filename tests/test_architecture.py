@@ -17,11 +17,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "loop proto_command catalogue_command selftest_command diff_command waive_command held",
+        "loop proto_command catalogue_command selftest_command render_command diff_command waive_command held",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit",
+        "reporters.log reporters.junit reporters.markdown reporters.badge",
         "reporters.json reporters.terminal",
         "reporters.comparison",
         "reporters.catalogue reporters",
@@ -44,6 +44,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
+        # What may leave the kit.
+        "discretion",
         # What is known of a run: values.
         "events",
         "report",

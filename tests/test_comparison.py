@@ -8,16 +8,17 @@ import jsonschema
 
 from conformance.compare import compare
 from conformance.report import Report, Result, Status
-from conformance.reporters import comparison, junit, terminal
+from conformance.reporters import badge, comparison, junit, markdown, terminal
 from conformance.reporters import json as json_report
 from tests.test_compare import answering, failed, taking
-from tests.test_reporters import HOSTILE, SCHEMA, valid
+from tests.test_reporters import SCHEMA, valid
 from tests.test_waiver import held, of
 from tests.values import a_call, a_found, a_report, a_result
 
 if TYPE_CHECKING:
     from conformance.compare import Comparison
 
+HOSTILE = "\x00\x1b[31m]]><evil a='\"'>&amp;\u202e\u2028\r\n\t\x7f\U0001f525 @x https://x ä"
 P, F, S, E = Status.PASSED, Status.FAILED, Status.SKIPPED, Status.ERROR
 
 
@@ -133,8 +134,10 @@ def test_hostile_text_steers_nothing_in_any_form() -> None:
     for text in texts:
         assert "\x1b" not in text
         assert "\u2028" not in text
-        assert all(c.isprintable() or c == "\n" for c in text)
-    assert "<evil" not in texts[1].replace("\\<evil", "")
+        assert all(c.isprintable() or c in "\n\u200b" for c in text)
+    for text in (texts[1], texts[3]):
+        assert "<evil" not in text.replace("\\<evil", "")
+        assert "@x" not in text
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json_report.render(report)))
 
 
@@ -144,6 +147,21 @@ def test_hostile_text_steers_nothing_in_any_form() -> None:
 def waived(*more: Result) -> Report:
     one = failed(rests_on=())
     return held(one, *more, waivers=(of(one, reason="a reason"), of(failed(behaviour="TST-2a"))))
+
+
+def test_the_badge_counts_what_is_waived_and_is_not_green_with_a_waiver_to_mend() -> None:
+    report = waived(a_result(P, "TST-2a"))
+    assert (badge.message(report), badge.color(report)) == ("conformant, 1 waived, 1 waiver to mend", "yellow")
+    fine = held(failed(), a_result(P, "TST-2a"), waivers=(of(failed()),))
+    assert badge.message(fine) == "conformant, 1 waived"
+
+
+def test_markdown_tells_the_news_and_what_is_waived() -> None:
+    text = markdown.render(replace(waived(a_result(P, "TST-2a")), comparison=of_everything()))
+    assert text.startswith("# Capacity provider: conformant, 1 waived\n")
+    assert "WAIVER     TST-2a is stale" in text
+    assert "## Since old\\.json" in text or "## Since old.json" in text
+    assert "- **TST-1a** The title of TST\\-1a" in text
 
 
 def test_what_is_waived_is_never_hidden() -> None:

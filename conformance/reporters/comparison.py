@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.call import cut
 from conformance.compare import Kind
 from conformance.report import Status
-from conformance.reporters.catalogue import escaped
-from conformance.text import printable
+from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,22 +48,22 @@ def lines(comparison: Comparison) -> list[str]:
 
 def markdown_lines(comparison: Comparison) -> list[str]:
     """The same for a pull request: a heading, and a list for each kind of news."""
-    told = [f"### Since {escaped(_where(comparison.before))}", ""]
+    told = [f"## Since {plain(_where(comparison.before))}", ""]
     for kind in SHOWN:
         heads = comparison.heads(kind)
         if heads:
             told += [f"**{kind}** ({len(comparison.of(kind))})", ""]
             for change, others in heads:
-                told.append(f"- **{change.id}** {escaped(_sentence(change))}")
+                told.append(f"- **{change.id}** {plain(_sentence(change))}")
                 told += [f"  - {_also(others)}"] * bool(others)
             told.append("")
     if not comparison.of(*SHOWN):
         told += ["Nothing is new.", ""]
-    told += [f"- {t.name}: {escaped(t.before)}, and now {escaped(t.after)}" for t in comparison.traits]
+    told += [f"- {t.name}: {plain(t.before)}, and now {plain(t.after)}" for t in comparison.traits]
     if comparison.slower:
         told += [f"Slower (the median by more than {comparison.tolerance}; {NEVER})", ""]
-        told += [f"- {escaped(each.rpc)}: {_ms(each.before)} → {_ms(each.after)}" for each in comparison.slower]
-    return list(map(printable, told))
+        told += [f"- {plain(each.rpc)}: {_ms(each.before)} → {_ms(each.after)}" for each in comparison.slower]
+    return told
 
 
 def _where(side: Side) -> str:
@@ -122,14 +120,14 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """The same as a Markdown table."""
-    told = [*(f"- {escaped(head)}" for head in _heads(comparison)), ""]
+    told = [*(f"- {plain(head)}" for head in _heads(comparison)), ""]
     rows = list(_rows(comparison, everything=everything))
     if rows:
         told += ["| | A | B |", "|---|---|---|"]
-        told += [f"| {escaped(name.strip())} | {escaped(one)} | {escaped(other)} |" for name, one, other in rows]
+        told += [f"| {plain(name.strip())} | {plain(one)} | {plain(other)} |" for name, one, other in rows]
         told.append("")
-    told += map(escaped, _notes(comparison, everything=everything))
-    return "\n".join(map(printable, told)) + "\n"
+    told += map(plain, _notes(comparison, everything=everything))
+    return "\n".join(told) + "\n"
 
 
 def _heads(comparison: Comparison) -> Iterator[str]:

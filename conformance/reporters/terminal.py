@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.call import one_line
 from conformance.report import Status, Verdict, causes
 from conformance.reporters import comparison
-from conformance.text import printable as printable
+from conformance.text import printable
 from conformance.waiver import Standing
 
 if TYPE_CHECKING:
@@ -32,6 +32,18 @@ def opening(event: RunStarted) -> list[str]:
         f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
         f"ledger     {event.ledger}",
     ]
+    return list(map(printable, lines))
+
+
+def heading(report: Report) -> list[str]:
+    """Before a run that is told again: where and when it was, by which kit, and what was found there."""
+    lines = [
+        f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
+        *(report.found.lines() if report.found else ()),
+        f"started    {report.started or 'never'} · kit {report.version}",
+    ]
+    if report.truncated:
+        lines.append("truncated  the log ends before the run did: what follows is what it holds")
     return list(map(printable, lines))
 
 
@@ -102,7 +114,7 @@ def findings(report: Report) -> list[str]:
     return list(map(printable, lines))
 
 
-def closing(report: Report) -> list[str]:
+def closing(report: Report, *, compared: bool = True) -> list[str]:
     """One line each: verdict, bill, time, home-coming; before these what is new and which waivers do not hold."""
     waived = [result for result in report.results if result.id in report.waived]
     counts = Counter(result.status for result in report.results if result.id not in report.waived)
@@ -128,7 +140,7 @@ def closing(report: Report) -> list[str]:
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
-    if report.comparison is not None:
+    if report.comparison is not None and compared:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
             lines.append(
