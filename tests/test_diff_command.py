@@ -68,7 +68,7 @@ def test_a_difference_reads_side_by_side_and_as_a_table(runs: Path) -> None:
     assert "B is not as A: 1 newly failing" in text
     table = diff(runs, "a", "c", "--format", "markdown").out
     assert "| | A | B |\n|---|---|---|\n" in table
-    assert "| FEN-1b | passed | failed: " in table
+    assert "| FEN\\-1b | passed | failed: " in table
 
 
 @pytest.mark.timeout(150)
