@@ -144,7 +144,8 @@ def _check_pair(cert: Path | None, key: Path | None) -> None:
     try:
         ssl.create_default_context().load_cert_chain(cert, key, password=lambda: b"")
     except (ssl.SSLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise UsageError(
-            f"--tls-cert {cert} and --tls-key are no pair ({getattr(error, 'reason', None) or error})",
+            f"--tls-cert {cert} and --tls-key are no pair ({why})",
             hint="give the unencrypted key that belongs to the certificate",
         ) from error

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import grpc
 import jsonschema
 import pytest
+import xmlschema
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from hypothesis import HealthCheck, given, settings
 from rich.console import Console
 
 import conformance.reporters
@@ -22,6 +24,7 @@ from conformance.reporters import json as json_report
 from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
 from conformance.reporters.progress import Live
+from tests import drawn
 from tests.runs import judged, proof, provider
 from tests.values import a_call, a_report, a_result
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+JUNIT = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
 COST = ("at", "bill", "rpcs")
 """What a line of the log adds to a result: what the run has cost by then."""
 
@@ -140,6 +144,30 @@ def test_a_capability_that_is_required_and_missing_is_a_failure_in_junit() -> No
     root = ElementTree.fromstring(junit.render(a_report(a_result(), lacking=("delete",))))
     assert (root.get("tests"), root.get("failures")) == ("2", "1")
     assert len(root.findall("testsuite/testcase/failure")) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(drawn.reports())
+def test_junit_of_any_report_is_valid(report: Report) -> None:
+    JUNIT.validate(junit.render(report))
+
+
+def test_in_junit_a_behaviour_is_a_case_of_its_clause_and_its_facts_are_properties() -> None:
+    root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
+    cases = {case.get("name"): case.get("classname") for case in root.iter("testcase")}
+    assert cases["TST-1b The title of TST-1b"] == "conformance.TST.TST-1"
+    facts = {each.get("name"): each.get("value") for each in root.iter("property")}
+    assert facts["verdict"] == "non-conformant"
+    assert (facts["TST-2a.clause"], facts["TST-2a.level"], facts["TST-2a.status"]) == ("TST-2", "SHOULD", "warned")
+    assert "TST-1b.cause" not in facts
+
+
+@pytest.mark.parametrize(
+    "wrong", ["<testcase/>", "<surprise/>", '<testcase classname="c" name="n"><properties/></testcase>']
+)
+def test_the_junit_schema_refuses_what_jenkins_does(wrong: str) -> None:
+    text = junit.render(a_report(a_result())).replace("</testsuite>", f"{wrong}</testsuite>")
+    assert not JUNIT.is_valid(text)
 
 
 def test_a_failure_in_junit_carries_its_evidence() -> None:
