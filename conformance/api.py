@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from conformance import catalogue, engine, plan
 from conformance.errors import UsageError
+from conformance.events import RunFinished
 from conformance.options import configurable
 from conformance.reporters import terminal
 from conformance.reporters.files import Files
 from conformance.run_command import parse_run
 from conformance.settings import check_report_dir
 from conformance.stop import Stop
+from conformance.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,8 +96,11 @@ async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Re
         check_report_dir(settings.report_dir)
         listeners.append(Files(settings.report_dir))
     broken: list[Exception] = []
+    tolerance = Tolerance(settings)
 
     def tell(event: Event) -> None:
+        if isinstance(event, RunFinished):
+            event = RunFinished(report=tolerance.applied(event.report))
         for listener in list(listeners):
             try:
                 listener(event)
@@ -109,12 +114,12 @@ async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Re
     course = engine.run(
         plan.plan(known, plan.functions(), chosen),
         settings.target,
-        options=settings.options,
+        options=tolerance.options(),
         ledger_at=settings.ledger_at,
         emit=tell,
         stop=stop,
     )
-    report = await _in_good_order(asyncio.ensure_future(course), stop)
+    report = tolerance.applied(await _in_good_order(asyncio.ensure_future(course), stop))
     if settings.report_dir is None:
         _forget(report)
     if broken:

@@ -29,6 +29,7 @@ def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
     from conformance.completion_command import completion_command
     from conformance.config_command import config_command
+    from conformance.diff_command import diff_command
     from conformance.next_command import next_command
     from conformance.plan_command import plan_command
     from conformance.proto_command import proto
@@ -36,10 +37,11 @@ def _mount() -> None:
     from conformance.replay_command import replay_command
     from conformance.selftest_command import selftest_command
     from conformance.sweep_command import sweep_command
+    from conformance.waive_command import waive_command
 
     for command in (
         *(run_command, plan_command, replay_command, next_command, sweep_command, list_command, show_command),
-        *(render_command, config_command, completion_command, proto, selftest_command),
+        *(render_command, diff_command, waive_command, config_command, completion_command, proto, selftest_command),
     ):
         conformance.add_command(command)
 

@@ -65,6 +65,8 @@ class Options:
     version: str = ""
     fake: bool = False
     """Whether the target is the embedded fake: only for the record."""
+    tolerates: Callable[[Result], bool] = lambda result: False
+    """Which failures `fail_fast` does not stop for."""
 
 
 async def run(
@@ -321,7 +323,7 @@ class Course:
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
-        if self._options.fail_fast and result.status is Status.FAILED:
+        if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The verdict is there, and nobody has to wait for what only brings the machines back.
         self._running[asyncio.create_task(self._give_back(behaviour, lease, begun, warm=warm))] = None

@@ -15,6 +15,7 @@ from click.types import StringParamType
 
 from conformance import completion, configuration
 from conformance.errors import UsageError
+from conformance.held import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +149,7 @@ RUN = (
         metavar="WHAT",
         help="Not these; the same forms.",
     ),
-    click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report.json, for --select failed."),
+    *HELD,
     click.option(
         "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"
     ),

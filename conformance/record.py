@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -26,6 +26,7 @@ from conformance.patience import Patience
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
 from conformance.text import printable
 from conformance.token import Token
+from conformance.waiver import Standing, Waived, Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,24 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         whole=record.flag("whole"),
         asked=_asked(record.object("asked")),
         took=record.mapping("took", Fields.seconds),
+        waivers_file=record.text("waivers_file"),
+        waivers=tuple(map(_waived, record.objects("waivers"))),
+    )
+
+
+def _waived(one: Fields) -> Waived:
+    """A waiver, with what the run said of it then: no day of today's counts."""
+    return Waived(
+        waiver=Waiver(
+            id=one.text("id"),
+            reason=one.text("reason"),
+            owner=one.text("owner"),
+            expires=one.named("expires", date.fromisoformat, "a day"),
+            fingerprint=one.text("fingerprint"),
+            failure=one.text("failure"),
+        ),
+        standing=one.named("standing", Standing, "what a run says of a waiver"),
+        detail=one.text("detail"),
     )
 
 

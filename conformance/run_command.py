@@ -11,6 +11,7 @@ import click
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
+from conformance.held import held_against
 from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ RUN_HELP = """Judge a capacity provider by its contract.
   conformance-run --target 127.0.0.1:9000
   conformance-run --target [::1]:9000 --select 'FEN-*' --report-dir out
   conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
+  conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
   conformance-run --fake
 
 What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
@@ -38,10 +40,12 @@ Every option may also stand in conformance.toml, in [tool.conformance] of pyproj
 \b
 Exit codes:
   0  conformant
-  1  not conformant: a MUST is broken
+  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown
   2  usage or configuration
   3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
   4  conformant, but machines could not be brought home
+With --fail-on new a MUST that failed in the baseline too, and in the same way, or was not judged there either,
+leaves the exit code alone; the verdict in words stays what it is.
 """
 
 
@@ -81,8 +85,6 @@ def settings_from(**given: Any) -> Settings:
         if given["baseline"] is None:
             raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
         select = tuple(p for p in select if p != "failed") + failed_in(given["baseline"])
-    elif given["baseline"]:
-        raise UsageError("--baseline without --select failed", hint="add --select failed")
     known = catalogue.load()
     chosen = known.select(select, exclude)
     timeout, file = given["timeout"], configuration_of(context)
@@ -115,6 +117,7 @@ def settings_from(**given: Any) -> Settings:
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
+        **held_against(**given),
     )
 
 
@@ -132,11 +135,14 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
 def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
     """Settings from the options of `conformance-run`, for the other front doors. Raises UsageError.
 
-    With `alone` neither a configuration file nor the environment has a say.
+    With `alone` neither a file that lies about nor the environment has a say.
     """
     extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
     try:
-        context = run_command.make_context("conformance-run", ["--no-config"] * alone + arguments, **extra)
+        if alone:
+            waived = any(argument.startswith("--waivers") for argument in arguments)
+            arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
+        context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     with context:

@@ -18,15 +18,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "pytest_plugin api",
         "cli",
         "plan_command replay_command next_command",
-        "run_command sweep_command config_command completion_command render_command",
+        "run_command sweep_command config_command completion_command render_command diff_command waive_command",
         "proto_command catalogue_command selftest_command",
         "loop options",
-        "settings console configuration completion",
+        "tolerance",
+        "settings console configuration completion held",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
-        "reporters.json reporters.terminal reporters.catalogue reporters",
+        "reporters.json reporters.terminal",
+        "reporters.comparison",
+        "reporters.catalogue reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
@@ -44,6 +47,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "yard record",
         "found",
+        # A run held against another, and against what is tolerated.
+        "compare waiver",
+        "fingerprint",
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.

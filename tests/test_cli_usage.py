@@ -189,9 +189,8 @@ def test_a_baseline_of_another_catalogue_is_one_line(refused: Refuse, tmp_path: 
     assert refused(*TARGET, "--select", "failed", "--baseline", str(path)).error == "'OLD-7a' matches no behaviour"
 
 
-def test_a_baseline_that_is_not_asked_for_is_a_misunderstanding(refused: Refuse, tmp_path: Path) -> None:
-    path = baseline(tmp_path / "b.json", Status.FAILED)
-    assert refused(*TARGET, "--baseline", path).error == "--baseline without --select failed"
+def test_only_what_is_new_fails_where_it_is_known_since_when(refused: Refuse) -> None:
+    assert refused(*TARGET, "--fail-on", "new").error == "--fail-on new needs to know since when"
 
 
 def test_what_did_not_pass_is_selected_beside_what_is_named(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.report import Status, causes
-from conformance.reporters import terminal
-from conformance.text import cut, printable
+from conformance.reporters import comparison, terminal
+from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
     from conformance.report import Cause, Report, Result
@@ -32,6 +32,8 @@ def render(report: Report) -> str:
     """The report as Markdown, of at most `LONGEST` characters: what is too much is left out, and that is said."""
     blocks = [_heading(report), *_lacking(report)]
     found = causes(report.results)
+    if report.comparison is not None:
+        blocks.append("\n".join(comparison.markdown_lines(report.comparison)))
     if found:
         blocks.append("## What is broken")
         blocks += [_cause(report, cause) for cause in found]
@@ -50,16 +52,10 @@ def code(text: str, longest: int = LONGEST_LINE) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}" if shown.strip() else "*nothing*"
 
 
-def plain(text: str) -> str:
-    """Words of the catalogue's, as they are: an old record may have others than ours."""
-    escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, 2 * LONGEST_LINE))
-    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
 def _heading(report: Report) -> str:
-    verdict, *facts = terminal.closing(report)
+    verdict, *facts = terminal.closing(report, compared=False)
     _, _, judged = verdict.partition(": ")
-    lines = [f"# Capacity provider: {report.verdict.value}", plain(judged)]
+    lines = [f"# Capacity provider: {report.verdict_line}", plain(judged)]
     about = [f"target {code(report.target)}", f"kit {code(report.version)}", f"seed {report.seed}"]
     if report.run:
         about.insert(1, f"run {code(report.run)}")
