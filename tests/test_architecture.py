@@ -53,7 +53,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.
-        "events grpcurl fingerprint",
+        "events grpcurl",
         "report",
         "asked",
         "behaviour bill ledger patience stop buf",
