@@ -167,7 +167,7 @@ def conformance() -> None:
 @click.option(
     "--report-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.json, junit.xml, events.ndjson and ledger.ndjson here.",
+    help="Write report.html, report.json, junit.xml, events.ndjson and ledger.ndjson here.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Every call of every behaviour.")

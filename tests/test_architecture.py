@@ -21,8 +21,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit",
-        "reporters.json reporters.terminal reporters.catalogue reporters",
+        "reporters.log reporters.junit reporters.html",
+        "reporters.json reporters.terminal reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
@@ -40,7 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "yard",
         "found",
         # What is known of a run: values.
-        "events",
+        "events latency chain evidence",
         "report",
         "behaviour bill ledger patience stop buf",
         # The wire.

@@ -1,11 +1,11 @@
-"""The report directory: events.ndjson as it happens, report.json and junit.xml when the run has finished."""
+"""The report directory: events.ndjson as it happens; report.json, junit.xml and report.html when the run is over."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from conformance import events
-from conformance.reporters import json, junit
+from conformance.reporters import html, json, junit
 from conformance.reporters.log import Log
 
 if TYPE_CHECKING:
@@ -26,3 +26,4 @@ class Files:
             self._log.close()
             (self._directory / "report.json").write_text(json.render(event.report), encoding="utf-8")
             (self._directory / "junit.xml").write_text(junit.render(event.report), encoding="utf-8")
+            (self._directory / "report.html").write_text(html.render(event.report), encoding="utf-8")

@@ -39,16 +39,16 @@ WORDS = {
     Status.FAILED: "failed",
     Status.WARNED: "warned",
     Status.ERROR: "not judged",
-    Status.SKIPPED: "skipped",
     Status.PASSED: "passed",
+    Status.SKIPPED: "skipped",
 }
 """The statuses as people read them, in the order in which they matter."""
 GLYPHS = {
     Status.FAILED: "✕",
     Status.WARNED: "!",
     Status.ERROR: "?",
-    Status.SKIPPED: "–",
     Status.PASSED: "✓",
+    Status.SKIPPED: "–",
 }
 VERDICTS = {
     Verdict.CONFORMANT: ("✓", "passed"),
@@ -81,20 +81,24 @@ class Part:
 def render(report: Report) -> str:
     """The report as one HTML document, without a reference to anything outside it."""
     style, script = _source(STYLES), _source(SCRIPTS)
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        data=Markup(embedded(report)),
-        counts={status: len(report.with_status(status)) for status in WORDS},
-        causes=causes(report.results),
-        groups={
-            status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
-        },
-        rows=_rows(report),
-        chain=waited_for(report.results),
-        longest=max(filter(ran, report.results), key=lambda result: result.seconds, default=None),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            data=Markup(embedded(report)),
+            counts={status: len(report.with_status(status)) for status in WORDS},
+            causes=causes(report.results),
+            groups={
+                status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
+            },
+            rows=_rows(report),
+            chain=waited_for(report.results),
+            longest=max(filter(ran, report.results), key=lambda result: result.seconds, default=None),
+        )
     )
 
 

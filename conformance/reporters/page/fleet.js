@@ -1,6 +1,6 @@
 // The whole run: a row per machine, behaviours as spans, how many ran at once, and what the end waited for.
 
-const ROW = 17, CROWD = 44, MOST_FREE_ROWS = 24;
+const ROW = 17, THIN = 7, CROWD = 44, MOST_FREE_ROWS = 24;
 const [ID, STATUS, TITLE, BEGAN, STARTED, ENDED, MACHINES] = Array(7).keys();
 const GLYPHS = { failed: "✕", warned: "!", error: "?", skipped: "–", passed: "✓" };
 
@@ -21,8 +21,8 @@ function run(width, inspector) {
   const end = Math.max(DATA.wall, ...DATA.spans.map((span) => span[ENDED]));
   const at = (micros) => gutter + ((width - gutter - 12) * micros) / end;
   const free = packed(DATA.spans.filter((span) => !span[MACHINES].length), end / Math.max(width - gutter, 1));
-  const rows = DATA.machines.length + free.rows;
-  const top = CROWD + 12, bottom = top + rows * ROW + 4, height = bottom + 22;
+  const top = CROWD + 12, middle = top + DATA.machines.length * ROW + 4;
+  const bottom = middle + free.rows * THIN + 6, height = bottom + 22;
   const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "The run: the arrow keys move from behaviour to behaviour" });
   for (const tick of ticks(0, end, (width - gutter) / 90)) {
     root.append(svg("path", { class: "rule", d: `M${at(tick)} ${top - 4}V${bottom}` }), svg("text", { class: "quiet", x: at(tick) + 3, y: bottom + 14 }, `${Number((tick / 1e6).toFixed(4))} s`));
@@ -33,11 +33,11 @@ function run(width, inspector) {
     const name = text(machine), shown = name.length > longest ? `${name.slice(0, 4)}…${name.slice(5 - longest)}` : name;
     root.append(svg("text", { class: "quiet", x: 8, y: top + row * ROW + 12 }, svg("title", {}, name), shown));
   });
-  if (free.rows) root.append(svg("text", { class: "quiet", x: 8, y: top + DATA.machines.length * ROW + 12 }, "no machine"));
+  if (free.rows) root.append(svg("text", { class: "quiet", x: 8, y: middle + 9 }, "no machine"));
   const chained = new Set(DATA.chain);
-  const row = (span) => (span[MACHINES].length ? span[MACHINES] : [DATA.machines.length + free.row.get(span[ID])]);
-  const nodes = DATA.spans.map((span) => spanNode(span, row(span).map((n) => top + n * ROW), at, chained.has(span[ID])));
-  root.append(...nodes, ...threads(row, top, at));
+  const rows = (span) => (span[MACHINES].length ? span[MACHINES].map((n) => top + n * ROW) : [middle + free.row.get(span[ID]) * THIN]);
+  const nodes = DATA.spans.map((span) => spanNode(span, rows(span), at, chained.has(span[ID])));
+  root.append(...nodes, ...threads(rows, at));
   roving(nodes, (place) => spanTold(inspector, DATA.spans[place]));
   return root;
 }
@@ -71,13 +71,13 @@ function crowd(at, gutter) {
 
 function spanNode(span, places, at, chained) {
   const [from, start, end] = [at(span[BEGAN]), at(span[STARTED]), at(span[ENDED])];
-  const width = Math.max(end - start, 2.5);
+  const width = Math.max(end - start, 2.5), high = span[MACHINES].length ? ROW : THIN;
   const node = svg("g", { class: `span ${span[STATUS]}${chained ? " chained" : ""}`, role: "link", "aria-label": `${span[ID]} ${span[STATUS]}, ${duration(span[ENDED] - span[STARTED])}` });
   const word = span[STATUS] === "passed" ? span[ID] : `${GLYPHS[span[STATUS]]} ${span[ID]}`;
   for (const y of places) {
-    if (start > from) node.append(svg("rect", { class: "before", x: from, y: y + 2, width: start - from, height: ROW - 4 }));
-    node.append(svg("rect", { class: "body", x: start, y: y + 1.5, width, height: ROW - 3, rx: 2 }));
-    if (width > word.length * 5.8 + 4) node.append(svg("text", { x: start + 3, y: y + 12 }, word));
+    if (start > from) node.append(svg("rect", { class: "before", x: from, y: y + 2, width: start - from, height: high - 4 }));
+    node.append(svg("rect", { class: "body", x: start, y: y + 1, width, height: high - 2, rx: 2 }));
+    if (high === ROW && width > word.length * 5.8 + 4) node.append(svg("text", { x: start + 3, y: y + 12 }, word));
   }
   const go = () => { location.hash = `#${encodeURIComponent(span[ID])}`; };
   node.addEventListener("click", go);
@@ -86,16 +86,15 @@ function spanNode(span, places, at, chained) {
 }
 
 /** From each of the chain to the next: from where it ended to where that began. */
-function threads(row, top, at) {
+function threads(rows, at) {
   const spans = new Map(DATA.spans.map((span) => [span[ID], span]));
   const drawn = [];
   DATA.chain.forEach((id, place) => {
     const span = spans.get(id), next = spans.get(DATA.chain[place + 1]);
     if (!span || !next) return;
-    const shared = row(span).find((n) => row(next).includes(n));
-    const y = (n) => top + n * ROW + ROW / 2;
-    const [a, b] = shared === undefined ? [row(span)[0], row(next)[0]] : [shared, shared];
-    drawn.push(svg("path", { class: "thread", d: `M${at(span[ENDED])} ${y(a)}H${at(next[BEGAN])}V${y(b)}H${at(next[STARTED])}` }));
+    const shared = rows(span).find((y) => rows(next).includes(y));
+    const middle = (one) => (shared ?? rows(one)[0]) + (one[MACHINES].length ? ROW : THIN) / 2;
+    drawn.push(svg("path", { class: "thread", d: `M${at(span[ENDED])} ${middle(span)}H${at(next[BEGAN])}V${middle(next)}H${at(next[STARTED])}` }));
   });
   return drawn;
 }

@@ -126,8 +126,14 @@ theme.addEventListener("click", turn);
 document.addEventListener("keydown", key);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => wear());
 addEventListener("hashchange", follow);
+let opened = [];
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll(".causes .behaviour, .consequences, .group.error .behaviour")) details.open = true;
+  opened = [...document.querySelectorAll(".causes .behaviour, .consequences, .group.error .behaviour")].filter((details) => !details.open);
+  for (const details of opened) details.open = true;
+  for (const details of opened) draw(details);
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
 });
 let kept = null;
 try { kept = localStorage.getItem("conformance-theme"); } catch { /* none is kept */ }

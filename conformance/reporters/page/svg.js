@@ -87,7 +87,9 @@ function roving(marks, tell) {
 /** Draw again when the width changes, and only then. */
 function onWidth(box, draw) {
   let width = 0;
-  new ResizeObserver(() => {
+  const fit = () => {
     if (box.clientWidth && box.clientWidth !== width) draw((width = box.clientWidth));
-  }).observe(box);
+  };
+  fit();
+  new ResizeObserver(fit).observe(box);
 }

@@ -2,7 +2,7 @@
 
 const MOST_MARKS = 1500;
 const [RPC, LANE, FATE, CODE, AT, TOOK, ASKED, CAME, SEEN, SHARD, EPOCH, SEQUENCE] = Array(12).keys();
-const GAP = { mutating: 26, read: 9 };
+const GAP = { mutating: 28, read: 9 };
 const LANE_TOP = 20, TOKENS = 13, MARKS = 22, BAR = 18, READS = 15, LANE_GAP = 9, FLAGS = 16, AXIS = 20;
 
 /** Calls as marks, in time's order: reading the same again and again is one. */
@@ -31,17 +31,24 @@ function items(behaviour) {
 function stretched(marks, behaviour, width) {
   const first = marks[0].call[AT];
   const end = Math.max(behaviour.ended, ...marks.map((item) => item.until));
-  const room = marks.reduce((sum, item) => sum + (item.mutating ? GAP.mutating : GAP.read), 40);
-  const scale = Math.max(width - room, width * 0.25) / Math.max(end - first, 1);
-  const anchors = [[first, 16]];
-  marks.forEach((item, place) => {
-    const [time, x] = anchors.at(-1);
-    const wide = Math.max(item.mutating ? GAP.mutating : GAP.read, place && marks[place - 1].mutating ? GAP.mutating : 0);
-    item.x = place ? x + Math.max(wide, (item.call[AT] - time) * scale) : x;
-    anchors.push([item.call[AT], item.x]);
+  const steps = marks.map((item, place) => {
+    const before = marks[place - 1] || item;
+    return [place ? item.call[AT] - before.call[AT] : 0, place ? (item.mutating || before.mutating ? GAP.mutating : GAP.read) : 18];
   });
-  const [time, x] = anchors.at(-1);
-  anchors.push([end, x + Math.max(22, (end - time) * scale)]);
+  steps.push([end - marks.at(-1).call[AT], GAP.mutating]);
+  const length = (scale) => steps.reduce((sum, [time, least]) => sum + Math.max(least, time * scale), 14);
+  // As many pixels a microsecond as fill the width; where the least is too much already, the picture is scrolled.
+  let low = 0, high = width / Math.max(end - first, 1);
+  for (let turn = 0; turn < 40; turn += 1) {
+    const middle = (low + high) / 2;
+    if (length(middle) > width) high = middle; else low = middle;
+  }
+  const anchors = [[first, 0]];
+  steps.forEach(([time, least], place) => {
+    const x = anchors.at(-1)[1] + Math.max(least, time * low);
+    if (place < marks.length) marks[place].x = x;
+    anchors.push([place < marks.length ? marks[place].call[AT] : end, x]);
+  });
   return {
     end,
     first,
@@ -90,9 +97,12 @@ function timeline(box, behaviour) {
   const inspector = element("div", { class: "inspector", "aria-live": "polite" });
   box.replaceChildren(canvas, inspector, legend(names, all.length - marks.length));
   const tell = (place) => describe(inspector, marks[place]);
-  const shown = marks.findIndex((item) => item.decisive > 1);
-  tell(Math.max(shown, marks.findIndex((item) => item.decisive), 0));
-  onWidth(canvas, (width) => canvas.replaceChildren(picture(behaviour, marks, names, width, tell)));
+  const last = marks.findLastIndex((item) => item.decisive);
+  tell(Math.max(last, 0));
+  onWidth(canvas, (width) => {
+    canvas.replaceChildren(picture(behaviour, marks, names, width, tell));
+    if (last >= 0) canvas.scrollLeft = marks[last].x - width / 2;
+  });
 }
 
 function picture(behaviour, marks, names, width, tell) {
@@ -108,7 +118,7 @@ function picture(behaviour, marks, names, width, tell) {
     lane.calls = lane.marks.some((item) => item.mutating);
     lane.bar = lane.y + (lane.calls ? TOKENS + MARKS : 0);
     lane.reads = lane.bar + (lane.own ? BAR : 0) + 8;
-    y = lane.reads + READS - 8 + LANE_GAP;
+    y = lane.reads + (lane.marks.some((item) => !item.mutating) ? READS : 0) - 8 + LANE_GAP;
   }
   const height = y + AXIS;
   const root = svg("svg", { width: scale.width, height, viewBox: `0 0 ${scale.width} ${height}`, role: "group", "aria-label": "Timeline of calls: the arrow keys move from call to call" });
@@ -116,6 +126,7 @@ function picture(behaviour, marks, names, width, tell) {
   if (behaviour.started > scale.first && prepared > 24) {
     root.append(svg("rect", { class: "prepare", x: 0, y: 0, width: prepared, height: y }));
     root.append(svg("path", { class: "rule", d: `M${prepared} 0V${y}` }));
+    if (prepared > 90) root.append(svg("text", { class: "quiet", x: prepared - 66, y: 14 }, "made ready"));
   }
   root.append(...axis(scale, y));
   const seen = states(behaviour, scale.end);
@@ -174,7 +185,7 @@ function mark(item, lane, scale, flags) {
   const node = svg("g", { class: `mark ${FATES[fate]} ${item.mutating ? "call" : "read"}`, role: "img", "aria-label": label(item) });
   const until = scale.at(item.until);
   if (item.decisive) {
-    node.append(svg("path", { class: "thread", d: `M${x} ${flags - 2}V${y - 11}M${x} ${y + 11}V${lane.reads + 7}` }));
+    node.append(svg("path", { class: "thread", d: `M${x} ${flags - 2}V${item.mutating ? lane.y + 1 : y - 9}M${x} ${y + 11}V${lane.bar + BAR}` }));
     node.append(svg("text", { class: "flag", x, y: flags - 4 }, item.decisive));
   }
   if (item.mutating) {
