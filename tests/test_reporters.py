@@ -18,8 +18,8 @@ from conformance import events
 from conformance.catalogue import Level
 from conformance.lifecycle import Verb
 from conformance.report import Home, Report, Status
+from conformance.reporters import html, junit, terminal
 from conformance.reporters import json as json_report
-from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
 from conformance.reporters.progress import Live
 from tests.runs import judged, proof, provider
@@ -306,6 +306,7 @@ def test_no_secret_is_in_any_output(tmp_path: Path) -> None:
     outputs = [
         json_report.render(report),
         junit.render(report),
+        html.render(report),
         (tmp_path / "events.ndjson").read_text(encoding="utf-8"),
         shown(*told, verbose=True),
     ]

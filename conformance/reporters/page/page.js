@@ -73,7 +73,7 @@ function follow() {
 // Keys
 
 function step(by) {
-  const seen = behaviours.filter((details) => details.offsetParent !== null);
+  const seen = behaviours.filter((details) => details.checkVisibility());
   if (!seen.length) return;
   const here = seen.indexOf(document.activeElement.closest(".behaviour"));
   const next = seen[here < 0 ? (by > 0 ? 0 : seen.length - 1) : Math.max(0, Math.min(seen.length - 1, here + by))];
