@@ -43,6 +43,8 @@ function filter() {
     if (group.matches(".consequences") && active && some) group.open = true;
   }
   document.body.classList.toggle("filtering", active);
+  const beginning = tools.offsetTop;
+  if (active && scrollY > beginning) scrollTo(0, tools.previousElementSibling.offsetHeight);
   tools.querySelector(".hits").textContent = active ? `${hits} of ${behaviours.length} behaviours` : "";
 }
 
