@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 CALLS = 20_000
-STATES = pb.MachineState.values()
+STATES = pb.MachineState.keys()
 
 
 @pytest.fixture(scope="module")
