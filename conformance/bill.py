@@ -87,6 +87,7 @@ class Meter:
     def bill(self, now: float) -> Bill:
         """The bill so far."""
         running = [(now - since, price) for since, price in self._alive.values()]
+        price = self._price + sum(seconds * price / 3600 for seconds, price in running)
         return Bill(
             create=self._counts[Verb.CREATE],
             configure=self._counts[Verb.CONFIGURE],
@@ -94,5 +95,5 @@ class Meter:
             delete=self._counts[Verb.DELETE],
             peak_machines=self._peak,
             machine_seconds=round(self._seconds + sum(seconds for seconds, _ in running), 3),
-            price=round(self._price + sum(seconds * price / 3600 for seconds, price in running), 6),
+            price=round(price, 6) if math.isfinite(price) else 0.0,
         )

@@ -13,6 +13,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import json_format
 
 from conformance.lifecycle import state_of
+from conformance.text import clip
+from conformance.text import cut as cut
 from conformance.token import Token
 
 if TYPE_CHECKING:
@@ -22,10 +24,8 @@ if TYPE_CHECKING:
 
     from conformance.lifecycle import State
 
-LONGEST_VALUE = 60
-"""A metadata value longer than this many characters is shown cut."""
-LONGEST_SENT = 4096
-"""A string longer than this many characters is kept cut: what is sent again is then not quite what was sent."""
+DIGITS = 9
+"""Decimals of a second on the run's clock; it has no more, so that nothing is lost where they are written and read."""
 
 
 class Told(Protocol):
@@ -128,7 +128,7 @@ class Call:
                 public.bootstrap_blob = b"blob-" + sha256(public.bootstrap_blob).hexdigest()[:8].encode()
             for key, value in list(public.shard_metadata.items()):
                 del public.shard_metadata[key]
-                public.shard_metadata[key[:LONGEST_SENT]] = cut(value)
+                public.shard_metadata[clip(key)] = cut(value)
         sent: dict[str, Any] = _shortened(json_format.MessageToDict(public, preserving_proto_field_name=True))
         return sent
 
@@ -157,19 +157,13 @@ def one_line(call: Told) -> str:
 def _shortened(value: Any) -> Any:
     match value:
         case str():
-            return value[:LONGEST_SENT]
+            return clip(value)
         case dict():
             return {key: _shortened(each) for key, each in value.items()}
         case list():
             return [_shortened(each) for each in value]
         case _:
             return value
-
-
-def cut(text: str, longest: int = LONGEST_VALUE) -> str:
-    """`text`, printable, and no longer than `longest` characters or so."""
-    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: longest + 1])
-    return f"{shown[:longest]}…({len(text)} characters)" if len(text) > longest else shown
 
 
 def describe_map(pairs: dict[str, str], most: int = 4) -> str:

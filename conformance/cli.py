@@ -14,6 +14,8 @@ from click.core import ParameterSource
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
+from conformance.held import held_against, held_options
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,7 @@ RUN_HELP = """Judge a capacity provider by its contract.
   conformance-run --target 127.0.0.1:9000
   conformance-run --target [::1]:9000 --select 'FEN-*' --report-dir out
   conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
+  conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
   conformance-run --fake
 
 What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
@@ -35,10 +38,12 @@ the end, also after Ctrl-C; after a kill -9, `conformance sweep LEDGER` does it.
 \b
 Exit codes:
   0  conformant
-  1  not conformant: a MUST is broken
+  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown
   2  usage or configuration
   3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
   4  conformant, but machines could not be brought home
+With --fail-on new a MUST that failed in the baseline too, and in the same way, or was not judged there either,
+leaves the exit code alone; the verdict in words stays what it is.
 """
 
 
@@ -140,7 +145,7 @@ def conformance() -> None:
     help="Only these: ids, clauses, areas, globs (FEN-*), or `failed` with --baseline. Commas or repeated.",
 )
 @click.option("--exclude", multiple=True, metavar="WHAT", help="Not these; the same forms.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report.json, for --select failed.")
+@held_options
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]")
 @click.option("--max-machines", type=click.IntRange(1), metavar="N", help="At most so many machines alive at once.")
 @click.option("--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all.")
@@ -167,7 +172,7 @@ def conformance() -> None:
 @click.option(
     "--report-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.html, report.json, junit.xml, events.ndjson and ledger.ndjson here.",
+    help="Write report.html, report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson here.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing lines.")
 @click.option("-v", "--verbose", is_flag=True, help="Every call of every behaviour.")
@@ -192,13 +197,11 @@ def settings_from(**given: Any) -> Settings:
         raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
     select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
     if "failed" in select:
-        from conformance.reporters.json import failed_in
+        from conformance.record import failed_in
 
         if given["baseline"] is None:
             raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
         select = tuple(p for p in select if p != "failed") + failed_in(given["baseline"])
-    elif given["baseline"]:
-        raise UsageError("--baseline without --select failed", hint="add --select failed")
     known = catalogue.load()
     chosen = known.select(select, exclude)
     timeout = given["timeout"]
@@ -229,6 +232,7 @@ def settings_from(**given: Any) -> Settings:
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
+        **held_against(**given),
     )
 
 
@@ -287,11 +291,11 @@ def execute(settings: Settings) -> int:
     finally:
         live.end()
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or written: {trouble}", err=True)
+        click.echo(f"error: not all could be shown or written: {printable(trouble)}", err=True)
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
-        click.echo(f"error: {done.error.message}", err=True)
+        click.echo(f"error: {printable(done.error.message)}", err=True)
         where = settings.report_dir or state_directory()
         click.echo(
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
@@ -324,7 +328,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
             rpc_timeout=parse_duration(given["rpc_timeout"]),
             connect_timeout=parse_duration(given["connect_timeout"]),
             any_target=any_target,
-            say=click.echo,
+            say=lambda line: click.echo(printable(line)),
         )
     )
     click.echo("all is home" if home.clean else f"{len(home.left)} machines are left")
@@ -333,10 +337,14 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
 
 def _mount() -> None:
     from conformance.catalogue_command import list_command, show_command
+    from conformance.diff_command import diff_command
     from conformance.proto_command import proto
+    from conformance.render_command import render_command
     from conformance.selftest_command import selftest_command
+    from conformance.waive_command import waive_command
 
-    for command in (list_command, show_command, proto, selftest_command):
+    commands = (list_command, show_command, render_command, diff_command, waive_command, proto, selftest_command)
+    for command in commands:
         conformance.add_command(command)
 
 

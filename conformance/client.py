@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.call import Call, record, token_of
+from conformance.call import DIGITS, Call, record, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -66,7 +66,7 @@ class Client:
 
     def now(self) -> float:
         """Seconds on the run's clock."""
-        return time.monotonic() - self._epoch
+        return round(time.monotonic() - self._epoch, DIGITS)
 
     @property
     def channel(self) -> grpc.aio.Channel:

@@ -17,6 +17,7 @@ from conformance import events, fit
 from conformance.agenda import Agenda, Lane
 from conformance.bill import Meter
 from conformance.client import Client
+from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.found import connect, look
 from conformance.judge import Judge
@@ -61,6 +62,8 @@ class Options:
     timeout: float | None = None
     whole: bool = True
     version: str = ""
+    tolerates: Callable[[Result], bool] = lambda result: False
+    """Which failures `fail_fast` does not stop for."""
 
 
 async def run(
@@ -75,27 +78,29 @@ async def run(
     """Judge `target` by `plan`, bring home what was started, and say how it was.
 
     `ledger_at` gives the ledger's path for a run's name. Raises TargetError where the target cannot be judged at
-    all (nothing was started then), UsageError where the ledger cannot be written.
+    all (nothing was started then), UsageError where the ledger cannot be written. No header's value is in anything
+    that is emitted, returned or raised.
     """
     name = f"cpc-{secrets.token_hex(4)}"
     stop = stop or Stop()
+    discretion = Discretion(target.headers)
     client = Client(target, rpc_timeout=options.rpc_timeout)
     try:
-        await stop.unless(connect(client, timeout=options.connect_timeout))
-        found = await stop.unless(look(client, run=name))
-        slots = _slots(found, use_idle=options.use_idle)
-        fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
-        ledger = Ledger(ledger_at(name), run=name, target=target.address)
-        try:
-            course = Course(plan, client, found, slots, ledger, options, emit, stop, name)
+        with discretion.errors():
+            await stop.unless(connect(client, timeout=options.connect_timeout))
+            found = await stop.unless(look(client, run=name))
+            slots = _slots(found, use_idle=options.use_idle)
+            fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
+            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
-                return await course.run()
+                course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
+                return discretion.report(await course.run())
             except asyncio.CancelledError:
                 await course.give_up()
                 await client.give_up()
                 raise
-        finally:
-            ledger.close()
+            finally:
+                ledger.close()
     finally:
         await client.close()
 
@@ -161,6 +166,7 @@ class Course:
         self._cut: str | None = None
         """Why something was not judged that should have been; a stop that came when all was judged cut nothing."""
         self._checking = asyncio.Lock()
+        self._lacking = tuple(name for name in options.require if not found.has(name))
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
         self._machines += 1
@@ -175,9 +181,13 @@ class Course:
                 at=self._started,
                 seed=self._options.seed,
                 found=self._found,
-                behaviours=tuple(b.id for b in self._plan),
+                behaviours=tuple(b.entry for b in self._plan),
                 machines=self._most,
                 ledger=str(self._ledger.path),
+                version=self._options.version,
+                strict=self._options.strict,
+                lacking=self._lacking,
+                whole=self._options.whole,
             )
         )
         shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
@@ -284,13 +294,11 @@ class Course:
 
     async def _abandon(self) -> None:
         """After a stop: cancel what runs, hear it out, and say of everything else that it was not judged."""
-        unjudged = self._agenda.rest
         self._agenda.clear()
         while self._running:
-            unjudged += filter(None, self._running.values())
             await self.give_up()
             self._running = {task: what for task, what in self._running.items() if not task.done()}
-        for behaviour in unjudged:
+        for behaviour in self._plan:
             if behaviour.id not in self._results:
                 self._cut = self._stop.reason
                 self._error(behaviour, f"not judged: {self._stop.reason}")
@@ -311,7 +319,7 @@ class Course:
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
-        if self._options.fail_fast and result.status is Status.FAILED:
+        if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The verdict is there, and nobody has to wait for what only brings the machines back.
         self._running[asyncio.create_task(self._give_back(behaviour, lease, begun, warm=warm))] = None
@@ -348,7 +356,8 @@ class Course:
 
     def _finish(self, result: Result) -> None:
         self._results[result.id] = result
-        self._emit(events.BehaviourFinished(result=result))
+        now = self._client.now()
+        self._emit(events.BehaviourFinished(result=result, at=now, bill=self._meter.bill(now), rpcs=self._client.count))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -366,11 +375,7 @@ class Course:
             started=self._started,
             seed=options.seed,
             found=self._found,
-            results=tuple(
-                self._results.get(b.id)
-                or Result(entry=b.entry, status=Status.ERROR, reason=f"not judged: {self._stop.reason}")
-                for b in self._plan
-            ),
+            results=tuple(self._results[b.id] for b in self._plan),
             quarantined=tuple(sorted(self._pool.quarantined.items())),
             notes=tuple(self._notes),
             bill=self._meter.bill(now),
@@ -384,6 +389,6 @@ class Course:
             ledger=str(self._ledger.path),
             stopped=self._cut,
             strict=options.strict,
-            lacking=tuple(name for name in options.require if not self._found.has(name)),
+            lacking=self._lacking,
             whole=options.whole,
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from conformance.bill import Bill
+
 if TYPE_CHECKING:
+    from conformance.catalogue import Entry
     from conformance.found import Found
     from conformance.report import Report, Result
 
@@ -19,9 +22,14 @@ class RunStarted:
     at: str
     seed: int
     found: Found
-    behaviours: tuple[str, ...]
+    behaviours: tuple[Entry, ...]
     machines: int
+    """Most that will be alive at once."""
     ledger: str
+    version: str = ""
+    strict: bool = False
+    lacking: tuple[str, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +43,12 @@ class BehaviourStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourFinished:
-    """A behaviour ended, so or so."""
+    """A behaviour ended, so or so; and what the run has cost by then."""
 
     result: Result
+    at: float = 0.0
+    bill: Bill = field(default_factory=Bill)
+    rpcs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

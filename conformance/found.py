@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.lifecycle import State, state_of
 from conformance.token import Shard
@@ -151,7 +152,9 @@ async def look(client: Client, *, run: str) -> Found:
         await asyncio.gather(rest, return_exceptions=True)
     machines: Sequence[pb.Machine] = listing.response.machines
     ids = Counter(machine.id for machine in machines)
-    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1]
+    # What the ledger may not say as it is cannot be brought home by it.
+    tells = Discretion(client.target.headers).tells
+    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1 and tells(machine.id)]
     return Found(
         fleet=dict(Counter(state_of(machine.state).name for machine in machines)),
         delete=delete,

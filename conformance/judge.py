@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance import events
-from conformance.call import CallLog, recording
+from conformance.call import DIGITS, CallLog, recording
 from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State
@@ -122,7 +122,7 @@ class Judge:
             wanted=wanted,
             got=got,
             started=started,
-            seconds=clock() - started,
+            seconds=round(clock() - started, DIGITS),
             machines=ids,
             calls=tuple(log.calls),
             decisive=decisive(error, log.calls),

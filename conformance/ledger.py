@@ -16,9 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from conformance.errors import UsageError
 from conformance.lifecycle import EDGES, State, Verb
+from conformance.text import clip
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Callable, Set
     from pathlib import Path
 
     from conformance.token import Token
@@ -29,9 +30,13 @@ FORMAT = 1
 class Ledger:
     """An append-only file that is locked for as long as the run lives."""
 
-    def __init__(self, path: Path, *, run: str, target: str) -> None:
-        """Open `path`. Raises UsageError where it cannot be written or another run holds it."""
+    def __init__(self, path: Path, *, run: str, target: str, hide: Callable[[str], str] = clip) -> None:
+        """Open `path`, to be told of nothing that `hide` changes.
+
+        Raises UsageError where it cannot be written or another run holds it.
+        """
         self.path = path
+        self.hide = hide
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """Of each open machine what is intended, and how far the file must be on disk for it."""
         self._synced = 0
@@ -81,7 +86,7 @@ class Ledger:
         """A transition settled: what was intended on the way there is done."""
         if self._open.get(machine_id):
             self._open[machine_id].clear()
-            self._write({"seen": state.name, "machine": machine_id, "host": host})
+            self._write({"seen": state.name, "machine": machine_id, "host": self.hide(host)})
 
     def home(self, machine_id: str) -> None:
         """The machine is as it was found."""

@@ -6,18 +6,22 @@ import asyncio
 import signal
 import threading
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import catalogue, engine, events, plan
+from conformance import catalogue, engine, events, plan, waiver
 from conformance.bill import Bill
+from conformance.compare import Kind, became, compare
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.reporters.files import Files
 from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +56,9 @@ class Loop:
         self._task: asyncio.Task[Any] | None = None
         self._interrupted: str | None = None
         self._ledger: str | None = None
+        self._today = datetime.now(UTC).date()
+        self._waivers = {each.id: each for each in settings.waivers}
+        self._before = {result.id: result for result in settings.baseline.results} if settings.baseline else {}
 
     def interrupt(self, reason: str) -> None:
         """End the run because of a signal: the first time in good order, the second time at once."""
@@ -92,11 +99,10 @@ class Loop:
         bodies = [getattr(item, "obj", None) for item in self._items.values()]
         chosen = plan.plan(catalogue.load(), bodies)
         try:
-            self.report = asyncio.run(self._main(chosen))
+            asyncio.run(self._main(chosen))
         except TargetError as error:
             self.error = error
-            self.report = self._not_judged(chosen, error)
-            self._forward(events.RunFinished(report=self.report))
+            self._forward(events.RunFinished(report=self._not_judged(chosen, error)))
         except ConformanceError as error:
             self.error = error
         except asyncio.CancelledError:
@@ -131,7 +137,7 @@ class Loop:
             case _:
                 return 3
 
-    async def _main(self, chosen: Plan) -> Report:
+    async def _main(self, chosen: Plan) -> None:
         self._stop = stop = Stop()
         self._task = asyncio.current_task()
         loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
@@ -144,10 +150,10 @@ class Loop:
                 target = self.settings.target
                 if target is None:
                     target = Target(address=await stack.enter_async_context(_fake()))
-                return await engine.run(
+                await engine.run(
                     chosen,
                     target,
-                    options=self.settings.options,
+                    options=replace(self.settings.options, tolerates=lambda result: bool(self._expected(result))),
                     ledger_at=self.settings.ledger_at,
                     emit=self._forward,
                     stop=stop,
@@ -165,8 +171,12 @@ class Loop:
         return f"machines may be left; bring them home: conformance sweep {self._ledger}{where}"
 
     def _forward(self, event: events.Event) -> None:
-        if isinstance(event, events.RunStarted):
-            self._ledger = event.ledger
+        match event:
+            case events.RunStarted():
+                self._ledger = event.ledger
+            case events.RunFinished():
+                self.report = self._held_against(event.report)
+                event = events.RunFinished(report=self.report)
         for listener in list(self._listeners):
             try:
                 listener(event)
@@ -177,12 +187,34 @@ class Loop:
         if isinstance(event, events.BehaviourFinished):
             self._tell_pytest(event.result)
 
+    def _held_against(self, report: Report) -> Report:
+        """The report with what the user brought: what is tolerated, and the run that this one is compared with."""
+        settings = self.settings
+        report = replace(
+            report,
+            waivers=waiver.judged(settings.waivers, report.results, catalogue.load(), today=self._today),
+            waivers_file=settings.waivers_file,
+            only_new=settings.only_new,
+        )
+        if settings.baseline is None:
+            return report
+        names = (settings.baseline_name, "this run")
+        return replace(report, comparison=compare(settings.baseline, report, names=names))
+
+    def _expected(self, result: Result) -> str:
+        """Why a failure is no surprise; empty where it is one."""
+        one = self._waivers.get(result.id)
+        if one is not None and waiver.standing(one, result, today=self._today).tolerates:
+            return f"waived {one.terms}"
+        old = self.settings.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
+        return f"failed in {self.settings.baseline_name} too" if old else ""
+
     def _tell_pytest(self, result: Result) -> None:
         session, item = self._session, self._items[result.id]
         assert session is not None
         hook = item.config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        hook.pytest_runtest_logreport(report=as_test_report(item, result))
+        hook.pytest_runtest_logreport(report=as_test_report(item, result, self._expected(result)))
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if self._stop is not None and (session.shouldfail or session.shouldstop):
             self._stop(str(session.shouldfail or session.shouldstop))
@@ -211,8 +243,11 @@ class Loop:
         )
 
 
-def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
-    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes."""
+def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pytest.TestReport:
+    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes.
+
+    A failure that is `expected`, which says why, is an xfail.
+    """
     outcome: Any = "passed"
     longrepr: Any = None
     when: Any = "call"
@@ -220,19 +255,20 @@ def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
         case Status.FAILED:
             outcome, longrepr = "failed", _evidence(result)
         case Status.ERROR:
-            outcome, longrepr, when = "failed", result.reason, "setup"
+            outcome, longrepr, when = "failed", printable(result.reason), "setup"
         case Status.SKIPPED:
             outcome, longrepr = (
                 "skipped",
-                (str(item.path), item.location[1] or 0, f"Skipped: {result.reason}"),
+                (str(item.path), item.location[1] or 0, f"Skipped: {printable(result.reason)}"),
             )
         case Status.WARNED | Status.PASSED:
             pass
-    return pytest.TestReport(
+    known = expected if result.status is Status.FAILED else ""
+    report = pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
-        outcome=outcome,
+        outcome="skipped" if known else outcome,
         longrepr=longrepr,
         when=when,
         duration=result.seconds,
@@ -242,6 +278,9 @@ def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
             ("status", result.status.value),
         ],
     )
+    if known:
+        report.wasxfail = known
+    return report
 
 
 def _evidence(result: Result) -> str:

@@ -235,7 +235,8 @@ class Pool:
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
-        fresh = [make(m.id) for m in call.response.machines if m.id and m.id not in held]
+        hide = self._yard.ledger.hide
+        fresh = [make(m.id) for m in call.response.machines if m.id and m.id not in held and hide(m.id) == m.id]
         self._known += fresh
         self._free += fresh
 

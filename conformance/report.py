@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from conformance.bill import Bill
     from conformance.call import Told
     from conformance.catalogue import Entry
+    from conformance.compare import Comparison
     from conformance.found import Found
+    from conformance.waiver import Waived
 
 FORMAT = 1
 
@@ -31,6 +33,9 @@ class Status(StrEnum):
     """The provider legally lacks what is judged."""
     ERROR = "error"
     """The kit could not tell."""
+
+
+JUDGED = (Status.PASSED, Status.FAILED, Status.WARNED)
 
 
 class Verdict(StrEnum):
@@ -78,11 +83,13 @@ class Home:
 
     left: tuple[tuple[str, str], ...] = ()
     kept: bool = False
+    known: bool = True
+    """False where the record ends before the machines were home: then only the ledger can tell."""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is left."""
-        return not self.left
+        """Whether it is known that nothing is left."""
+        return self.known and not self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,24 +117,68 @@ class Report:
     """Capabilities that the user requires and the target does not have."""
     whole: bool = True
     """Whether every behaviour of the catalogue was selected."""
+    waivers: tuple[Waived, ...] = ()
+    """Every waiver that was read, with what this run says of it."""
+    waivers_file: str = ""
+    """Where they were read; empty where there are none."""
+    comparison: Comparison | None = None
+    """What is new since the run that this one is held against, if any."""
+    only_new: bool = False
+    """Whether a failure that is not new leaves the exit code alone. The verdict is what it is."""
+
+    @property
+    def waived(self) -> Mapping[str, Waived]:
+        """The failures and warnings that are tolerated, by the behaviours' ids."""
+        return {waived.id: waived for waived in self.waivers if waived.standing.tolerates}
+
+    @property
+    def truncated(self) -> bool:
+        """Whether this was read from a log that ends before its run did."""
+        return not self.home.known
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: from the results alone, unless the target lacks what is required of it."""
-        if self.lacking:
-            return Verdict.NON_CONFORMANT
-        return judge(self.results, strict=self.strict)
+        """The verdict: from the results that are not waived, unless the target lacks what is required of it.
+
+        Nobody knows how a truncated run would have ended: what speaks for the target is not enough there.
+        """
+        return self._verdict(self.waived)
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide."""
+        statuses = {Status.FAILED} | ({Status.WARNED} if self.strict else set())
+        count = sum(result.id in self.waived for result in self.with_status(*statuses))
+        return f"{self.verdict.value}, {count} waived" if count else self.verdict.value
 
     @property
     def exit_code(self) -> int:
-        """0 conformant · 1 not conformant · 3 inconclusive · 4 conformant, but not all is home."""
-        match self.verdict:
+        """0 conformant · 1 not conformant, or a waiver is broken · 3 inconclusive · 4 conformant, but not all is home.
+
+        With `only_new` as if what failed before, in the same way, or was not judged before either, were not there.
+        """
+        if any(waived.standing.broken for waived in self.waivers):
+            return 1
+        match self._deciding:
             case Verdict.NON_CONFORMANT:
                 return 1
             case Verdict.INCONCLUSIVE:
                 return 3
             case Verdict.CONFORMANT:
                 return 0 if self.home.clean or self.home.kept else 4
+
+    @property
+    def _deciding(self) -> Verdict:
+        if not self.only_new or self.comparison is None:
+            return self.verdict
+        new = self._verdict({*self.waived, *self.comparison.known})
+        return Verdict.INCONCLUSIVE if new is Verdict.CONFORMANT and self.stopped else new
+
+    def _verdict(self, tolerated: Collection[str]) -> Verdict:
+        if self.lacking:
+            return Verdict.NON_CONFORMANT
+        verdict = judge(self.results, strict=self.strict, tolerated=tolerated)
+        return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
 
     def with_status(self, *statuses: Status) -> tuple[Result, ...]:
         """The results that ended so."""
@@ -163,6 +214,11 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
 
 
+def follows(results: Sequence[Result]) -> dict[str, str]:
+    """Of each behaviour that failed because it rests on what is broken, by id: the id of what broke by itself."""
+    return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
+
+
 def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:
     """All that a behaviour rests on, the nearest first."""
     known: dict[str, None] = {}
@@ -177,16 +233,17 @@ def _broken_below(behaviour_id: str, grounds: Mapping[str, Sequence[str]], broke
     return any(ground in broken for ground in _below(behaviour_id, grounds))
 
 
-def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:
+def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collection[str] = ()) -> Verdict:
     """A broken MUST decides; then a MUST that could not be judged; a run that judged nothing says nothing.
 
-    With `strict` a broken SHOULD counts like a MUST.
+    With `strict` a broken SHOULD counts like a MUST. What is `tolerated`, by its id, was judged and decides nothing.
     """
-    statuses = {result.status for result in results}
+    counting = [result for result in results if result.id not in tolerated]
+    statuses = {result.status for result in counting}
     if Status.FAILED in statuses or (strict and Status.WARNED in statuses):
         return Verdict.NON_CONFORMANT
-    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in results)
-    if undecided or not statuses & {Status.PASSED, Status.WARNED}:
+    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in counting)
+    if undecided or not any(result.status in JUDGED for result in results):
         return Verdict.INCONCLUSIVE
     return Verdict.CONFORMANT
 

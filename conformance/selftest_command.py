@@ -12,7 +12,7 @@ import click
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
-from conformance.reporters.terminal import printable
+from conformance.text import printable
 
 SELFTEST_HELP = """Judge the kit itself: can its verdict be believed?
 

@@ -12,7 +12,9 @@ from conformance.engine import Options
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
+    from conformance.report import Report
     from conformance.target import Target
+    from conformance.waiver import Waiver
 
 DISTRIBUTION = "capacity-provider-conformance"
 FAKE = "the embedded fake"
@@ -31,6 +33,14 @@ class Settings:
     verbose: bool = False
     color: bool | None = None
     """None: as the terminal is."""
+    baseline: Report | None = None
+    """An earlier run, which this one is held against."""
+    baseline_name: str = ""
+    only_new: bool = False
+    """Whether what failed before already leaves the exit code alone."""
+    waivers: tuple[Waiver, ...] = ()
+    waivers_file: str = ""
+    """Where the waivers were read; empty where none were."""
 
     def ledger_at(self, run: str) -> Path:
         """Where the run's ledger lies: with its report, or else in the user's state directory."""
@@ -56,6 +66,7 @@ def check_report_dir(directory: Path) -> None:
     A ledger that names machines left by an earlier run is not overwritten: it is swept first.
     """
     from conformance import ledger
+    from conformance.reporters.files import FORMATS, LOG
 
     path = directory / "ledger.ndjson"
     try:
@@ -71,7 +82,7 @@ def check_report_dir(directory: Path) -> None:
                 )
             path.unlink()
         directory.mkdir(parents=True, exist_ok=True)
-        for name in ("report.json", "junit.xml", "events.ndjson"):
+        for name in (LOG, *FORMATS):
             with (directory / name).open("w", encoding="utf-8"):
                 pass
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.bill import Meter
 from conformance.client import Client
+from conformance.discretion import Discretion
 from conformance.errors import ConformanceError, UsageError
 from conformance.found import connect, look
 from conformance.ledger import Ledger, read
@@ -51,26 +52,31 @@ async def sweep(
             f"the ledger is about {record.target}, not {target.address}",
             hint="if both are the same provider, add --any-target",
         )
-    ledger = Ledger(path, run=record.run, target=record.target)
+    discretion = Discretion(target.headers)
+    ledger = Ledger(path, run=record.run, target=record.target, hide=discretion.hide)
     ledger.adopt(record)
     client = Client(target, rpc_timeout=rpc_timeout)
     try:
         if not record.entries:
             return Home()
-        await connect(client, timeout=connect_timeout)
-        found = await look(client, run=f"{record.run}-sweep")
-        yard = Yard(
-            run=record.run,
-            client=client,
-            ledger=ledger,
-            meter=Meter(),
-            patience=patience,
-            deletes=found.delete,
-        )
-        fates = await asyncio.gather(
-            *(_bring_home(entry, yard, number, say) for number, entry in enumerate(record.entries, 1))
-        )
-        return Home(left=tuple(fate for fate in fates if fate is not None))
+        with discretion.errors():
+            await connect(client, timeout=connect_timeout)
+            found = await look(client, run=f"{record.run}-sweep")
+            yard = Yard(
+                run=record.run,
+                client=client,
+                ledger=ledger,
+                meter=Meter(),
+                patience=patience,
+                deletes=found.delete,
+            )
+            fates = await asyncio.gather(
+                *(
+                    _bring_home(entry, yard, number, lambda line: say(discretion.hide(line)))
+                    for number, entry in enumerate(record.entries, 1)
+                )
+            )
+        return discretion.home(Home(left=tuple(fate for fate in fates if fate is not None)))
     finally:
         await client.close()
         ledger.close()
@@ -90,7 +96,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
-        if call.ok and (_foreign(call.response, entry, yard.run) or await _never_ours(machine, entry)):
+        if call.ok and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
             yard.ledger.lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None
@@ -114,7 +120,8 @@ async def _never_ours(machine: Machine, entry: Entry) -> bool:
     return entry.resting or not await machine.arrived()
 
 
-def _foreign(machine: object, entry: Entry, run: str) -> bool:
+def _foreign(machine: object, entry: Entry, yard: Yard) -> bool:
     """Whether the machine's life is another one than the dead run's: another host, or a binding that it never made."""
     host, cluster = machine.host.ref, machine.cluster  # type: ignore[attr-defined]  # a pb.Machine
-    return bool(entry.host and host and host != entry.host) or bool(cluster and not cluster.startswith(run))
+    other = bool(entry.host and host and yard.ledger.hide(host) != entry.host)
+    return other or bool(cluster and not cluster.startswith(yard.run))

@@ -87,8 +87,9 @@ def parse_header(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     key = key.strip().lower()
     if not equals or not re.fullmatch(r"[0-9a-z_.-]+", key):
+        # Nothing of it is repeated: what is no key may well be a part of the value.
         raise UsageError(
-            f"header {key[:40]!r} is not key=value",
+            "a --header is not key=value",
             hint="write --header authorization='Bearer …'; keys are letters, digits, '-', '_' and '.'",
         )
     if key.startswith("grpc-") or key.endswith("-bin"):
@@ -123,12 +124,14 @@ def load_tls(*, ca: Path | None, cert: Path | None, key: Path | None, server_nam
 def _pem(path: Path | None, option: str, kind: str) -> bytes | None:
     if path is None:
         return None
+    # Where a key lies is nobody's business, who may read a log of ours.
+    shown = option if kind == "PRIVATE KEY" else f"{option} {path}"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}", hint="give a readable PEM file") from error
+        raise UsageError(f"{shown}: {error.strerror}", hint="give a readable PEM file") from error
     if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + kind.encode() + rb"-----", content):
-        raise UsageError(f"{option} {path} holds no {kind}", hint="give a PEM file")
+        raise UsageError(f"{shown} holds no {kind}", hint="give a PEM file")
     return content
 
 
@@ -141,7 +144,8 @@ def _check_pair(cert: Path | None, key: Path | None) -> None:
     try:
         ssl.create_default_context().load_cert_chain(cert, key, password=lambda: b"")
     except (ssl.SSLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise UsageError(
-            f"--tls-cert {cert} and --tls-key {key} are no pair ({getattr(error, 'reason', None) or error})",
+            f"--tls-cert {cert} and --tls-key are no pair ({why})",
             hint="give the unencrypted key that belongs to the certificate",
         ) from error

@@ -82,7 +82,9 @@ async def judged(
     *,
     emit: Callable[[events.Event], None] = lambda event: None,
     stop: Stop | None = None,
+    ledger: Path | None = None,
     serve: dict[str, Any] | None = None,
+    headers: Sequence[tuple[str, str]] = (),
     **options: Any,
 ) -> Report:
     """The report of a run of `plan` on a fake that lives only for it."""
@@ -91,9 +93,9 @@ async def judged(
         async with serving(core or provider(), **(serve or {})) as address:
             return await engine.run(
                 tuple(plan),
-                Target(address=address),
+                Target(address=address, headers=tuple(headers)),
                 options=engine.Options(**wanted),
-                ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+                ledger_at=lambda run: ledger or Path(directory) / f"{run}.ndjson",
                 emit=emit,
                 stop=stop,
             )

@@ -17,12 +17,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The front doors, and what they go through.
         "pytest_plugin",
         "cli",
-        "loop proto_command catalogue_command selftest_command",
+        "loop proto_command catalogue_command selftest_command render_command diff_command waive_command held",
         "settings console",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit reporters.html",
-        "reporters.json reporters.terminal reporters.catalogue reporters.drawn reporters",
+        "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
+        "reporters.json reporters.terminal",
+        "reporters.comparison",
+        "reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
@@ -37,17 +39,22 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agenda",
         "pool fit",
         "machine",
-        "yard",
+        "yard record",
         "found",
+        # A run held against another, and against what is tolerated.
+        "compare waiver",
+        "fingerprint",
+        # What may leave the kit.
+        "discretion",
         # What is known of a run: values.
         "events latency chain evidence",
         "report",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection",
+        "client relay reflection kept",
         "call target catalogue",
         # The words.
-        "errors lifecycle token",
+        "errors lifecycle token fields text",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""

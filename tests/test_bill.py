@@ -70,6 +70,13 @@ def test_a_price_that_is_no_number_does_not_spoil_the_bill(price: float) -> None
     assert meter.bill(2.0).price == 2.0
 
 
+def test_a_price_beyond_all_numbers_does_not_spoil_the_bill() -> None:
+    meter = Meter()
+    for name in ("m", "n"):
+        created(meter, name, "op-1", price=1.7e308)
+    assert meter.bill(10_000.0).price == 0.0
+
+
 def test_the_peak_is_the_most_that_lived_at_once() -> None:
     meter = Meter()
     for number in range(3):

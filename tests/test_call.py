@@ -9,7 +9,6 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import json_format
 
 from conformance.call import (
-    LONGEST_SENT,
     Call,
     CallLog,
     cut,
@@ -22,6 +21,7 @@ from conformance.call import (
     token_of,
 )
 from conformance.lifecycle import State
+from conformance.text import LONGEST_SENT
 from conformance.token import Token
 
 OK = grpc.StatusCode.OK

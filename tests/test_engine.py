@@ -340,7 +340,7 @@ def test_events_tell_the_run_from_its_start_to_its_report() -> None:
     told: list[events.Event] = []
     report = asyncio.run(judged(several(2, round_trip, machines=1), emit=told.append, seed=5))
     assert isinstance(told[0], events.RunStarted)
-    assert (told[0].seed, told[0].behaviours) == (5, ("TST-1a", "TST-1b"))
+    assert (told[0].seed, [entry.id for entry in told[0].behaviours]) == (5, ["TST-1a", "TST-1b"])
     assert told[-1] == events.RunFinished(report=report)
     for name in ("TST-1a", "TST-1b"):
         started = [n for n, e in enumerate(told) if isinstance(e, events.BehaviourStarted) and e.id == name]

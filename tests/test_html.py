@@ -6,13 +6,17 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 
 import pytest
 
 from conformance.catalogue import Level
+from conformance.compare import compare
 from conformance.report import Home, Report, Status
 from conformance.reporters import html
+from conformance.waiver import Standing, Waived, Waiver
 from tests.hostile import TEXTS, report_of
 from tests.values import a_call, a_report, a_result
 
@@ -168,8 +172,54 @@ def test_hostile_text_is_cut_and_printable(text: str) -> None:
     assert all(character.isprintable() or character in "\n" for character in source)
 
 
+def words(report: Report) -> str:
+    return " ".join(page(report).text.split())
+
+
+def test_what_is_new_since_a_baseline_stands_before_the_causes_and_on_each_behaviour() -> None:
+    before = a_report(a_result(Status.PASSED, "TST-1a"), a_result(Status.FAILED, "TST-2a", reason="so", got="y"))
+    after = a_report(a_result(Status.FAILED, "TST-1a", reason="so", got="y"), before.results[1])
+    text = words(replace(after, comparison=compare(before, after, names=("last week", "now"))))
+    assert "Since then last week" in text
+    assert text.index("1 newly failing TST-1a The title of TST-1a") < text.index("Causes")
+    assert "The title of TST-1a newly failing" in text
+    assert "The title of TST-2a still failing" in text
+
+
+def test_where_nothing_is_new_that_is_said() -> None:
+    report = a_report(a_result())
+    assert "nothing is new" in words(replace(report, comparison=compare(report, report)))
+
+
+def test_what_is_waived_is_told_with_its_terms_and_a_waiver_that_does_not_hold_at_the_top() -> None:
+    failed, passed = (
+        a_result(Status.FAILED, "TST-1a", reason="so", wanted="x", got="y"),
+        a_result(behaviour_id="TST-2a"),
+    )
+    told = tuple(
+        Waived(
+            waiver=Waiver(id=result.id, reason="soon", owner="ann", expires=date(2030, 1, 2), fingerprint="f"),
+            standing=standing,
+            detail="" if standing.tolerates else "it passes: take the waiver out",
+        )
+        for result, standing in ((failed, Standing.HOLDS), (passed, Standing.STALE))
+    )
+    text = words(a_report(failed, passed, waivers=told, waivers_file="conformance-waivers.toml"))
+    assert "Conformant, 1 waived" in text
+    assert "The title of TST-1a waived" in text
+    assert "Waived until 2030-01-02 by ann: soon" in text
+    assert text.index("The waiver of TST-2a is stale: it passes: take the waiver out") < text.index("Bill")
+
+
+def test_a_truncated_run_says_so_and_not_that_its_machines_are_home() -> None:
+    text = words(a_report(a_result(), home=Home(known=False), stopped="truncated: the log ends before the run did"))
+    assert "Truncated: the log ends before the run did" in text
+    assert "all that was started is home" not in text
+    assert "conformance sweep /somewhere/ledger.ndjson --target host:1" in text
+
+
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "shown"),
     [
         (0.0, "0 µs"),
         (0.000_42, "420 µs"),
@@ -180,5 +230,5 @@ def test_hostile_text_is_cut_and_printable(text: str) -> None:
         (12345.6, "12,346 s"),
     ],
 )
-def test_a_duration_has_three_digits_and_a_unit(seconds: float, words: str) -> None:
-    assert html.duration(seconds) == words
+def test_a_duration_has_three_digits_and_a_unit(seconds: float, shown: str) -> None:
+    assert html.duration(seconds) == shown

@@ -22,6 +22,12 @@ RUN_ELSEWHERE = {
     "conformance-run --target provider.example:443 --tls-ca ca.pem --tls-cert shard.pem --tls-key shard.key": (
         "test_targets and selftest/test_security.py dial TLS with certificates of their own"
     ),
+    'conformance-run --target "$PROVIDER" --report-dir out --baseline main/report.json --fail-on new': (
+        "it needs an earlier run: test_diff_command.py"
+    ),
+    "conformance diff main out": "it needs two runs: test_diff_command.py",
+    "conformance waive --from out/report.json": "it needs a failure: test_waive_command.py",
+    'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
     "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
     "pip install .": "make sets .venv up by it; it would fetch packages",
 }

@@ -107,6 +107,13 @@ def test_a_header_is_key_equals_value(text: str) -> None:
         parse_header(text)
 
 
+@pytest.mark.parametrize("text", ["Bearer s3cret", "authorization: s3cret==", "s3cret"])
+def test_what_is_no_header_may_be_a_secret_and_is_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_header(text)
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("key", ["grpc-timeout", "GRPC-Encoding", "trace-bin"])
 def test_what_is_grpcs_own_and_what_is_binary_cannot_be_set(key: str) -> None:
     with pytest.raises(UsageError, match="cannot be set"):
@@ -194,7 +201,7 @@ def test_a_file_that_is_no_pem_is_named(files: Files, tmp_path: Path) -> None:
 
 
 def test_a_certificate_in_the_keys_place_is_no_key_and_the_other_way_round(files: Files) -> None:
-    with pytest.raises(UsageError, match=r"--tls-key .* holds no PRIVATE KEY"):
+    with pytest.raises(UsageError, match=r"--tls-key holds no PRIVATE KEY"):
         load(files.ca, files.cert, files.cert)
     with pytest.raises(UsageError, match=r"--tls-cert .* holds no CERTIFICATE"):
         load(files.ca, files.key, files.key)
@@ -210,6 +217,16 @@ def test_what_only_looks_like_a_key_is_no_pair(files: Files, tmp_path: Path) -> 
     broken.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", encoding="utf-8")
     with pytest.raises(UsageError, match="are no pair"):
         load(files.ca, files.cert, broken)
+
+
+def test_where_a_key_lies_is_never_said(files: Files, tmp_path: Path) -> None:
+    broken = tmp_path / "s3cret.pem"
+    for content in (None, "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
+        if content is not None:
+            broken.write_text(content, encoding="utf-8")
+        with pytest.raises(UsageError, match="--tls-key") as caught:
+            load(files.ca, files.cert, broken)
+        assert "s3cret" not in str(caught.value)
 
 
 def tls_call(files: Files, tls: Tls | None, *, name: str = "provider.example.org") -> Call:

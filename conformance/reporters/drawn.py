@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from conformance.call import cut
 from conformance.chain import began, ended, ran, waited_for
 from conformance.lifecycle import State
+from conformance.text import cut
 
 if TYPE_CHECKING:
     from conformance.call import Told

@@ -1,15 +1,28 @@
-"""The report directory: events.ndjson as it happens; report.json, junit.xml and report.html when the run is over."""
+"""The report directory: events.ndjson as it happens, the other files when the run has finished."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from conformance import events
-from conformance.reporters import html, json, junit
+from conformance.reporters import badge, html, json, junit, markdown
 from conformance.reporters.log import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from conformance.report import Report
+
+LOG: Final = "events.ndjson"
+FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
+    "report.json": json.render,
+    "junit.xml": junit.render,
+    "report.md": markdown.render,
+    "report.html": html.render,
+    "badge.json": badge.render,
+}
+"""The files of a finished run, each with what renders it: any other is one line here."""
 
 
 class Files:
@@ -17,13 +30,12 @@ class Files:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._log = Log(directory / "events.ndjson")
+        self._log = Log(directory / LOG)
 
     def __call__(self, event: events.Event) -> None:
         """Write what the event is worth."""
         self._log(event)
         if isinstance(event, events.RunFinished):
             self._log.close()
-            (self._directory / "report.json").write_text(json.render(event.report), encoding="utf-8")
-            (self._directory / "junit.xml").write_text(junit.render(event.report), encoding="utf-8")
-            (self._directory / "report.html").write_text(html.render(event.report), encoding="utf-8")
+            for name, render in FORMATS.items():
+                (self._directory / name).write_text(render(event.report), encoding="utf-8")

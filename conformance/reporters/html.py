@@ -17,12 +17,13 @@ import jinja2
 from markupsafe import Markup
 
 from conformance import latency
-from conformance.call import cut
 from conformance.chain import ran, waited_for
 from conformance.evidence import again, exhibits
 from conformance.report import Status, Verdict, causes
 from conformance.reporters.catalogue import AREAS
+from conformance.reporters.comparison import SHOWN
 from conformance.reporters.drawn import embedded, fate
+from conformance.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,7 @@ class Part:
 
 def render(report: Report) -> str:
     """The report as one HTML document, without a reference to anything outside it."""
-    style, script = _source(STYLES), _source(SCRIPTS)
+    style, script, held = _source(STYLES), _source(SCRIPTS), report.comparison
     return (
         _environment()
         .get_template("report.html.j2")
@@ -90,6 +91,7 @@ def render(report: Report) -> str:
             script=Markup(script),
             policy=_policy(style, script),
             data=Markup(embedded(report)),
+            news={} if held is None else {change.id: change.kind for change in held.changes if change.kind in SHOWN},
             counts={status: len(report.with_status(status)) for status in WORDS},
             causes=causes(report.results),
             groups={
@@ -157,7 +159,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        words=WORDS, glyphs=GLYPHS, verdicts=VERDICTS, fates=FATES, exhibits=exhibits, again=again, fate=fate
+        words=WORDS,
+        glyphs=GLYPHS,
+        verdicts=VERDICTS,
+        fates=FATES,
+        exhibits=exhibits,
+        again=again,
+        fate=fate,
+        kinds=SHOWN,
     )
     environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
     return environment

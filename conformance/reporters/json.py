@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from conformance.call import cut
-from conformance.errors import UsageError
-from conformance.report import FORMAT, causes
+from conformance.call import DIGITS
+from conformance.report import FORMAT, follows
+from conformance.reporters import comparison
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
+    from conformance.bill import Bill
     from conformance.call import Told
+    from conformance.catalogue import Entry
     from conformance.found import Found
     from conformance.report import Report, Result
+    from conformance.waiver import Waived
+
+
+_STEERING = re.compile(r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]")
+"""Controls, what turns words around or hides, ends of lines to some, and halves of characters."""
 
 
 def render(report: Report) -> str:
     """The report as JSON."""
-    return json.dumps(as_dict(report), indent=1, ensure_ascii=False) + "\n"
+    return dumps(as_dict(report), indent=1) + "\n"
 
 
-def failed_in(path: Path) -> tuple[str, ...]:
-    """The ids of what did not pass in the report.json at `path`. Raises UsageError where that cannot be told."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        failed = tuple(str(b["id"]) for b in report["behaviours"] if b["status"] in ("failed", "error", "warned"))
-    except OSError as error:
-        raise UsageError(f"--baseline {path}: {error.strerror}", hint="give an earlier report.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--baseline {path} is no report.json", hint="give one that --report-dir wrote") from error
-    if not failed:
-        raise UsageError(f"nothing failed in {path}", hint="drop --select failed to run everything")
-    return failed
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """`value` as JSON that can be written as UTF-8 and looked at: letters as they are, but nothing that steers."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else _STEERING.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
     """The report as JSON's own types."""
-    follows = {result.id: cause.root.id for cause in causes(report.results) for result in cause.consequences}
+    grounds = follows(report.results)
     return {
         "format": FORMAT,
         "verdict": report.verdict.value,
@@ -54,10 +53,13 @@ def as_dict(report: Report) -> dict[str, Any]:
         "lacking": list(report.lacking),
         "stopped": report.stopped,
         "whole": report.whole,
-        "behaviours": [{**result_dict(result), "cause": follows.get(result.id)} for result in report.results],
+        "waivers_file": report.waivers_file,
+        "waivers": [waived_dict(waived) for waived in report.waivers],
+        "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
+        "behaviours": [{**result_dict(result), "cause": grounds.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
-        "bill": dataclasses.asdict(report.bill),
+        "bill": bill_dict(report.bill),
         "time": dataclasses.asdict(report.time),
         "rpcs": report.rpcs,
         "home": {
@@ -65,9 +67,21 @@ def as_dict(report: Report) -> dict[str, Any]:
             "left": [machine for machine, _ in report.home.left],
             "reasons": dict(report.home.left),
             "kept": report.home.kept,
+            "known": report.home.known,
         },
         "ledger": report.ledger,
     }
+
+
+def waived_dict(waived: Waived) -> dict[str, Any]:
+    """A waiver, and what the run says of it."""
+    waiver = dataclasses.asdict(waived.waiver)
+    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
+
+
+def bill_dict(bill: Bill) -> dict[str, Any]:
+    """What a run has cost."""
+    return dataclasses.asdict(bill)
 
 
 def found_dict(found: Found | None) -> dict[str, Any]:
@@ -88,19 +102,32 @@ def found_dict(found: Found | None) -> dict[str, Any]:
     }
 
 
+def entry_dict(entry: Entry) -> dict[str, Any]:
+    """One behaviour as the catalogue has it: whoever reads this later may have another catalogue."""
+    return {
+        "id": entry.id,
+        "clause": entry.clause.id,
+        "level": entry.level.value,
+        "title": entry.title,
+        "observed": entry.observed,
+        "clause_level": entry.clause.level.value,
+        "clause_text": entry.clause.text,
+        "since": entry.since,
+        "needs": list(entry.needs),
+        "rests_on": list(entry.rests_on),
+    }
+
+
 def result_dict(result: Result) -> dict[str, Any]:
     """One behaviour with its calls."""
     return {
-        "id": result.entry.id,
-        "clause": result.entry.clause.id,
-        "level": result.entry.level.value,
-        "title": result.entry.title,
+        **entry_dict(result.entry),
         "status": result.status.value,
         "reason": result.reason,
         "wanted": result.wanted,
         "got": result.got,
-        "started": round(result.started, 6),
-        "seconds": round(result.seconds, 6),
+        "started": round(result.started, DIGITS),
+        "seconds": round(result.seconds, DIGITS),
         "machines": list(result.machines),
         "calls": [call_dict(call, result.machines) for call in result.calls],
         "decisive": list(result.decisive),
@@ -112,16 +139,14 @@ def call_dict(call: Told, machines: Collection[str]) -> dict[str, Any]:
     token = call.token
     return {
         "rpc": call.rpc,
-        "machine": cut(call.machine_id, 200),
-        "token": None
-        if token is None
-        else {"shard": cut(token.shard, 200), "epoch": token.epoch, "sequence": token.sequence},
+        "machine": call.machine_id,
+        "token": token and {"shard": token.shard, "epoch": token.epoch, "sequence": token.sequence},
         "request": call.asked(),
         "sent": call.sent(),
         "code": call.code.name,
         "answered": call.answered,
         "outcome": call.outcome(),
         "seen": {machine: state.name for machine, state in call.seen(machines).items()},
-        "at": round(call.started, 6),
-        "seconds": round(call.ended - call.started, 6),
+        "at": round(call.started, DIGITS),
+        "seconds": round(call.ended - call.started, DIGITS),
     }

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from conformance import events
-from conformance.reporters.json import as_dict, found_dict, result_dict
+from conformance.call import DIGITS
+from conformance.report import FORMAT
+from conformance.reporters.json import as_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FORMAT = 1
 
 
 class Log:
@@ -22,7 +21,7 @@ class Log:
 
     def __call__(self, event: events.Event) -> None:
         """Write one line."""
-        self._file.write(json.dumps(as_line(event), ensure_ascii=False) + "\n")
+        self._file.write(dumps(as_line(event)) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -42,23 +41,34 @@ def as_line(event: events.Event) -> dict[str, Any]:
                 "at": event.at,
                 "seed": event.seed,
                 "found": found_dict(event.found),
-                "behaviours": list(event.behaviours),
+                "strict": event.strict,
+                "lacking": list(event.lacking),
+                "whole": event.whole,
+                "behaviours": [entry_dict(entry) for entry in event.behaviours],
                 "machines": event.machines,
                 "ledger": event.ledger,
+                "kit": event.version,
             }
         case events.BehaviourStarted():
             return {
                 "event": "behaviour-started",
                 "id": event.id,
-                "at": round(event.at, 6),
+                "at": round(event.at, DIGITS),
                 "machines": list(event.machines),
             }
         case events.BehaviourFinished():
-            return {"event": "behaviour-finished", **result_dict(event.result)}
+            return {
+                "event": "behaviour-finished",
+                **result_dict(event.result),
+                "at": round(event.at, DIGITS),
+                "bill": bill_dict(event.bill),
+                "rpcs": event.rpcs,
+            }
         case events.Noted():
-            return {"event": "noted", "at": round(event.at, 6), "text": event.text}
+            return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
         case events.RunFinished():
             whole = as_dict(event.report)
-            # The results stand above, a line each.
-            del whole["behaviours"]
+            if event.report.run:
+                # The results stand above, a line each. Where the run never began, there is no line above.
+                del whole["behaviours"]
             return {"event": "run-finished", **whole}

@@ -11,6 +11,7 @@ from conformance import events
 from conformance.call import one_line
 from conformance.report import Status, Verdict
 from conformance.reporters import terminal
+from conformance.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ class Live:
                 self._finished(event.result)
             case events.Noted():
                 if not self._quiet:
-                    self._say(terminal.printable(f"note       {event.text}"))
+                    self._say(f"note       {event.text}")
             case events.RunFinished():
                 self.end()
                 self._summary(event.report)
@@ -115,8 +116,9 @@ class Live:
         verdict = Text(lines[0])
         verdict.stylize(VERDICTS[report.verdict], 11, 11 + len(report.verdict.value))
         self._console.print(verdict, soft_wrap=True)
-        self._say(*lines[1:])
+        for line in lines[1:]:
+            self._console.print(Text(line, style="bold red" if line.startswith("WAIVER") else ""), soft_wrap=True)
 
     def _say(self, *lines: str) -> None:
         for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(printable(line)), soft_wrap=True)

@@ -14,6 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import expect
 from conformance.behaviour import behaviour
+from conformance.call import cut
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.sightings import watching
 
@@ -67,7 +68,7 @@ def quantified(machine: pb.Machine, where: str) -> None:
     for field, resources in (("resources", machine.resources), ("allocatable", machine.allocatable)):
         for name, quantity in resources.resources.items():
             wanted = f"{where} to hold a Kubernetes quantity for {name!r} in {field}"
-            expect.fact(QUANTITY.fullmatch(quantity), wanted=wanted, got=repr(quantity[:60]))
+            expect.fact(QUANTITY.fullmatch(quantity), wanted=wanted, got=repr(cut(quantity)))
 
 
 def filled(machine: pb.Machine, where: str) -> None:
@@ -83,7 +84,7 @@ def explained(machine: pb.Machine, where: str) -> None:
     if state_of(machine.state) is State.FAILED:
         expect.fact(machine.last_error, wanted=f"{where}, FAILED, to say why in last_error", got="nothing")
     else:
-        got = f"{state_of(machine.state).name} with last_error {machine.last_error[:80]!r}"
+        got = f"{state_of(machine.state).name} with last_error {cut(machine.last_error, 80)!r}"
         expect.fact(not machine.last_error, wanted=f"{where} to have a last_error only if FAILED", got=got)
 
 

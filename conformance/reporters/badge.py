@@ -1,0 +1,43 @@
+"""badge.json, as shields.io's endpoint badge reads it: the verdict in a few words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.report import Status, Verdict
+from conformance.reporters.json import dumps
+
+if TYPE_CHECKING:
+    from conformance.report import Report
+
+LABEL = "capacity provider"
+COLORS = {Verdict.CONFORMANT: "brightgreen", Verdict.NON_CONFORMANT: "red", Verdict.INCONCLUSIVE: "lightgrey"}
+
+
+def render(report: Report) -> str:
+    """The badge as JSON."""
+    badge = {"schemaVersion": 1, "label": LABEL, "message": message(report), "color": color(report)}
+    return dumps(badge, indent=1) + "\n"
+
+
+def message(report: Report) -> str:
+    """The verdict, and what makes it a lesser one: nothing that a provider has sent."""
+    counts = [
+        f"{count} {name}"
+        for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
+        if (count := sum(result.id not in report.waived for result in report.with_status(status)))
+    ]
+    lacking = [f"{len(report.lacking)} lacking"] if report.lacking else []
+    broken = sum(waived.standing.broken for waived in report.waivers)
+    waivers = [f"{broken} waiver{'s' * (broken > 1)} to mend"] if broken else []
+    left = [] if report.home.clean or report.home.kept or report.truncated else ["machines left"]
+    part = [] if report.whole else ["a selection"]
+    return ", ".join([report.verdict_line, *lacking, *counts, *waivers, *left, *part])
+
+
+def color(report: Report) -> str:
+    """Green is only what has nothing to be said against it."""
+    spotless = report.exit_code == 0 and report.whole and not report.with_status(Status.WARNED, Status.ERROR)
+    if report.verdict is Verdict.CONFORMANT and not spotless:
+        return "yellow"
+    return COLORS[report.verdict]
