@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs selftest matrix bench clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest matrix bench clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ selftest: $(READY)  ## The suite, judged: the reference, odd providers and broke
 
 matrix: $(READY)  ## Every mutant meets every behaviour; writes docs/kill-matrix.json
 	$(BIN)/pytest selftest/every_behaviour.py -n 4 $(ARGS)
+
+screenshots: $(READY)  ## What report.html looks like, into docs/screenshots; needs chromium
+	$(BIN)/python -m tests.screenshots
 
 bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
 	$(BIN)/python -m tests.bench

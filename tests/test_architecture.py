@@ -25,11 +25,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "settings console configuration completion held",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
-        "reporters.log reporters.junit reporters.markdown reporters.badge",
+        "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
         "reporters.json reporters.terminal",
         "reporters.comparison",
-        "reporters.catalogue reporters",
+        "reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
@@ -53,7 +53,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.
-        "events grpcurl",
+        "evidence",
+        "events latency chain grpcurl",
         "report",
         "asked",
         "behaviour bill ledger patience stop buf",

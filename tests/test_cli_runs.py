@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 import conformance.reporters
+from conformance.reporters.files import FORMATS, LOG
 from fake_provider.core import Core
 from fake_provider.faults import Faults
 from tests.runs import provider, served, states_of
@@ -66,7 +67,7 @@ def test_a_conformant_provider_is_exit_0_with_four_files_and_nothing_left(home: 
     assert "verdict    CONFORMANT: 1 passed, a selection only" in ran.stdout
     assert states_of(core) == {}
     files = {path.name for path in (home / "out").iterdir()}
-    assert files == {"report.json", "junit.xml", "events.ndjson", "ledger.ndjson"}
+    assert files == {LOG, "ledger.ndjson", *FORMATS}
     report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
     assert (report["target"], report["seed"], report["whole"]) == (address, 7, False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
 from itertools import groupby
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from conformance import evidence as evidence_of
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
@@ -85,17 +84,8 @@ def again(report: Report, result: Result) -> list[str]:
     if sent:
         lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
         lines += [f"    {line}" for line in sent[:LAST_CALLS]]
-        lines += ["    and others: report.json has them all"] * (len(sent) > LAST_CALLS)
-    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
-
-
-def rerun(report: Report, result: Result) -> str:
-    """The command that judges one behaviour once more, as it was judged in this run."""
-    ledger, target = PurePath(report.ledger), [] if report.asked.fake else ["--target", report.target]
-    if ledger.name == "ledger.ndjson":  # with a report around it
-        return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
-    select = ["--select", result.id, "--seed", str(report.seed)]
-    return shlex.join(["conformance-run", *(target or ["--fake"]), *select])
+        lines += [f"    and {len(sent) - LAST_CALLS} others: --report-dir writes them all"] * (len(sent) > LAST_CALLS)
+    return list(map(printable, [*lines, f"  again   {evidence_of.rerun(report, result)}"]))
 
 
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
