@@ -77,7 +77,16 @@ def test_what_passed_has_nothing_to_exhibit() -> None:
 
 def test_a_result_is_shown_again_on_the_same_target_with_the_same_seed() -> None:
     result = a_result(Status.FAILED)
-    assert again(a_report(result, target="host; rm -rf /"), result) == (
+    assert again(a_report(result, target="host; rm -rf /", ledger="/state/cpc-1.ndjson"), result) == (
         "conformance-run --target 'host; rm -rf /' --select TST-1a --seed 7",
         "conformance show TST-1a",
     )
+
+
+def test_a_result_with_a_report_around_it_is_replayed_and_its_calls_can_be_made_by_hand() -> None:
+    result = a_result(Status.FAILED, calls=(a_call(), a_call()), decisive=(1,))
+    first, _, descriptors, *sent = again(a_report(result, ledger="out/ledger.ndjson"), result)
+    assert first == "conformance replay out/events.ndjson TST-1a"
+    assert descriptors.startswith("conformance proto descriptors")
+    assert len(sent) == 1
+    assert sent[0].startswith("grpcurl ")

@@ -13,7 +13,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-from conformance import grpcurl
+from conformance import evidence, grpcurl
 from conformance.asked import Asked
 from conformance.client import SERVICE
 from conformance.report import Status
@@ -194,9 +194,9 @@ def test_a_failure_in_the_terminal_ends_with_its_calls_and_how_to_see_it_again()
 
 def test_without_a_log_the_way_to_see_it_again_is_the_behaviour_with_its_seed() -> None:
     found = report(ledger="/state/cpc-1.ndjson")
-    assert terminal.rerun(found, found.results[0]) == "conformance-run --target host:1 --select TST-1a --seed 7"
+    assert evidence.rerun(found, found.results[0]) == "conformance-run --target host:1 --select TST-1a --seed 7"
     fake = replace(found, asked=Asked(fake=True))
-    assert terminal.rerun(fake, fake.results[0]) == "conformance-run --fake --select TST-1a --seed 7"
+    assert evidence.rerun(fake, fake.results[0]) == "conformance-run --fake --select TST-1a --seed 7"
 
 
 def test_a_report_in_markdown_has_the_lines_too_each_whole_or_not_at_all() -> None:

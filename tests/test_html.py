@@ -104,7 +104,7 @@ def test_a_failure_is_told_without_a_script_with_the_call_that_shows_it_and_how_
         "wanted a fenced call got OK",
         "This call shows it.",
         "Get(m1)",
-        "conformance-run --target host:1 --select TST-1a --seed 7",
+        "conformance replay /somewhere/events.ndjson TST-1a",
     ):
         assert part in text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conformance import grpcurl
 from conformance.call import one_line
+from conformance.evidence import rerun
 from conformance.report import Status, causes
 from conformance.reporters import comparison, terminal
 from conformance.text import cut, plain, printable
@@ -104,7 +105,7 @@ def evidence(result: Result) -> list[str]:
 def _again(report: Report, result: Result) -> str:
     """How to see it once more, folded. A command is there as a whole or not at all: half of one is none."""
     sent = [line for line in grpcurl.lines(report, result, decisive=True) if len(line) <= LONGEST_COMMAND]
-    lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MOST_CALLS], terminal.rerun(report, result)]
+    lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MOST_CALLS], rerun(report, result)]
     block = "\n".join(["```sh", *map(printable, lines), "```"])
     return f"<details><summary>See it again</summary>\n\n{block}\n\n</details>"
 

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from conformance import evidence as evidence_of
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
+from conformance.evidence import rerun
 from conformance.report import Status, Verdict, causes
 from conformance.reporters import comparison
 from conformance.text import printable
@@ -85,7 +85,7 @@ def again(report: Report, result: Result) -> list[str]:
         lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
         lines += [f"    {line}" for line in sent[:LAST_CALLS]]
         lines += [f"    and {len(sent) - LAST_CALLS} others: --report-dir writes them all"] * (len(sent) > LAST_CALLS)
-    return list(map(printable, [*lines, f"  again   {evidence_of.rerun(report, result)}"]))
+    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
 
 
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
