@@ -140,7 +140,7 @@ def test_a_line_is_named_only_where_it_is_beyond_doubt(tmp_path: Path) -> None:
         ("select = [1]", "select is an array with a whole number in it", "it must be an array of strings"),
         ("select = 1", "select is a whole number", "it must be an array of strings"),
         ("header = {a = 's3cret'}", "header is a table", "it must be an array of strings"),
-        ("header = ['s3cret']", "header: a header without '=' is not key=value", "write --header"),
+        ("header = ['s3cret']", "header: a --header is not key=value", "write --header"),
     ],
 )
 def test_what_no_option_would_take_names_key_and_line(tmp_path: Path, line: str, error: str, hint: str) -> None:
