@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from conformance import engine
 from conformance.call import cut
 from conformance.discretion import Discretion
 from conformance.errors import TargetError, Violation
@@ -26,7 +27,7 @@ from conformance.target import Target
 from conformance.text import LONGEST_SENT
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import SHORT, judged, proof, provider
+from tests.runs import SHORT, judged, proof, provider, states_of
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ class Echo(Servicer):
     """Puts the caller's authorization header into all that it says."""
 
     said: str = ""
+    keeps: bool = False
+    """Whether it refuses to give a machine back."""
 
     async def answer(self, context: Any, work: Any) -> Any:
         self.said = next((str(v) for k, v in context.invocation_metadata() if k == "authorization"), "")
@@ -168,6 +171,11 @@ class Echo(Servicer):
         told.operation_id = f"{told.operation_id}-{self.said.partition(' ')[2]}"
         return told
 
+    async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        if self.keeps and request.machine_id.startswith("machine-"):
+            await context.abort(grpc.StatusCode.INTERNAL, f"no, {self.said or VALUE}")
+        return await super().Delete(request, context)
+
     def listing(self, listing: Any) -> pb.MachineList:
         told = super().listing(listing)
         told.machines.add(id=f"machine-of-{self.said}", state=pb.MACHINE_STATE_SPECULATIVE)
@@ -185,6 +193,7 @@ async def tells(trial: Trial) -> None:
     await trial.drive(machine, Verb.CONFIGURE, machine.configure(metadata={"key": "value"}, blob=b"s3cret-blob"))
     lost = await trial.client.get("nobody")
     listing = await trial.client.list()
+    await trial.client.get(listing.response.machines[-1].id)
     seen = (await machine.get()).response
     raise Violation("silence", f"{lost.outcome()} and {cut(seen.last_error)!r}", calls=[lost, listing])
 
@@ -246,22 +255,33 @@ def test_a_target_that_says_it_when_it_lets_nobody_in_is_not_quoted() -> None:
     assert "[authorization: hidden] is not welcome" in str(caught.value)
 
 
-def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_said(tmp_path: Path) -> None:
+def test_a_machine_whose_id_says_it_is_not_driven() -> None:
+    with pytest.raises(TargetError, match="found 1 SPECULATIVE"):
+        asyncio.run(judged([proof(machines=2)], provider(1), serve={"servicer": Echo}, headers=HEADERS))
+
+
+class Keeper(Echo):
+    keeps = True
+
+
+@pytest.mark.parametrize("servicer", [Echo, Keeper])
+def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_said(
+    tmp_path: Path, servicer: type[Echo]
+) -> None:
     path, core, said = tmp_path / "ledger.ndjson", provider(4), list[str]()
 
     async def go() -> Home:
-        async with serving(core, servicer=Echo) as address:
-            from conformance import engine
-
+        async with serving(core, servicer=servicer) as address:
             target = Target(address=address, headers=HEADERS)
             options = engine.Options(patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, keep=True)
             await engine.run((proof(tells, machines=1),), target, options=options, ledger_at=lambda run: path)
             return await sweep(path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=said.append)
 
     home = asyncio.run(go())
-    assert home.clean, home
+    assert (home.clean, states_of(core) == {}) == (servicer is Echo, servicer is Echo)
     assert said
-    assert "s3cret" not in "\n".join(said) + path.read_text(encoding="utf-8")
+    assert "s3cret" not in "\n".join(said) + path.read_text(encoding="utf-8") + str(home)
+    assert servicer is Echo or "no, [authorization: hidden]" in "\n".join(said)
 
 
 def test_a_metadata_value_is_shown_cut_and_a_blob_not_at_all() -> None:

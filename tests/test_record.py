@@ -204,7 +204,9 @@ def test_what_a_truncated_run_has_broken_is_broken() -> None:
 
 def test_a_behaviour_that_had_begun_when_the_log_ends_is_told_with_its_machines() -> None:
     passed = a_report(a_result(machines=("m1", "m2"), started=2.0))
-    (result,) = record.read_text(logged(story(passed)[:2])).results
+    report = record.read_text(logged(story(passed)[:2]))
+    (result,) = report.results
+    assert report.time.wall == 2.0
     assert (result.status, result.machines, result.started) == (Status.ERROR, ("m1", "m2"), 2.0)
 
 
