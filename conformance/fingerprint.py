@@ -24,13 +24,17 @@ VERSION = "1"
 SHORTEST_NAME = 3
 """A shorter id may be a word of ours: it stays, unless it has a digit."""
 
+LONGEST = 4096
+"""Characters. What a report says of a failure is shorter, unless somebody means harm."""
+
 CODES = "|".join(sorted((code.name for code in grpc.StatusCode), key=len, reverse=True))
 STATES = "|".join(state.name for state in State)
 
 PARTS = re.compile(
     rf"""
       (?P<way>\ \(seen:\ [^)]*\))
-    | \b(?P<code>{CODES})(?P<unanswered>\ \(no\ answer\ from\ the\ provider\))?:\ .*?(?=;\ [A-Z][a-z]+:\ (?:{CODES})\b|$)
+    | \b(?P<code>{CODES})(?P<unanswered>\ \(no\ answer\ from\ the\ provider\))?
+      :\ .*?(?=;\ [A-Z][a-z]+:\ (?:{CODES})\b|$)
     | (?<!\w)b?(?P<quote>['"])(?P<quoted>(?:\\.|(?!(?P=quote)).)*)(?P=quote)
     | (?P<fields>\{{.*?(?=\ and\ then\ |;\ |$))
     | (?P<host>(?<=[A-Z]\ )host\ (?=\w)\S+)
@@ -61,6 +65,7 @@ def told(result: Result) -> tuple[str, str]:
 
 def plain(text: str, names: Collection[str] = ()) -> str:
     """`text` without `names` and numbers, nor what a provider says in its own words."""
+    text = text[:LONGEST]
     known = sorted((name for name in names if len(name) >= SHORTEST_NAME), key=len, reverse=True)
     if known:
         text = re.sub(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])", "#", text)
