@@ -125,6 +125,7 @@ async def _look(settings: Settings) -> tuple[Found, float, str]:
 
     from conformance.call import CallLog, recording
     from conformance.client import Client
+    from conformance.discretion import Discretion
     from conformance.found import connect, look
     from conformance.loop import embedded
     from conformance.settings import FAKE
@@ -132,11 +133,13 @@ async def _look(settings: Settings) -> tuple[Found, float, str]:
 
     async with AsyncExitStack() as stack:
         target = settings.target or Target(address=await stack.enter_async_context(embedded()))
+        discretion = Discretion(target.headers)
+        stack.enter_context(discretion.errors())
         client = Client(target, rpc_timeout=settings.options.rpc_timeout)
         stack.push_async_callback(client.close)
         await connect(client, timeout=settings.options.connect_timeout)
         with recording(CallLog()) as log:
-            found = await look(client, run=f"cpc-{secrets.token_hex(4)}")
+            found = discretion.found(await look(client, run=f"cpc-{secrets.token_hex(4)}"))
     # The first calls share the line with a List of everything; the last ones are alone.
     call = statistics.median(call.ended - call.started for call in log.calls[-3:])
     return found, call, FAKE if settings.target is None else target.address

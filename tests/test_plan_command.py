@@ -110,6 +110,14 @@ def test_too_few_machines_are_found_before_any_is_touched() -> None:
     assert "too few machines" in done.err
 
 
+def test_no_value_of_a_header_is_in_a_plan() -> None:
+    with serving("--machines", "8") as provider:
+        known = ("--select", "LIF-1a", "--latency", "1s", "--format", "json")
+        done = plan(provider, *known, "--header", "x-tenant=s3cr3t-t0k3n")
+    assert done.code == 0, done.text
+    assert "s3cr3t" not in done.text
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
