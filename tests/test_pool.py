@@ -86,6 +86,8 @@ def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
         assert pool.lease(Needs(machines=1, transitions=1)) is None
         assert pool.lease(Needs(machines=1, start=SLOT, creates=True, transitions=1)) is None
 
+    pooled(facts, machines=8, most=2)
+
 
 def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
