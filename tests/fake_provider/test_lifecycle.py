@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fake_provider.errors import Code
@@ -96,6 +98,14 @@ def test_delete_clears_the_life_and_keeps_the_slot() -> None:
     assert machine.state is State.SPECULATIVE
     assert (machine.id, machine.host, machine.cluster, machine.shard_metadata) == (SLOT, None, "", {})
     assert machine.labels == before.labels
+
+
+def test_what_clears_a_machine_leaves_no_trace_whatever_it_went_through() -> None:
+    core = Driver().core
+    idle = replace(core.machines[IDLE], created_by="op-1")
+    bound = replace(idle, cluster="blue", shard_metadata={"key": "value"}, last_error="the node could not be drained")
+    assert core.cleared_by_drain(bound) == idle
+    assert core.cleared_by_delete(bound) == replace(idle, host=None, created_by="")
 
 
 def test_a_provider_without_delete_says_so_for_every_id() -> None:

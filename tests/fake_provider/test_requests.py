@@ -1,6 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 
-from fake_provider.errors import Code
+from fake_provider.errors import Code, Rejected
+from fake_provider.fence import Token
 from fake_provider.machine import State
 from tests.fake_provider.driver import IDLE, SLOT, Driver, refused
 
@@ -101,6 +104,29 @@ def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
     with refused(Code.INVALID_ARGUMENT):
         drive.configure(blob=b"x" * (2 * 1024 * 1024 + 1))
     assert drive.configure(blob=b"x" * (2 * 1024 * 1024)).operation_id
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda drive: drive.create(token=Token(shard="new", epoch=-1)), ": shard_epoch and sequence_number must "),
+        (lambda drive: drive.create(""), ": the machine id must "),
+        (lambda drive: drive.create("nobody"), ": there is no machine 'nobody'$"),
+        (lambda drive: drive.configure(cluster=""), ": cluster_id must "),
+        (lambda drive: drive.configure(metadata={"k": "v" * 2**18}), ": shard_metadata is larger than 262144 bytes$"),
+        (
+            lambda drive: drive.configure(metadata={str(n): "" for n in range(257)}),
+            ": shard_metadata has more than 256 ",
+        ),
+        (lambda drive: drive.drain(grace=-1), ": grace_period_seconds must "),
+        (lambda drive: drive.list(max_results=-1), ": max_results must "),
+        (lambda drive: drive.drain(SLOT), ": cannot drain 'slot': it is SPECULATIVE$"),
+        (lambda drive: drive.bound() and drive.delete(), ": cannot delete 'idle': it is CONFIGURED, bound to 'blue'$"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_in_the_wires_words(call: Callable[[Driver], object], words: str) -> None:
+    with pytest.raises(Rejected, match=words):
+        call(Driver())
 
 
 def test_a_refusal_quotes_no_more_than_a_header_holds() -> None:
