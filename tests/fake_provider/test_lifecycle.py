@@ -48,6 +48,15 @@ def test_the_next_due_time_is_the_earliest() -> None:
     assert drive.core.next_due() == drive.now + 2
 
 
+def test_a_fake_with_a_seed_takes_as_long_as_the_last_one_with_it() -> None:
+    def due(seed: int) -> float | None:
+        drive = Driver(latency=Latency.parse("1s..9s"), seed=seed)
+        drive.create()
+        return drive.core.next_due()
+
+    assert due(1) == due(1) != due(2)
+
+
 def test_a_host_is_there_from_idle_to_idle_and_the_same() -> None:
     drive = Driver()
     assert drive.create().machine.host is None
