@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from conformance.yard import Yard
     from fake_provider.fence import Token
+    from fake_provider.machine import Machine as TheirMachine
     from fake_provider.machine import Verb
 
 SLOT = State.SPECULATIVE
@@ -245,6 +246,35 @@ def test_who_is_refused_whatever_the_token_comes_home_without_one() -> None:
         assert states_of(core) == {}
 
     pooled(facts, core=Jammed(fleet(2), latency=Latency.parse("0")))
+
+
+class Mute(Core):
+    """Answers no Get while it is mute."""
+
+    mute = False
+
+    def get(self, machine_id: str, now: float) -> TheirMachine:
+        if self.mute:
+            raise KeyError(machine_id)
+        return super().get(machine_id, now)
+
+
+def test_what_cannot_be_looked_at_is_leased_no_more_and_comes_home_when_it_can() -> None:
+    served = Mute(fleet(2), latency=Latency.parse("0"))
+
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=2)
+        await pool.prepare(lease)
+        served.mute = True
+        await pool.release(lease, wanted={State.IDLE})
+        reason = "the target did not answer when it was to be brought back"
+        assert pool.quarantined == dict.fromkeys(ids(lease.machines), reason)
+        assert pool.lease(Needs(machines=1)) is None
+        served.mute = False
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    pooled(facts, core=served)
 
 
 def test_home_of_a_provider_without_delete_is_idle() -> None:
