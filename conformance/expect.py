@@ -17,7 +17,7 @@ from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 
     import grpc
 
@@ -110,17 +110,23 @@ async def stays(machines: Iterable[Machine], state: State, *, seconds: float) ->
     """The machines are in `state`, at every look over a window of `seconds` (LIF-3)."""
 
     async def watch(machine: Machine) -> None:
-        loop = asyncio.get_running_loop()
-        end, pause = loop.time() + seconds, FIRST_POLL
-        while True:
+        async for _ in _looks(seconds):
             await rests(machine, state)
-            left = end - loop.time()
-            if left <= 0:
-                return
-            pause = min(pause * 2, seconds / 5, left)
-            await asyncio.sleep(pause)
 
     await asyncio.gather(*(watch(machine) for machine in machines))
+
+
+async def _looks(seconds: float) -> AsyncIterator[None]:
+    """Moments to look, from now until `seconds` are over; at least one."""
+    loop = asyncio.get_running_loop()
+    end, pause = loop.time() + seconds, FIRST_POLL
+    while True:
+        yield
+        left = end - loop.time()
+        if left <= 0:
+            return
+        pause = min(pause * 2, seconds / 5, left)
+        await asyncio.sleep(pause)
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
@@ -148,9 +154,10 @@ def _short(machine: pb.Machine, name: str) -> str:
     return state_of(value).name if name == "state" else cut(" ".join(str(value).split()) or "empty", 120)
 
 
-async def unchanged(machine: Machine, before: pb.Machine, *, by: str) -> None:
-    """The machine is as it was `before`, but for what may move by itself."""
-    same(before, await machine.read(), what=f"{machine.id} to be unchanged by {by}")
+async def unchanged(machine: Machine, before: pb.Machine, *, by: str, seconds: float = 0.0) -> None:
+    """The machine is as it was `before`, but for what may move by itself, at every look over a window of `seconds`."""
+    async for _ in _looks(seconds):
+        same(before, await machine.read(), what=f"{machine.id} to be unchanged by {by}")
 
 
 async def same_operation(first: Call, *others: Awaitable[Call] | Call) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = Path("conformance/suite")
-PACKAGES = ("conformance", "fake_provider", "selftest", "proto", "buf.yaml")
+PACKAGES = ("conformance", "fake_provider", "selftest", "tests", "proto", "buf.yaml", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

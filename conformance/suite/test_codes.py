@@ -103,7 +103,6 @@ async def no_edge(machine: Machine, verb: Verb, state: State, *, or_retry: bool 
     call = await machine.call(verb)
     if not (call.ok and or_retry):
         await expect.refused(call)
-    await expect.rests(machine, state)
     await expect.unchanged(machine, before, by=f"{verb.value}, which has no edge from {state.name}")
 
 

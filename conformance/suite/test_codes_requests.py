@@ -169,8 +169,7 @@ async def test_an_empty_cluster_id_has_no_effect(trial: Trial) -> None:
     machine = trial.machine
     before = await machine.read()
     await expect.refused(machine.configure(cluster="", metadata={"owner": "nobody"}))
-    await expect.stays([machine], State.IDLE, seconds=trial.window)
-    await expect.unchanged(machine, before, by="a Configure without a cluster_id")
+    await expect.unchanged(machine, before, by="a Configure without a cluster_id", seconds=trial.window)
 
 
 NEGATIVE_GRACE = (-1, INT32_MIN, INT64_MIN)
@@ -191,9 +190,7 @@ async def test_a_refused_negative_grace_period_has_no_effect(trial: Trial) -> No
         call = await expect.accepted(machine.drain(grace=grace))
         if call.ok:
             raise Unsupported("a negative grace period is taken for none, of which COD-4e warns")
-        await expect.unchanged(machine, before, by=f"a Drain with grace {grace}")
-    await expect.stays([machine], State.CONFIGURED, seconds=trial.window)
-    await expect.unchanged(machine, before, by="Drains with a negative grace period")
+    await expect.unchanged(machine, before, by="Drains with a negative grace period", seconds=trial.window)
 
 
 NEGATIVE_NUMBERS = ((-1, 1), (1, -1), (-1, -1), (INT64_MIN, INT64_MAX), (0, INT64_MIN))

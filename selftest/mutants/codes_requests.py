@@ -81,6 +81,16 @@ class SlotIsFailedPrecondition(Core):
         return rejected if machine.host else Rejected(Code.FAILED_PRECONDITION, rejected.message)
 
 
+@mutant("COD-3", "COD-3d", "COD-2a")
+class SlotOnOfferIsFailedPrecondition(Core):
+    """A slot is nothing yet that a call could be made for; what comes of it is refused as it should be."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        rejected = super().no_edge(verb, machine)
+        slot = machine.state is State.SPECULATIVE
+        return Rejected(Code.FAILED_PRECONDITION, rejected.message) if slot else rejected
+
+
 @mutant("COD-3", "COD-3a", "COD-4d")
 class EmptyClusterIsFailedPrecondition(Core):
     """There should be a cluster first."""
@@ -148,6 +158,18 @@ class EmptyIdIsNotFound(Core):
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
         pass
+
+
+@mutant("COD-4", "COD-4b")
+class RefusedEmptyIdsLeaveARow(Core):
+    """The row is made before the request is looked at, and the refusal forgets to take it back."""
+
+    def validate_id(self, verb: Verb | None, machine_id: str) -> None:
+        if verb is not None and not machine_id:
+            self.put(
+                replace(next(iter(self.machines.values())), id="", state=State.FAILED, host=None, last_error="no id")
+            )
+        super().validate_id(verb, machine_id)
 
 
 @mutant("COD-4", "COD-4a")
@@ -271,6 +293,25 @@ class NegativeSequencesPass(Core):
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if token.epoch < 0:
             super().validate_first_token(verb, token)
+
+
+@mutant("COD-4", "COD-4g")
+class NegativeNumbersOfDrainPass(Core):
+    """Drain has a way in of its own, and nobody looks at the token there."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        if verb is not Verb.DRAIN:
+            super().validate_first_token(verb, token)
+
+
+@mutant("FEN-2", "FEN-2b", "COD-4g", alone="whatever begins with a Configure is turned away, and says nothing else")
+class ShardsIntroduceThemselves(Core):
+    """A shard introduces itself with Create: whoever begins with a Configure must be mistaken."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        super().validate_first_token(verb, token)
+        if verb is Verb.CONFIGURE:
+            raise Rejected(Code.INVALID_ARGUMENT, "this shard is not known")
 
 
 @mutant("COD-4", "COD-4h")

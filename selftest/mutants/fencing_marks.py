@@ -99,6 +99,16 @@ class ShardIdsCollated(_Renames):
         return shard.casefold()
 
 
+@mutant("FEN-9", "FEN-9c")
+class TheFirstSpellingHasTheMark(Core):
+    """Looks marks up by the folded id and compares the exact one then: who folds to a known one has no mark at all."""
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        spellings: dict[str, str] = self.__dict__.setdefault("spellings", {})
+        if spellings.setdefault(token.shard.casefold(), token.shard) == token.shard:
+            super().raise_mark(verb, key, token)
+
+
 @mutant("FEN-9", "FEN-9f")
 class ShardIdsTrimmed(_Renames):
     """Trims spaces off shard ids."""
@@ -327,6 +337,18 @@ class MarksOf256Shards(_Remembers):
     most = 256
 
 
+@mutant("FEN-12", "FEN-12c", alone="who is forgotten is fenced for good, and that comes to be everybody")
+class ForgottenShardsAreFenced(Core):
+    """Keeps marks in a cache of 256, and lets nobody in whom it had to forget: better safe than sorry."""
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        kept: dict[str, None] = self.__dict__.setdefault("kept", {})
+        kept.setdefault(token.shard)
+        if token.shard in list(kept)[:-256]:
+            raise self.fenced(verb, token)
+        super().raise_mark(verb, key, token)
+
+
 @mutant("FEN-12", "FEN-12d")
 class MarksPerConnection(Servicer):
     """Keeps marks with the connection."""
@@ -347,47 +369,3 @@ class MarksPerConnection(Servicer):
             if token.absent
             else Token(shard=f"{self.peer} {token.shard}", epoch=token.epoch, sequence=token.sequence)
         )
-
-
-# FEN-13: of what.
-
-
-class _HalfAndHalf(Core):
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        raise NotImplementedError
-
-    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
-        return token.shard, machine_id if self.per_machine(verb, machine_id) else ""
-
-
-@mutant("FEN-13", "FEN-13a", "FEN-13b")
-class ScopeDependsOnExistence(_HalfAndHalf):
-    """Keeps marks in the machine's record, and those for ids without one with the shard."""
-
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        return machine_id in self.machines
-
-
-@mutant("FEN-13", "FEN-13b")
-class ScopeDependsOnTheState(_HalfAndHalf):
-    """Keeps marks with the binding where there is one, and with the shard elsewhere."""
-
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        return machine_id in self.machines and self.machines[machine_id].state is State.CONFIGURED
-
-
-@mutant("FEN-13", "FEN-13c")
-class ScopeDependsOnTheMachine(_HalfAndHalf):
-    """Deals machines to two backends in turn, each with a scope of its own."""
-
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        dealt: dict[str, int] = self.__dict__.setdefault("dealt", {})
-        return dealt.setdefault(machine_id, len(dealt)) % 2 == 0
-
-
-@mutant("FEN-7", "FEN-7d", "FEN-13b", "FEN-13c")
-class ScopeDependsOnTheVerb(_HalfAndHalf):
-    """Keeps Configure's marks per machine and everybody else's per shard."""
-
-    def per_machine(self, verb: Verb, machine_id: str) -> bool:
-        return verb is Verb.CONFIGURE

@@ -62,6 +62,30 @@ class AckLeavesMetadataOut(Core):
         return bare(machine) if verb is Verb.CONFIGURE else machine
 
 
+@mutant("MET-1", "MET-1e")
+class AckTrimsMetadata(Core):
+    """The ack is put together by the API layer, which trims what it is given, and not by the store, which does not."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return replace(machine, shard_metadata={k.strip(): v.strip() for k, v in machine.shard_metadata.items()})
+
+
+@mutant(
+    "MET-2",
+    "MET-2c",
+    also=("MET-1e", "MET-1g"),
+    because="their machine may have had a binding before, which the ack shows instead of theirs",
+)
+class AckShowsTheFirstBinding(Core):
+    """The ack of Configure is made from a cache that has the machine's first binding."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        bindings: dict[str, dict[str, str]] = self.__dict__.setdefault("bindings", {})
+        if verb is not Verb.CONFIGURE or not machine.shard_metadata:
+            return machine
+        return replace(machine, shard_metadata=bindings.setdefault(machine.id, dict(machine.shard_metadata)))
+
+
 @mutant("MET-1", "MET-1b")
 class RepeatedAckLeavesMetadataOut(Core):
     """A retry is answered from the operation's record, which keeps no metadata."""

@@ -1,0 +1,54 @@
+"""FEN-13 (§5): of what a mark is kept, the same everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.machine import State, Verb
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.fence import Token
+    from fake_provider.store import MarkKey
+
+
+class _HalfAndHalf(Core):
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        raise NotImplementedError
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        return token.shard, machine_id if self.per_machine(verb, machine_id) else ""
+
+
+@mutant("FEN-13", "FEN-13a", "FEN-13b")
+class ScopeDependsOnExistence(_HalfAndHalf):
+    """Keeps marks in the machine's record, and those for ids without one with the shard."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id in self.machines
+
+
+@mutant("FEN-13", "FEN-13b")
+class ScopeDependsOnTheState(_HalfAndHalf):
+    """Keeps marks with the binding where there is one, and with the shard elsewhere."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id in self.machines and self.machines[machine_id].state is State.CONFIGURED
+
+
+@mutant("FEN-13", "FEN-13c")
+class ScopeDependsOnTheMachine(_HalfAndHalf):
+    """Deals machines to two backends in turn, each with a scope of its own."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        dealt: dict[str, int] = self.__dict__.setdefault("dealt", {})
+        return dealt.setdefault(machine_id, len(dealt)) % 2 == 0
+
+
+@mutant("FEN-7", "FEN-7d", "FEN-13b", "FEN-13c")
+class ScopeDependsOnTheVerb(_HalfAndHalf):
+    """Keeps Configure's marks per machine and everybody else's per shard."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return verb is Verb.CONFIGURE
