@@ -22,7 +22,7 @@ from conformance.found import SHARD, SHARD_MACHINE, Found
 from conformance.kept import Kept
 from conformance.lifecycle import State
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
-from conformance.text import printable
+from conformance.text import cut
 from conformance.token import Token
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def read(path: Path) -> Report:
     try:
         return read_text(content)
     except Malformed as error:
-        raise UsageError(f"{path} is no record of a run: {printable(str(error))}", hint=HINT) from error
+        raise UsageError(f"{path} is no record of a run: {cut(str(error), 200)}", hint=HINT) from error
 
 
 def failed_in(path: Path) -> tuple[str, ...]:

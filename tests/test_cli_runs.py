@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 import conformance.reporters
+from conformance.reporters.files import FORMATS, LOG
 from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.server import serving
@@ -91,7 +92,7 @@ def go(
     )
 
 
-def test_a_conformant_provider_is_exit_0_with_four_files_and_nothing_left(home: Path) -> None:
+def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: Path) -> None:
     core = provider(8)
     with served(core) as address:
         ran = go(home, "--target", address, *SELECT, "--report-dir", "out", "--no-color", "--seed", "7")
@@ -101,7 +102,7 @@ def test_a_conformant_provider_is_exit_0_with_four_files_and_nothing_left(home: 
     assert "verdict    CONFORMANT: 1 passed, a selection only" in ran.stdout
     assert states_of(core) == {}
     files = {path.name for path in (home / "out").iterdir()}
-    assert files == {"report.json", "junit.xml", "events.ndjson", "ledger.ndjson"}
+    assert files == {"ledger.ndjson", LOG, *FORMATS}
     report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
     assert (report["target"], report["seed"], report["whole"]) == (address, 7, False)
