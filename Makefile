@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs selftest matrix bench clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest matrix mutants bench clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,9 +26,11 @@ test: $(READY)  ## All tests but the self-test; more options in ARGS
 
 verify: lint types proto fresh test selftest  ## All that CI asks for
 
-lint: $(READY)  ## ruff: rules and format
+lint: $(READY)  ## ruff: rules and format; what CI services read, by their schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy
@@ -53,8 +55,16 @@ selftest: $(READY)  ## The suite, judged: the reference, odd providers and broke
 matrix: $(READY)  ## Every mutant meets every behaviour; writes docs/kill-matrix.json
 	$(BIN)/pytest selftest/every_behaviour.py -n 4 $(ARGS)
 
+screenshots: $(READY)  ## What report.html looks like, into docs/screenshots; needs chromium
+	$(BIN)/python -m tests.screenshots
+
+mutants: $(READY)  ## The kit itself, mutated, in an hour or two: docs/kit-mutants.md; which ones in ARGS
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" nice $(BIN)/mutmut run --max-children 1 $(ARGS)
+	$(BIN)/mutmut results
+
 bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
 	$(BIN)/python -m tests.bench
 
 clean:  ## Take away what was installed and cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

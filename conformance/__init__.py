@@ -1,1 +1,46 @@
-"""Judges gRPC capacity providers by their contract."""
+"""Judges gRPC capacity providers by their contract.
+
+For people who start their provider inside their own tests::
+
+    report = conformance.run("127.0.0.1:9000", select="FEN")
+    assert report.verdict == "conformant", conformance.explain(report)
+
+Everything else here is the kit's own business, and importing this costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conformance.api import explain, run, run_async
+    from conformance.errors import ConformanceError, TargetError, UsageError
+    from conformance.report import Report, Result, Status, Verdict
+
+__all__ = [
+    "ConformanceError",
+    "Report",
+    "Result",
+    "Status",
+    "TargetError",
+    "UsageError",
+    "Verdict",
+    "explain",
+    "run",
+    "run_async",
+]
+
+_HOMES = {
+    "api": ("explain", "run", "run_async"),
+    "errors": ("ConformanceError", "TargetError", "UsageError"),
+    "report": ("Report", "Result", "Status", "Verdict"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is first asked for: our plugin is loaded in everybody's pytest."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"conformance.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,6 +74,10 @@ class Meter:
         """The median of a verb's transition times, in seconds; 0 where none was seen."""
         return statistics.median(self._took[verb]) if self._took[verb] else 0.0
 
+    def seen(self, verb: Verb) -> bool:
+        """Whether any transition of a verb was seen to its end."""
+        return bool(self._took[verb])
+
     @property
     def slowest(self) -> float:
         """The longest of the verbs' median transition times, in seconds; 0 where none was seen yet."""

@@ -106,6 +106,11 @@ class Catalogue:
         return f"did you mean {', '.join(near)}? {listing}" if near else listing
 
 
+def clause_of(behaviour_id: str) -> str:
+    """The clause that a behaviour judges: `FEN-3a` -> `FEN-3`."""
+    return behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz")
+
+
 def patterns(given: Iterable[str]) -> tuple[str, ...]:
     """The patterns that a repeated option holds, each with one or several between commas."""
     return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
@@ -136,7 +141,7 @@ def parse(text: str) -> Catalogue:
     }
     entries: dict[str, Entry] = {}
     for name, body in raw["behaviour"].items():
-        clause = clauses.get(name.rstrip("abcdefghijklmnopqrstuvwxyz"))
+        clause = clauses.get(clause_of(name))
         if clause is None or name == clause.id:
             raise ValueError(f"behaviour {name} names no clause")
         unknown = body.keys() - {"title", "observed", "since", "needs", "rests_on", "level", "retired"}

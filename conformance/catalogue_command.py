@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conformance import catalogue
+from conformance import catalogue, completion
 from conformance.console import reporting_errors
 
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ SHOW_HELP = """Explain one behaviour: what it wants, why, and how it looks.
 
 @click.command("list", help=LIST_HELP)
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
-@click.option("--select", multiple=True, metavar="WHAT", help="Only these: ids, clauses, areas or globs.")
+@click.option(
+    "--select",
+    multiple=True,
+    shell_complete=completion.patterns,
+    metavar="WHAT",
+    help="Only these: ids, clauses, areas or globs.",
+)
 @reporting_errors()
 def list_command(form: str, select: tuple[str, ...]) -> None:
     """Every behaviour that the kit can judge."""
@@ -52,7 +58,7 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
 
 
 @click.command("show", help=SHOW_HELP)
-@click.argument("behaviour", metavar="ID")
+@click.argument("behaviour", metavar="ID", shell_complete=completion.behaviours)
 @reporting_errors()
 def show_command(behaviour: str) -> None:
     """Explain one behaviour: what it wants, why, and how it looks."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,7 +49,8 @@ class Client:
         self.target = target
         self.rpc_timeout = rpc_timeout
         self.count = 0
-        self._epoch = time.monotonic() if epoch is None else epoch
+        self._clock = asyncio.get_running_loop().time
+        self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
         self._hung_up = False
         self._channel = target.channel()
@@ -66,7 +66,7 @@ class Client:
 
     def now(self) -> float:
         """Seconds on the run's clock."""
-        return round(time.monotonic() - self._epoch, DIGITS)
+        return round(self._clock() - self._epoch, DIGITS)
 
     @property
     def channel(self) -> grpc.aio.Channel:

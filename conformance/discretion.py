@@ -71,7 +71,7 @@ class Discretion:
         """The event as it may be told."""
         match event:
             case events.RunStarted():
-                return replace(event, found=self._found(event.found))
+                return replace(event, found=self.found(event.found))
             case events.BehaviourStarted():
                 return replace(event, machines=self._all(event.machines))
             case events.BehaviourFinished():
@@ -85,7 +85,7 @@ class Discretion:
         """The report as it may be told."""
         return replace(
             report,
-            found=report.found and self._found(report.found),
+            found=report.found and self.found(report.found),
             results=tuple(map(self.result, report.results)),
             quarantined=self._pairs(report.quarantined),
             notes=self._all(report.notes),
@@ -136,7 +136,8 @@ class Discretion:
             case _:
                 return value
 
-    def _found(self, found: Found) -> Found:
+    def found(self, found: Found) -> Found:
+        """What was found, fit to be told."""
         return replace(found, zones=self._all(found.zones), health=found.health and self.hide(found.health))
 
     def _all(self, texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.agenda import Agenda, Lane
+from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.client import Client
 from conformance.discretion import Discretion
@@ -62,6 +63,10 @@ class Options:
     timeout: float | None = None
     whole: bool = True
     version: str = ""
+    fake: bool = False
+    """Whether the target is the embedded fake: only for the record."""
+    tolerates: Callable[[Result], bool] = lambda result: False
+    """Which failures `fail_fast` does not stop for."""
 
 
 async def run(
@@ -186,6 +191,7 @@ class Course:
                 strict=self._options.strict,
                 lacking=self._lacking,
                 whole=self._options.whole,
+                asked=asked(self._options, self._client.target),
             )
         )
         shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
@@ -317,7 +323,7 @@ class Course:
         if result.status is Status.ERROR:
             await self._check_target()
         self._finish(result)
-        if self._options.fail_fast and result.status is Status.FAILED:
+        if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The verdict is there, and nobody has to wait for what only brings the machines back.
         self._running[asyncio.create_task(self._give_back(behaviour, lease, begun, warm=warm))] = None
@@ -389,4 +395,6 @@ class Course:
             strict=options.strict,
             lacking=self._lacking,
             whole=options.whole,
+            asked=asked(options, self._client.target),
+            took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
         )

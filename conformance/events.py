@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from conformance.asked import Asked
 from conformance.bill import Bill
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class RunStarted:
     strict: bool = False
     lacking: tuple[str, ...] = ()
     whole: bool = True
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,15 +68,16 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
     )
 
 
-def precedence(needs: Needs) -> tuple[bool, bool, int, int]:
+def precedence(needs: Needs) -> tuple[bool, bool, bool, int, int]:
     """What starts first, smallest first.
 
-    Whoever creates a machine that is warm afterwards; then who wants no transition, and is over before anybody has
+    Whoever creates a machine that is warm afterwards; then who judges a second life, before the others come to rest
+    on one; then who wants no transition, and is over before anybody has
     missed the machine; then the heaviest. Who wants several machines counts for as many: later, they would hardly
     ever be free together.
     """
     creator = needs.creates and State.SPECULATIVE in needs.starts
-    return not creator, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
+    return not creator, not needs.creates, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
 
 
 def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:

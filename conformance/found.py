@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,8 @@ class Found:
     zones: tuple[str, ...]
     speculative: tuple[str, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
+    prices: tuple[float, ...] = field(default=(), repr=False)
+    """What an hour of each of the `speculative` ones costs, as far as the provider says it in numbers."""
 
     def has(self, capability: str) -> bool:
         """Whether the target has what a behaviour `needs`. Raises KeyError for a capability that nobody knows."""
@@ -167,6 +170,11 @@ async def look(client: Client, *, run: str) -> Found:
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),
+        prices=tuple(
+            m.price_per_hour
+            for m in usable
+            if state_of(m.state) is State.SPECULATIVE and math.isfinite(m.price_per_hour)
+        ),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
     )
 

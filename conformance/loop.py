@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import catalogue, engine, events, plan
+from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
@@ -19,6 +20,7 @@ from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
 from conformance.text import printable
+from conformance.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +55,7 @@ class Loop:
         self._task: asyncio.Task[Any] | None = None
         self._interrupted: str | None = None
         self._ledger: str | None = None
+        self._tolerance = Tolerance(settings)
 
     def interrupt(self, reason: str) -> None:
         """End the run because of a signal: the first time in good order, the second time at once."""
@@ -93,11 +96,10 @@ class Loop:
         bodies = [getattr(item, "obj", None) for item in self._items.values()]
         chosen = plan.plan(catalogue.load(), bodies)
         try:
-            self.report = asyncio.run(self._main(chosen))
+            asyncio.run(self._main(chosen))
         except TargetError as error:
             self.error = error
-            self.report = self._not_judged(chosen, error)
-            self._forward(events.RunFinished(report=self.report))
+            self._forward(events.RunFinished(report=self._not_judged(chosen, error)))
         except ConformanceError as error:
             self.error = error
         except asyncio.CancelledError:
@@ -132,7 +134,7 @@ class Loop:
             case _:
                 return 3
 
-    async def _main(self, chosen: Plan) -> Report:
+    async def _main(self, chosen: Plan) -> None:
         self._stop = stop = Stop()
         self._task = asyncio.current_task()
         loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
@@ -144,11 +146,11 @@ class Loop:
             async with AsyncExitStack() as stack:
                 target = self.settings.target
                 if target is None:
-                    target = Target(address=await stack.enter_async_context(_fake()))
-                return await engine.run(
+                    target = Target(address=await stack.enter_async_context(embedded()))
+                await engine.run(
                     chosen,
                     target,
-                    options=self.settings.options,
+                    options=self._tolerance.options(),
                     ledger_at=self.settings.ledger_at,
                     emit=self._forward,
                     stop=stop,
@@ -166,8 +168,12 @@ class Loop:
         return f"machines may be left; bring them home: conformance sweep {self._ledger}{where}"
 
     def _forward(self, event: events.Event) -> None:
-        if isinstance(event, events.RunStarted):
-            self._ledger = event.ledger
+        match event:
+            case events.RunStarted():
+                self._ledger = event.ledger
+            case events.RunFinished():
+                self.report = self._tolerance.applied(event.report)
+                event = events.RunFinished(report=self.report)
         for listener in list(self._listeners):
             try:
                 listener(event)
@@ -183,7 +189,7 @@ class Loop:
         assert session is not None
         hook = item.config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        hook.pytest_runtest_logreport(report=as_test_report(item, result))
+        hook.pytest_runtest_logreport(report=as_test_report(item, result, self._tolerance.expected(result)))
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if self._stop is not None and (session.shouldfail or session.shouldstop):
             self._stop(str(session.shouldfail or session.shouldstop))
@@ -209,11 +215,15 @@ class Loop:
             ledger="",
             stopped=error.message,
             whole=settings.options.whole,
+            asked=Asked(fake=settings.options.fake),
         )
 
 
-def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
-    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes."""
+def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pytest.TestReport:
+    """A result in pytest's words: what could not be judged is an error, a broken SHOULD passes.
+
+    A failure that is `expected`, which says why, is an xfail.
+    """
     outcome: Any = "passed"
     longrepr: Any = None
     when: Any = "call"
@@ -229,11 +239,12 @@ def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
             )
         case Status.WARNED | Status.PASSED:
             pass
-    return pytest.TestReport(
+    known = expected if result.status is Status.FAILED else ""
+    report = pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
-        outcome=outcome,
+        outcome="skipped" if known else outcome,
         longrepr=longrepr,
         when=when,
         duration=result.seconds,
@@ -243,6 +254,9 @@ def as_test_report(item: pytest.Item, result: Result) -> pytest.TestReport:
             ("status", result.status.value),
         ],
     )
+    if known:
+        report.wasxfail = known
+    return report
 
 
 def _evidence(result: Result) -> str:
@@ -269,13 +283,18 @@ def _hearing(loop: Loop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fake() -> Any:
+EMBEDDED = 0.02
+"""Seconds that a transition of the embedded fake takes."""
+
+
+def embedded() -> Any:
+    """The embedded fake, served while the context lasts; gives its address."""
     from fake_provider.core import Core
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.parse("20ms")))
+    return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
 
 
 def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:

@@ -47,8 +47,8 @@ class Machine:
         self.state = home
         """As last seen."""
         self.shard = Shard(f"{yard.run}-m{number}")
-        self.cluster = f"{yard.run}-m{number}-cluster"
-        """What this machine is bound to where a behaviour does not care."""
+        self.cluster = f"{yard.run}-m{number}-b0"
+        """What this machine is bound to where a behaviour does not care; for as long as it is leased, the same."""
         self.touched = False
         """Whether a mutating call was ever sent."""
         self.unheard: dict[str, int] = {}
@@ -61,6 +61,7 @@ class Machine:
         """Whether it is somebody else's, and none of our business any more."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
+        self._number, self._bindings = number, 0
         self._yard = yard
         self._live = live or home is State.IDLE
         self._creating = 0
@@ -92,6 +93,12 @@ class Machine:
     def binds(self, seen: pb.Machine) -> bool:
         """Whether `seen` is bound as `bring` binds, so that nothing shows who had it before."""
         return seen.cluster == self.cluster and not seen.shard_metadata
+
+    def rename_binding(self) -> None:
+        """Where it is bound to nothing, bind it to another cluster next time: a new lease finds a machine as new."""
+        if self.state in (State.SPECULATIVE, State.IDLE):
+            self._bindings += 1
+            self.cluster = f"{self._yard.run}-m{self._number}-b{self._bindings}"
 
     # The six RPCs. A token that is not given is the next one of the machine's own shard.
 

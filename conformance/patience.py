@@ -56,16 +56,19 @@ class Patience:
 
 def parse_patience(text: str) -> Patience:
     """`5m` for all verbs, or `create=20m,drain=1h` for some. Raises UsageError."""
+    return Patience(**{verb.value.lower(): seconds for verb, seconds in parse_durations(text, what="patience").items()})
+
+
+def parse_durations(text: str, *, what: str) -> dict[Verb, float]:
+    """`5m` for all verbs, or `create=20m,drain=1h` for some -> seconds by verb. Raises UsageError naming `what`."""
     if "=" not in text:
-        seconds = parse_duration(text)
-        return Patience(seconds, seconds, seconds, seconds)
-    chosen: dict[str, float] = {}
+        return dict.fromkeys(Verb, parse_duration(text))
+    verbs, chosen = {verb.value.lower(): verb for verb in Verb}, dict[Verb, float]()
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
-        if not equals or name.lower() not in {verb.value.lower() for verb in Verb}:
+        if not equals or name.lower() not in verbs:
             raise UsageError(
-                f"{part.strip()!r} is no patience",
-                hint="write 5m, or create=20m,configure=5m,drain=1h,delete=5m",
+                f"{part.strip()!r} is no {what}", hint="write 5m, or create=20m,configure=5m,drain=1h,delete=5m"
             )
-        chosen[name.lower()] = parse_duration(value)
-    return Patience(**chosen)
+        chosen[verbs[name.lower()]] = parse_duration(value)
+    return chosen

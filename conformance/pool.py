@@ -17,7 +17,7 @@ from conformance.lifecycle import State
 from conformance.report import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from conformance.behaviour import Needs
     from conformance.machine import Machine
@@ -73,11 +73,6 @@ class Pool:
             if self._failures.get(start, 0) >= HOPELESS:
                 return f"no machine comes to {start.name}: {self._reason[start]}"
         return None
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether no lease is out, so that waiting brings back none of our own machines."""
-        return not self._leased
 
     def lease(
         self, needs: Needs, *, apart: Collection[State] = (), give_back: bool = True, start: bool = True
@@ -159,9 +154,12 @@ class Pool:
 
     async def _prepare(self, machine: Machine, start: State) -> None:
         try:
+            machine.rename_binding()
             if start is State.CONFIGURED and not machine.binds(await machine.bring(start)):
                 await machine.bring(State.IDLE)
+                machine.rename_binding()
             await machine.bring(start)
+            machine.rename_binding()
         except Unprepared as error:
             self._failures[start] = self._failures.get(start, 0) + 1
             self._reason[start] = error.message
@@ -273,8 +271,3 @@ class Pool:
             return machine.id, error.message
         self._yard.ledger.home(machine.id)
         return None
-
-
-def ids(machines: Iterable[Machine]) -> tuple[str, ...]:
-    """The ids of machines, in order."""
-    return tuple(machine.id for machine in machines)

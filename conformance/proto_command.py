@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from conformance import buf
 from conformance.console import reporting_errors
+from conformance.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +172,36 @@ def breaking_command(directory: Path | None, against: str | None, format_: str, 
     findings = buf.breaking(directory, against=against, timeout=timeout)
     baseline = "the released contract" if against is None else against
     _end(findings, format_, f"proto: no breaking change against {baseline} ({', '.join(buf.CATEGORIES)})")
+
+
+@proto.command("descriptors")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it here. [default: standard output]",
+)
+@reporting_errors()
+def descriptors_command(output: Path | None) -> None:
+    """Hand out the contract as a descriptor set, for grpcurl and its like: no reflection is needed then.
+
+    \b
+    Examples:
+      conformance proto descriptors -o bigfleet.binpb
+      grpcurl -plaintext -protoset bigfleet.binpb 127.0.0.1:9000 bigfleet.v1alpha1.CapacityProvider/List
+    """  # noqa: D301 - click reads the \b as a character
+    from conformance.grpcurl import PROTOSET, descriptors
+
+    if output is None:
+        if sys.stdout.isatty():
+            raise UsageError("a descriptor set is nothing for a terminal", hint=f"write it to a file: -o {PROTOSET}")
+        sys.stdout.buffer.write(descriptors())
+        return
+    try:
+        output.write_bytes(descriptors())
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}", hint="give a file that can") from error
 
 
 def _end(findings: Findings, format_: str, nothing: str) -> NoReturn:

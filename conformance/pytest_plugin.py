@@ -32,34 +32,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take over the loop where a target is named, unless conformance-run has done so already."""
-    if config.pluginmanager.has_plugin("conformance-loop"):
-        return
     if config.option.target or config.option.conformance:
-        import shlex
-
-        from conformance.cli import parse_run
-        from conformance.errors import UsageError
-        from conformance.loop import Loop
-
-        if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
-            raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
-        arguments = shlex.split(config.option.conformance)
-        if config.option.target:
-            arguments += ["--target", config.option.target]
-        try:
-            loop = Loop(parse_run(arguments))
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
-        config.pluginmanager.register(loop, "conformance-loop")
+        _take_over(config)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Behaviours that were collected without a target cannot run: say so at once, not behaviour by behaviour."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Behaviours that were collected without a target: the environment or the configuration may name one.
+
+    Where neither does they cannot run: say so at once, not behaviour by behaviour.
+    """
+    yield
     if config.pluginmanager.has_plugin("conformance-loop") or config.option.collectonly:
         return
     if any(hasattr(getattr(item, "obj", None), "__conformance_behaviour__") for item in items):
-        raise pytest.UsageError("the behaviours need a provider: add --target host:port, or --conformance=--fake")
+        _take_over(config).pytest_collection_modifyitems(config, items)
+
+
+def _take_over(config: pytest.Config) -> Loop:
+    """Register the loop that runs what the options, the environment and the configuration say."""
+    import shlex
+
+    from conformance.errors import UsageError
+    from conformance.loop import Loop
+    from conformance.run_command import NO_TARGET, parse_run
+
+    if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
+        raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
+    try:
+        arguments = shlex.split(config.option.conformance)
+        if config.option.target:
+            arguments += ["--target", config.option.target]
+        loop = Loop(parse_run(arguments))
+    except ValueError as error:
+        raise pytest.UsageError(f"--conformance={config.option.conformance}: {error}") from error
+    except UsageError as error:
+        if error.message == NO_TARGET:
+            needed = "the behaviours need a provider: add --target host:port, or --conformance=--fake"
+            raise pytest.UsageError(needed) from error
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(loop, "conformance-loop")
+    return loop
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.call import DIGITS
 from conformance.catalogue import Clause, Entry, Level
@@ -20,10 +21,12 @@ from conformance.errors import UsageError
 from conformance.fields import Fields, Malformed, parse
 from conformance.found import SHARD, SHARD_MACHINE, Found
 from conformance.kept import Kept
-from conformance.lifecycle import State
+from conformance.lifecycle import State, Verb
+from conformance.patience import Patience
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
 from conformance.text import cut
 from conformance.token import Token
+from conformance.waiver import Standing, Waived, Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +140,26 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         strict=record.flag("strict"),
         lacking=record.texts("lacking"),
         whole=record.flag("whole"),
+        asked=_asked(record.object("asked")),
+        took=record.mapping("took", Fields.seconds),
+        waivers_file=record.text("waivers_file"),
+        waivers=tuple(map(_waived, record.objects("waivers"))),
+    )
+
+
+def _waived(one: Fields) -> Waived:
+    """A waiver, with what the run said of it then: no day of today's counts."""
+    return Waived(
+        waiver=Waiver(
+            id=one.text("id"),
+            reason=one.text("reason"),
+            owner=one.text("owner"),
+            expires=one.named("expires", date.fromisoformat, "a day"),
+            fingerprint=one.text("fingerprint"),
+            failure=one.text("failure"),
+        ),
+        standing=one.named("standing", Standing, "what a run says of a waiver"),
+        detail=one.text("detail"),
     )
 
 
@@ -156,9 +179,6 @@ def _found(found: Fields) -> Found | None:
     """What was found; the ids of the machines that the run could have used are not recorded."""
     if not found:
         return None
-    scope = found.text_or_null("fence_scope")
-    if scope not in (SHARD, SHARD_MACHINE, None):
-        raise found.wrong("fence_scope", "a scope of the fence")
     fleet = found.mapping("fleet", Fields.count)
     if not fleet.keys() <= State.__members__.keys():
         raise found.wrong("fleet", "machines by state")
@@ -166,7 +186,7 @@ def _found(found: Fields) -> Found | None:
         fleet=fleet,
         delete=found.flag("delete"),
         revisions=found.flag("revisions"),
-        fence_scope=scope,
+        fence_scope=_scope(found),
         tls=found.flag("tls"),
         client_certificate=found.flag("client_certificate"),
         health=found.text_or_null("health"),
@@ -176,6 +196,27 @@ def _found(found: Fields) -> Found | None:
         speculative=(),
         idle=(),
     )
+
+
+def _asked(asked: Fields) -> Asked:
+    patience = asked.object("patience")
+    return Asked(
+        examples=asked.count("examples"),
+        fence_scope=_scope(asked),
+        use_idle=asked.flag("use_idle"),
+        patience=Patience(**{verb.value.lower(): patience.seconds(verb.value.lower()) for verb in Verb}),
+        rpc_timeout=asked.seconds("rpc_timeout"),
+        fake=asked.flag("fake"),
+        headers=asked.texts("headers"),
+        server_name=asked.text_or_null("server_name"),
+    )
+
+
+def _scope(fields: Fields) -> str | None:
+    scope = fields.text_or_null("fence_scope")
+    if scope not in (SHARD, SHARD_MACHINE, None):
+        raise fields.wrong("fence_scope", "a scope of the fence")
+    return scope
 
 
 def _bill(bill: Fields) -> Bill:
@@ -354,4 +395,5 @@ def _truncated(header: Fields) -> Report:
         strict=header.flag("strict"),
         lacking=header.texts("lacking"),
         whole=header.flag("whole"),
+        asked=_asked(header.object("asked")),
     )

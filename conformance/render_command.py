@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RENDER_HELP = """Render an old run again, from the report.json or the events.ndjson that --report-dir wrote.
 
 \b
-  conformance render out/report.json
+  conformance render out/report.json --html report.html
   conformance render out/events.ndjson --md summary.md --junit junit.xml
   conformance render out/report.json --md - >> "$GITHUB_STEP_SUMMARY"
 
@@ -33,6 +33,7 @@ Exit codes:
 """
 
 FORMATS = {
+    "html": ("report.html", "HTML for people, in one file"),
     "md": ("report.md", "Markdown for a pull request or a CI job's summary"),
     "junit": ("junit.xml", "JUnit XML"),
     "badge": ("badge.json", "shields.io's endpoint badge"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from conformance.asked import Asked
 from conformance.catalogue import Level
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from conformance.bill import Bill
     from conformance.call import Told
     from conformance.catalogue import Entry
+    from conformance.compare import Comparison
     from conformance.found import Found
+    from conformance.waiver import Waived
 
 FORMAT = 1
 
@@ -31,6 +34,9 @@ class Status(StrEnum):
     """The provider legally lacks what is judged."""
     ERROR = "error"
     """The kit could not tell."""
+
+
+JUDGED = (Status.PASSED, Status.FAILED, Status.WARNED)
 
 
 class Verdict(StrEnum):
@@ -112,6 +118,22 @@ class Report:
     """Capabilities that the user requires and the target does not have."""
     whole: bool = True
     """Whether every behaviour of the catalogue was selected."""
+    asked: Asked = field(default_factory=Asked)
+    took: Mapping[str, float] = field(default_factory=dict)
+    """The median seconds of each verb's transitions that were seen from ack to settling, by the verb's name."""
+    waivers: tuple[Waived, ...] = ()
+    """Every waiver that was read, with what this run says of it."""
+    waivers_file: str = ""
+    """Where they were read; empty where there are none."""
+    comparison: Comparison | None = None
+    """What is new since the run that this one is held against, if any."""
+    only_new: bool = False
+    """Whether a failure that is not new leaves the exit code alone. The verdict is what it is."""
+
+    @property
+    def waived(self) -> Mapping[str, Waived]:
+        """The failures and warnings that are tolerated, by the behaviours' ids."""
+        return {waived.id: waived for waived in self.waivers if waived.standing.tolerates}
 
     @property
     def truncated(self) -> bool:
@@ -120,19 +142,28 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: from the results alone, unless the target lacks what is required of it.
+        """The verdict: from the results that are not waived, unless the target lacks what is required of it.
 
         Nobody knows how a truncated run would have ended: what speaks for the target is not enough there.
         """
-        if self.lacking:
-            return Verdict.NON_CONFORMANT
-        verdict = judge(self.results, strict=self.strict)
-        return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
+        return self._verdict(self.waived)
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide."""
+        statuses = {Status.FAILED} | ({Status.WARNED} if self.strict else set())
+        count = sum(result.id in self.waived for result in self.with_status(*statuses))
+        return f"{self.verdict.value}, {count} waived" if count else self.verdict.value
 
     @property
     def exit_code(self) -> int:
-        """0 conformant · 1 not conformant · 3 inconclusive · 4 conformant, but not all is home."""
-        match self.verdict:
+        """0 conformant · 1 not conformant, or a waiver is broken · 3 inconclusive · 4 conformant, but not all is home.
+
+        With `only_new` as if what failed before, in the same way, or was not judged before either, were not there.
+        """
+        if any(waived.standing.broken for waived in self.waivers):
+            return 1
+        match self._deciding:
             case Verdict.NON_CONFORMANT:
                 return 1
             case Verdict.INCONCLUSIVE:
@@ -140,9 +171,27 @@ class Report:
             case Verdict.CONFORMANT:
                 return 0 if self.home.clean or self.home.kept else 4
 
+    @property
+    def _deciding(self) -> Verdict:
+        if not self.only_new or self.comparison is None:
+            return self.verdict
+        new = self._verdict({*self.waived, *self.comparison.known})
+        return Verdict.INCONCLUSIVE if new is Verdict.CONFORMANT and self.stopped else new
+
+    def _verdict(self, tolerated: Collection[str]) -> Verdict:
+        if self.lacking:
+            return Verdict.NON_CONFORMANT
+        verdict = judge(self.results, strict=self.strict, tolerated=tolerated)
+        return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
+
     def with_status(self, *statuses: Status) -> tuple[Result, ...]:
         """The results that ended so."""
         return tuple(result for result in self.results if result.status in statuses)
+
+    @property
+    def violations(self) -> Mapping[str, Result]:
+        """What is broken by its id: failures and warnings."""
+        return {result.id: result for result in self.with_status(Status.FAILED, Status.WARNED)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,16 +242,17 @@ def _broken_below(behaviour_id: str, grounds: Mapping[str, Sequence[str]], broke
     return any(ground in broken for ground in _below(behaviour_id, grounds))
 
 
-def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:
+def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collection[str] = ()) -> Verdict:
     """A broken MUST decides; then a MUST that could not be judged; a run that judged nothing says nothing.
 
-    With `strict` a broken SHOULD counts like a MUST.
+    With `strict` a broken SHOULD counts like a MUST. What is `tolerated`, by its id, was judged and decides nothing.
     """
-    statuses = {result.status for result in results}
+    counting = [result for result in results if result.id not in tolerated]
+    statuses = {result.status for result in counting}
     if Status.FAILED in statuses or (strict and Status.WARNED in statuses):
         return Verdict.NON_CONFORMANT
-    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in results)
-    if undecided or not statuses & {Status.PASSED, Status.WARNED}:
+    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in counting)
+    if undecided or not any(result.status in JUDGED for result in results):
         return Verdict.INCONCLUSIVE
     return Verdict.CONFORMANT
 

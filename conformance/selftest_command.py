@@ -12,7 +12,6 @@ import click
 
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
-from conformance.text import printable
 
 SELFTEST_HELP = """Judge the kit itself: can its verdict be believed?
 
@@ -32,7 +31,11 @@ Exit codes:
 
 
 @click.command("selftest", help=SELFTEST_HELP)
-@click.option("--jobs", type=click.IntRange(1, 256), help="Processes at once.  [default: one for each processor]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    help="Processes at once. [default: two for each processor, as they mostly wait]",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="What random choices are made from.")
 @click.option("--no-color", is_flag=True, help="Plain text.")
 @reporting_errors()
@@ -40,6 +43,8 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
     """Judge the kit itself, and whether its verdict can be believed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from conformance.text import printable
 
     quick = _quick()
     console = Console(no_color=no_color, highlight=False, soft_wrap=True)
@@ -55,7 +60,7 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("", total=len(wanted))
-        for outcome in quick.run(wanted, jobs=jobs or os.cpu_count() or 1, seed=seed):
+        for outcome in quick.run(wanted, jobs=jobs or 2 * (os.cpu_count() or 1), seed=seed):
             progress.update(task, advance=1, description=f"{outcome.check.kind} {outcome.check.name}")
             if outcome.wrong:
                 wrong[outcome.check.kind] += 1

@@ -12,7 +12,9 @@ from conformance.engine import Options
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
+    from conformance.report import Report
     from conformance.target import Target
+    from conformance.waiver import Waiver
 
 DISTRIBUTION = "capacity-provider-conformance"
 FAKE = "the embedded fake"
@@ -31,6 +33,16 @@ class Settings:
     verbose: bool = False
     color: bool | None = None
     """None: as the terminal is."""
+    config: Path | None = None
+    """The file that some of this comes from."""
+    baseline: Report | None = None
+    """An earlier run, which this one is held against."""
+    baseline_name: str = ""
+    only_new: bool = False
+    """Whether what failed before already leaves the exit code alone."""
+    waivers: tuple[Waiver, ...] = ()
+    waivers_file: str = ""
+    """Where the waivers were read; empty where none were."""
 
     def ledger_at(self, run: str) -> Path:
         """Where the run's ledger lies: with its report, or else in the user's state directory."""

@@ -57,7 +57,7 @@ class Sightings:
     started: float = 0.0
     seconds: float = 0.0
     slowest: float = 0.0
-    """The longest that an answer took."""
+    """The longest that a look took, pauses left out: an answer was slow, or a busy machine came late to ask."""
 
     def at(self, *states: State, rpc: str | None = None) -> Iterator[Sighting]:
         """The readings in one of the states, by one RPC or by any."""
@@ -125,13 +125,14 @@ async def _look(
     client, machine = trial.client, seen.machine
     pause = delay
     while not over.is_set() and (enough is None or seen.count(enough, rpc=rpc) < 3):
+        began = client.now()
         try:
             async with asyncio.timeout(pause):
                 await over.wait()
         except TimeoutError:
             pass
         call = await (client.get(machine.id) if rpc == "Get" else client.list(states))
-        seen.slowest = max(seen.slowest, call.ended - call.started)
+        seen.slowest = max(seen.slowest, call.ended - began - pause)
         if call.ok and rpc == "Get":
             seen.all.append(Sighting(rpc, call.response))
         elif call.ok:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST_VALUE = 60
 """A metadata value longer than this many characters is shown cut."""
 LONGEST_SENT = 4096
@@ -29,3 +31,9 @@ def clip(text: str, longest: int = LONGEST_SENT) -> str:
         return text
     ending = f"…({len(text)} characters)"
     return text[: longest - len(ending)] + ending
+
+
+def plain(text: str, longest: int = 800) -> str:
+    """Words as they are for Markdown, in which no mark, no mention and no link of theirs means anything."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))
+    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")

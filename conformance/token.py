@@ -39,6 +39,10 @@ class Shard:
         """A token with just these numbers."""
         return Token(self.id, epoch, sequence)
 
+    def at(self, numbers: tuple[int, int]) -> Token:
+        """A token with these: its epoch and its sequence."""
+        return Token(self.id, *numbers)
+
     def next(self) -> Token:
         """A token newer than every earlier one of `next`, as a real shard's would be."""
         self._sequence += 1

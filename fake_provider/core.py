@@ -207,8 +207,6 @@ class Core:
                 self.validate_metadata(request)
             case Drain():
                 self.validate_grace(request)
-            case _:
-                pass
 
     def validate_cluster(self, request: Configure) -> None:
         """A binding has a cluster (LIF-6, COD-4)."""

@@ -11,7 +11,7 @@ class Scope(StrEnum):
     SHARD_MACHINE = "shard-machine"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """What every mutating call carries: who calls, in which incarnation, with which of its calls."""
 

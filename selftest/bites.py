@@ -27,7 +27,7 @@ def wrong(behaviours: frozenset[str]) -> str:
         mine = [name for name in mutant.found_by if name in behaviours]
         if mine:
             report = asyncio.run(judge_mutant(mutant, select=mine))
-            found = {result.id for result in report.with_status(Status.FAILED, Status.WARNED)}
+            found = report.violations
             for name in mine:
                 if name not in found:
                     return f"{mutant.name} is not found by {name}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import catalogue, engine, plan
 from conformance.patience import Patience
+from conformance.shortcut import shortcut
 from conformance.target import Target
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from selftest.shortcut import shortcut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

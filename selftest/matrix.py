@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from conformance import catalogue
-from conformance.catalogue import Level
+from conformance.catalogue import Level, clause_of
 from conformance.report import Status, causes
 from conformance.reporters.catalogue import escaped
 
@@ -44,11 +44,6 @@ class Row:
     def right_first(self) -> bool:
         """Whether the first cause that is named is of the clause that is broken."""
         return bool(self.causes) and clause_of(self.causes[0][0]) == self.clause
-
-
-def clause_of(behaviour_id: str) -> str:
-    """The clause that a behaviour judges: `FEN-3a` -> `FEN-3`."""
-    return behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz")
 
 
 def row(mutant: Mutant, report: Report) -> Row:

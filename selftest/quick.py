@@ -79,7 +79,7 @@ async def _wrong(check: Check, seed: int) -> str:
         case Kind.MUTANT:
             mutant = MUTANTS[check.name]
             report = await judge_mutant(mutant, select=mutant.found_by, seed=seed)
-            found = {result.id for result in report.with_status(Status.FAILED, Status.WARNED)}
+            found = report.violations
             missed = [name for name in mutant.found_by if name not in found]
             return f"{', '.join(missed)} did not find it" if missed else ""
 

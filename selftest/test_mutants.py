@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.report import Status
+from conformance.catalogue import clause_of
 from selftest import matrix
 from selftest.judge import judge_mutant
 from selftest.mutant import MUTANTS, Mutant
@@ -17,14 +17,14 @@ from selftest.mutant import MUTANTS, Mutant
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found(mutant: Mutant) -> None:
     report = asyncio.run(judge_mutant(mutant, select=mutant.found_by))
-    violations = {r.id: r.reason for r in report.with_status(Status.FAILED, Status.WARNED)}
+    violations = report.violations
     assert sorted(violations) == sorted(mutant.found_by)
-    for behaviour_id, reason in violations.items():
-        assert reason.startswith(f"{matrix.clause_of(behaviour_id)}: ")
+    for behaviour_id, result in violations.items():
+        assert result.reason.startswith(f"{clause_of(behaviour_id)}: ")
 
 
 def test_a_mutant_is_found_by_who_judges_the_clause_that_it_breaks() -> None:
-    elsewhere = [m.name for m in MUTANTS.values() if m.clause not in map(matrix.clause_of, m.found_by)]
+    elsewhere = [m.name for m in MUTANTS.values() if m.clause not in map(clause_of, m.found_by)]
     assert elsewhere == []
 
 

@@ -13,12 +13,13 @@ import ssl
 import tempfile
 import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -26,13 +27,14 @@ import trustme
 from conformance import catalogue, engine, plan
 from conformance.catalogue import Level
 from conformance.report import Status
+from conformance.suite import test_security
 from conformance.target import Target, Tls
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +175,23 @@ def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:
     named = authority().issue_cert("uri.example", common_name="bigfleet://shard/from-the-name")
     assert named_shard(pair("localhost").cert_chain_pems[0].bytes()) is None
     assert named_shard(named.cert_chain_pems[0].bytes()) == "from-the-name"
+
+
+def test_a_token_in_a_header_is_not_sent_where_nothing_hides_it() -> None:
+    dialled: list[Target] = []
+
+    class Client:
+        target = Target(address="host:1", tls=Tls(), headers=(("authorization", "Bearer s3cret"),))
+
+        @asynccontextmanager
+        async def another(self, *, target: Target) -> AsyncIterator[Client]:
+            dialled.append(target)
+            yield self
+
+        async def call(self, *request: object, timeout: float) -> None:
+            pass
+
+    trial: Any = SimpleNamespace(client=Client())
+    for tls in (None, Tls()):
+        asyncio.run(test_security.dial(trial, tls))
+    assert [(target.tls, bool(target.headers)) for target in dialled] == [(None, False), (Tls(), True)]

@@ -10,6 +10,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.client import Client
+from conformance.shortcut import shortcut
 from conformance.target import Target
 from conformance.token import Shard
 from fake_provider.core import Core
@@ -17,7 +18,6 @@ from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from selftest.shortcut import shortcut
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

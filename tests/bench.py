@@ -53,10 +53,30 @@ def one_run(address: str, *options: str) -> dict[str, Any]:
     return {**report, "process": seconds}
 
 
+def planned(address: str, latency: str, *options: str) -> dict[str, Any]:
+    """What `conformance plan` says of that run beforehand."""
+    command = [str(BIN / "conformance"), "plan", "--target", address, "--latency", latency, "--seed", "1", *options]
+    done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True)
+    estimate: dict[str, Any] = json.loads(done.stdout)["estimate"]
+    return estimate
+
+
 def runs(latencies: list[str], console: Console) -> Table:
-    """Latency by jobs: what the clock says and what it costs."""
+    """Latency by jobs: what the clock says and what it costs, and what the plan said before."""
     table = Table(title="a run, from the shell")
-    for name in ("latency", "jobs", "process s", "wall s", "critical path s", "wall / path", "creates", "peak", "RPCs"):
+    for name in (
+        "latency",
+        "jobs",
+        "process s",
+        "wall s",
+        "critical path s",
+        "wall / path",
+        "planned s",
+        "creates",
+        "planned",
+        "peak",
+        "RPCs",
+    ):
         table.add_column(name, justify="right")
     plan = [(latency, jobs) for latency in latencies for jobs in ("all", "1")]
     with Progress(console=console, transient=True) as progress:
@@ -64,11 +84,14 @@ def runs(latencies: list[str], console: Console) -> Table:
         for latency, jobs in plan:
             progress.update(task, description=f"latency {latency}, jobs {jobs}")
             with provider("--latency", latency) as address:
-                report = one_run(address, *(("--jobs", jobs) if jobs != "all" else ()))
+                options = ("--jobs", jobs) if jobs != "all" else ()
+                estimate = planned(address, latency if latency != "0" else "1ms", *options)
+                report = one_run(address, *options)
             wall, path = report["time"]["wall"], report["time"]["critical_path"]
             bill = report["bill"]
             figures = (f"{report['process']:.2f}", f"{wall:.2f}", f"{path:.2f}", f"{wall / path:.2f}")
-            table.add_row(latency, jobs, *figures, str(bill["create"]), str(bill["peak_machines"]), str(report["rpcs"]))
+            counts = (bill["create"], estimate["bill"]["create"], bill["peak_machines"], report["rpcs"])
+            table.add_row(latency, jobs, *figures, f"{estimate['time']['wall']:.2f}", *map(str, counts))
             progress.advance(task)
     return table
 

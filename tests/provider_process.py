@@ -39,7 +39,7 @@ class Provider:
     def __init__(self, process: subprocess.Popen[str], hello: dict[str, Any]) -> None:
         self.process = process
         self.address: str = hello["address"]
-        self.port: int = hello["port"]
+        self.port = int(self.address.rpartition(":")[2])
         self._channel = grpc.insecure_channel(self.address)
         self.stub: Any = provider_pb2_grpc.CapacityProviderStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -72,7 +72,20 @@ class Provider:
 @contextmanager
 def serving(*options: str, port: int = 0) -> Iterator[Provider]:
     """A fake provider in a process of its own, on a free port unless one is given."""
-    command = [sys.executable, "-m", "fake_provider", "serve", "--port", str(port), *options]
+    with _started("fake_provider", "serve", "--port", str(port), *options) as provider:
+        yield provider
+
+
+@contextmanager
+def serving_mutant(name: str) -> Iterator[Provider]:
+    """A broken provider in a process of its own: one of those in `selftest/mutants`."""
+    with _started("selftest.serve", name) as provider:
+        yield provider
+
+
+@contextmanager
+def _started(module: str, *arguments: str) -> Iterator[Provider]:
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     line = process.stdout.readline()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from conformance.catalogue import clause_of
+
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUE = ROOT / "conformance/catalogue.toml"
 RELEASED = ROOT / "conformance/catalogue.released.txt"
@@ -19,8 +21,7 @@ def promises(catalogue: str) -> dict[str, tuple[str, str]]:
     raw = tomllib.loads(catalogue)
     levels = {name: clause["level"] for name, clause in raw["clause"].items()}
     return {
-        name: (body.get("level", levels[name.rstrip("abcdefghijklmnopqrstuvwxyz")]), body["since"])
-        for name, body in raw["behaviour"].items()
+        name: (body.get("level", levels[clause_of(name)]), body["since"]) for name, body in raw["behaviour"].items()
     }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance import engine
 from conformance.behaviour import Behaviour, Needs
 from conformance.bill import Meter
-from conformance.catalogue import Clause, Entry, Level
+from conformance.catalogue import Clause, Entry, Level, clause_of
 from conformance.client import Client
 from conformance.ledger import Ledger
 from conformance.machine import Machine
@@ -23,7 +25,7 @@ from fake_provider.latency import Latency
 from fake_provider.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from conformance import events
     from conformance.behaviour import Body
@@ -42,7 +44,7 @@ def entry(
     rests_on: Sequence[str] = (),
 ) -> Entry:
     """An entry that no catalogue has."""
-    clause = Clause(id=behaviour_id.rstrip("abcdefghijklmnopqrstuvwxyz"), level=level, text="What a test wants.")
+    clause = Clause(id=clause_of(behaviour_id), level=level, text="What a test wants.")
     return Entry(
         id=behaviour_id,
         clause=clause,
@@ -74,6 +76,33 @@ def proof(
 def provider(machines: int = 16, *, latency: float = 0.0, cls: type[Core] = Core, **options: Any) -> Core:
     """A fake with so many slots, each transition taking `latency` seconds."""
     return cls(fleet(machines), latency=Latency.every(latency), **options)
+
+
+@contextmanager
+def served(core: Core) -> Iterator[str]:
+    """The address of a provider that runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    over, up = asyncio.Event(), threading.Event()
+    where: list[str] = []
+
+    async def serve() -> None:
+        async with serving(core, grace=0.0) as address:
+            where.append(address)
+            up.set()
+            await over.wait()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert up.wait(30)
+    try:
+        yield where[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(30)
 
 
 async def judged(

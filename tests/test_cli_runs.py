@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import jsonschema
@@ -20,11 +16,7 @@ import conformance.reporters
 from conformance.reporters.files import FORMATS, LOG
 from fake_provider.core import Core
 from fake_provider.faults import Faults
-from fake_provider.server import serving
-from tests.runs import provider, states_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.runs import provider, served, states_of
 
 BIN = Path(sys.executable).parent
 SELECT = ("--select", "FEN-1a")
@@ -45,33 +37,6 @@ class NeverGivenBack(Core):
         settled = super().settle(machine)
         deleted = machine.operation is not None and machine.operation.verb == "delete"
         return self.failed(machine, "the cloud keeps it") if deleted else settled
-
-
-@contextmanager
-def served(core: Core) -> Iterator[str]:
-    """The address of a provider that runs in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    over, up = asyncio.Event(), threading.Event()
-    where: list[str] = []
-
-    async def serve() -> None:
-        async with serving(core, grace=0.0) as address:
-            where.append(address)
-            up.set()
-            await over.wait()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(30)
-    try:
-        yield where[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(30)
 
 
 @pytest.fixture
@@ -102,7 +67,7 @@ def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: P
     assert "verdict    CONFORMANT: 1 passed, a selection only" in ran.stdout
     assert states_of(core) == {}
     files = {path.name for path in (home / "out").iterdir()}
-    assert files == {"ledger.ndjson", LOG, *FORMATS}
+    assert files == {LOG, "ledger.ndjson", *FORMATS}
     report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
     assert (report["target"], report["seed"], report["whole"]) == (address, 7, False)
@@ -232,6 +197,36 @@ def test_pytest_judges_a_provider_and_says_the_verdict(home: Path) -> None:
     assert states_of(core) == {}
 
 
+def test_in_pytest_too_an_option_goes_before_the_environment_and_that_before_the_file(home: Path) -> None:
+    lines = ('target = "127.0.0.1:1"', 'select = "FEN-1a"', "examples = 3", "seed = 3")
+    (home / "conformance.toml").write_text("\n".join((*lines, 'report-dir = "out"')), encoding="utf-8")
+    with served(provider(8)) as address:
+        ran = through_pytest(
+            home, "--target", address, "--conformance=--max-machines 3", CONFORMANCE_SEED="2", CONFORMANCE_TARGET="x:1"
+        )
+    assert ran.returncode == 0, ran.stdout
+    report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
+    assert (report["target"], report["seed"]) == (address, 2)
+    assert [b["id"] for b in report["behaviours"]] == ["FEN-1a"]
+
+
+def test_pytest_needs_no_target_where_the_file_names_one(home: Path) -> None:
+    with served(provider(8)) as address:
+        (home / "conformance.toml").write_text(f'target = "{address}"\nselect = "FEN-1"', encoding="utf-8")
+        ran = through_pytest(home, "-k", "equal_token")
+        (home / "conformance.toml").write_text("jbos = 1", encoding="utf-8")
+        refused = through_pytest(home)
+    assert ran.returncode == 0, ran.stdout
+    assert "verdict    CONFORMANT: 1 passed" in ran.stdout
+    assert (refused.returncode, "did you mean jobs?" in refused.stderr) == (4, True)
+
+
+def test_a_run_says_which_file_it_listens_to(home: Path) -> None:
+    (home / "conformance.toml").write_text('select = "FEN-1a"\nfake = true', encoding="utf-8")
+    assert f"config     {home / 'conformance.toml'}" in go(home).stdout
+    assert "config " not in go(home, "--no-config", "--fake", *SELECT).stdout
+
+
 def test_a_failure_in_pytest_shows_clause_wanted_and_got(home: Path) -> None:
     with served(provider(8, cls=EqualPasses)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
@@ -287,6 +282,7 @@ def test_collecting_needs_no_target(home: Path) -> None:
         (["--target", "nowhere"], "target 'nowhere' is not an address"),
         (["--conformance=--fake --jobs 0"], "--jobs"),
         (["--conformance=--fake", "-n", "2"], "drop -n (xdist)"),
+        (["--conformance='--fake"], "No closing quotation"),
     ],
 )
 def test_what_cannot_work_is_a_usage_error_of_pytest(home: Path, arguments: list[str], says: str) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pytest
 
-from conformance import catalogue, cli, settings
+from conformance import catalogue, cli, run_command, settings
 from conformance.errors import UsageError
 from conformance.ledger import Ledger
 from conformance.report import Status
@@ -189,15 +189,14 @@ def test_a_baseline_of_another_catalogue_is_one_line(refused: Refuse, tmp_path: 
     assert refused(*TARGET, "--select", "failed", "--baseline", str(path)).error == "'OLD-7a' matches no behaviour"
 
 
-def test_a_baseline_that_is_not_asked_for_is_a_misunderstanding(refused: Refuse, tmp_path: Path) -> None:
-    path = baseline(tmp_path / "b.json", Status.FAILED)
-    assert refused(*TARGET, "--baseline", path).error == "--baseline without --select failed"
+def test_only_what_is_new_fails_where_it_is_known_since_when(refused: Refuse) -> None:
+    assert refused(*TARGET, "--fail-on", "new").error == "--fail-on new needs to know since when"
 
 
 def test_what_did_not_pass_is_selected_beside_what_is_named(tmp_path: Path) -> None:
     path = baseline(tmp_path / "b.json", Status.FAILED, Status.PASSED, Status.ERROR, Status.WARNED)
     ids = [entry.id for entry in catalogue.load().entries]
-    chosen = cli.parse_run([*TARGET, "--select", f"failed,{ids[5]}", "--baseline", path]).select
+    chosen = run_command.parse_run([*TARGET, "--select", f"failed,{ids[5]}", "--baseline", path]).select
     assert set(chosen) == {ids[0], ids[2], ids[3], ids[5]}
 
 
@@ -311,6 +310,8 @@ COMMANDS = [
     ("list",),
     ("show",),
     ("sweep",),
+    ("config",),
+    ("completion",),
     ("proto",),
     ("proto", "lint"),
     ("proto", "breaking"),

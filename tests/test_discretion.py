@@ -230,10 +230,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_every_output_is_looked_at(outputs: dict[str, str]) -> None:
     assert outputs.keys() >= {
-        *("report.json", "report.md", "junit.xml", "badge.json", "events.ndjson", "ledger.ndjson"),
+        *("report.json", "report.html", "report.md", "junit.xml", "badge.json", "events.ndjson", "ledger.ndjson"),
         *("terminal", "returned"),
     }
-    for name in ("report.json", "events.ndjson", "terminal", "report.md", "junit.xml", "ledger.ndjson"):
+    for name in ("report.json", "events.ndjson", "terminal", "report.html", "report.md", "junit.xml", "ledger.ndjson"):
         assert "authorization: hidden" in outputs[name] or name == "ledger.ndjson", name
     assert "host-[authorization: hidden]" in outputs["ledger.ndjson"]
 

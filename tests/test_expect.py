@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,7 +11,9 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance import expect
 from conformance.errors import NoAnswer, Violation
 from conformance.lifecycle import State, Verb
+from conformance.patience import Patience
 from fake_provider.server import serving
+from tests.clockwork import Clockwork, leaping
 from tests.runs import machines_of, provider, yard_at
 from tests.values import a_call
 
@@ -98,12 +101,15 @@ def test_a_code_is_one_of_those_wanted() -> None:
     violation = broken(expect.code(create(), Status.NOT_FOUND, Status.UNIMPLEMENTED))
     assert violation.wanted == "Create to answer NOT_FOUND or UNIMPLEMENTED"
     assert violation.got == "OK operation 'op-1', CREATING"
+    assert violation.calls == (create(),)
 
 
 def test_a_fact_holds_or_not() -> None:
     expect.fact([0], wanted="something", got=[])
-    with pytest.raises(Violation, match=r"wanted something; got \[\]"):
-        expect.fact([], wanted="something", got=[])
+    call = create()
+    with pytest.raises(Violation, match=r"wanted something; got \[\]") as caught:
+        expect.fact([], wanted="something", got=[], calls=[call])
+    assert caught.value.calls == (call,)
 
 
 def test_the_same_operation_is_the_same_id_in_every_retry() -> None:
@@ -113,6 +119,7 @@ def test_the_same_operation_is_the_same_id_in_every_retry() -> None:
         "the retry of Create to have operation id 'op-1'",
         "operation id 'op-2'",
     )
+    assert [call.operation_id for call in violation.calls] == ["op-1", "op-2"]
 
 
 def test_a_retry_that_is_refused_is_not_the_same_operation() -> None:
@@ -137,6 +144,15 @@ def test_two_readings_that_differ_are_told_apart_field_by_field() -> None:
     assert caught.value.got == "cluster empty and then c; state IDLE and then CONFIGURED"
 
 
+def test_a_field_is_told_on_one_line_and_not_at_length() -> None:
+    one = pb.Machine(host=pb.HostRef(provider="p", ref="r"), last_error="x" * 1000)
+    with pytest.raises(Violation) as caught:
+        expect.same(one, pb.Machine(), what="it")
+    host, error = caught.value.got.split("; ")
+    assert host == 'host provider: "p" ref: "r" and then empty'
+    assert error == f"last_error {'x' * 120}…(1000 characters) and then empty"
+
+
 def test_metadata_comes_back_byte_for_byte() -> None:
     sent = {"k": "v", "empty": "", " ": "\x00"}
     expect.echoes(pb.Machine(shard_metadata=sent), sent, where="Get")
@@ -158,9 +174,31 @@ def test_metadata_that_is_lost_invented_or_changed_is_named(shown: dict[str, str
     assert (caught.value.wanted, caught.value.got) == ("Get to show the 1 keys that Configure sent", got)
 
 
-def test_of_many_differences_a_few_are_shown_and_the_others_counted() -> None:
-    with pytest.raises(Violation, match="and 97 more"):
-        expect.echoes(pb.Machine(), {f"k{number}": "" for number in range(100)}, where="Get")
+def test_of_many_differences_a_few_are_shown_cut_and_the_others_counted() -> None:
+    def pairs(*firsts: str, value: str = "v") -> dict[str, str]:
+        return {f"{first}{number}{'.' * 100}": value * 100 for first in firsts for number in range(5)}
+
+    shown = pairs("changed", value="w") | pairs("invented")
+    with pytest.raises(Violation) as caught:
+        expect.echoes(pb.Machine(shard_metadata=shown), pairs("changed", "lost"), where="Get")
+    told = caught.value.got.split("; ")
+    assert told[-1].endswith(" and 6 more")
+
+    def key(name: str) -> str:
+        return f"'{name:.<40}…({len(name) + 100} characters)'"
+
+    v, w = (f"'{letter * 40}…(100 characters)'" for letter in "vw")
+    assert "; ".join(told).removesuffix(" and 6 more").split("; ") == [
+        *(f"no key {key(f'lost{n}')}" for n in range(3)),
+        *(f"unknown key {key(f'invented{n}')}" for n in range(3)),
+        *(f"{key(f'changed{n}')} is {w}, not {v}" for n in range(3)),
+    ]
+
+
+def test_all_differences_are_shown_where_they_are_few() -> None:
+    with pytest.raises(Violation) as caught:
+        expect.echoes(pb.Machine(), {"a": "", "b": "", "c": ""}, where="Get")
+    assert caught.value.got == "no key 'a'; no key 'b'; no key 'c'"
 
 
 def on_a_machine(facts: Callable[[Machine], Awaitable[Any]], **options: Any) -> None:
@@ -216,6 +254,31 @@ def test_a_machine_that_moves_within_the_window_does_not_stay() -> None:
             await window
 
     on_a_machine(facts)
+
+
+def test_a_machine_that_does_not_settle_has_as_long_as_its_verb_may_take() -> None:
+    client = Clockwork(settles_at=1e9)
+
+    async def facts(machine: Machine) -> None:
+        with pytest.raises(Violation) as caught:
+            await expect.settles(machine, Verb.CREATE)
+        assert caught.value.wanted == "m to settle at IDLE after Create"
+        assert caught.value.got == "no end after 20 s (seen: CREATING)"
+
+    leaping(client, facts, patience=Patience(create=20.0))
+    assert client.looks[-1] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 20.0])
+def test_who_must_stay_is_looked_at_soon_and_often_and_at_the_very_end(seconds: float) -> None:
+    client = Clockwork(settles_at=0.0)
+    leaping(client, lambda machine: expect.stays([machine], State.IDLE, seconds=seconds))
+    assert client.looks[0] == 0.0
+    assert client.looks[-1] == pytest.approx(seconds)
+    pauses = [after - before for before, after in pairwise(client.looks)]
+    assert pauses[:4] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    assert max(pauses) == pytest.approx(seconds / 5)
+    assert min(pauses) > 0
 
 
 def test_a_machine_is_unchanged_until_it_changes() -> None:

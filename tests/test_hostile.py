@@ -23,7 +23,7 @@ from conformance import events, record
 from conformance.discretion import Discretion
 from conformance.errors import Violation
 from conformance.report import Home, Report, Status
-from conformance.reporters import badge, junit, markdown, terminal
+from conformance.reporters import badge, html, junit, markdown, terminal
 from conformance.reporters import json as json_report
 from conformance.reporters.log import as_line
 from conformance.reporters.progress import Live
@@ -164,12 +164,20 @@ def harmless_as_a_badge(text: str) -> None:
     }
 
 
+def harmless_as_html(text: str) -> None:
+    """Of markup there is only ours; `test_html_browser.py` holds that a browser thinks so too."""
+    assert text.count("<script") == text.count("</script>") == 2
+    assert not re.search(r"<img|<[^>]+ on[a-z]+=|href=.javascript:", text)
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
 FORMATS: dict[str, tuple[Callable[[Report], str], Callable[[str], None]]] = {
     "terminal": (shown, harmless_on_a_terminal),
     "report.json": (json_report.render, harmless_as_json),
     "events.ndjson": (logged, harmless_as_a_log),
     "junit.xml": (junit.render, harmless_as_xml),
     "report.md": (markdown.render, harmless_as_markdown),
+    "report.html": (html.render, harmless_as_html),
     "badge.json": (badge.render, harmless_as_a_badge),
 }
 """Each format with what renders it, and what shows that the text in it does no harm. Another one is a line here."""

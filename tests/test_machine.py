@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.bill import Meter
-from conformance.client import Client
 from conformance.errors import BudgetSpent, Disturbed, Unprepared
 from conformance.ledger import read
 from conformance.lifecycle import State, Verb
 from conformance.machine import FIRST_POLL, Machine
 from conformance.patience import Patience
 from conformance.token import Shard
-from conformance.yard import Yard
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
+from tests.clockwork import Clockwork, leaping
 from tests.runs import machines_of, provider, states_of, yard_at
-from tests.values import a_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from conformance.yard import Yard
     from fake_provider.core import Core
 
 
@@ -272,66 +270,6 @@ def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
 # The pace of looking, on a clock that needs no waiting.
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock leaps to the next timer where there is nothing to do: an hour takes no time."""
-
-    leapt = 0.0
-
-    def time(self) -> float:
-        return self.leapt
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.leapt = max(self.leapt, self._scheduled[0]._when)  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
-
-
-class Clockwork(Client):
-    """A provider that settles at a given time and answers a Get in no time or in some; no network."""
-
-    def __init__(self, *, settles_at: float, answers_in: float = 0.0) -> None:
-        self.settles_at, self.answers_in = settles_at, answers_in
-        self.looks: list[float] = []
-        self.asking = self.most_asking = 0
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def get(self, machine_id: str) -> Any:
-        self.asking += 1
-        self.most_asking = max(self.most_asking, self.asking)
-        self.looks.append(self.now())
-        await asyncio.sleep(self.answers_in)
-        self.asking -= 1
-        done = self.now() >= self.settles_at
-        state = pb.MACHINE_STATE_IDLE if done else pb.MACHINE_STATE_CREATING
-        return a_call(response=pb.Machine(id=machine_id, state=state))
-
-
-class NoLedger:
-    """Remembers nothing."""
-
-    def seen(self, *machine: object, **host: object) -> None:
-        pass
-
-
-def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, patience: float = 1e6) -> None:
-    yard = Yard(
-        run="cpc-test",
-        client=client,
-        ledger=NoLedger(),  # type: ignore[arg-type]
-        meter=Meter(),
-        patience=Patience(patience, patience, patience, patience),
-        deletes=True,
-    )
-
-    async def go() -> None:
-        await facts(Machine("m", yard, number=1, live=True))
-
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
-        runner.run(go())
-
-
 @pytest.mark.parametrize("seconds", [0.001, 0.05, 0.2, 1.0, 7.3, 60.0, 300.0, 3600.0])
 def test_the_end_of_a_transition_is_seen_at_most_five_percent_later(seconds: float) -> None:
     client = Clockwork(settles_at=seconds)
@@ -382,7 +320,7 @@ def test_a_machine_that_stays_on_its_way_is_unprepared_after_its_patience() -> N
         with pytest.raises(Unprepared, match=r"is still CREATING after 300\.0 s of patience"):
             await machine.bring(State.IDLE)
 
-    leaping(client, facts, patience=300.0)
+    leaping(client, facts, patience=Patience(create=300.0))
 
 
 @pytest.mark.parametrize("verb", list(Verb))

@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from conformance.report import Home, Status
 from conformance.reporters import markdown
+from conformance.text import plain
 from tests.values import a_call, a_report, a_result
 
 
@@ -85,7 +86,7 @@ def test_any_text_is_one_piece_of_code(text: str) -> None:
 
 @given(st.text())
 def test_words_hold_no_markup_and_call_nobody(text: str) -> None:
-    shown = html(f"before {markdown.plain(text)} after")
+    shown = html(f"before {plain(text)} after")
     assert set(re.findall(r"<[^>]*>", shown)) == {"<p>", "</p>"}
     assert not re.search(r"@[A-Za-z]", shown)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from conformance.yard import Yard
     from fake_provider.fence import Token
+    from fake_provider.machine import Machine as TheirMachine
     from fake_provider.machine import Verb
 
 SLOT = State.SPECULATIVE
@@ -85,6 +86,8 @@ def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
         leased(pool, machines=2, transitions=1)
         assert pool.lease(Needs(machines=1, transitions=1)) is None
         assert pool.lease(Needs(machines=1, start=SLOT, creates=True, transitions=1)) is None
+
+    pooled(facts, machines=8, most=2)
 
 
 def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
@@ -245,6 +248,35 @@ def test_who_is_refused_whatever_the_token_comes_home_without_one() -> None:
     pooled(facts, core=Jammed(fleet(2), latency=Latency.parse("0")))
 
 
+class Mute(Core):
+    """Answers no Get while it is mute."""
+
+    mute = False
+
+    def get(self, machine_id: str, now: float) -> TheirMachine:
+        if self.mute:
+            raise KeyError(machine_id)
+        return super().get(machine_id, now)
+
+
+def test_what_cannot_be_looked_at_is_leased_no_more_and_comes_home_when_it_can() -> None:
+    served = Mute(fleet(2), latency=Latency.parse("0"))
+
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=2)
+        await pool.prepare(lease)
+        served.mute = True
+        await pool.release(lease, wanted={State.IDLE})
+        reason = "the target did not answer when it was to be brought back"
+        assert pool.quarantined == dict.fromkeys(ids(lease.machines), reason)
+        assert pool.lease(Needs(machines=1)) is None
+        served.mute = False
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    pooled(facts, core=served)
+
+
 def test_home_of_a_provider_without_delete_is_idle() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         lease = leased(pool, machines=1, start=State.CONFIGURED)
@@ -278,6 +310,28 @@ def test_what_was_never_touched_is_not_asked_for_at_the_end() -> None:
     pooled(facts)
 
 
+def test_one_machine_at_which_somebody_else_was_faster_is_enough_to_know_of_them() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        assert not pool.lost
+        leased(pool, machines=2).machines[0].beaten = True
+        assert pool.lost
+
+    pooled(facts)
+
+
+@pytest.mark.parametrize("nobody", ["no-such-machine", ""])
+def test_a_machine_that_never_was_is_home_when_nobody_knows_it(nobody: str) -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        stranger = Machine(nobody, yard, number=9, home=State.UNSPECIFIED)
+        pool.stranger(stranger)
+        await stranger.create()
+        assert yard.ledger.open == {nobody}
+        assert (await pool.home()).clean
+        assert not yard.ledger.open
+
+    pooled(facts)
+
+
 def test_slots_that_somebody_gave_back_are_found_again() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         leased(pool, machines=4)
@@ -286,3 +340,92 @@ def test_slots_that_somebody_gave_back_are_found_again() -> None:
         assert ids(leased(pool, machines=1, transitions=1).machines) == {"machine-0005"}
 
     pooled(facts, most=5)
+
+
+def test_what_is_found_again_comes_to_what_there_was() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        await pool.prepare(leased(pool, machines=2, transitions=1))
+        core.put(fleet(5)[4])
+        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
+        assert len(ids(leased(pool, machines=3, transitions=1).machines)) == 3
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    pooled(facts, most=5)
+
+
+def test_there_are_slots_as_long_as_enough_are_free() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        assert pool.has_slots(Needs(machines=4, start=SLOT))
+        assert not pool.has_slots(Needs(machines=5, start=SLOT))
+        await pool.prepare(leased(pool, machines=1))
+        assert not pool.has_slots(Needs(machines=4, start=SLOT))
+
+    pooled(facts)
+
+
+def test_where_nothing_can_be_deleted_no_machine_makes_place_for_a_slot() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        warm = leased(pool, machines=2)
+        await pool.prepare(warm)
+        await pool.release(warm, wanted={State.IDLE})
+        assert pool.lease(Needs(machines=1, start=SLOT)) is None
+
+    pooled(facts, machines=2, most=2, deletes=False)
+
+
+def test_machines_that_went_home_are_replaced_when_a_quarter_is_gone() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        first, second, *_ = [leased(pool, machines=1, transitions=1) for _ in range(8)]
+        for lease, replaced in ((first, False), (second, True)):
+            await pool.prepare(lease)
+            await pool.release(lease, wanted=())
+            assert (pool.lease(Needs(machines=1, transitions=1)) is not None) == replaced
+
+    pooled(facts, machines=16, most=8)
+
+
+def test_a_lease_that_came_to_nothing_was_no_life() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        leases = [leased(pool, machines=1, transitions=1) for _ in range(8)]
+        await pool.release(leases[0], wanted={State.IDLE})
+        assert pool.lease(Needs(machines=1, transitions=1)) is not None
+        assert pool.lease(Needs(machines=1, transitions=1)) is None
+
+    pooled(facts, machines=16, most=8)
+
+
+def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_for() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        idle, bound = leased(pool, machines=2), leased(pool, machines=1, start=State.CONFIGURED, transitions=1)
+        for lease in (idle, bound):
+            await pool.prepare(lease)
+            assert pool.spare(idle=0, bound=False) == [], "what is leased is not spare, and slots are not at all"
+        for lease in (idle, bound):
+            await pool.release(lease, wanted={State.IDLE, State.CONFIGURED})
+
+        def spare(*, at_rest: int, bound: bool) -> set[str]:
+            return ids(tuple(pool.spare(idle=at_rest, bound=bound)))
+
+        assert spare(at_rest=0, bound=False) == ids((*idle.machines, *bound.machines))
+        assert spare(at_rest=0, bound=True) == ids(idle.machines)
+        assert spare(at_rest=2, bound=False) == ids(bound.machines)
+        assert spare(at_rest=1, bound=True) < ids(idle.machines)
+        assert len(spare(at_rest=1, bound=True)) == 1
+
+    pooled(facts)
+
+
+def test_a_machine_on_its_way_home_counts_until_it_is_there() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=1)
+        await pool.prepare(lease)
+        await pool.release(lease, wanted={State.IDLE})
+        retiring = asyncio.create_task(pool.retire(pool.spare(idle=0, bound=False)))
+        await asyncio.sleep(0)
+        assert pool.lease(Needs(machines=1, transitions=1)) is None
+        await retiring
+        assert states_of(core) == {}
+        assert pool.lease(Needs(machines=1, transitions=1)) is not None
+
+    pooled(facts, most=1)

@@ -51,7 +51,7 @@ def render(*arguments: object) -> int:
 
 def test_a_report_directory_has_a_file_of_each_format(directory: Path) -> None:
     assert {path.name for path in directory.iterdir()} == {LOG, *FORMATS}
-    assert {*FORMATS} >= {"report.json", "junit.xml", "report.md", "badge.json"}
+    assert {*FORMATS} >= {"report.json", "junit.xml", "report.md", "report.html", "badge.json"}
 
 
 @pytest.mark.parametrize("source", ["report.json", "events.ndjson"])
@@ -77,7 +77,13 @@ def test_verbose_shows_every_behaviour_and_every_call(directory: Path, capsys: p
 def test_each_format_is_written_as_the_run_would_have_written_it(directory: Path, source: str) -> None:
     new = directory / "new"
     new.mkdir()
-    options = {"md": "report.md", "junit": "junit.xml", "badge": "badge.json", "json": "report.json"}
+    options = {
+        "html": "report.html",
+        "md": "report.md",
+        "junit": "junit.xml",
+        "badge": "badge.json",
+        "json": "report.json",
+    }
     assert render(directory / source, *(part for o, n in options.items() for part in (f"--{o}", new / n))) == 0
     for name in options.values():
         assert (new / name).read_bytes() == (directory / name).read_bytes()
@@ -138,5 +144,5 @@ def test_what_is_no_record_and_where_nothing_can_be_written_are_one_line(
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert render("--help") == 0
     out = capsys.readouterr().out
-    for option in ("--md", "--junit", "--badge", "--json", "--verbose", "Exit codes"):
+    for option in ("--html", "--md", "--junit", "--badge", "--json", "--verbose", "Exit codes"):
         assert option in out

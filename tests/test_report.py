@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from conformance.catalogue import Level
-from conformance.report import Home, Result, Status, Verdict, causes, judge
+from conformance.compare import compare
+from conformance.report import Home, Report, Result, Status, Verdict, causes, judge
 from tests.values import a_report, a_result
 
 P, F, W, S, E = Status.PASSED, Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR
@@ -114,3 +117,42 @@ def test_failures_come_before_warnings_and_what_explains_most_comes_first() -> N
 
 def test_what_could_not_be_judged_causes_nothing() -> None:
     assert told(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
+
+
+# Only what is new.
+
+
+def since(*before: Result, after: tuple[Result, ...], **given: object) -> Report:
+    report = a_report(*after, only_new=True, **given)
+    return replace(report, comparison=compare(a_report(*before), report))
+
+
+def failing(behaviour: str = "TST-1a", got: str = "y") -> Result:
+    return a_result(F, behaviour, wanted="x", got=got)
+
+
+UNJUDGED = a_result(E, "TST-3a")
+WHOLE = a_result(P, "TST-2a")
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "verdict"),
+    [
+        (since(failing(), after=(failing(), WHOLE)), 0, BAD),
+        (since(failing(), after=(failing(),)), 0, BAD),
+        (since(failing(), after=(failing(got="z"), WHOLE)), 1, BAD),
+        (since(a_result(P), after=(failing(), WHOLE)), 1, BAD),
+        (since(WHOLE, after=(failing(), WHOLE)), 1, BAD),
+        (since(UNJUDGED, after=(UNJUDGED, WHOLE)), 0, OPEN),
+        (since(WHOLE, after=(UNJUDGED, WHOLE)), 3, OPEN),
+        (since(UNJUDGED, after=(UNJUDGED,)), 3, OPEN),
+        (since(UNJUDGED, after=(UNJUDGED, WHOLE), stopped="interrupted"), 3, OPEN),
+        (since(failing(), after=(failing(), WHOLE), lacking=("delete",)), 1, BAD),
+        (since(failing(), after=(failing(), WHOLE), home=Home(left=(("m", "r"),))), 4, BAD),
+    ],
+)
+def test_only_what_is_new_moves_the_exit_code_and_the_verdict_stays(
+    report: Report, code: int, verdict: Verdict
+) -> None:
+    assert (report.exit_code, report.verdict) == (code, verdict)
+    assert replace(report, only_new=False).exit_code == {BAD: 1, OPEN: 3}[verdict]

@@ -290,3 +290,17 @@ def test_what_follows_from_a_cause_is_told_in_so_many_lines_and_the_rest_counted
     lines = terminal.findings(a_report(first, *more))
     assert len([line for line in lines if line.startswith("    TST-")]) == 8
     assert (f"    and {others} others: --report-dir writes them all" in lines) is bool(others)
+
+
+def test_the_closing_lines_name_the_clauses_that_were_not_judged_by_level() -> None:
+    report = a_report(
+        a_result(Status.ERROR, "FEN-1a"),
+        a_result(Status.ERROR, "FEN-1b"),
+        a_result(Status.ERROR, "LIF-1a"),
+        a_result(Status.ERROR, "LST-9a", level=Level.SHOULD),
+        a_result(Status.PASSED, "OPS-1a"),
+    )
+    lines = terminal.closing(report)
+    assert "unjudged   MUST: FEN-1, LIF-1" in lines
+    assert "unjudged   SHOULD: LST-9" in lines
+    assert not any(line.startswith("unjudged") for line in terminal.closing(a_report(a_result())))

@@ -1,4 +1,4 @@
-"""The README's transcripts: what the real commands print, with the long middle left out.
+"""The documents' transcripts: what the real commands print, with the long middle left out.
 
 `python -m tests.transcripts` writes them anew; `test_readme.py` holds that the commands still print such lines.
 """
@@ -10,25 +10,50 @@ import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ADDRESS = "127.0.0.1:9000"
 """What the transcripts call the provider, whatever port it had."""
 
-PASS = (("-m", "fake_provider", "serve", "--port", "0", "--latency", "200ms"), ())
-FAILURE = (("-m", "selftest.serve", "EitherNumberWillDo"), ("--select", "FEN-3a"))
-TRANSCRIPTS = {"pass": PASS, "failure": FAILURE}
+MARKS = re.compile(r"(<!-- transcript: ([\w-]+) -->\n```console\n)(.*?)(```\n<!-- end -->)", flags=re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A provider in a process of its own, and `conformance-run` on it with these options."""
+
+    serve: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    provider: str = ""
+    """How the document starts the provider; empty where it does not say."""
+
+
+BARE_METAL = (
+    *("serve", "--no-delete", "--no-revisions", "--capacity-type", "bare-metal"),
+    *("--machines", "12", "--idle", "12", "--latency", "200ms"),
+)
+TRANSCRIPTS = {
+    "pass": Transcript(serve=("fake_provider", "serve", "--port", "0", "--latency", "200ms")),
+    "failure": Transcript(serve=("selftest.serve", "EitherNumberWillDo"), options=("--select", "FEN-3a")),
+    "bare-metal": Transcript(
+        serve=("fake_provider", *BARE_METAL, "--port", "0"),
+        options=("--use-idle", "--quiet"),
+        provider=" ".join(("fake-provider", *BARE_METAL, "&")),
+    ),
+}
 
 
 @contextmanager
-def provider(arguments: Sequence[str]) -> Iterator[str]:
+def provider(arguments: tuple[str, ...]) -> Iterator[str]:
     """The address of a provider in a process of its own, which ends with the context."""
-    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())["address"]
@@ -38,12 +63,12 @@ def provider(arguments: Sequence[str]) -> Iterator[str]:
 
 def transcript(name: str) -> list[str]:
     """The command line, and what it printed; of the lines that passed all but the first three left out."""
-    serve, options = TRANSCRIPTS[name]
+    wanted = TRANSCRIPTS[name]
     kit = str(Path(sys.executable).with_name("conformance-run"))
-    with provider(serve) as address:
-        command = [kit, "--target", address, *options]
+    with provider(wanted.serve) as address:
+        command = [kit, "--no-config", "--target", address, *wanted.options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    typed = " ".join(("conformance-run --target", ADDRESS, *options))
+    typed = " ".join(("conformance-run --target", ADDRESS, *wanted.options))
     printed = done.stdout.replace(address, ADDRESS).splitlines()
     printed = [re.sub(r"/\S+/(cpc-\w+\.ndjson)", r"~/.local/state/…/\1", line) for line in printed]
     shown: list[str] = []
@@ -55,7 +80,8 @@ def transcript(name: str) -> list[str]:
                 shown.append("…")
             continue
         shown.append(line)
-    return [f"$ {typed}", *shown, f"$ echo $?\n{done.returncode}"]
+    started = [f"$ {wanted.provider}"] if wanted.provider else []
+    return [*started, f"$ {typed}", *shown, f"$ echo $?\n{done.returncode}"]
 
 
 def normalised(line: str) -> str:
@@ -66,21 +92,16 @@ def normalised(line: str) -> str:
     return re.sub(r"\d+(\.\d+)?", "0", line).strip()
 
 
-def blocks(text: str) -> dict[str, str]:
-    """The transcripts in a document, by name."""
-    found = re.findall(r"<!-- transcript: (\w+) -->\n```console\n(.*?)```\n<!-- end -->", text, flags=re.DOTALL)
-    return dict(found)
+def blocks() -> dict[str, str]:
+    """The transcripts in all documents, by name."""
+    return {name: body for path in DOCUMENTS for _, name, body, _ in MARKS.findall(path.read_text(encoding="utf-8"))}
 
 
 def main() -> None:
-    """Write the README's transcripts anew."""
-    text = README.read_text(encoding="utf-8")
-    for name in TRANSCRIPTS:
-        head = f"<!-- transcript: {name} -->\n```console\n"
-        body = "\n".join(transcript(name)) + "\n"
-        before, _, rest = text.partition(head)
-        text = before + head + body + rest[rest.index("```\n<!-- end -->") :]
-    README.write_text(text, encoding="utf-8")
+    """Write the documents' transcripts anew."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(MARKS.sub(lambda m: m[1] + "\n".join(transcript(m[2])) + "\n" + m[4], text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ def message(report: Report) -> str:
     counts = [
         f"{count} {name}"
         for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
-        if (count := len(report.with_status(status)))
+        if (count := sum(result.id not in report.waived for result in report.with_status(status)))
     ]
     lacking = [f"{len(report.lacking)} lacking"] if report.lacking else []
+    broken = sum(waived.standing.broken for waived in report.waivers)
+    waivers = [f"{broken} waiver{'s' * (broken > 1)} to mend"] if broken else []
     left = [] if report.home.clean or report.home.kept or report.truncated else ["machines left"]
     part = [] if report.whole else ["a selection"]
-    return ", ".join([report.verdict.value, *lacking, *counts, *left, *part])
+    return ", ".join([report.verdict_line, *lacking, *counts, *waivers, *left, *part])
 
 
 def color(report: Report) -> str:

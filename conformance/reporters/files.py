@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from conformance import events
-from conformance.reporters import badge, json, junit, markdown
+from conformance.reporters import badge, html, json, junit, markdown
 from conformance.reporters.log import Log
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
     "report.json": json.render,
     "junit.xml": junit.render,
     "report.md": markdown.render,
+    "report.html": html.render,
     "badge.json": badge.render,
 }
 """The files of a finished run, each with what renders it: any other is one line here."""

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.call import DIGITS
 from conformance.report import FORMAT, follows
+from conformance.reporters import comparison
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from conformance.asked import Asked
     from conformance.bill import Bill
     from conformance.call import Told
     from conformance.catalogue import Entry
     from conformance.found import Found
     from conformance.report import Report, Result
+    from conformance.waiver import Waived
 
 
 _STEERING = re.compile(r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]")
@@ -51,6 +54,9 @@ def as_dict(report: Report) -> dict[str, Any]:
         "lacking": list(report.lacking),
         "stopped": report.stopped,
         "whole": report.whole,
+        "waivers_file": report.waivers_file,
+        "waivers": [waived_dict(waived) for waived in report.waivers],
+        "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
         "behaviours": [{**result_dict(result), "cause": grounds.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
@@ -65,7 +71,15 @@ def as_dict(report: Report) -> dict[str, Any]:
             "known": report.home.known,
         },
         "ledger": report.ledger,
+        "asked": asked_dict(report.asked),
+        "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
+
+
+def waived_dict(waived: Waived) -> dict[str, Any]:
+    """A waiver, and what the run says of it."""
+    waiver = dataclasses.asdict(waived.waiver)
+    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
 
 
 def bill_dict(bill: Bill) -> dict[str, Any]:
@@ -89,6 +103,11 @@ def found_dict(found: Found | None) -> dict[str, Any]:
         "spot": found.spot,
         "zones": list(found.zones),
     }
+
+
+def asked_dict(asked: Asked) -> dict[str, Any]:
+    """What the run was asked for."""
+    return {**dataclasses.asdict(asked), "headers": list(asked.headers)}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:

@@ -15,44 +15,58 @@ from conformance.reporters import terminal
 
 if TYPE_CHECKING:
     from conformance.report import Report, Result
+    from conformance.waiver import Waived
 
 
 def render(report: Report) -> str:
     """The report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
+    broken = [each for each in report.waivers if each.standing.broken]
+    waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
     numbers: dict[str, Any] = {
-        "tests": str(len(report.results) + len(report.lacking)),
-        "failures": str(counts[Status.FAILED] + len(report.lacking)),
+        "tests": str(len(report.results) + len(report.lacking) + len(broken)),
+        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken)),
         "errors": str(counts[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
     root = ET.Element("testsuites", name="conformance", **numbers)
-    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=str(counts[Status.SKIPPED]), **numbers)
+    skipped = str(counts[Status.SKIPPED] + waived)
+    suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=skipped, **numbers)
     if report.started:
         suite.set("timestamp", datetime.fromisoformat(report.started).replace(tzinfo=None).isoformat())
     grounds = follows(report.results)
     properties = ET.SubElement(suite, "properties")
-    facts = {"verdict": report.verdict.value, "seed": str(report.seed), "kit": report.version}
+    facts = {"verdict": report.verdict_line, "seed": str(report.seed), "kit": report.version}
     for result in report.results:
-        facts |= {f"{result.id}.{name}": value for name, value in _facts(result, grounds.get(result.id)).items()}
+        facts |= {
+            f"{result.id}.{name}": value for name, value in _facts(report, result, grounds.get(result.id)).items()
+        }
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=_clean(value))
     for name in report.lacking:
         case = ET.SubElement(suite, "testcase", classname="conformance.require", name=_clean(name))
         ET.SubElement(case, "failure", type="require", message=_clean(f"the target lacks {name}"))
+    for each in broken:
+        case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
+        ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))
     for result in report.results:
-        suite.append(_case(result))
+        suite.append(_case(result, report.waived.get(result.id)))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _facts(result: Result, cause: str | None) -> dict[str, str]:
+def _facts(report: Report, result: Result, cause: str | None) -> dict[str, str]:
     entry = result.entry
     facts = {"clause": entry.clause.id, "level": entry.level.value, "status": result.status.value}
-    return {**facts, "cause": cause} if cause else facts
+    if cause:
+        facts["cause"] = cause
+    if result.id in report.waived:
+        facts["waived"] = report.waived[result.id].waiver.terms
+    return facts
 
 
-def _case(result: Result) -> ET.Element:
+def _case(result: Result, waived: Waived | None) -> ET.Element:
+    """A behaviour; a failure that is waived is skipped, as CI systems say of what is expected to fail."""
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -61,6 +75,9 @@ def _case(result: Result) -> ET.Element:
         time=f"{result.seconds:.3f}",
     )
     match result.status:
+        case Status.FAILED if waived is not None:
+            ET.SubElement(case, "skipped", message=_clean(f"failed, and is waived {waived.waiver.terms}"))
+            ET.SubElement(case, "system-out").text = _clean("\n".join(terminal.evidence(result, waived)))
         case Status.FAILED:
             child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))
             child.text = _clean("\n".join(terminal.evidence(result)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from conformance import events
 from conformance.call import DIGITS
 from conformance.report import FORMAT
-from conformance.reporters.json import as_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
+from conformance.reporters.json import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,7 @@ def as_line(event: events.Event) -> dict[str, Any]:
                 "behaviours": [entry_dict(entry) for entry in event.behaviours],
                 "machines": event.machines,
                 "ledger": event.ledger,
+                "asked": asked_dict(event.asked),
                 "kit": event.version,
             }
         case events.BehaviourStarted():

@@ -9,10 +9,12 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from conformance import grpcurl
 from conformance.call import one_line
+from conformance.evidence import rerun
 from conformance.report import Status, causes
-from conformance.reporters import terminal
-from conformance.text import cut
+from conformance.reporters import comparison, terminal
+from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
     from conformance.report import Cause, Report, Result
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 LONGEST = 65_000
 """Characters: a comment may have 65,536, and a job's summary a MiB."""
 LONGEST_LINE = 400
+LONGEST_COMMAND = 2_000
 MOST_CALLS = 8
 """So many of the calls that decide a failure are shown."""
 MOST = 30
@@ -30,9 +33,11 @@ def render(report: Report) -> str:
     """The report as Markdown, of at most `LONGEST` characters: what is too much is left out, and that is said."""
     blocks = [_heading(report), *_lacking(report)]
     found = causes(report.results)
+    if report.comparison is not None:
+        blocks.append("\n".join(comparison.markdown_lines(report.comparison)))
     if found:
         blocks.append("## What is broken")
-        blocks += map(_cause, found)
+        blocks += [_cause(report, cause) for cause in found]
     blocks += _unjudged(report, Status.ERROR, "Not judged")
     blocks += _unjudged(report, Status.SKIPPED, "Skipped")
     if report.notes:
@@ -48,16 +53,10 @@ def code(text: str, longest: int = LONGEST_LINE) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}" if shown.strip() else "*nothing*"
 
 
-def plain(text: str) -> str:
-    """Words of the catalogue's, as they are: an old record may have others than ours."""
-    escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, 2 * LONGEST_LINE))
-    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
 def _heading(report: Report) -> str:
-    verdict, *facts = terminal.closing(report)
+    verdict, *facts = terminal.closing(report, compared=False)
     _, _, judged = verdict.partition(": ")
-    lines = [f"# Capacity provider: {report.verdict.value}", plain(judged)]
+    lines = [f"# Capacity provider: {report.verdict_line}", plain(judged)]
     about = [f"target {code(report.target)}", f"kit {code(report.version)}", f"seed {report.seed}"]
     if report.run:
         about.insert(1, f"run {code(report.run)}")
@@ -75,13 +74,14 @@ def _lacking(report: Report) -> list[str]:
     return [f"**FAILED** the target lacks {code(name)}, which `--require` demands" for name in report.lacking]
 
 
-def _cause(cause: Cause) -> str:
+def _cause(report: Report, cause: Cause) -> str:
     result = cause.root
     entry = result.entry
     parts = [
         f"### {result.status.value.upper()} {entry.id}: {plain(entry.title)}",
         f"**{entry.clause.id}** {entry.level.value}: {plain(entry.clause.text)}",
         _fenced(evidence(result)),
+        _again(report, result),
     ]
     if cause.consequences:
         follows = "\n".join(_few([_consequence(each) for each in cause.consequences], "- "))
@@ -100,6 +100,14 @@ def evidence(result: Result) -> list[str]:
         if len(shown) > MOST_CALLS:
             lines.append(f"{'':10}  and {len(shown) - MOST_CALLS} more")
     return lines
+
+
+def _again(report: Report, result: Result) -> str:
+    """How to see it once more, folded. A command is there as a whole or not at all: half of one is none."""
+    sent = [line for line in grpcurl.lines(report, result, decisive=True) if len(line) <= LONGEST_COMMAND]
+    lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MOST_CALLS], rerun(report, result)]
+    block = "\n".join(["```sh", *map(printable, lines), "```"])
+    return f"<details><summary>See it again</summary>\n\n{block}\n\n</details>"
 
 
 def _consequence(result: Result) -> str:

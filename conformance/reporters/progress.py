@@ -116,7 +116,8 @@ class Live:
         verdict = Text(lines[0])
         verdict.stylize(VERDICTS[report.verdict], 11, 11 + len(report.verdict.value))
         self._console.print(verdict, soft_wrap=True)
-        self._say(*lines[1:])
+        for line in lines[1:]:
+            self._console.print(Text(line, style="bold red" if line.startswith("WAIVER") else ""), soft_wrap=True)
 
     def _say(self, *lines: str) -> None:
         for line in lines:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from conformance import grpcurl
 from conformance.call import one_line
+from conformance.catalogue import Level
+from conformance.evidence import rerun
 from conformance.report import Status, Verdict, causes
+from conformance.reporters import comparison
 from conformance.text import printable
+from conformance.waiver import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from conformance.call import Told
     from conformance.events import RunStarted
     from conformance.report import Cause, Report, Result
+    from conformance.waiver import Waived
 
 LAST_CALLS = 8
 """So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
@@ -52,8 +58,8 @@ def result_line(result: Result) -> str:
     )
 
 
-def evidence(result: Result) -> list[str]:
-    """A failure or a warning: clause, wanted, got, and the calls that led there."""
+def evidence(result: Result, waived: Waived | None = None) -> list[str]:
+    """A failure or a warning: clause, wanted, got, and the calls that led there; and where it is waived, how."""
     entry = result.entry
     lines = [
         f"{result.status.value.upper()} {entry.id}  {entry.title}",
@@ -61,6 +67,8 @@ def evidence(result: Result) -> list[str]:
         f"  wanted  {result.wanted}",
         f"  got     {result.got}",
     ]
+    if waived is not None:
+        lines.append(f"  waived  {waived.waiver.terms}")
     calls = told(result.calls)
     if calls:
         lines.append(f"  calls   {len(result.calls)} in all" + ("; the last ones" if len(calls) > LAST_CALLS else ""))
@@ -69,9 +77,23 @@ def evidence(result: Result) -> list[str]:
     return list(map(printable, lines))
 
 
-def consequences(cause: Cause) -> list[str]:
+def again(report: Report, result: Result) -> list[str]:
+    """How to see a failure once more: the calls that show it as they were sent, and the behaviour anew."""
+    sent = grpcurl.lines(report, result, decisive=True)
+    lines = []
+    if sent:
+        lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
+        lines += [f"    {line}" for line in sent[:LAST_CALLS]]
+        lines += [f"    and {len(sent) - LAST_CALLS} others: --report-dir writes them all"] * (len(sent) > LAST_CALLS)
+    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
+
+
+def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
     """What follows from a cause, a line each."""
-    lines = [f"    {result.id:8}{result.entry.title}: {result.got}" for result in cause.consequences]
+    lines = [
+        f"    {result.id:8}{result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
+        for result in cause.consequences
+    ]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
     if len(lines) > LAST_CALLS:
         more = len(lines) - LAST_CALLS
@@ -94,7 +116,12 @@ def findings(report: Report) -> list[str]:
     """What is broken, by its causes; then what could not be judged; then what did not apply."""
     lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
     for cause in causes(report.results):
-        lines += [*evidence(cause.root), *consequences(cause), ""]
+        lines += [
+            *evidence(cause.root, report.waived.get(cause.root.id)),
+            *again(report, cause.root),
+            *consequences(cause, report.waived),
+            "",
+        ]
     for status, title in ((Status.ERROR, "not judged"), (Status.SKIPPED, "skipped")):
         grouped: dict[str, list[str]] = defaultdict(list)
         for result in report.with_status(status):
@@ -106,19 +133,23 @@ def findings(report: Report) -> list[str]:
     return list(map(printable, lines))
 
 
-def closing(report: Report) -> list[str]:
-    """One line each: verdict, bill, time, home-coming."""
-    counts = {status: len(report.with_status(status)) for status in Status}
+def closing(report: Report, *, compared: bool = True) -> list[str]:
+    """One line each: verdict, bill, time, home-coming; before these what is new and which waivers do not hold."""
+    waived = [result for result in report.results if result.id in report.waived]
+    counts = Counter(result.status for result in report.results if result.id not in report.waived)
+    known = Counter(result.status for result in waived)
     judged = ", ".join(
-        f"{counts[status]} {name}"
-        for status, name in (
-            (Status.FAILED, "failed"),
-            (Status.WARNED, "warned"),
-            (Status.ERROR, "not judged"),
-            (Status.PASSED, "passed"),
-            (Status.SKIPPED, "skipped"),
+        f"{number} {name}"
+        for number, name in (
+            (counts[Status.FAILED], "failed"),
+            (known[Status.FAILED], "failed and waived"),
+            (counts[Status.WARNED], "warned"),
+            (known[Status.WARNED], "warned and waived"),
+            (counts[Status.ERROR], "not judged"),
+            (counts[Status.PASSED], "passed"),
+            (counts[Status.SKIPPED], "skipped"),
         )
-        if counts[status] or status is Status.PASSED
+        if number or name == "passed"
     )
     found = causes(report.results)
     if any(cause.consequences for cause in found):
@@ -127,7 +158,14 @@ def closing(report: Report) -> list[str]:
     stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
-    lines = [f"verdict    {_shout(report.verdict)}: {judged}{part}{stopped}"]
+    lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
+    lines += _unjudged(report)
+    if report.comparison is not None and compared:
+        lines += comparison.lines(report.comparison)
+        if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
+            lines.append(
+                f"exit       0 by --fail-on new: nothing fails that did not before; {shout(report)} all the same"
+            )
     if report.found is not None:
         lines += [
             f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
@@ -141,8 +179,33 @@ def closing(report: Report) -> list[str]:
     return list(map(printable, lines))
 
 
-def _shout(verdict: Verdict) -> str:
-    return verdict.value.upper()
+def _unjudged(report: Report) -> list[str]:
+    """The clauses of which something was not judged, those of a MUST by themselves: they leave the verdict open."""
+    clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
+    for result in report.with_status(Status.ERROR):
+        clauses[result.entry.level][result.entry.clause.id] = None
+    return [f"unjudged   {level.value}: {', '.join(names)}" for level, names in clauses.items() if names]
+
+
+def shout(report: Report) -> str:
+    """The verdict, loudly, and what it tolerates: `CONFORMANT, 2 waived`."""
+    word, _, rest = report.verdict_line.partition(",")
+    return word.upper() + ("," + rest if rest else "")
+
+
+def waivers(report: Report) -> list[str]:
+    """Which waivers were read, and a line for each that does not hold, or of which nothing can be said."""
+    if not report.waivers_file:
+        return []
+    counts = Counter(waived.standing for waived in report.waivers)
+    counted = ", ".join(f"{counts[each]} {each}" for each in Standing if counts[each]) or "none in it"
+    lines = [f"waivers    {report.waivers_file}: {counted}"]
+    for waived in report.waivers:
+        if waived.standing.broken:
+            lines.append(f"WAIVER     {waived.id} is {waived.standing}: {waived.detail}")
+        elif waived.detail:
+            lines.append(f"           {waived.id} is {waived.standing}: {waived.detail}")
+    return lines
 
 
 def _home(report: Report) -> list[str]:

@@ -28,18 +28,19 @@ MARGIN = 5
 """What is answered within a fifth of the time that a transition takes did not wait for its end."""
 
 
-async def unknown(stranger: Machine) -> None:
+async def unknown(trial: Trial, stranger: Machine) -> None:
     """No RPC finds the machine, and none makes it up (COD-1)."""
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
-    for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN):
-        await expect.code(stranger.call(verb), StatusCode.NOT_FOUND)
-    await expect.code(stranger.delete(), StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)
+    for verb in Verb:
+        codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
+        # Each the first word of its shard: no mark can be in its way.
+        await expect.code(stranger.call(verb, trial.new_shard().next()), *codes)
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
 
 
 async def all_unknown(trial: Trial, strangers: Sequence[Machine]) -> None:
     """None of the machines is found, and List shows none of them afterwards either."""
-    fates = await asyncio.gather(*(unknown(stranger) for stranger in strangers), return_exceptions=True)
+    fates = await asyncio.gather(*(unknown(trial, stranger) for stranger in strangers), return_exceptions=True)
     for fate in fates:
         if isinstance(fate, BaseException):
             raise fate
@@ -141,7 +142,6 @@ async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others
     """
     edge, seen = EDGES[going], False
     ack = await trial.begin(machine, going)
-    again = await machine.call(going)
     for verb in others:
         seen |= await trial.in_motion(machine, going)
         call = await machine.call(verb)
@@ -157,8 +157,6 @@ async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others
     )
     if watch.state is State.FAILED:
         raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {going.value}")
-    if again.operation_id == ack.operation_id:  # where not, that is OPS-2's matter
-        await expect.same_operation(ack, machine.call(going))
     return seen
 
 

@@ -19,7 +19,7 @@ from conformance.behaviour import behaviour
 from conformance.client import SERVICE
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.token import Shard
+from conformance.token import Shard, Token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,18 +46,23 @@ REQUESTS = {
 # FAILED_PRECONDITION is the fence's.
 
 
+def first_word(trial: Trial) -> Token:
+    """The token of a shard's first call: no mark can be in its way, in whatever order tokens are thought to come."""
+    return trial.new_shard().next()
+
+
 @behaviour("COD-3a", machines=1, start=State.IDLE, transitions=2)
 async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
     machine = trial.machine
 
     async def ask(*verbs: Verb) -> None:
         for verb in verbs:
-            await expect.accepted(machine.call(verb))
+            await expect.accepted(machine.call(verb, first_word(trial)))
 
     await ask(Verb.CREATE, Verb.DRAIN)
-    await expect.accepted(machine.configure(cluster=""))
+    await expect.accepted(machine.configure(first_word(trial), cluster=""))
     for verb, there in ((Verb.CONFIGURE, State.CONFIGURED), (Verb.DRAIN, State.IDLE)):
-        await expect.accepted(machine.call(verb))
+        await ask(verb)
         await ask(Verb.CREATE, verb)
         if there is State.CONFIGURED:
             await ask(Verb.DELETE)
@@ -65,7 +70,20 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
         await ask(verb, Verb.CREATE)
         if there is State.CONFIGURED:
             await ask(Verb.DELETE)
-            await expect.accepted(machine.configure(cluster=trial.unique("other")))
+            await expect.accepted(machine.configure(first_word(trial), cluster=trial.unique("other")))
+
+
+@behaviour("COD-3d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        await expect.accepted(machine.call(verb, first_word(trial)))
+    await trial.begin(machine, Verb.CREATE)
+    for verb in Verb:
+        if verb is not Verb.DELETE:  # a provider that is already there would do it
+            await expect.accepted(machine.call(verb, first_word(trial)))
+    watch = await machine.settle()
+    await expect.accepted(machine.call(Verb.DRAIN if watch.state is State.IDLE else Verb.CREATE, first_word(trial)))
 
 
 @behaviour("COD-3b", machines=1, start=State.CONFIGURED)

@@ -28,9 +28,9 @@ async def test_the_fence_comes_before_existence(trial: Trial) -> None:
 
     async def judge(verb: Verb) -> None:
         shard = await introduced(trial, machine)
-        await expect.accepted(machine.call(verb, _token(shard, MARK)))
-        await expect.fenced(machine.call(verb, _token(shard, STALE)))
-        await expect.accepted(machine.call(verb, _token(shard, FRESH)))  # control: only newer
+        await expect.accepted(machine.call(verb, shard.at(MARK)))
+        await expect.fenced(machine.call(verb, shard.at(STALE)))
+        await expect.accepted(machine.call(verb, shard.at(FRESH)))  # control: only newer
 
     await for_each(offered(trial), judge)
 
@@ -41,20 +41,16 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
     shard = await introduced(trial, machine)
     for verb, numbers in ((Verb.CONFIGURE, MARK), (Verb.DRAIN, FRESH)):
         # Calls that take their edge set the mark; whether others do is FEN-6's to judge.
-        await expect.accepted(machine.call(verb, _token(shard, numbers)))
+        await expect.accepted(machine.call(verb, shard.at(numbers)))
         if (await machine.settle()).state is not EDGES[verb].target:
             raise Unprepared(f"{machine.id} is {machine.state.name} after {verb.value}")
-        if verb is Verb.CONFIGURE and (await machine.drain(_token(shard, STALE))).ok:
+        if verb is Verb.CONFIGURE and (await machine.drain(shard.at(STALE))).ok:
             raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
         for each in calm(trial, machine.state):
-            await expect.fenced(machine.call(each, _token(shard, STALE)))
+            await expect.fenced(machine.call(each, shard.at(STALE)))
     # Control: with a newer token they are the retry, and the call without an edge, that they were.
     for each, numbers in zip(calm(trial, State.IDLE), ((4, 10), (5, 20)), strict=True):
-        await expect.accepted(machine.call(each, _token(shard, numbers)))
-
-
-def _token(shard: Shard, numbers: tuple[int, int]) -> Token:
-    return shard.token(epoch=numbers[0], sequence=numbers[1])
+        await expect.accepted(machine.call(each, shard.at(numbers)))
 
 
 @behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
@@ -193,9 +189,9 @@ async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> Non
     async def judge(first: Verb) -> None:
         for second in offered(trial):
             shard = await introduced(trial, machine)
-            await expect.accepted(machine.call(first, _token(shard, MARK)))
-            await expect.fenced(machine.call(second, _token(shard, STALE)))
-            await expect.accepted(machine.call(second, _token(shard, FRESH)))  # control: only newer
+            await expect.accepted(machine.call(first, shard.at(MARK)))
+            await expect.fenced(machine.call(second, shard.at(STALE)))
+            await expect.accepted(machine.call(second, shard.at(FRESH)))  # control: only newer
 
     await for_each(offered(trial), judge)
 
@@ -230,10 +226,10 @@ async def test_a_call_that_starts_nothing_moves_the_mark_of_a_slot(trial: Trial)
     machine, quiet = trial.machine, calm(trial, State.SPECULATIVE)
     for verb in quiet:
         shard = await marked(trial, State.SPECULATIVE, epoch=1, sequence=1)
-        await expect.accepted(machine.call(verb, _token(shard, MARK)))
+        await expect.accepted(machine.call(verb, shard.at(MARK)))
         for each in quiet:
-            await expect.fenced(machine.call(each, _token(shard, STALE)))
-        await expect.accepted(machine.call(verb, _token(shard, FRESH)))  # control: only newer
+            await expect.fenced(machine.call(each, shard.at(STALE)))
+        await expect.accepted(machine.call(verb, shard.at(FRESH)))  # control: only newer
 
 
 # FEN-8: reads are never fenced.

@@ -33,8 +33,10 @@ DIAL_TIMEOUT = 5.0
 
 
 async def dial(trial: Trial, tls: Tls | None) -> Call:
-    """List over a new connection with these TLS settings."""
-    async with trial.client.another(target=replace(trial.client.target, tls=tls)) as client:
+    """List over a new connection with these TLS settings; without the user's headers where nothing hides them."""
+    target = trial.client.target
+    target = replace(target, tls=tls, headers=target.headers if tls else ())
+    async with trial.client.another(target=target) as client:
         return await client.call("List", pb.ListFilter(max_results=1), timeout=DIAL_TIMEOUT)
 
 

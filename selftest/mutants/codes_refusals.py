@@ -60,7 +60,7 @@ class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
         self.put(replace(machine, cluster="early"))
 
 
-@mutant("COD-2", "COD-2e", latency="250ms")
+@mutant("COD-2", "COD-2e", latency="250ms", machines=96)
 class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
     """A drain that finds nothing to drain is a failed drain."""
 
@@ -91,7 +91,7 @@ class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
 
 
 @mutant(
-    "COD-2",
+    "COD-3",
     "COD-2a",
     "COD-2b",
     "COD-2d",
@@ -101,6 +101,7 @@ class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
     "COD-2h",
     "COD-2i",
     "COD-3a",
+    "COD-3d",
     "COD-3b",
     latency="250ms",
 )

@@ -49,7 +49,7 @@ class DeleteOfBoundIsFailedPrecondition(_Precondition):
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
-@mutant("COD-3", "COD-3a", "COD-2e")
+@mutant("COD-3", "COD-3d", "COD-2e")
 class DrainOfIdleIsFailedPrecondition(_Precondition):
     """There should be a binding before Drain."""
 
@@ -63,7 +63,7 @@ class OtherClusterIsFailedPrecondition(_Precondition):
     verb, rests = Verb.CONFIGURE, State.CONFIGURED
 
 
-@mutant("COD-3", "COD-3a", "COD-2d")
+@mutant("COD-3", "COD-3a", "COD-3d", "COD-2d")
 class BusyIsFailedPrecondition(Core):
     """A machine that is on its way is not ready for another call."""
 
@@ -72,7 +72,7 @@ class BusyIsFailedPrecondition(Core):
         return Rejected(Code.FAILED_PRECONDITION, rejected.message) if machine.moving else rejected
 
 
-@mutant("COD-2", "COD-2a")
+@mutant("COD-3", "COD-3d", "COD-2a")
 class SlotIsFailedPrecondition(Core):
     """There should be a host first."""
 

@@ -385,7 +385,7 @@ class ScopeDependsOnTheMachine(_HalfAndHalf):
         return dealt.setdefault(machine_id, len(dealt)) % 2 == 0
 
 
-@mutant("FEN-13", "FEN-13b", "FEN-13c")
+@mutant("FEN-7", "FEN-7d", "FEN-13b", "FEN-13c")
 class ScopeDependsOnTheVerb(_HalfAndHalf):
     """Keeps Configure's marks per machine and everybody else's per shard."""
 

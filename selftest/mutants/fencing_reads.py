@@ -27,7 +27,7 @@ class _BlindsTheFenced(Refusal):
         self.blind.discard(machine_id)
 
 
-@mutant("FEN-8", "FEN-8a", "FEN-8b")
+@mutant("FEN-8", "FEN-8a")
 class GetIsFencedWithTheMachine(_BlindsTheFenced):
     """Refuses to show a machine of which a call was fenced, until one passes."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # LIF-1: the edges.
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-12", "LIF-12a", "LIF-1a")
 class DrainGivesTheHostBack(Core):
     """Takes a drained machine for one that nobody needs, and releases it."""
 
@@ -172,7 +172,7 @@ class Restless(Core):
         super().advance(now)
         for machine in list(self.machines.values()):
             operation = machine.operation
-            if machine.state is self.rests and operation and now > operation.due + 0.12:
+            if machine.state is self.rests and operation and now > operation.due + 0.2:
                 self.put(replace(machine, state=self.then, cluster="", shard_metadata={}))
 
 
@@ -190,7 +190,7 @@ class BindingsExpire(Restless):
     rests, then = State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-3", "LIF-3a")
+@mutant("LIF-3", "LIF-3a", machines=96)
 class BindingsFail(Restless):
     """A health check that nobody set up marks every machine as broken."""
 

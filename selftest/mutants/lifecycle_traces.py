@@ -128,7 +128,7 @@ class SlotsHaveHosts(Core):
         return super().put(replace(machine, host=host_for(machine.id)) if empty else machine)
 
 
-@mutant("LIF-5", "LIF-5a", "LIF-5c")
+@mutant("LIF-5", "LIF-5a", "LIF-5c", "LST-4a")
 class ListShowsNoHosts(Core):
     """List is a summary, and leaves out what is one message deeper."""
 
@@ -210,7 +210,7 @@ class EmptyClusterIsTheDefaultOne(Core):
         return super().serve(verb, request, now)
 
 
-@mutant("LIF-6", "LIF-6a", "LIF-6d")
+@mutant("LIF-6", "LIF-6a", "LIF-6d", "LST-4a")
 class ListShowsNoClusters(Core):
     """List is a summary without bindings."""
 
@@ -245,7 +245,7 @@ class LastErrorTellsOfTheDrain(Core):
         return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
 
 
-@mutant("LIF-7", "LIF-7a")
+@mutant("LIF-6", "LIF-6d", "LIF-7a")
 class SecondRoundLeavesItsCluster(Core):
     """Clears the binding that it finds first in the history, which is right once."""
 

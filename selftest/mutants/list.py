@@ -301,22 +301,6 @@ class TwiceForAStateTwice(Servicer):
 # List and Get.
 
 
-@mutant("LST-4", "LST-4a")
-class ListLeavesClusterOut(Core):
-    """List shows no cluster."""
-
-    def shown_in_list(self, machine: Machine) -> Machine:
-        return replace(machine, cluster="")
-
-
-@mutant("LST-4", "LST-4a")
-class ListLeavesHostOut(Core):
-    """List shows no host."""
-
-    def shown_in_list(self, machine: Machine) -> Machine:
-        return replace(machine, host=None)
-
-
 @mutant("LST-4", "LST-4a", "LST-4b", "LST-4d")
 class ListLeavesResourcesOut(Core):
     """List shows no resources, to be small."""
@@ -341,7 +325,7 @@ class ListNeverSeesBindings(Before):
         return replace(machine, state=State.CONFIGURING) if machine.state is State.CONFIGURED else machine
 
 
-@mutant("LST-4", "LST-4c")
+@mutant("LIF-6", "LIF-6d", "LST-4c")
 class ListRemembersTheCluster(Before):
     """List's row keeps the cluster after Drain."""
 
@@ -371,11 +355,11 @@ class ListShowsWhatHasSettled(Before):
 
 @mutant("LST-10", "LST-10a")
 class ListIsCached(Servicer):
-    """List is answered from a copy that is made anew three times a second."""
+    """List is answered from a copy that is made anew twice a second."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         kept: dict[bytes, tuple[float, pb.MachineList]] = vars(self).setdefault("kept", {})
         key = request.SerializeToString()
-        if key not in kept or self.clock() - kept[key][0] > 0.3:
+        if key not in kept or self.clock() - kept[key][0] > 0.5:
             kept[key] = (self.clock(), await super().List(request, context))
         return kept[key][1]

@@ -15,7 +15,7 @@ def failing(seconds: float = 0.0) -> Driver:
 @pytest.mark.parametrize("cluster", ["fault-error", "fault-timeout", "fault-slow-ok", "fault-readiness-block"])
 def test_a_doomed_configure_ends_in_failed_and_says_why(cluster: str) -> None:
     drive = failing()
-    assert drive.configure(cluster=cluster).machine.state is State.CONFIGURING
+    assert drive.configure(cluster=cluster, metadata={"key": "value"}).machine.state is State.CONFIGURING
     drive.wait(3.0)
     machine = drive.get(IDLE)
     assert machine.state is State.FAILED

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fake_provider.errors import Code
@@ -44,6 +46,15 @@ def test_the_next_due_time_is_the_earliest() -> None:
     drive.create()
     drive.configure()
     assert drive.core.next_due() == drive.now + 2
+
+
+def test_a_fake_with_a_seed_takes_as_long_as_the_last_one_with_it() -> None:
+    def due(seed: int) -> float | None:
+        drive = Driver(latency=Latency.parse("1s..9s"), seed=seed)
+        drive.create()
+        return drive.core.next_due()
+
+    assert due(1) == due(1) != due(2)
 
 
 def test_a_host_is_there_from_idle_to_idle_and_the_same() -> None:
@@ -96,6 +107,14 @@ def test_delete_clears_the_life_and_keeps_the_slot() -> None:
     assert machine.state is State.SPECULATIVE
     assert (machine.id, machine.host, machine.cluster, machine.shard_metadata) == (SLOT, None, "", {})
     assert machine.labels == before.labels
+
+
+def test_what_clears_a_machine_leaves_no_trace_whatever_it_went_through() -> None:
+    core = Driver().core
+    idle = replace(core.machines[IDLE], created_by="op-1")
+    bound = replace(idle, cluster="blue", shard_metadata={"key": "value"}, last_error="the node could not be drained")
+    assert core.cleared_by_drain(bound) == idle
+    assert core.cleared_by_delete(bound) == replace(idle, host=None, created_by="")
 
 
 def test_a_provider_without_delete_says_so_for_every_id() -> None:

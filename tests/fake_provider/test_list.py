@@ -121,7 +121,15 @@ def test_paging_with_a_filter_skips_no_match() -> None:
     assert drive.ids(states=slots, since=page.revision) == {OTHER}
 
 
+def test_an_answer_that_is_whole_covers_the_present_also_where_a_filter_left_out_the_last_change() -> None:
+    drive = Driver()
+    drive.bound()
+    for slots in (drive.list(states=frozenset({State.SPECULATIVE})), drive.list(states=frozenset({State.FAILED}))):
+        assert drive.ids(since=slots.revision) == set()
+
+
 def test_without_revisions_there_is_no_cursor_and_any_is_answered_with_everything() -> None:
     drive = Driver(revisions=False)
     assert drive.list().revision == b""
-    assert drive.ids(since=b"12") == {SLOT, IDLE, OTHER}
+    for cursor in (b"12", revision.encode(drive.core.inventory.origin, drive.core.inventory.revision)):
+        assert drive.ids(since=cursor) == {SLOT, IDLE, OTHER}

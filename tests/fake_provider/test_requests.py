@@ -1,8 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 
-from fake_provider.errors import Code
-from fake_provider.machine import State
-from tests.fake_provider.driver import IDLE, SLOT, Driver, refused
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.fence import Token
+from fake_provider.machine import State, Verb
+from tests.fake_provider.driver import IDLE, SLOT, Driver, refused, small_fleet
 
 
 @pytest.mark.parametrize("verb", ["create", "configure", "drain", "delete", "get"])
@@ -17,6 +21,19 @@ def test_an_unknown_id_is_not_found_and_creates_nothing(verb: str) -> None:
 def test_an_empty_id_is_invalid(verb: str) -> None:
     with refused(Code.INVALID_ARGUMENT):
         getattr(Driver(), verb)("")
+
+
+@pytest.mark.parametrize("verb", list(Verb))
+def test_who_overrides_what_an_id_may_be_is_told_for_which_call(verb: Verb) -> None:
+    class SaysFor(Core):
+        def validate_id(self, verb: Verb | None, machine_id: str) -> None:
+            raise Rejected(Code.INVALID_ARGUMENT, f"not for {verb}")
+
+    drive = Driver(SaysFor(small_fleet()))
+    with pytest.raises(Rejected, match=f"not for {verb}"):
+        getattr(drive, verb)(IDLE)
+    with pytest.raises(Rejected, match="not for None"):
+        drive.get(IDLE)
 
 
 def test_a_binding_has_a_cluster() -> None:
@@ -101,6 +118,30 @@ def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
     with refused(Code.INVALID_ARGUMENT):
         drive.configure(blob=b"x" * (2 * 1024 * 1024 + 1))
     assert drive.configure(blob=b"x" * (2 * 1024 * 1024)).operation_id
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda drive: drive.create(token=Token(shard="new", epoch=-1)), ": shard_epoch and sequence_number must "),
+        (lambda drive: drive.create(""), ": the machine id must "),
+        (lambda _: Driver(deletes=False).delete(), ": this provider does not delete: "),
+        (lambda drive: drive.create("nobody"), ": there is no machine 'nobody'$"),
+        (lambda drive: drive.configure(cluster=""), ": cluster_id must "),
+        (lambda drive: drive.configure(metadata={"k": "v" * 2**18}), ": shard_metadata is larger than 262144 bytes$"),
+        (
+            lambda drive: drive.configure(metadata={str(n): "" for n in range(257)}),
+            ": shard_metadata has more than 256 ",
+        ),
+        (lambda drive: drive.drain(grace=-1), ": grace_period_seconds must "),
+        (lambda drive: drive.list(max_results=-1), ": max_results must "),
+        (lambda drive: drive.drain(SLOT), ": cannot drain 'slot': it is SPECULATIVE$"),
+        (lambda drive: drive.bound() and drive.delete(), ": cannot delete 'idle': it is CONFIGURED, bound to 'blue'$"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_in_the_wires_words(call: Callable[[Driver], object], words: str) -> None:
+    with pytest.raises(Rejected, match=words):
+        call(Driver())
 
 
 def test_a_refusal_quotes_no_more_than_a_header_holds() -> None:

@@ -98,13 +98,24 @@ def test_a_transition_that_was_cut_short_goes_on(store: Store) -> None:
 
 
 def test_a_clock_that_was_set_back_leaves_nothing_stuck(store: Store) -> None:
-    start(store).create()
-    second = start(store)
+    start(store, seconds=0.5).create()
+    second = start(store, seconds=0.5)
     second.now = 5.0
     second.core.resume(second.now)
-    assert second.core.next_due() == 6.0
+    assert second.core.next_due() == 5.5
     second.wait()
     assert second.state(SLOT) is State.IDLE
+
+
+def test_what_may_still_take_as_long_as_it_does_is_left_as_it_is(store: Store) -> None:
+    first = start(store, faults=Faults(timeout=3.0))
+    first.create()
+    first.configure(cluster="fault-timeout")
+    second = start(store, faults=Faults(timeout=3.0))
+    second.core.resume(second.now)
+    assert second.core.machines == first.core.machines
+    second.wait(1.0)
+    assert second.core.next_due() == first.now + 3.0
 
 
 def test_a_failure_that_was_cut_short_still_fails(store: Store) -> None:

@@ -1,9 +1,9 @@
 """A way to a provider in this process without a socket, for what is asked most: the six RPCs.
 
 The whole suite makes some seven thousand calls, and gRPC's share of each is five times the provider's. So where every
-mutant meets every behaviour, calls are handed to the servicer as bytes, and everything else goes over TCP as ever:
-health, reflection, unknown methods, connections that are cut. That a mutant is found by those that it declares is
-proven over TCP alone.
+mutant meets every behaviour, and in a dry run, calls are handed to the servicer as bytes, and everything else goes over
+TCP as ever: health, reflection, unknown methods, connections that are cut. That a mutant is found by those that it
+declares is proven over TCP alone.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from conformance.target import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fake_provider.servicer import Servicer
-
 _PEERS = itertools.count(1)
 
 
@@ -33,20 +31,24 @@ class Shortcut(Target):
 
     handlers: Mapping[str, Any] = field(repr=False)
     at: str
+    line: Callable[[grpc.aio.Channel], Any] = field(default=lambda channel: channel, repr=False)
+    """What is put before the connection by TCP, which all goes over that has no handler."""
 
     def channel(self) -> grpc.aio.Channel:
         """A connection: to the servicer, unless something is to lie between (a relay has another address)."""
-        dialled: grpc.aio.Channel = Target.channel(self)
+        dialled: grpc.aio.Channel = self.line(Target.channel(self))
         if self.address != self.at:
             return dialled
         return cast("grpc.aio.Channel", _Channel(dialled, self.handlers))
 
 
-def shortcut(servicer: Servicer, address: str) -> Shortcut:
+def shortcut(
+    servicer: Any, address: str, *, line: Callable[[grpc.aio.Channel], Any] = lambda channel: channel
+) -> Shortcut:
     """The target that `servicer`, served at `address`, is reached at without a socket."""
     methods = _Methods()
     provider_pb2_grpc.add_CapacityProviderServicer_to_server(servicer, methods)  # type: ignore[no-untyped-call]
-    return Shortcut(address=address, at=address, handlers=methods.handlers)
+    return Shortcut(address=address, at=address, handlers=methods.handlers, line=line)
 
 
 class _Methods:

@@ -1,0 +1,150 @@
+"""A run that touches nothing: the plan on a fake of the target's shape, on a clock that leaps over every wait.
+
+It is the engine that runs, with its own choices, polls and windows; so creations, peak and time are not guessed but
+counted. What the fake cannot have is left out: who judges TLS needs no machine, and no time to speak of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from conformance import engine
+from conformance.clock import LeapingLoop, leaping
+from conformance.lifecycle import Verb
+from conformance.shortcut import shortcut
+from fake_provider.core import Core
+from fake_provider.fence import Scope
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency, Span
+from fake_provider.machine import CapacityType
+from fake_provider.server import serving
+from fake_provider.servicer import Servicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import grpc.aio
+
+    from conformance.behaviour import Plan
+    from conformance.found import Found
+    from conformance.report import Report
+    from fake_provider.machine import Machine
+
+WORK: Final = 0.0006
+"""Seconds that the kit itself is busy with one call, about: measured by `make bench` on two slow cores."""
+UNKNOWN: Final = 0.05
+"""Seconds, for a transition of which nothing is known: short, so that an estimate is never more than it will be."""
+MOST: Final = 512
+"""So many slots are enough to dry-run on: a run of the whole suite keeps no fifth of them busy."""
+ON_THE_LINE: Final = frozenset({"tls", "client-certificate"})
+"""What the fake of a dry run does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tempo:
+    """How fast the target is, in seconds: each verb's transitions, as far as known, and one call there and back."""
+
+    transitions: Mapping[Verb, float] = field(default_factory=dict)
+    call: float = 0.0
+
+    @property
+    def unknown(self) -> tuple[Verb, ...]:
+        """The verbs of whose transitions nothing is known."""
+        return tuple(verb for verb in Verb if verb not in self.transitions)
+
+
+def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: engine.Options) -> Report:
+    """The report of a run of `plan`, as it would be at a conformant target of this shape and tempo.
+
+    Results are the fake's. What counts is what was judged at all, the bill and the time. Raises TargetError where
+    there are too few machines.
+    """
+    chosen = tuple(b for b in plan if not ON_THE_LINE.intersection(b.entry.needs))
+    report: Report = leaping(_run(chosen, found, tempo, replace(options, version="", keep=False)))
+    return report
+
+
+async def _run(plan: Plan, found: Found, tempo: Tempo, options: engine.Options) -> Report:
+    loop = cast("LeapingLoop", asyncio.get_running_loop())
+    made: list[Servicer] = []
+
+    class Working(Servicer):
+        """Answers as ever, after the kit has done its part of the call."""
+
+        async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+            loop.spend(WORK)
+            return await super().answer(context, work)
+
+    def servicer(core: Core, **given: Any) -> Servicer:
+        made.append(Working(core, **given))
+        return made[-1]
+
+    with tempfile.TemporaryDirectory() as directory:
+        async with serving(
+            stand_in(found, tempo),
+            clock=loop.time,
+            rpc_delay=tempo.call,
+            health=found.health is not None,
+            reflection=found.reflection,
+            servicer=servicer,
+        ) as address:
+            return await engine.run(
+                plan,
+                shortcut(made[0], address, line=lambda channel: _Foreign(channel, loop)),
+                options=options,
+                ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+            )
+
+
+def stand_in(found: Found, tempo: Tempo) -> Core:
+    """A conformant provider of the target's shape: its free machines, what it has and lacks, its prices on average."""
+    spans = {verb: tempo.transitions.get(verb, UNKNOWN) for verb in Verb}
+    return Core(
+        list(_fleet(found)),
+        latency=Latency(**{verb.value.lower(): Span(low=took, high=took) for verb, took in spans.items()}),
+        scope=Scope(found.fence_scope or Scope.SHARD),
+        deletes=found.delete,
+        revisions=found.revisions,
+    )
+
+
+def _fleet(found: Found) -> Iterator[Machine]:
+    slots, idle = len(found.speculative), len(found.idle)
+    price = statistics.fmean(found.prices) if found.prices else 0.0
+    types = () if found.spot else (CapacityType.ON_DEMAND,)
+    for machine in fleet(min(MOST, slots) + min(MOST, idle), idle=min(MOST, idle), capacity_types=types):
+        yield replace(machine, price_per_hour=max(0.0, price), zone=machine.zone if found.zones else "")
+
+
+class _Foreign:
+    """A channel over TCP, whose calls the leaping clock waits for."""
+
+    def __init__(self, channel: grpc.aio.Channel, loop: LeapingLoop) -> None:
+        self._channel, self._loop = channel, loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    async def channel_ready(self) -> None:
+        with self._loop.foreign():
+            await self._channel.channel_ready()
+
+    def unary_unary(self, *given: Any, **named: Any) -> Callable[..., Any]:
+        return self._awaited(self._channel.unary_unary(*given, **named))
+
+    def stream_stream(self, *given: Any, **named: Any) -> Callable[..., Any]:
+        return self._awaited(self._channel.stream_stream(*given, **named))
+
+    def _awaited(self, method: Any) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            made = method(*given, **named)
+            self._loop.leave()
+            made.add_done_callback(self._loop.come_back)
+            return made
+
+        return call

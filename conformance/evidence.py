@@ -1,0 +1,99 @@
+"""What a failure rests on, in words: which call did what, and the commands that show it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from conformance import grpcurl
+
+if TYPE_CHECKING:
+    from conformance.call import Told
+    from conformance.report import Report, Result
+    from conformance.token import Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A decisive call: which of the result's calls it is, what it did or should have done, and why."""
+
+    number: int
+    call: Told
+    role: str
+    why: str = ""
+
+
+def exhibits(result: Result) -> tuple[Exhibit, ...]:
+    """The decisive calls of a failure, in words and in their order; none where nothing failed."""
+    calls = [(number, result.calls[number]) for number in result.decisive]
+    mark = _mark(result)
+    return tuple(
+        Exhibit(
+            number=number,
+            call=call,
+            role=_role(result, call, mark, alone=len(calls) == 1),
+            why=_why(call.token, mark.token) if mark is not None and call is not mark else "",
+        )
+        for number, call in calls
+    )
+
+
+def _mark(result: Result) -> Told | None:
+    """The call that set the mark which a later one is judged by, where the fence is what is judged."""
+    decisive = [result.calls[number] for number in result.decisive]
+    if "fence" not in result.wanted or len(decisive) < 2:
+        return None
+    mark, *judged = decisive
+    if mark.token is None or any(c.token is None or c.token.shard != mark.token.shard for c in judged):
+        return None
+    return mark
+
+
+def _role(result: Result, call: Told, mark: Told | None, *, alone: bool) -> str:
+    if call is mark:
+        return "This call set the mark"
+    if result.wanted.startswith(f"{call.rpc} with token "):
+        if "to be fenced" in result.wanted:
+            return "This one should have been fenced"
+        if "to pass the fence" in result.wanted:
+            return "This one should have passed the fence"
+    return "This call shows it" if alone else "One of the calls that show it"
+
+
+def _why(token: Token | None, mark: Token | None) -> str:
+    """How a token stands to the mark."""
+    if token is None or mark is None:
+        return ""
+    if token.numbers == mark.numbers:
+        how = "It is the very token of the mark, and equal is not newer"
+    elif token.epoch != mark.epoch:
+        how = f"Epoch {token.epoch} is {'older' if token.epoch < mark.epoch else 'newer'} than the mark's {mark.epoch}"
+    else:
+        older = token.sequence < mark.sequence
+        how = (
+            f"In the same epoch, sequence {token.sequence} is {'older' if older else 'newer'}"
+            f" than the mark's {mark.sequence}"
+        )
+    return f"{how}."
+
+
+def rerun(report: Report, result: Result) -> str:
+    """The command that judges one behaviour once more, as it was judged in this run."""
+    ledger = PurePath(report.ledger)
+    if ledger.name == "ledger.ndjson":  # with a report around it
+        return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
+    target = ["--fake"] if report.asked.fake else ["--target", report.target]
+    return shlex.join(["conformance-run", *target, "--select", result.id, "--seed", str(report.seed)])
+
+
+def again(report: Report, result: Result) -> tuple[str, ...]:
+    """Commands that show a failure again: the behaviour anew, what it is about, and its decisive calls one by one."""
+    sent = grpcurl.lines(report, result, decisive=True)
+    return (
+        rerun(report, result),
+        f"conformance show {result.id}",
+        *([grpcurl.DESCRIPTORS] if sent else []),
+        *sent,
+    )

@@ -1,0 +1,209 @@
+"""report.html: everything that is known of a run, for people, in one file that needs nothing else.
+
+Text is in the page as it stands in the report, cut and printable; timelines and tables of calls are drawn by the
+page's own script when somebody looks. Without JavaScript all but these can be read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from conformance import latency
+from conformance.chain import ran, waited_for
+from conformance.evidence import again, exhibits
+from conformance.report import Status, Verdict, causes
+from conformance.reporters.catalogue import AREAS
+from conformance.reporters.comparison import SHOWN
+from conformance.reporters.drawn import embedded, fate
+from conformance.text import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.report import Report, Result
+
+LONGEST = 2000
+"""A text longer than this many characters is shown cut."""
+
+STYLES = ("page.css", "behaviour.css", "drawing.css", "print.css")
+SCRIPTS = ("svg.js", "timeline.js", "calls.js", "fleet.js", "page.js")
+
+WORDS = {
+    Status.FAILED: "failed",
+    Status.WARNED: "warned",
+    Status.ERROR: "not judged",
+    Status.PASSED: "passed",
+    Status.SKIPPED: "skipped",
+}
+"""The statuses as people read them, in the order in which they matter."""
+GLYPHS = {
+    Status.FAILED: "✕",
+    Status.WARNED: "!",
+    Status.ERROR: "?",
+    Status.PASSED: "✓",
+    Status.SKIPPED: "–",
+}
+VERDICTS = {
+    Verdict.CONFORMANT: ("✓", "passed"),
+    Verdict.NON_CONFORMANT: ("✕", "failed"),
+    Verdict.INCONCLUSIVE: ("?", "error"),
+}
+"""A verdict's glyph, and the status in whose colour it stands."""
+FATES = {"a": "accepted", "f": "fenced", "r": "refused", "u": "unanswered"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The latencies of one RPC, and its histogram with the highest bin's count."""
+
+    rpc: str
+    latencies: latency.Latencies
+    bins: tuple[latency.Bin, ...]
+    highest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Behaviours that stand together, and why: an area, or the reason that they share."""
+
+    title: str
+    area: str
+    results: tuple[Result, ...]
+
+
+def render(report: Report) -> str:
+    """The report as one HTML document, without a reference to anything outside it."""
+    style, script, held = _source(STYLES), _source(SCRIPTS), report.comparison
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            data=Markup(embedded(report)),
+            news={} if held is None else {change.id: change.kind for change in held.changes if change.kind in SHOWN},
+            counts={status: len(report.with_status(status)) for status in WORDS},
+            causes=causes(report.results),
+            groups={
+                status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
+            },
+            rows=_rows(report),
+            chain=waited_for(report.results),
+            longest=max(filter(ran, report.results), key=lambda result: result.seconds, default=None),
+        )
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy under which nothing runs but our own script, and nothing is fetched at all."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
+    """The results that ended so, under what they share: what passed by its area, the others by their reasons."""
+    some = [result for result in results if result.status is status]
+
+    def shared(result: Result) -> str:
+        return result.entry.area if status is Status.PASSED else result.reason
+
+    return tuple(
+        Part(
+            title=AREAS.get(name, "") if status is Status.PASSED else name,
+            area=name if status is Status.PASSED else "",
+            results=tuple(result for result in some if shared(result) == name),
+        )
+        for name in dict.fromkeys(map(shared, some))
+    )
+
+
+def _rows(report: Report) -> tuple[Row, ...]:
+    samples = latency.samples(report)
+    shortest = min((taken[0] for taken in samples.values()), default=0.0)
+    longest = max((taken[-1] for taken in samples.values()), default=0.0)
+    return tuple(
+        Row(
+            rpc=rpc,
+            latencies=latency.summary(taken),
+            bins=(bins := latency.histogram(taken, shortest, longest)),
+            highest=max(each.count for each in bins),
+        )
+        for rpc, taken in samples.items()
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("conformance.reporters", "page"),
+        autoescape=True,
+        finalize=_printable,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        words=WORDS,
+        glyphs=GLYPHS,
+        verdicts=VERDICTS,
+        fates=FATES,
+        exhibits=exhibits,
+        again=again,
+        fate=fate,
+        kinds=SHOWN,
+    )
+    environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
+    return environment
+
+
+@cache
+def _source(names: tuple[str, ...]) -> str:
+    loader = _environment().loader
+    assert loader is not None
+    return "\n".join(loader.get_source(_environment(), name)[0] for name in names)
+
+
+def _printable(value: Any) -> Any:
+    """What the template shows: a provider's text without what would steer the page, and none of it too long."""
+    return cut(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def ellipsis(text: str, longest: int) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: three digits and a unit."""
+    if seconds < 0.000_999_5:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{seconds:,.0f} s"
+
+
+def many(count: int, noun: str) -> str:
+    """`1 cause`, `2 causes`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _sent(call: Any) -> str:
+    """The request as protobuf's JSON, a line a field."""
+    lines = json.dumps(dict(call.sent()), indent=1, ensure_ascii=False).splitlines()
+    return Markup("\n").join(cut(line, LONGEST) for line in lines[:100])

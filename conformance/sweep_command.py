@@ -1,0 +1,55 @@
+"""`conformance sweep`: brings home what a dead run left."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conformance.console import reporting_errors
+from conformance.errors import UsageError
+from conformance.options import ENVIRONMENT, target_from, target_options
+
+SWEEP_HELP = """Bring home what a dead run left, by its LEDGER.
+
+\b
+  conformance sweep out/ledger.ndjson --target 127.0.0.1:9000
+
+\b
+Exit codes:
+  0  all is home
+  2  usage or configuration
+  3  the target cannot be reached
+  4  something is left
+"""
+
+
+@click.command("sweep", help=SWEEP_HELP, context_settings=ENVIRONMENT)
+@click.argument("ledger", type=click.Path(path_type=Path, dir_okay=False))
+@target_options
+@click.option("--any-target", is_flag=True, help="Sweep although the ledger names another address.")
+@reporting_errors()
+def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
+    """Bring home what a dead run left, by its LEDGER."""
+    from conformance.patience import parse_duration, parse_patience
+    from conformance.sweep import sweep
+    from conformance.text import printable
+
+    if not given["target"]:
+        raise UsageError("no target", hint="give --target host:port, the one that the run had")
+    home = asyncio.run(
+        sweep(
+            ledger,
+            target_from(**given),
+            patience=parse_patience(given["patience"]),
+            rpc_timeout=parse_duration(given["rpc_timeout"]),
+            connect_timeout=parse_duration(given["connect_timeout"]),
+            any_target=any_target,
+            say=lambda line: click.echo(printable(line)),
+        )
+    )
+    click.echo("all is home" if home.clean else f"{len(home.left)} machines are left")
+    sys.exit(0 if home.clean else 4)

@@ -1,0 +1,148 @@
+"""A run that has to wait for somebody else, whose target falls silent, or whose machines are still on their way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance import events
+from conformance.lifecycle import State
+from conformance.patience import Patience
+from conformance.report import Report, Status, Verdict
+from conformance.stop import Stop
+from fake_provider.latency import Latency
+from fake_provider.machine import Host
+from fake_provider.machine import State as Theirs
+from fake_provider.servicer import Servicer
+from tests.runs import judged, nothing, proof, provider, states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.behaviour import Behaviour
+    from conformance.trial import Trial
+    from fake_provider.core import Core
+
+
+def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda text: None, **options: Any) -> Report:
+    """A run that finds every machine free, and then somebody else has them all."""
+
+    def emit(event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
+            for machine in list(core.machines.values()):
+                core.put(replace(machine, state=Theirs.IDLE, host=Host(provider="cloud", ref="theirs")))
+        if isinstance(event, events.Noted):
+            noted(event.text)
+
+    return asyncio.run(judged(plan, core, emit=emit, **options))
+
+
+def test_a_run_waits_for_machines_that_somebody_else_may_give_back() -> None:
+    core = provider(2)
+    slots, told = list(core.machines.values()), list[str]()
+
+    def given_back(text: str) -> None:
+        told.append(text)
+        for slot in slots:
+            core.put(slot)
+
+    plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
+    report = shared(core, *plan, noted=given_back)
+    assert {result.status for result in report.results} == {Status.PASSED}
+    assert report.notes == tuple(told) == ("3 behaviours wait for machines that somebody else may give back",)
+    assert states_of(core) == {}
+
+
+def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
+    core = provider(2)
+    plan = [
+        proof(nothing, "TST-1a", machines=2, start=State.CONFIGURED, transitions=1),
+        proof(nothing, "TST-1b"),
+    ]
+    report = shared(core, *plan, patience=Patience(0.1, 0.1, 0.1, 0.1))
+    assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
+    assert report.results[0].reason == "no 2 machines are left that could be CONFIGURED"
+    assert report.notes == ("1 behaviours wait for machines that somebody else may give back",)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert set(states_of(core).values()) == {"IDLE"}, "theirs"
+
+
+def test_nothing_is_given_back_where_nothing_can_be_deleted() -> None:
+    report = shared(provider(2, deletes=False), proof(nothing, machines=1, transitions=1))
+    assert report.results[0].reason == "no 1 machines are left that could be IDLE"
+    assert report.notes == ()
+
+
+def test_a_stop_ends_the_wait_for_somebody_else() -> None:
+    stop = Stop()
+    report = shared(provider(2), proof(nothing, machines=1, transitions=1), noted=lambda _: stop("enough"), stop=stop)
+    assert (report.stopped, report.results[0].reason) == ("enough", "not judged: enough")
+
+
+# A behaviour that could not be judged: is the target still there?
+
+
+def falls_silent(times: int, *others: Behaviour) -> Report:
+    """A run in which a behaviour fails for no fault of the provider, which then leaves so many Lists unanswered."""
+
+    class Silent(Servicer):
+        left = 0
+
+        async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+            if request.max_results == 1 and Silent.left:
+                Silent.left -= 1
+                await asyncio.Event().wait()
+            return await super().List(request, context)
+
+    async def stumbles(trial: Trial) -> None:
+        Silent.left = times
+        raise KeyError("oops")
+
+    plan = [proof(stumbles, "TST-1a"), *others]
+    return asyncio.run(judged(plan, jobs=1, rpc_timeout=0.3, serve={"servicer": Silent}))
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(times: int) -> None:
+    report = falls_silent(times, proof(nothing, "TST-1b"))
+    assert report.stopped is None
+    assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
+
+
+def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged() -> None:
+    assert falls_silent(2).stopped == "the target is gone: List was not answered within 0.3 s, twice"
+
+
+# Machines on their way.
+
+
+def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way() -> None:
+    seen: list[str] = []
+
+    async def leaves(trial: Trial) -> None:
+        await trial.machine.configure(cluster="left-behind")
+
+    async def alone(trial: Trial) -> None:
+        seen.extend(State(machine.state).name for machine in (await trial.list()).machines)
+
+    plan = [
+        *(proof(leaves, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"),
+        proof(alone, "TST-2a", alone=True),
+    ]
+    report = asyncio.run(judged(plan, provider(8, latency=0.02)))
+    assert report.exit_code == 0
+    assert len(seen) == 8
+    assert set(seen) <= {"SPECULATIVE", "IDLE"}
+
+
+def test_a_behaviour_on_a_machine_that_was_warm_took_as_long_as_if_it_had_not_been() -> None:
+    core = provider(8)
+    core.latency = Latency.parse("create=200ms")
+    plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
+    report = asyncio.run(judged(plan, core, jobs=1))
+    assert report.bill.create == 1
+    assert report.time.sum >= 3 * 0.2
+    assert report.time.critical_path <= report.time.wall

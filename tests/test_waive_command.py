@@ -1,0 +1,239 @@
+"""Waivers as a user meets them: written by `conformance waive`, read by a run on a real provider."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.provider_process import Done, judge, run, serving, serving_mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.provider_process import Provider
+
+BROKEN, OTHERWISE = "EqualTokenPassesOnDrain", "SequenceIgnored"
+"""Both fail FEN-1b, and differently."""
+SOME = ("--select", "FEN-1b,FEN-3a,MET-1a", "--patience", "5s")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Provider]:
+    with serving() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[Provider]:
+    with serving_mutant(BROKEN) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def failed(broken: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run in which FEN-1b failed."""
+    directory = tmp_path_factory.mktemp("failed")
+    assert judge(broken, *SOME, directory=directory).code == 1
+    return directory / "report.json"
+
+
+def waive(record: Path, *arguments: str) -> Done:
+    done = run("conformance", "waive", "--from", str(record), *arguments)
+    assert "Traceback" not in done.text
+    return done
+
+
+@pytest.fixture
+def waivers(failed: Path, tmp_path: Path) -> Path:
+    """A waiver of that failure, filled in."""
+    path = tmp_path / "waivers.toml"
+    assert waive(failed, "--output", str(path)).code == 0
+    return fill(path)
+
+
+def fill(path: Path) -> Path:
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('reason = ""', 'reason = "PROV-1"').replace('owner = ""', 'owner = "us"'), "utf-8")
+    return path
+
+
+def change(path: Path, old: str, new: str) -> Path:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def lines(done: Done) -> list[str]:
+    return [line for line in done.out.splitlines() if line.startswith("WAIVER")]
+
+
+def report(directory: Path) -> Any:
+    return json.loads((directory / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_waived_failure_runs_is_shown_and_is_tolerated(broken: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(broken, *SOME, "--waivers", str(waivers), "--fail-fast", directory=tmp_path / "out")
+    assert (done.code, done.err, lines(done)) == (0, "", [])
+    assert done.verdict == "verdict    CONFORMANT, 1 waived: 1 failed and waived, 2 passed, a selection only"
+    assert f"waivers    {waivers}: 1 holds" in done.out
+    assert "FAILED FEN-1b" in done.out
+    assert "  waived  until " in done.out
+    junit = (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8")
+    assert 'failures="0"' in junit
+    assert "and is waived until" in junit
+    assert [each["standing"] for each in report(tmp_path / "out")["waivers"]] == ["holds"]
+
+
+def test_a_stale_waiver_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    assert done.code == 1
+    assert lines(done) == ["WAIVER     FEN-1b is stale: it passes: take the waiver out"]
+    assert done.verdict.startswith("verdict    CONFORMANT: 3 passed")
+
+
+def test_a_changed_failure_fails_the_run_with_one_line(waivers: Path, tmp_path: Path) -> None:
+    with serving_mutant(OTHERWISE) as provider:
+        done = judge(provider, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    assert done.code == 1
+    (line,) = lines(done)
+    assert line.startswith("WAIVER     FEN-1b is changed: it fails differently: wanted Create with token ")
+    assert ", not wanted Drain with token " in line
+    assert "waived:" not in done.verdict
+
+
+def test_an_expired_waiver_fails_the_run_with_one_line(broken: Provider, failed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "waivers.toml"
+    assert waive(failed, "--output", str(path), "--expires", "2020-02-29").code == 0
+    done = judge(broken, *SOME, "--waivers", str(fill(path)), directory=tmp_path / "out")
+    assert done.code == 1
+    (line,) = lines(done)
+    assert line.startswith("WAIVER     FEN-1b is expired: it was tolerated until 2020-02-29: mend it")
+
+
+def test_an_unknown_id_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
+    change(waivers, "FEN-1b", "FEM-1b")
+    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    assert done.code == 1
+    (line,) = lines(done)
+    assert line.startswith("WAIVER     FEM-1b is unknown: no behaviour has this id; did you mean FEN-1b")
+
+
+def test_what_was_not_selected_is_not_spoken_of(whole: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(whole, "--select", "MET-1a", "--waivers", str(waivers), directory=tmp_path / "out")
+    assert (done.code, lines(done)) == (0, [])
+    assert f"waivers    {waivers}: 1 not run" in done.out
+
+
+def test_what_could_not_be_judged_is_not_tolerated(waivers: Path, tmp_path: Path) -> None:
+    dead = ("--target", "127.0.0.1:1", "--connect-timeout", "200ms", "--report-dir", str(tmp_path / "out"))
+    done = run("conformance-run", *dead, *SOME, "--waivers", str(waivers))
+    assert done.code == 3
+    assert [each["standing"] for each in report(tmp_path / "out")["waivers"]] == ["unseen"]
+
+
+@pytest.mark.parametrize("key", ["reason", "owner"])
+def test_what_nobody_has_filled_in_is_refused_before_anything_is_touched(
+    broken: Provider, waivers: Path, tmp_path: Path, key: str
+) -> None:
+    change(waivers, f'{key} = "{"PROV-1" if key == "reason" else "us"}"', f'{key} = ""')
+    done = judge(broken, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[0] == f"error: waivers {waivers}: FEN-1b has no {key}"
+
+
+def test_the_file_in_the_working_directory_is_read_unless_that_is_declined(
+    broken: Provider, waivers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waivers.rename(tmp_path / "conformance-waivers.toml")
+    monkeypatch.chdir(tmp_path)
+    assert judge(broken, *SOME, directory=tmp_path / "out").code == 0
+    declined = judge(broken, *SOME, "--no-waivers", directory=tmp_path / "other")
+    assert (declined.code, "waivers  " in declined.out) == (1, False)
+
+
+def test_pytest_says_xfailed_of_what_is_waived(broken: Provider, waivers: Path, tmp_path: Path) -> None:
+    options = f"--conformance=--select FEN-1b,MET-1a --waivers {waivers}"
+    done = run(
+        *(
+            "pytest",
+            "--pyargs",
+            "conformance.suite",
+            "--target",
+            broken.address,
+            options,
+            "-rx",
+            "-p",
+            "no:cacheprovider",
+        ),
+        f"--rootdir={tmp_path}",
+        state=tmp_path,
+    )
+    assert done.code == 0, done.text
+    assert "1 passed" in done.out
+    assert "1 xfailed" in done.out
+    assert "waived until" in done.out
+
+
+# conformance waive
+
+
+def test_an_entry_holds_all_but_reason_and_owner(failed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    done = waive(failed, "FEN-1b", "--output", str(path))
+    assert done.out.splitlines() == [
+        f"{path}: 1 waivers added",
+        "fill in reason and owner: a run refuses them until then",
+    ]
+    entry = tomllib.loads(path.read_text(encoding="utf-8"))["waiver"]["FEN-1b"]
+    assert (entry["reason"], entry["owner"]) == ("", "")
+    assert entry["fingerprint"].startswith("1:")
+    assert entry["failure"].startswith("wanted Drain with token … ")
+    assert entry["expires"] - datetime.now(UTC).date() >= timedelta(days=29)
+
+
+def test_what_stands_there_already_stays_as_it_is(failed: Path, waivers: Path) -> None:
+    before = waivers.read_text(encoding="utf-8")
+    done = waive(failed, "--output", str(waivers))
+    assert done.out == f"{waivers}: 0 waivers added, 1 were there already\n"
+    assert waivers.read_text(encoding="utf-8") == before
+
+
+def test_a_waiver_of_another_failure_is_not_written_over(failed: Path, waivers: Path) -> None:
+    change(waivers, 'fingerprint = "1:', 'fingerprint = "1:0')
+    done = waive(failed, "--output", str(waivers))
+    assert done.code == 2
+    assert "FEN-1b is waived for another failure" in done.err
+
+
+def test_the_standard_output_will_do(failed: Path) -> None:
+    done = waive(failed, "--output", "-")
+    assert list(tomllib.loads(done.out)["waiver"]) == ["FEN-1b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("FEN-3a",), "FEN-3a did not fail in that run: passed"),
+        (("FEN-9*",), "'FEN-9*' matches no behaviour"),
+        (("--expires", "soon"), "--expires soon: no day"),
+        (("--output", "/no/such/place.toml"), "/no/such/place.toml cannot be written"),
+    ],
+)
+def test_nonsense_is_one_line_and_exit_2(failed: Path, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = waive(failed, "--output", str(tmp_path / "w.toml"), *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err.splitlines()[0]
+    assert not (tmp_path / "w.toml").exists()
+
+
+def test_where_nothing_failed_there_is_nothing_to_waive(whole: Provider, tmp_path: Path) -> None:
+    assert judge(whole, "--select", "MET-1a", directory=tmp_path).code == 0
+    done = waive(tmp_path / "report.json")
+    assert done.code == 2
+    assert "nothing failed in" in done.err
