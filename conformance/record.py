@@ -24,7 +24,7 @@ from conformance.kept import Kept
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
-from conformance.text import printable
+from conformance.text import cut
 from conformance.token import Token
 from conformance.waiver import Standing, Waived, Waiver
 
@@ -55,7 +55,7 @@ def read(path: Path) -> Report:
     try:
         return read_text(content)
     except Malformed as error:
-        raise UsageError(f"{path} is no record of a run: {printable(str(error))}", hint=HINT) from error
+        raise UsageError(f"{path} is no record of a run: {cut(str(error), 200)}", hint=HINT) from error
 
 
 def failed_in(path: Path) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def go(
     )
 
 
-def test_a_conformant_provider_is_exit_0_with_six_files_and_nothing_left(home: Path) -> None:
+def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: Path) -> None:
     core = provider(8)
     with served(core) as address:
         ran = go(home, "--target", address, *SELECT, "--report-dir", "out", "--no-color", "--seed", "7")

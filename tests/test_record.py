@@ -248,7 +248,7 @@ def refusal(path: Path, content: bytes | None) -> UsageError:
     with pytest.raises(UsageError) as caught:
         record.read(path)
     assert "\n" not in caught.value.message
-    assert len(caught.value.message) < 300
+    assert len(caught.value.message) < 500
     assert caught.value.hint
     return caught.value
 
@@ -345,6 +345,11 @@ def lines_with(number: int, **fields: Any) -> bytes:
 )  # fmt: skip
 def test_what_is_no_log_is_one_line_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
     assert refusal(tmp_path / "events.ndjson", content).message.endswith(f"is no record of a run: {why}")
+
+
+def test_a_refusal_is_short_whatever_the_file_names(tmp_path: Path) -> None:
+    home = {"clean": False, "left": [], "reasons": {"m\n" * 2**20: 1}, "kept": False, "known": True}
+    assert "home.reasons.m\\x0am" in refusal(tmp_path / "file", changed(home=home)).message
 
 
 def test_a_line_that_is_cut_in_the_middle_of_a_log_is_no_truncation(tmp_path: Path) -> None:
