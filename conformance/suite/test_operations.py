@@ -194,10 +194,9 @@ async def test_other_metadata_in_a_retry_does_not_replace_what_is_stored(trial: 
     await trial.begin(machine, Verb.CONFIGURE, machine.configure(metadata=stored))
     await machine.configure(metadata={"owner": "second", "more": "second"})
     await ends(machine, Verb.CONFIGURE)
-    expect.echoes(await machine.read(), stored, where="Get after a retry in flight")
     for metadata in ({"owner": "third"}, {}):
         await machine.configure(metadata=metadata)
-        expect.echoes(await machine.read(), stored, where="Get after a retry at rest")
+        expect.echoes(await machine.read(), stored, where="Get after retries, in flight and at rest,")
 
 
 @behaviour("OPS-5d", machines=1, start=State.CONFIGURED, transitions=2)

@@ -252,3 +252,18 @@ class OtherClusterIsRefusedWithAnEffect(Core):
             self.put(replace(machine, cluster=request.cluster))
             raise Rejected(Code.ABORTED, "bound elsewhere")
         super().check_edge(verb, machine, request)
+
+
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2d")
+class RestIsTheShardsOwn(Core):
+    """What rests is known by the shard that brought it there: another one that asks for the same finds no edge."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        self.__dict__.setdefault("owners", {})[machine.id] = request.token.shard
+        return super().start(verb, machine, request, now)
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        owners: dict[str, str] = self.__dict__.setdefault("owners", {})
+        resting = machine.state in (State.IDLE, State.CONFIGURED)
+        known = super().retry_of(verb, machine, request)
+        return None if resting and owners.get(machine.id) != request.token.shard else known

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import grpc
+
 from fake_provider.core import Core
 from fake_provider.machine import EDGES, Machine, State, Verb
 from fake_provider.request import Configure, Request
@@ -190,3 +192,40 @@ class DrainKeepsTheOtherCluster(Core):
     def cleared_by_drain(self, machine: Machine) -> Machine:
         other: dict[str, str] = self.__dict__.setdefault("other", {})
         return replace(super().cleared_by_drain(machine), cluster=other.pop(machine.id, ""))
+
+
+@mutant("OPS-6", "OPS-6a")
+class EverybodyLosesTheRace(Servicer):
+    """Whoever meets another call for the machine is told to come back, when the work has begun already."""
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        here: dict[str, int] = self.__dict__.setdefault("here", {})
+        here[request.machine_id] = here.get(request.machine_id, 0) + 1
+        await asyncio.sleep(0.01)
+        alone = here[request.machine_id] == 1
+        try:
+            ack = await super().Configure(request, context)
+            await asyncio.sleep(0.01)
+        finally:
+            here[request.machine_id] -= 1
+        if not alone:
+            await context.abort(grpc.StatusCode.ABORTED, "somebody else is at it")
+        return ack
+
+
+@mutant("OPS-6", "OPS-6a", "OPS-5b")
+class LosersComeLater(Core):
+    """What is refused is queued all the same, and takes its turn when the machine is free again."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if isinstance(request, Configure) and machine.state is State.CONFIGURING:
+            self.__dict__.setdefault("queued", {})[machine.id] = request.cluster
+        super().check_edge(verb, machine, request)
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        queued: dict[str, str] = self.__dict__.setdefault("queued", {})
+        for machine in [self.machines[each] for each in queued]:
+            operation = machine.operation
+            if machine.state is State.CONFIGURED and operation and now > operation.due + 0.06:
+                self.put(replace(machine, cluster=queued.pop(machine.id)))
