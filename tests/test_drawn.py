@@ -63,4 +63,4 @@ def test_no_text_can_end_the_script_element_that_holds_the_data() -> None:
     call = a_call(details="</script><!-- \u2028 & <script>", code=grpc.StatusCode.ABORTED)
     text = drawn.embedded(a_report(a_result(calls=(call,))))
     assert not set("<>&\u2028\u2029") & set(text)
-    assert any("</script><!-- \\x2028 & <script>" in string for string in json.loads(text)["strings"])
+    assert any("</script><!-- \\u2028 & <script>" in string for string in json.loads(text)["strings"])
