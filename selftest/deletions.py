@@ -58,7 +58,10 @@ def _states_a_fact(value: ast.expr) -> bool:
 
 
 def noticed(line: Line) -> str:
-    """What the self-test says where the line is gone; empty where it does not notice."""
+    """What the self-test says where the line is gone; empty where it does not notice.
+
+    Raises RuntimeError where it does not run.
+    """
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
         for name in PACKAGES:
@@ -79,9 +82,10 @@ def noticed(line: Line) -> str:
             timeout=900,
             check=False,
         )
-    if done.returncode not in (0, 1):
-        return f"it does not run: {done.stderr.strip().splitlines()[-1]}"
-    return done.stdout.strip()
+    said = done.stdout.strip()
+    if done.returncode not in (0, 1) or bool(said) != bool(done.returncode):
+        raise RuntimeError(f"{line.path}:{line.first}: {' '.join((said, done.stderr.strip()))}")
+    return said
 
 
 def main(arguments: list[str]) -> int:

@@ -288,6 +288,18 @@ class FencedDrainCancelsTheTransition(Refusal):
             self.put(replace(self.cleared_by_drain(machine), state=State.IDLE))
 
 
+@mutant(
+    "FEN-5", "FEN-5f", also=("FEN-1d",), because="its stale tokens come while a transition runs too", latency="300ms"
+)
+class WhoeverDisturbsIsBanned(Refusal):
+    """A stale call for a machine that is on its way gets its shard locked out, until somebody has had a look."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        if self.machines[request.machine_id].moving:
+            last = replace(request.token, epoch=2**63 - 1, sequence=2**63 - 1)
+            self.raise_mark(verb, self.mark_key(verb, request.machine_id, last), last)
+
+
 # FEN-6: what fails moves the mark all the same.
 
 

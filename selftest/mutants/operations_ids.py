@@ -264,6 +264,19 @@ class RestIsTheShardsOwn(Core):
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         owners: dict[str, str] = self.__dict__.setdefault("owners", {})
-        resting = machine.state in (State.IDLE, State.CONFIGURED)
         known = super().retry_of(verb, machine, request)
-        return None if resting and owners.get(machine.id) != request.token.shard else known
+        return None if not machine.moving and owners.get(machine.id) != request.token.shard else known
+
+
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
+class OneCallAtATimeForAShard(Core):
+    """A shard that has a call under way for a machine is told to wait for its end; others join it."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        self.__dict__.setdefault("owners", {})[machine.id] = request.token.shard
+        return super().start(verb, machine, request, now)
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        owners: dict[str, str] = self.__dict__.setdefault("owners", {})
+        known = super().retry_of(verb, machine, request)
+        return None if machine.moving and owners.get(machine.id) == request.token.shard else known

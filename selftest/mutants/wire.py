@@ -51,6 +51,16 @@ class DrainIsStrict(Servicer):
 
 
 @mutant("WIR-1", "WIR-1a")
+class UnknownFieldsMakeAnotherRequest(Servicer):
+    """A retry is known by the bytes of its request, token apart: with a field more it is another operation."""
+
+    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
+        ack = await super().Create(request, context)
+        ack.operation_id += "-again" * bool(len(UnknownFieldSet(request)))
+        return ack
+
+
+@mutant("WIR-1", "WIR-1a")
 class DeleteIsStrict(Servicer):
     """Delete alone is parsed strictly: it cannot be undone."""
 

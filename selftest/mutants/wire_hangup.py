@@ -83,6 +83,21 @@ class DrainStopsWhenTheClientGoes(Hanging):
             self.undo(machine)
 
 
+@mutant("WIR-3", "WIR-3b", latency="120ms")
+class DrainedForNobodyStaysBound(Hanging):
+    """Who asked for the Drain also takes the binding away at its end, if they are still there."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.state is State.DRAINING:
+            self.left = {**self.__dict__.get("left", {}), machine.id: machine.cluster}
+
+    async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
+        shown = await super().Get(request, context)
+        if shown.state == pb.MACHINE_STATE_IDLE:
+            shown.cluster = self.__dict__.get("left", {}).get(shown.id, "")
+        return shown
+
+
 @mutant("WIR-3", "WIR-3c", latency="120ms")
 class CreateIsOrphanedWhenTheClientGoes(Hanging):
     """Only Create waits on the request's context: the host comes, and nobody writes it down."""
