@@ -2,8 +2,7 @@
 
 The whole suite makes some seven thousand calls, and gRPC's share of each is five times the provider's. So where every
 mutant meets every behaviour, and in a dry run, calls are handed to the servicer as bytes, and everything else goes over
-TCP as ever: health, reflection, unknown methods, connections that are cut. That a mutant is found by those that it
-declares is proven over TCP alone.
+TCP as ever: health, reflection, unknown methods, connections that are cut.
 """
 
 from __future__ import annotations

@@ -61,14 +61,14 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
 
 
-async def judge_wholly(mutant: Mutant, *, seed: int = 0, short: bool = True) -> Report:
-    """The report of the whole suite on a mutant; what a mutant of the servicer does wrong shows on the wire only."""
+async def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
+    """The report of the whole suite on a mutant, without a socket unless what it does wrong shows on the wire only."""
     return await judge(
         mutant.provider(),
         select=mutant.found_by if mutant.alone else (),
         seed=seed,
         servicer=mutant.servicer,
-        short=short and mutant.servicer is Servicer,
+        short=not mutant.tcp,
     )
 
 

@@ -23,7 +23,8 @@ class Mutant:
     """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor.
 
     `also` are behaviours of other clauses that may find it by themselves, for `because`. `alone` says why only
-    `found_by` can be run against it: a server that an odd request ends is not there for the others.
+    `found_by` can be run against it: a server that an odd request ends is not there for the others. `tcp`: what it
+    does wrong cannot be seen without a socket.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Mutant:
     also: tuple[str, ...] = ()
     because: str = ""
     alone: str = ""
+    tcp: bool = False
 
     def provider(self) -> Core:
         """A new provider with this defect."""
@@ -59,6 +61,7 @@ def mutant(
     also: tuple[str, ...] = (),
     because: str = "",
     alone: str = "",
+    tcp: bool = False,
     latency: str = "40ms",
     machines: int = 24,
     **options: Any,
@@ -82,6 +85,7 @@ def mutant(
             also=also,
             because=because,
             alone=alone,
+            tcp=tcp,
             **seat,
         )
         return cls

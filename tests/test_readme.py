@@ -26,6 +26,9 @@ RUN_ELSEWHERE = {
     'conformance-run --target "$PROVIDER" --report-dir out --baseline main/report.json --fail-on new': (
         "it needs an earlier run: test_diff_command.py"
     ),
+    "conformance-run --target 127.0.0.1:9000 --baseline main/report.json --fail-on new": (
+        "it needs an earlier run: test_diff_command.py"
+    ),
     "conformance diff main out": "it needs two runs: test_diff_command.py",
     "conformance waive --from out/report.json": "it needs a failure: test_waive_command.py",
     'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
