@@ -59,6 +59,10 @@ class Meter:
             self._peak = max(self._peak, len(self._alive))
         return True
 
+    def owners(self, operation_id: str) -> frozenset[str]:
+        """The machines whose acks had this operation id, so far: one, in a provider that keeps OPS-3."""
+        return frozenset(machine_id for _, machine_id, operation in self._operations if operation == operation_id)
+
     def gone(self, machine_id: str, now: float) -> None:
         """The machine has no host any more."""
         if machine_id in self._alive:

@@ -76,6 +76,10 @@ class Trial:
         self._count += 1
         return f"{self._name}-{what}{self._count}"
 
+    def owners(self, call: Call) -> frozenset[str]:
+        """The machines of this run, whoever drove them, whose acks had the operation id of `call`."""
+        return self._yard.meter.owners(call.operation_id)
+
     def new_shard(self) -> Shard:
         """A shard that the provider has never heard of."""
         return Shard(self.unique("s"))

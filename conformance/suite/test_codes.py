@@ -28,19 +28,18 @@ MARGIN = 5
 """What is answered within a fifth of the time that a transition takes did not wait for its end."""
 
 
-async def unknown(trial: Trial, stranger: Machine) -> None:
+async def unknown(stranger: Machine) -> None:
     """No RPC finds the machine, and none makes it up (COD-1)."""
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
     for verb in Verb:
         codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
-        # Each the first word of its shard: no mark can be in its way.
-        await expect.code(stranger.call(verb, trial.new_shard().next()), *codes)
+        await expect.code(stranger.call(verb), *codes)
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
 
 
 async def all_unknown(trial: Trial, strangers: Sequence[Machine]) -> None:
     """None of the machines is found, and List shows none of them afterwards either."""
-    fates = await asyncio.gather(*(unknown(trial, stranger) for stranger in strangers), return_exceptions=True)
+    fates = await asyncio.gather(*(unknown(stranger) for stranger in strangers), return_exceptions=True)
     for fate in fates:
         if isinstance(fate, BaseException):
             raise fate

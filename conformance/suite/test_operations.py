@@ -128,6 +128,13 @@ async def test_every_transition_has_an_operation_id_of_its_own(trial: Trial) -> 
                 acks.append(call)
             for machine in machines:
                 await ends(machine, verb)
+    for call in acks:
+        expect.fact(
+            trial.owners(call) == {call.machine_id},
+            wanted=f"{cut(call.operation_id)!r} to be an operation of {call.machine_id} alone",
+            got=f"one of {', '.join(sorted(trial.owners(call)))}",
+            calls=[call],
+        )
 
 
 @behaviour("OPS-3b", machines=1, start=State.SPECULATIVE, transitions=3, creates=True)

@@ -53,7 +53,9 @@ class SlotsVanish(Core):
 # LIF-5: the host.
 
 
-@mutant("LIF-5", "LIF-5a")
+@mutant(
+    "LIF-5", "LIF-5a", also=("MET-1f",), because="the machine that it binds is to stay as it was but for its metadata"
+)
 class HostChangesAtConfigure(Core):
     """host.ref is the node's name once there is a node."""
 

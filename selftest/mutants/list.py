@@ -325,7 +325,7 @@ class ListNeverSeesBindings(Before):
         return replace(machine, state=State.CONFIGURING) if machine.state is State.CONFIGURED else machine
 
 
-@mutant("LIF-6", "LIF-6d", "LST-4c")
+@mutant("LST-4", "LST-4c")
 class ListRemembersTheCluster(Before):
     """List's row keeps the cluster after Drain."""
 

@@ -48,7 +48,7 @@ class Hanging(Servicer):
             self.core.put(replace(back, created_by="" if verb is Verb.CREATE else machine.created_by))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
 class TakenBackWhenTheClientGoes(Hanging):
     """The transaction is rolled back when the request's context is cancelled."""
 
@@ -56,7 +56,7 @@ class TakenBackWhenTheClientGoes(Hanging):
         self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
 class StuckWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it never comes to its end."""
 
@@ -65,7 +65,7 @@ class StuckWhenTheClientGoes(Hanging):
             self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms")
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
 class FailedWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it has failed."""
 
@@ -74,7 +74,7 @@ class FailedWhenTheClientGoes(Hanging):
             self.core.put(self.core.failed(machine, "context canceled"))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms")
+@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
 class DrainStopsWhenTheClientGoes(Hanging):
     """Only Drain waits on the request's context: its evictions stop."""
 
@@ -83,7 +83,7 @@ class DrainStopsWhenTheClientGoes(Hanging):
             self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms")
+@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
 class DrainedForNobodyStaysBound(Hanging):
     """Who asked for the Drain also takes the binding away at its end, if they are still there."""
 
@@ -98,7 +98,7 @@ class DrainedForNobodyStaysBound(Hanging):
         return shown
 
 
-@mutant("WIR-3", "WIR-3c", latency="120ms")
+@mutant("WIR-3", "WIR-3c", latency="120ms", tcp=True)
 class CreateIsOrphanedWhenTheClientGoes(Hanging):
     """Only Create waits on the request's context: the host comes, and nobody writes it down."""
 
