@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conformance import events
-from conformance.lifecycle import State
+from conformance.agenda import Agenda
+from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import Report, Status, Verdict
 from conformance.stop import Stop
@@ -23,8 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.behaviour import Behaviour
+    from conformance.pool import Lease
     from conformance.trial import Trial
     from fake_provider.core import Core
+
+
+MILLISECOND = 0.001
+"""What the figures of a report are rounded to."""
 
 
 def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda text: None, **options: Any) -> Report:
@@ -136,6 +143,88 @@ def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way(
     assert report.exit_code == 0
     assert len(seen) == 8
     assert set(seen) <= {"SPECULATIVE", "IDLE"}
+
+
+def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
+    here: list[str] = []
+
+    async def alone(trial: Trial) -> None:
+        here.append(trial.entry.id)
+        assert len(here) == 1
+        await trial.list()
+        here.pop()
+
+    report = asyncio.run(judged([proof(alone, f"TST-1{letter}", alone=True) for letter in "abc"]))
+    assert {result.status for result in report.results} == {Status.PASSED}
+
+
+def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(agenda: Agenda, lease: Lease) -> set[State]:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(Agenda, "wanted", broken)
+    core = provider(4)
+    report = asyncio.run(judged([proof(nothing, machines=1, transitions=1)], core))
+    assert [result.status for result in report.results] == [Status.PASSED]
+    assert report.stopped == "the kit itself failed: KeyError: 'oops'"
+    assert states_of(core) == {}
+
+
+# What the report says.
+
+
+def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
+    told: list[events.Event] = []
+    options: dict[str, Any] = {
+        "strict": True,
+        "require": ("delete", "tls"),
+        "whole": False,
+        "version": "1.2.3",
+        "seed": 5,
+    }
+    report = asyncio.run(judged([proof()], emit=told.append, **options))
+    assert (report.strict, report.lacking, report.whole) == (True, ("tls",), False)
+    assert (report.version, report.seed) == ("1.2.3", 5)
+    started = told[0]
+    assert isinstance(started, events.RunStarted)
+    assert (started.run, started.target, started.at, started.found, started.ledger) == (
+        report.run,
+        report.target,
+        report.started,
+        report.found,
+        report.ledger,
+    )
+
+
+def timed(latency: str, *plan: Behaviour) -> tuple[Report, float]:
+    """The report of a run of one job, and how long it took by another clock."""
+    core, begun = provider(8), time.monotonic()
+    core.latency = Latency.parse(latency)
+    report = asyncio.run(judged(plan, core, jobs=1))
+    return report, time.monotonic() - begun
+
+
+def test_a_run_is_as_long_as_it_took_and_no_longer_than_that_is_what_it_did() -> None:
+    report, elapsed = timed("create=200ms,delete=200ms", proof(nothing, machines=1, transitions=1))
+    (result,) = report.results
+    assert 0.4 <= report.time.sum <= report.time.wall <= elapsed + MILLISECOND
+    assert result.started + result.seconds <= report.time.wall
+    for figure in (report.time.wall, report.time.critical_path, report.time.sum):
+        assert round(figure, 3) == figure
+
+
+def test_the_quiet_lane_is_part_of_the_critical_path() -> None:
+    async def configures(trial: Trial) -> None:
+        await trial.drive(trial.machine, Verb.CONFIGURE)
+
+    report, _ = timed(
+        "create=100ms,configure=200ms",
+        proof(nothing, "TST-1a", machines=1, transitions=1),
+        proof(configures, "TST-1b", machines=1, transitions=1, alone=True),
+    )
+    assert 0.3 <= report.time.sum <= report.time.critical_path + MILLISECOND <= report.time.wall + 2 * MILLISECOND
 
 
 def test_a_behaviour_on_a_machine_that_was_warm_took_as_long_as_if_it_had_not_been() -> None:
