@@ -23,6 +23,7 @@ RUN_ELSEWHERE = {
         "test_targets and selftest/test_security.py dial TLS with certificates of their own"
     ),
     "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
+    "make mutants": "it takes an hour; tests/test_kit_mutants.py sees that what it names is there",
     "pip install .": "make sets .venv up by it; it would fetch packages",
 }
 
