@@ -7,10 +7,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import events
 from conformance.agenda import Agenda
+from conformance.client import Client
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import Report, Status, Verdict
@@ -18,13 +21,14 @@ from conformance.stop import Stop
 from fake_provider.latency import Latency
 from fake_provider.machine import Host
 from fake_provider.machine import State as Theirs
-from fake_provider.servicer import Servicer
 from tests.runs import judged, nothing, proof, provider, states_of
+from tests.values import a_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.behaviour import Behaviour
+    from conformance.call import Call
     from conformance.pool import Lease
     from conformance.trial import Trial
     from fake_provider.core import Core
@@ -93,35 +97,42 @@ def test_a_stop_ends_the_wait_for_somebody_else() -> None:
 # A behaviour that could not be judged: is the target still there?
 
 
-def falls_silent(times: int, *others: Behaviour) -> Report:
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
     """A run in which a behaviour fails for no fault of the provider, which then leaves so many Lists unanswered."""
 
-    class Silent(Servicer):
-        left = 0
+    def run(times: int, *others: Behaviour) -> Report:
+        left, answered = 0, Client.list
 
-        async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
-            if request.max_results == 1 and Silent.left:
-                Silent.left -= 1
-                await asyncio.Event().wait()
-            return await super().List(request, context)
+        async def list_(client: Client, *asked: Any, cap: int = 0, **more: Any) -> Call:
+            nonlocal left
+            if cap != 1 or not left:
+                return await answered(client, *asked, cap=cap, **more)
+            left -= 1
+            return a_call("List", pb.ListFilter(), code=grpc.StatusCode.DEADLINE_EXCEEDED, answered=False)
 
-    async def stumbles(trial: Trial) -> None:
-        Silent.left = times
-        raise KeyError("oops")
+        async def stumbles(trial: Trial) -> None:
+            nonlocal left
+            left = times
+            raise KeyError("oops")
 
-    plan = [proof(stumbles, "TST-1a"), *others]
-    return asyncio.run(judged(plan, jobs=1, rpc_timeout=0.3, serve={"servicer": Silent}))
+        monkeypatch.setattr(Client, "list", list_)
+        return asyncio.run(judged([proof(stumbles, "TST-1a"), *others], jobs=1))
+
+    return run
 
 
 @pytest.mark.parametrize("times", [0, 1])
-def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(times: int) -> None:
-    report = falls_silent(times, proof(nothing, "TST-1b"))
+def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(silent: Callable[..., Report], times: int) -> None:
+    report = silent(times, proof(nothing, "TST-1b"))
     assert report.stopped is None
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
 
 
-def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged() -> None:
-    assert falls_silent(2).stopped == "the target is gone: List was not answered within 0.3 s, twice"
+def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged(
+    silent: Callable[..., Report],
+) -> None:
+    assert silent(2).stopped == "the target is gone: List was not answered within 5 s, twice"
 
 
 # Machines on their way.
