@@ -172,12 +172,12 @@ class Pool:
 
     def quarantine(self, machine: Machine, reason: str) -> None:
         """Never lease the machine again; at the end it is tried once more, and named where it is not home."""
-        self._leased.pop(machine, None)
+        del self._leased[machine]
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
         """The machine is somebody else's now. Where it comes back as a slot, it is as new, but for the last to take."""
-        self._leased.pop(machine, None)
+        del self._leased[machine]
         self._lost.add(machine.id)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
@@ -198,7 +198,7 @@ class Pool:
             # The target does not answer; homecoming will say what that means for this machine.
             self.quarantine(machine, "the target did not answer when it was to be brought back")
         if machine in self._leased:
-            self._leased.pop(machine, None)
+            del self._leased[machine]
             self._free.append(machine)
 
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:

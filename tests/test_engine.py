@@ -234,7 +234,7 @@ def test_the_first_failure_ends_a_run_that_fails_fast() -> None:
         "TST-1c": Status.ERROR,
         "TST-1d": Status.ERROR,
     }
-    assert report.exit_code == 1
+    assert (report.stopped, report.exit_code) == ("--fail-fast", 1)
     assert report.home.clean
 
 

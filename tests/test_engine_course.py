@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import events
-from conformance.lifecycle import State
+from conformance.agenda import Agenda
+from conformance.client import Client
+from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import Report, Status, Verdict
 from conformance.stop import Stop
 from fake_provider.latency import Latency
 from fake_provider.machine import Host
 from fake_provider.machine import State as Theirs
-from fake_provider.servicer import Servicer
 from tests.runs import judged, nothing, proof, provider, states_of
+from tests.values import a_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.behaviour import Behaviour
+    from conformance.call import Call
+    from conformance.pool import Lease
     from conformance.trial import Trial
     from fake_provider.core import Core
+
+
+MILLISECOND = 0.001
+"""What the figures of a report are rounded to."""
 
 
 def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda text: None, **options: Any) -> Report:
@@ -59,12 +70,13 @@ def test_a_run_waits_for_machines_that_somebody_else_may_give_back() -> None:
 def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
     core = provider(2)
     plan = [
-        proof(nothing, "TST-1a", machines=2, start=State.CONFIGURED, transitions=1),
+        proof(nothing, "TST-1a", machines=2, bound=1, transitions=1),
         proof(nothing, "TST-1b"),
     ]
-    report = shared(core, *plan, patience=Patience(0.1, 0.1, 0.1, 0.1))
+    report = shared(core, *plan, patience=Patience(0.5, 0.5, 0.5, 0.5))
+    assert report.time.wall >= 0.5
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
-    assert report.results[0].reason == "no 2 machines are left that could be CONFIGURED"
+    assert report.results[0].reason == "no 2 machines are left that could be IDLE and CONFIGURED"
     assert report.notes == ("1 behaviours wait for machines that somebody else may give back",)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert set(states_of(core).values()) == {"IDLE"}, "theirs"
@@ -85,35 +97,42 @@ def test_a_stop_ends_the_wait_for_somebody_else() -> None:
 # A behaviour that could not be judged: is the target still there?
 
 
-def falls_silent(times: int, *others: Behaviour) -> Report:
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
     """A run in which a behaviour fails for no fault of the provider, which then leaves so many Lists unanswered."""
 
-    class Silent(Servicer):
-        left = 0
+    def run(times: int, *others: Behaviour) -> Report:
+        left, answered = 0, Client.list
 
-        async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
-            if request.max_results == 1 and Silent.left:
-                Silent.left -= 1
-                await asyncio.Event().wait()
-            return await super().List(request, context)
+        async def list_(client: Client, *asked: Any, cap: int = 0, **more: Any) -> Call:
+            nonlocal left
+            if cap != 1 or not left:
+                return await answered(client, *asked, cap=cap, **more)
+            left -= 1
+            return a_call("List", pb.ListFilter(), code=grpc.StatusCode.DEADLINE_EXCEEDED, answered=False)
 
-    async def stumbles(trial: Trial) -> None:
-        Silent.left = times
-        raise KeyError("oops")
+        async def stumbles(trial: Trial) -> None:
+            nonlocal left
+            left = times
+            raise KeyError("oops")
 
-    plan = [proof(stumbles, "TST-1a"), *others]
-    return asyncio.run(judged(plan, jobs=1, rpc_timeout=0.3, serve={"servicer": Silent}))
+        monkeypatch.setattr(Client, "list", list_)
+        return asyncio.run(judged([proof(stumbles, "TST-1a"), *others], jobs=1))
+
+    return run
 
 
 @pytest.mark.parametrize("times", [0, 1])
-def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(times: int) -> None:
-    report = falls_silent(times, proof(nothing, "TST-1b"))
+def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(silent: Callable[..., Report], times: int) -> None:
+    report = silent(times, proof(nothing, "TST-1b"))
     assert report.stopped is None
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
 
 
-def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged() -> None:
-    assert falls_silent(2).stopped == "the target is gone: List was not answered within 0.3 s, twice"
+def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged(
+    silent: Callable[..., Report],
+) -> None:
+    assert silent(2).stopped == "the target is gone: List was not answered within 5 s, twice"
 
 
 # Machines on their way.
@@ -136,6 +155,88 @@ def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way(
     assert report.exit_code == 0
     assert len(seen) == 8
     assert set(seen) <= {"SPECULATIVE", "IDLE"}
+
+
+def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
+    here: list[str] = []
+
+    async def alone(trial: Trial) -> None:
+        here.append(trial.entry.id)
+        assert len(here) == 1
+        await trial.list()
+        here.pop()
+
+    report = asyncio.run(judged([proof(alone, f"TST-1{letter}", alone=True) for letter in "abc"]))
+    assert {result.status for result in report.results} == {Status.PASSED}
+
+
+def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(agenda: Agenda, lease: Lease) -> set[State]:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(Agenda, "wanted", broken)
+    core = provider(4)
+    report = asyncio.run(judged([proof(nothing, machines=1, transitions=1)], core))
+    assert [result.status for result in report.results] == [Status.PASSED]
+    assert report.stopped == "the kit itself failed: KeyError: 'oops'"
+    assert states_of(core) == {}
+
+
+# What the report says.
+
+
+def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
+    told: list[events.Event] = []
+    options: dict[str, Any] = {
+        "strict": True,
+        "require": ("delete", "tls"),
+        "whole": False,
+        "version": "1.2.3",
+        "seed": 5,
+    }
+    report = asyncio.run(judged([proof()], emit=told.append, **options))
+    assert (report.strict, report.lacking, report.whole) == (True, ("tls",), False)
+    assert report.version == "1.2.3"
+    started = told[0]
+    assert isinstance(started, events.RunStarted)
+    assert (started.run, started.target, started.at, started.found, started.ledger) == (
+        report.run,
+        report.target,
+        report.started,
+        report.found,
+        report.ledger,
+    )
+
+
+def timed(latency: str, *plan: Behaviour) -> tuple[Report, float]:
+    """The report of a run of one job, and how long it took by another clock."""
+    core, begun = provider(8), time.monotonic()
+    core.latency = Latency.parse(latency)
+    report = asyncio.run(judged(plan, core, jobs=1))
+    return report, time.monotonic() - begun
+
+
+def test_a_run_is_as_long_as_it_took_and_no_longer_than_that_is_what_it_did() -> None:
+    report, elapsed = timed("create=200ms,delete=200ms", proof(nothing, machines=1, transitions=1))
+    (result,) = report.results
+    assert 0.4 <= report.time.sum <= report.time.wall <= elapsed + MILLISECOND
+    assert result.started + result.seconds <= report.time.wall
+    for figure in (report.time.wall, report.time.critical_path, report.time.sum):
+        assert round(figure, 3) == figure
+
+
+def test_the_quiet_lane_is_part_of_the_critical_path() -> None:
+    async def configures(trial: Trial) -> None:
+        await trial.drive(trial.machine, Verb.CONFIGURE)
+
+    report, _ = timed(
+        "create=100ms,configure=200ms",
+        proof(nothing, "TST-1a", machines=1, transitions=1),
+        proof(configures, "TST-1b", machines=1, transitions=1, alone=True),
+    )
+    assert 0.3 <= report.time.sum <= report.time.critical_path + MILLISECOND <= report.time.wall + 2 * MILLISECOND
 
 
 def test_a_behaviour_on_a_machine_that_was_warm_took_as_long_as_if_it_had_not_been() -> None:

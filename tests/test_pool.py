@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,109 +10,19 @@ from conformance.behaviour import Needs
 from conformance.errors import BudgetSpent, Unprepared
 from conformance.lifecycle import State
 from conformance.machine import Machine
-from conformance.pool import Lease, Pool
 from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from fake_provider.server import serving
-from tests.runs import machines_of, provider, states_of, yard_at
+from tests.pools import SLOT, ids, leased, pooled
+from tests.runs import provider, states_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from conformance.pool import Pool
     from conformance.yard import Yard
     from fake_provider.fence import Token
     from fake_provider.machine import Machine as TheirMachine
     from fake_provider.machine import Verb
-
-SLOT = State.SPECULATIVE
-
-
-def pooled(
-    facts: Callable[[Pool, Core, Yard], Awaitable[None]],
-    *,
-    machines: int = 4,
-    most: int = 4,
-    core: Core | None = None,
-    max_creates: int | None = None,
-    deletes: bool = True,
-    homes: dict[str, State] | None = None,
-) -> None:
-    async def go() -> None:
-        served = core or provider(machines, deletes=deletes)
-        async with serving(served) as address, yard_at(address, max_creates=max_creates, deletes=deletes) as yard:
-            known = [
-                Machine(machine.id, yard, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
-                for machine_number, machine in enumerate(machines_of(yard, served), 1)
-            ]
-            await facts(Pool(known, yard, most=most), served, yard)
-
-    asyncio.run(go())
-
-
-def leased(pool: Pool, **needs: Any) -> Lease:
-    lease = pool.lease(Needs(**needs))
-    assert lease is not None
-    return lease
-
-
-def ids(machines: tuple[Machine, ...]) -> set[str]:
-    return {machine.id for machine in machines}
-
-
-def test_machines_are_leased_all_or_none() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        first = leased(pool, machines=3, transitions=1)
-        assert pool.lease(Needs(machines=2, transitions=1)) is None
-        second = leased(pool, machines=1, transitions=1)
-        assert len(ids(first.machines) | ids(second.machines)) == 4
-        assert pool.lease(Needs(machines=1)) is None
-        assert yard.client.count == 0, "a lease sends nothing"
-
-    pooled(facts)
-
-
-def test_a_behaviour_without_machines_can_always_be_had() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        leased(pool, machines=4)
-        assert leased(pool).machines == ()
-
-    pooled(facts)
-
-
-def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        leased(pool, machines=2, start=SLOT)
-        leased(pool, machines=2, transitions=1)
-        assert pool.lease(Needs(machines=1, transitions=1)) is None
-        assert pool.lease(Needs(machines=1, start=SLOT, creates=True, transitions=1)) is None
-
-    pooled(facts, machines=8, most=2)
-
-
-def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        first = leased(pool, machines=1, transitions=1)
-        assert pool.lease(Needs(machines=1, start=SLOT)) is None
-        await pool.prepare(first)
-        await pool.release(first, wanted=())
-        assert leased(pool, machines=1, start=SLOT).machines == first.machines
-
-    pooled(facts, machines=8, most=2)
-
-
-def test_a_machine_that_lives_is_leased_again_before_another_is_started() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        first = leased(pool, machines=1)
-        await pool.prepare(first)
-        await pool.release(first, wanted={State.IDLE})
-        again = leased(pool, machines=1)
-        assert again.machines == first.machines
-        await pool.prepare(again)
-        assert yard.meter.bill(0.0).create == 1
-
-    pooled(facts)
 
 
 def test_a_machine_that_no_lease_wants_goes_home_at_once() -> None:
@@ -135,32 +46,6 @@ def test_a_machine_that_is_left_on_its_way_is_restored_before_the_next_lease() -
         assert states_of(core) == {lease.machines[0].id: "IDLE"}
 
     pooled(facts)
-
-
-def test_a_machine_that_is_to_be_given_back_counts_until_it_is() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        slot = leased(pool, machines=1, start=SLOT)
-        warm = leased(pool, machines=2, transitions=1)
-        await pool.prepare(warm)
-        await pool.release(warm, wanted={State.IDLE})
-        leased(pool, machines=1, start=SLOT)  # one of the warm ones, on its way back
-        await pool.release(slot, wanted={State.IDLE})
-        leased(pool, machines=1, transitions=1)  # the other
-        assert pool.lease(Needs(machines=1, transitions=1)) is None, "that would be a third one alive"
-
-    pooled(facts, machines=3, most=2)
-
-
-def test_a_machine_that_lives_is_given_back_where_only_slots_will_do() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        warm = leased(pool, machines=2)
-        await pool.prepare(warm)
-        await pool.release(warm, wanted={State.IDLE})
-        everything = leased(pool, machines=2, start=SLOT)
-        await pool.prepare(everything)
-        assert states_of(core) == {}
-
-    pooled(facts, machines=2, most=2)
 
 
 def test_a_machine_that_fails_is_never_leased_again_and_named_at_the_end() -> None:
@@ -332,100 +217,96 @@ def test_a_machine_that_never_was_is_home_when_nobody_knows_it(nobody: str) -> N
     pooled(facts)
 
 
-def test_slots_that_somebody_gave_back_are_found_again() -> None:
+def test_nobody_hears_of_a_machine_that_failed_before_all_of_them_have_come_to_rest() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        leased(pool, machines=4)
-        core.put(fleet(5)[4])
-        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
-        assert ids(leased(pool, machines=1, transitions=1).machines) == {"machine-0005"}
+        with pytest.raises(BudgetSpent):
+            await pool.prepare(leased(pool, machines=2))
+        assert list(states_of(core).values()) == ["IDLE"]
 
-    pooled(facts, most=5)
+    pooled(facts, core=provider(2, latency=0.02), max_creates=1)
 
 
-def test_what_is_found_again_comes_to_what_there_was() -> None:
+class Moody(Core):
+    """Starts a machine when it likes."""
+
+    willing = True
+
+    def settle(self, machine: TheirMachine) -> TheirMachine:
+        return super().settle(machine) if self.willing else self.failed(machine, "not today")
+
+
+def test_hope_is_given_up_after_three_failures_in_a_row_and_not_after_three_in_all() -> None:
+    served = Moody(fleet(8), latency=Latency.parse("1ms"))
+
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        await pool.prepare(leased(pool, machines=2, transitions=1))
-        core.put(fleet(5)[4])
-        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
-        assert len(ids(leased(pool, machines=3, transitions=1).machines)) == 3
-        assert (await pool.home()).clean
-        assert states_of(core) == {}
-
-    pooled(facts, most=5)
-
-
-def test_there_are_slots_as_long_as_enough_are_free() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        assert pool.has_slots(Needs(machines=4, start=SLOT))
-        assert not pool.has_slots(Needs(machines=5, start=SLOT))
-        await pool.prepare(leased(pool, machines=1))
-        assert not pool.has_slots(Needs(machines=4, start=SLOT))
-
-    pooled(facts)
-
-
-def test_where_nothing_can_be_deleted_no_machine_makes_place_for_a_slot() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        warm = leased(pool, machines=2)
-        await pool.prepare(warm)
-        await pool.release(warm, wanted={State.IDLE})
-        assert pool.lease(Needs(machines=1, start=SLOT)) is None
-
-    pooled(facts, machines=2, most=2, deletes=False)
-
-
-def test_machines_that_went_home_are_replaced_when_a_quarter_is_gone() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        first, second, *_ = [leased(pool, machines=1, transitions=1) for _ in range(8)]
-        for lease, replaced in ((first, False), (second, True)):
-            await pool.prepare(lease)
+        for served.willing in (False, False, True, False, False):
+            lease = leased(pool, machines=1)
+            with nullcontext() if served.willing else pytest.raises(Unprepared, match="not today"):
+                await pool.prepare(lease)
             await pool.release(lease, wanted=())
-            assert (pool.lease(Needs(machines=1, transitions=1)) is not None) == replaced
+            assert pool.hopeless(Needs(machines=1)) is None
+        with pytest.raises(Unprepared):
+            await pool.prepare(leased(pool, machines=1))
+        assert "no machine comes to IDLE: " in str(pool.hopeless(Needs(machines=1)))
 
-    pooled(facts, machines=16, most=8)
+    pooled(facts, core=served)
 
 
-def test_a_lease_that_came_to_nothing_was_no_life() -> None:
+def test_a_machine_is_home_where_it_was_found_and_also_where_it_costs_nothing() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        leases = [leased(pool, machines=1, transitions=1) for _ in range(8)]
-        await pool.release(leases[0], wanted={State.IDLE})
-        assert pool.lease(Needs(machines=1, transitions=1)) is not None
-        assert pool.lease(Needs(machines=1, transitions=1)) is None
+        both = leased(pool, machines=2, start=State.CONFIGURED)
+        await pool.prepare(both)
+        await pool.release(both, wanted=())
+        assert states_of(core) == {"machine-0001": "IDLE"}
+        assert not yard.ledger.open
+        again = leased(pool, machines=2)
+        await pool.prepare(again)
+        for machine in again.machines:
+            await machine.bring(SLOT)
+        await pool.release(again, wanted={State.IDLE})
+        assert not yard.ledger.open
 
-    pooled(facts, machines=16, most=8)
+    core = provider(0)
+    for machine in fleet(2, idle=1):
+        core.put(machine)
+    pooled(facts, core=core, homes={"machine-0001": State.IDLE})
 
 
-def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_for() -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_is_a_slot_at_the_end_is_not_started_again_wherever_it_was_found(keep: bool) -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        idle, bound = leased(pool, machines=2), leased(pool, machines=1, start=State.CONFIGURED, transitions=1)
-        for lease in (idle, bound):
-            await pool.prepare(lease)
-            assert pool.spare(idle=0, bound=False) == [], "what is leased is not spare, and slots are not at all"
-        for lease in (idle, bound):
-            await pool.release(lease, wanted={State.IDLE, State.CONFIGURED})
-
-        def spare(*, at_rest: int, bound: bool) -> set[str]:
-            return ids(tuple(pool.spare(idle=at_rest, bound=bound)))
-
-        assert spare(at_rest=0, bound=False) == ids((*idle.machines, *bound.machines))
-        assert spare(at_rest=0, bound=True) == ids(idle.machines)
-        assert spare(at_rest=2, bound=False) == ids(bound.machines)
-        assert spare(at_rest=1, bound=True) < ids(idle.machines)
-        assert len(spare(at_rest=1, bound=True)) == 1
-
-    pooled(facts)
-
-
-def test_a_machine_on_its_way_home_counts_until_it_is_there() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        lease = leased(pool, machines=1)
-        await pool.prepare(lease)
-        await pool.release(lease, wanted={State.IDLE})
-        retiring = asyncio.create_task(pool.retire(pool.spare(idle=0, bound=False)))
-        await asyncio.sleep(0)
-        assert pool.lease(Needs(machines=1, transitions=1)) is None
-        await retiring
+        both = leased(pool, machines=2)
+        await pool.prepare(both)
+        for machine in both.machines:
+            await machine.bring(SLOT)
+        home = await pool.home(keep=keep)
+        assert home.left == ((("machine-0001", "kept, SPECULATIVE"),) if keep else ())
         assert states_of(core) == {}
-        assert pool.lease(Needs(machines=1, transitions=1)) is not None
+        assert yard.meter.bill(0.0).create == 1
 
-    pooled(facts, most=1)
+    core = provider(0)
+    for machine in fleet(2, idle=1):
+        core.put(machine)
+    pooled(facts, core=core, homes={"machine-0001": State.IDLE})
+
+
+class MakesUp(Core):
+    """Has whatever machine it is asked for."""
+
+    def find(self, machine_id: str) -> TheirMachine:
+        if machine_id not in self.machines:
+            self.put(replace(fleet(1)[0], id=machine_id))
+        return super().find(machine_id)
+
+
+def test_a_machine_that_a_provider_made_up_is_brought_home_or_named() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        stranger = Machine("made-up", yard, number=9, home=State.UNSPECIFIED)
+        pool.stranger(stranger)
+        await stranger.create()
+        assert states_of(core) == {"made-up": "IDLE"}
+        home = await pool.home()
+        assert home.clean == (states_of(core) == {})
+        assert home.clean == (not yard.ledger.open)
+
+    pooled(facts, core=MakesUp(fleet(1), latency=Latency.parse("0")))

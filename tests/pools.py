@@ -1,0 +1,57 @@
+"""A pool of a fake's machines, for facts about it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from conformance.behaviour import Needs
+from conformance.lifecycle import State
+from conformance.machine import Machine
+from conformance.pool import Lease, Pool
+from fake_provider.server import serving
+from tests.runs import machines_of, provider, yard_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.yard import Yard
+    from fake_provider.core import Core
+
+SLOT = State.SPECULATIVE
+
+
+def pooled(
+    facts: Callable[[Pool, Core, Yard], Awaitable[None]],
+    *,
+    machines: int = 4,
+    most: int = 4,
+    core: Core | None = None,
+    max_creates: int | None = None,
+    deletes: bool = True,
+    homes: dict[str, State] | None = None,
+) -> None:
+    """State facts about a pool of all the machines, which are at home as slots unless `homes` says otherwise."""
+
+    async def go() -> None:
+        served = core or provider(machines, deletes=deletes)
+        async with serving(served) as address, yard_at(address, max_creates=max_creates, deletes=deletes) as yard:
+            known = [
+                Machine(machine.id, yard, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
+                for machine_number, machine in enumerate(machines_of(yard, served), 1)
+            ]
+            await facts(Pool(known, yard, most=most), served, yard)
+
+    asyncio.run(go())
+
+
+def leased(pool: Pool, **needs: Any) -> Lease:
+    """A lease that can be had."""
+    lease = pool.lease(Needs(**needs))
+    assert lease is not None
+    return lease
+
+
+def ids(machines: tuple[Machine, ...]) -> set[str]:
+    """The machines' ids."""
+    return {machine.id for machine in machines}
