@@ -285,7 +285,13 @@ class DeleteInterruptsConfigure(_TakesEdge):
     verb, rests = Verb.DELETE, State.CONFIGURING
 
 
-@mutant("COD-2", "COD-2e", latency="120ms")
+@mutant(
+    "COD-2",
+    "COD-2e",
+    latency="120ms",
+    also=("LIF-2a",),
+    because="the claim of a new machine is a Drain",
+)
 class DrainInterruptsCreate(_TakesEdge):
     """Drain cancels whatever is under way."""
 

@@ -323,7 +323,12 @@ class _Remembers(Core):
         super().fence(verb, machine_id, token)
 
 
-@mutant("FEN-12", "FEN-12c")
+@mutant(
+    "FEN-12",
+    "FEN-12c",
+    also=("FEN-13c",),
+    because="its shards are forgotten where hundreds of others come meanwhile",
+)
 class MarksOf100Shards(_Remembers):
     """Keeps marks in a cache of 100."""
 

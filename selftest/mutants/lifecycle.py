@@ -84,7 +84,13 @@ class ShownWrong(Core):
         return replace(machine, state=self.shown) if looked[machine.operation.id] <= self.looks else machine
 
 
-@mutant("LIF-2", "LIF-2a", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2a",
+    latency="120ms",
+    also=("COD-2e",),
+    because="what it takes for IDLE refuses as what is on its way does",
+)
 class CreatingLooksIdleAtFirst(ShownWrong):
     """Writes the target optimistically; the sync with the cloud puts it right a moment later."""
 
@@ -112,7 +118,13 @@ class DeletingLooksIdle(ShownWrong):
     real, shown = State.DELETING, State.IDLE
 
 
-@mutant("LIF-2", "LIF-2a", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2a",
+    latency="120ms",
+    also=("COD-2e",),
+    because="what it takes for a slot has an operation under way",
+)
 class CreatingLooksSpeculative(ShownWrong):
     """Has no word for a machine that is on its way in."""
 
@@ -126,7 +138,13 @@ class ConfiguringLooksIdle(ShownWrong):
     real, shown = State.CONFIGURING, State.IDLE
 
 
-@mutant("LIF-2", "LIF-2c", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2c",
+    latency="120ms",
+    also=("COD-4f",),
+    because="a machine on its way down seems to be at rest",
+)
 class DrainingLooksConfigured(ShownWrong):
     """A machine counts as CONFIGURED for as long as it has a cluster."""
 

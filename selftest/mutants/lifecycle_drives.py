@@ -57,7 +57,12 @@ class DeleteScalesDownBySize(MovesOthers):
     verb, rests, then = Verb.DELETE, State.IDLE, State.DELETING
 
 
-@mutant("LIF-9", "LIF-9b")
+@mutant(
+    "LIF-9",
+    "LIF-9b",
+    also=("COD-2a",),
+    because="the slot that it looks at may be given a host meanwhile",
+)
 class CreateHostsTheWrongSlotsToo(Core):
     """Keeps the slots that were looked up in one place for all callers, and attaches a host to each of them."""
 
@@ -145,7 +150,13 @@ class RetryAckShowsTheSource(Core):
         return replace(ack, machine=replace(ack.machine, state=EDGES[verb].source)) if again else ack
 
 
-@mutant("LIF-11", "LIF-11a", "LIF-11c")
+@mutant(
+    "LIF-11",
+    "LIF-11a",
+    "LIF-11c",
+    also=("LIF-4a",),
+    because="an ack without a machine has no id either",
+)
 class AckShowsNoMachine(Servicer):
     """Answers with an operation_id alone."""
 
@@ -153,7 +164,12 @@ class AckShowsNoMachine(Servicer):
         return pb.TransitionAck(operation_id=ack.operation_id)
 
 
-@mutant("LIF-11", "LIF-11b")
+@mutant(
+    "LIF-11",
+    "LIF-11b",
+    also=("LIF-4a",),
+    because="the id in the ack is another machine's",
+)
 class AckShowsTheLastMachine(Core):
     """One field for the snapshot, shared by all calls that come at the same moment."""
 

@@ -31,7 +31,13 @@ class GetShowsTheInstanceId(Core):
         return replace(machine, id=machine.host.ref) if machine.host else machine
 
 
-@mutant("LIF-4", "LIF-4a", "LIF-4b")
+@mutant(
+    "LIF-4",
+    "LIF-4a",
+    "LIF-4b",
+    also=("LIF-11a",),
+    because="the machine in the ack is not the one that was asked for",
+)
 class AckShowsTheInstanceId(Core):
     """The ack is built from the cloud's answer, under the cloud's id."""
 
@@ -239,7 +245,13 @@ class MetadataKeptAtIdle(Core):
         return replace(super().cleared_by_drain(machine), shard_metadata=machine.shard_metadata)
 
 
-@mutant("SHP-4", "SHP-4b", "LIF-7a")
+@mutant(
+    "SHP-4",
+    "SHP-4b",
+    "LIF-7a",
+    also=("FEN-5f",),
+    because="it compares two bindings, last_error included",
+)
 class LastErrorTellsOfTheDrain(Core):
     """Uses last_error for a note on what happened last."""
 

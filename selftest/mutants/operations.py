@@ -78,7 +78,12 @@ class _NewId(Core):
         return known
 
 
-@mutant("OPS-2", "OPS-2a")
+@mutant(
+    "OPS-2",
+    "OPS-2a",
+    also=("OPS-4a",),
+    because="retries that come together are in flight",
+)
 class CreateInFlightHasANewId(_NewId):
     """Makes the id before it looks whether the launch is under way."""
 

@@ -139,7 +139,12 @@ class EveryClusterIsAccepted(Core):
         return isinstance(request, Configure) and request.cluster != machine.cluster
 
 
-@mutant("OPS-6", "OPS-6b")
+@mutant(
+    "OPS-6",
+    "OPS-6b",
+    also=("OPS-4b",),
+    because="Configures at once meet the same gap",
+)
 class ConfigureAndDeleteHaveNoLock(_NoLock):
     """Each verb has a lock of its own."""
 
@@ -164,7 +169,12 @@ class DeleteGoesAhead(Core):
         super().check_edge(verb, machine, request)
 
 
-@mutant("OPS-6", "OPS-6c")
+@mutant(
+    "OPS-6",
+    "OPS-6c",
+    also=("COD-5b",),
+    because="its odd requests come while a Drain runs",
+)
 class ConfigureStopsADrain(Core):
     """Refuses the Configure that comes while it drains, and has called off the drain by then."""
 
