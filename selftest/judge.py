@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance import catalogue, engine, plan
+from conformance.dryrun import leapt
 from conformance.patience import Patience
 from conformance.shortcut import shortcut
 from conformance.target import Target
@@ -16,6 +18,7 @@ from fake_provider.servicer import Servicer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conformance.behaviour import Plan
     from conformance.report import Report
     from fake_provider.core import Core
     from selftest.mutant import Mutant
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
 
 IMPATIENT = Patience(2.0, 2.0, 2.0, 2.0)
 """A mutant that gets stuck is stuck for good: no need to wait minutes to see it."""
+
+
+def plan_of(select: Sequence[str]) -> Plan:
+    """The behaviours that are selected; all of them where none is."""
+    known = catalogue.load()
+    return plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, ())))
+
+
+def options_of(seed: int) -> engine.Options:
+    """How a mutant is judged."""
+    return engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed)
 
 
 async def judge(
@@ -38,8 +52,6 @@ async def judge(
     short: bool = False,
 ) -> Report:
     """The report on a provider that lives only for this run. `short`: its RPCs are reached without a socket."""
-    known = catalogue.load()
-    chosen = plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, ())))
     made: list[Servicer] = []
 
     def seen(core: Core, **given: Any) -> Servicer:
@@ -49,9 +61,9 @@ async def judge(
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core, servicer=seen, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
             return await engine.run(
-                chosen,
+                plan_of(select),
                 shortcut(made[0], address) if short else Target(address=address),
-                options=options or engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed),
+                options=options or options_of(seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )
 
@@ -61,15 +73,12 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
 
 
-async def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
-    """The report of the whole suite on a mutant, without a socket unless what it does wrong shows on the wire only."""
-    return await judge(
-        mutant.provider(),
-        select=mutant.found_by if mutant.alone else (),
-        seed=seed,
-        servicer=mutant.servicer,
-        short=not mutant.tcp,
-    )
+def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
+    """The report of the whole suite on a mutant: by a clock that leaps, unless it is seen over a real socket only."""
+    select = mutant.found_by if mutant.alone else ()
+    if mutant.tcp:
+        return asyncio.run(judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer))
+    return leapt(plan_of(select), mutant.provider(), options=options_of(seed), servicer=mutant.servicer)
 
 
 async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import logging
 import sys
@@ -20,7 +19,7 @@ def main(patterns: list[str]) -> int:
     for mutant in MUTANTS.values():
         if patterns and not any(fnmatch.fnmatch(name, p) for name in (mutant.name, mutant.clause) for p in patterns):
             continue
-        report = asyncio.run(judge_wholly(mutant))
+        report = judge_wholly(mutant)
         row = matrix.row(mutant, report)
         faults = matrix.faults(mutant, row)
         bad += bool(faults)
