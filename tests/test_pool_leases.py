@@ -48,6 +48,14 @@ def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
     pooled(facts, machines=8, most=2)
 
 
+def test_slots_that_stay_slots_cost_nothing_and_are_had_beyond_what_may_live() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        assert pool.lease(Needs(machines=4, start=SLOT, creates=True, transitions=1)) is None
+        assert len(leased(pool, machines=4, start=SLOT).machines) == 4
+
+    pooled(facts, most=1)
+
+
 def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         first = leased(pool, machines=1, transitions=1)
