@@ -217,6 +217,22 @@ def test_a_machine_that_never_was_is_home_when_nobody_knows_it(nobody: str) -> N
     pooled(facts)
 
 
+def test_a_machine_is_bound_as_a_lease_binds_it_and_only_where_it_is_bound_otherwise_anew() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=1, start=State.CONFIGURED)
+        (machine,) = lease.machines
+        for _ in range(2):
+            await pool.prepare(lease)
+        assert (yard.meter.bill(0.0).configure, yard.meter.bill(0.0).drain) == (1, 0)
+        usual = core.machines[machine.id].cluster
+        await machine.bring(State.IDLE)
+        await machine.configure(cluster="a-behaviours-own")
+        await pool.prepare(lease)
+        assert core.machines[machine.id].cluster == usual
+
+    pooled(facts)
+
+
 def test_nobody_hears_of_a_machine_that_failed_before_all_of_them_have_come_to_rest() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         with pytest.raises(BudgetSpent):

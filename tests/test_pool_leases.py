@@ -48,6 +48,45 @@ def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
     pooled(facts, machines=8, most=2)
 
 
+def test_who_is_soon_over_waits_for_a_machine_rather_than_have_one_started() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        leased(pool, machines=1, transitions=1)
+        assert pool.lease(Needs(machines=1)) is None
+        assert pool.lease(Needs(machines=1, transitions=1)) is not None
+
+    pooled(facts)
+
+
+def test_a_machine_that_lives_and_is_free_is_one_of_those_that_may_live() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        warm = leased(pool, machines=1)
+        await pool.prepare(warm)
+        await pool.release(warm, wanted={State.IDLE})
+        assert pool.lease(Needs(machines=3, transitions=1)) is None
+        assert pool.lease(Needs(machines=2, transitions=1)) is not None
+
+    pooled(facts, most=2)
+
+
+def test_a_slot_that_somebody_else_had_is_the_last_to_be_taken() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        (theirs,) = leased(pool, machines=1, transitions=1).machines
+        pool.drop(theirs)
+        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
+        order = [leased(pool, machines=1, start=SLOT).machines[0].id for _ in range(4)]
+        assert order.index(theirs.id) == 3
+
+    pooled(facts)
+
+
+def test_slots_that_stay_slots_cost_nothing_and_are_had_beyond_what_may_live() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        assert pool.lease(Needs(machines=4, start=SLOT, creates=True, transitions=1)) is None
+        assert len(leased(pool, machines=4, start=SLOT).machines) == 4
+
+    pooled(facts, most=1)
+
+
 def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         first = leased(pool, machines=1, transitions=1)
@@ -157,6 +196,15 @@ def test_a_lease_that_came_to_nothing_was_no_life() -> None:
         await pool.release(leases[0], wanted={State.IDLE})
         assert pool.lease(Needs(machines=1, transitions=1)) is not None
         assert pool.lease(Needs(machines=1, transitions=1)) is None
+
+    pooled(facts, machines=16, most=8)
+
+
+def test_a_slot_that_stays_one_was_no_life() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        leased(pool, machines=8, start=SLOT)
+        for _ in range(8):
+            leased(pool, machines=1, transitions=1)
 
     pooled(facts, machines=16, most=8)
 
