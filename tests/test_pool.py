@@ -228,7 +228,8 @@ def test_a_machine_is_bound_as_a_lease_binds_it_and_only_where_it_is_bound_other
         await machine.bring(State.IDLE)
         await machine.configure(cluster="a-behaviours-own")
         await pool.prepare(lease)
-        assert core.machines[machine.id].cluster == usual
+        assert core.machines[machine.id].cluster == machine.cluster
+        assert machine.cluster not in (usual, "a-behaviours-own")
 
     pooled(facts)
 

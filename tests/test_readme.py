@@ -33,6 +33,7 @@ RUN_ELSEWHERE = {
     "conformance waive --from out/report.json": "it needs a failure: test_waive_command.py",
     'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
     "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
+    "make mutants": "it takes an hour; tests/test_kit_mutants.py sees that what it names is there",
     "pip install .": "make sets .venv up by it; it would fetch packages",
 }
 
