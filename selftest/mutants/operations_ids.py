@@ -254,9 +254,11 @@ class OtherClusterIsRefusedWithAnEffect(Core):
         super().check_edge(verb, machine, request)
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2d")
-class RestIsTheShardsOwn(Core):
-    """What rests is known by the shard that brought it there: another one that asks for the same finds no edge."""
+class _Owned(Core):
+    """Not a mutant: knows which shard has brought each machine on its way, and with that what is no retry to it."""
+
+    def disowned(self, machine: Machine, mine: bool) -> bool:
+        raise NotImplementedError
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         self.__dict__.setdefault("owners", {})[machine.id] = request.token.shard
@@ -264,19 +266,21 @@ class RestIsTheShardsOwn(Core):
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         owners: dict[str, str] = self.__dict__.setdefault("owners", {})
-        known = super().retry_of(verb, machine, request)
-        return None if not machine.moving and owners.get(machine.id) != request.token.shard else known
+        mine = owners.get(machine.id) == request.token.shard
+        return None if self.disowned(machine, mine) else super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2d")
+class RestIsTheShardsOwn(_Owned):
+    """What rests is known by the shard that brought it there: another one that asks for the same finds no edge."""
+
+    def disowned(self, machine: Machine, mine: bool) -> bool:
+        return not machine.moving and not mine
 
 
 @mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
-class OneCallAtATimeForAShard(Core):
+class OneCallAtATimeForAShard(_Owned):
     """A shard that has a call under way for a machine is told to wait for its end; others join it."""
 
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        self.__dict__.setdefault("owners", {})[machine.id] = request.token.shard
-        return super().start(verb, machine, request, now)
-
-    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
-        owners: dict[str, str] = self.__dict__.setdefault("owners", {})
-        known = super().retry_of(verb, machine, request)
-        return None if machine.moving and owners.get(machine.id) == request.token.shard else known
+    def disowned(self, machine: Machine, mine: bool) -> bool:
+        return machine.moving and mine
