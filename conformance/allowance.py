@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conformance.settings import Settings
 
 
-class Tolerance:
+class Allowance:
     """What the settings tolerate, from the moment that the run begins: a day that ends meanwhile ends no waiver."""
 
     def __init__(self, settings: Settings) -> None:

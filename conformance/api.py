@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from conformance import catalogue, engine, plan
+from conformance.allowance import Allowance
 from conformance.errors import UsageError
 from conformance.events import RunFinished
 from conformance.options import configurable
@@ -21,7 +22,6 @@ from conformance.reporters.files import Files
 from conformance.run_command import parse_run
 from conformance.settings import check_report_dir
 from conformance.stop import Stop
-from conformance.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,11 +96,11 @@ async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Re
         check_report_dir(settings.report_dir)
         listeners.append(Files(settings.report_dir))
     broken: list[Exception] = []
-    tolerance = Tolerance(settings)
+    allowance = Allowance(settings)
 
     def tell(event: Event) -> None:
         if isinstance(event, RunFinished):
-            event = RunFinished(report=tolerance.applied(event.report))
+            event = RunFinished(report=allowance.applied(event.report))
         for listener in list(listeners):
             try:
                 listener(event)
@@ -114,12 +114,12 @@ async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Re
     course = engine.run(
         plan.plan(known, plan.functions(), chosen),
         settings.target,
-        options=tolerance.options(),
+        options=allowance.options(),
         ledger_at=settings.ledger_at,
         emit=tell,
         stop=stop,
     )
-    report = tolerance.applied(await _in_good_order(asyncio.ensure_future(course), stop))
+    report = allowance.applied(await _in_good_order(asyncio.ensure_future(course), stop))
     if settings.report_dir is None:
         _forget(report)
     if broken:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import catalogue, engine, events, plan
+from conformance.allowance import Allowance
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
@@ -20,7 +21,6 @@ from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
 from conformance.text import printable
-from conformance.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ class Loop:
         self._task: asyncio.Task[Any] | None = None
         self._interrupted: str | None = None
         self._ledger: str | None = None
-        self._tolerance = Tolerance(settings)
+        self._allowance = Allowance(settings)
 
     def interrupt(self, reason: str) -> None:
         """End the run because of a signal: the first time in good order, the second time at once."""
@@ -150,7 +150,7 @@ class Loop:
                 await engine.run(
                     chosen,
                     target,
-                    options=self._tolerance.options(),
+                    options=self._allowance.options(),
                     ledger_at=self.settings.ledger_at,
                     emit=self._forward,
                     stop=stop,
@@ -172,7 +172,7 @@ class Loop:
             case events.RunStarted():
                 self._ledger = event.ledger
             case events.RunFinished():
-                self.report = self._tolerance.applied(event.report)
+                self.report = self._allowance.applied(event.report)
                 event = events.RunFinished(report=self.report)
         for listener in list(self._listeners):
             try:
@@ -189,7 +189,7 @@ class Loop:
         assert session is not None
         hook = item.config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        hook.pytest_runtest_logreport(report=as_test_report(item, result, self._tolerance.expected(result)))
+        hook.pytest_runtest_logreport(report=as_test_report(item, result, self._allowance.expected(result)))
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if self._stop is not None and (session.shouldfail or session.shouldstop):
             self._stop(str(session.shouldfail or session.shouldstop))

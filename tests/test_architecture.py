@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "run_command sweep_command config_command completion_command render_command diff_command waive_command",
         "proto_command catalogue_command selftest_command",
         "loop options",
-        "tolerance",
+        "allowance",
         "settings console configuration completion held",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
