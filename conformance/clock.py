@@ -2,16 +2,20 @@
 
 Nothing is scaled. A wait ends when its time has come, in the order in which it would, so that whatever depends on
 time (polls, windows, who comes first) goes as it would go; only nobody sits it out. Work takes no time unless it is
-`spent`. What happens outside of the loop (a socket, a thread) knows nothing of this: while any of it is `foreign`,
-the clock stands still until it answers, or goes at its common pace.
+`spent`. Threads take turns with the loop, so that the same run goes the same way each time. What comes by a socket
+knows nothing of this: while any of it is `foreign`, the clock stands still until it answers, or goes at its common
+pace.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import queue
 import selectors
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         self._at = 0.0
         self._abroad = 0
         self._asking = False
+        self._at_work = 0
+        self._threads = itertools.count()
+        self._inbox: queue.SimpleQueue[_Letter] = queue.SimpleQueue()
         super().__init__(_Selector(self))
 
     def time(self) -> float:
@@ -57,18 +64,29 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         finally:
             self.come_back()
 
-    # A thread is foreign while it works, and not while it waits for a coroutine that it gave to the loop.
+    # Threads: while one works, the loop does nothing; while one waits for a coroutine that it gave to the loop, the loop
+    # goes on. What several threads say at once is heard in the order in which they were started.
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """As ever, and the clock waits for the thread."""
-        self.leave()
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self.come_back)
+        """As ever, in a thread of its own."""
+        future, number = self.create_future(), next(self._threads)
+
+        def work() -> None:
+            _THREAD.number = number
+            try:
+                answer, tell = func(*args), future.set_result
+            except BaseException as error:
+                answer, tell = error, future.set_exception
+            self._inbox.put(_Letter(number, lambda: None if future.done() else tell(answer)))
+
+        self._at_work += 1
+        threading.Thread(target=work, daemon=True).start()
         return future
 
     def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **given: Any) -> asyncio.Handle:  # type: ignore[override]
-        """As ever; where a thread gives the loop a coroutine, the clock waits for that now, and not for the thread."""
-        if threading.get_ident() == self._thread_id:  # type: ignore[attr-defined]
+        """As ever; a thread of ours is heard at its turn."""
+        number = getattr(_THREAD, "number", None)
+        if number is None or threading.get_ident() == self._thread_id:  # type: ignore[attr-defined]
             return super().call_soon_threadsafe(callback, *args, **given)
 
         def asked() -> None:
@@ -78,15 +96,37 @@ class LeapingLoop(asyncio.SelectorEventLoop):
             finally:
                 self._asking = False
 
-        return super().call_soon_threadsafe(asked, **given)
+        self._inbox.put(_Letter(number, asked))
+        return asyncio.Handle(asked, (), self)
 
     def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:
-        """As ever."""
+        """As ever; the thread that asked for it goes on when it is done."""
         task = super().create_task(coro, **given)
         if self._asking:
-            self.come_back()
-            task.add_done_callback(lambda _: self.leave())
+            task.add_done_callback(self._goes_on)
         return task
+
+    def _goes_on(self, _: object) -> None:
+        self._at_work += 1
+
+    def hear(self) -> bool:
+        """Let the threads work until each has said something; whether there were any."""
+        letters = [self._inbox.get() for _ in range(self._at_work)]
+        self._at_work = 0
+        for letter in sorted(letters, key=lambda letter: letter.number):
+            self.call_soon(letter.act)
+        return bool(letters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """What a thread has to say to the loop: that it is done, or what it wants done and waits for."""
+
+    number: int
+    act: Callable[[], Any]
+
+
+_THREAD = threading.local()
 
 
 class _Selector(selectors.DefaultSelector):
@@ -97,6 +137,8 @@ class _Selector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._loop.hear():
+            timeout = 0
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         ready = super().select(0 if self._loop.at_home else timeout)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,6 +64,9 @@ class Options:
     version: str = ""
     fake: bool = False
     """Whether the target is the embedded fake: only for the record."""
+    luck: random.Random = field(default_factory=random.SystemRandom, repr=False)
+    """What the run's name and the order of its machines come from; not the seed: two runs with one seed should still
+    not reach for the same machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
     """Which failures `fail_fast` does not stop for."""
 
@@ -84,7 +86,7 @@ async def run(
     all (nothing was started then), UsageError where the ledger cannot be written. No header's value is in anything
     that is emitted, returned or raised.
     """
-    name = f"cpc-{secrets.token_hex(4)}"
+    name = f"cpc-{options.luck.getrandbits(32):08x}"
     stop = stop or Stop()
     discretion = Discretion(target.headers)
     client = Client(target, rpc_timeout=options.rpc_timeout)
@@ -92,7 +94,7 @@ async def run(
         with discretion.errors():
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
-            slots = _slots(found, use_idle=options.use_idle)
+            slots = _slots(found, options)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
@@ -108,12 +110,11 @@ async def run(
         await client.close()
 
 
-def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
+def _slots(found: Found, options: Options) -> list[tuple[str, State]]:
     """The machines that may be driven, each with its home, in an order that two runs do not share."""
     slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
-    # Not by the run's seed: two runs with one seed should still not reach for the same machine.
-    random.SystemRandom().shuffle(slots)
-    return [(machine, State.IDLE) for machine in found.idle] + slots if use_idle else slots
+    options.luck.shuffle(slots)
+    return [(machine, State.IDLE) for machine in found.idle] + slots if options.use_idle else slots
 
 
 class Course:

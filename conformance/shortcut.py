@@ -100,6 +100,10 @@ class _Channel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dialled, name)
 
+    async def channel_ready(self) -> None:
+        """At once, as there is no line."""
+        await asyncio.sleep(0)
+
     def get_state(self) -> grpc.ChannelConnectivity:
         """READY until it is closed: there is no line that could break."""
         return grpc.ChannelConnectivity.SHUTDOWN if self._closed else grpc.ChannelConnectivity.READY

@@ -33,7 +33,7 @@ async def unknown(stranger: Machine) -> None:
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
     for verb in Verb:
         codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
-        await expect.code(stranger.call(verb), *codes)
+        await expect.code(stranger.call(verb, stranger.shard.anew()), *codes)
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
 
 

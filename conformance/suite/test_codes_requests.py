@@ -19,7 +19,7 @@ from conformance.behaviour import behaviour
 from conformance.client import SERVICE
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.token import Shard, Token
+from conformance.token import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,21 +46,16 @@ REQUESTS = {
 # FAILED_PRECONDITION is the fence's.
 
 
-def first_word(trial: Trial) -> Token:
-    """The token of a shard's first call: no mark can be in its way, in whatever order tokens are thought to come."""
-    return trial.new_shard().next()
-
-
 @behaviour("COD-3a", machines=1, start=State.IDLE, transitions=2)
 async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
     machine = trial.machine
 
     async def ask(*verbs: Verb) -> None:
         for verb in verbs:
-            await expect.accepted(machine.call(verb, first_word(trial)))
+            await expect.accepted(machine.call(verb, machine.shard.anew()))
 
     await ask(Verb.CREATE, Verb.DRAIN)
-    await expect.accepted(machine.configure(first_word(trial), cluster=""))
+    await expect.accepted(machine.configure(machine.shard.anew(), cluster=""))
     for verb, there in ((Verb.CONFIGURE, State.CONFIGURED), (Verb.DRAIN, State.IDLE)):
         await ask(verb)
         await ask(Verb.CREATE, verb)
@@ -70,19 +65,19 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
         await ask(verb, Verb.CREATE)
         if there is State.CONFIGURED:
             await ask(Verb.DELETE)
-            await expect.accepted(machine.configure(first_word(trial), cluster=trial.unique("other")))
+            await expect.accepted(machine.configure(machine.shard.anew(), cluster=trial.unique("other")))
 
 
 @behaviour("COD-3d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
     machine = trial.machine
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        await expect.accepted(machine.call(verb, first_word(trial)))
+        await expect.accepted(machine.call(verb, machine.shard.anew()))
     await trial.begin(machine, Verb.CREATE)
     for verb in (Verb.CREATE, Verb.DRAIN):  # neither has an edge, should the machine be there already
-        await expect.accepted(machine.call(verb, first_word(trial)))
+        await expect.accepted(machine.call(verb, machine.shard.anew()))
     await machine.settle()
-    await expect.accepted(machine.drain(first_word(trial)))
+    await expect.accepted(machine.drain(machine.shard.anew()))
 
 
 @behaviour("COD-3b", machines=1, start=State.CONFIGURED)
@@ -139,7 +134,7 @@ def without_id(trial: Trial) -> list[Callable[[], Awaitable[Call]]]:
     """The calls that may not come without a machine id; Delete among them where it is there at all."""
     nobody = trial.stranger("")
     verbs = [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
-    return [nobody.get, *(lambda verb=verb: nobody.call(verb) for verb in verbs)]
+    return [nobody.get, *(lambda verb=verb: nobody.call(verb, nobody.shard.anew()) for verb in verbs)]
 
 
 @behaviour("COD-4a")

@@ -91,10 +91,10 @@ async def test_drain_sent_again_is_the_same_operation(trial: Trial) -> None:
     await sent_again(trial, trial.machine, Verb.DRAIN)
 
 
-@behaviour("OPS-2d", machines=1, start=State.CONFIGURED)
+@behaviour("OPS-2d", machines=1, start=State.IDLE, transitions=1)
 async def test_a_retry_is_known_by_machine_and_target_and_nothing_else(trial: Trial) -> None:
     machine, shard = trial.machine, trial.new_shard()
-    first = await expect.acked(machine.configure())
+    first = await trial.drive(machine, Verb.CONFIGURE)
     await expect.same_operation(first, machine.configure(shard.token(epoch=3, sequence=7)))
     await expect.same_operation(first, machine.configure(shard.token(epoch=4, sequence=0)))
     await expect.same_operation(first, machine.configure(trial.new_shard().next(), blob=b"#!another"))
