@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest matrix mutants bench clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,11 +49,8 @@ baseline: $(READY)  ## At a release only: freeze the contract and the catalogue 
 	$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o proto/bigfleet/v1alpha1/released.binpb
 	$(BIN)/python -m tests.released
 
-selftest: $(READY)  ## The suite, judged: the reference, odd providers and broken ones
+selftest: $(READY)  ## The suite, judged by odd providers and broken ones; writes docs/kill-matrix.json
 	$(BIN)/pytest selftest -n 2 $(ARGS)
-
-matrix: $(READY)  ## Every mutant meets every behaviour; writes docs/kill-matrix.json
-	$(BIN)/pytest selftest/every_behaviour.py -n 4 $(ARGS)
 
 screenshots: $(READY)  ## What report.html looks like, into docs/screenshots; needs chromium
 	$(BIN)/python -m tests.screenshots

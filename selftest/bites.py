@@ -5,7 +5,6 @@ Ends at the first thing that is wrong: the reference fails, or a mutant is not f
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
 import subprocess
@@ -14,21 +13,20 @@ import sys
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.behaviour import declared
 from conformance.report import Status
-from selftest.judge import judge_mutant, judge_variant
+from selftest.judge import leapt_mutant, leapt_variant
 from selftest.mutant import MUTANTS
 from selftest.variants import VARIANTS
 
 
 def wrong(behaviours: frozenset[str]) -> str:
     """The first thing that is wrong with these behaviours; empty where all is well."""
-    reference = asyncio.run(judge_variant(VARIANTS["Reference"], select=sorted(behaviours), short=True))
+    reference = leapt_variant(VARIANTS["Reference"], select=sorted(behaviours))
     for result in reference.with_status(Status.FAILED, Status.WARNED, Status.ERROR):
         return f"{result.id} on the reference: {result.reason}"
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
         if mine:
-            report = asyncio.run(judge_mutant(mutant, select=mine))
-            found = report.violations
+            found = leapt_mutant(mutant, select=mine).violations
             for name in mine:
                 if name not in found:
                     return f"{mutant.name} is not found by {name}"

@@ -77,26 +77,26 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
 
 
+def leapt_mutant(
+    mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0
+) -> Report:
+    """The report on a mutant, by a clock that leaps, so that it is the same each time; over TCP where need be."""
+    if mutant.tcp:
+        return asyncio.run(judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer))
+    options = options_of(seed)
+    return leapt(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
+
+
 BY_SOCKET = ("WIR-3b", "WIR-3c", "WIR-3f", "WIR-4*", "WIR-6*")
-"""Who needs a socket on a leaping clock, too: how long that takes is the machine's affair, and nobody else's."""
+"""Who needs a socket also where the clock leaps: how long that takes is the machine's affair, and nobody else's."""
 
 
 def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
-    """The report of the whole suite on a mutant; on a clock that leaps, so that it is the same each time.
-
-    Those who need a socket have a run of their own. A mutant that can only be seen over TCP is judged there.
-    """
-    select = mutant.found_by if mutant.alone else ()
-    if mutant.tcp:
-        return asyncio.run(judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer))
-
-    def run(select: Sequence[str], skip: Sequence[str]) -> Report:
-        options = options_of(seed)
-        return leapt(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
-
-    if select:
-        return run(select, ())
-    most, rest = run((), BY_SOCKET), run(BY_SOCKET, ())
+    """The report of the whole suite on a mutant; those who need a socket have a run of their own."""
+    if mutant.alone or mutant.tcp:
+        return leapt_mutant(mutant, select=mutant.found_by if mutant.alone else (), seed=seed)
+    most = leapt_mutant(mutant, skip=BY_SOCKET, seed=seed)
+    rest = leapt_mutant(mutant, select=BY_SOCKET, seed=seed)
     return replace(most, results=most.results + rest.results)
 
 
@@ -113,10 +113,10 @@ async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: i
     )
 
 
-def leapt_variant(variant: Variant, *, seed: int = 0) -> Report:
+def leapt_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
     """The report on a variant, by a clock that leaps."""
     return leapt(
-        plan_of(()),
+        plan_of(select),
         variant.provider(),
         options=variant.run_options(seed),
         servicer=variant.servicer,

@@ -26,9 +26,9 @@ OPENING = """\
 # The kill matrix
 
 Would the kit notice if your provider did this? Each mutant is the bundled fake with one defect; below, by the clause
-that it breaks, is what it does wrong and which behaviours find it: `make selftest` holds them to it, over TCP.
-`make matrix` runs the whole suite against each, and writes `kill-matrix.json`: what fails by itself, and what else
-fails as a consequence. Generated from `selftest/mutants/`."""
+that it breaks, is what it does wrong and which behaviours find it. `make selftest` runs the whole suite against each,
+holds them to it, and writes `kill-matrix.json`: what fails by itself, and what else fails as a consequence. Generated
+from `selftest/mutants/`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
