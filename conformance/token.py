@@ -32,10 +32,8 @@ class Shard:
     """A shard id and the numbers that it has used. No two machines share one (FEN-13)."""
 
     id: str
-    epoch: int = 10
-    _sequence: int = field(default=10)
-    """Both begin with as many digits as they will mostly have: who compares them as text is found by those who judge
-    that, and by few others."""
+    epoch: int = 1
+    _sequence: int = field(default=0)
 
     def token(self, *, epoch: int, sequence: int) -> Token:
         """A token with just these numbers."""
@@ -47,12 +45,14 @@ class Shard:
 
     def next(self) -> Token:
         """A token newer than every earlier one of `next`, as a real shard's would be."""
-        self._sequence += 1
+        # After the first one they have as many digits as they will mostly have: who compares them as text is found
+        # by those who judge that.
+        self._sequence += 10 if self._sequence == 1 else 1
         return Token(self.id, self.epoch, self._sequence)
 
     def anew(self) -> Token:
         """A token newer than every earlier one by either number: who compares them wrongly takes it for fresh, too."""
-        self.epoch += 1
+        self.epoch = max(self.epoch, 10) + 1
         return self.next()
 
     def outlive(self, epoch: int) -> None:
@@ -63,4 +63,4 @@ class Shard:
         if epoch >= LARGEST:
             self.epoch, self._sequence = LARGEST, LARGEST - 1
         else:
-            self.epoch, self._sequence = max(self.epoch, epoch) + 1, 10
+            self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0

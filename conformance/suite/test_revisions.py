@@ -14,7 +14,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.sightings import looks
-from conformance.suite.test_list import ids, listing, once
+from conformance.suite.test_list import ids, listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,6 @@ async def learns(
             got = state_of(found[0].state).name if found else f"{len(ids(call))} others"
             wanted = f"the delta since {since.hex()[:40]} to hold {machine.id} as {names}, {why}"
             expect.fact(False, wanted=wanted, got=got, calls=[call])
-    once(call)
     return call
 
 

@@ -319,7 +319,14 @@ class _TakesItBack(Core):
             raise
 
 
-@mutant("FEN-6", "FEN-6a", "FEN-6c", "FEN-6d")
+@mutant(
+    "FEN-6",
+    "FEN-6a",
+    "FEN-6c",
+    "FEN-6d",
+    also=("FEN-7d",),
+    because="its mark for Configure is set by a Create that is refused",
+)
 class FailureTakesTheMarkBack(_TakesItBack):
     """Sets the mark in the transaction that a refusal rolls back."""
 

@@ -88,8 +88,13 @@ class ShownWrong(Core):
     "LIF-2",
     "LIF-2a",
     latency="120ms",
-    also=("COD-2e",),
-    because="what it takes for IDLE refuses as what is on its way does",
+    also=(
+        "COD-2e",
+        "LIF-5b",
+        "FEN-5e",
+        "OPS-2a",
+    ),
+    because="what looks IDLE is asked for what an IDLE machine has",
 )
 class CreatingLooksIdleAtFirst(ShownWrong):
     """Writes the target optimistically; the sync with the cloud puts it right a moment later."""
@@ -111,7 +116,16 @@ class DrainingLooksIdleAtFirst(ShownWrong):
     real, shown, looks = State.DRAINING, State.IDLE, 2
 
 
-@mutant("LIF-2", "LIF-2d", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2d",
+    latency="120ms",
+    also=(
+        "COD-2c",
+        "FEN-5c",
+    ),
+    because="what looks IDLE at first is seen to go by whoever has it",
+)
 class DeletingLooksIdle(ShownWrong):
     """Has no word for a machine that is on its way out."""
 
@@ -131,7 +145,12 @@ class CreatingLooksSpeculative(ShownWrong):
     real, shown = State.CREATING, State.SPECULATIVE
 
 
-@mutant("LIF-2", "LIF-2b", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2b",
+    latency="120ms",
+    alone="what it shows as IDLE is leased as IDLE, and refuses what is asked of it then",
+)
 class ConfiguringLooksIdle(ShownWrong):
     """Get reads a cache that is only written when a transition ends."""
 

@@ -36,21 +36,21 @@ class MovesOthers(Core):
         return super().settle(machine)
 
 
-@mutant("LIF-9", "LIF-9a")
+@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="what it disturbs may be what LIF-3a wants to see at rest")
 class DrainEmptiesTheFleet(MovesOthers):
     """Drains by instance type instead of by machine."""
 
     verb, rests, then = Verb.DRAIN, State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-9", "LIF-9a")
+@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="what it disturbs may be what LIF-3a wants to see at rest")
 class ConfigureWakesNeighbours(MovesOthers):
     """Applies a template to the whole group."""
 
     verb, rests, then = Verb.CONFIGURE, State.IDLE, State.CONFIGURED
 
 
-@mutant("LIF-9", "LIF-9c")
+@mutant("LIF-9", "LIF-9c", alone="whose machine goes is luck, and who has lost one cannot go on")
 class DeleteScalesDownBySize(MovesOthers):
     """Makes the group smaller by one, and the cloud chooses which one goes; then the one that was meant goes too."""
 
@@ -77,7 +77,7 @@ class CreateHostsTheWrongSlotsToo(Core):
         return super().start(verb, machine, request, now)
 
 
-@mutant("LIF-9", "LIF-9a")
+@mutant("LIF-9", "LIF-9a", also=("COD-2b",), because="the binding that it moves may be the one that is to refuse")
 class ConfigureMovesTheLastBinding(Core):
     """A shared map from shard to cluster: the last Configure's cluster shows on everything that is bound."""
 

@@ -109,7 +109,15 @@ class HostsHaveNoRef(Core):
         return replace(super().new_host(machine, operation), ref="")
 
 
-@mutant("LIF-5", "LIF-5a")
+@mutant(
+    "LIF-5",
+    "LIF-5a",
+    also=(
+        "OPS-2b",
+        "LIF-9c",
+    ),
+    because="whoever compares a machine with how it was sees another host",
+)
 class HostRefIsMadeUpAtEachRead(Core):
     """host.ref holds the address of an object in memory."""
 

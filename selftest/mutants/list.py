@@ -325,7 +325,7 @@ class ListNeverSeesBindings(Before):
         return replace(machine, state=State.CONFIGURING) if machine.state is State.CONFIGURED else machine
 
 
-@mutant("LST-4", "LST-4c")
+@mutant("LST-4", "LST-4c", also=("LIF-6d",), because="a listing of the fleet shows it as well")
 class ListRemembersTheCluster(Before):
     """List's row keeps the cluster after Drain."""
 

@@ -57,7 +57,7 @@ class BindingsAddUp(Core):
         return replace(super().bound(machine, request), shard_metadata=dict(rows[machine.id]))
 
 
-@mutant("MET-2", "MET-2c")
+@mutant("MET-2", "MET-2c", also=("OPS-5c",), because="its machine may have had a binding before")
 class FirstWriteWins(Core):
     """A key that was set once is not set again."""
 
@@ -82,7 +82,14 @@ class AnEmptyMapIsNoUpdate(Core):
 # Whose it is.
 
 
-@mutant("MET-3", "MET-3a", "MET-3b", "MET-3c")
+@mutant(
+    "MET-3",
+    "MET-3a",
+    "MET-3b",
+    "MET-3c",
+    also=("MET-2d",),
+    because="what others bind with is shown by a binding without metadata, too",
+)
 class OneMapForAll(Core):
     """A default argument that is a dict."""
 
@@ -116,7 +123,7 @@ class KeptByCluster(Core):
         return replace(machine, shard_metadata=max(same, key=lambda m: m.revision).shard_metadata) if same else machine
 
 
-@mutant("MET-3", "MET-3b")
+@mutant("MET-3", "MET-3b", also=("MET-1c",), because="what it clears may be what MET-1c has just sent")
 class DrainClearsEverybodys(Core):
     """The cleanup lacks its WHERE clause."""
 

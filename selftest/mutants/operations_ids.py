@@ -74,7 +74,7 @@ class CounterStartsAnewWithEachLife(Core):
         return f"{machine.id}-{counts[machine.id]}"
 
 
-@mutant("OPS-3", "OPS-3b")
+@mutant("OPS-3", "OPS-3b", also=("COD-2e",), because="its slot may have had a life before")
 class CreateIsRememberedForGood(Core):
     """The idempotency record of a Create outlives the machine, and the next Create is taken for a retry."""
 
@@ -87,7 +87,7 @@ class CreateIsRememberedForGood(Core):
         return super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-3", "OPS-3b")
+@mutant("OPS-3", "OPS-3b", also=("COD-2e",), because="its slot may have had a life before")
 class SecondCreateDoesNothing(Core):
     """Answers a Create after a Delete with a new id, and leaves it at that."""
 

@@ -66,7 +66,7 @@ class DeleteHasNoLock(_NoLock):
         return await super().Delete(request, context)
 
 
-@mutant("OPS-4", "OPS-4b")
+@mutant("OPS-4", "OPS-4b", also=("OPS-6a",), because="its calls, too, come at once and by several connections")
 class OneLockPerConnection(_NoLock):
     """The lock lives in the connection's session."""
 
@@ -157,7 +157,12 @@ class ConfigureAndDeleteHaveNoLock(_NoLock):
         return await super().Delete(request, context)
 
 
-@mutant("OPS-6", "OPS-6b")
+@mutant(
+    "OPS-6",
+    "OPS-6b",
+    also=("COD-2d",),
+    because="the Configure that it runs into may be the one that COD-2d has under way",
+)
 class DeleteGoesAhead(Core):
     """A Delete is let through at any moment before the machine is bound."""
 
