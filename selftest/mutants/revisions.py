@@ -87,12 +87,12 @@ class CreateIsNotCounted(Uncounted):
 
 @mutant("LST-6", "LST-6h")
 class DeleteIsNotCounted(Uncounted):
-    """A row that is emptied loses its revision too."""
+    """A row that is emptied begins again with the first revision."""
 
     uncounted = (State.DELETING, State.SPECULATIVE)
 
     def cleared_by_delete(self, machine: Machine) -> Machine:
-        return replace(super().cleared_by_delete(machine), revision=0)
+        return replace(super().cleared_by_delete(machine), revision=1)
 
 
 @mutant("LST-6", "LST-6e")
