@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from conformance.token import Shard, Token
 
 
@@ -11,7 +13,17 @@ def test_numbers_are_what_is_compared_epoch_first() -> None:
 def test_each_token_of_a_shard_is_newer_than_the_last() -> None:
     shard = Shard("shard")
     tokens = [shard.next() for _ in range(3)]
-    assert tokens == [Token("shard", 1, 1), Token("shard", 1, 2), Token("shard", 1, 3)]
+    assert tokens == [Token("shard", 1, 1), Token("shard", 1, 11), Token("shard", 1, 12)]
+
+
+def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> None:
+    shard = Shard("shard")
+    tokens = [shard.next(), shard.next(), *(shard.anew() for _ in range(20)), shard.next()]
+    for older, newer in pairwise(tokens[:-1]):
+        assert (newer.epoch, newer.sequence) > (older.epoch, older.sequence)
+        assert newer.sequence > older.sequence
+    assert [str(t.epoch) for t in tokens] == sorted(str(t.epoch) for t in tokens)
+    assert tokens[-1].epoch == tokens[-2].epoch
 
 
 def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
