@@ -22,6 +22,9 @@ from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS
 from selftest.variants import VARIANTS
 
+QUIETLY = ("-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""pytest within this process, where modules that it would rewrite are there already."""
+
 
 def wrong(behaviours: frozenset[str]) -> str:
     """The first thing that is wrong with these behaviours; empty where all is well."""
@@ -49,7 +52,7 @@ def _cries(report: Report, where: str) -> str:
 
 def _security() -> str:
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        code = pytest.main(["-q", "-x", "--tb=line", "-p", "no:cacheprovider", "selftest/test_security.py"])
+        code = pytest.main([*QUIETLY, "selftest/test_security.py"])
     failed = [line for line in said.getvalue().splitlines() if line.startswith("FAILED")]
     return "\n".join(failed) or ("" if code == pytest.ExitCode.OK else said.getvalue())
 

@@ -107,7 +107,6 @@ async def watched_until_seen(trial: Trial, verb: Verb) -> None:
 @behaviour("LIF-1a", machines=1, start=State.SPECULATIVE, transitions=4, creates=True)
 async def test_the_whole_lifecycle(trial: Trial) -> None:
     machine = trial.machine
-    await expect.rests(machine, State.SPECULATIVE)
     for verb in verbs_of(trial):
         await expect.acked(machine.call(verb))
         await expect.settles(machine, verb)
