@@ -64,8 +64,8 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         finally:
             self.come_back()
 
-    # Threads: while one works, the loop does nothing; while one waits for a coroutine that it gave to the loop, the loop
-    # goes on. What several threads say at once is heard in the order in which they were started.
+    # Threads: while one works, the loop does nothing; while one waits for a coroutine that it gave to the loop, the
+    # loop goes on. What several threads say at once is heard in the order in which they were started.
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """As ever, in a thread of its own."""

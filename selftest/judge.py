@@ -38,9 +38,7 @@ def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
 
 def options_of(seed: int) -> engine.Options:
     """How a mutant is judged: the same way each time."""
-    return engine.Options(
-        patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed)
-    )
+    return engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed))
 
 
 async def judge(
@@ -77,9 +75,7 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
 
 
-def leapt_mutant(
-    mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0
-) -> Report:
+def leapt_mutant(mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0) -> Report:
     """The report on a mutant, by a clock that leaps, so that it is the same each time; over TCP where need be."""
     if mutant.tcp:
         return asyncio.run(judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer))

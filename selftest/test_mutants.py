@@ -28,9 +28,7 @@ OVER_TCP = tuple(MUTANTS.values()) if os.environ.get("CONFORMANCE_OVER_TCP") els
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
-def test_the_mutant_is_found_for_its_own_reason(
-    mutant: Mutant, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
     report = judge_wholly(mutant)
     row = matrix.row(mutant, report)
     record_property("row", json.dumps(asdict(row)))

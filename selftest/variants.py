@@ -57,9 +57,7 @@ class Variant:
 
     def run_options(self, seed: int) -> Options:
         """How the kit is run against it."""
-        return Options(
-            patience=CALM, rpc_timeout=20.0, seed=seed, use_idle=self.use_idle, luck=random.Random(seed)
-        )
+        return Options(patience=CALM, rpc_timeout=20.0, seed=seed, use_idle=self.use_idle, luck=random.Random(seed))
 
 
 VARIANTS: dict[str, Variant] = {

@@ -12,11 +12,11 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb
-from conformance.suite.test_fencing import FRESH, MARK, STALE, calm, for_each, in_flight, introduced, marked, offered
+from conformance.suite.test_fencing import FRESH, MARK, STALE, calm, in_flight, introduced, marked, offered
 
 if TYPE_CHECKING:
     from conformance.call import Call
-    from conformance.token import Shard, Token
+    from conformance.token import Token
     from conformance.trial import Trial
 
 # FEN-4: the fence comes first.
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 async def test_the_fence_comes_before_existence(trial: Trial) -> None:
     machine = trial.stranger()
 
-    async def judge(verb: Verb) -> None:
+    for verb in offered(trial):
         shard = await introduced(trial, machine)
         await expect.accepted(machine.call(verb, shard.at(MARK)))  # the control, too: only newer
         await expect.fenced(machine.call(verb, shard.at(STALE)))
-
-    await for_each(offered(trial), judge)
 
 
 @behaviour("FEN-4b", machines=1, start=State.IDLE, transitions=2)
@@ -81,21 +79,13 @@ async def test_a_fenced_answer_tells_nothing(trial: Trial) -> None:
 
 async def _mark_stays(trial: Trial, state: State) -> None:
     machine = trial.machine
-
-    async def judge(verb: Verb) -> None:
-        async def fenced(shard: Shard, epoch: int, sequence: int) -> None:
-            await expect.fenced(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
-
+    for verb in calm(trial, state):
         shard = await marked(trial, state)
-        await fenced(shard, 4, 99)
-        await fenced(shard, 5, 3)
-        await fenced(shard, 0, 0)
-        await fenced(shard, 5, 4)  # not lowered: neither to (4, 99) nor to (5, 3) ...
-        await fenced(shard, 5, 5)
-        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))  # ... and not raised to (5, 99)
-        await fenced(shard, 5, 6)
-
-    await for_each(calm(trial, state), judge)
+        # The last two: not lowered, neither to (4, 99) nor to (5, 3) ...
+        for numbers in ((4, 99), (5, 3), (0, 0), (5, 4), (5, 5)):
+            await expect.fenced(machine.call(verb, shard.at(numbers)))
+        await expect.accepted(machine.call(verb, shard.at((5, 6))))  # ... and not raised to (5, 99)
+        await expect.fenced(machine.call(verb, shard.at((5, 6))))
 
 
 @behaviour("FEN-5a", machines=1, start=State.IDLE)
@@ -181,26 +171,22 @@ async def test_fenced_calls_do_not_disturb_a_transition(trial: Trial) -> None:
 async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> None:
     machine = trial.stranger()
 
-    async def judge(first: Verb) -> None:
+    for first in offered(trial):
         for second in offered(trial):
             shard = await introduced(trial, machine)
             await expect.accepted(machine.call(first, shard.at(MARK)))  # the control, too: only newer
             await expect.fenced(machine.call(second, shard.at(STALE)))
 
-    await for_each(offered(trial), judge)
-
 
 async def _failures_count(trial: Trial, state: State) -> None:
     """Calls that are retries or have no edge: each moves the mark."""
     machine = trial.machine
-
-    async def judge(verb: Verb) -> None:
+    # One shard after the other: who has room for one only is FEN-9's to judge.
+    for verb in calm(trial, state):
         shard = await marked(trial, state, epoch=1, sequence=1)
         await expect.accepted(machine.call(verb, shard.at(MARK)))  # the control, too: only newer
         for each in calm(trial, state):
             await expect.fenced(machine.call(each, shard.at(STALE)))  # newer than the mark before
-
-    await for_each(calm(trial, state), judge)
 
 
 @behaviour("FEN-6b", machines=1, start=State.IDLE)

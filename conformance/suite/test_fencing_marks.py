@@ -17,7 +17,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import LAST, calm, for_each, introduced, marked, offered
+from conformance.suite.test_fencing import LAST, calm, introduced, marked, offered
 from conformance.token import Shard, Token
 
 if TYPE_CHECKING:
@@ -33,14 +33,12 @@ if TYPE_CHECKING:
 async def _two_shards(trial: Trial, verbs: Sequence[Verb]) -> None:
     machine = trial.machine
 
-    async def judge(verb: Verb) -> None:
+    for verb in verbs:
         high, low = trial.new_shard(), trial.new_shard()
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=100)))
         await expect.accepted(machine.call(verb, low.token(epoch=1, sequence=1)))
         await expect.fenced(machine.call(verb, high.token(epoch=100, sequence=100)))
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=101)))  # control: only newer
-
-    await for_each(verbs, judge)
 
 
 @behaviour("FEN-9a", machines=1, start=State.IDLE)
@@ -218,17 +216,17 @@ async def test_sequences_compare_as_64_bit_integers(trial: Trial) -> None:
 
 @behaviour("FEN-10c", machines=1, start=State.IDLE)
 async def test_drain_compares_64_bit_integers(trial: Trial) -> None:
-    await for_each((True, False), lambda epoch: _climb(trial, Verb.DRAIN, FEW, epoch=epoch))
+    for epoch in (True, False):
+        await _climb(trial, Verb.DRAIN, FEW, epoch=epoch)
 
 
 @behaviour("FEN-10d", machines=1, start=State.CONFIGURED)
 async def test_configure_and_delete_compare_64_bit_integers(trial: Trial) -> None:
     verbs = [verb for verb in calm(trial, State.CONFIGURED) if verb is not Verb.CREATE]
 
-    async def judge(verb: Verb) -> None:
-        await for_each((True, False), lambda epoch: _climb(trial, verb, FEW, epoch=epoch))
-
-    await for_each(verbs, judge)
+    for verb in verbs:
+        for epoch in (True, False):
+            await _climb(trial, verb, FEW, epoch=epoch)
 
 
 @behaviour("FEN-10e", machines=1, start=State.IDLE)
@@ -236,14 +234,12 @@ async def test_the_largest_sequence_does_not_reach_the_next_epoch(trial: Trial) 
     # Where both numbers were packed into one, or added up, a large sequence would spill over.
     machine = trial.machine
 
-    async def judge(epoch: int) -> None:
+    for epoch in (0, 1, 2**31 - 1, 2**32, 2**53, LAST - 1):
         for sequence in (1000, 2**32, 2**53, LAST):
             shard = trial.new_shard()
             await machine.create(shard.token(epoch=epoch, sequence=sequence))
             await expect.accepted(machine.create(shard.token(epoch=epoch + 1, sequence=0)))
             await expect.fenced(machine.create(shard.token(epoch=epoch, sequence=LAST)))
-
-    await for_each((0, 1, 2**31 - 1, 2**32, 2**53, LAST - 1), judge)
 
 
 # FEN-12: marks last.

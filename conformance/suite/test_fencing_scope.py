@@ -5,7 +5,6 @@ The only behaviours in which one shard speaks to several machines. They ask with
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import NoAnswer
 from conformance.found import SHARD, SHARD_MACHINE
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, for_each, offered
+from conformance.suite.test_fencing import calm, offered
 from conformance.token import Token
 
 if TYPE_CHECKING:
@@ -38,19 +37,19 @@ class Scopes:
         """Look whether a token that is older than the mark on one machine passes on the other."""
         shard = self._trial.new_shard()
         here, there = verbs
-        set_mark = await expect.accepted(first.call(here, shard.token(epoch=1, sequence=9)))
-        lower = await second.call(there, shard.token(epoch=1, sequence=8))
+        set_mark = await expect.accepted(first.call(here, shard.token(epoch=1, sequence=12)))
+        lower = await second.call(there, shard.token(epoch=1, sequence=11))
         self._say(set_mark, lower)
         # Under either reading: the newest passes, and what is not newer on its own machine does not.
-        await expect.accepted(second.call(there, shard.token(epoch=1, sequence=10)))
-        await expect.fenced(first.call(here, shard.token(epoch=1, sequence=9)))
+        await expect.accepted(second.call(there, shard.token(epoch=1, sequence=13)))
+        await expect.fenced(first.call(here, shard.token(epoch=1, sequence=12)))
 
     async def spread(self, first: Machine, others: Iterable[Machine]) -> None:
         """Look whether a token that is older than the mark on one machine passes on the others."""
         shard = self._trial.new_shard()
-        set_mark = await expect.accepted(first.drain(shard.token(epoch=1, sequence=9)))
+        set_mark = await expect.accepted(first.drain(shard.token(epoch=1, sequence=12)))
         for other in others:
-            self._say(set_mark, await other.drain(shard.token(epoch=1, sequence=8)))
+            self._say(set_mark, await other.drain(shard.token(epoch=1, sequence=11)))
 
     def _say(self, set_mark: Call, lower: Call) -> None:
         if not lower.answered:
@@ -70,7 +69,8 @@ class Scopes:
         """Ask of every two machines."""
         wanted = tuple(verbs)
         for first, second in permutations(machines, 2):
-            await for_each(wanted, partial(self.ask, first, second))
+            for pair in wanted:
+                await self.ask(first, second, pair)
 
 
 @behaviour("FEN-13a", machines=3, start=State.IDLE)
@@ -94,7 +94,8 @@ async def test_the_scope_is_the_same_on_configured_machines(trial: Trial) -> Non
 @behaviour("FEN-13c")
 async def test_the_scope_is_the_same_for_machines_that_do_not_exist(trial: Trial) -> None:
     strangers, scopes = [trial.stranger() for _ in range(12)], Scopes(trial)
-    await for_each(range(len(strangers) - 1), lambda number: scopes.spread(strangers[number], strangers[number + 1 :]))
+    for number, stranger in enumerate(strangers[:-1]):
+        await scopes.spread(stranger, strangers[number + 1 :])
     verbs = offered(trial)
     for number, pair in enumerate((first, second) for first in verbs for second in verbs):
         await scopes.ask(strangers[number % 12], strangers[(number + 1) % 12], pair)

@@ -334,7 +334,7 @@ class FailureTakesTheMarkBack(_TakesItBack):
     codes = (Code.NOT_FOUND, Code.ABORTED, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT)
 
 
-@mutant("FEN-6", "FEN-6a")
+@mutant("FEN-6", "FEN-6a", also=("FEN-4a",), because="its stale calls, too, meet the mark of a call that found nothing")
 class UnknownMachineMovesNoMark(_TakesItBack):
     """Does not raise the mark for a machine that it does not know."""
 

@@ -205,7 +205,7 @@ class LongShardIdsAbbreviated(_Renames):
         return shard if len(shard) < 200 else shard[:100] + shard[-100:]
 
 
-@mutant("FEN-12", "FEN-12c")
+@mutant("FEN-12", "FEN-12c", alone="whoever has two shards with one hash finds it, and who that is, is luck")
 class ShardIdsHashedShort(_Renames):
     """Keeps marks under 12 bits of a hash."""
 
@@ -289,7 +289,7 @@ class DeleteForgetsMarks(_Forgets):
     when = (State.SPECULATIVE,)
 
 
-@mutant("FEN-12", "FEN-12a")
+@mutant("FEN-12", "FEN-12a", also=("FEN-4b",), because="it judges at IDLE by marks that a Drain has set")
 class DrainForgetsMarks(_Forgets):
     """Keeps marks with the binding, and drops them with it."""
 
@@ -321,18 +321,6 @@ class _Remembers(Core):
         while len(marks) > self.most:
             del marks[next(iter(marks))]
         super().fence(verb, machine_id, token)
-
-
-@mutant(
-    "FEN-12",
-    "FEN-12c",
-    also=("FEN-13c",),
-    because="its shards are forgotten where hundreds of others come meanwhile",
-)
-class MarksOf100Shards(_Remembers):
-    """Keeps marks in a cache of 100."""
-
-    most = 100
 
 
 @mutant("FEN-12", "FEN-12c")

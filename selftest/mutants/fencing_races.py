@@ -137,7 +137,7 @@ class MarkIsSetLate(Servicer):
         return answer
 
 
-@mutant("FEN-11", "FEN-11h")
+@mutant("FEN-11", "FEN-11h", alone="whoever calls again at once finds it, and who is that quick, is luck")
 class MarkIsRememberedForAMoment(Core):
     """Compares with a copy of the mark that is a hundredth of a second old."""
 
