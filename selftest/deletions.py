@@ -55,9 +55,7 @@ def facts(root: Path) -> list[Line]:
                 if isinstance(node, ast.Expr) and _states_a_fact(node.value):
                     last = node.end_lineno or node.lineno
                     where = path.relative_to(root)
-                    found.append(
-                        Line(path=where, first=node.lineno, last=last, indent=node.col_offset, holder=holder)
-                    )
+                    found.append(Line(path=where, first=node.lineno, last=last, indent=node.col_offset, holder=holder))
     return found
 
 

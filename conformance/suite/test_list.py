@@ -40,8 +40,8 @@ def ids(call: Call) -> list[str]:
 
 
 def only(call: Call, states: Collection[State | int]) -> None:
-    """The listing holds machines in these states and no other (LST-1)."""
-    strays = [m for m in call.response.machines if m.state not in states]
+    """The listing holds machines in these states and no other, if any are named (LST-1)."""
+    strays = [m for m in call.response.machines if states and m.state not in states]
     expect.fact(
         not strays,
         wanted=f"List of {', '.join(state_of(s).name for s in states)} to hold machines in these states only",
@@ -77,7 +77,7 @@ async def listing(
     async for last in looks(trial, longest=longest):
         call = await expect.acked((client or trial.client).list(states, cap=cap))
         found = ids(call)
-        only(call, states or ALL)
+        only(call, states)
         once(call)
         expect.fact(not cap or len(found) <= cap, wanted=f"at most {cap} machines", got=len(found), calls=[call])
         missing = [m.id for m in inside if m.id not in found]
@@ -111,7 +111,6 @@ async def test_a_state_holds_exactly_its_machines(trial: Trial) -> None:
 @behaviour("LST-1b", machines=1, start=State.SPECULATIVE)
 async def test_a_free_slot_is_listed_as_speculative_only(trial: Trial) -> None:
     machine = trial.machine
-    await expect.rests(machine, State.SPECULATIVE)
     await listing(trial, [State.SPECULATIVE], inside=[machine])
     await listing(trial, [], inside=[machine])
     await listing(trial, [State.IDLE, State.SPECULATIVE], inside=[machine])
@@ -160,7 +159,7 @@ async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
             await trial.drive(machine, verb)
         for states, seen in watches:
             for call in seen.lists:
-                only(call, states or ALL)
+                only(call, states)
                 if len(states) != 1:
                     gone = machine.id not in ids(call)
                     wanted = f"{machine.id} in every List of {', '.join(s.name for s in states) or 'everything'}"

@@ -35,7 +35,6 @@ async def sent_again(trial: Trial, machine: Machine, verb: Verb) -> None:
     await expect.same_operation(first, machine.call(verb, trial.new_shard().next()))
     await ends(machine, verb)
     before = await machine.read()
-    await expect.same_operation(first, machine.call(verb))
     await expect.same_operation(first, machine.call(verb, trial.new_shard().next()))
     await expect.unchanged(machine, before, by=f"a retry of {verb.value}")
 
@@ -93,10 +92,9 @@ async def test_drain_sent_again_is_the_same_operation(trial: Trial) -> None:
 
 @behaviour("OPS-2d", machines=1, start=State.IDLE, transitions=1)
 async def test_a_retry_is_known_by_machine_and_target_and_nothing_else(trial: Trial) -> None:
-    machine, shard = trial.machine, trial.new_shard()
+    machine = trial.machine
     first = await trial.drive(machine, Verb.CONFIGURE)
-    await expect.same_operation(first, machine.configure(shard.token(epoch=3, sequence=7)))
-    await expect.same_operation(first, machine.configure(shard.token(epoch=4, sequence=0)))
+    await expect.same_operation(first, machine.configure(trial.new_shard().token(epoch=3, sequence=7)))
     await expect.same_operation(first, machine.configure(trial.new_shard().next(), blob=b"#!another"))
     async with trial.connections(1) as [client]:
         await expect.same_operation(first, machine.configure(client=client))
@@ -145,7 +143,6 @@ async def test_a_create_after_a_delete_is_a_new_operation_and_happens(trial: Tri
     again = await expect.acked(machine.create())
     unlike(again, past)
     await expect.settles(machine, Verb.CREATE)
-    await expect.same_operation(again, machine.create())
 
 
 @behaviour("OPS-3c", machines=1, start=State.IDLE, transitions=5, creates=True)

@@ -221,7 +221,22 @@ class RefusalCountsAsACall(_MarkMoves):
         return replace(mark, sequence=mark.sequence + 1)
 
 
-@mutant("FEN-5", "FEN-5a", "FEN-5b")
+@mutant(
+    "FEN-5",
+    "FEN-5a",
+    "FEN-5b",
+    "FEN-4c",
+    "FEN-9a",
+    "FEN-9b",
+    "FEN-9c",
+    "FEN-9d",
+    "FEN-9e",
+    "FEN-9f",
+    "FEN-12a",
+    "FEN-12b",
+    "FEN-12d",
+    "FEN-12e",
+)
 class StaleShardsAreLockedOut(Core):
     """Takes whoever comes with a stale token for an intruder, and lets its shard in no more."""
 
