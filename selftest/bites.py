@@ -1,28 +1,38 @@
 """`python -m selftest.bites MODULE`: whether the behaviours of one file of the suite still say what they should.
 
-Ends at the first thing that is wrong: the reference fails, or a mutant is not found by who is said to find it.
+Ends at the first thing that is wrong: the reference fails, a mutant is not found by who is said to find it, a variant
+fails. Who judges how a provider is reached has broken ones of its own, in test_security.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
-import subprocess
 import sys
+
+import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.behaviour import declared
-from conformance.report import Status
+from conformance.report import Report, Status
 from selftest.judge import leapt_mutant, leapt_variant
+from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS
 from selftest.variants import VARIANTS
+
+QUIETLY = ("-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""pytest within this process, where modules that it would rewrite are there already."""
 
 
 def wrong(behaviours: frozenset[str]) -> str:
     """The first thing that is wrong with these behaviours; empty where all is well."""
-    reference = leapt_variant(VARIANTS["Reference"], select=sorted(behaviours))
-    for result in reference.with_status(Status.FAILED, Status.WARNED, Status.ERROR):
-        return f"{result.id} on the reference: {result.reason}"
+    if any(name.startswith(ELSEWHERE) for name in behaviours):
+        return _security()
+    chosen = sorted(behaviours)
+    if said := _cries(leapt_variant(VARIANTS["Reference"], select=chosen), "the reference"):
+        return said
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
         if mine:
@@ -30,17 +40,26 @@ def wrong(behaviours: frozenset[str]) -> str:
             for name in mine:
                 if name not in found:
                     return f"{mutant.name} is not found by {name}"
-    return ""
+    cries = (_cries(leapt_variant(variant, select=chosen), variant.name) for variant in VARIANTS.values())
+    return next(filter(None, cries), "")
+
+
+def _cries(report: Report, where: str) -> str:
+    """What is said against a provider that conforms; empty where nothing is."""
+    fails = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
+    return next((f"{result.id} on {where}: {result.reason}" for result in fails), "")
+
+
+def _security() -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = pytest.main([*QUIETLY, "selftest/test_security.py"])
+    failed = [line for line in said.getvalue().splitlines() if line.startswith("FAILED")]
+    return "\n".join(failed) or ("" if code == pytest.ExitCode.OK else said.getvalue())
 
 
 def main(arguments: list[str]) -> int:
     """1 where something is wrong, and what."""
     logging.disable(logging.CRITICAL)
-    if arguments[0] == "test_security":  # its broken providers are relays and certificates, not mutants
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "selftest/test_security.py"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        print("\n".join(line for line in done.stdout.splitlines() if line.startswith("FAILED")))
-        return done.returncode
     module = importlib.import_module(f"conformance.suite.{arguments[0]}")
     declarations = [declared(value) for value in vars(module).values()]
     said = wrong(frozenset(d[0] for d in declarations if d))

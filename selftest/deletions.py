@@ -1,34 +1,44 @@
-"""`python -m selftest.deletions [LINES] [SEED]`: whether the self-test notices that a line of the suite is gone.
+"""`python -m selftest.deletions [LINES|all] [SEED]`: whether the self-test notices that a line of the suite is gone.
 
-Takes lines at random that state a fact (`expect…`), deletes one at a time in a copy of the kit, and runs what the
-self-test runs for that file's behaviours there: the reference must pass, and every mutant must still be found.
+Takes lines at random that state a fact (`expect…`), deletes one at a time, and runs what the self-test runs for the
+behaviours that can reach it: the reference must pass, every mutant must still be found, and no variant be failed.
+Nothing is written: the function that holds the line is given the code that it would have without it.
 """
 
 from __future__ import annotations
 
 import ast
-import os
+import functools
+import importlib
+import logging
 import random
-import shutil
-import subprocess
 import sys
-import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from conformance import plan
+from conformance.behaviour import declared
+from selftest.bites import wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = Path("conformance/suite")
-PACKAGES = ("conformance", "fake_provider", "selftest", "tests", "proto", "buf.yaml", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A statement of a behaviour that states a fact and does nothing else."""
+    """A statement that states a fact and does nothing else; `holder` is the function or method that it stands in."""
 
     path: Path
     first: int
     last: int
     indent: int
+    holder: str
 
     def without(self, text: str) -> str:
         """The file with `pass` in the statement's place."""
@@ -40,11 +50,23 @@ def facts(root: Path) -> list[Line]:
     """Every such line of the suite under `root`."""
     found = []
     for path in sorted((root / SUITE).glob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Expr) and _states_a_fact(node.value):
-                last = node.end_lineno or node.lineno
-                found.append(Line(path=path.relative_to(root), first=node.lineno, last=last, indent=node.col_offset))
+        for holder, body in _functions(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(body):
+                if isinstance(node, ast.Expr) and _states_a_fact(node.value):
+                    last = node.end_lineno or node.lineno
+                    where = path.relative_to(root)
+                    found.append(Line(path=where, first=node.lineno, last=last, indent=node.col_offset, holder=holder))
     return found
+
+
+def _functions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """The functions of a module and the methods of its classes, by qualified name; not what is inside of those."""
+    for node in ast.iter_child_nodes(parent):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield f"{prefix}{node.name}", node
+            case ast.ClassDef():
+                yield from _functions(node, f"{prefix}{node.name}.")
 
 
 def _states_a_fact(value: ast.expr) -> bool:
@@ -57,43 +79,70 @@ def _states_a_fact(value: ast.expr) -> bool:
     )
 
 
-def noticed(line: Line) -> str:
-    """What the self-test says where the line is gone; empty where it does not notice.
+def holder_of(line: Line) -> FunctionType:
+    """The function that holds the line, as it was imported."""
+    module = importlib.import_module(".".join(line.path.with_suffix("").parts))
+    found: FunctionType = functools.reduce(getattr, line.holder.split("."), module)
+    return found
 
-    Raises RuntimeError where it does not run.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        for name in PACKAGES:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, copy / name)
-        target = copy / line.path
-        target.write_text(line.without(target.read_text(encoding="utf-8")), encoding="utf-8")
-        environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'proto'}"}
-        done = subprocess.run(
-            [sys.executable, "-m", "selftest.bites", line.path.stem],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-    said = done.stdout.strip()
-    if done.returncode not in (0, 1) or bool(said) != bool(done.returncode):
-        raise RuntimeError(f"{line.path}:{line.first}: {' '.join((said, done.stderr.strip()))}")
-    return said
+
+@contextmanager
+def deleted(line: Line) -> Iterator[None]:
+    """The line is gone, for whoever has imported its function too."""
+    function = holder_of(line)
+    whole = compile(line.without((ROOT / line.path).read_text(encoding="utf-8")), str(line.path), "exec")
+    code = next(code for code in _codes(whole) if code.co_qualname == line.holder)
+    kept, function.__code__ = function.__code__, code
+    try:
+        yield
+    finally:
+        function.__code__ = kept
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code and all that is defined within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def reaching(function: FunctionType) -> frozenset[str]:
+    """The behaviours whose code, or what that calls in the suite, names the function."""
+    return frozenset(declared(body)[0] for body in plan.functions() if function in _reached(body))  # type: ignore[index]
+
+
+@functools.cache
+def _reached(body: FunctionType) -> frozenset[FunctionType]:
+    found: set[FunctionType] = set()
+    due: list[Any] = [body]
+    while due:
+        match due.pop():
+            case FunctionType() as function if function not in found and function.__module__.startswith(
+                "conformance.suite."
+            ):
+                found.add(function)
+                names = {name for code in _codes(function.__code__) for name in code.co_names}
+                due += [function.__globals__[name] for name in names & function.__globals__.keys()]
+            case type() as cls if cls.__module__.startswith("conformance.suite."):
+                due += vars(cls).values()
+    return frozenset(found)
+
+
+def noticed(line: Line) -> str:
+    """What the self-test says where the line is gone; empty where it does not notice."""
+    with deleted(line):
+        return wrong(reaching(holder_of(line)))
 
 
 def main(arguments: list[str]) -> int:
     """Delete line after line; 1 where one was not noticed."""
-    count, seed = int(arguments[0]) if arguments else 30, int(arguments[1]) if len(arguments) > 1 else 0
-    chosen = random.Random(seed).sample(facts(ROOT), count)
+    logging.disable(logging.CRITICAL)
+    lines = facts(ROOT)
+    wanted = arguments[0] if arguments else "30"
+    count, seed = len(lines) if wanted == "all" else int(wanted), int(arguments[1]) if len(arguments) > 1 else 0
     survivors = 0
-    for line in chosen:
+    for line in lines if wanted == "all" else random.Random(seed).sample(lines, count):
         said = noticed(line)
         survivors += not said
         text = (ROOT / line.path).read_text(encoding="utf-8").splitlines()[line.first - 1].strip()

@@ -65,9 +65,8 @@ def _overlap(calls: Sequence[Call]) -> bool:
 async def _bursts(trial: Trial, state: State) -> None:
     machine = trial.machine
     for verb in calm(trial, state):
-        shard = await marked(trial, state)
-        for number in range(ROUNDS):
-            token = shard.token(epoch=5 + number, sequence=7)
+        for _ in range(ROUNDS):  # by another shard each, as what a refusal does to a mark is FEN-5's to judge
+            token = (await marked(trial, state)).token(epoch=5, sequence=7)
 
             def send(_: int, verb: Verb = verb, token: Token = token) -> Awaitable[Call]:
                 return machine.call(verb, token)
@@ -90,9 +89,8 @@ async def test_one_of_many_equal_tokens_passes_over_several_connections(trial: T
     machine = trial.machine
     async with trial.connections(4) as clients:
         for verb in calm(trial, State.IDLE):
-            shard = await marked(trial, State.IDLE)
-            for number in range(ROUNDS):
-                token = shard.token(epoch=5, sequence=7 + number)
+            for _ in range(ROUNDS):
+                token = (await marked(trial, State.IDLE)).token(epoch=5, sequence=7)
 
                 def send(index: int, verb: Verb = verb, token: Token = token) -> Awaitable[Call]:
                     return machine.call(verb, token, client=clients[index % len(clients)])
@@ -167,7 +165,6 @@ async def _crowd(trial: Trial, verb: Verb, *, shuffled: bool) -> None:
     # Whoever read the mark before and set it after all others has lowered it.
     for epoch, sequence in ((3, 5), (3, 4), (3, 0), (2, 5), (1, 5)):
         await expect.fenced(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
-    await expect.accepted(machine.call(verb, shard.token(epoch=3, sequence=6)))  # control: only newer
 
 
 @behaviour("FEN-11h", machines=1, start=State.IDLE)

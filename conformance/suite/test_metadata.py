@@ -222,8 +222,7 @@ async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) ->
 
 @behaviour("MET-1g", machines=1, transitions=2)
 async def test_unicode_is_not_normalised(trial: Trial) -> None:
-    call = await configured(trial.machine, TWINS)
-    expect.echoes(call.response.machine, TWINS, where="the ack of Configure")
+    await configured(trial.machine, TWINS)
     await shown(trial, trial.machine, TWINS)
 
 
@@ -301,6 +300,5 @@ async def test_a_binding_without_metadata_shows_none(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     await trial.bind(machine, cluster=cluster, metadata=USUAL)
     await trial.drive(machine, Verb.DRAIN)
-    call = await trial.bind(machine, cluster=cluster)  # the same cluster again, so that only the map differs
-    expect.echoes(call.response.machine, {}, where="the ack of a Configure without metadata")
+    await trial.bind(machine, cluster=cluster)  # the same cluster again, so that only the map differs
     await shown(trial, machine, {})

@@ -103,13 +103,11 @@ async def until_overlapped(trial: Trial, verb: Verb) -> None:
 async def test_retries_at_once_are_the_same_operation(trial: Trial) -> None:
     machine = trial.machine
     first = await trial.begin(machine, Verb.CONFIGURE)
-    before = await machine.read()
     for _ in range(ATTEMPTS):
         calls = await burst(trial, lambda _, token, client: machine.configure(token, client=client), count=16)
         for call in calls:
             if call.ok:
                 await expect.same_operation(first, call)
-        await expect.unchanged(machine, before, by=f"{len(calls)} retries at once")
         if overlapped(calls):
             return
     raise NotObserved(f"the calls of {ATTEMPTS} bursts did not overlap")

@@ -80,6 +80,26 @@ class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
         self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
 
 
+@mutant("COD-2", "COD-2g", latency="250ms")
+class RefusedDrainEndsTheBootstrap(_RefusesWithAnEffect):
+    """Drain stops what is being done with the machine, and then sees that it is not bound yet."""
+
+    verb, rests = Verb.DRAIN, State.CONFIGURING
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
+
+
+@mutant("COD-2", "COD-2d", "OPS-6b", latency="120ms")
+class RefusedDeleteUnbindsInFlight(_RefusesWithAnEffect):
+    """The node is removed from its cluster before Delete sees that the machine is being bound."""
+
+    verb, rests = Verb.DELETE, State.CONFIGURING
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, cluster=""))
+
+
 @mutant("COD-2", "COD-2f", latency="120ms")
 class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
     """The drain's context is cancelled by the next call for the machine, also where that is refused."""

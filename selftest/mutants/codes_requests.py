@@ -35,7 +35,7 @@ class _Precondition(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-3", "COD-3a", "COD-3b", "COD-2b")
+@mutant("COD-3", "COD-3a", "COD-3b", "COD-2b", "FEN-4b")
 class CreateOfBoundIsFailedPrecondition(_Precondition):
     """There should be no machine before Create."""
 

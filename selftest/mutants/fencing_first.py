@@ -221,6 +221,31 @@ class RefusalCountsAsACall(_MarkMoves):
         return replace(mark, sequence=mark.sequence + 1)
 
 
+@mutant(
+    "FEN-5",
+    "FEN-5a",
+    "FEN-5b",
+    "FEN-4c",
+    "FEN-9a",
+    "FEN-9b",
+    "FEN-9c",
+    "FEN-9d",
+    "FEN-9e",
+    "FEN-9f",
+    "FEN-12a",
+    "FEN-12b",
+    "FEN-12d",
+    "FEN-12e",
+)
+class StaleShardsAreLockedOut(Core):
+    """Takes whoever comes with a stale token for an intruder, and lets its shard in no more."""
+
+    def fenced(self, verb: Verb, token: Token) -> Rejected:
+        last = replace(token, epoch=2**63 - 1, sequence=2**63 - 1)
+        self.inventory.mark(self.mark_key(verb, "", token), last)
+        return super().fenced(verb, token)
+
+
 class _StartsAllTheSame(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
@@ -237,7 +262,7 @@ class FencedCreateStarts(_StartsAllTheSame):
     on = (Verb.CREATE,)
 
 
-@mutant("FEN-5", "FEN-5c")
+@mutant("FEN-5", "FEN-5c", "FEN-5e")
 class FencedConfigureStarts(_StartsAllTheSame):
     """Queues a Configure and asks the fence after that."""
 
@@ -251,7 +276,7 @@ class FencedDrainStarts(_StartsAllTheSame):
     on = (Verb.DRAIN,)
 
 
-@mutant("FEN-5", "FEN-5c")
+@mutant("FEN-5", "FEN-5c", "FEN-5e")
 class FencedDeleteStarts(_StartsAllTheSame):
     """Queues a Delete and asks the fence after that."""
 
@@ -288,9 +313,7 @@ class FencedDrainCancelsTheTransition(Refusal):
             self.put(replace(self.cleared_by_drain(machine), state=State.IDLE))
 
 
-@mutant(
-    "FEN-5", "FEN-5f", also=("FEN-1d",), because="its stale tokens come while a transition runs too", latency="300ms"
-)
+@mutant("FEN-5", "FEN-5f", "FEN-1d", latency="300ms")
 class WhoeverDisturbsIsBanned(Refusal):
     """A stale call for a machine that is on its way gets its shard locked out, until somebody has had a look."""
 

@@ -49,7 +49,7 @@ class OneMarkPerMachineOnDrain(Core):
         return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
 
 
-@mutant("FEN-9", "FEN-9a", "FEN-9b")
+@mutant("FEN-9", "FEN-9a", "FEN-9b", "FEN-9c", "FEN-9d", "FEN-9e", "FEN-9f")
 class LastShardIsRemembered(Core):
     """Has room for one shard and its mark in each machine's record."""
 

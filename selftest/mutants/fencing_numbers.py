@@ -161,3 +161,22 @@ class NumbersAreAddedUp(Core):
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch * 10**6 + token.sequence > mark.epoch * 10**6 + mark.sequence
+
+
+@mutant("FEN-10", "FEN-10e")
+class TokensArePackedToo(Core):
+    """Asks the comparison of old as well, which packed both numbers into one: who is newer by either passes."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        packed, highest = ((each.epoch << 32) + each.sequence for each in (token, mark))
+        return newer(token, mark) or packed > highest
+
+
+@mutant("FEN-10", "FEN-10a", "FEN-10b")
+class LargeFirstNumbersAreFenced(Core):
+    """Takes a new shard whose numbers are larger than any counter comes to for a forger."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        super().validate_first_token(verb, token)
+        if max(token.epoch, token.sequence) > 2**53:
+            raise self.fenced(verb, token)

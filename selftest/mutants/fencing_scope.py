@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
+from fake_provider.fence import Token
 from fake_provider.machine import State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
-    from fake_provider.fence import Token
     from fake_provider.store import MarkKey
 
 
@@ -52,3 +52,15 @@ class ScopeDependsOnTheVerb(_HalfAndHalf):
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         return verb is Verb.CONFIGURE
+
+
+@mutant("FEN-13", "FEN-13a", "FEN-13b", "FEN-13c")
+class TheMarkGoesWithTheLastMachine(Core):
+    """Keeps a row for each shard, with the machine in it that it spoke of last: for another one it starts anew."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        last: dict[str, str] = self.__dict__.setdefault("last", {})
+        if last.setdefault(token.shard, machine_id) != machine_id:
+            self.inventory.mark(self.mark_key(verb, machine_id, token), Token(shard=token.shard, epoch=-1))
+        super().fence(verb, machine_id, token)
+        last[token.shard] = machine_id

@@ -220,7 +220,7 @@ class IdleReaper(Restless):
     rests, then = State.IDLE, State.SPECULATIVE
 
 
-@mutant("LIF-3", "LIF-3a")
+@mutant("LIF-3", "LIF-3a", "OPS-6b")
 class BindingsExpire(Restless):
     """A binding is a lease that somebody would have to renew."""
 

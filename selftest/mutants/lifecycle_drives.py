@@ -219,7 +219,9 @@ class GraceZeroFailsWithoutAWord(Core):
         return self.failed(machine, "") if drained else super().settle(machine)
 
 
-@mutant("LIF-12", "LIF-12a", also=("LIF-3a",), because="it sees machines that were drained a moment ago")
+@mutant(
+    "LIF-12", "LIF-12a", "OPS-5d", "OPS-6c", also=("LIF-3a",), because="it sees machines that were drained a moment ago"
+)
 class DrainedMachinesComeBack(Core):
     """The controller that drains is not the only one: another puts the binding back a moment later."""
 

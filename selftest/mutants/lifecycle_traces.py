@@ -175,7 +175,7 @@ class ClusterHiddenWhileConfiguring(Core):
         return self.shown_in_get(machine)
 
 
-@mutant("LIF-6", "LIF-6a", "LIF-7a")
+@mutant("LIF-6", "LIF-6a", "LIF-7a", "MET-2a")
 class ClusterKeptAtIdle(Core):
     """Remembers the last cluster, as it may well be the next one."""
 

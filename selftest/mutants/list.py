@@ -170,7 +170,7 @@ class TwoStatesAtMost(Servicer):
 # Caps.
 
 
-@mutant("LST-2", "LST-2b")
+@mutant("LST-2", "LST-2b", "LST-2a")
 class CapBeforeFilter(Core):
     """LIMIT in the inner query, WHERE in the outer one."""
 
@@ -195,7 +195,7 @@ class OneTooFew(Core):
         return machines[: max(1, limit - 1)] if limit else machines
 
 
-@mutant("LST-2", "LST-2a")
+@mutant("LST-2", "LST-2a", "LST-2b")
 class CapIsIgnored(Core):
     """max_results is not implemented."""
 

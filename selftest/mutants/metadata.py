@@ -54,12 +54,20 @@ class ListLeavesMetadataOut(Core):
         return bare(machine)
 
 
-@mutant("MET-1", "MET-1b")
+@mutant("MET-1", "MET-1b", "MET-4b")
 class AckLeavesMetadataOut(Core):
     """The ack is built from the machine as it was before the call."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return bare(machine) if verb is Verb.CONFIGURE else machine
+
+
+@mutant("MET-1", "MET-1b")
+class FirstAckLeavesMetadataOut(Core):
+    """The ack of a Configure is built from the machine as it was before the call; that of a retry is not."""
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return bare(machine) if verb is Verb.CONFIGURE and machine.moving else machine
 
 
 @mutant("MET-1", "MET-1e")
@@ -102,7 +110,7 @@ class DrainAckLeavesMetadataOut(Core):
         return bare(machine) if verb is Verb.DRAIN else machine
 
 
-@mutant("MET-1", "MET-1c")
+@mutant("MET-1", "MET-1c", "MET-2c", "MET-3a")
 class MetadataComesWithTheNode(Core):
     """Metadata is read back from the node, which is not there before CONFIGURED."""
 

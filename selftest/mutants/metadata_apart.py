@@ -26,6 +26,32 @@ class DrainKeepsMetadata(Core):
         return replace(machine, cluster="")
 
 
+class _AckShowsTheLastBinding(Core):
+    verb: Verb
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        vars(self).setdefault("old", {})[machine.id] = {"cluster": request.cluster, "shard_metadata": request.metadata}
+        return super().bound(machine, request)
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        old = vars(self).get("old", {}).get(machine.id, {})
+        return replace(machine, **old) if verb is self.verb and machine.state is State.IDLE else machine
+
+
+@mutant("MET-2", "MET-2a")
+class RepeatedCreateShowsTheLastBinding(_AckShowsTheLastBinding):
+    """Create's retry answers with the node's record, which is cleared when there is another."""
+
+    verb = Verb.CREATE
+
+
+@mutant("MET-2", "MET-2b")
+class RepeatedDrainShowsTheLastBinding(_AckShowsTheLastBinding):
+    """Drain's retry answers with what was drained."""
+
+    verb = Verb.DRAIN
+
+
 @mutant("MET-2", "MET-2a")
 class ListStillShowsMetadataAtIdle(Core):
     """List's own table is not cleaned up."""

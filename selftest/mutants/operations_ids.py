@@ -284,3 +284,20 @@ class OneCallAtATimeForAShard(_Owned):
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         return machine.moving and mine
+
+
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
+class WhatMovesIsTheShardsOwn(_Owned):
+    """A machine that is on its way is locked by the shard that sent it: another one that asks for the same waits."""
+
+    def disowned(self, machine: Machine, mine: bool) -> bool:
+        return machine.moving and not mine
+
+
+@mutant("OPS-3", "OPS-3a", alone="a life whose operation id was there before cannot be claimed, so nobody has machines")
+class IdsWrapAround(Core):
+    """Numbers its slots for operations, of which there are six."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        number = self.__dict__["number"] = (self.__dict__.get("number", -1) + 1) % 6
+        return f"slot-{number}"

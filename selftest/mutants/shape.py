@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fake_provider.core import Core
 from fake_provider.errors import Rejected
@@ -43,6 +43,16 @@ class TypeOnlyAsALabel(Shown):
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="")
+
+
+@mutant("SHP-1", "SHP-1a")
+class RetiredMachinesHaveNoState(Core):
+    """A machine that was taken out of service has a state that the contract has no word for."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        *_, last = self.machines.values()
+        self.put(replace(last, state=State.UNSPECIFIED))
 
 
 @mutant("SHP-1", "SHP-1a")

@@ -50,6 +50,37 @@ class DrainIsStrict(Servicer):
         return super().drain(request)
 
 
+@mutant("WIR-1", "WIR-1b")
+class ConfigureIsStrict(Servicer):
+    """Configure alone is parsed strictly: what it carries is kept."""
+
+    def configure(self, request: pb.ConfigureRequest) -> Request:
+        strict(request)
+        return super().configure(request)
+
+
+@mutant("WIR-1", "WIR-1b")
+class UnknownFieldsNameTheCluster(Servicer):
+    """A hand-written parser takes a field that it does not know for the one before: the last text is the cluster."""
+
+    def configure(self, request: pb.ConfigureRequest) -> Request:
+        if len(UnknownFieldSet(request)):
+            request.cluster_id = "v9"
+        return super().configure(request)
+
+
+@mutant("WIR-1", "WIR-1c")
+class UnknownFieldsAskForLess(Servicer):
+    """A Get with a field that is not known is answered as to a client of another version, without what is new."""
+
+    async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
+        shown = pb.Machine()
+        shown.CopyFrom(await super().Get(request, context))
+        if len(UnknownFieldSet(request)):
+            shown.ClearField("resources")
+        return shown
+
+
 @mutant("WIR-1", "WIR-1a")
 class UnknownFieldsMakeAnotherRequest(Servicer):
     """A retry is known by the bytes of its request, token apart: with a field more it is another operation."""

@@ -84,6 +84,15 @@ class DrainStopsWhenTheClientGoes(Hanging):
 
 
 @mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+class BoundForNobodyIsBoundToNothing(Hanging):
+    """Who asked for the Configure also writes the cluster down, if they are still there."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.state is State.CONFIGURING:
+            self.core.put(replace(machine, cluster=""))
+
+
+@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
 class DrainedForNobodyStaysBound(Hanging):
     """Who asked for the Drain also takes the binding away at its end, if they are still there."""
 

@@ -1,0 +1,55 @@
+"""Providers that trip over numbers below zero, or over states that there are not (contract §4, COD-3 and COD-4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import State, Verb
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.fence import Token
+    from fake_provider.request import Filter
+
+
+@mutant("COD-3", "COD-3c", also=("WIR-2a",), because="it asks for states that there are not, too")
+class OddStatesAreFailedPrecondition(Core):
+    """A state has to be one."""
+
+    def validate_filter(self, wanted: Filter) -> None:
+        super().validate_filter(wanted)
+        if any(state not in State.__members__.values() for state in wanted.states):
+            raise Rejected(Code.FAILED_PRECONDITION, "states: unknown")
+
+
+@mutant("COD-4", "COD-4g")
+class NegativeNumbersOfConfigurePass(Core):
+    """Configure has a way in of its own, and nobody looks at the token there."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        if verb is not Verb.CONFIGURE:
+            super().validate_first_token(verb, token)
+
+
+@mutant("COD-4", "COD-4h")
+class NegativeNumbersOfConfigureAreFenced(Core):
+    """Configure has a fence of its own, and it starts at zero."""
+
+    def validate_first_token(self, verb: Verb, token: Token) -> None:
+        if verb is Verb.CONFIGURE and token.negative:
+            raise self.fenced(verb, token)
+        super().validate_first_token(verb, token)
+
+
+@mutant("COD-4", "COD-4h")
+class RefusedNegativeNumbersLeaveANote(Core):
+    """Notes who called with what on the machine, and sees then that a number is negative."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        machine = self.machines.get(machine_id)
+        if machine and token.negative:
+            self.put(replace(machine, shard_metadata={"caller": token.shard}))
+        super().fence(verb, machine_id, token)
