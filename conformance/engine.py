@@ -92,7 +92,7 @@ async def run(
         with discretion.errors():
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
-            slots = _slots(found, use_idle=options.use_idle)
+            slots = slots_of(found, use_idle=options.use_idle)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
@@ -108,7 +108,7 @@ async def run(
         await client.close()
 
 
-def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
+def slots_of(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
     """The machines that may be driven, each with its home, in an order that two runs do not share."""
     slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
     # Not by the run's seed: two runs with one seed should still not reach for the same machine.
