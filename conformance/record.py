@@ -321,9 +321,7 @@ class _Story:
                 self.bill, self.rpcs = _bill(line.object("bill")), line.count("rpcs")
             case "noted":
                 self.notes.append(line.text("text"))
-            case "progressed":
-                pass
-            case _:
+            case other if other != "progressed":
                 raise line.wrong("event", "an event that this kit knows")
         self.last = max(self.last, line.seconds("at"))
 

@@ -264,6 +264,7 @@ class Churn:
         await self.follower.compare()
         if self._since and changed and not {"LST-4", "LST-6"} & self._oracle.findings.keys():
             await self.follower.page(self._since, changed)
+        await self.follower.sample(self._since, times=1)
         self._since = self.follower.cursor
         self._changed.clear()
         self.checks += 1

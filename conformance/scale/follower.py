@@ -37,7 +37,7 @@ class Follower:
     def __init__(self, client: Client, oracle: Oracle, timings: Timings, *, revisions: bool, lag: float) -> None:
         self._client, self._oracle, self._revisions = client, oracle, revisions
         self._lag = min(lag, LONGEST_LAG)
-        self._tape = Tape(timings)
+        self._tape, self._timings = Tape(timings), timings
         self._replica: dict[str, pb.Machine] = {}
         self._cursor = b""
         self.fleet: Fleet | None = None
@@ -143,11 +143,11 @@ class Follower:
         return self._cursor
 
     async def sample(self, since: bytes, *, times: int) -> None:
-        """Only for the clock: what lives, and what has changed."""
+        """Only for the clock, while all is at rest: what lives, and what has changed."""
         for _ in range(times):
-            await self._list(LIVE)
-            if self._revisions:
-                await self._list(since=since)
+            self._timings.sized(await self._list(LIVE))
+            if self._revisions and since:
+                self._timings.sized(await self._list(since=since))
 
     async def _list(self, states: Collection[State] = (), *, since: bytes = b"", cap: int = 0) -> Call:
         with recording(self._tape):

@@ -33,12 +33,11 @@ class Timings:
         if kind not in KINDS or not call.answered:
             return
         self._by.setdefault(kind, Digest()).add(seconds)
-        if not call.ok:
-            return
-        if kind == "Delta":
-            self._deltas.add(len(call.response.machines), seconds)
-        elif kind == "Page" and call.request.states:
-            self._live.add(len(call.response.machines), seconds)
+
+    def sized(self, call: Call) -> None:
+        """A List that was answered while all was at rest, so that its cost is its own."""
+        sizes = self._deltas if call.request.since_revision else self._live
+        sizes.add(len(call.response.machines), max(0.0, call.ended - call.started))
 
     def counts(self) -> dict[str, int]:
         """How many calls of each kind were answered."""
