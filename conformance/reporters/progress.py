@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.live import Live as Display
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -38,14 +39,14 @@ BETWEEN_LINES = 10.0
 """Seconds between two lines about a churn, where there is no terminal."""
 
 
-def churning(progress: Progress) -> Table:
+def churning(progress: Progress) -> Group:
     """The churn as it goes: the line of all, and each kind of call with its rate and p99."""
-    table = Table(title=Text(figures.line(progress)), title_justify="left", box=None)
+    table = Table(box=None)
     for head in ("call", "per second", "p99"):
         table.add_column(head, justify="left" if head == "call" else "right")
     for kind, rate in progress.rates.items():
         table.add_row(kind, f"{rate:,.1f}", figures.duration(progress.p99.get(kind, 0.0)))
-    return table
+    return Group(Text(figures.line(progress)), table)
 
 
 class Live:

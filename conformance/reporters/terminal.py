@@ -54,7 +54,7 @@ def result_line(result: Result) -> str:
     """One behaviour in one line."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
     return printable(
-        f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
+        f"{result.status.value.upper():8}{result.id:7} {result.entry.title}{reason} ({result.seconds:.2f} s)"
     )
 
 
@@ -91,7 +91,7 @@ def again(report: Report, result: Result) -> list[str]:
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
     """What follows from a cause, a line each."""
     lines = [
-        f"    {result.id:8}{result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
+        f"    {result.id:7} {result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
         for result in cause.consequences
     ]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"

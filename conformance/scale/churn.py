@@ -34,8 +34,10 @@ DELETED: Final = 0.25
 """This share of the machines that come to IDLE is given back, and not bound again."""
 BETWEEN: Final = 4.0
 """Between two looks at the whole fleet lies so many times what the last one took: no more than a fifth is spent so."""
-SHORTEST: Final = 0.2
-"""Seconds between two looks, at least."""
+SHORTEST, SHORTEST_DELTA = 0.2, 0.02
+"""Seconds between two looks, at least, and between two deltas."""
+FOLLOWED: Final = 0.25
+"""This share of transitions is waited for to be told of by the deltas, before the machine goes on."""
 
 
 class Churn:
@@ -68,6 +70,7 @@ class Churn:
         self._fail_fast, self._alive, self._tell, self._note = fail_fast, alive, tell, note
         self._draw = random.Random(seed)
         self._gate = Gate()
+        self._revisions, self._followed = revisions, False
         self.follower = Follower(yard.client, oracle, self.timings, revisions=revisions, lag=yard.patience.longest)
         self._active: list[Drive] = []
         self._resting: list[Drive] = []
@@ -94,6 +97,7 @@ class Churn:
         ticker = asyncio.create_task(self._tick())
         try:
             await self._heard(self._ramp)
+            self._followed = True
             self._began, self.operations = self._yard.client.now(), 0
             await self._soaked()
         finally:
@@ -141,7 +145,9 @@ class Churn:
     async def _soaked(self) -> None:
         try:
             async with asyncio.TaskGroup() as beside:
-                tasks = [beside.create_task(work) for work in (self._look_on(), self._check_up())]
+                works = [self._check_up(), self._look_on(self.follower.look, SHORTEST)]
+                works += [self._look_on(self.follower.follow, SHORTEST_DELTA)] if self._revisions else []
+                tasks = [beside.create_task(work) for work in works]
                 async with asyncio.TaskGroup() as workers:
                     for drive in self._active:
                         workers.create_task(self._work(drive))
@@ -150,8 +156,7 @@ class Churn:
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         self.whole = self.share >= 1.0
-        if not (self._fail_fast and self._oracle.findings):
-            await self._heard(self._check)
+        await self._heard(self._check)
 
     @property
     def share(self) -> float:
@@ -201,6 +206,9 @@ class Churn:
     async def _step(self, drive: Drive, verb: Verb) -> None:
         if await self._guarded(drive, lambda: drive.step(verb)):
             self._changed.add(drive.machine.id)
+            if self._followed and self._draw.random() < FOLLOWED:
+                with suppress(Violation):
+                    await self.follower.told(drive.expected)
         self.operations += 1
         if self.share >= self._next_check:
             self._due.set()
@@ -230,13 +238,12 @@ class Churn:
 
     # What is seen meanwhile.
 
-    async def _look_on(self) -> None:
+    async def _look_on(self, look: Callable[[], Awaitable[None]], shortest: float) -> None:
         clock = self._yard.client.now
         while True:
             began = clock()
-            async with self._gate.moving():
-                await self._heard(self.follower.look)
-            await asyncio.sleep(max(SHORTEST, BETWEEN * (clock() - began)))
+            await self._heard(look)
+            await asyncio.sleep(max(shortest, BETWEEN * (clock() - began)))
 
     @property
     def _next_check(self) -> float:

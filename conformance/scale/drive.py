@@ -76,8 +76,7 @@ class Drive:
         """Take the verb's edge to its end; repeat the call on the way, or at rest, or not."""
         self._yard.meter.forget(self.machine.id)
         with self._taped():
-            if verb is Verb.CONFIGURE:
-                self.expected.next_binding()
+            self.expected.bindings += verb is Verb.CONFIGURE
             call = await self._accepted(verb)
             self._oracle.acked(self.expected, verb, call, self.tape.calls)
             self._first = self._first or call.token
@@ -104,11 +103,9 @@ class Drive:
         if verb is None or self.expected.state is not EDGES[verb].target or self.expected.state is State.SPECULATIVE:
             return
         with self._taped():
-            await self._repeat(verb)
-            if self._first is None:
-                return
+            # The old token first: a fresh one would leave a mark anew.
             call = await self._call(verb, self._first)
-            if call.answered and call.code not in PUT_OFF:
+            if self._first is not None and call.answered and call.code not in PUT_OFF:
                 self._oracle.fact(
                     call.fenced,
                     "FEN-12",
@@ -117,6 +114,7 @@ class Drive:
                     machine=self.machine.id,
                     calls=self.tape.calls,
                 )
+            await self._repeat(verb)
 
     def came_back(self) -> Call | None:
         """The last Create, where it was answered with an operation id of ours: then nobody else is to blame."""
@@ -129,6 +127,9 @@ class Drive:
             self._fact(not call.fenced, "COD-3", f"{verb.value} with a fresh token not to be fenced", call)
             if not call.answered or call.code in PUT_OFF:
                 raise NoAnswer(f"{verb.value} of {self.machine.id} answered {call.outcome()}")
+            if not call.ok:
+                # Where it is not as it was left, the refusal is right, and another clause is broken.
+                self._oracle.shown(self.expected, await self.machine.read(), self.tape.calls)
             self._fact(call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to go", call)
             return call
 
@@ -136,16 +137,20 @@ class Drive:
 
     async def _call(self, verb: Verb, token: Token | None = None) -> Call:
         if verb is Verb.CONFIGURE:
-            expected = self.expected
-            return await self.machine.configure(token, cluster=expected.cluster, metadata=expected.metadata)
+            cluster, metadata = self.expected.binding()
+            return await self.machine.configure(token, cluster=cluster, metadata=metadata)
         return await self.machine.call(verb, token)
 
     async def _repeat(self, verb: Verb) -> None:
         call = await self._call(verb)
         if not call.answered or call.code in PUT_OFF:
             return
-        if not call.ok and (await self._settled(verb)).state is State.FAILED:
-            return  # FAILED refuses everything (FLT-3)
+        if not call.ok:
+            watch = await self._settled(verb)
+            if watch.state is State.FAILED:
+                return  # it refuses everything (FLT-3)
+            if self.expected.state is EDGES[verb].target:
+                self._oracle.shown(self.expected, watch.machine, self.tape.calls)
         self._oracle.retried(self.expected, call, self.tape.calls)
 
     async def _settled(self, verb: Verb) -> Watch:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from conformance.call import recording
 from conformance.errors import NoAnswer, Violation
 from conformance.lifecycle import State
 from conformance.scale.figures import Fleet
+from conformance.scale.oracle import differences
 from conformance.scale.timings import Tape
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.scale.oracle import Difference, Oracle
+    from conformance.scale.oracle import Difference, Expected, Oracle
     from conformance.scale.timings import Timings
 
 LONGEST_LAG: Final = 10.0
@@ -29,6 +31,15 @@ PAGES: Final = 200
 """After so many pages a fleet that still changes has not been paged through, and nothing is said of it."""
 STALE: Final = 4
 """So many pages in a row with the same revision, and there is no end to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A machine that rests until the deltas show it so, or until then; what they still show otherwise."""
+
+    expected: Expected
+    until: float
+    over: asyncio.Future[list[Difference]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Follower:
@@ -41,6 +52,10 @@ class Follower:
         self._replica: dict[str, pb.Machine] = {}
         self._cursor = b""
         self.fleet: Fleet | None = None
+        self._following = asyncio.Lock()
+        self._waiting: list[Waiting] = []
+        self._last: list[Call] = []
+        """The last delta."""
 
     async def begin(self) -> None:
         """Start from a whole List."""
@@ -52,9 +67,36 @@ class Follower:
         return machine.id in self._oracle.machines
 
     async def look(self) -> None:
-        """A whole List and a delta, while everything moves."""
+        """A whole List, while everything moves."""
         await self._whole()
+
+    async def follow(self) -> None:
+        """A delta, while everything moves; who waits to be told of hears of it."""
         await self._follow()
+        now = self._client.now()
+        for waiting in [each for each in self._waiting if not each.over.done()]:
+            machine = self._replica.get(waiting.expected.id)
+            found = [] if machine is None else list(differences(waiting.expected, machine))
+            self._oracle.judged["LST-6"] += 1
+            if not found or now >= waiting.until:
+                waiting.over.set_result(found)
+
+    async def told(self, expected: Expected) -> None:
+        """Return when the deltas show the machine, which rests meanwhile, as it is. Raises Violation where they do not.
+
+        For this somebody has to `follow`.
+        """
+        if not self._revisions:
+            return
+        waiting = Waiting(expected=expected, until=self._client.now() + self._lag)
+        self._waiting.append(waiting)
+        try:
+            found = await waiting.over
+        finally:
+            self._waiting.remove(waiting)
+        if found:
+            del self._replica[expected.id]  # or it would be found again
+            self._found("LST-6", "the deltas, each since the one before,", found, self._last)
 
     async def compare(self) -> None:
         """While all is at rest: List and replica come to agree with the oracle; what does not is found."""
@@ -80,12 +122,12 @@ class Follower:
             await asyncio.sleep(pause)
             pause *= 2
         if found:
-            self._found(clause, who, found, call)
+            self._found(clause, who, found, [call])
 
-    def _found(self, clause: str, who: str, found: list[Difference], call: Call) -> None:
+    def _found(self, clause: str, who: str, found: list[Difference], calls: list[Call]) -> None:
         first, more = found[0], f" ({len(found)} differences in all)" if len(found) > 1 else ""
         wanted = f"{who} to show {first.wanted.replace(' to ', ' ', 1)}"
-        self._oracle.fact(False, clause, wanted=f"{wanted}, as Get does", got=f"{first.got}{more}", decisive=[call])
+        self._oracle.fact(False, clause, wanted=f"{wanted}, as Get does", got=f"{first.got}{more}", decisive=calls)
 
     async def _listed(self) -> tuple[Collection[pb.Machine], Call]:
         call = await self._whole()
@@ -105,6 +147,10 @@ class Follower:
         return call
 
     async def _follow(self) -> Call:
+        async with self._following:
+            return await self._one_delta()
+
+    async def _one_delta(self) -> Call:
         call = await self._list(since=self._cursor)
         with suppress(Violation):
             self._oracle.listed(call, whole=False)
@@ -112,6 +158,7 @@ class Follower:
             if self._ours(machine):
                 self._replica[machine.id] = machine
         self._cursor = call.response.revision or self._cursor
+        self._last = [call]
         return call
 
     async def page(self, since: bytes, changed: Collection[str]) -> None:

@@ -52,16 +52,18 @@ class Expected:
         """What the names of all its clusters begin with, and no other machine's."""
         return f"{self.run}-s{self.number}-"
 
-    def next_binding(self) -> None:
-        """Choose a cluster and metadata that were never used before."""
-        self.bindings += 1
-        self.cluster = f"{self.prefix}b{self.bindings}"
-        self.metadata = {
+    def binding(self) -> tuple[str, Mapping[str, str]]:
+        """Cluster and metadata of the last binding, or of the one to come: no other machine's, no other time's."""
+        return f"{self.prefix}b{self.bindings}", {
             OWNER: self.id,
             "conformance.scale/binding": str(self.bindings),
             "conformance.scale/empty": "",
             "Conformance.Scale/Empty": "é e\u0301 \u0000 \n ",
         }
+
+    def bind(self) -> None:
+        """A Configure for that binding was accepted."""
+        self.cluster, self.metadata = self.binding()
 
     def unbind(self) -> None:
         """No cluster, no metadata."""
@@ -151,6 +153,8 @@ class Oracle:
         owner = self._given.get(operation)
         mine = f"{verb.value} of {expected.id}"
         expected.operation, expected.verb = operation, verb
+        if verb is Verb.CONFIGURE:
+            expected.bind()
         self._fact(
             owner is None,
             "OPS-3",
@@ -273,6 +277,8 @@ def differences(expected: Expected, machine: pb.Machine) -> Iterator[Difference]
     shown = dict(machine.shard_metadata)
     if shown != expected.metadata:
         clause = "MET-1" if expected.cluster else "MET-2"
+        if shown.get(OWNER, expected.id) != expected.id:
+            clause = "MET-3"
         wanted = f"{expected.id}, {state.name}, to show metadata {describe_map(dict(expected.metadata))}"
         yield Difference(clause=clause, wanted=wanted, got=f"metadata {describe_map(shown)}")
 
