@@ -114,6 +114,15 @@ class CreatesShareAnOperation(Core):
         return super().new_operation_id(verb, machine)
 
 
+@churned("OPS-3")
+class CountsToAHundred(Core):
+    """The operation's number has two digits."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        serial = super().new_operation_id(verb, machine)
+        return f"op-{int(serial.rpartition('-')[2]) % 100:02}"
+
+
 @churned("LST-6")
 class LosesAChange(Core):
     """One change in 300 meets a full queue, and is not told to those who follow."""

@@ -222,13 +222,10 @@ class Churn:
         except BudgetSpent:
             return False
         except Disturbed as disturbed:
-            last = drive.came_back()
-            if last is not None:
-                with suppress(Violation):
-                    self._oracle.acked(drive.expected, Verb.CREATE, last, drive.tape.calls)
-            else:
-                self.disturbed += 1
-                self._note(f"left to somebody else: {disturbed.message}")
+            with suppress(Violation):
+                if not await drive.came_back():
+                    self.disturbed += 1
+                    self._note(f"left to somebody else: {disturbed.message}")
         except NoAnswer as error:
             self._note(f"{drive.machine.id} is not driven any more: {error.message}")
         else:

@@ -116,10 +116,19 @@ class Drive:
                 )
             await self._repeat(verb)
 
-    def came_back(self) -> Call | None:
-        """The last Create, where it was answered with an operation id of ours: then nobody else is to blame."""
+    async def came_back(self) -> bool:
+        """Whether a claim was lost to nobody but ourselves: the operation id of this Create was one of ours before.
+
+        Then the machine is ours, whatever the claim says, and is to be brought home. Raises Violation.
+        """
         last = next((call for call in reversed(self.tape.calls) if call.rpc == Verb.CREATE.value and call.ok), None)
-        return last if last is not None and self._oracle.known(last.operation_id) else None
+        if last is None or last.token is None or not self._oracle.known(last.operation_id):
+            return False
+        old = self.machine
+        self._replace(live=True)
+        await self._yard.ledger.intend(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
+        self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
+        return True
 
     async def _accepted(self, verb: Verb) -> Call:
         async def ask() -> Call:
@@ -190,6 +199,9 @@ class Drive:
             yard.ledger.home(old.id)
             self.expected.verb, self.expected.operation = None, ""
         if not old.unheard:
-            new = Machine(old.id, yard, number=self._number, home=old.home, live=old.live)
-            new.shard, new.state, new.touched = old.shard, old.state, old.touched
-            self.machine = new
+            self._replace(live=old.live)
+
+    def _replace(self, *, live: bool) -> None:
+        old = self.machine
+        self.machine = Machine(old.id, self._yard, number=self._number, home=old.home, live=live)
+        self.machine.shard, self.machine.state, self.machine.touched = old.shard, old.state, old.touched

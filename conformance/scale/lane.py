@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -209,11 +208,9 @@ class Lane:
         expiry = seconds and loop.call_later(seconds, self._stop, f"--timeout {seconds:g} s is over")
         try:
             await asyncio.wait({churn, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not churn.done():
-                self._cut = self._stop.reason
-                churn.cancel()
-            with suppress(asyncio.CancelledError):
-                await churn
+            if churn.done():
+                churn.result()
+            self._cut = self._stop.reason
         finally:
             if expiry:
                 expiry.cancel()
