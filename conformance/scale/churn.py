@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from conformance.errors import BudgetSpent, Disturbed, NoAnswer, Violation
 from conformance.lifecycle import State, Verb
@@ -18,11 +18,13 @@ from conformance.scale.gate import Gate
 from conformance.scale.timings import Timings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from conformance.scale.oracle import Oracle
     from conformance.scale.soak import Soak
     from conformance.yard import Yard
+
+T = TypeVar("T")
 
 CHECKS: Final = 10
 """So often in a soak all is let come to rest, and every machine compared."""
@@ -77,6 +79,8 @@ class Churn:
         self._since = b""
         """The revision at the last check, and what has changed since."""
         self._changed: set[str] = set()
+        self._failed = 0
+        """Machines that ended in FAILED, which is allowed."""
         self._spent = 0
         """Creates that were begun, or for which a machine was given back."""
         self._began = 0.0
@@ -110,14 +114,14 @@ class Churn:
         while len(self._active) < self._most and self._slots and not self._over:
             since, count = self.follower.cursor, max(1, len(self._active))
             fresh = [drive for _ in range(min(count, self._most - len(self._active))) if (drive := self._next())]
-            began = await asyncio.gather(*(self._guarded(drive, drive.take) for drive in fresh))
+            began = await _all(self._guarded(drive, drive.take) for drive in fresh)
             fresh = [drive for drive, fine in zip(fresh, began, strict=True) if fine]
             if not since:
                 await self.follower.begin()
                 since = self.follower.cursor
             create = [drive for drive in fresh if drive.expected.state is State.SPECULATIVE]
             self._spent += len(create)
-            await asyncio.gather(*(self._step(drive, Verb.CREATE) for drive in create))
+            await _all(self._step(drive, Verb.CREATE) for drive in create)
             self._active += [drive for drive in fresh if drive.machine.id in self._oracle.machines]
             await self.follower.sample(since, times=SAMPLES)
             await self._check()
@@ -126,7 +130,7 @@ class Churn:
         resting = max(len(self._active) // RESTING, min(2, len(self._active) // 2))
         self._resting, self._active = self._active[:resting], self._active[resting:]
         bound = self._resting[::2]
-        await asyncio.gather(*(self._step(drive, Verb.CONFIGURE) for drive in bound if self._known(drive)))
+        await _all(self._step(drive, Verb.CONFIGURE) for drive in bound if self._known(drive))
 
     def _next(self) -> Drive | None:
         """A machine that was not taken yet; None where there is none."""
@@ -143,14 +147,12 @@ class Churn:
     # The churn.
 
     async def _soaked(self) -> None:
+        works = [self._check_up(), self._look_on(self.follower.look, SHORTEST)]
+        works += [self._look_on(self.follower.follow, SHORTEST_DELTA)] if self._revisions else []
         try:
             async with asyncio.TaskGroup() as beside:
-                works = [self._check_up(), self._look_on(self.follower.look, SHORTEST)]
-                works += [self._look_on(self.follower.follow, SHORTEST_DELTA)] if self._revisions else []
                 tasks = [beside.create_task(work) for work in works]
-                async with asyncio.TaskGroup() as workers:
-                    for drive in self._active:
-                        workers.create_task(self._work(drive))
+                await _all(self._work(drive) for drive in self._active)
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -176,7 +178,11 @@ class Churn:
                     return
                 if self._known(drive):
                     await self._step(drive, verb)
-                if not self._known(drive) or drive.expected.state is State.FAILED:
+                failed = drive.expected.state is State.FAILED
+                self._failed += failed
+                if self._failed > self._most:
+                    return  # each costs money, and the next would fail as well
+                if not self._known(drive) or failed:
                     drive = self._next()
                     if drive is not None and not await self._guarded(drive, drive.take):
                         return
@@ -263,8 +269,8 @@ class Churn:
         """All is at rest: every machine is as it should be, by Get, by List and by the deltas."""
         changed = self._changed & self._oracle.machines.keys()
         known = [drive for drive in self.drives if self._known(drive)]
-        await asyncio.gather(*(self._guarded(drive, drive.look) for drive in known))
-        await asyncio.gather(*(self._guarded(drive, drive.ask_again) for drive in self._resting if self._known(drive)))
+        await _all(self._guarded(drive, drive.look) for drive in known)
+        await _all(self._guarded(drive, drive.ask_again) for drive in self._resting if self._known(drive))
         await self.follower.compare()
         if self._since and changed and not {"LST-4", "LST-6"} & self._oracle.findings.keys():
             await self.follower.page(self._since, changed)
@@ -304,6 +310,16 @@ class Churn:
                     p99=self.timings.p99(),
                 )
             )
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return, at once; where one raises, the others are ended before that goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from conformance.call import recording
 from conformance.errors import NoAnswer
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import Machine
 from conformance.scale.oracle import Expected
 from conformance.scale.timings import Tape
@@ -78,14 +78,15 @@ class Drive:
         with self._taped():
             self.expected.bindings += verb is Verb.CONFIGURE
             call = await self._accepted(verb)
-            self._oracle.acked(self.expected, verb, call, self.tape.calls)
-            self._first = self._first or call.token
-            if self._draw.random() < RETRIED:
+            if call is not None:
+                self._oracle.acked(self.expected, verb, call, self.tape.calls)
+                self._first = self._first or call.token
+            # A slot is anybody's: a Delete that was heard is not sent again, lest it meet somebody else's machine.
+            if self._draw.random() < RETRIED and verb is not Verb.DELETE:
                 await self._repeat(verb)
             watch = await self._settled(verb)
             self._oracle.settled(self.expected, verb, watch, self.tape.calls)
             if self._draw.random() < RETRIED and self.expected.state is EDGES[verb].target and verb is not Verb.DELETE:
-                # A slot is anybody's: a retry of Delete there would say nothing.
                 await self._repeat(verb)
             if self.expected.state in (State.SPECULATIVE, State.IDLE):
                 self._renew()
@@ -130,8 +131,15 @@ class Drive:
         self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
         return True
 
-    async def _accepted(self, verb: Verb) -> Call:
-        async def ask() -> Call:
+    async def _accepted(self, verb: Verb) -> Call | None:
+        """The ack; None where only what has become of the machine says that a Delete was accepted."""
+        asked = 0
+
+        async def ask() -> Call | None:
+            nonlocal asked
+            if verb is Verb.DELETE and asked and state_of((await self.machine.read()).state) is State.SPECULATIVE:
+                return None
+            asked += 1
             call = await self._call(verb)
             self._fact(not call.fenced, "COD-3", f"{verb.value} with a fresh token not to be fenced", call)
             if not call.answered or call.code in PUT_OFF:

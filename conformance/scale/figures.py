@@ -67,7 +67,7 @@ class Scale:
     memory: int
     """The most that the kit's process has ever held."""
     memory_growth: int
-    """How much more it held at the last check than at the first."""
+    """How much more it held at the last check than half-way through."""
 
     @property
     def over(self) -> tuple[Held, ...]:

@@ -310,5 +310,5 @@ class Lane:
             growth=churn.timings.growth(),
             budgets=budget.held(self._asking.budgets, latencies),
             memory=memory.most(),
-            memory_growth=max(0, held[-1] - held[0]),
+            memory_growth=max(0, held[-1] - held[len(held) // 2]),
         )
