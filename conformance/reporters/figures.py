@@ -31,7 +31,9 @@ def lines(scale: Scale) -> list[str]:
             f" p99 {duration(took.p99)}, max {duration(took.max)}"
         )
     told += [f"growth     {growth(each)}" for each in scale.growth]
-    told.append(f"memory     at most {scale.memory / MIB:.0f} MiB, {scale.memory_growth / MIB:.1f} MiB more at the end than half-way through")
+    told.append(
+        f"memory     at most {scale.memory / MIB:.0f} MiB, {scale.memory_growth / MIB:.1f} MiB more at the end than half-way through"
+    )
     return told
 
 
