@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from conformance.scale.growth import Growth
 
 MIB = 2**20
+GROWS = 0.1
+"""What grows by a smaller power than this may as well be noise."""
 
 
 def lines(scale: Scale) -> list[str]:
@@ -32,7 +34,8 @@ def lines(scale: Scale) -> list[str]:
         )
     told += [f"growth     {growth(each)}" for each in scale.growth]
     told.append(
-        f"memory     at most {scale.memory / MIB:.0f} MiB, {scale.memory_growth / MIB:.1f} MiB more at the end than half-way through"
+        f"memory     at most {scale.memory / MIB:.0f} MiB, {scale.memory_growth / MIB:.1f} MiB more at the end than"
+        " half-way through"
     )
     return told
 
@@ -55,9 +58,10 @@ def growth(grown: Growth) -> str:
     """How a kind of answer grew, in a few words."""
     if grown.exponent is None:
         return f"{grown.what}: {grown.why}"
+    how = f"as the power {grown.exponent:.2f} of their number" if grown.exponent >= GROWS else "no growth to be seen"
     return (
-        f"{grown.what}: from {grown.smallest} to {grown.largest} by {duration(grown.at_smallest)} to"
-        f" {duration(grown.at_largest)}, as the power {grown.exponent:.2f} of their number"
+        f"{grown.what}: {duration(grown.at_smallest)} for {grown.smallest}, {duration(grown.at_largest)} for"
+        f" {grown.largest}, {how}"
     )
 
 

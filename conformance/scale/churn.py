@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 CHECKS: Final = 10
 """So often in a soak all is let come to rest, and every machine compared."""
-SAMPLES: Final = 5
+SAMPLES: Final = 8
 """So often a List is timed at each size of the fleet."""
 RESTING: Final = 8
 """One machine in so many rests all through the churn; at least two of four."""

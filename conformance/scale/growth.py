@@ -9,14 +9,16 @@ from typing import Final
 from conformance.scale.digest import Digest
 
 ENOUGH: Final = 5
-"""So many answers of about one size, and their median is taken for its cost."""
+"""So many answers of about one size, and a cost can be told."""
+QUICK: Final = 25
+"""The percentile that is taken for it: what else a machine was busy with made the others slower."""
 SIZES, RANGE = 3, 8.0
 """So many sizes, the largest so many times the smallest: with less there is nothing to fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How a kind of answer grew: median seconds at the smallest and at the largest number of machines seen.
+    """How a kind of answer grew: seconds at the smallest and the largest number of machines; a quarter took less.
 
     `exponent` is that of the power that fits best: 0 for none, 1 for as the machines do; None where the range is too
     small to tell, and `why` says so.
@@ -48,7 +50,7 @@ class Sizes:
 
     def growth(self) -> Growth | None:
         """What was seen; None where nothing was seen often enough."""
-        points = [(self._size[s], d.percentile(50)) for s, d in sorted(self._by.items()) if d.count >= ENOUGH]
+        points = [(self._size[s], d.percentile(QUICK)) for s, d in sorted(self._by.items()) if d.count >= ENOUGH]
         if not points:
             return None
         (smallest, first), (largest, last) = points[0], points[-1]
