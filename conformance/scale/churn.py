@@ -79,6 +79,8 @@ class Churn:
         self._since = b""
         """The revision at the last check, and what has changed since."""
         self._changed: set[str] = set()
+        self._last = False
+        """Whether the churn is over, and only the last check is left."""
         self._failed = 0
         """Machines that ended in FAILED, which is allowed."""
         self._spent = 0
@@ -158,6 +160,7 @@ class Churn:
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         self.whole = self.share >= 1.0
+        self._last = True
         await self._heard(self._check)
 
     @property
@@ -270,7 +273,9 @@ class Churn:
         changed = self._changed & self._oracle.machines.keys()
         known = [drive for drive in self.drives if self._known(drive)]
         await _all(self._guarded(drive, drive.look) for drive in known)
-        await _all(self._guarded(drive, drive.ask_again) for drive in self._resting if self._known(drive))
+        # Half of those that rest are left in peace until the end: what is asked for now and then is not forgotten.
+        asked = self._resting if self._last else self._resting[: (len(self._resting) + 1) // 2]
+        await _all(self._guarded(drive, drive.ask_again) for drive in asked if self._known(drive))
         await self.follower.compare()
         if self._since and changed and not {"LST-4", "LST-6"} & self._oracle.findings.keys():
             await self.follower.page(self._since, changed)
