@@ -21,14 +21,16 @@ from conformance.reporters import figures, terminal
 from conformance.scale import budget, lane
 from conformance.scale.soak import Soak
 from conformance.target import Target
+from fake_provider.core import Core
+from fake_provider.faults import Faults
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
 from fake_provider.server import serving
 from tests import provider_process as process
 from tests.runs import SHORT, provider, states_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from fake_provider.core import Core
 
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 BRIEF = ("--lane", "scale", "--soak", "60ops", "--max-machines", "4")
@@ -115,6 +117,16 @@ def test_where_nothing_can_be_driven_nothing_is_touched(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="there is no machine that could be driven"):
         alone(core, tmp_path, max_creates=0)
     assert states_of(core) == {}
+
+
+def test_a_transition_that_fails_is_no_violation(tmp_path: Path) -> None:
+    core = Core(fleet(0, faulty=12), latency=Latency.every(0.002), faults=Faults())
+    report = alone(core, tmp_path)
+    assert [f"{r.id}: {r.reason}" for r in report.violations.values()] == []
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.stopped == "no machine is left that could be driven"
+    assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.left)  # FAILED leads nowhere
+    assert report.bill.create <= 10
 
 
 def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ class Churn:
         self._fail_fast, self._alive, self._tell, self._note = fail_fast, alive, tell, note
         self._draw = random.Random(seed)
         self._gate = Gate()
-        self._revisions, self._followed = revisions, False
+        self._revisions = revisions
+        self._churning = False
+        """Whether the ramp is over."""
         self.follower = Follower(yard.client, oracle, self.timings, revisions=revisions, lag=yard.patience.longest)
         self._active: list[Drive] = []
         self._resting: list[Drive] = []
@@ -103,8 +105,7 @@ class Churn:
         ticker = asyncio.create_task(self._tick())
         try:
             await self._heard(self._ramp)
-            self._followed = True
-            self._began, self.operations = self._yard.client.now(), 0
+            self._began, self.operations, self._churning = self._yard.client.now(), 0, True
             await self._soaked()
         finally:
             ticker.cancel()
@@ -132,7 +133,7 @@ class Churn:
         resting = max(len(self._active) // RESTING, min(2, len(self._active) // 2))
         self._resting, self._active = self._active[:resting], self._active[resting:]
         bound = self._resting[::2]
-        await _all(self._step(drive, Verb.CONFIGURE) for drive in bound if self._known(drive))
+        await _all(self._step(drive, Verb.CONFIGURE) for drive in bound if self._usable(drive))
 
     def _next(self) -> Drive | None:
         """A machine that was not taken yet; None where there is none."""
@@ -165,7 +166,9 @@ class Churn:
 
     @property
     def share(self) -> float:
-        """How much of the soak is over."""
+        """How much of the soak is over; the ramp takes as long as it takes, and is no part of it."""
+        if not self._churning:
+            return 0.0
         return self._soak.share(seconds=self._yard.client.now() - self._began, operations=self.operations)
 
     @property
@@ -176,22 +179,23 @@ class Churn:
         """Keep one machine moving; where it is lost or spoilt, go on with another."""
         while drive is not None and not self._over:
             async with self._gate.moving():
-                verb = self._verb(drive)
-                if verb is None:
-                    return
-                if self._known(drive):
+                if self._usable(drive):
+                    verb = self._verb(drive)
+                    if verb is None:
+                        return
                     await self._step(drive, verb)
-                failed = drive.expected.state is State.FAILED
-                self._failed += failed
-                if self._failed > self._most:
-                    return  # each costs money, and the next would fail as well
-                if not self._known(drive) or failed:
-                    drive = self._next()
+                if not self._usable(drive):
+                    self._failed += drive.expected.state is State.FAILED
+                    # Each costs money, and where so many have failed the next would as well.
+                    drive = self._next() if self._failed <= self._most else None
                     if drive is not None and not await self._guarded(drive, drive.take):
                         return
 
     def _known(self, drive: Drive) -> bool:
         return drive.machine.id in self._oracle.machines
+
+    def _usable(self, drive: Drive) -> bool:
+        return self._known(drive) and drive.expected.state is not State.FAILED
 
     def _verb(self, drive: Drive) -> Verb | None:
         """Where it goes from here; None where that would take a Create more than there may be."""
@@ -215,7 +219,7 @@ class Churn:
     async def _step(self, drive: Drive, verb: Verb) -> None:
         if await self._guarded(drive, lambda: drive.step(verb)):
             self._changed.add(drive.machine.id)
-            if self._followed and self._draw.random() < FOLLOWED:
+            if self._churning and self._revisions and self._draw.random() < FOLLOWED:
                 with suppress(Violation):
                     await self.follower.told(drive.expected)
         self.operations += 1
