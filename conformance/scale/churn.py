@@ -66,7 +66,7 @@ class Churn:
         self.timings = Timings()
         self.operations = self.checks = self.disturbed = 0
         self.memory: list[int] = []
-        """What the kit held at each check, in bytes."""
+        """What the kit held at each check after the ramp, in bytes."""
         self._yard, self._oracle, self._soak = yard, oracle, soak
         self._slots, self._most, self._creates = list(reversed(slots)), machines, creates
         self._fail_fast, self._alive, self._tell, self._note = fail_fast, alive, tell, note
@@ -287,7 +287,8 @@ class Churn:
         self._since = self.follower.cursor
         self._changed.clear()
         self.checks += 1
-        self.memory.append(memory.now())
+        if self._churning:
+            self.memory.append(memory.now())
 
     async def _heard(self, look: Callable[[], Awaitable[None]]) -> None:
         """Do without a look where the target does not answer, unless it is gone. Raises TargetLost."""
