@@ -34,6 +34,8 @@ PUT_OFF: Final = (
     *(StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED),
 )
 """How a provider says that it has too much to do, or something breaks on the way: asked again, that may go well."""
+TRIES: Final = 3
+"""A Create that is refused though the slot is one is tried so often: a slot is anybody's, and some are fast."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds before a call that was put off is made again; each pause is twice the last one."""
 
@@ -147,6 +149,8 @@ class Drive:
             if not call.ok:
                 # Where it is not as it was left, the refusal is right, and another clause is broken.
                 self._oracle.shown(self.expected, await self.machine.read(), self.tape.calls)
+                if verb is Verb.CREATE and asked < TRIES:
+                    raise NoAnswer(f"{call.outcome()}: somebody may have had the slot for a moment")
             self._fact(call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to go", call)
             return call
 
