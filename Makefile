@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench soak clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ mutants: $(READY)  ## The kit itself, mutated, in an hour or two: docs/kit-mutan
 
 bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
 	$(BIN)/python -m tests.bench
+
+soak: $(READY)  ## The scale lane, five minutes long, or SOAK=1h: docs/reliability.md
+	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:  ## Take away what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -1,6 +1,6 @@
 """What is still to be judged, in the order in which it should begin, and which machines are kept for it.
 
-Three lanes, one after the other. Most behaviours run together. A few want a quiet fleet, and run alone on machines
+Three phases, one after the other. Most behaviours run together. A few want a quiet fleet, and run alone on machines
 that are at rest. What ends with a Delete comes last, on machines that go home anyway: a Delete in the middle of a run
 would cost one more Create.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conformance.pool import Lease, Pool
 
 
-class Lane(Enum):
+class Phase(Enum):
     """What runs with what."""
 
     TOGETHER = auto()
@@ -34,42 +34,42 @@ class Agenda:
     """The behaviours of a run that have not begun yet."""
 
     def __init__(self, behaviours: Iterable[Behaviour], *, keep: bool) -> None:
-        self._lane = Lane.TOGETHER
+        self._phase = Phase.TOGETHER
         self._keep = keep
-        self._lanes: dict[Lane, list[Behaviour]] = {lane: [] for lane in Lane}
+        self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
         for behaviour in behaviours:
-            self._lanes[_lane_of(behaviour)].append(behaviour)
-        for lane, waiting in self._lanes.items():
-            # The quiet lane goes from what leaves a machine as it was to what moves it.
-            waiting.sort(key=lambda b: b.needs.transitions if lane is Lane.QUIET else precedence(b.needs))
+            self._phases[_phase_of(behaviour)].append(behaviour)
+        for phase, waiting in self._phases.items():
+            # The quiet phase goes from what leaves a machine as it was to what moves it.
+            waiting.sort(key=lambda b: b.needs.transitions if phase is Phase.QUIET else precedence(b.needs))
 
-    def turn(self, lane: Lane) -> None:
-        """Go on to the next lane."""
-        self._lane = lane
+    def turn(self, phase: Phase) -> None:
+        """Go on to the next phase."""
+        self._phase = phase
 
     @property
     def pending(self) -> list[Behaviour]:
-        """What waits in this lane; who takes something on, or gives it back, changes it here."""
-        return self._lanes[self._lane]
+        """What waits in this phase; who takes something on, or gives it back, changes it here."""
+        return self._phases[self._phase]
 
     @property
     def _later(self) -> list[Behaviour]:
-        return [b for lane, waiting in self._lanes.items() if lane.value > self._lane.value for b in waiting]
+        return [b for phase, waiting in self._phases.items() if phase.value > self._phase.value for b in waiting]
 
     @property
     def rest(self) -> list[Behaviour]:
-        """All that has not begun, in whichever lane."""
-        return [behaviour for waiting in self._lanes.values() for behaviour in waiting]
+        """All that has not begun, in whichever phase."""
+        return [behaviour for waiting in self._phases.values() for behaviour in waiting]
 
     def drop(self, behaviour: Behaviour) -> None:
         """It will not be judged, or has begun."""
-        for waiting in self._lanes.values():
+        for waiting in self._phases.values():
             if behaviour in waiting:
                 waiting.remove(behaviour)
 
     def clear(self) -> None:
         """Nothing more will be judged."""
-        for waiting in self._lanes.values():
+        for waiting in self._phases.values():
             waiting.clear()
 
     def due(self, pool: Pool, *, busy: int, jobs: int) -> Iterator[tuple[Behaviour, Lease]]:
@@ -105,7 +105,7 @@ class Agenda:
                 yield chosen, lease
 
     def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
-        for behaviour in self._lanes[Lane.LEAVING]:
+        for behaviour in self._phases[Phase.LEAVING]:
             lease = pool.lease(behaviour.needs, give_back=False, start=False)
             if lease is not None:
                 return behaviour, lease
@@ -119,12 +119,12 @@ class Agenda:
     def spare(self, pool: Pool, *, in_time: bool) -> list[Machine]:
         """The free machines that nothing will want any more: they go home while the last ones are still judged.
 
-        Where they could not be there `in_time`, before the last verdict, the quiet lane would have to wait for them.
+        Where they could not be there `in_time`, before the last verdict, the quiet phase would have to wait for them.
         """
-        if self.pending or self._keep or self._lane is Lane.QUIET or not (in_time or self._lane is Lane.LEAVING):
+        if self.pending or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
             return []
         leaving = sum(b.needs.machines for b in self._later if not b.needs.alone)
-        # Bound machines are two transitions from home, and those at rest do not disturb the quiet lane.
+        # Bound machines are two transitions from home, and those at rest do not disturb the quiet phase.
         return pool.spare(idle=leaving, bound=any(b.needs.alone for b in self._later))
 
 
@@ -136,7 +136,7 @@ def _apart(needs: Needs, wanted: set[State]) -> Collection[State]:
     return () if needs.bound else wanted
 
 
-def _lane_of(behaviour: Behaviour) -> Lane:
+def _phase_of(behaviour: Behaviour) -> Phase:
     if behaviour.needs.alone:
-        return Lane.QUIET
-    return Lane.LEAVING if behaviour.needs.leaves else Lane.TOGETHER
+        return Phase.QUIET
+    return Phase.LEAVING if behaviour.needs.leaves else Phase.TOGETHER

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from conformance import catalogue, waiver
 from conformance.compare import Kind, became, compare
+from conformance.scale import behaviours
 
 if TYPE_CHECKING:
+    from conformance.catalogue import Catalogue
     from conformance.engine import Options
     from conformance.report import Report, Result
     from conformance.settings import Settings
@@ -41,7 +43,7 @@ class Allowance:
         settings = self._settings
         report = replace(
             report,
-            waivers=waiver.judged(settings.waivers, report.results, catalogue.load(), today=self._today),
+            waivers=waiver.judged(settings.waivers, report.results, _known(), today=self._today),
             waivers_file=settings.waivers_file,
             only_new=settings.only_new,
         )
@@ -49,3 +51,9 @@ class Allowance:
             return report
         names = (settings.baseline_name, "this run")
         return replace(report, comparison=compare(settings.baseline, report, names=names))
+
+
+def _known() -> Catalogue:
+    """The behaviours of all lanes: a waiver of what another lane judges is none of something unknown."""
+    known = catalogue.load()
+    return replace(known, entries=(*known.entries, *behaviours.load()))

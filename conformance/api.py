@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from conformance import catalogue, engine, plan
+from conformance import catalogue, lanes, plan
 from conformance.allowance import Allowance
 from conformance.errors import UsageError
 from conformance.events import RunFinished
@@ -111,11 +111,11 @@ async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Re
 
     known, stop = catalogue.load(), Stop()
     chosen = [entry.id for entry in known.select(settings.select, settings.exclude)]
-    course = engine.run(
+    course = lanes.run(
+        settings,
         plan.plan(known, plan.functions(), chosen),
         settings.target,
         options=allowance.options(),
-        ledger_at=settings.ledger_at,
         emit=tell,
         stop=stop,
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from conformance.errors import BudgetSpent
 from conformance.lifecycle import Verb
+
+MEASURED = 10_000
+"""Of each verb so many transition times are kept, the last ones: a run of hours needs no more room than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +32,12 @@ class Meter:
 
     def __init__(self, *, max_creates: int | None = None) -> None:
         self._max_creates = max_creates
-        self._operations: set[tuple[Verb, str, str]] = set()
+        self._operations: dict[str, set[tuple[Verb, str]]] = {}
+        """By machine, what was started there and under which operation id."""
         self._counts: Counter[Verb] = Counter()
         self._pending: Counter[str] = Counter()
         self._alive: dict[str, tuple[float, float]] = {}
-        self._took: dict[Verb, list[float]] = {verb: [] for verb in Verb}
+        self._took: dict[Verb, deque[float]] = {verb: deque(maxlen=MEASURED) for verb in Verb}
         self._peak = 0
         self._seconds = 0.0
         self._price = 0.0
@@ -50,9 +54,10 @@ class Meter:
         if verb is Verb.CREATE and self._pending[machine_id]:
             self._pending[machine_id] -= 1
             self._pending += Counter()
-        if not operation_id or (verb, machine_id, operation_id) in self._operations:
+        started = self._operations.setdefault(machine_id, set())
+        if not operation_id or (verb, operation_id) in started:
             return False
-        self._operations.add((verb, machine_id, operation_id))
+        started.add((verb, operation_id))
         self._counts[verb] += 1
         if verb is Verb.CREATE and machine_id not in self._alive:
             self._alive[machine_id] = (now, price if math.isfinite(price) else 0.0)
@@ -61,7 +66,15 @@ class Meter:
 
     def owners(self, operation_id: str) -> frozenset[str]:
         """The machines whose acks had this operation id, so far: one, in a provider that keeps OPS-3."""
-        return frozenset(machine_id for _, machine_id, operation in self._operations if operation == operation_id)
+        return frozenset(
+            machine_id
+            for machine_id, started in self._operations.items()
+            if any(operation == operation_id for _, operation in started)
+        )
+
+    def forget(self, machine_id: str) -> None:
+        """What the machine has done is not asked for any more: in a long run it would need ever more room."""
+        self._operations.pop(machine_id, None)
 
     def gone(self, machine_id: str, now: float) -> None:
         """The machine has no host any more."""

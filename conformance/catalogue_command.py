@@ -10,6 +10,7 @@ import click
 
 from conformance import catalogue, completion
 from conformance.console import reporting_errors
+from conformance.scale import behaviours
 
 if TYPE_CHECKING:
     from conformance.catalogue import Entry
@@ -62,7 +63,8 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
 @reporting_errors()
 def show_command(behaviour: str) -> None:
     """Explain one behaviour: what it wants, why, and how it looks."""
-    entry = catalogue.load()[behaviour]
+    churned = {each.id.lower(): each for each in behaviours.load()}.get(behaviour.lower())
+    entry = churned or catalogue.load()[behaviour]
     click.echo(f"{entry.id}  {entry.title}\n")
     click.echo(click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10))
     click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
@@ -71,4 +73,5 @@ def show_command(behaviour: str) -> None:
     if entry.rests_on:
         click.echo(f"rests on  {', '.join(entry.rests_on)}: where one of these fails too, this follows from it")
     click.echo(f"since     {entry.since}")
-    click.echo(f"run it    conformance-run --target host:port --select {entry.id}")
+    how = "--lane scale" if churned else f"--select {entry.id}"
+    click.echo(f"run it    conformance-run --target host:port {how}")

@@ -28,7 +28,7 @@ def ran(result: Result) -> bool:
 def waited_for(results: Sequence[Result]) -> tuple[Result, ...]:
     """From the behaviour that ended last back to the first, each the last on its successor's machines; in order.
 
-    Where nothing was on those machines before, it is the last that had ended anywhere: a lane waits for the lane
+    Where nothing was on those machines before, it is the last that had ended anywhere: a phase waits for the phase
     before it. Seen with hindsight: another order of the same behaviours might have waited for others.
     """
     left = [result for result in results if ran(result)]

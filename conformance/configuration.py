@@ -170,6 +170,14 @@ def _check(name: str, value: Any) -> None:
             from conformance.patience import parse_patience
 
             parse_patience(value)
+        case "soak":
+            from conformance.scale.soak import parse as parse_soak
+
+            parse_soak(value)
+        case "budget":
+            from conformance.scale.budget import parse as parse_budget
+
+            parse_budget(value)
         case "timeout" | "rpc-timeout" | "connect-timeout":
             from conformance.patience import parse_duration
 

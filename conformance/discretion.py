@@ -78,6 +78,8 @@ class Discretion:
                 return replace(event, result=self.result(event.result))
             case events.Noted():
                 return replace(event, text=self.hide(event.text))
+            case events.Progressed():
+                return event
             case events.RunFinished():
                 return replace(event, report=self.report(event.report))
 

@@ -1,6 +1,6 @@
 """run(plan, target, ...) -> Report: what runs when, on which machines, until all is home again.
 
-Knows no pytest, no click, no rich. One loop; the agenda says what begins next, and in which lane.
+Knows no pytest, no click, no rich. One loop; the agenda says what begins next, and in which phase.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conformance import events, fit
-from conformance.agenda import Agenda, Lane
+from conformance.agenda import Agenda, Phase
 from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.client import Client
@@ -95,7 +95,7 @@ async def run(
         with discretion.errors():
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
-            slots = _slots(found, options)
+            slots = found.slots(use_idle=options.use_idle, luck=options.luck)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide, durable=durable)
             try:
@@ -109,13 +109,6 @@ async def run(
                 ledger.close()
     finally:
         await client.close()
-
-
-def _slots(found: Found, options: Options) -> list[tuple[str, State]]:
-    """The machines that may be driven, each with its home, in an order that two runs do not share."""
-    slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
-    options.luck.shuffle(slots)
-    return [(machine, State.IDLE) for machine in found.idle] + slots if options.use_idle else slots
 
 
 class Course:
@@ -178,7 +171,7 @@ class Course:
         return Machine(machine_id, self._yard, number=self._machines, home=home)
 
     async def run(self) -> Report:
-        """All lanes, then home."""
+        """All phases, then home."""
         self._emit(
             events.RunStarted(
                 run=self._name,
@@ -203,8 +196,8 @@ class Course:
         expiry = self._expire()
         try:
             self._agenda = Agenda(applicable, keep=self._options.keep)
-            for lane in Lane:
-                await self._run(lane, jobs=1 if lane is Lane.QUIET else self._options.jobs or len(applicable))
+            for phase in Phase:
+                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.jobs or len(applicable))
             await self._abandon()
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
@@ -233,13 +226,13 @@ class Course:
 
     # What runs when.
 
-    async def _run(self, lane: Lane, *, jobs: int) -> None:
+    async def _run(self, phase: Phase, *, jobs: int) -> None:
         """Start what can be leased now; look again whenever something ends."""
-        self._agenda.turn(lane)
+        self._agenda.turn(phase)
         stopped = asyncio.create_task(self._stop.wait())
         waited = 0.0
         try:
-            while self._stop.reason is None and (self._agenda.pending or self._to_wait_for(lane)):
+            while self._stop.reason is None and (self._agenda.pending or self._to_wait_for(phase)):
                 self._give_up_hopeless()
                 self._dispatch(jobs)
                 if self._running:
@@ -251,9 +244,9 @@ class Course:
         finally:
             stopped.cancel()
 
-    def _to_wait_for(self, lane: Lane) -> bool:
-        """Whether the next lane must wait: the quiet one for all that moves, the last one for verdicts only."""
-        return any(lane is not Lane.QUIET or behaviour for behaviour in self._running.values())
+    def _to_wait_for(self, phase: Phase) -> bool:
+        """Whether the next phase must wait: the quiet one for all that moves, the last one for verdicts only."""
+        return any(phase is not Phase.QUIET or behaviour for behaviour in self._running.values())
 
     def _dispatch(self, jobs: int) -> None:
         for behaviour, lease in self._agenda.due(self._pool, busy=len(self._running), jobs=jobs):
@@ -332,7 +325,7 @@ class Course:
     async def _give_back(self, behaviour: Behaviour, lease: Lease, begun: float, *, warm: bool) -> None:
         await self._pool.release(lease, wanted=self._agenda.wanted(lease))
         chain = self._client.now() - begun
-        # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet lane is one
+        # A chain goes from home to home, also where a warm machine was used and handed on; but the quiet phase is one
         # after the other, on machines that are there.
         if not behaviour.needs.alone:
             if warm and State.SPECULATIVE not in lease.starts:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from conformance.catalogue import Entry
     from conformance.found import Found
     from conformance.report import Report, Result
+    from conformance.scale.figures import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +63,17 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """How far the churn of the scale lane is, once a second."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """The last event: the whole report."""
 
     report: Report
 
 
-Event: TypeAlias = RunStarted | BehaviourStarted | BehaviourFinished | Noted | RunFinished
+Event: TypeAlias = RunStarted | BehaviourStarted | BehaviourFinished | Noted | Progressed | RunFinished

@@ -81,11 +81,25 @@ def _why(token: Token | None, mark: Token | None) -> str:
 
 def rerun(report: Report, result: Result) -> str:
     """The command that judges one behaviour once more, as it was judged in this run."""
+    if report.scale is not None:
+        return churn(report)
     ledger = PurePath(report.ledger)
     if ledger.name == "ledger.ndjson":  # with a report around it
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
-    target = ["--fake"] if report.asked.fake else ["--target", report.target]
-    return shlex.join(["conformance-run", *target, "--select", result.id, "--seed", str(report.seed)])
+    return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed)])
+
+
+def churn(report: Report) -> str:
+    """The command that runs the scale lane once more as it ran in this run."""
+    scale = report.scale
+    size = ["--max-machines", str(scale.machines), "--max-creates", str(scale.most_creates)] if scale else []
+    soak = ["--soak", scale.soak] if scale else []
+    lane = ["--lane", "scale", *soak, *size, "--seed", str(report.seed)]
+    return shlex.join(["conformance-run", *_target(report), *lane])
+
+
+def _target(report: Report) -> list[str]:
+    return ["--fake"] if report.asked.fake else ["--target", report.target]
 
 
 def again(report: Report, result: Result) -> tuple[str, ...]:

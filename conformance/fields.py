@@ -97,6 +97,10 @@ class Fields:
             raise self.wrong(key, "a number that can be told")
         return number
 
+    def number_or_null(self, key: str) -> float | None:
+        """A finite number, or null."""
+        return None if key in self._value and self._value[key] is None else self.number(key)
+
     def seconds(self, key: str) -> float:
         """A finite number from 0 on."""
         if (value := self.number(key)) < 0:

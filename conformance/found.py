@@ -18,6 +18,7 @@ from conformance.lifecycle import State, state_of
 from conformance.token import Shard
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from conformance.client import Client
@@ -74,6 +75,12 @@ class Found:
             f" · spot {yes[self.spot]} · zones {len(self.zones)}",
             f"TLS {yes[self.tls]} · health {self.health or 'not served'} · reflection {yes[self.reflection]}",
         ]
+
+    def slots(self, *, use_idle: bool, luck: random.Random) -> list[tuple[str, State]]:
+        """The machines that may be driven, each with its home, in an order that two runs do not share."""
+        slots = [(machine, State.SPECULATIVE) for machine in self.speculative]
+        luck.shuffle(slots)
+        return [(machine, State.IDLE) for machine in self.idle] + slots if use_idle else slots
 
 
 async def connect(client: Client, *, timeout: float) -> None:

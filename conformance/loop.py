@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import catalogue, engine, events, plan
+from conformance import catalogue, events, lanes, plan
 from conformance.allowance import Allowance
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.reporters.files import Files
+from conformance.scale import behaviours
 from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop
 from conformance.target import Target
 from conformance.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from conformance.behaviour import Plan
+    from conformance.catalogue import Entry
     from conformance.settings import Settings
 
 SIGNALS = {
@@ -94,12 +96,21 @@ class Loop:
             return None
         self._session = session
         bodies = [getattr(item, "obj", None) for item in self._items.values()]
-        chosen = plan.plan(catalogue.load(), bodies)
+        self.conduct(plan.plan(catalogue.load(), bodies))
+        if self.report is not None and self.report.stopped and "interrupted" in self.report.stopped:
+            session.shouldstop = self.report.stopped
+        for item in [item for item in session.items if item not in self._items.values()]:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return True
+
+    def conduct(self, chosen: Plan = ()) -> None:
+        """Run what the settings ask for: `chosen`, or a lane that needs no plan. Leaves a report, an error or both."""
         try:
             asyncio.run(self._main(chosen))
         except TargetError as error:
             self.error = error
-            self._forward(events.RunFinished(report=self._not_judged(chosen, error)))
+            entries = behaviours.load() if self.settings.scale is not None else tuple(b.entry for b in chosen)
+            self._forward(events.RunFinished(report=self._not_judged(entries, error)))
         except ConformanceError as error:
             self.error = error
         except asyncio.CancelledError:
@@ -110,11 +121,6 @@ class Loop:
                 raise
             what = f"the kit itself failed: {type(error).__name__}: {error}"
             self.error = ConformanceError(what, hint="this is a bug of the kit: --verbose shows where")
-        if self.report is not None and self.report.stopped and "interrupted" in self.report.stopped:
-            session.shouldstop = self.report.stopped
-        for item in [item for item in session.items if item not in self._items.values()]:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        return True
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -147,14 +153,8 @@ class Loop:
                 target = self.settings.target
                 if target is None:
                     target = Target(address=await stack.enter_async_context(embedded()))
-                await engine.run(
-                    chosen,
-                    target,
-                    options=self._allowance.options(),
-                    ledger_at=self.settings.ledger_at,
-                    emit=self._forward,
-                    stop=stop,
-                )
+                options = self._allowance.options()
+                await lanes.run(self.settings, chosen, target, options=options, emit=self._forward, stop=stop)
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
@@ -181,7 +181,7 @@ class Loop:
                 self._listeners.remove(listener)
                 if not isinstance(error, SystemExit | BrokenPipeError):
                     self.muted.append(f"{type(listener).__name__.lower()}: {error}")
-        if isinstance(event, events.BehaviourFinished):
+        if isinstance(event, events.BehaviourFinished) and event.result.id in self._items:
             self._tell_pytest(event.result)
 
     def _tell_pytest(self, result: Result) -> None:
@@ -194,7 +194,7 @@ class Loop:
         if self._stop is not None and (session.shouldfail or session.shouldstop):
             self._stop(str(session.shouldfail or session.shouldstop))
 
-    def _not_judged(self, chosen: Plan, error: TargetError) -> Report:
+    def _not_judged(self, entries: Sequence[Entry], error: TargetError) -> Report:
         """A report for a target that could not be judged at all: CI wants one all the same."""
         settings = self.settings
         reason = f"not judged: {error.message}"
@@ -205,7 +205,7 @@ class Loop:
             started="",
             seed=settings.options.seed,
             found=None,
-            results=tuple(Result(entry=b.entry, status=Status.ERROR, reason=reason) for b in chosen),
+            results=tuple(Result(entry=entry, status=Status.ERROR, reason=reason) for entry in entries),
             quarantined=(),
             notes=(),
             bill=Bill(),
@@ -308,6 +308,10 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
     import conformance.suite
 
     loop = Loop(settings, *listeners)
+    if settings.scale is not None:
+        with _hearing(loop):
+            loop.conduct()
+        return loop
     suite = Path(conformance.suite.__file__).parent
     arguments = [
         *("--pyargs", "conformance.suite"),

@@ -16,6 +16,7 @@ from click.types import StringParamType
 from conformance import completion, configuration
 from conformance.errors import UsageError
 from conformance.held import HELD
+from conformance.lanes import LANE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,7 @@ RUN = (
         metavar="WHAT",
         help="Not these; the same forms.",
     ),
+    *LANE,
     *HELD,
     click.option(
         "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"

@@ -60,6 +60,11 @@ def plan_command(measured: Path | None, latency: str | None, form: str, **given:
     from conformance.reporters import planned as rendered
 
     settings = settings_from(**given)
+    if settings.scale is not None:
+        raise UsageError(
+            "a plan is of the conformance lane",
+            hint="the scale lane says how many machines and creates before it starts any; --max-creates N bounds them",
+        )
     transitions = tempo_from(measured, latency)
     planned = plan_for(settings, transitions)
     click.echo(rendered.render(planned) if form == "json" else "\n".join(rendered.text(planned)), nl=form == "text")

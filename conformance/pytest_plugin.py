@@ -63,7 +63,10 @@ def _take_over(config: pytest.Config) -> Loop:
         arguments = shlex.split(config.option.conformance)
         if config.option.target:
             arguments += ["--target", config.option.target]
-        loop = Loop(parse_run(arguments))
+        settings = parse_run(arguments)
+        if settings.scale is not None:
+            raise UsageError("the scale lane has no tests", hint="it is conformance-run --lane scale")
+        loop = Loop(settings)
     except ValueError as error:
         raise pytest.UsageError(f"--conformance={config.option.conformance}: {error}") from error
     except UsageError as error:

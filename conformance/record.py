@@ -24,6 +24,7 @@ from conformance.kept import Kept
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
+from conformance.scale.kept import scale_of
 from conformance.text import cut
 from conformance.token import Token
 from conformance.waiver import Standing, Waived, Waiver
@@ -142,6 +143,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         whole=record.flag("whole"),
         asked=_asked(record.object("asked")),
         took=record.mapping("took", Fields.seconds),
+        scale=scale_of(record.object_or_null("scale")),
         waivers_file=record.text("waivers_file"),
         waivers=tuple(map(_waived, record.objects("waivers"))),
     )
@@ -314,16 +316,14 @@ class _Story:
         match line.text("event"):
             case "behaviour-started":
                 self.began[self._known(line)] = line.seconds("at"), line.texts("machines")
-                self.last = max(self.last, line.seconds("at"))
             case "behaviour-finished":
                 self.results[self._known(line)] = _result(line)
                 self.bill, self.rpcs = _bill(line.object("bill")), line.count("rpcs")
-                self.last = max(self.last, line.seconds("at"))
             case "noted":
                 self.notes.append(line.text("text"))
-                self.last = max(self.last, line.seconds("at"))
-            case _:
+            case other if other != "progressed":
                 raise line.wrong("event", "an event that this kit knows")
+        self.last = max(self.last, line.seconds("at"))
 
     def _known(self, line: Fields) -> str:
         if line.text("id") not in self.plan:

@@ -50,7 +50,7 @@ At the end a line says of each behaviour whether it happened again. Exit codes a
 @reporting_errors()
 def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> None:
     """Judge behaviours of an earlier run again."""
-    from conformance import catalogue
+    from conformance import catalogue, evidence
     from conformance.record import read
     from conformance.replay import chosen, compared
     from conformance.run_command import execute
@@ -58,6 +58,11 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     from conformance.text import printable
 
     before = read(record)
+    if before.scale is not None:
+        raise UsageError(
+            "that was a run of the scale lane: nothing in it can be judged by itself",
+            hint=f"run it again: {evidence.churn(before)}",
+        )
     target = _target(before, given)
     directory: Path | None = given["report_dir"] if _typed("report_dir") else None
     if directory is not None and directory.resolve() == record.parent.resolve():

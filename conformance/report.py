@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conformance.catalogue import Entry
     from conformance.compare import Comparison
     from conformance.found import Found
+    from conformance.scale.figures import Scale
     from conformance.waiver import Waived
 
 FORMAT = 1
@@ -130,6 +131,9 @@ class Report:
     only_new: bool = False
     """Whether a failure that is not new leaves the exit code alone. The verdict is what it is."""
 
+    scale: Scale | None = None
+    """What the scale lane measured; None where the conformance lane ran."""
+
     @property
     def waived(self) -> Mapping[str, Waived]:
         """The failures and warnings that are tolerated, by the behaviours' ids."""
@@ -150,23 +154,31 @@ class Report:
 
     @property
     def verdict_line(self) -> str:
-        """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide."""
+        """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide.
+
+        A budget is no part of the verdict, but that it is exceeded is said here too: `conformant, over budget`.
+        """
         statuses = {Status.FAILED} | ({Status.WARNED} if self.strict else set())
         count = sum(result.id in self.waived for result in self.with_status(*statuses))
-        return f"{self.verdict.value}, {count} waived" if count else self.verdict.value
+        waived = f", {count} waived" if count else ""
+        return f"{self.verdict.value}{waived}{', over budget' if self.scale and self.scale.over else ''}"
 
     @property
     def exit_code(self) -> int:
-        """0 conformant · 1 not conformant, or a waiver is broken · 3 inconclusive · 4 conformant, but not all is home.
+        """0 conformant · 1 not conformant, a waiver broken or a budget exceeded · 3 inconclusive · 4 not all is home.
+
+        A budget of which nothing could be measured leaves a run inconclusive.
 
         With `only_new` as if what failed before, in the same way, or was not judged before either, were not there.
         """
-        if any(waived.standing.broken for waived in self.waivers):
+        if any(waived.standing.broken for waived in self.waivers) or (self.scale and self.scale.over):
             return 1
         match self._deciding:
             case Verdict.NON_CONFORMANT:
                 return 1
             case Verdict.INCONCLUSIVE:
+                return 3
+            case Verdict.CONFORMANT if self.scale and self.scale.unmeasured:
                 return 3
             case Verdict.CONFORMANT:
                 return 0 if self.home.clean or self.home.kept else 4

@@ -12,6 +12,7 @@ import click
 from conformance.console import reporting_errors
 from conformance.errors import UsageError
 from conformance.held import held_against
+from conformance.lanes import asked_for
 from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ RUN_HELP = """Judge a capacity provider by its contract.
   conformance-run --target [::1]:9000 --select 'FEN-*' --report-dir out
   conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
   conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
+  conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m --budget list.p99=500ms
   conformance-run --fake
 
 What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
@@ -40,7 +42,7 @@ Every option may also stand in conformance.toml, in [tool.conformance] of pyproj
 \b
 Exit codes:
   0  conformant
-  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown
+  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown; or a budget is exceeded
   2  usage or configuration
   3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
   4  conformant, but machines could not be brought home
@@ -117,6 +119,7 @@ def settings_from(**given: Any) -> Settings:
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
+        scale=asked_for(**given),
         **held_against(**given),
     )
 

@@ -13,6 +13,7 @@ from conformance.errors import UsageError
 
 if TYPE_CHECKING:
     from conformance.report import Report
+    from conformance.scale.lane import Asking
     from conformance.target import Target
     from conformance.waiver import Waiver
 
@@ -40,6 +41,8 @@ class Settings:
     baseline_name: str = ""
     only_new: bool = False
     """Whether what failed before already leaves the exit code alone."""
+    scale: Asking | None = None
+    """What the scale lane is asked for; None for the conformance lane."""
     waivers: tuple[Waiver, ...] = ()
     waivers_file: str = ""
     """Where the waivers were read; empty where none were."""

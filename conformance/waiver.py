@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
 from conformance import fingerprint
@@ -213,7 +214,8 @@ def _parsed(path: Path, name: str, body: object) -> Waiver:
 
 def _upright(name: str) -> str:
     """An id as the catalogue writes it: `fen-3A` is FEN-3a."""
-    return name[:-1].upper() + name[-1:].lower()
+    head = name.rstrip(ascii_letters)
+    return head.upper() + name[len(head) :].lower()
 
 
 def _day(given: object, refuse: Any) -> date:

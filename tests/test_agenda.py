@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from conformance.agenda import Agenda, Lane
+from conformance.agenda import Agenda, Phase
 from conformance.lifecycle import State, Verb
 from conformance.report import Status
 from tests.runs import judged, nothing, proof, provider, states_of
@@ -19,9 +19,9 @@ def run(*plan: Behaviour, core: Core, **options: Any) -> Report:
     return asyncio.run(judged(plan, core, **options))
 
 
-def pending(*plan: Behaviour, lane: Lane = Lane.TOGETHER) -> list[str]:
+def pending(*plan: Behaviour, phase: Phase = Phase.TOGETHER) -> list[str]:
     agenda = Agenda(plan, keep=False)
-    agenda.turn(lane)
+    agenda.turn(phase)
     return [behaviour.id for behaviour in agenda.pending]
 
 
@@ -62,19 +62,19 @@ def test_creators_are_first_and_what_is_soon_over_comes_before_what_takes_long()
     assert pending(long, short, creator()) == ["TST-1c", "TST-1b", "TST-1a"]
 
 
-def test_what_wants_a_quiet_fleet_and_what_ends_with_a_delete_have_lanes_of_their_own() -> None:
+def test_what_wants_a_quiet_fleet_and_what_ends_with_a_delete_have_phases_of_their_own() -> None:
     alone = proof(behaviour_id="TST-1a", alone=True)
     plan = (alone, leaver(), creator())
-    assert [pending(*plan, lane=lane) for lane in Lane] == [["TST-1c"], ["TST-1a"], ["TST-1d"]]
+    assert [pending(*plan, phase=phase) for phase in Phase] == [["TST-1c"], ["TST-1a"], ["TST-1d"]]
 
 
 def test_a_long_way_to_a_delete_is_not_left_to_the_end() -> None:
     assert pending(proof(machines=1, transitions=3, deletes=True)) == ["TST-1a"]
 
 
-def test_the_quiet_lane_ends_with_what_moves() -> None:
+def test_the_quiet_phase_ends_with_what_moves() -> None:
     moves = proof(behaviour_id="TST-1a", machines=1, alone=True, transitions=1)
-    assert pending(moves, proof(behaviour_id="TST-1b", alone=True), lane=Lane.QUIET) == ["TST-1b", "TST-1a"]
+    assert pending(moves, proof(behaviour_id="TST-1b", alone=True), phase=Phase.QUIET) == ["TST-1b", "TST-1a"]
 
 
 def test_a_delete_is_judged_on_a_machine_that_goes_home_anyway() -> None:
@@ -122,7 +122,7 @@ def test_who_wants_several_machines_is_not_passed_over_for_ever() -> None:
     assert diary.entries.index("TST-2a begins") < diary.entries.index("TST-1j begins")
 
 
-def test_after_a_stop_all_lanes_are_said_not_to_be_judged() -> None:
+def test_after_a_stop_all_phases_are_said_not_to_be_judged() -> None:
     async def breaks(trial: Trial) -> None:
         raise AssertionError("a bug of ours")
 

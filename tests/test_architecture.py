@@ -22,20 +22,20 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "proto_command catalogue_command selftest_command",
         "loop options",
         "allowance",
-        "settings console configuration completion held",
+        "settings console configuration completion held lanes",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
         "reporters.json reporters.terminal",
-        "reporters.comparison",
+        "reporters.comparison reporters.figures",
         "reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
         "sightings",
         # Two ways to drive machines home: after a run, and after its death.
-        "dryrun",
+        "dryrun scale.lane",
         "engine sweep",
         "judge",
         # What a behaviour may touch, and the verbs that it speaks in.
@@ -44,12 +44,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # Machines, and whether there are enough of them.
         "agenda",
         "pool fit",
+        "scale.churn",
+        "scale.drive scale.follower",
         "machine",
         "yard record",
         "found",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
+        # A churn: what is expected of each machine, and what is counted.
+        "scale.oracle scale.kept scale.timings",
+        "scale.budget scale.soak scale.growth",
+        "scale.digest scale.figures scale.gate scale.memory scale.behaviours scale",
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.

@@ -227,7 +227,7 @@ def test_a_run_is_as_long_as_it_took_and_no_longer_than_that_is_what_it_did() ->
         assert round(figure, 3) == figure
 
 
-def test_the_quiet_lane_is_part_of_the_critical_path() -> None:
+def test_the_quiet_phase_is_part_of_the_critical_path() -> None:
     async def configures(trial: Trial) -> None:
         await trial.drive(trial.machine, Verb.CONFIGURE)
 

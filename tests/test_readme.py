@@ -34,6 +34,8 @@ RUN_ELSEWHERE = {
     'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
     "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
     "make mutants": "it takes an hour; tests/test_kit_mutants.py sees that what it names is there",
+    "make soak": "it takes five minutes; test_scale_runs.py churns for a moment",
+    "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "it takes an hour; as many as 100 are in CI",
     "pip install .": "make sets .venv up by it; it would fetch packages",
 }
 

@@ -20,6 +20,7 @@ from conformance import latency
 from conformance.chain import ran, waited_for
 from conformance.evidence import again, exhibits
 from conformance.report import Status, Verdict, causes
+from conformance.reporters import figures
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.drawn import embedded, fate
@@ -167,6 +168,7 @@ def _environment() -> jinja2.Environment:
         again=again,
         fate=fate,
         kinds=SHOWN,
+        figures=figures.lines,
     )
     environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
     return environment

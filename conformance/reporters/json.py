@@ -72,6 +72,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         },
         "ledger": report.ledger,
         "asked": asked_dict(report.asked),
+        "scale": dataclasses.asdict(report.scale) if report.scale is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, TextIO
 
 from conformance import events
@@ -67,6 +68,8 @@ def as_line(event: events.Event) -> dict[str, Any]:
             }
         case events.Noted():
             return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
+        case events.Progressed():
+            return {"event": "progressed", **dataclasses.asdict(event.progress)}
         case events.RunFinished():
             whole = as_dict(event.report)
             if event.report.run:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Group
+from rich.live import Live as Display
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
 from rich.text import Text
 
 from conformance import events
 from conformance.call import one_line
 from conformance.report import Status, Verdict
-from conformance.reporters import terminal
+from conformance.reporters import figures, terminal
 from conformance.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from conformance.report import Report, Result
+    from conformance.scale.figures import Progress
 
 STYLES = {
     Status.PASSED: "green",
@@ -30,6 +35,18 @@ VERDICTS = {
     Verdict.NON_CONFORMANT: "bold red",
     Verdict.INCONCLUSIVE: "bold magenta",
 }
+BETWEEN_LINES = 10.0
+"""Seconds between two lines about a churn, where there is no terminal."""
+
+
+def churning(progress: Progress) -> Group:
+    """The churn as it goes: the line of all, and each kind of call with its rate and p99."""
+    table = Table(box=None)
+    for head in ("call", "per second", "p99"):
+        table.add_column(head, justify="left" if head == "call" else "right")
+    for kind, rate in progress.rates.items():
+        table.add_row(kind, f"{rate:,.1f}", figures.duration(progress.p99.get(kind, 0.0)))
+    return Group(Text(figures.line(progress)), table)
 
 
 class Live:
@@ -37,7 +54,10 @@ class Live:
 
     def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console, self._quiet, self._verbose = console, quiet, verbose
-        self._progress: Progress | None = None
+        self._progress: Bar | None = None
+        self._churn: Display | None = None
+        self._next_line = 0.0
+        """When the churn is told of next, on the run's clock."""
         self._running: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
@@ -56,6 +76,8 @@ class Live:
             case events.Noted():
                 if not self._quiet:
                     self._say(f"note       {event.text}")
+            case events.Progressed():
+                self._churned(event.progress)
             case events.RunFinished():
                 self.end()
                 self._summary(event.report)
@@ -65,11 +87,26 @@ class Live:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+        if self._churn is not None:
+            self._churn.stop()
+            self._churn = None
+
+    def _churned(self, progress: Progress) -> None:
+        """On a terminal the figures as they change; elsewhere a line every now and then."""
+        if self._console.is_terminal and not self._verbose:
+            if self._churn is None:
+                self.end()
+                self._churn = Display(console=self._console, transient=True, auto_refresh=False)
+                self._churn.start()
+            self._churn.update(churning(progress), refresh=True)
+        elif not self._quiet and progress.at >= self._next_line:
+            self._next_line = progress.at + BETWEEN_LINES
+            self._say(figures.line(progress))
 
     def _begin(self, total: int) -> None:
         if not self._console.is_terminal or self._verbose:
             return
-        self._progress = Progress(
+        self._progress = Bar(
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -11,7 +11,7 @@ from conformance.call import one_line
 from conformance.catalogue import Level
 from conformance.evidence import rerun
 from conformance.report import Status, Verdict, causes
-from conformance.reporters import comparison
+from conformance.reporters import comparison, figures
 from conformance.text import printable
 from conformance.waiver import Standing
 
@@ -54,7 +54,7 @@ def result_line(result: Result) -> str:
     """One behaviour in one line."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
     return printable(
-        f"{result.status.value.upper():8}{result.id:8}{result.entry.title}{reason} ({result.seconds:.2f} s)"
+        f"{result.status.value.upper():8}{result.id:7} {result.entry.title}{reason} ({result.seconds:.2f} s)"
     )
 
 
@@ -91,7 +91,7 @@ def again(report: Report, result: Result) -> list[str]:
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
     """What follows from a cause, a line each."""
     lines = [
-        f"    {result.id:8}{result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
+        f"    {result.id:7} {result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
         for result in cause.consequences
     ]
     head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
@@ -160,6 +160,8 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
     lines += _unjudged(report)
+    if report.scale is not None:
+        lines += figures.lines(report.scale)
     if report.comparison is not None and compared:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:

@@ -1,0 +1,76 @@
+"""What a user has promised of latencies, `list.p99=500ms`, and what was measured. Never a verdict on the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from conformance.errors import UsageError
+from conformance.patience import parse_duration
+from conformance.text import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from conformance.latency import Latencies
+
+KINDS: Final = ("Create", "Configure", "Drain", "Delete", "Get", "List", "Delta", "Page")
+"""What is timed: the RPCs, and of List the whole one, the one since a revision, and one that is capped or filtered."""
+MEASURES: Final = ("p50", "p90", "p99", "max")
+_HINT: Final = f"write list.p99=500ms: one of {', '.join(k.lower() for k in KINDS)}, and one of {', '.join(MEASURES)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """At most `seconds` for a measure of a kind of call."""
+
+    kind: str
+    measure: str
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """`list.p99`."""
+        return f"{self.kind.lower()}.{self.measure}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A budget, and what was measured, in seconds; None where no such call was answered."""
+
+    budget: Budget
+    seconds: float | None
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget is exceeded."""
+        return self.seconds is not None and self.seconds > self.budget.seconds
+
+
+def parse(text: str) -> Budget:
+    """`list.p99=500ms` -> a budget. Raises UsageError."""
+    name, equals, value = text.strip().partition("=")
+    kind, dot, measure = name.strip().lower().partition(".")
+    kinds = {each.lower(): each for each in KINDS}
+    if not (equals and dot and kind in kinds and measure in MEASURES):
+        raise UsageError(f"{cut(text, 60)!r} is no budget", hint=_HINT)
+    return Budget(kind=kinds[kind], measure=measure, seconds=parse_duration(value))
+
+
+def parse_all(texts: Iterable[str]) -> tuple[Budget, ...]:
+    """Budgets, each measure at most once. Raises UsageError."""
+    budgets: dict[str, Budget] = {}
+    for text in texts:
+        budget = parse(text)
+        if budget.name in budgets:
+            raise UsageError(f"--budget {budget.name} is given twice", hint="keep the one that you mean")
+        budgets[budget.name] = budget
+    return tuple(budgets.values())
+
+
+def held(budgets: Iterable[Budget], latencies: Mapping[str, Latencies]) -> tuple[Held, ...]:
+    """Each budget with what was measured."""
+    return tuple(
+        Held(budget=b, seconds=float(getattr(latencies[b.kind], b.measure)) if b.kind in latencies else None)
+        for b in budgets
+    )

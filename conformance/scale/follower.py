@@ -1,0 +1,205 @@
+"""Lists and deltas: all that a shard learns of a fleet, held against what the oracle knows."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from conformance.call import recording
+from conformance.errors import NoAnswer, Violation
+from conformance.lifecycle import State
+from conformance.scale.figures import Fleet
+from conformance.scale.oracle import differences
+from conformance.scale.timings import Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
+    from conformance.call import Call
+    from conformance.client import Client
+    from conformance.scale.oracle import Difference, Expected, Oracle
+    from conformance.scale.timings import Timings
+
+LONGEST_LAG: Final = 10.0
+"""Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
+LIVE: Final = tuple(state for state in State if state > State.SPECULATIVE)
+PAGES: Final = 200
+"""After so many pages a fleet that still changes has not been paged through, and nothing is said of it."""
+STALE: Final = 4
+"""So many pages in a row with the same revision, and there is no end to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A machine that rests until the deltas show it so, or until then; what they still show otherwise."""
+
+    expected: Expected
+    until: float
+    over: asyncio.Future[list[Difference]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Follower:
+    """Keeps a replica of our machines by deltas alone. Methods raise NoAnswer where List is not answered."""
+
+    def __init__(self, client: Client, oracle: Oracle, timings: Timings, *, revisions: bool, lag: float) -> None:
+        self._client, self._oracle, self._revisions = client, oracle, revisions
+        self._lag = min(lag, LONGEST_LAG)
+        self._tape, self._timings = Tape(timings), timings
+        self._replica: dict[str, pb.Machine] = {}
+        self._cursor = b""
+        self.fleet: Fleet | None = None
+        self._following = asyncio.Lock()
+        self._waiting: list[Waiting] = []
+        self._last: list[Call] = []
+        """The last delta."""
+
+    async def begin(self) -> None:
+        """Start from a whole List."""
+        call = await self._whole()
+        self._replica = {machine.id: machine for machine in call.response.machines if self._ours(machine)}
+        self._cursor = call.response.revision
+
+    def _ours(self, machine: pb.Machine) -> bool:
+        return machine.id in self._oracle.machines
+
+    async def look(self) -> None:
+        """A whole List, while everything moves."""
+        await self._whole()
+
+    async def follow(self) -> None:
+        """A delta, while everything moves; who waits to be told of hears of it."""
+        await self._follow()
+        now = self._client.now()
+        for waiting in [each for each in self._waiting if not each.over.done()]:
+            machine = self._replica.get(waiting.expected.id)
+            found = [] if machine is None else list(differences(waiting.expected, machine))
+            self._oracle.judged["LST-6"] += 1
+            if not found or now >= waiting.until:
+                waiting.over.set_result(found)
+
+    async def told(self, expected: Expected) -> None:
+        """Return when the deltas show the machine, which rests meanwhile, as it is. Raises Violation where they do not.
+
+        For this somebody has to `follow`.
+        """
+        if not self._revisions:
+            return
+        waiting = Waiting(expected=expected, until=self._client.now() + self._lag)
+        self._waiting.append(waiting)
+        try:
+            found = await waiting.over
+        finally:
+            self._waiting.remove(waiting)
+        if found:
+            del self._replica[expected.id]  # or it would be found again
+            self._found("LST-6", "the deltas, each since the one before,", found, self._last)
+
+    async def compare(self) -> None:
+        """While all is at rest: List and replica come to agree with the oracle; what does not is found."""
+        with suppress(Violation):
+            await self._agrees("LST-4", "List", self._listed)
+        if not self._revisions:
+            return
+        try:
+            await self._agrees("LST-6", "the deltas, each since the one before,", self._followed)
+        except Violation:
+            await self.begin()  # or every comparison from here on would find the same
+
+    async def _agrees(
+        self, clause: str, who: str, read: Callable[[], Awaitable[tuple[Collection[pb.Machine], Call]]]
+    ) -> None:
+        clock = self._client.now
+        until, pause = clock() + self._lag, 0.01
+        while True:
+            shown, call = await read()
+            found = self._oracle.agree(clause, shown)
+            if not found or clock() >= until:
+                break
+            await asyncio.sleep(pause)
+            pause *= 2
+        if found:
+            self._found(clause, who, found, [call])
+
+    def _found(self, clause: str, who: str, found: list[Difference], calls: list[Call]) -> None:
+        first, more = found[0], f" ({len(found)} differences in all)" if len(found) > 1 else ""
+        wanted = f"{who} to show {first.wanted.replace(' to ', ' ', 1)}"
+        self._oracle.fact(False, clause, wanted=f"{wanted}, as Get does", got=f"{first.got}{more}", decisive=calls)
+
+    async def _listed(self) -> tuple[Collection[pb.Machine], Call]:
+        call = await self._whole()
+        return call.response.machines, call
+
+    async def _followed(self) -> tuple[Collection[pb.Machine], Call]:
+        call = await self._follow()
+        return list(self._replica.values()), call
+
+    async def _whole(self) -> Call:
+        call = await self._list()
+        count = len(call.response.machines)
+        seen = self.fleet or Fleet(fewest=count, most=count)
+        self.fleet = Fleet(fewest=min(seen.fewest, count), most=max(seen.most, count))
+        with suppress(Violation):
+            self._oracle.listed(call, whole=True)
+        return call
+
+    async def _follow(self) -> Call:
+        async with self._following:
+            return await self._one_delta()
+
+    async def _one_delta(self) -> Call:
+        call = await self._list(since=self._cursor)
+        with suppress(Violation):
+            self._oracle.listed(call, whole=False)
+        for machine in call.response.machines:
+            if self._ours(machine):
+                self._replica[machine.id] = machine
+        self._cursor = call.response.revision or self._cursor
+        self._last = [call]
+        return call
+
+    async def page(self, since: bytes, changed: Collection[str]) -> None:
+        """Page from `since` on, by quarters of what has changed: all of that is there (LST-9), no page too long."""
+        cap, missing, stale = max(2, len(changed) // 4), set(changed), 0
+        for _ in range(PAGES):
+            call = await self._list(since=since, cap=cap)
+            shown = [machine.id for machine in call.response.machines]
+            with suppress(Violation):
+                got = f"{len(shown)} machines"
+                wanted = f"at most {cap} machines"
+                self._oracle.fact(len(shown) <= cap, "LST-2", wanted=wanted, got=got, decisive=[call])
+            missing -= set(shown)
+            stale = stale + 1 if call.response.revision == since else 0
+            if not missing or not shown or stale > STALE:
+                break
+            since = call.response.revision
+        else:
+            return
+        with suppress(Violation):
+            end = "the same page again and again" if shown and missing else "the end"
+            wanted = f"paging on by {cap} to reach all {len(changed)} machines that changed"
+            got = f"{end}, without {', '.join(sorted(missing)[:3])}"
+            self._oracle.fact(not missing, "LST-9", wanted=wanted, got=got, decisive=[call])
+
+    @property
+    def cursor(self) -> bytes:
+        """The revision of the last delta."""
+        return self._cursor
+
+    async def sample(self, since: bytes, *, times: int) -> None:
+        """Only for the clock, while all is at rest: what lives, and what has changed."""
+        for _ in range(times):
+            self._timings.sized(await self._list(LIVE))
+            if self._revisions and since:
+                self._timings.sized(await self._list(since=since))
+
+    async def _list(self, states: Collection[State] = (), *, since: bytes = b"", cap: int = 0) -> Call:
+        with recording(self._tape):
+            call = await self._client.list(states, since=since, cap=cap)
+        self._tape.calls.clear()
+        if not call.ok:
+            raise NoAnswer(f"List answered {call.outcome()}")
+        return call

@@ -1,0 +1,45 @@
+"""The scale lane, run against one provider in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.scale import lane
+from conformance.scale.soak import Soak
+from conformance.shortcut import shortcut
+from conformance.target import Target
+from fake_provider.server import serving
+from fake_provider.servicer import Servicer
+
+if TYPE_CHECKING:
+    from conformance.engine import Options
+    from conformance.report import Report
+    from fake_provider.core import Core
+
+
+async def churn(
+    core: Core,
+    *,
+    operations: int,
+    options: Options,
+    servicer: type[Servicer] = Servicer,
+    short: bool = False,
+    **serve: Any,
+) -> Report:
+    """The lane's report on a provider that lives only for this run. `short`: its RPCs are reached without a socket."""
+    made: list[Servicer] = []
+
+    def seen(core: Core, **given: Any) -> Servicer:
+        made.append(servicer(core, **given))
+        return made[-1]
+
+    with tempfile.TemporaryDirectory() as directory:
+        async with serving(core, servicer=seen, **serve) as address:
+            return await lane.run(
+                lane.Asking(soak=Soak(operations=operations)),
+                shortcut(made[0], address) if short else Target(address=address),
+                options=options,
+                ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+            )

@@ -1,0 +1,180 @@
+"""Providers whose defect shows under load, or after a while, and which must be found by the scale lane.
+
+Not among `MUTANTS`: there each behaviour is judged by itself, on a machine or a few, and is over long before these
+go wrong.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from inspect import cleandoc
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeVar
+
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from fake_provider.machine import Machine, State, Verb
+from fake_provider.request import Configure, Filter, Listing, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.fence import Token
+    from fake_provider.store import MarkKey
+
+C = TypeVar("C", bound=type[Core])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Churned:
+    """A defect, and the clause of which the scale lane must find it."""
+
+    name: str
+    story: str
+    clause: str
+    core: type[Core]
+
+    def provider(self) -> Core:
+        """A new provider with this defect."""
+        return self.core(fleet(64), latency=Latency.parse("0..10ms"))
+
+
+CHURNED: dict[str, Churned] = {}
+
+
+def churned(clause: str) -> Callable[[C], C]:
+    """Register a subclass of Core as a provider that breaks `clause` when it is driven for long, or hard."""
+
+    def register(cls: C) -> C:
+        story = cleandoc(cls.__doc__ or "")
+        CHURNED[cls.__name__] = Churned(name=cls.__name__, story=story, clause=clause, core=cls)
+        return cls
+
+    return register
+
+
+class _Counts(Core):
+    """Counts its operations."""
+
+    count = 0
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        self.count += 1
+        return super().new_operation_id(verb, machine)
+
+
+@churned("LIF-4")
+class LosesARow(_Counts):
+    """Every 500th transition ends in a transaction that is rolled back too far: the machine's row is gone."""
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        if self.count >= 500:
+            resting = [m for m in self.machines.values() if m.state is State.CONFIGURED]
+            if resting:
+                self.count = 0
+                del self.inventory.machines[resting[0].id]
+
+
+@churned("LIF-3")
+class ReapsTheWrongMachine(_Counts):
+    """The reaper of dead hosts takes the one that has rested longest, every 400 transitions."""
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        resting = [m for m in self.machines.values() if m.state is State.CONFIGURED]
+        if self.count >= 400 and resting:
+            self.count = 0
+            longest = min(resting, key=attrgetter("revision"))
+            self.put(replace(self.cleared_by_delete(longest), state=State.SPECULATIVE, operation=None))
+            self.commit()
+
+
+@churned("OPS-2")
+class ForgetsOperations(Core):
+    """Operations are kept in a table of the last 1,000."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        if known and int(known.rpartition("-")[2]) <= self.inventory.operations - 1000:
+            return None
+        return known
+
+
+@churned("OPS-3")
+class CreatesShareAnOperation(Core):
+    """Creates are batched: what comes while four are under way rides with the last of them."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        creating = [m for m in self.machines.values() if m.state is State.CREATING and m.operation]
+        if verb is Verb.CREATE and len(creating) >= 4 and (last := creating[-1].operation):
+            return last.id
+        return super().new_operation_id(verb, machine)
+
+
+@churned("OPS-3")
+class CountsToAHundred(Core):
+    """The operation's number has two digits."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        serial = super().new_operation_id(verb, machine)
+        return f"op-{int(serial.rpartition('-')[2]) % 100:02}"
+
+
+@churned("LST-6")
+class LosesAChange(Core):
+    """One change in 300 meets a full queue, and is not told to those who follow."""
+
+    changes = 0
+
+    def put(self, machine: Machine) -> Machine:
+        known = self.machines.get(machine.id)
+        self.changes += known is not None
+        if known is None or self.changes < 300 or machine.moving:
+            return super().put(machine)
+        self.changes = 0
+        kept = replace(machine, revision=known.revision)
+        self.inventory.put(kept)
+        return kept
+
+
+@churned("FEN-12")
+class ForgetsMarks(Core):
+    """Marks are a cache of the 60 shards that called last."""
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        super().raise_mark(verb, key, token)
+        recent: deque[MarkKey] = self.__dict__.setdefault("recent", deque())
+        if key in recent:
+            recent.remove(key)
+        recent.append(key)
+        while len(recent) > 60:
+            self.inventory.marks.pop(recent.popleft(), None)
+
+
+@churned("MET-3")
+class MixesMetadataUp(Core):
+    """The buffer of metadata is shared: one Configure in 200 stores what the one before it has sent."""
+
+    bindings = 0
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        before, self.__dict__["before"] = self.__dict__.get("before"), request
+        self.bindings += 1
+        if self.bindings % 200 == 0 and before is not None:
+            request = replace(request, metadata=before.metadata)
+        return super().bound(machine, request)
+
+
+@churned("LST-3")
+class ListsWhileItMoves(_Counts):
+    """List reads the table in two pieces: where much moves, a machine is in both."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        listing = super().list_machines(wanted, now)
+        moving = [m for m in listing.machines if m.moving]
+        if self.count < 300 or len(moving) < 4:
+            return listing
+        return Listing(machines=[*listing.machines, moving[0]], revision=listing.revision)
