@@ -6,7 +6,6 @@ Knows no pytest, no click, no rich. One loop; the agenda says what begins next, 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from conformance.patience import Patience
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
 from conformance.stop import Stop
+from conformance.storm import weather
 from conformance.yard import Yard
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from conformance.pool import Lease
     from conformance.report import Home
     from conformance.target import Target
+    from conformance.weather import Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Options:
     rpc_timeout: float = 30.0
     connect_timeout: float = 10.0
     timeout: float | None = None
+    faults: tuple[Fault, ...] = ()
+    """What the run does to its own line to the target, from the first lease to the last verdict."""
     whole: bool = True
     version: str = ""
     fake: bool = False
@@ -92,12 +95,13 @@ async def run(
         with discretion.errors():
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
-            slots = _slots(found, use_idle=options.use_idle)
+            slots = found.slots(use_idle=options.use_idle)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
                 course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
-                return discretion.report(await course.run())
+                async with weather(client, options.faults, seed=options.seed):
+                    return discretion.report(await course.run())
             except asyncio.CancelledError:
                 await course.give_up()
                 await client.give_up()
@@ -106,14 +110,6 @@ async def run(
                 ledger.close()
     finally:
         await client.close()
-
-
-def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
-    """The machines that may be driven, each with its home, in an order that two runs do not share."""
-    slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
-    # Not by the run's seed: two runs with one seed should still not reach for the same machine.
-    random.SystemRandom().shuffle(slots)
-    return [(machine, State.IDLE) for machine in found.idle] + slots if use_idle else slots
 
 
 class Course:
@@ -212,6 +208,7 @@ class Course:
         finally:
             if expiry is not None:
                 expiry.cancel()
+        self._client.clear_up()
         home = await self._pool.home(keep=self._options.keep)
         report = self._report(home)
         self._emit(events.RunFinished(report=report))
@@ -397,4 +394,5 @@ class Course:
             whole=options.whole,
             asked=asked(options, self._client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
+            weather=self._client.storm.told() if self._client.storm else None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import socket
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,13 @@ class Found:
             "tls": self.tls,
             "client-certificate": self.client_certificate,
         }[capability]
+
+    def slots(self, *, use_idle: bool) -> list[tuple[str, State]]:
+        """The machines that may be driven, each with its home, in an order that two runs do not share."""
+        slots = [(machine, State.SPECULATIVE) for machine in self.speculative]
+        # Not by the run's seed: two runs with one seed should still not reach for the same machine.
+        random.SystemRandom().shuffle(slots)
+        return [(machine, State.IDLE) for machine in self.idle] + slots if use_idle else slots
 
     def lines(self) -> list[str]:
         """What was found, for people."""
@@ -129,7 +137,7 @@ async def _addresses(target: Target) -> Sequence[Target]:
     numeric = {
         f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
     }
-    return [replace(target, address=address, tls=tls) for address in sorted(numeric)]
+    return [replace(target, address=address, tls=tls, way=None) for address in sorted(numeric)]
 
 
 async def _reason(client: Client, target: Target) -> str:

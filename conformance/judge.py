@@ -8,7 +8,7 @@ from conformance import events
 from conformance.call import DIGITS, CallLog, recording
 from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
-from conformance.lifecycle import State
+from conformance.lifecycle import State, Verb
 from conformance.report import Result, Status
 from conformance.trial import Trial
 
@@ -26,6 +26,8 @@ ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
 MANY = 6
 """And so often where somebody else is known to be about, who may well disturb it three times."""
+STORMY = 20
+"""And so often in weather of our own making, which takes what it takes and never means the provider."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
@@ -83,6 +85,8 @@ class Judge:
 
     @property
     def _most(self) -> int:
+        if self._yard.client.storm is not None:
+            return STORMY
         return MANY if self._others or self._pool.lost else ATTEMPTS
 
     async def _somebody_is_about(self) -> bool:
@@ -114,6 +118,13 @@ class Judge:
                 error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
             except Exception as raised:
                 error = raised
+        if (
+            log.missed
+            and self._yard.client.weathered(started)
+            and error is not None
+            and not isinstance(error, Unsupported)
+        ):
+            error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True
         status, reason, wanted, got = outcome(behaviour.entry, error)
         result = Result(
             entry=behaviour.entry,
@@ -144,11 +155,13 @@ class Judge:
         for machine in lease.machines:
             # The last machine in a row that moves "by itself" is moved by the provider.
             machine.blames = attempt >= self._most
+            machine.exposed = set(Verb)
         try:
             await behaviour.body(trial)
         finally:
             for machine in lease.machines:
                 machine.blames = False
+                machine.exposed.clear()
 
 
 def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
@@ -180,6 +193,8 @@ def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, st
     match error:
         case None:
             return Status.PASSED, "", "", ""
+        case Violation() if error.clause not in (None, entry.clause.id):
+            return Status.ERROR, f"{error.message}; {error.clause} judges that", "", ""
         case Violation():
             return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
         case Unsupported():

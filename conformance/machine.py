@@ -9,11 +9,12 @@ the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lo
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
+from conformance import again
+from conformance.claim import won
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
@@ -21,13 +22,17 @@ from conformance.yard import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from typing import TypeAlias
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.call import Call
     from conformance.client import Client
+    from conformance.errors import Violation
     from conformance.patience import Patience
     from conformance.yard import Yard
+
+    Sender: TypeAlias = Callable[[Token], Coroutine[Any, Any, Call]]
 
 UNSURE = (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED)
 """What a lost connection looks like: whoever seems to have sent it, the call may have started something."""
@@ -61,6 +66,9 @@ class Machine:
         """Whether it is somebody else's, and none of our business any more."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
+        self.exposed: set[Verb] = set()
+        """The verbs whose next call has its answer lost, where the weather is so."""
+        self._sent = 0
         self._number, self._bindings = number, 0
         self._yard = yard
         self._live = live or home is State.IDLE
@@ -107,7 +115,7 @@ class Machine:
     ) -> Call:
         """Create, with a fresh token unless one is given."""
         via = client or self._yard.client
-        return await self._mutate(Verb.CREATE, token, lambda t: via.create(self.id, t, timeout=timeout))
+        return await self._mutate(Verb.CREATE, token, via, lambda t: via.create(self.id, t, timeout=timeout))
 
     async def configure(
         self,
@@ -125,6 +133,7 @@ class Machine:
         return await self._mutate(
             Verb.CONFIGURE,
             token,
+            via,
             lambda t: via.configure(self.id, t, cluster=name, metadata=metadata, blob=blob, timeout=timeout),
         )
 
@@ -138,14 +147,14 @@ class Machine:
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
-        return await self._mutate(Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
+        return await self._mutate(Verb.DRAIN, token, via, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
 
     async def delete(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Delete."""
         via = client or self._yard.client
-        return await self._mutate(Verb.DELETE, token, lambda t: via.delete(self.id, t, timeout=timeout))
+        return await self._mutate(Verb.DELETE, token, via, lambda t: via.delete(self.id, t, timeout=timeout))
 
     async def call(
         self,
@@ -274,12 +283,11 @@ class Machine:
         self.unheard.clear()
         self._may_come = False
 
-    async def _mutate(
-        self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]
-    ) -> Call:
-        return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), send))
+    async def _mutate(self, verb: Verb, token: Token | None, via: Client, send: Sender) -> Call:
+        own = token is None
+        return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), via, send, own))
 
-    async def _carry_out(self, verb: Verb, token: Token, send: Callable[[Token], Coroutine[Any, Any, Call]]) -> Call:
+    async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, own: bool) -> Call:
         yard = self._yard
         fresh = verb is Verb.CREATE and not self._live
         if fresh:
@@ -295,7 +303,7 @@ class Machine:
             elif self.home is State.SPECULATIVE and not (self._live or self._creating):
                 await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
-            call = await send(token)
+            call, breach = await self._ask(verb, token, via, send, own)
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
@@ -321,7 +329,27 @@ class Machine:
                     await yard.ledger.intend(self.id, verb, token, home=self.home, seen=State.SPECULATIVE)
         finally:
             self._creating -= fresh
+        if breach is not None:
+            raise breach
         return call
+
+    async def _ask(
+        self, verb: Verb, token: Token, via: Client, send: Sender, own: bool
+    ) -> tuple[Call, Violation | None]:
+        self._sent += 1
+        # What goes another way may be cut on purpose, and is left alone.
+        exposed, sent = verb in self.exposed and via is self._yard.client, self._sent
+        self.exposed -= {verb} if exposed else set()
+
+        async def fresh(lost: bool) -> Token | None:
+            # Another connection may be cut on purpose; and where the machine was asked for more, it is on its way.
+            if not own or (sent != self._sent if lost else via is not self._yard.client):
+                return None
+            newer = self.shard.next()
+            await self._yard.ledger.intend(self.id, verb, newer, home=self.home, seen=self.state)
+            return newer
+
+        return await again.ask(verb, self.id, token, send, via=via, seen=self.state, exposed=exposed, fresh=fresh)
 
     async def _look_again(self, token: Token) -> None:
         """See that the slot is one, once the intent to Create is on disk: disks are slow, and others may be fast.
@@ -342,24 +370,15 @@ class Machine:
         if operation_id not in self._claims:
             if self._live:
                 return
-            self._claims[operation_id] = asyncio.create_task(self._won(operation_id))
+            self._claims[operation_id] = asyncio.create_task(
+                won(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            )
         self._live, self._leaving = True, False
         if not await asyncio.shield(self._claims[operation_id]):
             self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")
         self.held, self._may_come = True, False
-
-    async def _won(self, operation_id: str) -> bool:
-        name = hashlib.sha256(f"{self.id}\0{operation_id}".encode()).hexdigest()[:16]
-        client = self._yard.client
-        if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
-            return True
-        shown = await client.get(self.id)
-        if shown.ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
-            return False  # bound already, and not by us: it is not to be drained
-        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
-        return (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from conformance import weather
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.call import DIGITS
@@ -142,6 +143,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         whole=record.flag("whole"),
         asked=_asked(record.object("asked")),
         took=record.mapping("took", Fields.seconds),
+        weather=weather.read(record.object_or_null("weather")),
         waivers_file=record.text("waivers_file"),
         waivers=tuple(map(_waived, record.objects("waivers"))),
     )
@@ -208,6 +210,7 @@ def _asked(asked: Fields) -> Asked:
         rpc_timeout=asked.seconds("rpc_timeout"),
         fake=asked.flag("fake"),
         headers=asked.texts("headers"),
+        faults=asked.texts("faults"),
         server_name=asked.text_or_null("server_name"),
     )
 

@@ -45,7 +45,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agenda",
         "pool fit",
         "machine",
-        "yard record",
+        "again claim",
+        "yard record storm",
         "found",
         # A run held against another, and against what is tolerated.
         "compare waiver",
@@ -56,10 +57,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "evidence",
         "events latency chain grpcurl",
         "report",
-        "asked",
+        "asked weather",
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
+        "letters",
         "call target catalogue",
         # The words.
         "errors lifecycle token fields text clock",
