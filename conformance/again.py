@@ -15,59 +15,45 @@ import grpc
 from conformance.call import cut, missed
 from conformance.client import AGAIN
 from conformance.errors import Violation
-from conformance.lifecycle import EDGES, State, state_of
+from conformance.lifecycle import EDGES, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from collections.abc import Callable, Coroutine
+    from typing import Any, TypeAlias
 
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.lifecycle import Verb
+    from conformance.lifecycle import State, Verb
+    from conformance.machine import Machine
     from conformance.storm import Storm
     from conformance.token import Token
 
+    Sender: TypeAlias = Callable[[Token], Coroutine[Any, Any, Call]]
+
 
 async def ask(
-    verb: Verb,
-    machine_id: str,
-    token: Token,
-    send: Callable[[Token], Awaitable[Call]],
-    *,
-    via: Client,
-    seen: State,
-    exposed: bool,
-    fresh: Callable[[bool], Awaitable[Token | None]],
+    machine: Machine, verb: Verb, token: Token, send: Sender, *, via: Client, own: bool, alone: bool
 ) -> tuple[Call, Violation | None]:
     """The call that tells how it ended, and the clause that the provider broke when it was asked again, if any.
 
-    `seen` is the machine's state before. `exposed`: the answer is to be lost. `fresh` gives a newer token of the same
-    shard, or None where asking with another would be another question; it is told whether the call is known to be done.
+    `own`: the token is the next of the machine's own shard, so that with a newer one it is the same question. `alone`:
+    nothing but the weather cuts this way; what goes another way is left to who made that.
     """
-    storm = via.storm
-    if storm is None:
+    if via.storm is None:
         call, breach = await send(token), None
     else:
-        call, breach = await _ask(storm, verb, machine_id, token, send, via, seen, exposed, fresh)
+        call, breach = await _ask(via.storm, machine, verb, token, send, via, own, alone)
     if not call.answered:
         missed()
     return call, breach
 
 
 async def _ask(
-    storm: Storm,
-    verb: Verb,
-    machine_id: str,
-    token: Token,
-    send: Callable[[Token], Awaitable[Call]],
-    via: Client,
-    seen: State,
-    exposed: bool,
-    fresh: Callable[[bool], Awaitable[Token | None]],
+    storm: Storm, machine: Machine, verb: Verb, token: Token, send: Sender, via: Client, own: bool, alone: bool
 ) -> tuple[Call, Violation | None]:
-    key = verb.value, machine_id, token
-    if exposed and token.shard and storm.loses:
+    seen, sent, key = machine.state, machine.sent, (verb.value, machine.id, token)
+    if verb in machine.exposed and storm.loses and token.shard and alone:
+        machine.exposed.discard(verb)
         storm.box.wanted.add(key)
     try:
         call = await send(token)
@@ -78,41 +64,36 @@ async def _ask(
         if ack is not None:
             heard = replace(call, code=grpc.StatusCode.OK, details="", response=ack, answered=True)
             storm.again[verb.value] += 1
-            twice = await send(token)
+            twice = await send(call.token or token)
             if twice.answered and not twice.fenced:
-                return heard, _spent(heard, twice)
-            newer = await fresh(True)
-            if newer is None:
-                return heard, None
+                return heard, _spent(call, twice)
+            if not own or sent != machine.sent:
+                return heard, None  # it was asked for more meanwhile, and may be on its way by now
             storm.again[verb.value] += 1
-            again = await send(newer)
-            return (again if again.ok else heard), await _same(verb, via, heard, again, seen)
-        if not via.lost(call) or (newer := await fresh(False)) is None:
+            again = await send(await machine.renew(verb))
+            breach = await _same(verb, via, call, again, ack.operation_id, seen) if sent == machine.sent else None
+            return (again if again.ok else heard), breach
+        if not (own and alone) or not via.lost(call):
             break
         storm.again[verb.value] += 1
-        call = await send(newer)
+        call = await send(await machine.renew(verb))
     return call, None
 
 
-def _spent(heard: Call, twice: Call) -> Violation:
-    return Violation(
-        f"{heard.rpc} sent again with token {heard.token}, whose call was done and whose answer was lost, to be fenced",
-        twice.outcome(),
-        calls=[heard, twice],
-        clause="FEN-6",
-    )
+def _spent(lost: Call, twice: Call) -> Violation:
+    wanted = f"{lost.rpc} sent again with token {lost.token}, as its answer was lost and not its effect, to be fenced"
+    return Violation(wanted, twice.outcome(), calls=[lost, twice], clause="FEN-6")
 
 
-async def _same(verb: Verb, via: Client, heard: Call, again: Call, seen: State) -> Violation | None:
+async def _same(verb: Verb, via: Client, lost: Call, again: Call, operation_id: str, seen: State) -> Violation | None:
     """What is wrong with the retry of a call whose answer was lost, if anything."""
     if seen is not EDGES[verb].source or not again.answered:
         return None
-    wanted = f"the retry of {verb.value}, whose answer was lost, to have operation id {cut(heard.operation_id)!r}"
+    wanted = f"the retry of {verb.value}, whose answer was lost, to have operation id {cut(operation_id)!r}"
     if again.ok:
-        same = again.operation_id == heard.operation_id
-        return None if same else Violation(wanted, again.outcome(), calls=[heard, again], clause="OPS-2")
-    now = await via.get(again.machine_id)
-    machine: pb.Machine = now.response
-    if not now.ok or state_of(machine.state) not in (EDGES[verb].via, EDGES[verb].target):
-        return None  # it has failed meanwhile, or somebody has moved it: there is nothing that it could be the retry of
-    return Violation(wanted, again.outcome(), calls=[heard, again], clause="OPS-2")
+        broken = again.operation_id != operation_id
+    else:
+        # It may have failed meanwhile, or somebody has moved it: then there is nothing that it could be the retry of.
+        now = await via.get(lost.machine_id)
+        broken = now.ok and state_of(now.response.state) in (EDGES[verb].via, EDGES[verb].target)
+    return Violation(wanted, again.outcome(), calls=[lost, again], clause="OPS-2") if broken else None

@@ -85,7 +85,8 @@ def rerun(report: Report, result: Result) -> str:
     if ledger.name == "ledger.ndjson":  # with a report around it
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
     target = ["--fake"] if report.asked.fake else ["--target", report.target]
-    return shlex.join(["conformance-run", *target, "--select", result.id, "--seed", str(report.seed)])
+    faults = [part for fault in report.asked.faults for part in ("--fault", fault)]
+    return shlex.join(["conformance-run", *target, "--select", result.id, "--seed", str(report.seed), *faults])
 
 
 def again(report: Report, result: Result) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Judge:
                 # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
-            counts = spoilt and not (disturbed and not result.machines)
+            counts = spoilt and not (disturbed and behaviour.needs.machines and not result.machines)
             if not spoilt or (counts and attempt >= self._most) or self._pool.hopeless(behaviour.needs):
                 return result, lease
             now = self._yard.client.now()

@@ -9,7 +9,7 @@ the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lo
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
@@ -21,18 +21,15 @@ from conformance.token import Shard, Token
 from conformance.yard import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-    from typing import TypeAlias
+    from collections.abc import Mapping
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.again import Sender
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.errors import Violation
     from conformance.patience import Patience
     from conformance.yard import Yard
-
-    Sender: TypeAlias = Callable[[Token], Coroutine[Any, Any, Call]]
 
 UNSURE = (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED)
 """What a lost connection looks like: whoever seems to have sent it, the call may have started something."""
@@ -68,7 +65,8 @@ class Machine:
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self.exposed: set[Verb] = set()
         """The verbs whose next call has its answer lost, where the weather is so."""
-        self._sent = 0
+        self.sent = 0
+        """How many mutating calls there were, each once."""
         self._number, self._bindings = number, 0
         self._yard = yard
         self._live = live or home is State.IDLE
@@ -165,15 +163,8 @@ class Machine:
         timeout: float | None = None,
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
-        match verb:
-            case Verb.CREATE:
-                return await self.create(token, client=client, timeout=timeout)
-            case Verb.CONFIGURE:
-                return await self.configure(token, client=client, timeout=timeout)
-            case Verb.DRAIN:
-                return await self.drain(token, client=client, timeout=timeout)
-            case Verb.DELETE:
-                return await self.delete(token, client=client, timeout=timeout)
+        ask = dict(zip(Verb, (self.create, self.configure, self.drain, self.delete), strict=True))
+        return await ask[verb](token, client=client, timeout=timeout)
 
     async def get(self) -> Call:
         """Read the machine. One Get per machine at a time: who asks meanwhile waits.
@@ -284,10 +275,10 @@ class Machine:
         self._may_come = False
 
     async def _mutate(self, verb: Verb, token: Token | None, via: Client, send: Sender) -> Call:
-        own = token is None
-        return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), via, send, own))
+        own, token = token is None, token or self.shard.next()
+        return await self._yard.client.see_through(self._carry_out(verb, token, via, send, own=own))
 
-    async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, own: bool) -> Call:
+    async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, *, own: bool) -> Call:
         yard = self._yard
         fresh = verb is Verb.CREATE and not self._live
         if fresh:
@@ -303,7 +294,8 @@ class Machine:
             elif self.home is State.SPECULATIVE and not (self._live or self._creating):
                 await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
-            call, breach = await self._ask(verb, token, via, send, own)
+            self.sent += 1
+            call, breach = await again.ask(self, verb, token, send, via=via, own=own, alone=via is yard.client)
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
@@ -333,23 +325,11 @@ class Machine:
             raise breach
         return call
 
-    async def _ask(
-        self, verb: Verb, token: Token, via: Client, send: Sender, own: bool
-    ) -> tuple[Call, Violation | None]:
-        self._sent += 1
-        # What goes another way may be cut on purpose, and is left alone.
-        exposed, sent = verb in self.exposed and via is self._yard.client, self._sent
-        self.exposed -= {verb} if exposed else set()
-
-        async def fresh(lost: bool) -> Token | None:
-            # Another connection may be cut on purpose; and where the machine was asked for more, it is on its way.
-            if not own or (sent != self._sent if lost else via is not self._yard.client):
-                return None
-            newer = self.shard.next()
-            await self._yard.ledger.intend(self.id, verb, newer, home=self.home, seen=self.state)
-            return newer
-
-        return await again.ask(verb, self.id, token, send, via=via, seen=self.state, exposed=exposed, fresh=fresh)
+    async def renew(self, verb: Verb) -> Token:
+        """The token to ask with once more, written down as every other is."""
+        token = self.shard.next()
+        await self._yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
+        return token
 
     async def _look_again(self, token: Token) -> None:
         """See that the slot is one, once the intent to Create is on disk: disks are slow, and others may be fast.

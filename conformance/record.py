@@ -129,7 +129,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         quarantined=tuple((one.text("machine"), one.text("reason")) for one in record.objects("quarantined")),
         notes=record.texts("notes"),
         bill=_bill(record.object("bill")),
-        time=_time(record.object("time")),
+        time=Time(**{each.name: record.object("time").seconds(each.name) for each in fields(Time)}),
         home=Home(
             left=tuple((machine, reasons[machine]) for machine in left),
             kept=home.flag("kept"),
@@ -225,10 +225,6 @@ def _scope(fields: Fields) -> str | None:
 def _bill(bill: Fields) -> Bill:
     counts = {name: bill.count(name) for name in ("create", "configure", "drain", "delete", "peak_machines")}
     return Bill(**counts, machine_seconds=bill.seconds("machine_seconds"), price=bill.number("price"))
-
-
-def _time(time: Fields) -> Time:
-    return Time(**{each.name: time.seconds(each.name) for each in fields(Time)})
 
 
 def _entry(one: Fields) -> Entry:
