@@ -1,7 +1,7 @@
 """A mutating call in weather: asked again where no answer came, and held against the answer that was lost.
 
-A shard that was not answered asks again with a fresh token. What it may rely on is the contract's: the token of the
-call that was done is spent (FEN-6), and the retry is the same operation (OPS-2). Where the weather has lost an answer
+A shard that was not answered asks again with a fresh token. What it may rely on is the contract's: the token of a call
+that was done is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). Where the weather has lost an answer
 that was on its way, it is known what it was, and both are seen on any provider.
 """
 
@@ -82,7 +82,7 @@ async def _ask(
 
 def _spent(lost: Call, twice: Call) -> Violation:
     wanted = f"{lost.rpc} sent again with token {lost.token}, as its answer was lost and not its effect, to be fenced"
-    return Violation(wanted, twice.outcome(), calls=[lost, twice], clause="FEN-6")
+    return Violation(wanted, twice.outcome(), calls=[lost, twice], clauses=["FEN-1", "FEN-6"])
 
 
 async def _same(verb: Verb, via: Client, lost: Call, again: Call, operation_id: str, seen: State) -> Violation | None:
@@ -96,4 +96,4 @@ async def _same(verb: Verb, via: Client, lost: Call, again: Call, operation_id: 
         # It may have failed meanwhile, or somebody has moved it: then there is nothing that it could be the retry of.
         now = await via.get(lost.machine_id)
         broken = now.ok and state_of(now.response.state) in (EDGES[verb].via, EDGES[verb].target)
-    return Violation(wanted, again.outcome(), calls=[lost, again], clause="OPS-2") if broken else None
+    return Violation(wanted, again.outcome(), calls=[lost, again], clauses=["OPS-2"]) if broken else None

@@ -118,12 +118,11 @@ class Judge:
                 error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
             except Exception as raised:
                 error = raised
-        if (
-            log.missed
-            and self._yard.client.weathered(started)
-            and error is not None
-            and not isinstance(error, Unsupported)
-        ):
+        breach = next((m.breach for m in lease.machines if m.breach is not None), None) if ids else None
+        if breach is not None and (behaviour.entry.clause.id in breach.clauses or not isinstance(error, Violation)):
+            error, spoilt = breach, False
+        lost = log.missed and self._yard.client.weathered(started)
+        if lost and error is not None and not isinstance(error, Unsupported):
             error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True
         status, reason, wanted, got = outcome(behaviour.entry, error)
         result = Result(
@@ -155,7 +154,7 @@ class Judge:
         for machine in lease.machines:
             # The last machine in a row that moves "by itself" is moved by the provider.
             machine.blames = attempt >= self._most
-            machine.exposed = set(Verb)
+            machine.exposed, machine.breach = set(Verb), None
         try:
             await behaviour.body(trial)
         finally:
@@ -193,8 +192,8 @@ def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, st
     match error:
         case None:
             return Status.PASSED, "", "", ""
-        case Violation() if error.clause not in (None, entry.clause.id):
-            return Status.ERROR, f"{error.message}; {error.clause} judges that", "", ""
+        case Violation() if error.clauses and entry.clause.id not in error.clauses:
+            return Status.ERROR, f"{error.message}; {' and '.join(error.clauses)} judge that", "", ""
         case Violation():
             return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
         case Unsupported():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conformance.again import Sender
     from conformance.call import Call
     from conformance.client import Client
+    from conformance.errors import Violation
     from conformance.patience import Patience
     from conformance.yard import Yard
 
@@ -65,6 +66,8 @@ class Machine:
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self.exposed: set[Verb] = set()
         """The verbs whose next call has its answer lost, where the weather is so."""
+        self.breach: Violation | None = None
+        """What was wrong when a call was made again whose answer the weather had lost; the first counts."""
         self.sent = 0
         """How many mutating calls there were, each once."""
         self._number, self._bindings = number, 0
@@ -296,6 +299,7 @@ class Machine:
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
             self.sent += 1
             call, breach = await again.ask(self, verb, token, send, via=via, own=own, alone=via is yard.client)
+            self.breach = self.breach or breach
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
@@ -321,8 +325,6 @@ class Machine:
                     await yard.ledger.intend(self.id, verb, token, home=self.home, seen=State.SPECULATIVE)
         finally:
             self._creating -= fresh
-        if breach is not None:
-            raise breach
         return call
 
     async def renew(self, verb: Verb) -> Token:

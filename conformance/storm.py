@@ -81,7 +81,8 @@ class Storm:
 
         Who calls on a connection that has just been cut is not told at once.
         """
-        return not self._open.is_set() or self._hurt >= since - _NEWS
+        here = any(line.dead for line in self._lines) or not self._open.is_set()
+        return here or self._hurt >= since - _NEWS
 
     def hurts(self) -> None:
         """Now calls may be lost."""
@@ -127,9 +128,11 @@ class Storm:
                 up, down = self._ways(onward)
                 group.create_task(self._carry(line, reader, onward, up))
                 group.create_task(self._carry(line, there, writer, down))
+            line.close()
         finally:
             self._lines.discard(line)
-            line.cut()
+            if not line.closed:
+                line.cut()
 
     def _ways(self, onward: asyncio.StreamWriter) -> tuple[Change, Change]:
         """What becomes of bytes on their way up and down: only where answers are lost does one look into them."""
@@ -166,24 +169,26 @@ class Storm:
                     if not (line.dead or writer.is_closing()):
                         writer.write(data)
                         await writer.drain()
-            if not line.dead:
-                writer.close()
+            if not (line.dead or writer.is_closing()):
+                with suppress(OSError):
+                    writer.write_eof()
 
         delivery = asyncio.ensure_future(deliver())
         free = 0.0
         try:
-            with suppress(OSError):
-                while chunk := await reader.read(_CHUNK):
-                    if line.dead:
-                        self.hurts()
-                        line.spoke()
-                        break
-                    data = change(chunk)
-                    free = self._when(free, loop.time(), len(data))
-                    if data:
-                        await due.put((free, data))
+            while chunk := await reader.read(_CHUNK):
+                if line.dead:
+                    self._tell(line)
+                    break
+                data = change(chunk)
+                free = self._when(free, loop.time(), len(data))
+                if data:
+                    await due.put((free, data))
             await due.put(None)
             await delivery
+        except OSError:  # one end was reset, and so the other is
+            if not line.dead:
+                line.cut()
         finally:
             delivery.cancel()
 
@@ -216,6 +221,17 @@ class Storm:
     def _half(self, line: _Line) -> None:
         self._did["half-open"] += 1
         line.half()
+        self.spawn(self._missed(line))
+
+    async def _missed(self, line: _Line) -> None:
+        """Who has nothing to say is told by a keepalive, sooner or later."""
+        await asyncio.sleep(_NEWS)
+        self._tell(line)
+
+    def _tell(self, line: _Line) -> None:
+        if line in self._lines:
+            self.hurts()
+            line.cut()
 
     async def _holes(self, seconds: float) -> None:
         while True:
@@ -237,6 +253,16 @@ class _Line:
         self.dead = False
         """Whether the provider's end is gone, and ours has not been told."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether both ends were closed in peace."""
+        return self._here.is_closing() and self._there.is_closing()
+
+    def close(self) -> None:
+        """Close both ends, once all that was said has got through."""
+        self._here.close()
+        self._there.close()
+
     def cut(self) -> None:
         """Reset both ends."""
         reset(self._here)
@@ -246,10 +272,6 @@ class _Line:
         """Reset the provider's end alone."""
         self.dead = True
         reset(self._there)
-
-    def spoke(self) -> None:
-        """Somebody has said something on a connection that is half gone: only now is it told."""
-        reset(self._here)
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ class Kind(StrEnum):
     RESET = "reset"
     """Connections live for about so long, and are reset."""
     HALF_OPEN = "half-open"
-    """After about so long the provider's end of a connection is gone; ours is told when it speaks next."""
+    """After about so long the provider's end of a connection is gone; ours is told once it speaks, or by and by."""
     BLACKHOLE = "blackhole"
     """For so long nothing passes, again and again, and between that all does."""
 
