@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.errors import UsageError
 from conformance.report import Status, Verdict
 from conformance.weather import parse_faults
 from selftest.judge import judge
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from conformance.report import Report
 
-JITTER = "delay=2500us..25ms"
+JITTER = "delay=2.5ms..25ms"
+"""Each way, so that a call takes 5 to 50 ms longer."""
 ENOUGH = 300.0
 """Seconds that the slowest of all runs may take on a busy machine; a run that takes longer hangs."""
 BURN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
@@ -161,6 +163,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--log", type=Path, help="a line for each run; what stands there is not run again")
     given = parser.parse_args(arguments)
     given.fault = given.fault or [JITTER]
+    try:
+        parse_faults(given.fault)
+    except UsageError as error:
+        parser.error(str(error))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     began = time.monotonic()
     done = search(given)

@@ -94,7 +94,7 @@ def test_a_provider_that_starts_two_machines_for_a_retry_is_found(tmp_path: Path
 @pytest.mark.parametrize(
     ("mutant", "found"),
     [
-        ("RetriesAreKeyedOnTheToken", {"OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f"}),
+        ("RetryHasNoId", {"OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f"}),
         ("RetryMovesNoMark", {"FEN-6b", "FEN-6c"}),
     ],
 )
@@ -107,7 +107,7 @@ def test_broken_retries_are_found_by_what_was_lost(mutant: str, found: set[str],
 
 
 def test_a_run_in_weather_is_replayed_in_it(tmp_path: Path) -> None:
-    with serving_mutant("RetriesAreKeyedOnTheToken") as provider:
+    with serving_mutant("RetryHasNoId") as provider:
         judge(provider, "--select", "OPS-2c", "--fault", "lost-answer", directory=tmp_path)
         again = run("conformance", "replay", str(tmp_path / "events.ndjson"), "OPS-2c")
     assert "weather    lost-answer: " in again.out
