@@ -184,6 +184,7 @@ RUN = (
     click.option(
         "--fault",
         multiple=True,
+        shell_complete=completion.faults,
         metavar="WEATHER",
         help="Put weather of our own between kit and target; repeatable. lost-answer: of a call that was done, the "
         "answer is lost. delay=20ms or 5ms..50ms, each way. throttle=64kB per second. reset=5s, half-open=5s: so long "

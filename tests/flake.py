@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.catalogue import patterns
 from conformance.errors import UsageError
 from conformance.report import Status, Verdict
 from conformance.weather import parse_faults
@@ -51,11 +52,6 @@ class Run:
     wrong: str
     """Empty where the verdict was right."""
     seconds: float
-
-    @property
-    def again(self) -> str:
-        """The command that does it again."""
-        return f"python -m tests.flake --variant {self.variant} --seed {self.seed}"
 
 
 def wrong_with(report: Report) -> str:
@@ -140,7 +136,9 @@ def search(given: argparse.Namespace) -> list[Run]:
                 with given.log.open("a", encoding="utf-8") as log:
                     log.write(json.dumps({name: getattr(one, name) for name in Run.__slots__}) + "\n")
             if one.wrong:
-                print(f"WRONG {one.variant} seed {one.seed}: {one.wrong}\n  again: {one.again}", flush=True)
+                weather = " ".join(f"--fault {fault}" for fault in given.fault)
+                again = f"python -m tests.flake --variant {one.variant} --seed {one.seed} {weather}"
+                print(f"WRONG {one.variant} seed {one.seed}: {one.wrong}\n  again: {again}", flush=True)
             if len(done) % max(1, len(plan) // 50) == 0:
                 pace = (time.monotonic() - began) / (len(done) - before)
                 left = pace * (len(plan) - len(done))
@@ -163,11 +161,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--log", type=Path, help="a line for each run; what stands there is not run again")
     given = parser.parse_args(arguments)
     given.fault = given.fault or [JITTER]
+    given.select = patterns(tuple(given.select))
     try:
         parse_faults(given.fault)
     except UsageError as error:
         parser.error(str(error))
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     began = time.monotonic()
     done = search(given)
     wrong = [one for one in done if one.wrong]
@@ -181,4 +179,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))
