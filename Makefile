@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench soak clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench soak flake clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the ba
 
 soak: $(READY)  ## The scale lane, five minutes long, or SOAK=1h: docs/reliability.md
 	$(BIN)/python -m tests.soak $(SOAK)
+
+flake: $(READY)  ## No wrong verdict of a conformant provider, ROUNDS times each, cores busy; goes on where it was: flake.ndjson
+	nice $(BIN)/python -m tests.flake $(ROUNDS) --log flake.ndjson $(ARGS)
 
 clean:  ## Take away what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -29,6 +29,8 @@ class Asked:
     """The names of the headers that went with every call; their values are nobody's business."""
     server_name: str | None = None
     """The name that the provider's certificate was checked for, where it is not the address's."""
+    faults: tuple[str, ...] = ()
+    """The weather of the run, as it was asked for."""
 
 
 def asked(options: Options, target: Target) -> Asked:
@@ -41,5 +43,6 @@ def asked(options: Options, target: Target) -> Asked:
         rpc_timeout=options.rpc_timeout,
         fake=options.fake,
         headers=tuple(name for name, _ in target.headers),
+        faults=tuple(fault.text for fault in options.faults),
         server_name=target.tls.server_name if target.tls else None,
     )

@@ -241,6 +241,8 @@ class CallLog:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.missed = 0
+        """How often no answer came, and asking again was not possible or did not help."""
 
     def add(self, call: Call) -> None:
         """Record one more."""
@@ -255,6 +257,13 @@ def record(call: Call) -> None:
     log = _current.get()
     if log is not None:
         log.add(call)
+
+
+def missed() -> None:
+    """Say that whoever called will not get an answer."""
+    log = _current.get()
+    if log is not None:
+        log.missed += 1
 
 
 @contextmanager

@@ -10,17 +10,29 @@ import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.call import DIGITS, Call, record, token_of
+from conformance.call import DIGITS, Call, missed, record, token_of
+from conformance.letters import LOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
     from conformance.lifecycle import State
+    from conformance.storm import Storm
     from conformance.target import Target
     from conformance.token import Token
 
+AGAIN = 8
+"""So often is a reading asked for again that the weather has taken."""
 NO_CONNECTION = "failed to connect to all addresses"
 """How gRPC's own words begin where it never got as far as the provider."""
+
+CUT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+)
+"""What gRPC says where a connection was cut in the middle of a call."""
 
 T = TypeVar("T")
 
@@ -53,9 +65,21 @@ class Client:
         self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
         self._hung_up = False
-        self._channel = target.channel()
-        self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self.storm: Storm | None = None
+        """The weather that calls go through, if any."""
+        self._dial()
+
+    def _dial(self) -> None:
+        self._channel = self.target.channel()
+        self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
+
+    async def go_through(self, storm: Storm) -> None:
+        """From now on, call by way of the storm."""
+        fair = self._channel
+        self.storm, self.target = storm, storm.target
+        self._dial()
+        await fair.close()
 
     def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
         return self._channel.unary_unary(
@@ -63,6 +87,11 @@ class Client:
             request_serializer=lambda request: request.SerializeToString() + self._suffix,
             response_deserializer=answer.FromString,
         )
+
+    def clear_up(self) -> None:
+        """From now on there is no weather any more: machines go home undisturbed."""
+        if self.storm is not None:
+            self.storm.clears()
 
     def now(self) -> float:
         """Seconds on the run's clock."""
@@ -80,6 +109,7 @@ class Client:
         `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
+        client.storm = self.storm
         try:
             yield client
         finally:
@@ -145,12 +175,33 @@ class Client:
 
     async def get(self, machine_id: str) -> Call:
         """Read one machine."""
-        return await self.call("Get", pb.MachineRef(id=machine_id))
+        return await self._read("Get", pb.MachineRef(id=machine_id))
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
         """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
         numbers: Any = [int(state) for state in states]
-        return await self.call("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+        return await self._read("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+
+    async def _read(self, rpc: str, request: Any) -> Call:
+        """Who reads once more changes nothing; so what the weather has taken is simply asked for again."""
+        for _ in range(AGAIN):
+            call = await self.call(rpc, request)
+            if self.storm is None or not self.lost(call):
+                break
+            self.storm.again[rpc] += 1
+        if not call.answered:
+            missed()
+        return call
+
+    def lost(self, call: Call) -> bool:
+        """Whether the weather may have taken the answer: where nobody hung up, and it was at work meanwhile."""
+        if call.answered or self._hung_up or self.storm is None:
+            return False
+        return call.details.startswith(LOST) or self.weathered(call.started)
+
+    def weathered(self, since: float) -> bool:
+        """Whether the weather may have taken answers `since` then, in seconds on the run's clock."""
+        return self.storm is not None and self.storm.doubtful(since + self._epoch)
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""
@@ -165,7 +216,10 @@ class Client:
 
     async def call_path(self, path: str, request: Any, answer: Any) -> Call:
         """Make a call to any method of any service, `path` being `/package.Service/Method`."""
-        return await self._finish(path, request, self._unary(path, answer), None)
+        call = await self._finish(path, request, self._unary(path, answer), None)
+        if not call.answered:
+            missed()
+        return call
 
     async def _finish(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
@@ -175,7 +229,7 @@ class Client:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            answered = self._came_from_provider(code, details, self.now() - started >= limit)
+            answered = self._came_from_provider(code, details, self.now() - started >= limit, started)
         except asyncio.CancelledError:
             if not self._hung_up:
                 raise
@@ -194,13 +248,16 @@ class Client:
         record(call)
         return call
 
-    def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool) -> bool:
+    def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
         """Whether the provider sent this status.
 
         gRPC makes up UNAVAILABLE where a connection is lost and DEADLINE_EXCEEDED where time is up, and a
         provider may send either. They differ in what is left behind: a live connection, time on the clock.
+        Weather of our own leaves a live connection too, where somebody has dialled again by now.
         """
         if self._hung_up or details.startswith(NO_CONNECTION):
+            return False
+        if self.storm is not None and code in CUT and (details.startswith(LOST) or self.weathered(started)):
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:

@@ -38,6 +38,14 @@ def capabilities(context: click.Context, parameter: click.Parameter, incomplete:
     return [CompletionItem(name) for name in CAPABILITIES if name.startswith(incomplete)]
 
 
+def faults(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The kinds of weather, those that take a value up to it."""
+    from conformance.weather import Kind
+
+    offered = [kind.value + "=" * (kind is not Kind.LOST_ANSWER) for kind in Kind]
+    return [CompletionItem(name) for name in offered if name.startswith(incomplete)]
+
+
 def _upper(name: str) -> str:
     area, dash, rest = name.partition("-")
     return area.upper() + dash + rest

@@ -190,6 +190,10 @@ def _check(name: str, value: Any) -> None:
             from conformance.target import parse_header
 
             parse_header(value)
+        case "fault":
+            from conformance.weather import parse_fault
+
+            parse_fault(value)
         case _:
             pass
 

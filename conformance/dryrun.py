@@ -68,7 +68,7 @@ def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: engine.Options) 
     return leapt(
         chosen,
         stand_in(found, tempo),
-        options=replace(options, version="", keep=False),
+        options=replace(options, version="", keep=False, faults=()),
         rpc_delay=tempo.call,
         health=found.health is not None,
         reflection=found.reflection,

@@ -28,6 +28,7 @@ from conformance.patience import Patience
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
 from conformance.stop import Stop
+from conformance.storm import weather
 from conformance.yard import Yard
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from conformance.pool import Lease
     from conformance.report import Home
     from conformance.target import Target
+    from conformance.weather import Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,14 @@ class Options:
     rpc_timeout: float = 30.0
     connect_timeout: float = 10.0
     timeout: float | None = None
+    faults: tuple[Fault, ...] = ()
+    """What the run does to its own line to the target, from the first lease to the last verdict."""
     whole: bool = True
     version: str = ""
     fake: bool = False
     """Whether the target is the embedded fake: only for the record."""
     luck: random.Random = field(default_factory=random.SystemRandom, repr=False)
-    """What the run's name and the order of its machines come from; not the seed: two runs with one seed should still
-    not reach for the same machine."""
+    """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
     """Which failures `fail_fast` does not stop for."""
 
@@ -100,7 +103,8 @@ async def run(
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide, durable=durable)
             try:
                 course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
-                return discretion.report(await course.run())
+                async with weather(client, options.faults, seed=options.seed):
+                    return discretion.report(await course.run())
             except asyncio.CancelledError:
                 await course.give_up()
                 await client.give_up()
@@ -207,6 +211,7 @@ class Course:
         finally:
             if expiry is not None:
                 expiry.cancel()
+        self._client.clear_up()
         home = await self._pool.home(keep=self._options.keep)
         report = self._report(home)
         self._emit(events.RunFinished(report=report))
@@ -391,4 +396,5 @@ class Course:
             whole=options.whole,
             asked=asked(options, self._client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
+            weather=self._client.storm.told() if self._client.storm else None,
         )

@@ -59,11 +59,13 @@ class Outcome(ConformanceError):
 class Violation(Outcome):
     """The provider broke a clause: this was `wanted`, that was `got`, and `calls` show it."""
 
-    def __init__(self, wanted: str, got: str, *, calls: Sequence[Call] = ()) -> None:
+    def __init__(self, wanted: str, got: str, *, calls: Sequence[Call] = (), clauses: Sequence[str] = ()) -> None:
         super().__init__(f"wanted {wanted}; got {got}")
         self.wanted = wanted
         self.got = got
         self.calls = tuple(calls)
+        self.clauses = tuple(clauses)
+        """The clauses of which one is broken, where that may be another than the one that is being judged."""
 
 
 class Unsupported(Outcome):

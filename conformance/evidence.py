@@ -86,7 +86,8 @@ def rerun(report: Report, result: Result) -> str:
     ledger = PurePath(report.ledger)
     if ledger.name == "ledger.ndjson":  # with a report around it
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
-    return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed)])
+    faults = [part for fault in report.asked.faults for part in ("--fault", fault)]
+    return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
 
 
 def churn(report: Report) -> str:

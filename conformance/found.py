@@ -136,7 +136,7 @@ async def _addresses(target: Target) -> Sequence[Target]:
     numeric = {
         f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
     }
-    return [replace(target, address=address, tls=tls) for address in sorted(numeric)]
+    return [replace(target, address=address, tls=tls, way=None) for address in sorted(numeric)]
 
 
 async def _reason(client: Client, target: Target) -> str:

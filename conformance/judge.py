@@ -8,7 +8,7 @@ from conformance import events
 from conformance.call import DIGITS, CallLog, recording
 from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
-from conformance.lifecycle import State
+from conformance.lifecycle import State, Verb
 from conformance.report import Result, Status
 from conformance.trial import Trial
 
@@ -26,6 +26,8 @@ ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
 MANY = 6
 """And so often where somebody else is known to be about, who may well disturb it three times."""
+STORMY = 20
+"""And so often in weather of our own making, which takes what it takes and never means the provider."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
@@ -68,7 +70,7 @@ class Judge:
                 # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
-            counts = spoilt and not (disturbed and not result.machines)
+            counts = spoilt and not (disturbed and behaviour.needs.machines and not result.machines)
             if not spoilt or (counts and attempt >= self._most) or self._pool.hopeless(behaviour.needs):
                 return result, lease
             now = self._yard.client.now()
@@ -83,6 +85,8 @@ class Judge:
 
     @property
     def _most(self) -> int:
+        if self._yard.client.storm is not None:
+            return STORMY
         return MANY if self._others or self._pool.lost else ATTEMPTS
 
     async def _somebody_is_about(self) -> bool:
@@ -114,6 +118,12 @@ class Judge:
                 error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
             except Exception as raised:
                 error = raised
+        breach = next((m.breach for m in lease.machines if m.breach is not None), None) if ids else None
+        if breach is not None and (behaviour.entry.clause.id in breach.clauses or not isinstance(error, Violation)):
+            error, spoilt = breach, False
+        lost = log.missed and self._yard.client.weathered(started)
+        if lost and error is not None and not isinstance(error, Unsupported):
+            error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True
         status, reason, wanted, got = outcome(behaviour.entry, error)
         result = Result(
             entry=behaviour.entry,
@@ -144,11 +154,13 @@ class Judge:
         for machine in lease.machines:
             # The last machine in a row that moves "by itself" is moved by the provider.
             machine.blames = attempt >= self._most
+            machine.exposed, machine.breach = set(Verb), None
         try:
             await behaviour.body(trial)
         finally:
             for machine in lease.machines:
                 machine.blames = False
+                machine.exposed.clear()
 
 
 def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
@@ -180,6 +192,8 @@ def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, st
     match error:
         case None:
             return Status.PASSED, "", "", ""
+        case Violation() if error.clauses and entry.clause.id not in error.clauses:
+            return Status.ERROR, f"{error.message}; {' and '.join(error.clauses)} judge that", "", ""
         case Violation():
             return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
         case Unsupported():

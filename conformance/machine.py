@@ -9,23 +9,26 @@ the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lo
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
+from conformance import again
+from conformance.claim import won
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
 from conformance.yard import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Mapping
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.again import Sender
     from conformance.call import Call
     from conformance.client import Client
+    from conformance.errors import Violation
     from conformance.patience import Patience
     from conformance.yard import Yard
 
@@ -61,6 +64,12 @@ class Machine:
         """Whether it is somebody else's, and none of our business any more."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
+        self.exposed: set[Verb] = set()
+        """The verbs whose next call has its answer lost, where the weather is so."""
+        self.breach: Violation | None = None
+        """What was wrong when a call was made again whose answer the weather had lost; the first counts."""
+        self.sent = 0
+        """How many mutating calls there were, each once."""
         self._number, self._bindings = number, 0
         self._yard = yard
         self._live = live or home is State.IDLE
@@ -107,7 +116,7 @@ class Machine:
     ) -> Call:
         """Create, with a fresh token unless one is given."""
         via = client or self._yard.client
-        return await self._mutate(Verb.CREATE, token, lambda t: via.create(self.id, t, timeout=timeout))
+        return await self._mutate(Verb.CREATE, token, via, lambda t: via.create(self.id, t, timeout=timeout))
 
     async def configure(
         self,
@@ -125,6 +134,7 @@ class Machine:
         return await self._mutate(
             Verb.CONFIGURE,
             token,
+            via,
             lambda t: via.configure(self.id, t, cluster=name, metadata=metadata, blob=blob, timeout=timeout),
         )
 
@@ -138,14 +148,14 @@ class Machine:
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
-        return await self._mutate(Verb.DRAIN, token, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
+        return await self._mutate(Verb.DRAIN, token, via, lambda t: via.drain(self.id, t, grace=grace, timeout=timeout))
 
     async def delete(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Delete."""
         via = client or self._yard.client
-        return await self._mutate(Verb.DELETE, token, lambda t: via.delete(self.id, t, timeout=timeout))
+        return await self._mutate(Verb.DELETE, token, via, lambda t: via.delete(self.id, t, timeout=timeout))
 
     async def call(
         self,
@@ -156,15 +166,8 @@ class Machine:
         timeout: float | None = None,
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
-        match verb:
-            case Verb.CREATE:
-                return await self.create(token, client=client, timeout=timeout)
-            case Verb.CONFIGURE:
-                return await self.configure(token, client=client, timeout=timeout)
-            case Verb.DRAIN:
-                return await self.drain(token, client=client, timeout=timeout)
-            case Verb.DELETE:
-                return await self.delete(token, client=client, timeout=timeout)
+        ask = dict(zip(Verb, (self.create, self.configure, self.drain, self.delete), strict=True))
+        return await ask[verb](token, client=client, timeout=timeout)
 
     async def get(self) -> Call:
         """Read the machine. One Get per machine at a time: who asks meanwhile waits.
@@ -274,12 +277,11 @@ class Machine:
         self.unheard.clear()
         self._may_come = False
 
-    async def _mutate(
-        self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]
-    ) -> Call:
-        return await self._yard.client.see_through(self._carry_out(verb, token or self.shard.next(), send))
+    async def _mutate(self, verb: Verb, token: Token | None, via: Client, send: Sender) -> Call:
+        own, token = token is None, token or self.shard.next()
+        return await self._yard.client.see_through(self._carry_out(verb, token, via, send, own=own))
 
-    async def _carry_out(self, verb: Verb, token: Token, send: Callable[[Token], Coroutine[Any, Any, Call]]) -> Call:
+    async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, *, own: bool) -> Call:
         yard = self._yard
         fresh = verb is Verb.CREATE and not self._live
         if fresh:
@@ -295,7 +297,9 @@ class Machine:
             elif self.home is State.SPECULATIVE and not (self._live or self._creating):
                 await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
-            call = await send(token)
+            self.sent += 1
+            call, breach = await again.ask(self, verb, token, send, via=via, own=own, alone=via is yard.client)
+            self.breach = self.breach or breach
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
@@ -323,6 +327,12 @@ class Machine:
             self._creating -= fresh
         return call
 
+    async def renew(self, verb: Verb) -> Token:
+        """The token to ask with once more, written down as every other is."""
+        token = self.shard.next()
+        await self._yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
+        return token
+
     async def _look_again(self, token: Token) -> None:
         """See that the slot is one, once the intent to Create is on disk: disks are slow, and others may be fast.
 
@@ -342,24 +352,15 @@ class Machine:
         if operation_id not in self._claims:
             if self._live:
                 return
-            self._claims[operation_id] = asyncio.create_task(self._won(operation_id))
+            self._claims[operation_id] = asyncio.create_task(
+                won(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            )
         self._live, self._leaving = True, False
         if not await asyncio.shield(self._claims[operation_id]):
             self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")
         self.held, self._may_come = True, False
-
-    async def _won(self, operation_id: str) -> bool:
-        name = hashlib.sha256(f"{self.id}\0{operation_id}".encode()).hexdigest()[:16]
-        client = self._yard.client
-        if not (await client.drain(self.id, Token(f"claim-{name}", 1, 1))).fenced:
-            return True
-        shown = await client.get(self.id)
-        if shown.ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
-            return False  # bound already, and not by us: it is not to be drained
-        # Lost, unless this fence refuses everybody: a shard that nobody else can know, with the same numbers.
-        return (await client.drain(self.id, Token(f"{self.shard.id}-claim-{name}", 1, 1))).fenced
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref

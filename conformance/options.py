@@ -183,6 +183,15 @@ RUN = (
         metavar="N",
         help="Cases per property, at most.",
     ),
+    click.option(
+        "--fault",
+        multiple=True,
+        shell_complete=completion.faults,
+        metavar="WEATHER",
+        help="Put weather of our own between kit and target; repeatable. lost-answer: of a call that was done, the "
+        "answer is lost. delay=20ms or 5ms..50ms, each way. throttle=64kB per second. reset=5s, half-open=5s: so long "
+        "lives a connection, about. blackhole=2s: so long nothing passes, again and again.",
+    ),
     click.option("--timeout", metavar="D", help="End the whole run after this long; what is left is not judged."),
     click.option("--keep/--no-keep", help="Leave machines as they are at the end, for debugging; sweep them later."),
     click.option(

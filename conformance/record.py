@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from conformance import weather
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.call import DIGITS
@@ -129,7 +130,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         quarantined=tuple((one.text("machine"), one.text("reason")) for one in record.objects("quarantined")),
         notes=record.texts("notes"),
         bill=_bill(record.object("bill")),
-        time=_time(record.object("time")),
+        time=Time(**{each.name: record.object("time").seconds(each.name) for each in fields(Time)}),
         home=Home(
             left=tuple((machine, reasons[machine]) for machine in left),
             kept=home.flag("kept"),
@@ -144,6 +145,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         asked=_asked(record.object("asked")),
         took=record.mapping("took", Fields.seconds),
         scale=scale_of(record.object_or_null("scale")),
+        weather=weather.read(record.object_or_null("weather")),
         waivers_file=record.text("waivers_file"),
         waivers=tuple(map(_waived, record.objects("waivers"))),
     )
@@ -210,6 +212,7 @@ def _asked(asked: Fields) -> Asked:
         rpc_timeout=asked.seconds("rpc_timeout"),
         fake=asked.flag("fake"),
         headers=asked.texts("headers"),
+        faults=asked.texts("faults"),
         server_name=asked.text_or_null("server_name"),
     )
 
@@ -224,10 +227,6 @@ def _scope(fields: Fields) -> str | None:
 def _bill(bill: Fields) -> Bill:
     counts = {name: bill.count(name) for name in ("create", "configure", "drain", "delete", "peak_machines")}
     return Bill(**counts, machine_seconds=bill.seconds("machine_seconds"), price=bill.number("price"))
-
-
-def _time(time: Fields) -> Time:
-    return Time(**{each.name: time.seconds(each.name) for each in fields(Time)})
 
 
 def _entry(one: Fields) -> Entry:

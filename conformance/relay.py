@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class Relay:
     """One local port before the target. `target` is what to dial instead of the real one."""
 
     def __init__(self, target: Target, port: int) -> None:
-        self.target = _by_way_of(target, f"127.0.0.1:{port}")
+        self.target = target.by_way_of(f"127.0.0.1:{port}")
         self._lines: list[asyncio.StreamWriter] = []
         self._open = asyncio.Event()
         self._open.set()
@@ -35,16 +34,12 @@ class Relay:
     def cut(self) -> None:
         """Reset all connections, on both sides."""
         for line in self._lines:
-            raw = line.get_extra_info("socket")
-            with suppress(OSError):  # a line that has closed by itself meanwhile
-                if raw.family != socket.AF_UNIX:
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            line.transport.abort()
+            reset(line)
         self._lines.clear()
 
     async def _join(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            there, onward = await _dial(target.address)
+            there, onward = await dial(target.dialled)
             self._lines += [writer, onward]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, onward, held=False))
@@ -81,15 +76,17 @@ async def relay(target: Target) -> AsyncIterator[Relay]:
         await asyncio.gather(*joined, return_exceptions=True)
 
 
-def _by_way_of(target: Target, address: str) -> Target:
-    """The same target behind another address; its certificate is still its own."""
-    if target.tls is None or target.tls.server_name is not None:
-        return replace(target, address=address)
-    host = target.address.removeprefix("dns:///").rpartition(":")[0].strip("[]")
-    return replace(target, address=address, tls=replace(target.tls, server_name=host))
+def reset(line: asyncio.StreamWriter) -> None:
+    """Close a connection at once, and tell the other end so."""
+    raw = line.get_extra_info("socket")
+    with suppress(OSError):  # a line that has closed by itself meanwhile
+        if raw.family != socket.AF_UNIX:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    line.transport.abort()
 
 
-async def _dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to what gRPC calls so. Raises OSError."""
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"))
     host, _, port = address.removeprefix("dns:///").rpartition(":")

@@ -117,6 +117,7 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
     from conformance.engine import Options
     from conformance.patience import parse_duration, parse_patience
     from conformance.settings import version
+    from conformance.weather import parse_faults
 
     asked = before.asked
     options = Options(
@@ -129,6 +130,7 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         fence_scope=asked.fence_scope,
         patience=asked.patience,
         rpc_timeout=asked.rpc_timeout,
+        faults=parse_faults(asked.faults),
         connect_timeout=parse_duration(given["connect_timeout"]),
         whole=False,
         version=version(),

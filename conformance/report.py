@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conformance.found import Found
     from conformance.scale.figures import Scale
     from conformance.waiver import Waived
+    from conformance.weather import Weather
 
 FORMAT = 1
 
@@ -122,6 +123,8 @@ class Report:
     asked: Asked = field(default_factory=Asked)
     took: Mapping[str, float] = field(default_factory=dict)
     """The median seconds of each verb's transitions that were seen from ack to settling, by the verb's name."""
+    weather: Weather | None = None
+    """What the run's own faults have done to it; None where there were none."""
     waivers: tuple[Waived, ...] = ()
     """Every waiver that was read, with what this run says of it."""
     waivers_file: str = ""

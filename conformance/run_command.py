@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from conformance.report import Report
     from conformance.settings import Settings
+    from conformance.target import Target
+    from conformance.weather import Fault
 
 NO_TARGET: Final = "no target"
 
@@ -31,6 +33,7 @@ RUN_HELP = """Judge a capacity provider by its contract.
   conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
   conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
   conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m --budget list.p99=500ms
+  conformance-run --target 127.0.0.1:9000 --fault lost-answer --fault delay=5ms..50ms
   conformance-run --fake
 
 What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
@@ -90,8 +93,9 @@ def settings_from(**given: Any) -> Settings:
     known = catalogue.load()
     chosen = known.select(select, exclude)
     timeout, file = given["timeout"], configuration_of(context)
+    target = None if given["fake"] else target_from(**given)
     return Settings(
-        target=None if given["fake"] else target_from(**given),
+        target=target,
         select=select,
         exclude=exclude,
         options=Options(
@@ -110,6 +114,7 @@ def settings_from(**given: Any) -> Settings:
             rpc_timeout=parse_duration(given["rpc_timeout"]),
             connect_timeout=parse_duration(given["connect_timeout"]),
             timeout=parse_duration(timeout) if timeout else None,
+            faults=_faults(given["fault"], target),
             whole=len(chosen) == len(known.entries),
             version=version(),
             fake=given["fake"],
@@ -122,6 +127,18 @@ def settings_from(**given: Any) -> Settings:
         scale=asked_for(**given),
         **held_against(**given),
     )
+
+
+def _faults(given: tuple[str, ...], target: Target | None) -> tuple[Fault, ...]:
+    from conformance.weather import Kind, parse_faults
+
+    faults = parse_faults(given)
+    if target is not None and target.tls is not None and any(fault.kind is Kind.LOST_ANSWER for fault in faults):
+        raise UsageError(
+            f"--fault {Kind.LOST_ANSWER} cannot look into TLS, to see which answer it is",
+            hint="lose answers with their connection instead: --fault reset=2s",
+        )
+    return faults
 
 
 def _required(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Shortcut(Target):
     def channel(self) -> grpc.aio.Channel:
         """A connection: to the servicer, unless something is to lie between (a relay has another address)."""
         dialled: grpc.aio.Channel = self.line(Target.channel(self))
-        if self.address != self.at:
+        if self.dialled != self.at:
             return dialled
         return cast("grpc.aio.Channel", _Channel(dialled, self.handlers))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -13,6 +13,7 @@ from conformance.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
 _HOST_PORT: Final = re.compile(
     r"^(?:dns:///)?(?P<host>\[[0-9a-fA-F:.]+(?:%[0-9a-zA-Z_.-]+)?\]|[^\s/:\[\]]+):(?P<port>[0-9]{1,5})$"
@@ -50,15 +51,29 @@ class Target:
     address: str
     tls: Tls | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    way: str | None = None
+    """What is dialled instead of the address, where something of ours lies before the provider."""
+
+    @property
+    def dialled(self) -> str:
+        """What a connection is made to."""
+        return self.way or self.address
+
+    def by_way_of(self, address: str) -> Self:
+        """The same target behind another address; its certificate and its name are still its own."""
+        return replace(self, way=address)
 
     def channel(self) -> grpc.aio.Channel:
         """Open a new connection to the provider. Dials lazily: nothing is sent yet."""
+        host_port = self.address.removeprefix("dns:///")
         if self.tls is None:
-            return grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+            named = self.way and not self.address.startswith("unix:")
+            authority = (("grpc.default_authority", host_port),) if named else ()
+            return grpc.aio.insecure_channel(self.dialled, options=(*_CHANNEL_OPTIONS, *authority))
         credentials = grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.cert)
-        override = self.tls.server_name
+        override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.way else None)
         names = (("grpc.ssl_target_name_override", override),) if override else ()
-        return grpc.aio.secure_channel(self.address, credentials, options=(*_CHANNEL_OPTIONS, *names))
+        return grpc.aio.secure_channel(self.dialled, credentials, options=(*_CHANNEL_OPTIONS, *names))
 
 
 def parse_address(text: str) -> str:

@@ -47,7 +47,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "scale.churn",
         "scale.drive scale.follower",
         "machine",
-        "yard record",
+        "again claim",
+        "yard record storm",
         "found",
         # A run held against another, and against what is tolerated.
         "compare waiver",
@@ -62,10 +63,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "evidence",
         "events latency chain grpcurl",
         "report",
-        "asked",
+        "asked weather",
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
+        "letters",
         "call target catalogue",
         # The words.
         "errors lifecycle token fields text clock",

@@ -140,6 +140,7 @@ def test_a_line_is_named_only_where_it_is_beyond_doubt(tmp_path: Path) -> None:
         ("select = [1]", "select is an array with a whole number in it", "it must be an array of strings"),
         ("select = 1", "select is a whole number", "it must be an array of strings"),
         ("header = {a = 's3cret'}", "header is a table", "it must be an array of strings"),
+        ('fault = "rain"', "fault: --fault 'rain' is no fault", "write lost-answer, delay=20ms"),
         ("header = ['s3cret']", "header: a --header is not key=value", "write --header"),
     ],
 )

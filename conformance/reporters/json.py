@@ -73,6 +73,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "ledger": report.ledger,
         "asked": asked_dict(report.asked),
         "scale": dataclasses.asdict(report.scale) if report.scale is not None else None,
+        "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
 
@@ -108,7 +109,7 @@ def found_dict(found: Found | None) -> dict[str, Any]:
 
 def asked_dict(asked: Asked) -> dict[str, Any]:
     """What the run was asked for."""
-    return {**dataclasses.asdict(asked), "headers": list(asked.headers)}
+    return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:

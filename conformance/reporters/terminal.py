@@ -175,6 +175,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
             f" price {bill.price:.4f} by the provider's price_per_hour",
             f"time       wall {time.wall:.2f} s, critical path {time.critical_path:.2f} s{ratio},"
             f" one after the other {time.sum:.2f} s, {report.rpcs} RPCs",
+            *([f"weather    {': '.join(report.weather.lines())}"] if report.weather else []),
             *_home(report),
         ]
     lines += [f"quarantine {machine}: {reason}" for machine, reason in report.quarantined]
