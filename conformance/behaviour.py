@@ -66,7 +66,7 @@ class Needs:
         return self.deletes and not self.creates and self.transitions <= SHORT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Behaviour:
     """An entry of the catalogue with the function that judges it."""
 

@@ -110,6 +110,7 @@ async def _run(
                 shortcut(made[0], address, line=lambda channel: _Foreign(channel, loop)),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+                durable=False,
             )
 
 

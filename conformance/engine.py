@@ -77,12 +77,13 @@ async def run(
     ledger_at: Callable[[str], Path],
     emit: Callable[[events.Event], None] = lambda event: None,
     stop: Stop | None = None,
+    durable: bool = True,
 ) -> Report:
     """Judge `target` by `plan`, bring home what was started, and say how it was.
 
-    `ledger_at` gives the ledger's path for a run's name. Raises TargetError where the target cannot be judged at
-    all (nothing was started then), UsageError where the ledger cannot be written. No header's value is in anything
-    that is emitted, returned or raised.
+    `ledger_at` gives the ledger's path for a run's name; `durable` is whether what is started outlives this process.
+    Raises TargetError where the target cannot be judged at all (nothing was started then), UsageError where the ledger
+    cannot be written. No header's value is in anything that is emitted, returned or raised.
     """
     name = f"cpc-{secrets.token_hex(4)}"
     stop = stop or Stop()
@@ -94,7 +95,7 @@ async def run(
             found = await stop.unless(look(client, run=name))
             slots = _slots(found, use_idle=options.use_idle)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
-            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
+            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide, durable=durable)
             try:
                 course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
                 return discretion.report(await course.run())
@@ -256,8 +257,7 @@ class Course:
     def _dispatch(self, jobs: int) -> None:
         for behaviour, lease in self._agenda.due(self._pool, busy=len(self._running), jobs=jobs):
             self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-            takes = behaviour.needs.weight * self._meter.slowest
-            self._until = max(self._until, self._client.now() + takes)
+            self._until = max(self._until, self._client.now() + behaviour.needs.weight * self._meter.slowest)
         in_time = self._client.now() + self._meter.slowest <= self._until
         spare = self._agenda.spare(self._pool, in_time=in_time) if self._running else []
         if spare:

@@ -1,13 +1,16 @@
 """Properties: Hypothesis draws cases, a coroutine judges each, and a violation is shrunk to its smallest case.
 
-Hypothesis is synchronous and the engine's loop is not: the search runs in a thread and hands every case to the
-loop, so that other behaviours go on meanwhile.
+Drawing needs no provider, so all is drawn at once, and judged where everything is judged. Only what breaks the
+property is searched. Hypothesis is synchronous and the engine's loop is not: that search runs in a thread and hands
+every case to the loop, so that other behaviours go on meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 from hypothesis import Phase, Verbosity
@@ -16,7 +19,7 @@ from hypothesis.errors import Flaky
 from conformance.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from hypothesis.strategies import SearchStrategy
 
@@ -31,8 +34,39 @@ async def explore(
     Raises the Violation of the smallest case that breaks the property; the calls of that case are the last in
     the behaviour's log. Any other outcome ends the search as it is.
     """
+    cases: Sequence[Case] = await asyncio.to_thread(_drawn, strategy, examples, seed)
+    for number, case in enumerate(cases):
+        try:
+            await judge(case)
+        except Violation as violation:
+            smallest = await _smallest(strategy, judge, examples=examples, seed=seed, passed=number, first=violation)
+            raise smallest from None
+
+
+@lru_cache(maxsize=32)
+def _drawn(strategy: SearchStrategy[Any], examples: int, seed: int) -> Sequence[Any]:
+    """The cases, remembered: the self-test draws the same ones for every provider. Nobody changes a case."""
+    cases: list[Any] = []
+    _run(strategy, cases.append, examples=examples, seed=seed, phases=(Phase.generate,))
+    return cases
+
+
+async def _smallest(
+    strategy: SearchStrategy[Case],
+    judge: Callable[[Case], Awaitable[None]],
+    *,
+    examples: int,
+    seed: int,
+    passed: int,
+    first: Violation,
+) -> Violation:
+    """The violation of the smallest case, where `passed` cases passed and the next is the `first` that did not.
+
+    What is known is not judged again. Whatever ends the search, the violation was seen.
+    """
     loop = asyncio.get_running_loop()
-    broken: list[Violation] = []
+    known: list[Violation | None] = [first, *[None] * passed]
+    broken: list[Violation] = [first]
     stopped: list[BaseException] = []
     judging: set[asyncio.Task[None] | None] = set()
 
@@ -45,6 +79,11 @@ async def explore(
     def run(case: Case) -> None:
         if stopped:
             return
+        if known:
+            violation = known.pop()
+            if violation is None:
+                return
+            raise violation
         try:
             asyncio.run_coroutine_threadsafe(on_loop(case), loop).result()
         except Violation as violation:
@@ -53,6 +92,29 @@ async def explore(
         except BaseException as error:  # the kit could not tell, or the run ends: not a matter for shrinking
             stopped.append(error)
 
+    phases = (Phase.generate, Phase.shrink)
+    search = asyncio.create_task(asyncio.to_thread(_run, strategy, run, examples=examples, seed=seed, phases=phases))
+    try:
+        with suppress(Violation, Flaky):  # Flaky is what does not come back
+            await asyncio.shield(search)
+    except asyncio.CancelledError as cancelled:
+        # The thread cannot be cancelled. It is told, and heard out: nothing may be judged after we are gone.
+        stopped.append(cancelled)
+        for task in filter(None, judging):
+            task.cancel()
+        await asyncio.wait([search])
+        raise
+    return broken[-1]
+
+
+def _run(
+    strategy: SearchStrategy[Case],
+    judge: Callable[[Case], None],
+    *,
+    examples: int,
+    seed: int,
+    phases: Sequence[Phase],
+) -> None:
     settings = hypothesis.settings(
         max_examples=examples,
         database=None,
@@ -61,22 +123,11 @@ async def explore(
         print_blob=False,
         report_multiple_bugs=False,
         verbosity=Verbosity.quiet,
-        phases=(Phase.generate, Phase.shrink),
+        phases=phases,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    test = hypothesis.seed(seed)(settings(hypothesis.given(strategy)(run)))
-    search = asyncio.create_task(asyncio.to_thread(test))
-    try:
-        await asyncio.shield(search)
-    except (Violation, Flaky):
-        # One that does not come back was seen all the same.
-        raise broken[-1] from None
-    except asyncio.CancelledError as cancelled:
-        # The thread cannot be cancelled. It is told, and heard out: nothing may be judged after we are gone.
-        stopped.append(cancelled)
-        for task in filter(None, judging):
-            task.cancel()
-        await asyncio.wait([search])
-        raise
-    if stopped:
-        raise stopped[0]
+
+    def test(case: Case) -> None:
+        judge(case)
+
+    hypothesis.seed(seed)(settings(hypothesis.given(strategy)(test)))()

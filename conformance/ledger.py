@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ FORMAT = 1
 class Ledger:
     """An append-only file that is locked for as long as the run lives."""
 
-    def __init__(self, path: Path, *, run: str, target: str, hide: Callable[[str], str] = clip) -> None:
-        """Open `path`, to be told of nothing that `hide` changes.
+    def __init__(
+        self, path: Path, *, run: str, target: str, hide: Callable[[str], str] = clip, durable: bool = True
+    ) -> None:
+        """Open `path`, to be told of nothing that `hide` changes. What is not `durable` need not outlive this process.
 
         Raises UsageError where it cannot be written or another run holds it.
         """
@@ -39,7 +42,7 @@ class Ledger:
         self.hide = hide
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """Of each open machine what is intended, and how far the file must be on disk for it."""
-        self._synced = 0
+        self._synced: float = 0 if durable else math.inf
         self._written = 0
         self._sync: asyncio.Task[None] | None = None
         try:

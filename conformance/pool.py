@@ -69,6 +69,8 @@ class Pool:
 
     def hopeless(self, needs: Needs) -> str | None:
         """Why no machine can be had as `needs` says, now or later in this run; None where it may be."""
+        if not self._reason:
+            return None
         for start in needs.starts:
             if self._failures.get(start, 0) >= HOPELESS:
                 return f"no machine comes to {start.name}: {self._reason[start]}"

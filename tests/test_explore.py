@@ -54,6 +54,26 @@ def test_the_smallest_case_is_the_last_that_was_judged() -> None:
     assert cases[-1] == 100
 
 
+def test_what_has_passed_is_not_judged_again_while_a_violation_is_shrunk() -> None:
+    drawn: list[int] = []
+
+    async def keep(case: int) -> None:
+        drawn.append(case)
+
+    search(keep)
+    cases: list[int] = []
+
+    async def judge(case: int) -> None:
+        cases.append(case)
+        if case == drawn[2]:
+            raise Violation("another", str(case))
+
+    with pytest.raises(Violation):
+        search(judge)
+    assert cases[:3] == drawn[:3]
+    assert [cases.count(case) for case in drawn[:2]] == [1, 1]
+
+
 def test_one_seed_draws_one_series_of_cases_and_another_seed_another() -> None:
     def drawn(seed: int) -> list[int]:
         cases: list[int] = []

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +87,20 @@ def test_a_disk_that_fails_lets_no_call_go_out(path: Path, monkeypatch: pytest.M
                 await intend(book)
             with pytest.raises(OSError, match="Input/output error"):
                 await intend(book)
+
+    asyncio.run(go())
+
+
+def test_a_ledger_of_what_ends_with_this_process_waits_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fdatasync(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+
+    async def go() -> None:
+        with closing(Ledger(path, run="cpc-1", target="host:1", durable=False)) as book:
+            await intend(book)
+            assert intents(path) == [("m", "Create")]
 
     asyncio.run(go())
 

@@ -85,19 +85,21 @@ async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(
     await expect.accepted(machine.drain(first_word(trial)))
 
 
+TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+ODD = st.tuples(
+    st.sampled_from(Verb),
+    TEXT,
+    st.integers(INT64_MIN, INT64_MAX),
+    st.dictionaries(TEXT, TEXT, max_size=4),
+    st.binary(max_size=40),
+    st.lists(st.integers(INT32_MIN, INT32_MAX), max_size=4),
+)
+
+
 @behaviour("COD-3b", machines=1, start=State.CONFIGURED)
 async def test_whatever_is_asked_only_the_fence_says_failed_precondition(trial: Trial) -> None:
     machine = trial.machine
     before = await machine.read()
-    text = st.text(st.characters(codec="utf-8"), max_size=40)
-    cases = st.tuples(
-        st.sampled_from(Verb),
-        text,
-        st.integers(INT64_MIN, INT64_MAX),
-        st.dictionaries(text, text, max_size=4),
-        st.binary(max_size=40),
-        st.lists(st.integers(INT32_MIN, INT32_MAX), max_size=4),
-    )
 
     async def judge(case: tuple[Verb, str, int, dict[str, str], bytes, list[int]]) -> None:
         verb, name, number, metadata, blob, states = case
@@ -117,7 +119,7 @@ async def test_whatever_is_asked_only_the_fence_says_failed_precondition(trial: 
             await expect.refused(call)
         await expect.unchanged(machine, before, by="odd requests")
 
-    await trial.explore(cases, judge)
+    await trial.explore(ODD, judge)
 
 
 @behaviour("COD-3c")
@@ -290,6 +292,12 @@ async def test_huge_texts_do_no_harm(trial: Trial) -> None:
     await still_answers(trial, machine, after="huge metadata")
 
 
+# A tag of two bytes is a field from 16 on, which no request has; 0 is a number as its value.
+UNKNOWN = st.lists(st.tuples(st.integers(16, 2047), st.integers(0, 127)), min_size=1, max_size=6)
+FIELDS = UNKNOWN.map(lambda pairs: b"".join(bytes((n << 3 & 0x7F | 0x80, n >> 4, value)) for n, value in pairs))
+PAYLOADS = st.binary(max_size=64) | FIELDS
+
+
 @behaviour("COD-5d", machines=1, start=State.CONFIGURED, alone=True)
 async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
     machine = trial.machine
@@ -299,8 +307,5 @@ async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
         await asyncio.gather(*(send(trial, rpc, payload) for rpc in REQUESTS))
         await still_answers(trial, machine, after=f"requests of {payload!r}")
 
-    # A tag of two bytes is a field from 16 on, which no request has; 0 is a number as its value.
-    unknown = st.lists(st.tuples(st.integers(16, 2047), st.integers(0, 127)), min_size=1, max_size=6)
-    fields = unknown.map(lambda pairs: b"".join(bytes((n << 3 & 0x7F | 0x80, n >> 4, value)) for n, value in pairs))
-    await trial.explore(st.binary(max_size=64) | fields, judge)
+    await trial.explore(PAYLOADS, judge)
     await expect.unchanged(machine, before, by="bytes that nobody meant")

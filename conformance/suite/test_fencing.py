@@ -8,6 +8,7 @@ each of the four RPCs is judged with a stale token and with a fresh one, and no 
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import strategies as st
@@ -161,6 +162,7 @@ async def test_stale_tokens_are_fenced_while_a_transition_runs(trial: Trial) -> 
 BASES = (0, 8, 2**31 - 1, 2**32 - 1, 2**53 - 1, LAST - 2)
 
 
+@cache
 @st.composite
 def streams(draw: st.DrawFn, verbs: tuple[Verb, ...]) -> list[tuple[Verb, int, int, int]]:
     """Verb, shard, epoch and sequence of call after call: numbers close together, somewhere in 64 bits."""

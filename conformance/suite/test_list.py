@@ -173,12 +173,15 @@ async def test_unspecified_is_nobodys_state(trial: Trial) -> None:
     await listing(trial, [State.UNSPECIFIED, State.IDLE], inside=[trial.machine])
 
 
+STATES = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
+CAPS = st.one_of(st.integers(0, 6), st.sampled_from([100, 2**31 - 1]))
+FILTERS = st.tuples(STATES, CAPS)
+
+
 @behaviour("LST-1g", machines=3, bound=1)
 async def test_any_filter_and_cap(trial: Trial) -> None:
     idle, other, bound = trial.machines
     home = {idle: State.IDLE, other: State.IDLE, bound: State.CONFIGURED}
-    states = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
-
     longest = [LONGEST_LAG]
 
     async def judge(case: tuple[list[State], int]) -> None:
@@ -194,8 +197,7 @@ async def test_any_filter_and_cap(trial: Trial) -> None:
             longest[0] = 0.1  # what did not pass in so long is no lag: its smallest case is found sooner
             raise
 
-    caps = st.one_of(st.integers(0, 6), st.sampled_from([100, 2**31 - 1]))
-    await trial.explore(st.tuples(states, caps), judge, examples=4 if large(trial) else 25)
+    await trial.explore(FILTERS, judge, examples=4 if large(trial) else 25)
 
 
 @behaviour("WIR-2a", machines=2, bound=1)

@@ -227,16 +227,19 @@ async def test_unicode_is_not_normalised(trial: Trial) -> None:
     await shown(trial, trial.machine, TWINS)
 
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
+PAIRS = st.tuples(TEXT, TEXT)
+
+
 @behaviour("MET-1h", machines=1, transitions=6)
 async def test_any_text_comes_back(trial: Trial) -> None:
-    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
     drawn: dict[str, str] = {}
 
     async def keep(pair: tuple[str, str]) -> None:
         drawn[pair[0]] = pair[1]
 
     # Drawn first and judged in bulk: each map costs a binding, and a wrong key is named without shrinking.
-    await trial.explore(st.tuples(text, text), keep, examples=180)
+    await trial.explore(PAIRS, keep, examples=180)
     pairs = list(drawn.items())
     for number in range(3):
         metadata = dict(pairs[number::3][:60])
