@@ -113,7 +113,7 @@ def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
     """The machines that may be driven, each with its home, in an order that two runs do not share."""
     slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
     # Not by the run's seed: two runs with one seed should still not reach for the same machine.
-    random.SystemRandom().shuffle(slots)
+    random.Random(secrets.randbits(64)).shuffle(slots)
     return [(machine, State.IDLE) for machine in found.idle] + slots if use_idle else slots
 
 

@@ -86,7 +86,7 @@ async def test_the_slot_comes_back_under_its_id(trial: Trial) -> None:
 
 async def lists_none_yet(trial: Trial) -> bool:
     """Whether List, which may lag (LST-10), still shows the machine in another state."""
-    return await trial.listed(trial.machine) is not None
+    return any(machine.id == trial.machine.id for machine in (await trial.list()).machines)
 
 
 async def named_until_settled(trial: Trial, verb: Verb) -> None:
@@ -150,7 +150,7 @@ async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
 
 @behaviour("LIF-5c", machines=1, start=State.CONFIGURED)
 async def test_slots_have_no_host_and_living_machines_have_one(trial: Trial) -> None:
-    for machine in (await trial.list()).machines:
+    for machine in await trial.some():
         state = state_of(machine.state)
         if state is State.SPECULATIVE:
             expect.fact(
@@ -213,7 +213,7 @@ async def test_the_cluster_is_shown_just_as_it_was_given(trial: Trial) -> None:
 
 @behaviour("LIF-6d", machines=1, start=State.CONFIGURED)
 async def test_within_one_listing_just_the_bound_machines_show_a_cluster(trial: Trial) -> None:
-    for machine in (await trial.list()).machines:
+    for machine in await trial.some():
         state = state_of(machine.state)
         if state in BOUND:
             expect.fact(machine.cluster, wanted=f"{machine.id}, {state.name}, to show its cluster", got="no cluster")
