@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -56,6 +56,9 @@ class Client:
         self._channel = target.channel()
         self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self.crowded: frozenset[int] = frozenset()
+        """States in which so many machines are that Lists of them are asked for one at a time: each weighs 100 MB."""
+        self._crowd = asyncio.Lock()
 
     def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
         return self._channel.unary_unary(
@@ -150,7 +153,9 @@ class Client:
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
         """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
         numbers: Any = [int(state) for state in states]
-        return await self.call("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+        heavy = self.crowded and not (cap or since) and (not numbers or self.crowded.intersection(numbers))
+        async with self._crowd if heavy else nullcontext():
+            return await self.call("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""

@@ -62,15 +62,18 @@ class Found:
         return sum(self.fleet.values()) > LARGE
 
     @property
+    def crowded(self) -> frozenset[State]:
+        """The states of a large fleet that a great many machines are in."""
+        return frozenset(s for s in State if self.large and self.fleet.get(s.name, 0) > CROWD)
+
+    @property
     def since(self) -> bytes:
         """The cursor for a look at what this run has changed: in a large fleet its beginning, where known (LST-6)."""
         return self.revision if self.large else b""
 
     def few(self, *ours: State) -> tuple[State, ...]:
         """The states to list where others are not missed: all, as (); of a large fleet `ours`, and where few are."""
-        if not self.large:
-            return ()
-        return tuple(s for s in State if s and (s in ours or self.fleet.get(s.name, 0) <= CROWD))
+        return tuple(s for s in State if s and (s in ours or s not in self.crowded)) if self.large else ()
 
     def has(self, capability: str) -> bool:
         """Whether the target has what a behaviour `needs`. Raises KeyError for a capability that nobody knows."""
@@ -182,7 +185,7 @@ async def look(client: Client, *, run: str) -> Found:
     usable = [machine for machine in machines if machine.id and ids[machine.id] == 1 and tells(machine.id)]
     slots = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
     fleet = Counter(machine.state for machine in machines)
-    return Found(
+    found = Found(
         fleet=dict(sum((Counter({state_of(s).name: count}) for s, count in fleet.items()), Counter[str]())),
         delete=delete,
         revisions=bool(listing.response.revision),
@@ -198,6 +201,8 @@ async def look(client: Client, *, run: str) -> Found:
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
         revision=listing.response.revision,
     )
+    client.crowded = found.crowded
+    return found
 
 
 def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:
