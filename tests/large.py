@@ -22,13 +22,13 @@ WHOLE = 0.9
 
 # Linux keeps the peak of a process for itself alone; `getrusage` would count what its parent was before it.
 KIT = """
-import atexit, sys
+import atexit, sys, time
 from pathlib import Path
 from conformance.cli import run_main
 
 def peak():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    Path(sys.argv[1]).write_text(line.split()[1])
+    Path(sys.argv[1]).write_text(f"{line.split()[1]} {time.process_time()}")
 
 atexit.register(peak)
 run_main(sys.argv[2:])
@@ -58,6 +58,7 @@ class Cost:
     first: float
     """Until the first behaviour began, from dialling on."""
     wall: float
+    cpu: float
     peak: float
     held: tuple[int, ...]
     left: int
@@ -78,13 +79,15 @@ def cost(machines: int, *options: str, **fake: Any) -> Cost:
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         lines = (out / "events.ndjson").read_text(encoding="utf-8").splitlines()
         events = [json.loads(line) for line in lines]
+        kilobytes, cpu = map(float, peak.read_text(encoding="utf-8").split())
         return Cost(
             machines=machines,
             code=done.returncode,
             said=f"{done.stdout}{done.stderr}",
             first=next(event["at"] for event in events if event["event"] == "behaviour-started"),
             wall=events[-1]["time"]["wall"],
-            peak=int(peak.read_text(encoding="utf-8")) / 1024,
+            cpu=cpu,
+            peak=kilobytes / 1024,
             held=tuple(core.held),
             left=sum(machine.state.name != "SPECULATIVE" for machine in core.machines.values()),
         )
