@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bigfleet.v1alpha1
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.message import DecodeError
 
 from conformance.errors import UsageError
 
@@ -356,6 +354,10 @@ def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
 
 def _demand_contract(image: Path, against: str) -> None:
     """Refuse a baseline without the contract, or with it under another name: all files would seem deleted."""
+    # Not light, and whoever asks what commands there are does not want it.
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+    from google.protobuf.message import DecodeError
+
     try:
         files = FileDescriptorSet.FromString(image.read_bytes()).file
     except DecodeError:

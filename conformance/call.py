@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -73,6 +74,18 @@ class Told(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What is remembered of a List, which may have held a hundred thousand machines: how many, and what matters."""
+
+    machines: int
+    revision: bytes
+    states: Mapping[str, State]
+
+
+_NUMBERS = count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One RPC, answered or not. `started` and `ended` are seconds on the run's clock."""
 
@@ -86,6 +99,8 @@ class Call:
     """False where the status was made up on our side: connection lost, deadline passed."""
     started: float
     ended: float
+    number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
+    """Which call of this process it is; one that is remembered has its original's."""
 
     @property
     def ok(self) -> bool:
@@ -132,9 +147,20 @@ class Call:
         sent: dict[str, Any] = _shortened(json_format.MessageToDict(public, preserving_proto_field_name=True))
         return sent
 
+    def remembered(self, machines: Collection[str]) -> Call:
+        """The call without the weight of a List: what it showed of `machines` is kept."""
+        if not isinstance(self.response, pb.MachineList):
+            return self
+        listed = Listed(
+            machines=len(self.response.machines), revision=self.response.revision, states=self.seen(machines)
+        )
+        return replace(self, response=listed)
+
     def seen(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
         match self.response:
+            case Listed(states=states):
+                return {machine: state for machine, state in states.items() if machine in machines}
             case pb.TransitionAck():
                 told = [self.response.machine]
             case pb.Machine():
@@ -176,8 +202,8 @@ def describe_map(pairs: dict[str, str], most: int = 4) -> str:
 def describe_request(request: Message) -> str:
     """A request in one line: no bootstrap blob, metadata cut, the token in words."""
     parts: list[str] = []
-    for field, value in request.ListFields():
-        match field.name:
+    for descriptor, value in request.ListFields():
+        match descriptor.name:
             case "bootstrap_blob":
                 parts.append(f"bootstrap_blob={len(value)} bytes")
             case "shard_metadata":
@@ -204,9 +230,15 @@ def describe_response(response: object) -> str:
         case pb.Machine():
             return describe_machine(response)
         case pb.MachineList():
-            return f"{len(response.machines)} machines, revision {cut(response.revision.hex(), 32) or 'none'}"
+            return _describe_list(len(response.machines), response.revision)
+        case Listed():
+            return _describe_list(response.machines, response.revision)
         case _:
             return ""
+
+
+def _describe_list(machines: int, revision: bytes) -> str:
+    return f"{machines} machines, revision {cut(revision.hex(), 32) or 'none'}"
 
 
 def describe_machine(machine: pb.Machine) -> str:
@@ -237,16 +269,17 @@ def _state_name(number: int) -> str:
 
 
 class CallLog:
-    """The calls of one behaviour, in the order in which they ended."""
+    """The calls of one behaviour, in the order in which they ended, and what they showed of its machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, machines: Collection[str] = ()) -> None:
         self.calls: list[Call] = []
         self.missed = 0
         """How often no answer came, and asking again was not possible or did not help."""
+        self._machines = machines
 
     def add(self, call: Call) -> None:
         """Record one more."""
-        self.calls.append(call)
+        self.calls.append(call.remembered(self._machines))
 
 
 _current: ContextVar[CallLog | None] = ContextVar("conformance_call_log", default=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
@@ -19,34 +21,45 @@ GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a f
 """
 
 
-@click.group(help=GROUP_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+COMMANDS: Final = {
+    "run": "run_command:run_command",
+    "plan": "plan_command:plan_command",
+    "replay": "replay_command:replay_command",
+    "next": "next_command:next_command",
+    "sweep": "sweep_command:sweep_command",
+    "list": "catalogue_command:list_command",
+    "show": "catalogue_command:show_command",
+    "render": "render_command:render_command",
+    "diff": "diff_command:diff_command",
+    "waive": "waive_command:waive_command",
+    "config": "config_command:config_command",
+    "completion": "completion_command:completion_command",
+    "proto": "proto_command:proto",
+    "selftest": "selftest_command:selftest_command",
+}
+"""Each command's name, and where it is: imported by who asks for it."""
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"conformance.{module}"), name)
+        return command
+
+
+@click.group(
+    cls=_Commands, help=GROUP_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="capacity-provider-conformance", prog_name="conformance")
 def conformance() -> None:
     """Decides whether a gRPC capacity provider may be trusted with a fleet."""
-
-
-def _mount() -> None:
-    from conformance.catalogue_command import list_command, show_command
-    from conformance.completion_command import completion_command
-    from conformance.config_command import config_command
-    from conformance.diff_command import diff_command
-    from conformance.next_command import next_command
-    from conformance.plan_command import plan_command
-    from conformance.proto_command import proto
-    from conformance.render_command import render_command
-    from conformance.replay_command import replay_command
-    from conformance.selftest_command import selftest_command
-    from conformance.sweep_command import sweep_command
-    from conformance.waive_command import waive_command
-
-    for command in (
-        *(run_command, plan_command, replay_command, next_command, sweep_command, list_command, show_command),
-        *(render_command, diff_command, waive_command, config_command, completion_command, proto, selftest_command),
-    ):
-        conformance.add_command(command)
-
-
-_mount()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from conformance.target import Target
     from conformance.token import Token
 
+SMALL = 5000
+"""A List with a lower cap weighs little."""
 AGAIN = 8
 """So often is a reading asked for again that the weather has taken."""
 NO_CONNECTION = "failed to connect to all addresses"
@@ -66,6 +68,9 @@ class Client:
         self._suffix = suffix
         self._hung_up = False
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self.crowded: frozenset[int] = frozenset()
+        """States in which so many machines are that Lists of them are asked for one at a time: each weighs 100 MB."""
+        self._crowd = asyncio.Lock()
         self.storm: Storm | None = None
         """The weather that calls go through, if any."""
         self._dial()
@@ -180,7 +185,10 @@ class Client:
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
         """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
         numbers: Any = [int(state) for state in states]
-        return await self._read("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+        small = since or 0 < cap < SMALL
+        heavy = self.crowded and not small and (not numbers or self.crowded.intersection(numbers))
+        async with self._crowd if heavy else nullcontext():
+            return await self._read("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
 
     async def _read(self, rpc: str, request: Any) -> Call:
         """Who reads once more changes nothing; so what the weather has taken is simply asked for again."""

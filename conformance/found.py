@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from conformance.client import Client
     from conformance.target import Target
 
+LARGE = 5000
+"""A List of more machines than this is asked for sparingly."""
+CROWD = 1000
+"""So many machines in one state of a large fleet are too many to be listed without need."""
 CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
@@ -50,6 +54,27 @@ class Found:
     idle: tuple[str, ...] = field(repr=False)
     prices: tuple[float, ...] = field(default=(), repr=False)
     """What an hour of each of the `speculative` ones costs, as far as the provider says it in numbers."""
+    revision: bytes = field(default=b"", repr=False)
+    """Of the List that all this was read from."""
+
+    @property
+    def large(self) -> bool:
+        """Whether a List of everything should be asked for sparingly."""
+        return sum(self.fleet.values()) > LARGE
+
+    @property
+    def crowded(self) -> frozenset[State]:
+        """The states of a large fleet that a great many machines are in."""
+        return frozenset(s for s in State if self.large and self.fleet.get(s.name, 0) > CROWD)
+
+    @property
+    def since(self) -> bytes:
+        """The cursor for a look at what this run has changed: in a large fleet its beginning, where known (LST-6)."""
+        return self.revision if self.large else b""
+
+    def few(self, *ours: State) -> tuple[State, ...]:
+        """The states to list where others are not missed: all, as (); of a large fleet `ours`, and where few are."""
+        return tuple(s for s in State if s and (s in ours or s not in self.crowded)) if self.large else ()
 
     def has(self, capability: str) -> bool:
         """Whether the target has what a behaviour `needs`. Raises KeyError for a capability that nobody knows."""
@@ -165,8 +190,10 @@ async def look(client: Client, *, run: str) -> Found:
     # What the ledger may not say as it is cannot be brought home by it.
     tells = Discretion(client.target.headers).tells
     usable = [machine for machine in machines if machine.id and ids[machine.id] == 1 and tells(machine.id)]
-    return Found(
-        fleet=dict(Counter(state_of(machine.state).name for machine in machines)),
+    slots = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
+    fleet = Counter(machine.state for machine in machines)
+    found = Found(
+        fleet=dict(sum((Counter({state_of(s).name: count}) for s, count in fleet.items()), Counter[str]())),
         delete=delete,
         revisions=bool(listing.response.revision),
         fence_scope=scope,
@@ -176,14 +203,13 @@ async def look(client: Client, *, run: str) -> Found:
         reflection=reflection,
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
-        speculative=tuple(m.id for m in usable if state_of(m.state) is State.SPECULATIVE),
-        prices=tuple(
-            m.price_per_hour
-            for m in usable
-            if state_of(m.state) is State.SPECULATIVE and math.isfinite(m.price_per_hour)
-        ),
+        speculative=tuple(m.id for m in slots),
+        prices=tuple(m.price_per_hour for m in slots if math.isfinite(m.price_per_hour)),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
+        revision=listing.response.revision,
     )
+    client.crowded = found.crowded
+    return found
 
 
 def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:

@@ -101,7 +101,7 @@ class Judge:
 
         The result names no machines where the body did not begin.
         """
-        log, clock = CallLog(), self._yard.client.now
+        log, clock = CallLog(frozenset(m.id for m in lease.machines)), self._yard.client.now
         started, spoilt, ids = clock(), False, tuple[str, ...]()
         error: Exception | None = None
         with recording(log):
@@ -170,8 +170,8 @@ def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
     """
     if not isinstance(error, Violation) or not calls:
         return ()
-    named = {id(call) for call in error.calls}
-    shown = {n for n, call in enumerate(calls) if id(call) in named} or {len(calls) - 1}
+    named = {call.number for call in error.calls}
+    shown = {n for n, call in enumerate(calls) if call.number in named} or {len(calls) - 1}
     first = min(shown)
     if "fence" in error.wanted and (token := calls[first].token) is not None:
         passed = [n for n in range(first) if _passed(calls[n], token.shard)]

@@ -55,9 +55,12 @@ EDGES: Final = {
 }
 
 
+_BY_NUMBER: Final = {state.value: state for state in State}
+
+
 def state_of(number: int) -> State:
     """The state for a number of the wire; a number that the contract does not have is UNSPECIFIED."""
-    return State(number) if number in State.__members__.values() else State.UNSPECIFIED
+    return _BY_NUMBER.get(number, State.UNSPECIFIED)
 
 
 def on_its_way(state: State) -> Verb | None:

@@ -21,7 +21,7 @@ from conformance.token import Shard, Token
 from conformance.yard import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -166,8 +166,8 @@ class Machine:
         timeout: float | None = None,
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
-        ask = dict(zip(Verb, (self.create, self.configure, self.drain, self.delete), strict=True))
-        return await ask[verb](token, client=client, timeout=timeout)
+        ask: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
+        return await ask(token, client=client, timeout=timeout)
 
     async def get(self) -> Call:
         """Read the machine. One Get per machine at a time: who asks meanwhile waits.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +92,8 @@ def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[f
 
 def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) -> Planned:
     """Look at the target, and run dry what would run there. Raises TargetError where no run could start."""
+    import asyncio
+
     from conformance import catalogue, fit, plan
     from conformance.dryrun import Tempo, dry_run
     from conformance.lifecycle import Verb

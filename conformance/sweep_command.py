@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ Exit codes:
 @reporting_errors()
 def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
     """Bring home what a dead run left, by its LEDGER."""
+    import asyncio
+
     from conformance.patience import parse_duration, parse_patience
     from conformance.sweep import sweep
     from conformance.text import printable

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from conformance.yard import Yard
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
+PAGE = 2000
+"""Machines. So many of a large fleet are looked at where any will do."""
 
 
 class Trial:
@@ -124,8 +126,8 @@ class Trial:
         return call
 
     async def listed(self, machine: Machine, *states: State) -> pb.Machine | None:
-        """The machine as List shows it among those in `states` (none: all); None where it is not there."""
-        listing = await self.list(states)
+        """A machine that we drove as List shows it among those in `states` (none: all); None where it is not there."""
+        listing = await self.list(states, since=self.found.since)
         return next((m for m in listing.machines if m.id == machine.id), None)
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
@@ -135,6 +137,18 @@ class Trial:
             raise NoAnswer(f"List answered {call.outcome()}")
         listing: pb.MachineList = call.response
         return listing
+
+    async def some(self) -> Sequence[pb.Machine]:
+        """Machines as List shows them: all; of a large fleet those in states where few are, and a page of others."""
+        if not self.found.large:
+            return [*(await self.list()).machines]
+        few = await self.list(self.found.few(State.IDLE, State.CONFIGURED))
+        return [*few.machines, *(await self.list(cap=PAGE)).machines]
+
+    async def changed(self) -> Sequence[pb.Machine]:
+        """All machines that this run may have changed, or made up, as List shows them, and maybe others."""
+        since = self.found.since
+        return [*(await self.list(() if since else self.found.few(), since=since)).machines]
 
     async def in_motion(self, machine: Machine, verb: Verb) -> bool:
         """Whether `verb`'s transition is still seen under way. A provider may be so fast that it never is."""

@@ -8,7 +8,6 @@ otherwise is a subclass of a few lines.
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Literal
 
 from fake_provider import revision
@@ -86,7 +85,7 @@ class Core:
         self.advance(now)
         self.validate_filter(wanted)
         since = self.since(wanted.since)
-        found = [each for each in self.oldest_first() if self.changed(each, since) and self.matches(each, wanted)]
+        found = [each for each in self.oldest_first(since) if self.changed(each, since) and self.matches(each, wanted)]
         kept = self.cap(found, wanted.max_results)
         shown = [self.shown_in_list(each) for each in kept]
         return Listing(machines=shown, revision=self.cursor_after(found, kept))
@@ -388,9 +387,9 @@ class Core:
         """Whether the machine is in one of the states; in any, where none is named (LST-1, WIR-2)."""
         return not wanted.states or machine.state in wanted.states
 
-    def oldest_first(self) -> Sequence[Machine]:
-        """The fleet in the order of its last changes, which is the order to page in (LST-9)."""
-        return sorted(self.machines.values(), key=attrgetter("revision"))
+    def oldest_first(self, since: int) -> Sequence[Machine]:
+        """The fleet from a revision on, in the order of its last changes, which is the order to page in (LST-9)."""
+        return self.inventory.oldest_first(since)
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         """The first so many; all of them at 0 (LST-2)."""

@@ -1,6 +1,9 @@
 """What a core keeps, and what of it changed since it was last saved."""
 
 import heapq
+from collections.abc import Sequence
+from itertools import takewhile
+from operator import attrgetter
 
 from fake_provider import revision
 from fake_provider.fence import Token
@@ -12,7 +15,7 @@ class Inventory:
     """Machines, marks, counters, and when what falls due. Changes are saved, or undone, in one piece."""
 
     def __init__(self) -> None:
-        self.machines: dict[str, Machine] = {}
+        self.machines: dict[str, Machine] = {}  # in the order of their last changes
         self.marks: dict[MarkKey, Token] = {}
         self.origin = revision.new_origin()
         self.operations = 0
@@ -23,8 +26,16 @@ class Inventory:
 
     def put(self, machine: Machine) -> None:
         """Make this the machine under its id."""
-        self._before.setdefault(machine.id, self.machines.get(machine.id))
+        known = self.machines.get(machine.id)
+        self._before.setdefault(machine.id, known)
+        if known and known.revision != machine.revision:
+            del self.machines[machine.id]
         self.machines[machine.id] = machine
+
+    def oldest_first(self, since: int) -> Sequence[Machine]:
+        """The machines whose last change is not older than a revision, in the order of these changes."""
+        recent = takewhile(lambda machine: machine.revision >= since, reversed(self.machines.values()))
+        return list(recent)[::-1]
 
     def mark(self, key: MarkKey, token: Token) -> None:
         """Make this the mark under its key."""
@@ -71,6 +82,7 @@ class Inventory:
         for machine_id, machine in self._before.items():
             if machine:
                 self.machines[machine_id] = machine
+        self._sort()
         for key, mark in self._marks_before.items():
             if mark:
                 self.marks[key] = mark
@@ -82,6 +94,11 @@ class Inventory:
     def restore(self, snapshot: Snapshot) -> None:
         """Be as the snapshot says (DUR-1)."""
         self.machines, self.marks = dict(snapshot.machines), dict(snapshot.marks)
+        self._sort()
         self.origin, self.operations = snapshot.origin, snapshot.operations
         self.revision = snapshot.revision
         self.reschedule()
+
+    def _sort(self) -> None:
+        in_order = sorted(self.machines.values(), key=attrgetter("revision"))
+        self.machines = {machine.id: machine for machine in in_order}

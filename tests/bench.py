@@ -1,7 +1,8 @@
 """`make bench`: what a run costs, measured side by side, as a table.
 
-Each run is the real `conformance-run` against a real `fake-provider serve` in another process. The last table is
-the price of one RPC: the kit's client, recording, against a bare stub on the same connection's twin.
+Each run is the real `conformance-run` against a real `fake-provider serve` in another process; where a fleet is
+large, against one that counts what its Lists carry. The last table is the price of one RPC: the kit's client,
+recording, against a bare stub on the same connection's twin.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from tests.large import cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +99,22 @@ def runs(latencies: list[str], console: Console) -> Table:
     return table
 
 
+def large(fleets: list[int], console: Console) -> Table:
+    """Fleets of some size, each judged by the whole suite: what it costs that most machines are not ours."""
+    table = Table(title="a run on a fleet of so many machines, at latency 0")
+    for name in ("machines", "first behaviour s", "wall s", "CPU s", "peak MB", "Lists", "of all", "machines listed"):
+        table.add_column(name, justify="right")
+    with Progress(console=console, transient=True) as progress:
+        for machines in progress.track(fleets, description="fleets"):
+            run = cost(machines, "--seed", "1")
+            if run.code != 0:
+                raise SystemExit(f"conformance-run ended with {run.code}:\n{run.said}")
+            seconds = (f"{run.first:.2f}", f"{run.wall:.2f}", f"{run.cpu:.2f}")
+            lists = (f"{run.peak:.0f}", f"{len(run.held)}", f"{run.whole}", f"{sum(run.held):,}")
+            table.add_row(f"{machines:,}", *seconds, *lists)
+    return table
+
+
 async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
     """One idle Get: bare stub and kit in turn, batch by batch; medians of the batches and of their ratios."""
     import grpc.aio
@@ -130,12 +149,14 @@ async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", action="append", help="a latency of the fake; repeatable [0, 200ms, 1s]")
-    latencies = parser.parse_args().latency or ["0", "200ms", "1s"]
+    parser.add_argument("--machines", action="append", type=int, help="a fleet's size; repeatable [64, 10000, 100000]")
+    given = parser.parse_args()
     console = Console(width=110)  # also in a log, where nobody tells how wide it is
-    console.print(runs(latencies, console))
+    console.print(runs(given.latency or ["0", "200ms", "1s"], console))
+    console.print(large(given.machines or [64, 10_000, 100_000], console))
     with provider() as address:
         console.print(asyncio.run(rpc(address)))
 

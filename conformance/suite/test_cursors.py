@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
+from conformance.lifecycle import State
 from conformance.suite.test_list import ids
 from conformance.suite.test_revisions import cursor
 
@@ -35,11 +36,12 @@ def shown(revision: bytes) -> str:
 
 async def full(trial: Trial, revisions: Sequence[bytes], *, what: str) -> None:
     """List with each of these cursors holds all that was there both before and after."""
-    before = set(ids(await expect.acked(trial.client.list())))
+    states = trial.found.few(State.IDLE)
+    before = set(ids(await expect.acked(trial.client.list(states))))
     calls: list[Call] = []
     for revision in revisions:
-        calls.append(await expect.acked(trial.client.list(since=revision)))
-    there = before & set(ids(await expect.acked(trial.client.list()))) | {m.id for m in trial.machines}
+        calls.append(await expect.acked(trial.client.list(states, since=revision)))
+    there = before & set(ids(await expect.acked(trial.client.list(states)))) | {m.id for m in trial.machines}
     for revision, call in zip(revisions, calls, strict=True):
         missing = there - set(ids(call))
         wanted = f"the full list for {what} {shown(revision)}"

@@ -138,7 +138,7 @@ async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
 
 @behaviour("LIF-5c", machines=1, start=State.CONFIGURED)
 async def test_slots_have_no_host_and_living_machines_have_one(trial: Trial) -> None:
-    for machine in (await trial.list()).machines:
+    for machine in await trial.some():
         state = state_of(machine.state)
         if state is State.SPECULATIVE:
             expect.fact(
@@ -200,7 +200,7 @@ async def test_the_cluster_is_shown_just_as_it_was_given(trial: Trial) -> None:
 
 @behaviour("LIF-6d", machines=1, start=State.CONFIGURED)
 async def test_within_one_listing_just_the_bound_machines_show_a_cluster(trial: Trial) -> None:
-    for machine in (await trial.list()).machines:
+    for machine in await trial.some():
         state = state_of(machine.state)
         if state in BOUND:
             expect.fact(machine.cluster, wanted=f"{machine.id}, {state.name}, to show its cluster", got="no cluster")

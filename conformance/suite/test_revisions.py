@@ -30,7 +30,7 @@ FEW, MOST_PAGES = 4, 120
 
 async def cursor(trial: Trial) -> bytes:
     """The revision of now."""
-    call = await expect.acked(trial.client.list())
+    call = await expect.acked(trial.client.list(trial.found.few()))
     revision: bytes = call.response.revision
     if not revision:
         raise NotObserved("this List has no revision, as the first one had")
@@ -116,7 +116,7 @@ async def test_settling_is_a_change(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         edge = EDGES[verb]
         await expect.acked(machine.call(verb))
-        midway = await delta(trial, b"")
+        midway = await delta(trial, b"", trial.found.few(edge.via))
         seen = entry(midway, machine.id)
         await trial.bring(machine, edge.target)
         if seen is not None and state_of(seen.state) is edge.via:
@@ -154,7 +154,7 @@ async def test_a_filter_and_a_cursor_go_together(trial: Trial) -> None:
 async def test_a_machine_that_did_not_change_is_in_no_delta(trial: Trial) -> None:
     machine = trial.machine
     for _ in range(FEW):
-        first = await delta(trial, b"")
+        first = await delta(trial, b"", trial.found.few(State.IDLE))
         second = await delta(trial, first.response.revision)
         before, after = entry(first, machine.id), entry(second, machine.id)
         if after is None or after != before:  # not told; or with another price or label, which is a change

@@ -90,7 +90,7 @@ def explained(machine: pb.Machine, where: str) -> None:
 
 async def fleet(trial: Trial) -> list[tuple[str, pb.Machine]]:
     """The machines of one List, a few of them by Get too, each with where it was seen."""
-    machines: Sequence[pb.Machine] = (await trial.list()).machines
+    machines: Sequence[pb.Machine] = await trial.some()
     if len(machines) > SAMPLE:
         machines = trial.random.sample(machines, SAMPLE)
     seen = [(f"List of {machine.id}", machine) for machine in machines]
@@ -146,8 +146,9 @@ async def test_a_slot_has_a_type_while_and_after_it_is_given_back(trial: Trial) 
 async def typed_on_its_way(trial: Trial, verb: Verb) -> None:
     """Take one edge; every answer shows a state, an instance type and a capacity type."""
     machine, via = trial.machine, EDGES[verb].via
+    states = trial.found.few(via, State.IDLE) or (State.SPECULATIVE, via, State.IDLE)
     typed(await machine.read(), f"Get of {machine.id}")
-    async with watching(trial, machine, states=[State.SPECULATIVE, via, State.IDLE], enough=via) as sightings:
+    async with watching(trial, machine, states=states, enough=via) as sightings:
         ack = await trial.drive(machine, verb)
     typed(ack.response.machine, f"the ack of {verb.value} of {machine.id}")
     for sighting in sightings.all:

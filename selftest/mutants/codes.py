@@ -45,9 +45,9 @@ class RefusedCreateIsListed(Core):
             self.__dict__.setdefault("made", {})[machine_id] = next(iter(self.machines.values()))
         return super().find(machine_id)
 
-    def oldest_first(self) -> list[Machine]:
+    def oldest_first(self, since: int) -> list[Machine]:
         made: dict[str, Machine] = self.__dict__.get("made", {})
-        return [*super().oldest_first(), *(replace(machine, id=name) for name, machine in made.items())]
+        return [*super().oldest_first(since), *(replace(machine, id=name) for name, machine in made.items())]
 
 
 class _Unknown(Core):

@@ -318,8 +318,8 @@ class APageSaysItWasAll(Core):
 class PagesByName(Core):
     """A capped delta comes in the order of ids, and its revision is its newest machine's."""
 
-    def oldest_first(self) -> Sequence[Machine]:
-        return sorted(self.machines.values(), key=lambda machine: machine.id)
+    def oldest_first(self, since: int) -> Sequence[Machine]:
+        return sorted(super().oldest_first(since), key=lambda machine: machine.id)
 
     def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
         return self.encode_cursor(max((machine.revision for machine in kept), default=self.inventory.revision))
