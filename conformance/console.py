@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.text import printable
@@ -23,11 +23,16 @@ READER_GONE = 128 + 13
 def reporting_errors() -> Iterator[None]:
     """Turn a UsageError into exit 2 and a TargetError into exit 3, each with its line on stderr.
 
-    Serves as a decorator too. A reader that closed its end of the pipe, as `head` does, is not worth a word.
+    Serves as a decorator too. A reader that closed its end of the pipe, as `head` does, is not worth a word. Where the
+    output cannot be written for another reason, what the command found out goes before that in the exit code.
     """
+    code: object = None
     try:
         try:
             yield
+        except SystemExit as end:
+            code = end.code
+            raise
         finally:
             sys.stdout.flush()
     except UsageError as error:
@@ -37,12 +42,30 @@ def reporting_errors() -> Iterator[None]:
         _report(error)
         raise SystemExit(TARGET) from None
     except BrokenPipeError:
-        # The interpreter flushes once more on its way out, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(sys.stdout)
         raise SystemExit(READER_GONE) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _leave(sys.stdout)
+        _report(UsageError(f"the output cannot be written: {error.strerror}"))
+        raise SystemExit(code or USAGE) from None
+
+
+def complain(*lines: str) -> None:
+    """Lines on stderr, where there still is somebody to read them."""
+    try:
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _leave(sys.stderr)
 
 
 def _report(error: ConformanceError) -> None:
-    print(f"error: {printable(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"  hint: {printable(error.hint)}", file=sys.stderr)
+    hint = [f"  hint: {printable(error.hint)}"] if error.hint else []
+    complain(f"error: {printable(error.message)}", *hint)
+
+
+def _leave(stream: TextIO) -> None:
+    """The interpreter flushes once more on its way out, and would complain then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -6,7 +6,6 @@ Knows no pytest, no click, no rich. One loop; the agenda says what begins next, 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -92,7 +91,7 @@ async def run(
         with discretion.errors():
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
-            slots = _slots(found, use_idle=options.use_idle)
+            slots = fit.slots(found, use_idle=options.use_idle)
             fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
             ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
             try:
@@ -106,14 +105,6 @@ async def run(
                 ledger.close()
     finally:
         await client.close()
-
-
-def _slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
-    """The machines that may be driven, each with its home, in an order that two runs do not share."""
-    slots = [(machine, State.SPECULATIVE) for machine in found.speculative]
-    # Not by the run's seed: two runs with one seed should still not reach for the same machine.
-    random.SystemRandom().shuffle(slots)
-    return [(machine, State.IDLE) for machine in found.idle] + slots if use_idle else slots
 
 
 class Course:
@@ -321,7 +312,7 @@ class Course:
             self._agenda.pending.append(behaviour)
             return
         if result.status is Status.ERROR:
-            await self._check_target()
+            await self._check_grounds()
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
@@ -340,8 +331,10 @@ class Course:
                 chain += self._meter.median(Verb.DELETE)
         self._chains[behaviour.id] = chain
 
-    async def _check_target(self) -> None:
-        """After a behaviour that could not be judged: where the target is gone, the run is over."""
+    async def _check_grounds(self) -> None:
+        """After a behaviour that could not be judged: where the target or the ledger is gone, the run is over."""
+        if self._ledger.trouble is not None:
+            self._stop(f"the ledger cannot be written: {self._ledger.trouble}")
         async with self._checking:
             if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final
 
 from conformance.errors import TargetError
@@ -20,6 +21,14 @@ LACKS: Final = {
     "tls": "the target is not reached over TLS",
     "client-certificate": "the run shows no client certificate, so nothing says that the provider asks for one",
 }
+
+
+def slots(found: Found, *, use_idle: bool) -> list[tuple[str, State]]:
+    """The machines that may be driven, each with its home, in an order that two runs do not share."""
+    free = [(machine, State.SPECULATIVE) for machine in found.speculative]
+    # Not by the run's seed: two runs with one seed should still not reach for the same machine.
+    random.SystemRandom().shuffle(free)
+    return [(machine, State.IDLE) for machine in found.idle] + free if use_idle else free
 
 
 def missing(behaviour: Behaviour, found: Found) -> str | None:

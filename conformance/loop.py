@@ -266,7 +266,7 @@ def _evidence(result: Result) -> str:
 
 
 @contextmanager
-def _hearing(loop: Loop) -> Iterator[None]:
+def hearing(loop: Loop) -> Iterator[None]:
     """Hear signals also before the engine does and after it: nobody wants half of a report, or a traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -297,17 +297,16 @@ def embedded() -> Any:
     return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
 
 
-def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
+def run(loop: Loop) -> None:
     """Run pytest in this process on the suite alone: no foreign ini, conftest, plugin or environment.
 
-    Returns the loop with its report, or with the error that kept it from having one.
+    Afterwards the loop has its report, or the error that kept it from having one.
     """
     import os
     from pathlib import Path
 
     import conformance.suite
 
-    loop = Loop(settings, *listeners)
     suite = Path(conformance.suite.__file__).parent
     arguments = [
         *("--pyargs", "conformance.suite"),
@@ -328,7 +327,7 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
     removed = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
     os.environ.update(hermetic)
     try:
-        with suppress(SystemExit), _hearing(loop):
+        with suppress(SystemExit):
             code = pytest.main(arguments, plugins=[loop])
     finally:
         for name in hermetic:
@@ -336,4 +335,3 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
         os.environ.update(removed)
     if loop.report is None and loop.error is None:
         loop.error = ConformanceError(f"pytest ended with {code!s} and no report")
-    return loop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from conformance import events
 from conformance.call import DIGITS
@@ -10,6 +10,7 @@ from conformance.report import FORMAT
 from conformance.reporters.json import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
 
@@ -17,12 +18,14 @@ class Log:
     """Writes every event to a file the moment that it happens."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("w", encoding="utf-8")
+        # Without a buffer, which would try once more at its end to write what the disk has refused.
+        self._file: FileIO = path.open("wb", buffering=0)
 
     def __call__(self, event: events.Event) -> None:
-        """Write one line."""
-        self._file.write(dumps(as_line(event)) + "\n")
-        self._file.flush()
+        """Write one line. Raises OSError."""
+        line = dumps(as_line(event)).encode() + b"\n"
+        while line:
+            line = line[self._file.write(line) :]
 
     def close(self) -> None:
         """End the file."""
