@@ -6,6 +6,7 @@ imports nothing itself. A run hears signals in its own way for as long as it las
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ def run_main() -> None:
 
 def _go(name: str) -> None:
     _hear(_interrupted)
+    # Of what is registered the first comes last: from there on Python would end by the signal, whatever was found out.
+    atexit.register(_hear, signal.SIG_IGN)
     try:
         from conformance import cli
 
@@ -38,11 +41,11 @@ def _go(name: str) -> None:
         command()
     except SystemExit as end:
         code = end.code
-        _hear(lambda number, frame: os._exit(code if isinstance(code, int) else 0))
+        _hear(lambda number, frame: os._exit(code if isinstance(code, int) else 0))  # at once, and as it would have
         raise
 
 
-def _hear(handler: Callable[[int, FrameType | None], None]) -> None:
+def _hear(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in SIGNALS:
         signal.signal(number, handler)
 

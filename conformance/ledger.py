@@ -196,7 +196,7 @@ def _opened(path: Path) -> int:
     except (OSError, ValueError) as error:
         raise _cannot_be_written(path, error) from error
     try:
-        lock(file, path)
+        lock(file, f"the ledger {path}")
     except BaseException:
         os.close(file)
         raise
@@ -210,13 +210,13 @@ def _cannot_be_written(path: Path, error: Exception) -> UsageError:
     )
 
 
-def lock(file: IO[str] | int, path: Path) -> None:
-    """Take the ledger for this process. Raises UsageError where a run that still lives holds it."""
+def lock(file: IO[Any] | int, what: str) -> None:
+    """Take a file for this process; `what` names it. Raises UsageError where a run that still lives holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
-            f"the ledger {path} belongs to a run that still lives",
+            f"{what} belongs to a run that still lives",
             hint="wait for it, or stop it: it brings all home",
         ) from error
 

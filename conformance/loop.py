@@ -15,6 +15,7 @@ from conformance.allowance import Allowance
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
+from conformance.interrupts import SIGNALS, heard
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.reporters.files import Files
 from conformance.settings import FAKE, check_report_dir, version
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
     from conformance.behaviour import Plan
     from conformance.settings import Settings
-
-SIGNALS = {
-    signal.SIGINT: "interrupted (SIGINT)",
-    signal.SIGTERM: "interrupted (SIGTERM)",
-    signal.SIGHUP: "interrupted (SIGHUP)",
-}
 
 
 class Loop:
@@ -137,28 +132,21 @@ class Loop:
     async def _main(self, chosen: Plan) -> None:
         self._stop = stop = Stop()
         self._task = asyncio.current_task()
-        loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
-        for number, reason in SIGNALS.items():
-            loop.add_signal_handler(number, self.interrupt, reason)
         if self._interrupted is not None:
             stop(self._interrupted)
-        try:
-            async with AsyncExitStack() as stack:
-                target = self.settings.target
-                if target is None:
-                    target = Target(address=await stack.enter_async_context(embedded()))
-                await engine.run(
-                    chosen,
-                    target,
-                    options=self._allowance.options(),
-                    ledger_at=self.settings.ledger_at,
-                    emit=self._forward,
-                    stop=stop,
-                )
-        finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
-                signal.signal(number, before[number])
+        async with AsyncExitStack() as stack:
+            stack.enter_context(heard(asyncio.get_running_loop(), self.interrupt))
+            target = self.settings.target
+            if target is None:
+                target = Target(address=await stack.enter_async_context(embedded()))
+            await engine.run(
+                chosen,
+                target,
+                options=self._allowance.options(),
+                ledger_at=self.settings.ledger_at,
+                emit=self._forward,
+                stop=stop,
+            )
 
     def _what_is_left(self) -> str:
         if self._ledger is None:

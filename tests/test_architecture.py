@@ -62,7 +62,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "client relay reflection kept shortcut",
         "call target catalogue",
         # The words.
-        "errors lifecycle token fields text clock",
+        "errors lifecycle token fields text clock interrupts",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""

@@ -33,6 +33,8 @@ class Files:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._log: Log | None = Log(directory / LOG)
+        for name in FORMATS:
+            (directory / name).write_bytes(b"")  # an earlier run's report is not to be taken for this one's
         self._trouble: OSError | None = None
 
     def __call__(self, event: events.Event) -> None:

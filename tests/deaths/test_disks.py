@@ -142,7 +142,7 @@ def test_files_that_may_not_grow_cost_no_machine(most: int, provider: Provider, 
         text=True,
         timeout=50,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
     )
     end = Done(done.returncode, done.stdout, done.stderr)
     assert provider.away() == {}, end.text

@@ -115,9 +115,7 @@ def test_a_reader_that_has_seen_enough_changes_no_verdict(
     assert record.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
 
 
-def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(
-    provider: Provider, tmp_path: Path
-) -> None:
+def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(provider: Provider, tmp_path: Path) -> None:
     command = (RUN, "--target", provider.address, "--select", "LIF-1a", "--report-dir", str(tmp_path))
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
