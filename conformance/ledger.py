@@ -51,6 +51,9 @@ class Ledger:
         self._sync: asyncio.Task[None] | None = None
         self._file = _opened(path)
         try:
+            end = os.fstat(self._file).st_size
+            if end and os.pread(self._file, 1, end - 1) != b"\n":
+                os.write(self._file, b"\n")  # a line that was cut is not to take the next one along
             self._append({"ledger": FORMAT, "run": run, "target": target, "at": _now()})
             os.fsync(self._file)
         except OSError as error:
@@ -192,7 +195,7 @@ def _opened(path: Path) -> int:
     """A file to append to, locked. Raises UsageError where it cannot be written or another run holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
         raise _cannot_be_written(path, error) from error
     try:

@@ -1,4 +1,4 @@
-"""A disk that fills up, or a directory that goes away: no machine is started that is not written down, and all go home."""
+"""A disk that fills up, a directory that goes away: nothing is started that is not written down, and all come home."""
 
 from __future__ import annotations
 

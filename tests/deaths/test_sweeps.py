@@ -73,7 +73,7 @@ def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signals, tmp_path: Path) -> None:
     draw = random.Random(number)
-    for turn in range(max(1, ROUNDS // 4)):
+    for _ in range(max(1, ROUNDS // 4)):
         with serving("--machines", "16", "--latency", "300ms") as provider:
             path = left(provider, tmp_path)
             with running("conformance", "sweep", str(path), "--target", provider.address) as kit:
