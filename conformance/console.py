@@ -7,14 +7,16 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from conformance.errors import ConformanceError, TargetError, UsageError
-from conformance.text import printable
+from conformance.errors import TargetError, UsageError
+from conformance.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 USAGE = 2
 TARGET = 3
+LONGEST = 1000
+"""Characters of an error or of a hint."""
 READER_GONE = 128 + 13
 """What a shell reports of a program that SIGPIPE ended: not a verdict of ours."""
 
@@ -36,10 +38,10 @@ def reporting_errors() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except UsageError as error:
-        _report(error)
+        report(error.message, error.hint)
         raise SystemExit(USAGE) from None
     except TargetError as error:
-        _report(error)
+        report(error.message, error.hint)
         raise SystemExit(TARGET) from None
     except BrokenPipeError:
         _leave(sys.stdout)
@@ -48,7 +50,7 @@ def reporting_errors() -> Iterator[None]:
         if error.filename is not None:
             raise
         _leave(sys.stdout)
-        _report(UsageError(f"the output cannot be written: {error.strerror}"))
+        report(f"the output cannot be written: {error.strerror}")
         raise SystemExit(code or USAGE) from None
 
 
@@ -61,9 +63,9 @@ def complain(*lines: str) -> None:
         _leave(sys.stderr)
 
 
-def _report(error: ConformanceError) -> None:
-    hint = [f"  hint: {printable(error.hint)}"] if error.hint else []
-    complain(f"error: {printable(error.message)}", *hint)
+def report(message: str, hint: str | None = None) -> None:
+    """What is wrong, on stderr: one line that steers nothing and has an end, whatever it repeats, and one for the mend."""
+    complain(f"error: {cut(message, LONGEST)}", *([f"  hint: {cut(hint, LONGEST)}"] if hint else []))
 
 
 def _leave(stream: TextIO) -> None:

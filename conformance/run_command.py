@@ -144,9 +144,11 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
         if alone:
             waived = any(argument.startswith("--waivers") for argument in arguments)
             arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
+        if any("\0" in argument for argument in arguments):
+            raise UsageError("an option holds a null byte", hint="no command line could have given it")
         context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
-        raise UsageError(error.format_message()) from error
+        raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
     with context:
         return settings_from(**context.params)
 
