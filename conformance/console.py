@@ -64,7 +64,7 @@ def complain(*lines: str) -> None:
 
 
 def report(message: str, hint: str | None = None) -> None:
-    """What is wrong, on stderr: one line that steers nothing and has an end, whatever it repeats, and one for the mend."""
+    """What is wrong and what mends it: a line each on stderr, which steers nothing and has an end."""
     complain(f"error: {cut(message, LONGEST)}", *([f"  hint: {cut(hint, LONGEST)}"] if hint else []))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LONG = ROUNDS > 4
 EXAMPLES = 250 * ROUNDS if LONG else 60
-"""Cases per property: CI has the same 60 each time, so that it never fails for nothing; new ones come in the long form."""
+"""Cases per property. CI has the same each time, so that it never fails for nothing; the long form has new ones."""
 SEARCH = settings(
     max_examples=EXAMPLES,
     derandomize=not LONG,

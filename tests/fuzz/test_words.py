@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,11 +44,8 @@ def test_a_patience_is_some_seconds_for_each_verb_or_refused(text: str) -> None:
 @SEARCH
 @given(TEXT | DURATIONS | st.sampled_from(["100ms..300ms", "create=1s..2s,drain=500ms"]).flatmap(near))
 def test_a_latency_of_the_fake_is_one_or_a_value_error(text: str) -> None:
-    try:
+    with suppress(ValueError):
         latency = Latency.parse(text)
-    except ValueError as error:
-        assert str(error).strip()
-    else:
         assert 0 <= latency.create.low <= latency.create.high < math.inf
 
 
