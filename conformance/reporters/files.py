@@ -51,6 +51,10 @@ class Files:
             if self._trouble is not None:
                 raise self._trouble
 
+    def close(self) -> None:
+        """End the log of a run that has not come to its end."""
+        self._end_log()
+
     def _end_log(self, error: OSError | None = None) -> None:
         self._trouble = self._trouble or error
         if self._log is not None:
