@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from fake_provider.server import Clockwork
 from fake_provider.servicer import Servicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -177,30 +176,3 @@ async def garbling(garbles: Sequence[Garble], *, machines: int = 8) -> AsyncIter
         await server.stop(0)
         running.cancel()
         await asyncio.wait([running])
-
-
-@contextmanager
-def garbled(*garbles: Garble) -> Iterator[str]:
-    """The address of such a provider, in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    over, up = asyncio.Event(), threading.Event()
-    where: list[str] = []
-
-    async def serve() -> None:
-        async with garbling(garbles) as (address, _):
-            where.append(address)
-            up.set()
-            await over.wait()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(30)
-    try:
-        yield where[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(30)

@@ -20,9 +20,10 @@ from conformance.patience import Patience
 from conformance.reporters.files import FORMATS, Files
 from conformance.target import Target
 from tests.deaths.test_ledger_first import chosen
-from tests.fuzz.garbled import Garble, garbled, garbling
+from tests.fuzz.garbled import Garble, garbling
 from tests.fuzz.search import FEW, LONG
 from tests.provider_process import run as run_command
+from tests.runs import in_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +201,7 @@ def test_the_command_ends_in_words_and_with_the_code_for_it(kind: str, tmp_path:
         "1s",
         "--verbose",
     )
-    with garbled(HOSTILE[kind]) as address:
+    with in_a_thread(garbling([HOSTILE[kind]])) as (address, _):
         done = run_command("conformance-run", "--target", address, "--report-dir", str(tmp_path), *command)
     assert done.code in (1, 3), done.text
     assert done.verdict
