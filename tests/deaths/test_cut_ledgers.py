@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from conformance.client import Client
 
+pytestmark = pytest.mark.timeout(150)
+
 STRIDE = 1 if ROUNDS > 4 else 13
 """Bytes from one cut to the next: every one where there is time."""
 RUN = "cpc-dead"
@@ -96,7 +98,7 @@ async def swept(ledger_at: Callable[[bytes], Path], cut: int) -> tuple[Home, dic
     return home, states_of(core)
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 def test_cut_after_any_byte_it_brings_home_all_that_was_started_until_then(tmp_path: Path) -> None:
     path = tmp_path / "ledger.ndjson"
 

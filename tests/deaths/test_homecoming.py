@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.provider_process import Done, Kit, Provider
 
+pytestmark = pytest.mark.timeout(150)
+
 LATENCY = ("--machines", "8", "--latency", "create=0,configure=0,drain=400ms,delete=400ms")
 
 
@@ -39,7 +41,7 @@ def named(done: Done, provider: Provider, path: Path) -> None:
     assert provider.away() == {}
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("more", [1, 2, 6])
 def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp_path: Path) -> None:
     draw = random.Random(more)
@@ -57,7 +59,7 @@ def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp
             named(done, provider, directory / "ledger.ndjson")
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) -> None:
     draw = random.Random(0)
     for turn in range(max(1, ROUNDS // 2)):

@@ -11,6 +11,8 @@ import pytest
 
 from tests.provider_process import ROUNDS, Kit, running, serving
 
+pytestmark = pytest.mark.timeout(150)
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -22,7 +24,7 @@ def hears(kit: Kit, number: signal.Signals) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, to see when a process hears signals")
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("number", SIGNALS)
 def test_interrupted_while_it_starts_it_says_so(number: signal.Signals) -> None:
     draw = random.Random(number)

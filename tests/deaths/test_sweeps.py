@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.provider_process import Done, Provider
 
+pytestmark = pytest.mark.timeout(150)
+
 
 def left(provider: Provider, directory: Path) -> Path:
     """The ledger of a run that died when it had created the target's first and last machines."""
@@ -69,7 +71,7 @@ def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider
         assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that still lives"
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signals, tmp_path: Path) -> None:
     draw = random.Random(number)

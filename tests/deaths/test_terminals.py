@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.provider_process import Provider
 
+pytestmark = pytest.mark.timeout(150)
+
 RUN = str(Path(sys.executable).with_name("conformance-run"))
 
 
@@ -75,7 +77,7 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("option", ["--quiet", "--verbose", "--color"][: None if ROUNDS > 4 else 2])
 def test_a_terminal_that_is_closed_ends_the_run_and_all_comes_home(
     option: str, provider: Provider, tmp_path: Path

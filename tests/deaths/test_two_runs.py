@@ -6,12 +6,16 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from conformance import record
 from conformance.report import Verdict
 from tests.provider_process import SOME, judge, running, serving, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(150)
 
 
 def test_one_that_is_killed_leaves_the_other_alone_and_is_swept_beside_it(tmp_path: Path) -> None:
