@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -90,11 +90,16 @@ def _settings(target: str, options: Mapping[str, Value]) -> Settings:
 
 
 async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Report:
-    assert settings.target is not None
     listeners = [emit] if emit is not None else []
-    if settings.report_dir is not None:
-        check_report_dir(settings.report_dir)
-        listeners.append(Files(settings.report_dir))
+    if settings.report_dir is None:
+        return await _heard(settings, listeners)
+    check_report_dir(settings.report_dir)
+    with closing(Files(settings.report_dir)) as files:
+        return await _heard(settings, [*listeners, files])
+
+
+async def _heard(settings: Settings, listeners: list[Callable[[Event], None]]) -> Report:
+    assert settings.target is not None
     broken: list[Exception] = []
     allowance = Allowance(settings)
 

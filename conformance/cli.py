@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from conformance.console import reporting_errors
+from conformance.console import report, reporting_errors
 from conformance.run_command import run_command
 
 GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a fleet.
@@ -82,8 +82,7 @@ def _run(command: click.Command, arguments: list[str] | None, name: str) -> None
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        click.echo(f"  hint: {name} --help", err=True)
+        report(" ".join(error.format_message().split()), f"{name} --help")
         sys.exit(2)
     except click.Abort:
         sys.exit(3)

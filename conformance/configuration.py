@@ -153,6 +153,8 @@ def _one(name: str, value: object, option: click.Option, file: Configuration) ->
     wanted: type = bool if option.is_flag else int if isinstance(option.type, click.types.IntParamType) else str
     if type(value) is not wanted:
         raise _wrong(name, value, dict(_KINDS)[wanted], file)
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{file.where(name)}: {name} holds a null byte", hint=_WAY_OUT)
     try:
         option.type.convert(value, option, None)
         _check(name, value)

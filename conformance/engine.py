@@ -320,7 +320,7 @@ class Course:
             self._agenda.pending.append(behaviour)
             return
         if result.status is Status.ERROR:
-            await self._check_target()
+            await self._check_grounds()
         self._finish(result)
         if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
@@ -339,8 +339,10 @@ class Course:
                 chain += self._meter.median(Verb.DELETE)
         self._chains[behaviour.id] = chain
 
-    async def _check_target(self) -> None:
-        """After a behaviour that could not be judged: where the target is gone, the run is over."""
+    async def _check_grounds(self) -> None:
+        """After a behaviour that could not be judged: where the target or the ledger is gone, the run is over."""
+        if self._ledger.trouble is not None:
+            self._stop(f"the ledger cannot be written: {self._ledger.trouble}")
         async with self._checking:
             if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return

@@ -13,6 +13,7 @@
             ├── Unprepared       the machine could not be brought to where the behaviour starts
             ├── NotObserved      what is judged did not happen before the kit's eyes
             ├── NoAnswer         a call was not answered by the provider
+            ├── NotWritten       the ledger cannot be written, so that nothing may be started
             ├── Shortage         not enough machines
             ├── BudgetSpent      --max-creates is reached
             └── Disturbed        somebody else moved the machine
@@ -86,6 +87,10 @@ class NotObserved(Undecided):
 
 class NoAnswer(Undecided):
     """A call was not answered by the provider: refused, lost or past its deadline."""
+
+
+class NotWritten(Undecided):
+    """The ledger cannot be written, and nothing is started that is not written down."""
 
 
 class Shortage(Undecided):

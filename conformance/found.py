@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf.message import DecodeError
 
 from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.lifecycle import State, state_of
+from conformance.reflection import serving_status
 from conformance.token import Shard
 
 if TYPE_CHECKING:
@@ -244,7 +246,7 @@ async def _health(client: Client) -> str | None:
         return None
     if not call.ok:
         return call.code.name
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(call.response.status))
+    return serving_status(call.response)
 
 
 async def _reflection(client: Client) -> bool:
@@ -253,16 +255,18 @@ async def _reflection(client: Client) -> bool:
     method: Any = client.channel.stream_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         request_serializer=lambda request: request.SerializeToString(),
-        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
     call = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout)
     try:
         answer = await call.read()
-    except grpc.aio.AioRpcError:
+        if answer is grpc.aio.EOF:
+            return False
+        told: bool = reflection_pb2.ServerReflectionResponse.FromString(answer).HasField("list_services_response")
+        return told
+    except (grpc.aio.AioRpcError, DecodeError):
         return False
     finally:
         call.cancel()
-    return isinstance(answer, reflection_pb2.ServerReflectionResponse) and answer.HasField("list_services_response")
 
 
 async def _delete(client: Client, run: str) -> bool:

@@ -7,15 +7,17 @@ intent until a line says that it is home, or that it was lost to somebody else.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from conformance.errors import UsageError
+from conformance.errors import NotWritten, UsageError
 from conformance.lifecycle import EDGES, State, Verb
 from conformance.text import clip
 
@@ -40,39 +42,47 @@ class Ledger:
         """
         self.path = path
         self.hide = hide
+        self.trouble: str | None = None
+        """Why nothing can be written down any more; nothing is started then, and what was started still comes home."""
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """Of each open machine what is intended, and how far the file must be on disk for it."""
+        self._named: dict[str, int] = {}
+        """How far the file must be on disk for a sweep to know of the machine."""
         self._synced: float = 0 if durable else math.inf
         self._written = 0
+        self._closed = False
         self._sync: asyncio.Task[None] | None = None
+        self._file = _opened(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
-            try:
-                lock(self._file, path)
-            except BaseException:
-                self._file.close()
-                raise
+            end = os.fstat(self._file).st_size
+            if end and os.pread(self._file, 1, end - 1) != b"\n":
+                os.write(self._file, b"\n")  # a line that was cut is not to take the next one along
+            self._append({"ledger": FORMAT, "run": run, "target": target, "at": _now()})
+            os.fsync(self._file)
         except OSError as error:
-            raise UsageError(
-                f"the ledger {path} cannot be written: {error.strerror}",
-                hint="the kit starts no machine that it has not written down; give another --report-dir",
-            ) from error
-        self._write({"ledger": FORMAT, "run": run, "target": target, "at": _now()})
-        os.fsync(self._file.fileno())
+            os.close(self._file)
+            raise _cannot_be_written(path, error) from error
 
     async def intend(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
         """Return when it is on disk that `verb` may start something on the machine, last seen in state `seen`.
 
         A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
+        Raises NotWritten where the disk will not have it. A machine that is on disk already may be brought home all the
+        same: what a sweep would have to know of it is there.
         """
+        try:
+            await self._intend(machine_id, verb, token, home=home, seen=seen)
+        except NotWritten:
+            if verb is Verb.CREATE or self._named.get(machine_id, self._written) > self._synced:
+                raise
+
+    async def _intend(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
         intents = self._open.get(machine_id)
         if intents is not None and (verb, token.shard, token.epoch) in intents:
             await self._on_disk(intents[verb, token.shard, token.epoch])
             return
         if intents is not None and seen.stable and seen is not EDGES[verb].source:
             return
-        self._open.setdefault(machine_id, {})[verb, token.shard, token.epoch] = self._written + 1
         self._write(
             {
                 "intend": verb.value,
@@ -83,6 +93,9 @@ class Ledger:
                 "at": _now(),
             }
         )
+        self._check()
+        self._named.setdefault(machine_id, self._written)
+        self._open.setdefault(machine_id, {})[verb, token.shard, token.epoch] = self._written
         await self._on_disk(self._written)
 
     def seen(self, machine_id: str, state: State, *, host: str) -> None:
@@ -93,18 +106,23 @@ class Ledger:
 
     def home(self, machine_id: str) -> None:
         """The machine is as it was found."""
-        if self._open.pop(machine_id, None) is not None:
+        if self._let_go(machine_id):
             self._write({"home": machine_id, "at": _now()})
 
     def lost(self, machine_id: str) -> None:
         """The machine is somebody else's: it is not for us to touch."""
-        if self._open.pop(machine_id, None) is not None:
+        if self._let_go(machine_id):
             self._write({"lost": machine_id, "at": _now()})
+
+    def _let_go(self, machine_id: str) -> bool:
+        self._named.pop(machine_id, None)
+        return self._open.pop(machine_id, None) is not None
 
     def adopt(self, record: Record) -> None:
         """Go on where a dead run left off: its open machines are open here."""
         for entry in record.entries:
             self._open[entry.machine] = {}
+            self._named[entry.machine] = 0
 
     @property
     def open(self) -> Set[str]:
@@ -113,40 +131,98 @@ class Ledger:
 
     def close(self, *, forget: bool = False) -> None:
         """End the file; with `forget`, remove it where nothing is open: there is nothing to sweep."""
-        if self._file.closed:
+        if self._closed:
             return
+        self._closed = True
         self._write({"end": _now(), "open": sorted(self._open)})
-        os.fsync(self._file.fileno())
+        with suppress(OSError):
+            os.fsync(self._file)
         if forget and not self._open:
             self.path.unlink(missing_ok=True)
-        self._file.close()
+        os.close(self._file)
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
-        self._written += 1
+        """Append a line, unless there was trouble before: what comes after a line that is lost says nothing."""
+        if self.trouble is not None:
+            return
+        try:
+            self._append(line)
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+        else:
+            self._written += 1
+
+    def _append(self, line: dict[str, Any]) -> None:
+        """A line, whole or not at all: half of one would spoil the next."""
+        whole = os.fstat(self._file).st_size
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, whole)
+            raise
+
+    def _check(self) -> None:
+        if self.trouble is not None:
+            raise NotWritten(f"the ledger {self.path} cannot be written: {self.trouble}")
 
     async def _on_disk(self, upto: int) -> None:
-        """Wait until so many lines are on disk. Who comes meanwhile shares the next fsync."""
+        """Wait until so many lines are on disk. Who comes meanwhile shares the next fsync. Raises NotWritten."""
         while self._synced < upto:
             # A disk that failed once is not asked again: it may have forgotten what it could not write.
-            if self._sync is None or (self._sync.done() and self._sync.exception() is None):
+            self._check()
+            if self._sync is None or self._sync.done():
                 self._sync = asyncio.create_task(self._fsync())
             await asyncio.shield(self._sync)
 
     async def _fsync(self) -> None:
         upto = self._written
-        await asyncio.to_thread(os.fdatasync, self._file.fileno())
-        self._synced = max(self._synced, upto)
+        try:
+            await asyncio.to_thread(_force, self._file)
+        except OSError as error:
+            self.trouble = self.trouble or error.strerror or str(error)
+        else:
+            self._synced = max(self._synced, upto)
 
 
-def lock(file: IO[str], path: Path) -> None:
-    """Take the ledger for this process. Raises UsageError where a run that still lives holds it."""
+def _force(file: int) -> None:
+    """Have it on disk, where somebody can find it. Raises OSError."""
+    os.fdatasync(file)
+    if os.fstat(file).st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, "it has been removed")
+
+
+def _opened(path: Path) -> int:
+    """A file to append to, locked. Raises UsageError where it cannot be written or another run holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except (OSError, ValueError) as error:
+        raise _cannot_be_written(path, error) from error
+    try:
+        lock(file, f"the ledger {path}")
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _cannot_be_written(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"the ledger {path} cannot be written: {getattr(error, 'strerror', None) or error}",
+        hint="the kit starts no machine that it has not written down; give another --report-dir",
+    )
+
+
+def lock(file: IO[Any] | int, what: str) -> None:
+    """Take a file for this process; `what` names it. Raises UsageError where a run that still lives holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
-            f"the ledger {path} belongs to a run that still lives",
+            f"{what} belongs to a run that still lives",
             hint="wait for it, or stop it: it brings all home",
         ) from error
 
@@ -214,7 +290,7 @@ def read(path: Path) -> Record:
 def _parse(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

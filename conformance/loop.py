@@ -15,6 +15,7 @@ from conformance.allowance import Allowance
 from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
+from conformance.interrupts import SIGNALS, heard
 from conformance.report import Home, Report, Result, Status, Time
 from conformance.reporters.files import Files
 from conformance.scale import behaviours
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from conformance.behaviour import Plan
     from conformance.catalogue import Entry
     from conformance.settings import Settings
-
-SIGNALS = {
-    signal.SIGINT: "interrupted (SIGINT)",
-    signal.SIGTERM: "interrupted (SIGTERM)",
-    signal.SIGHUP: "interrupted (SIGHUP)",
-}
 
 
 class Loop:
@@ -143,22 +138,15 @@ class Loop:
     async def _main(self, chosen: Plan) -> None:
         self._stop = stop = Stop()
         self._task = asyncio.current_task()
-        loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
-        for number, reason in SIGNALS.items():
-            loop.add_signal_handler(number, self.interrupt, reason)
         if self._interrupted is not None:
             stop(self._interrupted)
-        try:
-            async with AsyncExitStack() as stack:
-                target = self.settings.target
-                if target is None:
-                    target = Target(address=await stack.enter_async_context(embedded()))
-                options = self._allowance.options()
-                await lanes.run(self.settings, chosen, target, options=options, emit=self._forward, stop=stop)
-        finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
-                signal.signal(number, before[number])
+        async with AsyncExitStack() as stack:
+            stack.enter_context(heard(asyncio.get_running_loop(), self.interrupt))
+            target = self.settings.target
+            if target is None:
+                target = Target(address=await stack.enter_async_context(embedded()))
+            options = self._allowance.options()
+            await lanes.run(self.settings, chosen, target, options=options, emit=self._forward, stop=stop)
 
     def _what_is_left(self) -> str:
         if self._ledger is None:
@@ -266,7 +254,7 @@ def _evidence(result: Result) -> str:
 
 
 @contextmanager
-def _hearing(loop: Loop) -> Iterator[None]:
+def hearing(loop: Loop) -> Iterator[None]:
     """Hear signals also before the engine does and after it: nobody wants half of a report, or a traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -297,21 +285,19 @@ def embedded() -> Any:
     return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
 
 
-def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
+def run(loop: Loop) -> None:
     """Run pytest in this process on the suite alone: no foreign ini, conftest, plugin or environment.
 
-    Returns the loop with its report, or with the error that kept it from having one.
+    Afterwards the loop has its report, or the error that kept it from having one.
     """
     import os
     from pathlib import Path
 
     import conformance.suite
 
-    loop = Loop(settings, *listeners)
-    if settings.scale is not None:
-        with _hearing(loop):
-            loop.conduct()
-        return loop
+    if loop.settings.scale is not None:
+        loop.conduct()
+        return
     suite = Path(conformance.suite.__file__).parent
     arguments = [
         *("--pyargs", "conformance.suite"),
@@ -332,7 +318,7 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
     removed = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
     os.environ.update(hermetic)
     try:
-        with suppress(SystemExit), _hearing(loop):
+        with suppress(SystemExit):
             code = pytest.main(arguments, plugins=[loop])
     finally:
         for name in hermetic:
@@ -340,4 +326,3 @@ def run(settings: Settings, *listeners: Callable[[events.Event], None]) -> Loop:
         os.environ.update(removed)
     if loop.report is None and loop.error is None:
         loop.error = ConformanceError(f"pytest ended with {code!s} and no report")
-    return loop

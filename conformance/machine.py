@@ -288,6 +288,7 @@ class Machine:
             yard.meter.reserve(self.id)
             if not self._creating:
                 self._looking = asyncio.create_task(self._look_again(token))
+                self._looking.add_done_callback(lambda look: look.cancelled() or look.exception())  # others hear of it
             self._creating += 1
         try:
             await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)

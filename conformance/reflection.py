@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import descriptor_pb2
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
+
+from conformance.errors import NoAnswer, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,12 +67,11 @@ class Types:
 async def described(client: Client) -> list[_File] | None:
     """The files in which the target describes the service; None where it does not know of it.
 
-    Raises grpc.aio.AioRpcError where reflection breaks off.
+    Raises NoAnswer where reflection breaks off, Violation where what it sends is no description.
     """
     method: Any = client.channel.stream_stream(
         _PATH,
         request_serializer=lambda request: request.SerializeToString(),
-        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
     call = method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
     files: dict[str, _File] = {}
@@ -78,8 +80,9 @@ async def described(client: Client) -> list[_File] | None:
     try:
         while wanted:
             await call.write(wanted.pop())
-            answer = await call.read()
-            if answer is grpc.aio.EOF or not answer.HasField("file_descriptor_response"):
+            came = await call.read()
+            answer = reflection_pb2.ServerReflectionResponse.FromString(b"" if came is grpc.aio.EOF else came)
+            if not answer.HasField("file_descriptor_response"):
                 return list(files.values()) or None
             for raw in answer.file_descriptor_response.file_descriptor_proto:
                 file = _File.FromString(raw)
@@ -87,9 +90,21 @@ async def described(client: Client) -> list[_File] | None:
             needed = {name for file in files.values() for name in file.dependency} - files.keys() - asked
             asked |= needed
             wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in needed]
+    except grpc.aio.AioRpcError as error:
+        raise NoAnswer(f"reflection ended with {error.code().name}: {error.details()}") from None
+    except DecodeError:
+        raise Violation("descriptors of the service", "bytes that are none") from None
     finally:
         call.cancel()
     return list(files.values())
+
+
+def serving_status(answer: Any) -> str:
+    """What a HealthCheckResponse says, by its name where that has one."""
+    from grpc_health.v1 import health_pb2
+
+    names = health_pb2.HealthCheckResponse.ServingStatus
+    return str(names.Name(answer.status)) if answer.status in names.values() else f"status {answer.status}"
 
 
 def differences(files: Iterable[_File]) -> list[str]:
@@ -142,7 +157,8 @@ def _field(
     elif field.type == _Field.TYPE_MESSAGE:
         yield from _message(ours, theirs, field.type_name, other.type_name, seen)
     elif field.type == other.type == _Field.TYPE_ENUM:
-        numbers = {value.number for value in theirs.enums[other.type_name].value}
+        described = theirs.enums.get(other.type_name)
+        numbers = {value.number for value in described.value} if described is not None else set[int]()
         missing = [v.name for v in ours.enums[field.type_name].value if v.number not in numbers]
         if missing:
             yield f"{where}: no {', '.join(missing)}"

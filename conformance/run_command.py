@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from conformance.console import reporting_errors
+from conformance.console import complain, reporting_errors
 from conformance.errors import UsageError
 from conformance.held import held_against
 from conformance.lanes import asked_for
@@ -18,6 +19,7 @@ from conformance.options import ENVIRONMENT, configuration_of, run_options, stro
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conformance.loop import Loop
     from conformance.report import Report
     from conformance.settings import Settings
     from conformance.target import Target
@@ -162,9 +164,11 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
         if alone:
             waived = any(argument.startswith("--waivers") for argument in arguments)
             arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
+        if any("\0" in argument for argument in arguments):
+            raise UsageError("an option holds a null byte", hint="no command line could have given it")
         context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
-        raise UsageError(error.format_message()) from error
+        raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
     with context:
         return settings_from(**context.params)
 
@@ -175,8 +179,6 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
 
     from conformance import loop
     from conformance.reporters.progress import Live
-    from conformance.settings import state_directory
-    from conformance.text import printable
 
     console = Console(
         force_terminal=settings.color or None,
@@ -188,20 +190,30 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    try:
-        done = loop.run(settings, live)
-    finally:
-        live.end()
+    done = loop.Loop(settings, live)
+    with loop.hearing(done):
+        try:
+            loop.run(done)
+        finally:
+            with suppress(OSError):
+                live.end()
+        return _concluded(done, settings, tell)
+
+
+def _concluded(done: Loop, settings: Settings, tell: Callable[[Report], None]) -> int:
+    """Say what the report does not, and forget a ledger that nobody needs; the exit code."""
+    from conformance.settings import state_directory
+    from conformance.text import printable
+
     for trouble in done.muted:
-        click.echo(f"error: not all could be shown or written: {printable(trouble)}", err=True)
+        complain(f"error: not all could be shown or written: {printable(trouble)}")
     if done.error is not None:
         if isinstance(done.error, UsageError) or done.report is not None:
             raise done.error
-        click.echo(f"error: {printable(done.error.message)}", err=True)
         where = settings.report_dir or state_directory()
-        click.echo(
+        complain(
+            f"error: {printable(done.error.message)}",
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
-            err=True,
         )
         return 3
     assert done.report is not None

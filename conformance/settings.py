@@ -66,7 +66,7 @@ def state_directory() -> Path:
 
 
 def check_report_dir(directory: Path) -> None:
-    """Make the directory and every file that will be written there. Raises UsageError before anything is started.
+    """Make the directory, and see that the files can be written there. Raises UsageError before anything is started.
 
     A ledger that names machines left by an earlier run is not overwritten: it is swept first.
     """
@@ -78,7 +78,7 @@ def check_report_dir(directory: Path) -> None:
         if path.exists() and path.stat().st_size:
             # First of all: what lies here is not touched while its machines are away, or its run lives.
             with path.open("a", encoding="utf-8") as file:
-                ledger.lock(file, path)
+                ledger.lock(file, f"the ledger {path}")
             left = ledger.read(path).entries
             if left:
                 raise UsageError(
@@ -88,7 +88,7 @@ def check_report_dir(directory: Path) -> None:
             path.unlink()
         directory.mkdir(parents=True, exist_ok=True)
         for name in (LOG, *FORMATS):
-            with (directory / name).open("w", encoding="utf-8"):
+            with (directory / name).open("a", encoding="utf-8"):
                 pass
     except OSError as error:
         raise UsageError(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from conformance.console import reporting_errors
-from conformance.errors import UsageError
+from conformance.errors import TargetError, UsageError
+from conformance.interrupts import heard
 from conformance.options import ENVIRONMENT, target_from, target_options
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from conformance.report import Home
 
 SWEEP_HELP = """Bring home what a dead run left, by its LEDGER.
 
@@ -21,7 +27,7 @@ SWEEP_HELP = """Bring home what a dead run left, by its LEDGER.
 Exit codes:
   0  all is home
   2  usage or configuration
-  3  the target cannot be reached
+  3  the target cannot be reached, or interrupted: what may be left is named
   4  something is left
 """
 
@@ -35,22 +41,38 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
     """Bring home what a dead run left, by its LEDGER."""
     import asyncio
 
+    from conformance.ledger import read
     from conformance.patience import parse_duration, parse_patience
     from conformance.sweep import sweep
     from conformance.text import printable
 
     if not given["target"]:
         raise UsageError("no target", hint="give --target host:port, the one that the run had")
-    home = asyncio.run(
-        sweep(
-            ledger,
-            target_from(**given),
-            patience=parse_patience(given["patience"]),
-            rpc_timeout=parse_duration(given["rpc_timeout"]),
-            connect_timeout=parse_duration(given["connect_timeout"]),
-            any_target=any_target,
-            say=lambda line: click.echo(printable(line)),
-        )
+    course = sweep(
+        ledger,
+        target_from(**given),
+        patience=parse_patience(given["patience"]),
+        rpc_timeout=parse_duration(given["rpc_timeout"]),
+        connect_timeout=parse_duration(given["connect_timeout"]),
+        any_target=any_target,
+        say=lambda line: click.echo(printable(line)),
     )
+    try:
+        home = asyncio.run(_interruptible(course))
+    except asyncio.CancelledError:
+        left = [printable(entry.machine) for entry in read(ledger).entries]
+        raise TargetError(
+            f"interrupted: {', '.join(left) or 'nothing'} may be left", hint="sweep once more: the ledger knows"
+        ) from None
     click.echo("all is home" if home.clean else f"{len(home.left)} machines are left")
     sys.exit(0 if home.clean else 4)
+
+
+async def _interruptible(course: Coroutine[Any, Any, Home]) -> Home:
+    """What `course` returns. A signal cancels it."""
+    import asyncio
+
+    task = asyncio.current_task()
+    assert task is not None
+    with heard(asyncio.get_running_loop(), task.cancel):
+        return await course

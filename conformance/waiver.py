@@ -175,7 +175,7 @@ def raw(path: Path) -> Mapping[str, Any]:
         whole = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"waivers {path}: {error.strerror}", hint=WRITES_THEM) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"waivers {path} is no TOML: {error}", hint=WRITES_THEM) from error
     entries = whole.pop("waiver", {})
     if whole or not isinstance(entries, dict):

@@ -1,5 +1,6 @@
 """How long transitions take."""
 
+import math
 import random
 import re
 from dataclasses import dataclass
@@ -87,4 +88,7 @@ def parse_seconds(text: str, whole: str | None = None) -> float:
     if match is None:
         where = f"{whole!r}: " if whole is not None and whole != text else ""
         raise ValueError(f"{where}{text.strip()!r} is no duration, such as 200ms, 1.5s or 2")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds == math.inf:
+        raise ValueError(f"{text.strip()[:20]!r}… is longer than anybody waits")
+    return seconds

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance import engine
 from conformance.behaviour import Behaviour, Needs
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from conformance.report import Report
     from conformance.stop import Stop
     from conformance.trial import Trial
+
+T = TypeVar("T")
 
 SHORT = Patience(5.0, 5.0, 5.0, 5.0)
 
@@ -78,16 +80,21 @@ def provider(machines: int = 16, *, latency: float = 0.0, cls: type[Core] = Core
     return cls(fleet(machines), latency=Latency.every(latency), **options)
 
 
-@contextmanager
-def served(core: Core) -> Iterator[str]:
+def served(core: Core) -> AbstractContextManager[str]:
     """The address of a provider that runs in a thread of its own."""
+    return in_a_thread(serving(core, grace=0.0))
+
+
+@contextmanager
+def in_a_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """What the server gives when it is up, which runs in a thread of its own."""
     loop = asyncio.new_event_loop()
     over, up = asyncio.Event(), threading.Event()
-    where: list[str] = []
+    where: list[T] = []
 
     async def serve() -> None:
-        async with serving(core, grace=0.0) as address:
-            where.append(address)
+        async with server as up_and_running:
+            where.append(up_and_running)
             up.set()
             await over.wait()
 

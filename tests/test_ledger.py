@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import ledger
-from conformance.errors import UsageError
+from conformance.errors import NotWritten, UsageError
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, Verb
 from conformance.token import Token
@@ -83,9 +83,9 @@ def test_a_disk_that_fails_lets_no_call_go_out(path: Path, monkeypatch: pytest.M
 
     async def go() -> None:
         with opened(path) as book:
-            with pytest.raises(OSError, match="Input/output error"):
+            with pytest.raises(NotWritten, match="Input/output error"):
                 await intend(book)
-            with pytest.raises(OSError, match="Input/output error"):
+            with pytest.raises(NotWritten, match="Input/output error"):
                 await intend(book)
 
     asyncio.run(go())

@@ -2,21 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from conformance import events, record
 from conformance.bill import Bill
 from conformance.catalogue import Level
 from conformance.errors import UsageError
 from conformance.lifecycle import Verb
-from conformance.report import Home, Report, Status, Verdict
+from conformance.report import Report, Status, Verdict
 from conformance.reporters import json as json_report
 from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-MANY = settings(SOME, max_examples=200)
 
 
 def written(report: Report) -> bytes:
@@ -356,80 +353,3 @@ def test_a_line_that_is_cut_in_the_middle_of_a_log_is_no_truncation(tmp_path: Pa
     lines = logged(story(a_report(a_result()))).splitlines(keepends=True)
     lines[1] = lines[1][:20] + b"\n"
     assert "line 2 is no line of a log" in refusal(tmp_path / "events.ndjson", b"".join(lines)).message
-
-
-# Whatever is in the file, there is a report or one clear line.
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=5,
-)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value within."""
-    match value:
-        case dict():
-            inner = [place for key, one in value.items() for place in places(one, (*path, key))]
-        case list():
-            inner = [place for n, one in enumerate(value) for place in places(one, (*path, n))]
-        case _:
-            inner = []
-    return [path, *inner]
-
-
-def put(value: Any, path: tuple[Any, ...], new: Any, *, gone: bool) -> Any:
-    if not path:
-        return new
-    holder = value
-    for step in path[:-1]:
-        holder = holder[step]
-    if gone:
-        del holder[path[-1]]
-    else:
-        holder[path[-1]] = new
-    return value
-
-
-def survives(path: Path, content: bytes) -> None:
-    """A report that every renderer can render, or a UsageError: nothing else."""
-    path.write_bytes(content)
-    try:
-        report = record.read(path)
-    except UsageError as error:
-        if len(error.message.splitlines()) != 1:
-            raise
-        return
-    assert json_report.as_dict(record.read_text(written(report))) == json_report.as_dict(report)
-    junit.render(report)
-    terminal.findings(report)
-    terminal.closing(report)
-
-
-@MANY
-@given(data=st.data())
-def test_a_file_with_a_value_changed_is_a_report_or_a_usage_error(tmp_path: Path, data: st.DataObject) -> None:
-    lines = [written(a_full_report())] if data.draw(st.booleans()) else logged(story(a_full_report())).splitlines()
-    number = data.draw(st.integers(0, len(lines) - 1))
-    value = json.loads(lines[number])
-    place = data.draw(st.sampled_from(places(value)))
-    lines[number] = json.dumps(put(value, place, data.draw(JSON), gone=data.draw(st.booleans()))).encode()
-    survives(tmp_path / "file", b"\n".join(lines))
-
-
-@MANY
-@given(data=st.data())
-def test_a_file_with_bytes_changed_is_a_report_or_a_usage_error(tmp_path: Path, data: st.DataObject) -> None:
-    content = data.draw(st.sampled_from([written(a_full_report()), logged(story(a_full_report()))]))
-    start = data.draw(st.integers(0, len(content)))
-    end = data.draw(st.integers(start, min(len(content), start + 40)))
-    survives(tmp_path / "file", content[:start] + data.draw(st.binary(max_size=8)) + content[end:])
-
-
-@cache
-def a_full_report() -> Report:
-    refused = a_result(Status.FAILED, "TST-1a", reason="r", calls=(a_call(),), machines=("m1",), decisive=(0,))
-    home = Home(left=(("m1", "stuck"),))
-    report = a_report(refused, a_result(Status.SKIPPED, "TST-2a", reason="s"), home=home, notes=("n",))
-    return replace(report, quarantined=(("m2", "why"),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from conformance import events
@@ -26,16 +28,43 @@ FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
 
 
 class Files:
-    """Listens to a run and writes its files. Raises OSError where the disk will not have them."""
+    """Listens to a run and writes its files. Raises OSError at the end where the disk would not have one of them."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._log = Log(directory / LOG)
+        self._log: Log | None = Log(directory / LOG)
+        for name in FORMATS:
+            (directory / name).write_bytes(b"")  # an earlier run's report is not to be taken for this one's
+        self._trouble: OSError | None = None
 
     def __call__(self, event: events.Event) -> None:
         """Write what the event is worth."""
-        self._log(event)
+        if self._log is not None:
+            try:
+                self._log(event)
+            except OSError as error:
+                self._end_log(error)
         if isinstance(event, events.RunFinished):
-            self._log.close()
+            self._end_log()
             for name, render in FORMATS.items():
-                (self._directory / name).write_text(render(event.report), encoding="utf-8")
+                self._write(self._directory / name, render(event.report))
+            if self._trouble is not None:
+                raise self._trouble
+
+    def close(self) -> None:
+        """End the log of a run that has not come to its end."""
+        self._end_log()
+
+    def _end_log(self, error: OSError | None = None) -> None:
+        self._trouble = self._trouble or error
+        if self._log is not None:
+            self._log.close()
+        self._log = None
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self._trouble = self._trouble or error
+            with suppress(OSError):
+                os.truncate(path, 0)  # half a report could be taken for a whole one

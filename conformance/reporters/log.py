@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from conformance import events
 from conformance.call import DIGITS
+from conformance.errors import UsageError
+from conformance.ledger import lock
 from conformance.report import FORMAT
 from conformance.reporters.json import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
 
@@ -18,12 +21,21 @@ class Log:
     """Writes every event to a file the moment that it happens."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("w", encoding="utf-8")
+        """Begin the file anew. Raises UsageError where a run that still lives writes it."""
+        # Without a buffer, which would try once more at its end to write what the disk has refused.
+        self._file: FileIO = path.open("ab", buffering=0)
+        try:
+            lock(self._file, f"the log {path}")
+        except UsageError:
+            self._file.close()
+            raise
+        self._file.truncate(0)
 
     def __call__(self, event: events.Event) -> None:
-        """Write one line."""
-        self._file.write(dumps(as_line(event)) + "\n")
-        self._file.flush()
+        """Write one line. Raises OSError."""
+        line = dumps(as_line(event)).encode() + b"\n"
+        while line:
+            line = line[self._file.write(line) :]
 
     def close(self) -> None:
         """End the file."""

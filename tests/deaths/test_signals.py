@@ -20,7 +20,7 @@ PROVIDERS = {
     "300 ms": ("--latency", "300ms"),
     "every RPC 50 ms": ("--rpc-delay", "50ms"),
 }
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def providers() -> list[str]:
@@ -31,7 +31,7 @@ def providers() -> list[str]:
 def deaths() -> list[tuple[signal.Signals, str]]:
     """Every signal to every run; on ordinary days each signal once."""
     every = [(number, kind) for number in SIGNALS for kind in providers()]
-    return every if ROUNDS > 4 else [every[0], every[-1]]
+    return every if ROUNDS > 4 else [every[0], every[3], every[-2]]
 
 
 @pytest.mark.timeout(60 + 15 * ROUNDS)
@@ -52,14 +52,15 @@ def test_interrupted_at_any_moment_it_leaves_nothing(number: signal.Signals, kin
             assert provider.away() == {}, done.text
             if over or "CONFORMANT: " in done.verdict.replace("INCONCLUSIVE", ""):
                 # All had been judged: the signal found it on its way home, or on its way out.
-                assert done.code in (0, -number), done.text
+                assert done.code == 0, done.text
             elif done.verdict:
                 assert done.code == 3, done.text
                 assert "stopped: interrupted" in done.verdict
                 assert "Traceback" not in done.text
                 assert "Warning" not in done.text
             else:
-                # Before it had read its own options.
+                # Before it had read its own options; and Python itself hears nothing for the first 20 ms.
+                assert done.code in (3, -number, 1), done.text
                 assert "target  " not in done.out, done.text
 
 

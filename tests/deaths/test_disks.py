@@ -1,0 +1,195 @@
+"""A disk that fills up, a directory that goes away: nothing is started that is not written down, and all come home."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance import ledger, record
+from conformance.errors import UsageError
+from conformance.report import Verdict
+from tests.provider_process import LIMIT, ROUNDS, Done, judge, run, running, serving, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.provider_process import Kit, Provider
+
+pytestmark = pytest.mark.timeout(150)
+
+RUN = str(Path(sys.executable).with_name("conformance-run"))
+FULL = "No space left on device"
+
+
+def mount(*arguments: str) -> None:
+    """Mount something; skips the test where that is not for us to do."""
+    try:
+        subprocess.run(("mount", *arguments), check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a disk of its own takes the right to mount one: {error}")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where))
+    try:
+        yield where
+    finally:
+        subprocess.run(("umount", "--lazy", str(where)), check=True, timeout=20)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with serving("--machines", "16", "--latency", "30ms") as provider:
+        yield provider
+
+
+def fill(disk: Path, *, but: int = 0) -> None:
+    """Leave nothing of the disk, or `but` so many bytes."""
+    with (disk / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            file.truncate(file.tell() - but)
+
+
+def busy(provider: Provider, kit: Kit, machines: int = 2) -> None:
+    """Return when the run has so many machines away."""
+    while len(provider.away()) < machines:
+        assert not kit.ends_within(0.002)
+
+
+@contextmanager
+def judging(provider: Provider, directory: Path, *options: str) -> Iterator[Kit]:
+    command = ("conformance-run", "--target", provider.address, "--report-dir", str(directory), *options)
+    with running(*command) as kit:
+        yield kit
+
+
+def honest(done: Done, provider: Provider, why: str) -> None:
+    """It stopped because of its ledger, said so, and left nothing."""
+    assert provider.away() == {}, done.text
+    assert "Traceback" not in done.text
+    assert "the kit itself failed" not in done.text
+    assert done.code == 3, done.text
+    assert f"stopped: the ledger cannot be written: {why}" in done.verdict
+    assert "all that was started is home" in done.out
+
+
+def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: Provider, disk: Path) -> None:
+    with judging(provider, disk) as kit:
+        busy(provider, kit)
+        fill(disk)
+        done = kit.done()
+    honest(done, provider, FULL)
+    assert f"error: not all could be shown or written: files: [Errno 28] {FULL}" in done.err
+    # What had been written before the disk was full can be read, and what could not be written whole is not there.
+    for name in ("events.ndjson", "report.json"):
+        if (disk / name).stat().st_size:
+            assert record.read(disk / name).verdict is not Verdict.CONFORMANT
+    (disk / "filler").unlink()
+    swept = sweep(provider, disk / "ledger.ndjson")
+    assert swept.code == 0, swept.text
+    assert judge(provider, "--select", "LIF-1a", directory=disk).code == 0
+
+
+def test_on_a_full_disk_no_run_begins(provider: Provider, disk: Path) -> None:
+    fill(disk)
+    before = provider.machines()
+    done = judge(provider, directory=disk)
+    assert done.code == 2, done.text
+    ledger_at = disk / "ledger.ndjson"
+    assert done.err.splitlines()[0] == f"error: the ledger {ledger_at} cannot be written: {FULL}"
+    assert provider.machines() == before
+
+
+def test_a_disk_that_is_full_when_the_run_has_just_begun_lets_no_machine_start(provider: Provider, disk: Path) -> None:
+    # The ledger's header finds its place in the page that is left, and so do a few lines.
+    fill(disk, but=8192)
+    done = judge(provider, directory=disk)
+    honest(done, provider, FULL)
+    assert "Traceback" not in sweep(provider, disk / "ledger.ndjson").text
+
+
+def test_a_sweep_on_a_full_disk_brings_home_all_the_same(provider: Provider, disk: Path) -> None:
+    with judging(provider, disk, "--select", "LIF-*") as kit:
+        busy(provider, kit)
+        kit.process.kill()
+        kit.done()
+    fill(disk)
+    assert sweep(provider, disk / "ledger.ndjson").code in (0, 2)
+    (disk / "filler").unlink()
+    swept = sweep(provider, disk / "ledger.ndjson")
+    assert swept.code == 0, swept.text
+    assert provider.away() == {}
+
+
+@pytest.mark.parametrize("most", [300, 6_000] if ROUNDS <= 4 else [200, 300, 2_000, 6_000, 20_000, 60_000])
+def test_files_that_may_not_grow_cost_no_machine(most: int, provider: Provider, tmp_path: Path) -> None:
+    """Without the right to mount: each file has a limit instead of the disk."""
+    done = subprocess.run(
+        (RUN, "--target", provider.address, "--report-dir", str(tmp_path), "--select", "LIF-1*,FEN-1*"),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
+    end = Done(done.returncode, done.stdout, done.stderr)
+    assert provider.away() == {}, end.text
+    assert "Traceback" not in end.text
+    assert "Exception" not in end.text
+    assert "files: [Errno 27] File too large" in end.err
+    assert end.code in (2, 3), end.text
+    assert ("stopped: the ledger cannot be written: File too large" in end.verdict) == (end.code == 3)
+    assert all(entry.machine for entry in ledger.read(tmp_path / "ledger.ndjson").entries)
+
+
+def test_a_report_directory_that_is_removed_ends_the_run_and_all_comes_home(provider: Provider, tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    with judging(provider, directory) as kit:
+        busy(provider, kit)
+        shutil.rmtree(directory)
+        done = kit.done()
+    honest(done, provider, "it has been removed")
+    assert f"files: [Errno 2] No such file or directory: '{directory / 'report.json'}'" in done.err
+
+
+def test_a_report_directory_that_can_only_be_read_any_more_changes_no_verdict(
+    provider: Provider, tmp_path: Path
+) -> None:
+    directory = tmp_path / "out"
+    with judging(provider, directory, "--select", "LIF-1*") as kit:
+        busy(provider, kit, 1)
+        mount("--bind", "-o", "ro", str(directory), str(directory))
+        try:
+            done = kit.done()
+        finally:
+            subprocess.run(("umount", "--lazy", str(directory)), check=True, timeout=20)
+    assert provider.away() == {}
+    assert "Traceback" not in done.text
+    assert "verdict    CONFORMANT" in done.verdict
+    assert done.code == 2
+    assert "files: [Errno 30] Read-only file system" in done.err
+    assert record.read(directory / "events.ndjson").verdict is Verdict.CONFORMANT
+    with pytest.raises(UsageError, match="is empty"):
+        record.read(directory / "report.json")
+
+
+def test_a_disk_that_is_full_for_ledgers_without_a_report_is_named(provider: Provider, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way", encoding="utf-8")
+    done = run("conformance-run", "--target", provider.address, state=tmp_path / "state")
+    assert done.code == 2, done.text
+    assert "cannot be written: Not a directory" in done.err.splitlines()[0]
+    assert provider.away() == {}

@@ -1,0 +1,91 @@
+"""Death on the way home: what is under way is finished by a sweep, and what is left is named."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance import ledger
+from tests.provider_process import ROUNDS, running, serving, sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.provider_process import Done, Kit, Provider
+
+pytestmark = pytest.mark.timeout(150)
+
+LATENCY = ("--machines", "8", "--latency", "create=0,configure=0,drain=400ms,delete=400ms")
+
+
+def going_home(provider: Provider, kit: Kit) -> None:
+    """Interrupt the run when it has a machine bound, and return when that is on its way home."""
+    while not any(machine.cluster for machine in provider.machines().values()):
+        assert not kit.ends_within(0.002)
+    kit.signal(signal.SIGTERM)
+    while not provider.states().keys() & {"DRAINING", "DELETING"}:
+        assert not kit.ends_within(0.002)
+
+
+def named(done: Done, provider: Provider, path: Path) -> None:
+    """Whatever is away is in the ledger, and the words say where that is."""
+    assert "Traceback" not in done.text
+    away = provider.away().keys()
+    assert away <= {entry.machine for entry in ledger.read(path).entries}
+    assert not away or f"conformance sweep {path}" in done.text
+    swept = sweep(provider, path)
+    assert swept.code == 0, swept.text
+    assert provider.away() == {}
+
+
+@pytest.mark.timeout(150 + 30 * ROUNDS)
+@pytest.mark.parametrize("more", [1, 2, 6])
+def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp_path: Path) -> None:
+    draw = random.Random(more)
+    for turn in range(max(1, ROUNDS // 4)):
+        directory = tmp_path / str(turn)
+        with serving(*LATENCY) as provider:
+            command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
+            with running(*command, "--report-dir", str(directory)) as kit:
+                going_home(provider, kit)
+                for _ in range(more):
+                    kit.signal(draw.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+                    kit.ends_within(draw.random() / 20)
+                done = kit.done()
+            assert done.code == 3, done.text
+            named(done, provider, directory / "ledger.ndjson")
+
+
+@pytest.mark.timeout(150 + 30 * ROUNDS)
+def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    for turn in range(max(1, ROUNDS // 2)):
+        path = tmp_path / str(turn) / "ledger.ndjson"
+        with serving(*LATENCY) as provider:
+            command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
+            with running(*command, "--report-dir", str(path.parent)) as kit:
+                going_home(provider, kit)
+                kit.ends_within(draw.random() / 2)
+                kit.signal(signal.SIGKILL)
+                kit.done()
+            swept = sweep(provider, path)
+            assert swept.code == 0, swept.text
+            assert provider.away() == {}
+
+
+def test_a_provider_that_dies_while_machines_go_home_has_them_named(tmp_path: Path) -> None:
+    with serving(*LATENCY) as provider:
+        command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
+        timeouts = ("--connect-timeout", "1s", "--rpc-timeout", "1s", "--patience", "2s")
+        with running(*command, *timeouts, "--report-dir", str(tmp_path)) as kit:
+            going_home(provider, kit)
+            away = provider.away()
+            provider.kill()
+            done = kit.done()
+    assert done.code == 3, done.text
+    assert "Traceback" not in done.text
+    assert [machine for machine in away if f"           {machine}: " not in done.out] == []
+    assert f"conformance sweep {tmp_path / 'ledger.ndjson'} --target {provider.address}" in done.out

@@ -1,0 +1,59 @@
+"""conformance.toml with anything in it is a configuration or refused in words, and what it says is what a run takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conformance import configuration
+from conformance.options import configurable
+from conformance.run_command import parse_run
+from tests.fuzz.search import SEARCH, refused
+from tests.fuzz.toml import VALUES, damaged, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEYS = st.sampled_from(sorted(configurable())) | st.text("abc-", min_size=1, max_size=12)
+WHOLE = """\
+# The nightly run.
+target = "127.0.0.1:9000"
+select = ["FEN-*", "LIF"]
+patience = "create=20m"
+max-machines = 8
+strict = true
+"""
+
+
+@SEARCH
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_values_of_any_kind_are_taken_or_refused(tmp_path: Path, values: dict[str, object]) -> None:
+    path = tmp_path / "conformance.toml"
+    path.write_text("".join(f"{key} = {written(value)}\n" for key, value in values.items()), encoding="utf-8")
+    if not refused(configuration.read, path, configurable()):
+        assert configuration.read(path, configurable()).values.keys() == values.keys()
+    # What the file's reader takes may still not do for a run; but that is said in the same way.
+    refused(parse_run, ["--config", str(path)])
+
+
+@SEARCH
+@pytest.mark.parametrize("name", ["conformance.toml", "pyproject.toml"])
+@given(data=st.data())
+def test_a_file_of_any_bytes_is_a_configuration_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    (tmp_path / ".git").mkdir(exist_ok=True)
+    path = tmp_path / name
+    head = "[tool.conformance]\n" if name == "pyproject.toml" else ""
+    path.write_bytes(data.draw(damaged(head + WHOLE)))
+    refused(configuration.read, path, configurable())
+    refused(configuration.find, tmp_path)
+
+
+@SEARCH
+@given(data=st.data())
+def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    from tests.fuzz.search import TEXT
+
+    refused(configuration.read, tmp_path / data.draw(TEXT.filter(lambda text: "\0" not in text)), configurable())

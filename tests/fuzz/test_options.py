@@ -1,0 +1,142 @@
+"""Every option of every command, with anything for its value: taken, or refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from conformance import cli
+from conformance.options import configurable
+from conformance.run_command import parse_run
+from tests.fuzz.search import LONG, SOME, TEXT, near, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VALUES = (
+    TEXT
+    | st.integers(-(2**70), 2**70).map(str)
+    | st.floats().map(str)
+    | st.sampled_from(["5m", "127.0.0.1:9", "delete", "FEN-1a", "shard", "k=v", "new"]).flatmap(near)
+)
+ARGUMENTS = VALUES.map(lambda value: value.replace("\0", ""))
+"""No process can be given a null byte."""
+FINE = ("--target", "127.0.0.1:9")
+
+
+def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands with the words that call them."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*above, name))
+        else:
+            yield (*above, name), command
+
+
+COMMANDS = dict(commands(cli.conformance))
+OPTIONS = [
+    (words, max(option.opts, key=len))
+    for words, command in COMMANDS.items()
+    for option in command.params
+    if isinstance(option, click.Option) and not option.is_flag and (LONG or words == ("run",) or len(words) == 2)
+]
+
+
+def spoken(command: click.Command, arguments: list[str]) -> tuple[int | str | None, str, str]:
+    """How the command's own parser and its voice take these arguments; what it would do then is not done."""
+    parser = click.Command(
+        command.name, params=command.params, callback=lambda **given: None, context_settings=command.context_settings
+    )
+    streams = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        try:
+            cli._run(parser, arguments, "conformance")
+        except SystemExit as end:
+            code = end.code
+    texts = []
+    for stream in streams:
+        stream.flush()
+        assert isinstance(stream.buffer, io.BytesIO)
+        texts.append(stream.buffer.getvalue().decode())
+    return code, texts[0], texts[1]
+
+
+def well_said(code: int | str | None, out: str, err: str) -> None:
+    assert code in (0, 2)
+    assert out == ""
+    if code == 2:
+        lines = err.splitlines()
+        assert lines[0].startswith("error: ")
+        assert lines[0].isprintable(), lines[0]
+        assert [line[:8] for line in lines[1:]] == ["  hint: "] * len(lines[1:]), err
+        assert len(lines) <= 2
+        assert len(err) < 5_000
+
+
+@pytest.mark.parametrize(("words", "name"), OPTIONS, ids=lambda part: " ".join(part) if type(part) is tuple else part)
+def test_an_option_of_any_value_is_taken_or_refused_in_one_line(words: tuple[str, ...], name: str) -> None:
+    @SOME
+    @example("\udcff\x1b\n")
+    @given(ARGUMENTS)
+    def search(value: str) -> None:
+        well_said(*spoken(COMMANDS[words], [f"{name}={value}"]))
+
+    search()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_any_words_are_taken_or_refused_in_one_line(words: tuple[str, ...]) -> None:
+    flags = sorted({opt for option in COMMANDS[words].params for opt in (*option.opts, *option.secondary_opts)})
+
+    @SOME
+    @given(st.lists(ARGUMENTS | st.sampled_from(flags or ["-"]), max_size=5))
+    def search(arguments: list[str]) -> None:
+        if not {"--help", "-h", "--version"} & set(arguments):
+            well_said(*spoken(COMMANDS[words], [a for a in arguments if not a.startswith(("-h", "--h"))]))
+
+    search()
+
+
+@pytest.mark.parametrize("name", sorted(set(configurable()) - {"report-dir"}))
+def test_what_a_run_makes_of_an_option_is_settings_or_a_usage_error(name: str) -> None:
+    given_target = () if name in ("target", "fake") else FINE
+    flag = configurable()[name].is_flag
+
+    @SOME
+    @given(VALUES)
+    def search(value: str) -> None:
+        refused(parse_run, [*given_target, f"--{name}" if flag else f"--{name}={value}"], alone=True)
+
+    search()
+
+
+@pytest.mark.parametrize("name", sorted(configurable()))
+def test_a_variable_of_any_value_is_taken_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = f"CONFORMANCE_{name.upper().replace('-', '_')}"
+
+    @SOME
+    @given(ARGUMENTS)
+    def search(value: str) -> None:
+        monkeypatch.setenv(variable, value) if _fits(value) else None
+        well_said(*spoken(COMMANDS[("run",)], ["--no-config"]))
+
+    search()
+
+
+def _fits(value: str) -> bool:
+    """Whether an environment could hold it."""
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
