@@ -12,8 +12,8 @@ from conformance.scale import behaviours
 
 if TYPE_CHECKING:
     from conformance.catalogue import Catalogue
-    from conformance.engine import Options
     from conformance.report import Report, Result
+    from conformance.run_options import Options
     from conformance.settings import Settings
 
 

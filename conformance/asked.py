@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conformance.patience import Patience
 
 if TYPE_CHECKING:
-    from conformance.engine import Options
+    from conformance.run_options import Options
     from conformance.target import Target
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.behaviour import Plan
     from conformance.found import Found
     from conformance.report import Report
+    from conformance.run_options import Options
     from fake_provider.machine import Machine
 
 WORK: Final = 0.0006
@@ -58,7 +59,7 @@ class Tempo:
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
-def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: engine.Options) -> Report:
+def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: Options) -> Report:
     """The report of a run of `plan`, as it would be at a conformant target of this shape and tempo.
 
     Results are the fake's. What counts is what was judged at all, the bill and the time. Raises TargetError where
@@ -75,9 +76,7 @@ def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: engine.Options) 
     )
 
 
-def leapt(
-    plan: Plan, core: Core, *, options: engine.Options, servicer: type[Servicer] = Servicer, **given: Any
-) -> Report:
+def leapt(plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **given: Any) -> Report:
     """The report of a run on a provider in this process, by a clock that leaps: it takes as long as its work.
 
     How busy the machine is shows in none of it. `given` goes to the server.
@@ -86,9 +85,7 @@ def leapt(
     return report
 
 
-async def _run(
-    plan: Plan, core: Core, options: engine.Options, servicer: type[Servicer], given: Mapping[str, Any]
-) -> Report:
+async def _run(plan: Plan, core: Core, options: Options, servicer: type[Servicer], given: Mapping[str, Any]) -> Report:
     loop = cast("LeapingLoop", asyncio.get_running_loop())
     made: list[Servicer] = []
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from conformance.behaviour import Plan
-    from conformance.engine import Options
     from conformance.events import Event
     from conformance.report import Report
+    from conformance.run_options import Options
     from conformance.scale.lane import Asking
     from conformance.settings import Settings
     from conformance.stop import Stop

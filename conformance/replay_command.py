@@ -16,8 +16,8 @@ from conformance.errors import UsageError
 from conformance.options import target_from, target_options
 
 if TYPE_CHECKING:
-    from conformance.engine import Options
     from conformance.report import Report
+    from conformance.run_options import Options
     from conformance.target import Target
 
 HELP = """Judge behaviours of an earlier run again: same seed, same cases, same options, on machines leased now.
@@ -114,8 +114,8 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
     """The options of the run, but for those that are given anew."""
-    from conformance.engine import Options
     from conformance.patience import parse_duration, parse_patience
+    from conformance.run_options import Options
     from conformance.settings import version
     from conformance.weather import parse_faults
 

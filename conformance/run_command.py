@@ -68,8 +68,8 @@ def run_command(**given: Any) -> None:
 def settings_from(**given: Any) -> Settings:
     """Check what was asked for, all of it, before anything is dialled. Raises UsageError."""
     from conformance import catalogue
-    from conformance.engine import Options
     from conformance.patience import parse_duration, parse_patience
+    from conformance.run_options import Options
     from conformance.settings import Settings, version
 
     context = click.get_current_context()

@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.engine import Options
 from conformance.errors import UsageError
+from conformance.run_options import Options
 
 if TYPE_CHECKING:
     from conformance.report import Report

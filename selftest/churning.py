@@ -14,8 +14,8 @@ from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 
 if TYPE_CHECKING:
-    from conformance.engine import Options
     from conformance.report import Report
+    from conformance.run_options import Options
     from fake_provider.core import Core
 
 

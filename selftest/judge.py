@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conformance import catalogue, engine, plan
 from conformance.dryrun import leapt
 from conformance.patience import Patience
+from conformance.run_options import Options
 from conformance.shortcut import shortcut
 from conformance.target import Target
 from fake_provider.server import serving
@@ -36,9 +37,9 @@ def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
     return plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, skip)))
 
 
-def options_of(seed: int) -> engine.Options:
+def options_of(seed: int) -> Options:
     """How a mutant is judged: the same way each time."""
-    return engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed))
+    return Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed))
 
 
 async def judge(
@@ -47,7 +48,7 @@ async def judge(
     select: Sequence[str] = (),
     seed: int = 0,
     servicer: type[Servicer] = Servicer,
-    options: engine.Options | None = None,
+    options: Options | None = None,
     rpc_delay: float = 0.0,
     health: bool = True,
     reflection: bool = True,

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.engine import Options
 from conformance.patience import Patience
 from conformance.report import Status, Verdict
+from conformance.run_options import Options
 from conformance.scale.behaviours import name_of
 from selftest.churning import churn
 from selftest.scale_mutants import CHURNED, Churned

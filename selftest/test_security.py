@@ -27,6 +27,7 @@ import trustme
 from conformance import catalogue, engine, plan
 from conformance.catalogue import Level
 from conformance.report import Status
+from conformance.run_options import Options
 from conformance.suite import test_security
 from conformance.target import Target, Tls
 from fake_provider.core import Core
@@ -134,7 +135,7 @@ async def judged(relay: Relay) -> dict[str, Status]:
                 report = await engine.run(
                     chosen,
                     Target(address=address, tls=tls),
-                    options=engine.Options(rpc_timeout=5.0, connect_timeout=5.0),
+                    options=Options(rpc_timeout=5.0, connect_timeout=5.0),
                     ledger_at=lambda run: Path(directory) / "ledger.ndjson",
                 )
     return {result.id: result.status for result in report.results if result.entry.level is not Level.MAY}

@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from conformance.engine import Options
 from conformance.patience import Patience
+from conformance.run_options import Options
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.fence import Scope

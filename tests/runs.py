@@ -17,6 +17,7 @@ from conformance.client import Client
 from conformance.ledger import Ledger
 from conformance.machine import Machine
 from conformance.patience import Patience
+from conformance.run_options import Options
 from conformance.target import Target
 from conformance.yard import Yard
 from fake_provider.core import Core
@@ -130,7 +131,7 @@ async def judged(
             return await engine.run(
                 tuple(plan),
                 Target(address=address, headers=tuple(headers)),
-                options=engine.Options(**wanted),
+                options=Options(**wanted),
                 ledger_at=lambda run: ledger or Path(directory) / f"{run}.ndjson",
                 emit=emit,
                 stop=stop,

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance import engine
 from conformance.report import Verdict
 from conformance.reporters import html
+from conformance.run_options import Options
 from conformance.settings import version
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
@@ -44,7 +44,7 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 def reports() -> dict[str, Report]:
     """The reports that are shown: of a conformant provider, and of a broken one."""
-    options = engine.Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
+    options = Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
     core = Core(fleet(28), latency=Latency.parse("200ms"))
     made = {
         "conformant": asyncio.run(judge(core, options=options)),

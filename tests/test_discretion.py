@@ -22,6 +22,7 @@ from conformance.reporters import json as json_report
 from conformance.reporters import terminal
 from conformance.reporters.files import Files
 from conformance.reporters.progress import Live
+from conformance.run_options import Options
 from conformance.sweep import sweep
 from conformance.target import Target
 from conformance.text import LONGEST_SENT
@@ -273,7 +274,7 @@ def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_sa
     async def go() -> Home:
         async with serving(core, servicer=servicer) as address:
             target = Target(address=address, headers=HEADERS)
-            options = engine.Options(patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, keep=True)
+            options = Options(patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, keep=True)
             await engine.run((proof(tells, machines=1),), target, options=options, ledger_at=lambda run: path)
             return await sweep(path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=said.append)
 

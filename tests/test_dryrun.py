@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import catalogue, engine, plan
+from conformance import catalogue, plan
 from conformance.dryrun import Tempo, dry_run, stand_in
 from conformance.lifecycle import Verb
 from conformance.patience import Patience
 from conformance.report import Status, Verdict
+from conformance.run_options import Options
 from fake_provider.fence import Scope
 from fake_provider.machine import CapacityType, State
 from tests.provider_process import judge, run, serving
@@ -46,7 +47,7 @@ def dry(found: Found, *patterns: str, took: float = MINUTE, **options: Any) -> A
         chosen(*patterns),
         found,
         tempo=Tempo(transitions=dict.fromkeys(Verb, took), call=0.001),
-        options=engine.Options(seed=1, **options),
+        options=Options(seed=1, **options),
     )
 
 

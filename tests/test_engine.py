@@ -13,6 +13,7 @@ from conformance.catalogue import Level
 from conformance.errors import TargetError, Unsupported, UsageError, Violation
 from conformance.lifecycle import State, Verb
 from conformance.report import Report, Status, Verdict
+from conformance.run_options import Options
 from conformance.stop import Stop
 from conformance.target import Target
 from fake_provider.fleet import fleet
@@ -276,7 +277,7 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
                     proof(nothing, "TST-1b", machines=1, transitions=1),
                 ),
                 Target(address=address),
-                options=engine.Options(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
+                options=Options(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
                 ledger_at=lambda name: Path(directory) / name,
             )
 
@@ -324,7 +325,7 @@ def test_a_ledger_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
             await engine.run(
                 (proof(machines=1),),
                 Target(address=address),
-                options=engine.Options(),
+                options=Options(),
                 ledger_at=lambda name: tmp_path / "file" / name,
             )
 

@@ -14,10 +14,10 @@ import pytest
 
 import conformance.reporters
 from conformance import events, record
-from conformance.engine import Options
 from conformance.errors import TargetError
 from conformance.report import Report, Verdict
 from conformance.reporters import figures, terminal
+from conformance.run_options import Options
 from conformance.scale import budget, lane
 from conformance.scale.soak import Soak
 from conformance.target import Target

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.catalogue import Entry
-    from conformance.engine import Options
     from conformance.found import Found
     from conformance.report import Home
+    from conformance.run_options import Options
     from conformance.scale.budget import Budget
     from conformance.scale.figures import Progress
     from conformance.scale.soak import Soak

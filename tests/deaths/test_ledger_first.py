@@ -20,6 +20,7 @@ from conformance.machine import Machine
 from conformance.patience import Patience
 from conformance.pool import Pool
 from conformance.report import Verdict
+from conformance.run_options import Options
 from conformance.target import Target
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
@@ -105,7 +106,7 @@ def test_nothing_is_started_that_is_not_on_disk(latency: str, tmp_path: Path, mo
             return await engine.run(
                 chosen("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
                 Target(address=address),
-                options=engine.Options(patience=SHORT, seed=1),
+                options=Options(patience=SHORT, seed=1),
                 ledger_at=lambda name: disk.path,
             )
 

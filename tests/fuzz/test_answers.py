@@ -18,6 +18,7 @@ from conformance import catalogue, engine, record
 from conformance.errors import TargetError
 from conformance.patience import Patience
 from conformance.reporters.files import FORMATS, Files
+from conformance.run_options import Options
 from conformance.target import Target
 from tests.deaths.test_ledger_first import chosen
 from tests.fuzz.garbled import Garble, garbling
@@ -129,7 +130,7 @@ async def run(garbles: list[Garble], select: list[str], directory: Path) -> Repo
     """How a run of some behaviours ends against these answers."""
     unheard: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(str(context)))
-    options = engine.Options(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
+    options = Options(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
     files = Files(directory)
     async with garbling(garbles) as (address, _):
         try:

@@ -1,0 +1,46 @@
+"""How a run is to be."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conformance.patience import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.report import Result
+    from conformance.weather import Fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a run is to be. Times in seconds; None means no limit."""
+
+    seed: int = 0
+    examples: int = 25
+    jobs: int | None = None
+    max_machines: int | None = None
+    max_creates: int | None = None
+    use_idle: bool = False
+    keep: bool = False
+    fail_fast: bool = False
+    strict: bool = False
+    require: tuple[str, ...] = ()
+    fence_scope: str | None = None
+    patience: Patience = field(default_factory=Patience)
+    rpc_timeout: float = 30.0
+    connect_timeout: float = 10.0
+    timeout: float | None = None
+    faults: tuple[Fault, ...] = ()
+    """What the run does to its own line to the target, from the first lease to the last verdict."""
+    whole: bool = True
+    version: str = ""
+    fake: bool = False
+    """Whether the target is the embedded fake: only for the record."""
+    luck: random.Random = field(default_factory=random.SystemRandom, repr=False)
+    """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
+    tolerates: Callable[[Result], bool] = lambda result: False
+    """Which failures `fail_fast` does not stop for."""
