@@ -98,6 +98,11 @@ class Call:
         return self.answered and self.code is grpc.StatusCode.FAILED_PRECONDITION
 
     @property
+    def busy(self) -> bool:
+        """Whether the provider said that it cannot answer now, and may later."""
+        return self.answered and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    @property
     def machine_id(self) -> str:
         """The machine that was asked for; empty for List."""
         return str(getattr(self.request, "machine_id", "") or getattr(self.request, "id", ""))

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance.answer import in_words, reader, trouble
 from conformance.call import DIGITS, Call, record, token_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 NO_CONNECTION = "failed to connect to all addresses"
 """How gRPC's own words begin where it never got as far as the provider."""
+STREAM_LOST = "Stream removed ("
+"""How they begin where a call ended in the middle: by the provider, which can reset it, or with the connection."""
+RESET = "Received RST_STREAM"
 
 T = TypeVar("T")
 
@@ -61,7 +65,7 @@ class Client:
         return self._channel.unary_unary(
             path,
             request_serializer=lambda request: request.SerializeToString() + self._suffix,
-            response_deserializer=answer.FromString,
+            response_deserializer=reader(answer, limit=self.target.max_answer),
         )
 
     def now(self) -> float:
@@ -173,9 +177,14 @@ class Client:
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
+            if problem := trouble(response):
+                # What it meant nobody can tell: as much is known as of an answer that was lost.
+                code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             answered = self._came_from_provider(code, details, self.now() - started >= limit)
+            told, details = details, in_words(details, limit=self.target.max_answer)
+            answered &= told == details
         except asyncio.CancelledError:
             if not self._hung_up:
                 raise
@@ -201,6 +210,8 @@ class Client:
         provider may send either. They differ in what is left behind: a live connection, time on the clock.
         """
         if self._hung_up or details.startswith(NO_CONNECTION):
+            return False
+        if details.startswith(STREAM_LOST) and RESET not in details:
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:

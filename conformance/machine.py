@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
-from conformance.errors import Disturbed, NoAnswer, Unprepared
+from conformance.errors import Busy, Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
 from conformance.yard import Watch
@@ -173,7 +173,7 @@ class Machine:
         """
         async with self._reading:
             call = await self._yard.client.get(self.id)
-        if call.ok:
+        if call.ok and call.response.id == self.id:
             self._saw(call.response)
         return call
 
@@ -181,8 +181,10 @@ class Machine:
         """The machine as Get shows it. Raises NoAnswer where Get does not answer OK."""
         call = await self.get()
         if not call.ok:
-            raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
+            raise (Busy if call.busy else NoAnswer)(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
+        if machine.id != self.id:
+            raise NoAnswer(f"Get of {self.id} showed another machine, {machine.id[:60]!r}")
         return machine
 
     async def settle(self, *, patience: float | None = None) -> Watch:
@@ -230,7 +232,10 @@ class Machine:
         if call.fenced and at_all_costs:
             call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
-            raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
+            refused = Busy if at_all_costs and call.busy else Unprepared
+            raise refused(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
+                f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}"
+            )
         watch = await self.settle()
         if watch.state is not EDGES[verb].target:
             raise Unprepared(
@@ -300,7 +305,7 @@ class Machine:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
             raise
-        operation = call.operation_id if call.ok else ""
+        operation = (call.operation_id or str(token)) if call.ok else ""  # what has no name has its token's
         price = call.response.machine.price_per_hour if call.ok else 0.0
         new = yard.meter.answered(verb, self.id, operation, call.ended, price=price)
         if not call.answered or call.code in UNSURE:

@@ -61,6 +61,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The wire.
         "client relay reflection kept shortcut",
         "call target catalogue",
+        "answer",
+        "size",
         # The words.
         "errors lifecycle token fields text clock",
     )

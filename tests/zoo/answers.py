@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from fake_provider.servicer import Servicer
@@ -63,26 +63,19 @@ async def acknowledges_with_garbage(cage: Cage) -> None:
     await kept(cage, Mumbling)
 
 
-@species(r"larger than .*--max-answer")
+@species(r"lists more than 64 MiB", mend="--max-answer")
 async def lists_200_megabytes(cage: Cage) -> None:
     """Answers List with 200 MB."""
     await kept(cage, saying(List=pb.MachineList(revision=bytes(200_000_000)).SerializeToString()))
 
 
-@species(r"larger than .*--max-answer")
-async def packs_a_bomb(cage: Cage) -> None:
-    """Answers List with 1 GB of nothing, packed into 1 MB."""
-    bomb = pb.MachineList(revision=bytes(1_000_000_000)).SerializeToString()
-    await kept(cage, saying(List=bomb), compression=grpc.Compression.Gzip)
-
-
-@species(r"larger than .*--max-answer")
+@species(r"lists more than 64 MiB, or more machines than that holds$", mend="--max-answer")
 async def lists_nobodies(cage: Cage) -> None:
     """Answers List with 30 million machines of two bytes each."""
     await kept(cage, saying(List=b"\x0a\x00" * 30_000_000))
 
 
-@species(r"does not answer List within 1 s$", rpc=1)
+@species(r"does not answer List within 1 s$", mend="--rpc-timeout", rpc=1)
 async def lists_never(cage: Cage) -> None:
     """Answers everything but List."""
 
@@ -100,7 +93,7 @@ async def says_nothing_with_every_answer(cage: Cage) -> None:
     await kept(cage, saying(**dict.fromkeys(("Create", "Configure", "Drain", "Delete", "Get", "List"), b"")))
 
 
-@species(r"LIF|OPS|FEN", codes=JUDGED, patience=2)
+@species(r"operation", codes=JUDGED, select="OPS-1a,LIF-1a")
 async def acknowledges_with_nothing(cage: Cage) -> None:
     """Does what it is asked to, and acknowledges with an empty message."""
 
@@ -137,13 +130,33 @@ async def tells_too_much_of_machines(cage: Cage) -> None:
     await kept(cage, Verbose)
 
 
-@species(r"--timeout", codes=JUDGED, timeout=5, rpc=2, connect=5)
-async def sleeps_over_every_call(cage: Cage) -> None:
-    """Answers every call as late as it may."""
+@species(r"does not serve bigfleet\.v1alpha1\.CapacityProvider$", mend="the provider's port")
+async def serves_something_else(cage: Cage) -> None:
+    """A gRPC server of another service."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await cage.stand(f"127.0.0.1:{port}")
 
-    class Sleepy(Servicer):
-        async def answer(self, context: Any, work: Any) -> Any:
-            await asyncio.sleep(1.5)
-            return await super().answer(context, work)
 
-    await kept(cage, Sleepy, provider())
+@species(r"too few machines")
+async def mumbles_about_itself(cage: Cage) -> None:
+    """Has no machines, and answers for its health and its services with bytes that are no message."""
+
+    class Elsewhere(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            async def once(request: bytes, context: Any) -> bytes:
+                return GARBAGE
+
+            async def again(requests: Any, context: Any) -> Any:
+                yield GARBAGE
+
+            if "reflection" in details.method:
+                return grpc.stream_stream_rpc_method_handler(again)
+            return grpc.unary_unary_rpc_method_handler(once) if "health" in details.method else None
+
+    class Mumbling(Servicer):
+        def handlers(self) -> Any:
+            return (Elsewhere(),)
+
+    await kept(cage, Mumbling, provider(0))

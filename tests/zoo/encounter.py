@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.zoo.species import HABITATS, ZOO, Species
+from tests.zoo.species import HABITATS, Species
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +53,10 @@ class Encounter:
         if self.err:
             return self.err.splitlines()[0]
         if "stopped: " in verdict:
-            return verdict
-        return next((line for line in lines if line.startswith(("FAILED", "ERROR", "WARNED"))), "")
+            return verdict[verdict.index("stopped: ") :]
+        findings = lines[lines.index("") :] if "" in lines else []
+        failed = next((line.strip() for line in findings if line.startswith("  got ")), "")
+        return failed or next((line for line in lines if line.startswith("ERROR")), "")
 
     @property
     def named(self) -> set[str]:
@@ -76,7 +78,9 @@ def meet(species: Species, directory: Path) -> Encounter:
     with caged(species, directory) as (target, account):
         command = [kit, "--target", target["address"], *target["options"], *species.options]
         command += ["--no-config", "--report-dir", str(report), *(() if WHOLE else ("--select", species.select))]
-        code, out, err = _run([sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command], bound(species))
+        code, out, err = _run(
+            [sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command], bound(species)
+        )
         away = account()
     return Encounter(
         species=species,

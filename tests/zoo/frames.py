@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 from tests.zoo.cage import forever, reset
-from tests.zoo.http2 import Kind, beginning, block, data, frame, headers, message, requests, settings
+from tests.zoo.http2 import (
+    BEGINNING,
+    Kind,
+    Windows,
+    beginning,
+    block,
+    data,
+    frame,
+    headers,
+    message,
+    requests,
+    settings,
+)
 from tests.zoo.species import species
 
 if TYPE_CHECKING:
@@ -90,23 +103,38 @@ async def dribbles(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"larger than", rpc=5)
-async def never_ends_its_message(cage: Cage) -> None:
-    """Answers with a message that says it has 4 GB, and sends as fast as it is taken."""
+@species(r"lists more than 64 MiB", mend="--max-answer")
+async def claims_4_gigabytes(cage: Cage) -> None:
+    """Answers with a message that says it has 4 GB, and begins to send it."""
 
     async def meet(reader: StreamReader, writer: StreamWriter) -> None:
-        async for stream in requests(reader, writer, ours=settings()):
-            writer.write(beginning(stream) + data(stream, message(b"", length=2**32 - 1)))
-            asyncio.get_running_loop().create_task(_pour(stream, writer))
+        async for stream in requests(reader, writer):
+            writer.write(beginning(stream) + data(stream, message(bytes(2**12), length=2**32 - 1)))
 
     await cage.listen(meet)
 
 
-async def _pour(stream: int, writer: StreamWriter) -> None:
-    while not writer.is_closing():
-        writer.write(data(stream, bytes(2**14)))
-        await writer.drain()
-        await asyncio.sleep(0)
+@species(r"lists more than 64 MiB", mend="--max-answer")
+async def packs_a_bomb(cage: Cage) -> None:
+    """Answers with 300 MB of nothing, packed into 300 KB."""
+    packer = zlib.compressobj(level=1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(10**6)) for _ in range(300)) + packer.flush()
+    packed = message(bomb, packed=True)
+    opening = (*BEGINNING, ("grpc-encoding", "gzip"))
+
+    async def pour(stream: int, windows: Windows, writer: StreamWriter) -> None:
+        for at in range(0, len(packed), 2**13):
+            piece = packed[at : at + 2**13]
+            await windows.take(stream, len(piece))
+            writer.write(data(stream, piece))
+
+    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+        windows, pouring = Windows(), []
+        async for stream in requests(reader, writer, windows=windows):
+            writer.write(headers(stream, *opening))
+            pouring.append(asyncio.create_task(pour(stream, windows, writer)))
+
+    await cage.listen(meet)
 
 
 @species(r"does not answer List", rpc=5)
@@ -188,7 +216,7 @@ async def allows_no_streams(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(NOT_ANSWERED)
+@species(r"does not answer List: UN(KNOWN|AVAILABLE) \(no answer from the provider\)")
 async def sends_a_frame_too_large(cage: Cage) -> None:
     """Answers with a frame of 16 MB, which nobody has allowed."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -64,9 +65,9 @@ def beginning(stream: int) -> bytes:
     return headers(stream, *BEGINNING)
 
 
-def message(payload: bytes, *, length: int | None = None) -> bytes:
+def message(payload: bytes, *, length: int | None = None, packed: bool = False) -> bytes:
     """A message as gRPC puts it into DATA; `length` is what it claims to be, where that is a lie."""
-    return struct.pack(">BI", 0, len(payload) if length is None else length) + payload
+    return struct.pack(">BI", packed, len(payload) if length is None else length) + payload
 
 
 def data(stream: int, payload: bytes) -> bytes:
@@ -74,8 +75,39 @@ def data(stream: int, payload: bytes) -> bytes:
     return frame(Kind.DATA, payload, stream=stream)
 
 
+class Windows:
+    """How many bytes of DATA the other side still takes, on the connection and on each stream."""
+
+    def __init__(self) -> None:
+        self._initial = 65535
+        self._left: Counter[int] = Counter({0: 65535})
+        """By stream; 0 is the connection. What a stream has got or spent over the initial window."""
+        self._changed = asyncio.Event()
+
+    def heard(self, kind: int, stream: int, payload: bytes) -> None:
+        """Take a frame into account."""
+        match kind:
+            case Kind.SETTINGS:
+                pairs = (struct.unpack_from(">HI", payload, at) for at in range(0, len(payload), 6))
+                self._initial = dict(pairs).get(Setting.INITIAL_WINDOW_SIZE, self._initial)
+            case Kind.WINDOW_UPDATE:
+                self._left[stream] += int.from_bytes(payload)
+        self._changed.set()
+
+    async def take(self, stream: int, size: int) -> None:
+        """Return when so many bytes may be sent."""
+        while min(self._left[0], self._initial + self._left[stream]) < size:
+            self._changed.clear()
+            await self._changed.wait()
+        self._left.subtract({0: size, stream: size})
+
+
 async def requests(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, ours: bytes = b""
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    ours: bytes = b"",
+    windows: Windows | None = None,
 ) -> AsyncIterator[int]:
     """The streams on which a request was heard to its end. `ours` is a SETTINGS frame, in place of an empty one."""
     await reader.readexactly(len(PREFACE))
@@ -84,6 +116,8 @@ async def requests(
         head = await reader.readexactly(9)
         kind, flags, stream = struct.unpack(">BBI", head[3:])
         payload = await reader.readexactly(int.from_bytes(head[:3]))
+        if windows is not None and not (kind == Kind.SETTINGS and flags & ACK):
+            windows.heard(kind, stream, payload)
         match kind:
             case Kind.SETTINGS | Kind.PING if not flags & ACK:
                 writer.write(frame(Kind(kind), payload if kind == Kind.PING else b"", flags=ACK))

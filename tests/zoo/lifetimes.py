@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.zoo.cage import Cage
 
 JUDGED = frozenset({1, 3})
+LONG = 29.0
+"""Seconds: an RPC's deadline is at 30."""
 
 
 def from_call(number: int, happens: Any) -> type[Servicer]:
@@ -76,11 +79,9 @@ async def falls_silent(cage: Cage) -> None:
     await kept(cage, from_call(40, silence))
 
 
-@species(r"NOT_FOUND|is gone", codes=JUDGED)
+@species(r"NOT_FOUND|UNAVAILABLE", codes=JUDGED)
 async def is_replaced(cage: Cage) -> None:
     """Is replaced at the 40th call, on the same port, by a provider that has no machines."""
-    import asyncio
-
     old, new, over = provider(), provider(0), asyncio.Event()
     cage.account = lambda: away(old) | away(new)
 
@@ -101,7 +102,7 @@ async def is_replaced(cage: Cage) -> None:
     life.cancel()
 
 
-@species(r"does not let us in|UNAUTHENTICATED", codes=JUDGED)
+@species(r"UNAUTHENTICATED: the token has expired", codes=JUDGED)
 async def forgets_who_we_are(cage: Cage) -> None:
     """Lets us in for 40 calls, and then no more."""
 
@@ -109,3 +110,23 @@ async def forgets_who_we_are(cage: Cage) -> None:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
 
     await kept(cage, from_call(40, refuse))
+
+
+@species(r"--timeout 3 s is over before anything was started$", timeout=3)
+async def sleeps(cage: Cage) -> None:
+    """Sleeps for 29 s over every call."""
+
+    async def sleep(context: Any) -> None:
+        await asyncio.sleep(LONG)
+
+    await kept(cage, from_call(1, sleep))
+
+
+@species(r"stopped: --timeout 3 s is over", codes=JUDGED, timeout=3)
+async def grows_tired(cage: Cage) -> None:
+    """Takes 2 s for every call after the 40th."""
+
+    async def sleep(context: Any) -> None:
+        await asyncio.sleep(2.0)
+
+    await kept(cage, from_call(40, sleep))

@@ -61,10 +61,9 @@ async def up(
     *,
     port: int = 0,
     clock: Callable[[], float] = time.monotonic,
-    compression: grpc.Compression = grpc.Compression.NoCompression,
 ) -> AsyncIterator[int]:
     """The six RPCs, and nothing beside them, for as long as the context lasts; gives the port."""
-    server = grpc.aio.server(options=OPTIONS, compression=compression)
+    server = grpc.aio.server(options=OPTIONS)
     clockwork = Clockwork(core, clock)
     answering = servicer(core, clock=clock, on_change=clockwork.wake)
     handlers = {
@@ -74,6 +73,7 @@ async def up(
         for rpc, request in REQUESTS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers(tuple(answering.handlers()))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     running = asyncio.create_task(clockwork.run())

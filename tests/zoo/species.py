@@ -27,6 +27,8 @@ class Species:
     life: Life
     says: str
     """A pattern that the first line about what is wrong must hold: it names that in the user's words."""
+    mend: str
+    """What the hint after that line must hold; empty where there need be none."""
     codes: frozenset[int]
     connect: float
     """Seconds of --connect-timeout. Short only where the point is that there is no connection."""
@@ -63,6 +65,7 @@ ZOO: Final[dict[str, Species]] = {}
 def species(
     says: str,
     *,
+    mend: str = "",
     codes: frozenset[int] = frozenset({3}),
     connect: float = 10.0,
     rpc: float = 10.0,
@@ -80,6 +83,7 @@ def species(
             story=(life.__doc__ or "").strip().splitlines()[0],
             life=life,
             says=says,
+            mend=mend,
             codes=codes,
             connect=connect,
             rpc=rpc,

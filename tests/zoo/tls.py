@@ -41,13 +41,15 @@ def _trusting(cage: Cage, ca: trustme.CA) -> tuple[str, ...]:
     return "--tls-ca", str(path)
 
 
-@species(r"hangs up before a gRPC connection is made|answers, but not in gRPC", connect=1)
+@species(
+    r"hangs up before a gRPC connection is made|answers, but not in gRPC", mend="does it want TLS (--tls-ca)", connect=1
+)
 async def speaks_tls_unasked(cage: Cage) -> None:
     """Speaks TLS, and is dialled in plaintext."""
     await cage.listen(_greet, tls=_context(trustme.CA().issue_cert(HERE)))
 
 
-@species(HANDSHAKE, connect=1)
+@species(HANDSHAKE, mend="whether the provider speaks TLS at all", connect=1)
 async def speaks_plaintext(cage: Cage) -> None:
     """Speaks plaintext, and is dialled over TLS."""
     await cage.listen(_greet, *_trusting(cage, trustme.CA()))
@@ -76,7 +78,7 @@ async def is_somebody_else(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(ca.issue_cert("other.example")))
 
 
-@species(HANDSHAKE + ".*VERIFY_FAILED", connect=1)
+@species(HANDSHAKE + ".*VERIFY_FAILED", mend="--tls-ca", connect=1)
 async def is_of_another_ca(cage: Cage) -> None:
     """Shows a certificate from a CA that we do not know."""
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=_context(trustme.CA().issue_cert(HERE)))

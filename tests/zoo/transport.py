@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WEB = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nwhat?"
 
 
-@species(r"refuses connections$", connect=1)
+@species(r"refuses connections$", mend="is the provider running", connect=1)
 async def nobody(cage: Cage) -> None:
     """A port that nobody listens on."""
     with socket.socket() as taken:
@@ -25,7 +25,7 @@ async def nobody(cage: Cage) -> None:
         await cage.stand(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
-@species(r"no-such-host\.invalid:9000 cannot be resolved", connect=1)
+@species(r"no-such-host\.invalid:9000 cannot be resolved", mend="host name", connect=1)
 async def unknown_name(cage: Cage) -> None:
     """A host name that nobody knows."""
     await cage.stand("no-such-host.invalid:9000")
@@ -45,7 +45,7 @@ async def not_a_socket(cage: Cage) -> None:
     await cage.stand(f"unix:{path}")
 
 
-@species(r"accepts connections but says nothing that is gRPC within 1 s$", connect=1)
+@species(r"accepts connections but says nothing that is gRPC within 1 s$", mend="--tls-ca", connect=1)
 async def silent(cage: Cage) -> None:
     """Accepts connections, and never says a word."""
 
@@ -55,7 +55,7 @@ async def silent(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", connect=1)
+@species(r"hangs up before a gRPC connection is made", mend="is it a gRPC server", connect=1)
 async def hangs_up(cage: Cage) -> None:
     """Accepts connections and closes them."""
 
@@ -76,7 +76,7 @@ async def resets(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", connect=1)
+@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=1)
 async def mail(cage: Cage) -> None:
     """A mail server, which speaks first."""
 
@@ -87,7 +87,7 @@ async def mail(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", connect=1)
+@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=1)
 async def web(cage: Cage) -> None:
     """A web server that speaks HTTP/1.1."""
 
