@@ -70,8 +70,7 @@ def in_words(details: str, *, limit: int) -> str:
 
 def _weighs(data: bytes, limit: int) -> bool:
     """Whether a List of so many machines is over the limit, though its bytes are not."""
-    most, at, fields = limit // LIGHTEST, 0, 0
-    # A field, which is a machine or once a revision, has two bytes at least.
+    most, at, fields = limit // LIGHTEST + 1, 0, 0  # machines, and a revision; each has two bytes at least
     while len(data) > 2 * most and at < len(data) and fields <= most and data[at] & 7 == _LENGTH_DELIMITED:
         at, fields = _after(data, at + 1), fields + 1
     return fields > most

@@ -112,6 +112,11 @@ class Call:
         """The ack's operation id; empty where there is no ack."""
         return self.response.operation_id if isinstance(self.response, pb.TransitionAck) else ""
 
+    @property
+    def price(self) -> float:
+        """What an hour of the ack's machine costs; 0 where there is no ack."""
+        return self.response.machine.price_per_hour if isinstance(self.response, pb.TransitionAck) else 0.0
+
     def outcome(self) -> str:
         """What came, in a few words."""
         if self.ok:

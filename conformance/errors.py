@@ -13,7 +13,6 @@
             ├── Unprepared       the machine could not be brought to where the behaviour starts
             ├── NotObserved      what is judged did not happen before the kit's eyes
             ├── NoAnswer         a call was not answered by the provider
-            │   └── Busy         ... now, but it says that it may be later
             ├── Shortage         not enough machines
             ├── BudgetSpent      --max-creates is reached
             └── Disturbed        somebody else moved the machine
@@ -85,10 +84,6 @@ class NotObserved(Undecided):
 
 class NoAnswer(Undecided):
     """A call was not answered by the provider: refused, lost or past its deadline."""
-
-
-class Busy(NoAnswer):
-    """The provider answered that it has no answer now: UNAVAILABLE or RESOURCE_EXHAUSTED."""
 
 
 class Shortage(Undecided):

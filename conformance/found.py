@@ -109,7 +109,7 @@ async def _diagnose(client: Client, timeout: float) -> TargetError:
         case text if "alpn" in text:
             what = f"speaks TLS, but no HTTP/2 in it ({reason})"
             hint = "is it a gRPC server, and is this the provider's port?"
-        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "peer", "verification")):
+        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "verification")):
             what = f"does not complete a TLS handshake ({reason})"
             hint = "check --tls-ca, --server-name and the client pair, and whether the provider speaks TLS at all"
         case text if "resol" in text or "dns" in text or "name" in text:

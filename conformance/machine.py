@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
-from conformance.errors import Busy, Disturbed, NoAnswer, Unprepared
+from conformance.busy import while_busy
+from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
 from conformance.yard import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -59,6 +61,8 @@ class Machine:
         """Whether somebody else claimed it first."""
         self.disowned = False
         """Whether it is somebody else's, and none of our business any more."""
+        self.insists = False
+        """Whether a provider that has no time now is asked again and again: on the way home."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self._number, self._bindings = number, 0
@@ -156,15 +160,8 @@ class Machine:
         timeout: float | None = None,
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
-        match verb:
-            case Verb.CREATE:
-                return await self.create(token, client=client, timeout=timeout)
-            case Verb.CONFIGURE:
-                return await self.configure(token, client=client, timeout=timeout)
-            case Verb.DRAIN:
-                return await self.drain(token, client=client, timeout=timeout)
-            case Verb.DELETE:
-                return await self.delete(token, client=client, timeout=timeout)
+        method: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
+        return await method(token, client=client, timeout=timeout)
 
     async def get(self) -> Call:
         """Read the machine. One Get per machine at a time: who asks meanwhile waits.
@@ -179,9 +176,9 @@ class Machine:
 
     async def read(self) -> pb.Machine:
         """The machine as Get shows it. Raises NoAnswer where Get does not answer OK."""
-        call = await self.get()
+        call = await self._ask(self.get)
         if not call.ok:
-            raise (Busy if call.busy else NoAnswer)(f"Get of {self.id} answered {call.outcome()}")
+            raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
         if machine.id != self.id:
             raise NoAnswer(f"Get of {self.id} showed another machine, {machine.id[:60]!r}")
@@ -228,14 +225,11 @@ class Machine:
 
     async def _step(self, verb: Verb, *, at_all_costs: bool) -> None:
         source = self.state
-        call = await self.call(verb)
+        call = await self._ask(lambda: self.call(verb))
         if call.fenced and at_all_costs:
             call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
-            refused = Busy if at_all_costs and call.busy else Unprepared
-            raise refused(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
-                f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}"
-            )
+            raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         watch = await self.settle()
         if watch.state is not EDGES[verb].target:
             raise Unprepared(
@@ -256,7 +250,7 @@ class Machine:
         """
         if state_of((await self.read()).state) is State.SPECULATIVE:
             return True
-        return any([(await self.drain(Token(shard, 0, 0))).fenced for shard in list(self.unheard)])
+        return any([(await self._heard(partial(Token, shard, 0, 0))).fenced for shard in list(self.unheard)])
 
     async def fence_off(self) -> None:
         """Make sure that the calls that were not heard out can start nothing any more.
@@ -271,13 +265,21 @@ class Machine:
         for name, epoch in list(self.unheard.items()):
             shard = self.shard if name == self.shard.id else Shard(name)
             shard.outlive(epoch)
-            call = await self.drain(shard.next())
-            if not call.answered:
-                raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
+            await self._heard(shard.next)
         seen = state_of((await self.read()).state)
         self._live = seen is not State.SPECULATIVE
         self.unheard.clear()
         self._may_come = False
+
+    async def _heard(self, token: Callable[[], Token]) -> Call:
+        """What the fence says to a Drain with that token. Raises NoAnswer where it does not come to that."""
+        call = await self._ask(lambda: self.drain(token()))
+        if not call.answered or call.busy:
+            raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
+        return call
+
+    async def _ask(self, ask: Callable[[], Awaitable[Call]]) -> Call:
+        return await (while_busy(ask) if self.insists else ask())
 
     async def _mutate(
         self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]
@@ -306,8 +308,7 @@ class Machine:
             self._creating -= fresh
             raise
         operation = (call.operation_id or str(token)) if call.ok else ""  # what has no name has its token's
-        price = call.response.machine.price_per_hour if call.ok else 0.0
-        new = yard.meter.answered(verb, self.id, operation, call.ended, price=price)
+        new = yard.meter.answered(verb, self.id, operation, call.ended, price=call.price)
         if not call.answered or call.code in UNSURE:
             self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
             self._may_come |= verb is Verb.CREATE

@@ -7,18 +7,17 @@ again and again, and no more live at once than `most`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance.errors import Busy, ConformanceError, Disturbed, TargetError, Unprepared
+from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
 from conformance.lifecycle import State
 from conformance.report import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from conformance.behaviour import Needs
     from conformance.machine import Machine
@@ -31,21 +30,6 @@ ENOUGH = 0.75
 """This share of the machines that should live is enough, later in a run, to do without another Create."""
 HOPELESS = 3
 """So many machines in a row that could not be prepared, and no more are tried: each costs money."""
-
-
-PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0)
-"""Seconds between two tries to bring a machine home, where the provider is busy."""
-
-T = TypeVar("T")
-
-
-async def while_busy(attempt: Callable[[], Awaitable[T]]) -> T:
-    """What `attempt` comes to, made again where the provider only says that it has no time for it now."""
-    for pause in PAUSES:
-        with suppress(Busy):
-            return await attempt()
-        await asyncio.sleep(pause)
-    return await attempt()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +254,7 @@ class Pool:
         if machine.id not in self._yard.ledger.open:
             return None
         try:
-            return await while_busy(lambda: self._bring_home(machine, keep=keep))
+            return await self._bring_home(machine, keep=keep)
         except Disturbed:
             self._yard.ledger.lost(machine.id)
             return None
@@ -281,6 +265,7 @@ class Pool:
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
     async def _bring_home(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+        machine.insists = True
         if machine.home is State.UNSPECIFIED and (await machine.get()).code in NOBODY:
             self._yard.ledger.home(machine.id)
             return None

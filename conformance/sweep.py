@@ -14,7 +14,7 @@ from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine
-from conformance.pool import NOBODY, while_busy
+from conformance.pool import NOBODY
 from conformance.report import Home
 from conformance.token import Shard
 from conformance.yard import Yard
@@ -90,25 +90,22 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
     machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
     # Neither the dead run's shard, which is fenced off, nor that of a sweep before this one.
     machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
-    machine.unheard = dict(entry.shards)
+    machine.unheard, machine.insists = dict(entry.shards), True
     try:
         call = await machine.get()
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
-        if (
-            call.ok
-            and call.response.id == machine.id
-            and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry))
-        ):
+        shown = call.ok and call.response.id == machine.id
+        if shown and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
             yard.ledger.lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None
-        await while_busy(machine.fence_off)
+        await machine.fence_off()
         home = entry.home if yard.deletes and entry.home is not State.UNSPECIFIED else State.IDLE
         before = machine.state
         if before is not State.SPECULATIVE:
-            await while_busy(lambda: machine.bring(home, at_all_costs=True))
+            await machine.bring(home, at_all_costs=True)
         yard.ledger.home(machine.id)
         say(f"{machine.id} was {before.name} and is home")
     except ConformanceError as error:

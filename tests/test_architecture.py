@@ -59,7 +59,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asked",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection kept shortcut",
+        "client relay reflection kept shortcut busy",
         "call target catalogue",
         "answer",
         "size",

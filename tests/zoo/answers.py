@@ -39,7 +39,7 @@ async def lists_garbage(cage: Cage) -> None:
     await kept(cage, saying(List=GARBAGE))
 
 
-@species(r"does not answer List: .*cannot be read as MachineList")
+@species(r"does not answer List: .*cannot be read as MachineList", rare=True)
 async def cuts_its_list(cage: Cage) -> None:
     """Answers List with a message that ends in the middle."""
     whole = pb.MachineList(machines=[pb.Machine(id=f"machine-{n}") for n in range(9)]).SerializeToString()
@@ -93,7 +93,7 @@ async def says_nothing_with_every_answer(cage: Cage) -> None:
     await kept(cage, saying(**dict.fromkeys(("Create", "Configure", "Drain", "Delete", "Get", "List"), b"")))
 
 
-@species(r"operation", codes=JUDGED, select="OPS-1a,LIF-1a")
+@species(r"^FAILED OPS-1a", codes=frozenset({1}), select="OPS-1a,LIF-1a")
 async def acknowledges_with_nothing(cage: Cage) -> None:
     """Does what it is asked to, and acknowledges with an empty message."""
 
@@ -104,7 +104,7 @@ async def acknowledges_with_nothing(cage: Cage) -> None:
     await kept(cage, Silent)
 
 
-@species(r"operation", codes=JUDGED, select="OPS-1a,OPS-3a,LIF-1a")
+@species(r"^FAILED OPS-3a", codes=frozenset({1}), select="OPS-1a,OPS-3a,LIF-1a")
 async def names_operations_at_length(cage: Cage) -> None:
     """Gives every operation an id of 1 MiB, and the same to all."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 for _habitat in HABITATS:
     importlib.import_module(f"tests.zoo.{_habitat}")
 
-WHOLE = os.environ.get("CONFORMANCE_ZOO") == "whole"
-"""Whether every species meets the entire suite, with patience."""
+FORM = os.environ.get("CONFORMANCE_ZOO", "")
+"""`all` meets the rare species too, `whole` judges by the entire suite as well."""
+WHOLE = FORM == "whole"
 STARTING = 30.0
 """Seconds that two processes may take to start and to end on a machine that has better things to do."""
 HEARING_OUT = 6
@@ -45,6 +47,19 @@ class Encounter:
     open: frozenset[str]
     """The machines that may not be home, by the ledger."""
 
+    written: frozenset[str]
+    """The files of the report that are not empty."""
+
+    @property
+    def said(self) -> str:
+        """All that was said."""
+        return f"{self.out}\n{self.err}"
+
+    @property
+    def hint(self) -> str:
+        """The line after an error, with its mend; empty where there is none."""
+        return next((line for line in self.err.splitlines() if line.startswith("  hint: ")), "")
+
     @property
     def headline(self) -> str:
         """The first line that says what is wrong: an error, why the run was stopped, or the first finding."""
@@ -54,9 +69,10 @@ class Encounter:
             return self.err.splitlines()[0]
         if "stopped: " in verdict:
             return verdict[verdict.index("stopped: ") :]
-        findings = lines[lines.index("") :] if "" in lines else []
-        failed = next((line.strip() for line in findings if line.startswith("  got ")), "")
-        return failed or next((line for line in lines if line.startswith("ERROR")), "")
+        findings = iter(lines[lines.index("") + 1 :] if "" in lines else [])
+        failed = next((line for line in findings if re.match(r"(FAILED|WARNED) .*[^)]$", line)), "")
+        got = next((line.strip().removeprefix("got").strip() for line in findings if line.startswith("  got ")), "")
+        return f"{failed}: {got}" if failed else next((line for line in lines if line.startswith("ERROR")), "")
 
     @property
     def named(self) -> set[str]:
@@ -78,9 +94,8 @@ def meet(species: Species, directory: Path) -> Encounter:
     with caged(species, directory) as (target, account):
         command = [kit, "--target", target["address"], *target["options"], *species.options]
         command += ["--no-config", "--report-dir", str(report), *(() if WHOLE else ("--select", species.select))]
-        code, out, err = _run(
-            [sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command], bound(species)
-        )
+        weighed = [sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command]
+        code, out, err = _run(weighed, bound(species))
         away = account()
     return Encounter(
         species=species,
@@ -90,6 +105,7 @@ def meet(species: Species, directory: Path) -> Encounter:
         megabytes=float(scales.read_text(encoding="ascii")),
         away=away,
         open=_open(report / "ledger.ndjson"),
+        written=frozenset(file.name for file in report.iterdir() if file.stat().st_size),
     )
 
 

@@ -54,7 +54,7 @@ async def goes_away(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(NOT_ANSWERED)
+@species(NOT_ANSWERED, rare=True)
 async def hangs_up_on_calls(cage: Cage) -> None:
     """Resets the connection whenever it has heard a call."""
 
@@ -89,7 +89,7 @@ async def closes_in_a_message(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(TOO_SLOW, rpc=1)
+@species(TOO_SLOW, rpc=1, rare=True)
 async def dribbles(cage: Cage) -> None:
     """Answers with a message of a kilobyte, a byte a second."""
 
@@ -157,7 +157,7 @@ async def floods_settings(cage: Cage) -> None:
     await _flood(cage, frame(Kind.SETTINGS, b"\x00\x04\x00\x01\x00\x00"))
 
 
-@species(r"does not answer List", rpc=2)
+@species(r"does not answer List", rpc=2, rare=True)
 async def floods_pings(cage: Cage) -> None:
     """Sends PING without end, each of which wants an answer."""
     await _flood(cage, frame(Kind.PING, b"pingpong"))
@@ -183,7 +183,7 @@ async def _swallow(reader: StreamReader) -> None:
         pass
 
 
-@species(r"does not answer List", rpc=1)
+@species(r"does not answer List", rpc=1, rare=True)
 async def updates_by_nothing(cage: Cage) -> None:
     """Answers every call with a WINDOW_UPDATE by 0, which is an error."""
 
@@ -194,7 +194,7 @@ async def updates_by_nothing(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(TOO_SLOW, rpc=1)
+@species(TOO_SLOW, rpc=1, rare=True)
 async def takes_nothing(cage: Cage) -> None:
     """Opens a window of 0 bytes, so that no request can be sent."""
 
@@ -216,7 +216,7 @@ async def allows_no_streams(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"does not answer List: UN(KNOWN|AVAILABLE) \(no answer from the provider\)")
+@species(r"does not answer List: UN(KNOWN|AVAILABLE) \(no answer from the provider\)", rare=True)
 async def sends_a_frame_too_large(cage: Cage) -> None:
     """Answers with a frame of 16 MB, which nobody has allowed."""
 
@@ -227,7 +227,7 @@ async def sends_a_frame_too_large(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"does not answer List: UN(KNOWN|AVAILABLE)")
+@species(r"does not answer List: UN(KNOWN|AVAILABLE)", rare=True)
 async def answers_as_a_proxy(cage: Cage) -> None:
     """A proxy in the way, which answers 502 and a page."""
 

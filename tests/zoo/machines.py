@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.zoo.cage import Cage
 
 JUDGED = frozenset({1, 3})
+HOST = pb.HostRef(provider="nobody", ref="nowhere")
 
 
 def listing(change: Callable[[int, pb.Machine], None]) -> type[Servicer]:
@@ -99,22 +100,31 @@ async def has_ids_that_steer(cage: Cage) -> None:
     await kept(cage, listing(steer))
 
 
-@species(r"price_per_hour|probability", codes=frozenset({1}), patience=1, select="SHP-2a,SHP-2b,LIF-1a")
+@species(r"SHP-2a .* -1", codes=frozenset({1}), select="SHP-2*")
 async def is_negative(cage: Cage) -> None:
-    """Has negative prices, probabilities, states and types."""
+    """Has negative prices, probabilities, types and resources."""
 
     def negate(machine: pb.Machine) -> None:
-        machine.price_per_hour = -math.inf if len(machine.id) % 2 else -1.0
+        machine.price_per_hour = -1.0
         machine.interruption_probability = -1.0
         machine.capacity_type = -3  # type: ignore[assignment]
         machine.resources.resources["cpu"] = "-4"
+
+    await kept(cage, building(negate))
+
+
+@species(r"no end after 1 s|is UNSPECIFIED", codes=JUDGED, patience=1, select="LIF-1a", rare=True)
+async def rests_in_negative_states(cage: Cage) -> None:
+    """Has machines that rest in state -3 where they should be IDLE."""
+
+    def negate(machine: pb.Machine) -> None:
         if machine.state == pb.MACHINE_STATE_IDLE:
             machine.state = -3  # type: ignore[assignment]
 
     await kept(cage, building(negate))
 
 
-@species(r"price_per_hour.*nan", codes=frozenset({1}), select="SHP-2a,LIF-1a")
+@species(r"SHP-2a .* nan$", codes=frozenset({1}), select="SHP-2a,LIF-1a", rare=True)
 async def costs_no_number(cage: Cage) -> None:
     """Has prices that are no numbers."""
 
@@ -201,23 +211,21 @@ async def fences_everybody(cage: Cage) -> None:
     await kept(cage, Walled)
 
 
-@species(r".", codes=JUDGED, patience=1)
+@species(r".", codes=JUDGED, patience=1, rare=True)
 async def agrees_to_everything(cage: Cage) -> None:
     """Answers every call OK, with a machine in the state that would please, and does nothing."""
 
     class Pleasing(Servicer):
         def mutate(self, request: Any) -> pb.TransitionAck:
-            idle = pb.Machine(
-                id=request.machine_id, state=pb.MACHINE_STATE_IDLE, host=pb.HostRef(provider="p", ref="r")
-            )
+            idle = pb.Machine(id=request.machine_id, state=pb.MACHINE_STATE_IDLE, host=HOST)
             return pb.TransitionAck(operation_id="yes", machine=idle)
 
     await kept(cage, Pleasing)
 
 
-@species(r".", codes=JUDGED, timeout=10, select="LST-1a,LIF-1a")
+@species(r".", codes=JUDGED, timeout=4, select="LST-*")
 async def multiplies(cage: Cage) -> None:
-    """Has 20,000 machines more at each List."""
+    """Has 5,000 machines more at each List."""
     born = itertools.count(1)
 
     class Fertile(Servicer):
@@ -225,7 +233,7 @@ async def multiplies(cage: Cage) -> None:
             told = super().listing(found)
             told.machines.extend(
                 pb.Machine(id=f"child-{number}", state=pb.MACHINE_STATE_SPECULATIVE, instance_type="m")
-                for number in range(20_000 * next(born))
+                for number in range(5_000 * next(born))
             )
             return told
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LATENCY = 0.02
 """Seconds that a transition takes."""
-REQUESTS = {
+REQUESTS: dict[str, Any] = {
     "Create": pb.CreateRequest,
     "Configure": pb.ConfigureRequest,
     "Drain": pb.DrainRequest,

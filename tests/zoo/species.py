@@ -40,6 +40,8 @@ class Species:
     """Seconds of --timeout."""
     select: str
     """What is judged in the short form."""
+    rare: bool
+    """Whether it is met in the long form only, as another one takes the kit the same way."""
 
     @property
     def key(self) -> str:
@@ -72,6 +74,7 @@ def species(
     patience: float = 10.0,
     timeout: float = 20.0,
     select: str = "LIF-1a,FEN-1a",
+    rare: bool = False,
 ) -> Callable[[Life], Life]:
     """Take a life into the zoo, with what the kit must say of it. Exit 0 is never among the `codes`."""
 
@@ -90,6 +93,7 @@ def species(
             patience=patience,
             timeout=timeout,
             select=select,
+            rare=rare,
         )
         assert codes <= {1, 3}
         assert kind.key not in ZOO

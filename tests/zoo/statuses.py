@@ -74,13 +74,13 @@ async def ends_with_code_99(cage: Cage) -> None:
     await _ending(cage, ("grpc-status", "99"), ("grpc-message", "beyond all codes"))
 
 
-@species(r"does not answer List: .*grpc-status")
+@species(r"does not answer List: .*grpc-status", rare=True)
 async def ends_with_a_word(cage: Cage) -> None:
     """Refuses every call with a code that is no number."""
     await _ending(cage, ("grpc-status", "banana"))
 
 
-@species(r"does not answer List: UNKNOWN")
+@species(r"does not answer List: UNKNOWN", rare=True)
 async def ends_without_a_status(cage: Cage) -> None:
     """Ends every call without any status."""
     await _ending(cage)

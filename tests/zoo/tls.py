@@ -41,9 +41,7 @@ def _trusting(cage: Cage, ca: trustme.CA) -> tuple[str, ...]:
     return "--tls-ca", str(path)
 
 
-@species(
-    r"hangs up before a gRPC connection is made|answers, but not in gRPC", mend="does it want TLS (--tls-ca)", connect=1
-)
+@species(r"hangs up before a gRPC connection is made", mend="does it want TLS", connect=1)
 async def speaks_tls_unasked(cage: Cage) -> None:
     """Speaks TLS, and is dialled in plaintext."""
     await cage.listen(_greet, tls=_context(trustme.CA().issue_cert(HERE)))
@@ -63,7 +61,7 @@ async def has_expired(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(certificate))
 
 
-@species(HANDSHAKE + ".*(not yet|CERTIFICATE_VERIFY_FAILED)", connect=1)
+@species(HANDSHAKE + ".*(not yet|CERTIFICATE_VERIFY_FAILED)", connect=1, rare=True)
 async def is_not_valid_yet(cage: Cage) -> None:
     """Shows a certificate that will be good tomorrow."""
     ca, tomorrow = trustme.CA(), datetime.now(UTC) + timedelta(days=1)
@@ -84,7 +82,7 @@ async def is_of_another_ca(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=_context(trustme.CA().issue_cert(HERE)))
 
 
-@species(HANDSHAKE + ".*VERIFY_FAILED", connect=1)
+@species(HANDSHAKE + ".*VERIFY_FAILED", connect=1, rare=True)
 async def vouches_for_itself(cage: Cage) -> None:
     """Shows a certificate that it has signed itself."""
     itself, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -95,7 +93,7 @@ async def vouches_for_itself(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=context)
 
 
-@species(HANDSHAKE, connect=1)
+@species(r"speaks TLS, but no HTTP/2 in it", connect=1)
 async def knows_no_http2(cage: Cage) -> None:
     """Speaks TLS and no HTTP/2 in it."""
     ca = trustme.CA()

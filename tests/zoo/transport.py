@@ -37,7 +37,7 @@ async def no_socket(cage: Cage) -> None:
     await cage.stand(f"unix:{cage.directory / 'provider.sock'}")
 
 
-@species(r"refuses connections|not a socket", connect=1)
+@species(r"refuses connections|not a socket", connect=1, rare=True)
 async def not_a_socket(cage: Cage) -> None:
     """The path of a file that is no socket."""
     path = cage.directory / "provider.sock"
@@ -65,7 +65,7 @@ async def hangs_up(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", connect=1)
+@species(r"hangs up before a gRPC connection is made", connect=1, rare=True)
 async def resets(cage: Cage) -> None:
     """Reads 20 bytes and resets the connection."""
 
@@ -98,7 +98,7 @@ async def web(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", connect=1)
+@species(r"answers, but not in gRPC", connect=1, rare=True)
 async def noise(cage: Cage) -> None:
     """Answers with bytes that mean nothing, for as long as somebody listens."""
 
@@ -110,7 +110,7 @@ async def noise(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"says nothing that is gRPC within 2 s$", connect=2)
+@species(r"says nothing that is gRPC within 2 s$", connect=2, rare=True)
 async def dribbles_its_greeting(cage: Cage) -> None:
     """Speaks HTTP/2, a byte a second from the first on."""
 
