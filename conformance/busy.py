@@ -14,9 +14,9 @@ PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 """Seconds between one time and the next; after the last one the provider has no answer."""
 
 
-async def while_busy(ask: Callable[[], Awaitable[Call]]) -> Call:
-    """What `ask` comes to, asked again where it is UNAVAILABLE or RESOURCE_EXHAUSTED; at last what that came to."""
-    for pause in PAUSES:
+async def while_busy(ask: Callable[[], Awaitable[Call]], *, insists: bool) -> Call:
+    """What `ask` comes to; who `insists` asks again where that is UNAVAILABLE or RESOURCE_EXHAUSTED."""
+    for pause in PAUSES if insists else ():
         call = await ask()
         if not call.busy:
             return call

@@ -176,7 +176,7 @@ class Machine:
 
     async def read(self) -> pb.Machine:
         """The machine as Get shows it. Raises NoAnswer where Get does not answer OK."""
-        call = await self._ask(self.get)
+        call = await while_busy(self.get, insists=self.insists)
         if not call.ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
@@ -225,7 +225,7 @@ class Machine:
 
     async def _step(self, verb: Verb, *, at_all_costs: bool) -> None:
         source = self.state
-        call = await self._ask(lambda: self.call(verb))
+        call = await while_busy(lambda: self.call(verb), insists=self.insists)
         if call.fenced and at_all_costs:
             call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
@@ -266,20 +266,16 @@ class Machine:
             shard = self.shard if name == self.shard.id else Shard(name)
             shard.outlive(epoch)
             await self._heard(shard.next)
-        seen = state_of((await self.read()).state)
-        self._live = seen is not State.SPECULATIVE
+        self._live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.unheard.clear()
         self._may_come = False
 
     async def _heard(self, token: Callable[[], Token]) -> Call:
         """What the fence says to a Drain with that token. Raises NoAnswer where it does not come to that."""
-        call = await self._ask(lambda: self.drain(token()))
+        call = await while_busy(lambda: self.drain(token()), insists=self.insists)
         if not call.answered or call.busy:
             raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
         return call
-
-    async def _ask(self, ask: Callable[[], Awaitable[Call]]) -> Call:
-        return await (while_busy(ask) if self.insists else ask())
 
     async def _mutate(
         self, verb: Verb, token: Token | None, send: Callable[[Token], Coroutine[Any, Any, Call]]

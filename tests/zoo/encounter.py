@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.busy import PAUSES
+from conformance.found import DIAGNOSIS
 from tests.zoo.species import HABITATS, Species
 
 if TYPE_CHECKING:
@@ -82,9 +84,9 @@ class Encounter:
 
 
 def bound(species: Species) -> float:
-    """Seconds after which a run must have ended, by its own options, and by what the kit says of them."""
+    """Seconds after which a run must have ended, by its own options, and by what docs/reliability.md says of them."""
     home = COMING_HOME * species.patience + HEARING_OUT * species.rpc
-    return STARTING + 2 * species.connect + species.timeout + home
+    return STARTING + species.connect + DIAGNOSIS + species.timeout + home + sum(PAUSES)
 
 
 def meet(species: Species, directory: Path) -> Encounter:
