@@ -203,6 +203,9 @@ class Course:
             for lane in Lane:
                 await self._run(lane, jobs=1 if lane is Lane.QUIET else self._options.jobs or len(applicable))
             await self._abandon()
+        except TargetError as error:
+            self._stop(error.message)
+            await self._abandon()
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")

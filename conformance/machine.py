@@ -133,12 +133,7 @@ class Machine:
         )
 
     async def drain(
-        self,
-        token: Token | None = None,
-        *,
-        grace: int = 0,
-        client: Client | None = None,
-        timeout: float | None = None,
+        self, token: Token | None = None, *, grace: int = 0, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
@@ -210,7 +205,8 @@ class Machine:
             if watch.state is State.IDLE and self.unheard and not self._live:
                 # A Create that was not heard out has claimed nothing. Repeated, it says whose life this is.
                 await self.create()
-            if watch.state is State.CONFIGURED and not self._live:
+            ours = self._live or watch.machine.cluster.startswith(self._yard.run)
+            if watch.state is State.CONFIGURED and not ours:
                 self.disown()
                 raise Disturbed(f"somebody else has bound {self.id}")
             if watch.state is to:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
+from conformance.busy import while_busy
 from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
 from conformance.lifecycle import State
 from conformance.report import Home
@@ -229,7 +230,7 @@ class Pool:
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Look again for slots that somebody else has given back."""
-        call = await self._yard.client.list([State.SPECULATIVE])
+        call = await while_busy(lambda: self._yard.client.list([State.SPECULATIVE]), insists=True)
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()

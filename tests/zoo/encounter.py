@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.busy import PAUSES
 from conformance.found import DIAGNOSIS
+from conformance.text import printable
 from tests.zoo.species import HABITATS, Species
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ def caged(species: Species, directory: Path) -> Iterator[tuple[dict[str, Any], A
     def account() -> dict[str, str]:
         out, err = keeper.communicate(timeout=STARTING)
         assert out, err
-        told: dict[str, str] = json.loads(out.splitlines()[-1])
-        return told
+        return {printable(machine): state for machine, state in json.loads(out.splitlines()[-1]).items()}
 
     try:
         assert keeper.stdout
@@ -155,4 +155,5 @@ def _run(command: list[str], limit: float) -> tuple[int, str, str]:
 def _open(path: Path) -> frozenset[str]:
     from conformance import ledger
 
-    return frozenset(entry.machine for entry in ledger.read(path).entries) if path.exists() else frozenset()
+    entries = ledger.read(path).entries if path.exists() else ()
+    return frozenset(printable(entry.machine) for entry in entries)
