@@ -113,6 +113,11 @@ class Call:
         return self.answered and self.code is grpc.StatusCode.FAILED_PRECONDITION
 
     @property
+    def busy(self) -> bool:
+        """Whether the provider said that it cannot answer now, and may later."""
+        return self.answered and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    @property
     def machine_id(self) -> str:
         """The machine that was asked for; empty for List."""
         return str(getattr(self.request, "machine_id", "") or getattr(self.request, "id", ""))
@@ -121,6 +126,11 @@ class Call:
     def operation_id(self) -> str:
         """The ack's operation id; empty where there is no ack."""
         return self.response.operation_id if isinstance(self.response, pb.TransitionAck) else ""
+
+    @property
+    def price(self) -> float:
+        """What an hour of the ack's machine costs; 0 where there is no ack."""
+        return self.response.machine.price_per_hour if isinstance(self.response, pb.TransitionAck) else 0.0
 
     def outcome(self) -> str:
         """What came, in a few words."""

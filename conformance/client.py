@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
-from google.protobuf.message import DecodeError
 
+from conformance.answer import in_words, reader, trouble
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.letters import LOST
 
@@ -28,7 +28,6 @@ AGAIN = 8
 """So often is a reading asked for again that the weather has taken."""
 NO_CONNECTION = "failed to connect to all addresses"
 """How gRPC's own words begin where it never got as far as the provider."""
-UNREADABLE = "it answered OK with bytes that are no such message"
 
 CUT = (
     grpc.StatusCode.UNAVAILABLE,
@@ -37,6 +36,9 @@ CUT = (
     grpc.StatusCode.CANCELLED,
 )
 """What gRPC says where a connection was cut in the middle of a call."""
+STREAM_LOST = "Stream removed ("
+"""How they begin where a call ended in the middle: by the provider, which can reset it, or with the connection."""
+RESET = "Received RST_STREAM"
 
 T = TypeVar("T")
 
@@ -89,15 +91,11 @@ class Client:
         await fair.close()
 
     def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
-        # Read by us: gRPC would log an answer that is none, with a traceback, and hand over nothing with an OK.
-        method: Callable[..., Any] = self._channel.unary_unary(
-            path, request_serializer=lambda request: request.SerializeToString() + self._suffix
+        return self._channel.unary_unary(
+            path,
+            request_serializer=lambda request: request.SerializeToString() + self._suffix,
+            response_deserializer=reader(answer, limit=self.target.max_answer),
         )
-
-        async def call(request: Any, **options: Any) -> Any:
-            return answer.FromString(await method(request, **options))
-
-        return call
 
     def clear_up(self) -> None:
         """From now on there is no weather any more: machines go home undisturbed."""
@@ -241,11 +239,14 @@ class Client:
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
+            if problem := trouble(response):
+                # What it meant nobody can tell: as much is known as of an answer that was lost.
+                code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             answered = self._came_from_provider(code, details, self.now() - started >= limit, started)
-        except DecodeError:
-            code, details = grpc.StatusCode.INTERNAL, UNREADABLE
+            told, details = details, in_words(details, limit=self.target.max_answer)
+            answered &= told == details
         except asyncio.CancelledError:
             if not self._hung_up:
                 raise
@@ -274,6 +275,8 @@ class Client:
         if self._hung_up or details.startswith(NO_CONNECTION):
             return False
         if self.storm is not None and code in CUT and (details.startswith(LOST) or self.weathered(started)):
+            return False
+        if details.startswith(STREAM_LOST) and RESET not in details:
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:

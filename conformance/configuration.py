@@ -184,6 +184,10 @@ def _check(name: str, value: Any) -> None:
             from conformance.patience import parse_duration
 
             parse_duration(value)
+        case "max-answer":
+            from conformance.size import parse_size
+
+            parse_size(value)
         case "target":
             from conformance.target import parse_address
 

@@ -61,7 +61,7 @@ async def run(
     discretion = Discretion(target.headers)
     client = Client(target, rpc_timeout=options.rpc_timeout)
     try:
-        with discretion.errors():
+        with discretion.errors(), stop.after(options.timeout, "--timeout"):
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
             slots = found.slots(use_idle=options.use_idle, luck=options.luck)
@@ -163,31 +163,24 @@ class Course:
         if shortage is not None:
             self._note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
-        expiry = self._expire()
         try:
             self._agenda = Agenda(applicable, keep=self._options.keep)
             for phase in Phase:
                 await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.jobs or len(applicable))
+            await self._abandon()
+        except TargetError as error:
+            self._stop(error.message)
             await self._abandon()
         except Exception as error:
             # Whatever is wrong with us, it is no reason to leave machines running.
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
             await self._abandon()
             self._cut = self._stop.reason
-        finally:
-            if expiry is not None:
-                expiry.cancel()
         self._client.clear_up()
         home = await self._pool.home(keep=self._options.keep)
         report = self._report(home)
         self._emit(events.RunFinished(report=report))
         return report
-
-    def _expire(self) -> asyncio.TimerHandle | None:
-        seconds = self._options.timeout
-        if seconds is None:
-            return None
-        return asyncio.get_running_loop().call_later(seconds, self._stop, f"--timeout {seconds:g} s is over")
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         lacking = fit.missing(behaviour, self._found)

@@ -38,6 +38,7 @@ def check_size(plan: Plan, found: Found, *, slots: int, use_idle: bool, max_mach
         return
     most = max(b.needs.machines for b in short)
     have = f"{len(found.speculative)} SPECULATIVE" + (f" and {len(found.idle)} free IDLE" if use_idle else "")
+    have += "".join(f", {number} {why}" for why, number in found.unusable.items())
     limit = f", --max-machines {max_machines}" if max_machines else ""
     raise TargetError(
         f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",

@@ -13,15 +13,18 @@ import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf.message import DecodeError
 
+from conformance.answer import too_large
 from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.lifecycle import State, state_of
 from conformance.reflection import serving_status
+from conformance.size import show_size
+from conformance.text import LONGEST_SENT
 from conformance.token import Shard
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conformance.client import Client
     from conformance.target import Target
@@ -30,6 +33,8 @@ LARGE = 5000
 """A List of more machines than this is asked for sparingly."""
 CROWD = 1000
 """So many machines in one state of a large fleet are too many to be listed without need."""
+DIAGNOSIS = 2.0
+"""Seconds, at most, that finding out takes why there is no connection; never more than was waited for one."""
 CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
@@ -54,6 +59,8 @@ class Found:
     zones: tuple[str, ...]
     speculative: tuple[str, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
+    unusable: dict[str, int] = field(default_factory=dict, repr=False)
+    """How many machines cannot be told apart or called by their ids, by what is wrong with these."""
     prices: tuple[float, ...] = field(default=(), repr=False)
     """What an hour of each of the `speculative` ones costs, as far as the provider says it in numbers."""
     revision: bytes = field(default=b"", repr=False)
@@ -124,13 +131,19 @@ async def connect(client: Client, *, timeout: float) -> None:
 
 async def _diagnose(client: Client, timeout: float) -> TargetError:
     """Why there is no connection, in words. Of several addresses of a name, the one that says most counts."""
-    reasons = await asyncio.gather(*(_reason(client, target) for target in await _addresses(client.target)))
+    limit = min(timeout, DIAGNOSIS)
+    reasons = await asyncio.gather(*(_reason(client, target, limit) for target in await _addresses(client.target)))
     reason = next((r for r in reasons if "refused" not in r.lower()), reasons[0])
     hint = "is the provider running, and is this its address? --connect-timeout waits longer"
     match reason.lower():
         case text if "refused" in text:
             what = "refuses connections"
-        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "peer name")):
+        case text if "no such file" in text:
+            what = "is no socket: there is no such file"
+        case text if "alpn" in text:
+            what = f"speaks TLS, but no HTTP/2 in it ({reason})"
+            hint = "is it a gRPC server, and is this the provider's port?"
+        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "verification")):
             what = f"does not complete a TLS handshake ({reason})"
             hint = "check --tls-ca, --server-name and the client pair, and whether the provider speaks TLS at all"
         case text if "resol" in text or "dns" in text or "name" in text:
@@ -166,9 +179,9 @@ async def _addresses(target: Target) -> Sequence[Target]:
     return [replace(target, address=address, tls=tls, way=None) for address in sorted(numeric)]
 
 
-async def _reason(client: Client, target: Target) -> str:
+async def _reason(client: Client, target: Target, limit: float) -> str:
     async with client.another(target=target) as dialled:
-        call = await dialled.call("Get", pb.MachineRef(id=""), timeout=0.5)
+        call = await dialled.call("Get", pb.MachineRef(id=""), timeout=limit)
     return call.details.rpartition("last error: ")[2] or call.code.name
 
 
@@ -191,7 +204,8 @@ async def look(client: Client, *, run: str) -> Found:
     ids = Counter(machine.id for machine in machines)
     # What the ledger may not say as it is cannot be brought home by it.
     tells = Discretion(client.target.headers).tells
-    usable = [machine for machine in machines if machine.id and ids[machine.id] == 1 and tells(machine.id)]
+    unusable = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
+    usable = [machine for machine in machines if not unusable[machine.id]]
     slots = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
     fleet = Counter(machine.state for machine in machines)
     found = Found(
@@ -206,12 +220,22 @@ async def look(client: Client, *, run: str) -> Found:
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in slots),
+        unusable=dict(Counter(why for machine in machines if (why := unusable[machine.id]))),
         prices=tuple(m.price_per_hour for m in slots if math.isfinite(m.price_per_hour)),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
         revision=listing.response.revision,
     )
     client.crowded = found.crowded
     return found
+
+
+def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:
+    """What is wrong with an id that so many machines have; empty where it is fit to be driven by."""
+    if not machine_id:
+        return "without an id"
+    if times > 1:
+        return "with the id of another one"
+    return "" if tells(machine_id) else f"with an id that is longer than {LONGEST_SENT} characters, or holds a secret"
 
 
 def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:
@@ -231,6 +255,12 @@ def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> Targ
             return TargetError(
                 f"target {address} does not answer List within {client.rpc_timeout:g} s",
                 hint="--rpc-timeout waits longer",
+            )
+        case _ if too_large(client.target.max_answer) in outcome:
+            limit = show_size(client.target.max_answer)
+            return TargetError(
+                f"target {address} lists more than {limit}, or more machines than that holds",
+                hint="--max-answer 512MiB takes in a larger fleet, where there is memory for it",
             )
         case _:
             return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")

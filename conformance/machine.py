@@ -9,11 +9,13 @@ the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lo
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
 from conformance import again
+from conformance.busy import while_busy
 from conformance.claim import won
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
@@ -62,6 +64,8 @@ class Machine:
         """Whether somebody else claimed it first."""
         self.disowned = False
         """Whether it is somebody else's, and none of our business any more."""
+        self.insists = False
+        """Whether a provider that has no time now is asked again and again: on the way home."""
         self.blames = False
         """Whether a movement that could be somebody else's is held against the provider all the same."""
         self.exposed: set[Verb] = set()
@@ -139,12 +143,7 @@ class Machine:
         )
 
     async def drain(
-        self,
-        token: Token | None = None,
-        *,
-        grace: int = 0,
-        client: Client | None = None,
-        timeout: float | None = None,
+        self, token: Token | None = None, *, grace: int = 0, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Drain with `grace` seconds."""
         via = client or self._yard.client
@@ -158,12 +157,7 @@ class Machine:
         return await self._mutate(Verb.DELETE, token, via, lambda t: via.delete(self.id, t, timeout=timeout))
 
     async def call(
-        self,
-        verb: Verb,
-        token: Token | None = None,
-        *,
-        client: Client | None = None,
-        timeout: float | None = None,
+        self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """The mutating call of `verb`, with its defaults."""
         ask: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
@@ -176,16 +170,18 @@ class Machine:
         """
         async with self._reading:
             call = await self._yard.client.get(self.id)
-        if call.ok:
+        if call.ok and call.response.id == self.id:
             self._saw(call.response)
         return call
 
     async def read(self) -> pb.Machine:
         """The machine as Get shows it. Raises NoAnswer where Get does not answer OK."""
-        call = await self.get()
+        call = await while_busy(self.get, insists=self.insists)
         if not call.ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
+        if machine.id != self.id:
+            raise NoAnswer(f"Get of {self.id} showed another machine, {machine.id[:60]!r}")
         return machine
 
     async def settle(self, *, patience: float | None = None) -> Watch:
@@ -214,7 +210,8 @@ class Machine:
             if watch.state is State.IDLE and self.unheard and not self._live:
                 # A Create that was not heard out has claimed nothing. Repeated, it says whose life this is.
                 await self.create()
-            if watch.state is State.CONFIGURED and not self._live:
+            ours = self._live or watch.machine.cluster.startswith(self._yard.run)
+            if watch.state is State.CONFIGURED and not ours:
                 self.disown()
                 raise Disturbed(f"somebody else has bound {self.id}")
             if watch.state is to:
@@ -229,7 +226,7 @@ class Machine:
 
     async def _step(self, verb: Verb, *, at_all_costs: bool) -> None:
         source = self.state
-        call = await self.call(verb)
+        call = await while_busy(lambda: self.call(verb), insists=self.insists)
         if call.fenced and at_all_costs:
             call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
@@ -254,7 +251,7 @@ class Machine:
         """
         if state_of((await self.read()).state) is State.SPECULATIVE:
             return True
-        return any([(await self.drain(Token(shard, 0, 0))).fenced for shard in list(self.unheard)])
+        return any([(await self._heard(partial(Token, shard, 0, 0))).fenced for shard in list(self.unheard)])
 
     async def fence_off(self) -> None:
         """Make sure that the calls that were not heard out can start nothing any more.
@@ -269,17 +266,21 @@ class Machine:
         for name, epoch in list(self.unheard.items()):
             shard = self.shard if name == self.shard.id else Shard(name)
             shard.outlive(epoch)
-            call = await self.drain(shard.next())
-            if not call.answered:
-                raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
-        seen = state_of((await self.read()).state)
-        self._live = seen is not State.SPECULATIVE
+            await self._heard(shard.next)
+        self._live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.unheard.clear()
         self._may_come = False
 
     async def _mutate(self, verb: Verb, token: Token | None, via: Client, send: Sender) -> Call:
         own, token = token is None, token or self.shard.next()
         return await self._yard.client.see_through(self._carry_out(verb, token, via, send, own=own))
+
+    async def _heard(self, token: Callable[[], Token]) -> Call:
+        """What the fence says to a Drain with that token. Raises NoAnswer where it does not come to that."""
+        call = await while_busy(lambda: self.drain(token()), insists=self.insists)
+        if not call.answered or call.busy:
+            raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
+        return call
 
     async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, *, own: bool) -> Call:
         yard = self._yard
@@ -305,9 +306,8 @@ class Machine:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
             raise
-        operation = call.operation_id if call.ok else ""
-        price = call.response.machine.price_per_hour if call.ok else 0.0
-        new = yard.meter.answered(verb, self.id, operation, call.ended, price=price)
+        operation = (call.operation_id or str(token)) if call.ok else ""  # what has no name has its token's
+        new = yard.meter.answered(verb, self.id, operation, call.ended, price=call.price)
         if not call.answered or call.code in UNSURE:
             self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
             self._may_come |= verb is Verb.CREATE

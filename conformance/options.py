@@ -117,6 +117,13 @@ TARGET = (
         metavar="D",
         help="How long to wait for the first connection.",
     ),
+    click.option(
+        "--max-answer",
+        default="64MiB",
+        show_default=True,
+        metavar="SIZE",
+        help="The largest answer that is taken in. Each machine of a List counts for 256 bytes or more.",
+    ),
 )
 
 CONFIG = (
@@ -250,6 +257,7 @@ def stronger(context: click.Context, one: str, other: str) -> str | None:
 
 def target_from(**given: Any) -> Target:
     """The target that the options name. Raises UsageError."""
+    from conformance.size import parse_size
     from conformance.target import Target, load_tls, parse_address, parse_header
 
     return Target(
@@ -258,4 +266,5 @@ def target_from(**given: Any) -> Target:
             ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"], server_name=given["server_name"]
         ),
         headers=tuple(parse_header(text) for text in given["header"]),
+        max_answer=parse_size(given["max_answer"]),
     )

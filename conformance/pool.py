@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
+from conformance.busy import while_busy
 from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
 from conformance.lifecycle import State
 from conformance.report import Home
@@ -231,7 +232,7 @@ class Pool:
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Look again for slots that somebody else has given back."""
-        call = await self._yard.client.list([State.SPECULATIVE])
+        call = await while_busy(lambda: self._yard.client.list([State.SPECULATIVE]), insists=True)
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
@@ -256,20 +257,27 @@ class Pool:
         if machine.id not in self._yard.ledger.open:
             return None
         try:
-            if machine.home is State.UNSPECIFIED and (await machine.get()).code in NOBODY:
-                self._yard.ledger.home(machine.id)
-                return None
-            if machine.unheard:
-                await machine.fence_off()
-            state = (await machine.settle()).state
-            if keep:
-                return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
-            home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine)
-            await machine.bring(home, at_all_costs=True)
+            return await self._bring_home(machine, keep=keep)
         except Disturbed:
             self._yard.ledger.lost(machine.id)
             return None
         except ConformanceError as error:
             return machine.id, error.message
+        except Exception as error:
+            # Whatever is wrong with us, the others are to come home, and this one is to be named.
+            return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
+
+    async def _bring_home(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+        machine.insists = True
+        if machine.home is State.UNSPECIFIED and (await machine.get()).code in NOBODY:
+            self._yard.ledger.home(machine.id)
+            return None
+        if machine.unheard:
+            await machine.fence_off()
+        state = (await machine.settle()).state
+        if keep:
+            return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
+        home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine)
+        await machine.bring(home, at_all_costs=True)
         self._yard.ledger.home(machine.id)
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -25,6 +26,16 @@ class Stop:
         if self.reason is None:
             self.reason = reason
             self._event.set()
+
+    @contextmanager
+    def after(self, seconds: float | None, limit: str) -> Iterator[None]:
+        """End the run when so many seconds are over, where there is a `limit` by that name and it still goes on."""
+        timer = seconds and asyncio.get_running_loop().call_later(seconds, self, f"{limit} {seconds:g} s is over")
+        try:
+            yield
+        finally:
+            if timer:
+                timer.cancel()
 
     async def wait(self) -> None:
         """Return when the run shall end."""

@@ -90,13 +90,14 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
     machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
     # Neither the dead run's shard, which is fenced off, nor that of a sweep before this one.
     machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
-    machine.unheard = dict(entry.shards)
+    machine.unheard, machine.insists = dict(entry.shards), True
     try:
         call = await machine.get()
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
-        if call.ok and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
+        shown = call.ok and call.response.id == machine.id
+        if shown and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
             yard.ledger.lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None

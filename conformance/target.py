@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
+from conformance.answer import LARGEST
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ _HOST_PORT: Final = re.compile(
 )
 
 _CHANNEL_OPTIONS: Final = (
-    # A List of a large fleet is one answer (LST-2), so nothing on our side may cap it.
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # What is retried, and with which token, is the kit's own business.
     ("grpc.enable_retries", 0),
@@ -51,6 +50,8 @@ class Target:
     address: str
     tls: Tls | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    max_answer: int = LARGEST
+    """Bytes of the largest answer that is taken in. The List of a fleet is one answer (LST-2), however large."""
     way: str | None = None
     """What is dialled instead of the address, where something of ours lies before the provider."""
 
@@ -66,14 +67,18 @@ class Target:
     def channel(self) -> grpc.aio.Channel:
         """Open a new connection to the provider. Dials lazily: nothing is sent yet."""
         host_port = self.address.removeprefix("dns:///")
+        options: tuple[tuple[str, str | int], ...] = (
+            *_CHANNEL_OPTIONS,
+            ("grpc.max_receive_message_length", self.max_answer),
+        )
         if self.tls is None:
             named = self.way and not self.address.startswith("unix:")
             authority = (("grpc.default_authority", host_port),) if named else ()
-            return grpc.aio.insecure_channel(self.dialled, options=(*_CHANNEL_OPTIONS, *authority))
+            return grpc.aio.insecure_channel(self.dialled, options=(*options, *authority))
         credentials = grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.cert)
         override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.way else None)
         names = (("grpc.ssl_target_name_override", override),) if override else ()
-        return grpc.aio.secure_channel(self.dialled, credentials, options=(*_CHANNEL_OPTIONS, *names))
+        return grpc.aio.secure_channel(self.dialled, credentials, options=(*options, *names))
 
 
 def parse_address(text: str) -> str:

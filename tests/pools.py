@@ -10,6 +10,7 @@ from conformance.lifecycle import State
 from conformance.machine import Machine
 from conformance.pool import Lease, Pool
 from fake_provider.server import serving
+from fake_provider.servicer import Servicer
 from tests.runs import machines_of, provider, yard_at
 
 if TYPE_CHECKING:
@@ -30,12 +31,16 @@ def pooled(
     max_creates: int | None = None,
     deletes: bool = True,
     homes: dict[str, State] | None = None,
+    servicer: type[Servicer] = Servicer,
 ) -> None:
     """State facts about a pool of all the machines, which are at home as slots unless `homes` says otherwise."""
 
     async def go() -> None:
         served = core or provider(machines, deletes=deletes)
-        async with serving(served) as address, yard_at(address, max_creates=max_creates, deletes=deletes) as yard:
+        async with (
+            serving(served, servicer=servicer) as address,
+            yard_at(address, max_creates=max_creates, deletes=deletes) as yard,
+        ):
             known = [
                 Machine(machine.id, yard, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
                 for machine_number, machine in enumerate(machines_of(yard, served), 1)

@@ -66,9 +66,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asked weather",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection kept shortcut",
-        "letters",
+        "client relay reflection kept shortcut busy",
         "call target catalogue",
+        "answer",
+        "size",
         # The words.
         "errors lifecycle token fields text clock interrupts",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.errors import BudgetSpent, Disturbed, Unprepared
+from conformance.errors import BudgetSpent, Disturbed, NoAnswer, Unprepared
 from conformance.ledger import read
 from conformance.lifecycle import State, Verb
 from conformance.machine import FIRST_POLL, Machine
@@ -333,3 +333,40 @@ def test_a_machine_has_a_call_for_each_verb_with_a_token_of_its_own(verb: Verb) 
         assert call.token.sequence < (await machine.call(verb)).request.sequence_number
 
     on_a_machine(facts)
+
+
+def test_a_life_that_the_provider_gives_no_name_to_is_ours_and_goes_home() -> None:
+    class Nameless(Servicer):
+        """Does what it is asked to, and acknowledges with nothing."""
+
+        def ack(self, ack: Any) -> pb.TransitionAck:
+            return pb.TransitionAck()
+
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        for _ in range(2):
+            await machine.bring(State.IDLE)
+            assert machine.live
+            await machine.bring(State.SPECULATIVE)
+        assert yard.meter.bill(yard.client.now()).create == 2
+        assert states_of(core) == {}
+
+    on_a_machine(facts, serve={"servicer": Nameless})
+
+
+def test_what_is_shown_of_another_machine_says_nothing_of_this_one() -> None:
+    class Confused(Servicer):
+        """Shows a slot, whichever machine it is asked for, as soon as one lives."""
+
+        async def Get(self, request: pb.MachineRef, context: Any) -> pb.Machine:  # noqa: N802
+            shown = await super().Get(request, context)
+            slot = pb.Machine(id="another", state=pb.MACHINE_STATE_SPECULATIVE)
+            return shown if shown.state == pb.MACHINE_STATE_SPECULATIVE else slot
+
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.create()
+        with pytest.raises(NoAnswer, match="Get of machine-0001 showed another machine, 'another'"):
+            await machine.settle()
+        assert machine.live
+        assert yard.ledger.open == {"machine-0001"}
+
+    on_a_machine(facts, serve={"servicer": Confused})

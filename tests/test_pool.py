@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
 from conformance.behaviour import Needs
@@ -14,6 +16,7 @@ from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
+from fake_provider.servicer import Servicer
 from tests.pools import SLOT, ids, leased, pooled
 from tests.runs import provider, states_of
 
@@ -327,3 +330,37 @@ def test_a_machine_that_a_provider_made_up_is_brought_home_or_named() -> None:
         assert home.clean == (not yard.ledger.open)
 
     pooled(facts, core=MakesUp(fleet(1), latency=Latency.parse("0")))
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE])
+def test_who_has_no_time_now_is_asked_again_until_all_is_home(code: grpc.StatusCode) -> None:
+    calls, moods = itertools.count(), set[str]()
+
+    class Moody(Servicer):
+        """Has no time for every second call, where it is in that mood."""
+
+        async def answer(self, context: Any, work: Any) -> Any:
+            if moods and next(calls) % 2:
+                await context.abort(code, "come back later")
+            return await super().answer(context, work)
+
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        await pool.prepare(leased(pool, machines=1, start=State.IDLE))
+        moods.add("busy")
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    pooled(facts, servicer=Moody)
+
+
+def test_a_bug_of_ours_about_one_machine_keeps_no_other_from_coming_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=2, start=State.IDLE)
+        await pool.prepare(lease)
+        one, _ = lease.machines
+        monkeypatch.setattr(one, "settle", None)
+        assert [machine for machine, _ in (await pool.home()).left] == [one.id]
+        assert states_of(core) == {one.id: "IDLE"}
+        assert yard.ledger.open == {one.id}
+
+    pooled(facts)

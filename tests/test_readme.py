@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 RUN_ELSEWHERE = {
     "make test": "it is what runs this",
     "conformance-run --target provider.example:443 --tls-ca ca.pem --tls-cert shard.pem --tls-key shard.key": (
-        "test_targets and selftest/test_security.py dial TLS with certificates of their own"
+        "tests/zoo and selftest/test_security.py dial TLS with certificates of their own"
     ),
     'conformance-run --target "$PROVIDER" --report-dir out --baseline main/report.json --fail-on new': (
         "it needs an earlier run: test_diff_command.py"

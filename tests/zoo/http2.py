@@ -1,0 +1,143 @@
+"""As much of HTTP/2 as it takes to speak it badly: frames, uncompressed headers, and one loop that hears requests."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import Counter
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+
+
+class Kind(IntEnum):
+    """The types of frames that are needed here."""
+
+    DATA = 0
+    HEADERS = 1
+    RST_STREAM = 3
+    SETTINGS = 4
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class Setting(IntEnum):
+    """The settings that are needed here."""
+
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+
+
+def frame(kind: Kind, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
+    """One frame."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def settings(**values: int) -> bytes:
+    """A SETTINGS frame of ours, `initial_window_size=0`."""
+    pairs = ((Setting[name.upper()], value) for name, value in values.items())
+    return frame(Kind.SETTINGS, b"".join(struct.pack(">HI", *pair) for pair in pairs))
+
+
+def block(*pairs: tuple[str, str]) -> bytes:
+    """Headers as literals that nobody remembers."""
+    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in pairs)
+
+
+def headers(stream: int, *pairs: tuple[str, str], end: bool = False) -> bytes:
+    """Headers in one frame; with `end` they are all that comes."""
+    return frame(Kind.HEADERS, block(*pairs), flags=END_HEADERS | (END_STREAM if end else 0), stream=stream)
+
+
+BEGINNING: Final = ((":status", "200"), ("content-type", "application/grpc"))
+"""The headers of every answer of gRPC."""
+
+
+def beginning(stream: int) -> bytes:
+    """How every answer begins that carries a message."""
+    return headers(stream, *BEGINNING)
+
+
+def message(payload: bytes, *, length: int | None = None, packed: bool = False) -> bytes:
+    """A message as gRPC puts it into DATA; `length` is what it claims to be, where that is a lie."""
+    return struct.pack(">BI", packed, len(payload) if length is None else length) + payload
+
+
+def data(stream: int, payload: bytes) -> bytes:
+    """DATA that does not end the stream."""
+    return frame(Kind.DATA, payload, stream=stream)
+
+
+class Windows:
+    """How many bytes of DATA the other side still takes, on the connection and on each stream."""
+
+    def __init__(self) -> None:
+        self._initial = 65535
+        self._left: Counter[int] = Counter({0: 65535})
+        """By stream; 0 is the connection. What a stream has got or spent over the initial window."""
+        self._changed = asyncio.Event()
+
+    def heard(self, kind: int, stream: int, payload: bytes) -> None:
+        """Take a frame into account."""
+        match kind:
+            case Kind.SETTINGS:
+                pairs = (struct.unpack_from(">HI", payload, at) for at in range(0, len(payload), 6))
+                self._initial = dict(pairs).get(Setting.INITIAL_WINDOW_SIZE, self._initial)
+            case Kind.WINDOW_UPDATE:
+                self._left[stream] += int.from_bytes(payload)
+        self._changed.set()
+
+    async def take(self, stream: int, size: int) -> None:
+        """Return when so many bytes may be sent."""
+        while min(self._left[0], self._initial + self._left[stream]) < size:
+            self._changed.clear()
+            await self._changed.wait()
+        self._left.subtract({0: size, stream: size})
+
+
+async def requests(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    ours: bytes = b"",
+    windows: Windows | None = None,
+) -> AsyncIterator[int]:
+    """The streams on which a request was heard to its end. `ours` is a SETTINGS frame, in place of an empty one."""
+    await reader.readexactly(len(PREFACE))
+    writer.write(ours or frame(Kind.SETTINGS))
+    while True:
+        head = await reader.readexactly(9)
+        kind, flags, stream = struct.unpack(">BBI", head[3:])
+        payload = await reader.readexactly(int.from_bytes(head[:3]))
+        if windows is not None and not (kind == Kind.SETTINGS and flags & ACK):
+            windows.heard(kind, stream, payload)
+        match kind:
+            case Kind.SETTINGS | Kind.PING if not flags & ACK:
+                writer.write(frame(Kind(kind), payload if kind == Kind.PING else b"", flags=ACK))
+            case Kind.DATA | Kind.HEADERS if flags & END_STREAM:
+                yield stream
+            case _:
+                pass
+        await writer.drain()
+
+
+def _text(text: str) -> bytes:
+    return _number(len(text)) + text.encode("latin-1")
+
+
+def _number(number: int) -> bytes:
+    """An integer after a prefix of seven bits."""
+    if number < 127:
+        return bytes([number])
+    left, octets = number - 127, bytearray([127])
+    while left >= 128:
+        octets.append(left & 127 | 128)
+        left >>= 7
+    return bytes([*octets, left])

@@ -1,0 +1,76 @@
+"""`python -m tests.zoo.table [PATTERN…]`: the kit meets every species, and the document's table is written anew."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.zoo.encounter import Encounter, meet
+from tests.zoo.species import ZOO
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- zoo -->\n", "<!-- end of the zoo -->\n"
+HEAD = "| species | what it does | exit | what the kit says first | MB |\n|---|---|---:|---|---:|\n"
+LONGEST = 150
+"""Characters of a line in the table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What was measured of one species."""
+
+    key: str
+    story: str
+    code: int
+    line: str
+    megabytes: float
+
+    def __str__(self) -> str:
+        return f"| {self.key} | {self.story} | {self.code} | `{self.line}` | {self.megabytes:.0f} |"
+
+
+def rows() -> list[Row]:
+    """The table as it stands in the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    lines = text[text.index(BEGIN) : text.index(END)].splitlines()
+    cells = [re.fullmatch(r"\| (\S+) \| (.+) \| (\d) \| `(.+)` \| (\d+) \|", line) for line in lines]
+    return [
+        Row(key=found[1], story=found[2], code=int(found[3]), line=found[4], megabytes=float(found[5]))
+        for found in cells
+        if found
+    ]
+
+
+def row(met: Encounter) -> Row:
+    """An encounter as a row: its line without what is another at each run, and no longer than it has to be."""
+    line = re.sub(r"(?<=:)\d{5}\b", "PORT", met.headline).replace("|", "/").replace("`", "'")
+    line = re.sub(r"unix:\S*/", "unix:/…/", line)
+    line = re.sub(r" {2,}", " ", line)
+    return Row(
+        key=met.species.key,
+        story=met.species.story,
+        code=met.code,
+        line=line if len(line) <= LONGEST else line[:LONGEST] + "…",
+        megabytes=met.megabytes,
+    )
+
+
+def main(patterns: list[str]) -> None:
+    """Meet what is wanted, and keep the other rows."""
+    known = {each.key: each for each in rows()}
+    for key, species in ZOO.items():
+        if not patterns or any(re.search(pattern, key) for pattern in patterns):
+            with tempfile.TemporaryDirectory() as directory:
+                known[key] = row(meet(species, Path(directory)))
+            print(known[key], flush=True)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    table = HEAD + "".join(f"{known[key]}\n" for key in ZOO if key in known)
+    DOCUMENT.write_text(before + BEGIN + table + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
