@@ -63,10 +63,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "evidence",
         "events latency chain grpcurl",
         "report",
-        "asked weather",
+        "asked weather run_options",
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut busy",
+        "letters",
         "call target catalogue",
         "answer",
         "size",

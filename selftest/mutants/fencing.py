@@ -215,7 +215,7 @@ class EitherNumberWillDo(Core):
         return token.epoch > mark.epoch or token.sequence > mark.sequence
 
 
-@mutant("FEN-3", "FEN-3b", "FEN-3c")
+@mutant("FEN-3", "FEN-3b", "FEN-3c", also=("COD-3a",), because="its tokens, too, are of epochs further on")
 class EpochRisesByOne(Core):
     """Takes an epoch that jumps for a corrupt one."""
 

@@ -36,7 +36,15 @@ class MovesOthers(Core):
         return super().settle(machine)
 
 
-@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="what it disturbs may be what LIF-3a wants to see at rest")
+@mutant(
+    "LIF-9",
+    "LIF-9a",
+    also=(
+        "LIF-3a",
+        "OPS-2b",
+    ),
+    because="what it disturbs may be what they want to see at rest",
+)
 class DrainEmptiesTheFleet(MovesOthers):
     """Drains by instance type instead of by machine."""
 
