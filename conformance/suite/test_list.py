@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 ALL: Final[tuple[State, ...]] = tuple(state for state in State if state is not State.UNSPECIFIED)
-LARGEST: Final = 2**31 - 1
-"""The largest cap."""
 PLENTY: Final = 10**6
 """A cap that no fleet reaches."""
 UNKNOWN: Final = 4242
