@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -97,6 +97,22 @@ class Catalogue:
         if not left:
             raise UsageError("the selection leaves no behaviour", hint="loosen --exclude")
         return tuple(entry for entry in self.entries if entry.id in left)
+
+    def among(self, ids: Collection[str]) -> tuple[Entry, ...]:
+        """The entries with these ids, each resting on the nearest of them, past all that are not there."""
+        grounds = {entry.id: entry.rests_on for entry in self.entries}
+
+        def nearest(entry: Entry) -> Entry:
+            if all(name in ids for name in entry.rests_on):
+                return entry
+            known: dict[str, None] = {}
+            layer = list(entry.rests_on)
+            while layer:
+                known |= dict.fromkeys(layer)
+                layer = [below for name in layer if name not in ids for below in grounds[name] if below not in known]
+            return replace(entry, rests_on=tuple(name for name in known if name in ids))
+
+        return tuple(nearest(entry) for entry in self.entries if entry.id in ids)
 
     def _nearest(self, text: str) -> str:
         names = {name for entry in self.entries for name in (entry.id, entry.clause.id, entry.area)}

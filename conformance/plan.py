@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from conformance.behaviour import Behaviour, declared
@@ -38,5 +39,5 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
         if behaviour_id in found:
             raise ValueError(f"{body.__name__} is a second proof of {behaviour_id}")
         found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
-    wanted = set(found if ids is None else ids)
-    return tuple(found[e.id] for e in catalogue.entries if e.id in found and e.id in wanted)
+    wanted = found.keys() & (found if ids is None else set(ids))
+    return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))

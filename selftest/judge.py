@@ -94,7 +94,9 @@ def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
         return leapt_mutant(mutant, select=mutant.found_by if mutant.alone else (), seed=seed)
     most = leapt_mutant(mutant, skip=BY_SOCKET, seed=seed)
     rest = leapt_mutant(mutant, select=BY_SOCKET, seed=seed)
-    return replace(most, results=most.results + rest.results)
+    known = catalogue.load()
+    # As in one run: each rests on what it rests on, whichever run judged that.
+    return replace(most, results=tuple(replace(r, entry=known[r.id]) for r in most.results + rest.results))
 
 
 async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:

@@ -173,3 +173,21 @@ def test_entries_cannot_rest_on_each_other() -> None:
     text = TEXT.replace('title = "An equal token is fenced"', 'title = "E"\nrests_on = ["FEN-12a"]')
     with pytest.raises(ValueError, match=r"behaviours rest on each other: .*FEN-1a"):
         catalogue.parse(text)
+
+
+def test_where_some_are_not_judged_the_others_rest_on_the_nearest_that_are() -> None:
+    """Else two failures of one cause would be two causes."""
+    known = catalogue.load()
+    chain = ["FEN-1a"]
+    while known[chain[-1]].rests_on:
+        chain.append(known[chain[-1]].rests_on[0])
+    top, *between, bottom = chain
+    assert between
+    chosen = {entry.id: entry for entry in known.among({top, bottom})}
+    assert chosen[top].rests_on == (bottom,)
+    assert chosen[bottom].rests_on == ()
+
+
+def test_where_all_are_judged_each_rests_on_what_it_says() -> None:
+    known = catalogue.load()
+    assert known.among({entry.id for entry in known.entries}) == known.entries

@@ -7,7 +7,7 @@ tell who was only away for a moment.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
 
