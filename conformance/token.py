@@ -32,10 +32,8 @@ class Shard:
     """A shard id and the numbers that it has used. No two machines share one (FEN-13)."""
 
     id: str
-    epoch: int = 10
-    _sequence: int = field(default=10)
-    """Both begin with as many digits as they will mostly have: who compares them as text is found by those who judge
-    that, and by few others."""
+    epoch: int = 1
+    _sequence: int = field(default=0)
 
     def token(self, *, epoch: int, sequence: int) -> Token:
         """A token with just these numbers."""
@@ -65,4 +63,4 @@ class Shard:
         if epoch >= LARGEST:
             self.epoch, self._sequence = LARGEST, LARGEST - 1
         else:
-            self.epoch, self._sequence = max(self.epoch, epoch) + 1, 10
+            self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0
