@@ -40,8 +40,14 @@ def wrong(behaviours: frozenset[str]) -> str:
             for name in mine:
                 if name not in found:
                     return f"{mutant.name} is not found by {name}"
-    cries = (_cries(leapt_variant(variant, select=chosen), variant.name) for variant in VARIANTS.values())
-    return next(filter(None, cries), "")
+    for variant in VARIANTS.values():
+        report = leapt_variant(variant, select=chosen)
+        if said := _cries(report, variant.name):
+            return said
+        lacking = {result.id for result in report.with_status(Status.SKIPPED)}
+        if missed := behaviours.intersection(variant.lacks) - lacking:
+            return f"{variant.name} has {', '.join(missed)}"
+    return ""
 
 
 def _cries(report: Report, where: str) -> str:

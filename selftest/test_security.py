@@ -13,19 +13,22 @@ import ssl
 import tempfile
 import threading
 import warnings
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 import trustme
 
 from conformance import catalogue, engine, plan
 from conformance.catalogue import Level
+from conformance.errors import Violation
 from conformance.report import Status
 from conformance.run_options import Options
 from conformance.suite import test_security
@@ -46,6 +49,8 @@ class Relay:
     plaintext: bool = False
     asks_for_certificate: bool = True
     trusts_strangers: bool = False
+    connections: int | None = None
+    """How many it takes, one after the other; None where there is no end."""
 
 
 @cache
@@ -110,8 +115,12 @@ def relayed(relay: Relay, backend: str) -> Iterator[str]:
 
     def accept() -> None:
         with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+            for number in count(1):
+                outer = listener.accept()[0]
+                if relay.connections is None or number <= relay.connections:
+                    threading.Thread(target=serve, args=(outer,), daemon=True).start()
+                else:
+                    outer.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
@@ -164,10 +173,27 @@ def test_a_provider_that_speaks_1_3_and_trusts_its_ca_alone_passes() -> None:
             id="speaks-tls-1.1",
         ),
         pytest.param(Relay(lowest=ssl.TLSVersion.TLSv1_2), {"SEC-1e": Status.WARNED}, id="speaks-tls-1.2"),
+        pytest.param(Relay(connections=1), dict.fromkeys(ALL_PASS, Status.ERROR), id="lets-nobody-else-in"),
     ],
 )
 def test_each_breach_is_found_by_its_own_behaviour(relay: Relay, found: dict[str, Status]) -> None:
     assert asyncio.run(judged(relay)) == {**ALL_PASS, **found}
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
+def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.StatusCode) -> None:
+    """No run comes so far today: a provider that binds the two refuses all the shards that the kit makes up."""
+
+    class Stranger:
+        async def drain(self) -> SimpleNamespace:
+            return SimpleNamespace(code=code, rpc="Drain", outcome=lambda: code.name)
+
+    client = authority().issue_cert("shard.example", common_name="bigfleet://shard/ours")
+    tls = Tls(cert=client.cert_chain_pems[0].bytes())
+    trial: Any = SimpleNamespace(client=SimpleNamespace(target=Target(address="host:1", tls=tls)), stranger=Stranger)
+    denied = code is grpc.StatusCode.PERMISSION_DENIED
+    with nullcontext() if denied else pytest.raises(Violation, match="PERMISSION_DENIED"):
+        asyncio.run(test_security.test_a_certificate_binds_its_shard(trial))
 
 
 def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:

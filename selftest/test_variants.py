@@ -22,6 +22,7 @@ def test_nothing_is_found_in_a_conformant_provider(variant: Variant, seed: int) 
     report = asyncio.run(judge_variant(variant, seed=seed))
     found = [f"{r.id} {r.status}: {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
     assert found == []
+    assert [r.id for r in report.with_status(Status.SKIPPED) if r.id in variant.lacks] == list(variant.lacks)
     assert report.verdict is Verdict.CONFORMANT
     assert report.home.clean
     assert report.bill.create <= 40 or variant.options.get("deletes") is False

@@ -49,6 +49,8 @@ class Variant:
     use_idle: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     serving: dict[str, Any] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+    """What a MAY leaves open and this one has not: the behaviours that say so, and judge nothing."""
 
     def provider(self) -> Core:
         """A new provider of this kind."""
@@ -159,7 +161,7 @@ class AnyCode(Core):
         return Rejected(self.rng.choice(codes), "not from here")
 
 
-@variant()
+@variant(lacks=("FEN-14a",))
 class TokenDemanded(Core):
     """Refuses calls without a token."""
 

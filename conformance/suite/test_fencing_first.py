@@ -85,7 +85,6 @@ async def _mark_stays(trial: Trial, state: State) -> None:
         for numbers in ((4, 99), (5, 3), (0, 0), (5, 4), (5, 5)):
             await expect.fenced(machine.call(verb, shard.at(numbers)))
         await expect.accepted(machine.call(verb, shard.at((5, 6))))  # ... and not raised to (5, 99)
-        await expect.fenced(machine.call(verb, shard.at((5, 6))))
 
 
 @behaviour("FEN-5a", machines=1, start=State.IDLE)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Filter
 
 
-@mutant("COD-3", "COD-3c", also=("WIR-2a",), because="it asks for states that there are not, too")
+@mutant("COD-3", "COD-3c")
 class OddStatesAreFailedPrecondition(Core):
     """A state has to be one."""
 

@@ -80,6 +80,16 @@ class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
         self.put(replace(machine, state=State.IDLE, cluster="", shard_metadata={}))
 
 
+@mutant("COD-2", "COD-2i", latency="120ms")
+class RefusedConfigureEndsTheTermination(_RefusesWithAnEffect):
+    """Configure takes the machine off the list of those to be deleted, and sees then that it cannot be bound yet."""
+
+    verb, rests = Verb.CONFIGURE, State.DELETING
+
+    def effect(self, machine: Machine) -> None:
+        self.put(replace(machine, state=State.IDLE))
+
+
 @mutant("COD-2", "COD-2g", latency="250ms")
 class RefusedDrainEndsTheBootstrap(_RefusesWithAnEffect):
     """Drain stops what is being done with the machine, and then sees that it is not bound yet."""

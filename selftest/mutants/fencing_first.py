@@ -226,6 +226,8 @@ class RefusalCountsAsACall(_MarkMoves):
     "FEN-5a",
     "FEN-5b",
     "FEN-4c",
+    "FEN-7a",
+    "FEN-13a",
     "FEN-9a",
     "FEN-9b",
     "FEN-9c",

@@ -180,3 +180,13 @@ class LargeFirstNumbersAreFenced(Core):
         super().validate_first_token(verb, token)
         if max(token.epoch, token.sequence) > 2**53:
             raise self.fenced(verb, token)
+
+
+@mutant("FEN-10", "FEN-10a", "FEN-10b")
+class LargeNumbersCompareLoosely(Core):
+    """Compares as doubles, and lets equal ones in from 2^53 on: they may have differed."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        loose = _as(token, _float, _float)
+        large = max(token.epoch, token.sequence) >= 2**53
+        return newer(token, mark) or (large and loose == _as(mark, _float, _float))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Ack, Request
 
 
-@mutant("LIF-8", "LIF-8b", machines=64, deletes=False)
+@mutant("LIF-8", "LIF-8b", machines=64, latency="250ms", deletes=False)
 class DeleteOfAMovingMachineIsAborted(Core):
     """Looks whether the machine is free before it says that there is no Delete."""
 
