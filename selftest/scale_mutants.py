@@ -135,7 +135,7 @@ class LosesAChange(Core):
         if known is None or self.changes < 300 or machine.moving:
             return super().put(machine)
         self.changes = 0
-        kept = replace(machine, revision=known.revision)
+        kept = replace(machine, revision=1)
         self.inventory.put(kept)
         return kept
 

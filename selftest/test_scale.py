@@ -34,7 +34,7 @@ def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
     assert report.exit_code == 1
 
 
-@pytest.mark.timeout(120 + OPERATIONS // 10)
+@pytest.mark.timeout(300 + OPERATIONS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
 def test_a_churn_finds_nothing_in_a_conformant_provider(variant: Variant) -> None:
     options = replace(variant.run_options(7), max_creates=OPERATIONS)

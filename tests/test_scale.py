@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.bill import Meter
@@ -70,6 +70,7 @@ def test_anything_else_is_no_budget(text: str) -> None:
         budget.parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_is_more_than_refused(text: str) -> None:
     for parse in (budget.parse, soak.parse):
@@ -104,6 +105,7 @@ def test_anything_else_is_no_soak(text: str) -> None:
 # Digests and growth.
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=200))
 def test_a_digest_tells_percentiles_to_one_per_cent_and_the_longest_exactly(taken: list[float]) -> None:
     digest = Digest()

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
+pytestmark = pytest.mark.timeout(240)
+PATIENT = 120.0
+"""Seconds that a process is waited for, on a machine that is busy with other things."""
 BRIEF = ("--lane", "scale", "--soak", "60ops", "--max-machines", "4")
 
 
@@ -175,7 +178,7 @@ def test_interrupted_it_brings_all_home(number: signal.Signals, tmp_path: Path) 
         with process.running(*command, "--report-dir", str(tmp_path / "out")) as kit:
             assert kit.says("churn")
             kit.signal(number)
-            done = kit.done()
+            done = kit.done(PATIENT)
         assert done.code == 3, done.text
         assert "Traceback" not in done.text
         assert served.away() == {}, done.text
@@ -190,7 +193,7 @@ def test_a_target_that_dies_ends_it_and_the_ledger_names_what_is_left(tmp_path: 
         with process.running(*command, *hasty) as kit:
             assert kit.says("churn")
             served.kill()
-            done = kit.done()
+            done = kit.done(PATIENT)
     assert done.code == 3, done.text
     assert "Traceback" not in done.text
     assert "the target is gone" in done.verdict
@@ -200,10 +203,10 @@ def test_a_target_that_dies_ends_it_and_the_ledger_names_what_is_left(tmp_path: 
 def test_all_of_it_is_written_and_read_back(tmp_path: Path) -> None:
     with process.serving("--machines", "16", "--rpc-delay", "5ms") as served:
         options = (*BRIEF, "--budget", "list.p99=1ms,")
-        refused = process.judge(served, *options, directory=tmp_path / "refused")
+        refused = process.judge(served, *options, directory=tmp_path / "refused", limit=PATIENT)
         assert refused.code == 2
         assert refused.err.splitlines()[0] == "error: '1ms,' is not a duration"
-        done = process.judge(served, *BRIEF, "--budget", "create.max=1ms", directory=tmp_path / "out")
+        done = process.judge(served, *BRIEF, "--budget", "create.max=1ms", directory=tmp_path / "out", limit=PATIENT)
     assert done.code == 1, done.text
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))
