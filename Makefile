@@ -63,8 +63,8 @@ mutants: $(READY)  ## The kit itself, mutated, in an hour or two: docs/kit-mutan
 	PATH="$(CURDIR)/$(BIN):$$PATH" nice $(BIN)/mutmut run --max-children 1 $(ARGS)
 	@$(BIN)/mutmut results | grep -v 'not checked' || true
 
-bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
-	$(BIN)/python -m tests.bench
+bench: $(READY)  ## What a run costs: latency x jobs, large fleets, and one RPC against the bare stub; options in ARGS
+	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:  ## Take away what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
