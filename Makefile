@@ -60,8 +60,8 @@ mutants: $(READY)  ## The kit itself, mutated, in an hour or two: docs/kit-mutan
 	PATH="$(CURDIR)/$(BIN):$$PATH" nice $(BIN)/mutmut run --max-children 1 $(ARGS)
 	@$(BIN)/mutmut results | grep -v 'not checked' || true
 
-bench: $(READY)  ## What a run costs: latency x jobs, and one RPC against the bare stub
-	$(BIN)/python -m tests.bench
+bench: $(READY)  ## What a run costs: latency x jobs, large fleets, and one RPC against the bare stub; options in ARGS
+	$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(READY)  ## The scale lane, five minutes long, or SOAK=1h: docs/reliability.md
 	$(BIN)/python -m tests.soak $(SOAK)
