@@ -28,6 +28,8 @@ for _habitat in HABITATS:
 FORM = os.environ.get("CONFORMANCE_ZOO", "")
 """`all` meets the rare species too, `whole` judges by the entire suite as well."""
 WHOLE = FORM == "whole"
+AT_ONCE = 3
+"""So many encounters go on together: most of them wait for something most of the time."""
 STARTING = 30.0
 """Seconds that two processes may take to start and to end on a machine that has better things to do."""
 HEARING_OUT = 6

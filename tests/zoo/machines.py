@@ -175,7 +175,7 @@ async def never_lets_go(cage: Cage) -> None:
     await kept(cage, Grasping)
 
 
-@species(r".", codes=JUDGED, patience=1)
+@species(r"(LIF|FEN)-1a", codes=JUDGED, patience=1)
 async def flickers(cage: Cage) -> None:
     """Shows another state at each look."""
     looks = itertools.count()
@@ -186,7 +186,7 @@ async def flickers(cage: Cage) -> None:
     await kept(cage, building(flicker))
 
 
-@species(r".", codes=JUDGED, patience=1)
+@species(r"LIF-1a .* showed another machine", codes=JUDGED, patience=1)
 async def answers_for_others(cage: Cage) -> None:
     """Answers for another machine than the one that was asked for."""
 
@@ -198,7 +198,7 @@ async def answers_for_others(cage: Cage) -> None:
     await kept(cage, Confused)
 
 
-@species(r"FAILED_PRECONDITION", codes=JUDGED)
+@species(r"LIF-1a .* FAILED_PRECONDITION", codes=JUDGED)
 async def fences_everybody(cage: Cage) -> None:
     """Fences every call that would change something."""
 
@@ -211,7 +211,7 @@ async def fences_everybody(cage: Cage) -> None:
     await kept(cage, Walled)
 
 
-@species(r".", codes=JUDGED, patience=1, rare=True)
+@species(r"LIF-1a .* settled at SPECULATIVE", codes=JUDGED, patience=1, rare=True)
 async def agrees_to_everything(cage: Cage) -> None:
     """Answers every call OK, with a machine in the state that would please, and does nothing."""
 
@@ -223,7 +223,7 @@ async def agrees_to_everything(cage: Cage) -> None:
     await kept(cage, Pleasing)
 
 
-@species(r".", codes=JUDGED, timeout=4, select="LST-*")
+@species(r"LST-|LIF-1a|--timeout 4 s is over", codes=JUDGED, timeout=4, select="LST-*")
 async def multiplies(cage: Cage) -> None:
     """Has 5,000 machines more at each List."""
     born = itertools.count(1)

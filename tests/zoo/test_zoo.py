@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.zoo import table
-from tests.zoo.encounter import FORM, WHOLE, Encounter, bound, meet
+from tests.zoo.encounter import AT_ONCE, FORM, WHOLE, Encounter, bound, meet
 from tests.zoo.species import ZOO
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 MOST = 400.0
 """Megabytes of memory that a run may ever have."""
-AT_ONCE = 3
-"""Encounters: most of them wait for something most of the time."""
 
 Encounters = dict[str, "Future[Encounter]"]
 
