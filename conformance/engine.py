@@ -340,6 +340,8 @@ class Course:
     async def _check_target(self) -> None:
         """After a behaviour that could not be judged: where the target is gone, the run is over."""
         async with self._checking:
+            if self._client.weathered(0.0):  # who does not answer in weather of our own may be there all the same
+                return
             if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return
             try:
