@@ -303,6 +303,8 @@ class Course:
         if self._ledger.trouble is not None:
             self._stop(f"the ledger cannot be written: {self._ledger.trouble}")
         async with self._checking:
+            if self._client.weathered(0.0):  # who does not answer in weather of our own may be there all the same
+                return
             if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return
             try:

@@ -26,7 +26,7 @@ ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
 MANY = 6
 """And so often where somebody else is known to be about, who may well disturb it three times."""
-STORMY = 20
+STORMY = 40
 """And so often in weather of our own making, which takes what it takes and never means the provider."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}

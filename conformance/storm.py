@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 16384
 _NEWS: Final = 2.0
 """Seconds in which everybody has heard of a connection that was cut."""
+CARRIED: Final = 1000
+"""Chunks that a connection has carried before it ends: on a busy machine too, enough is heard between two of them."""
 _AHEAD: Final = 64
 """Chunks that may be on their way at once on a connection, each way."""
 
@@ -36,7 +38,8 @@ _AHEAD: Final = 64
 class Storm:
     """One run's weather. `target` is what to dial instead of the real one."""
 
-    def __init__(self, target: Target, port: int, faults: Sequence[Fault], *, seed: int) -> None:
+    def __init__(self, target: Target, port: int, faults: Sequence[Fault], *, seed: int, least: int) -> None:
+        self._least = least
         self.target = target.by_way_of(f"127.0.0.1:{port}")
         self.box = Letterbox()
         """The answers that are to be lost, and were."""
@@ -168,6 +171,7 @@ class Storm:
                 with suppress(OSError):
                     if not (line.dead or writer.is_closing()):
                         writer.write(data)
+                        line.carried += 1
                         await writer.drain()
             if not (line.dead or writer.is_closing()):
                 with suppress(OSError):
@@ -210,6 +214,8 @@ class Storm:
 
     async def _after(self, seconds: float, line: _Line, end: Callable[[_Line], None]) -> None:
         await asyncio.sleep(seconds)
+        while line.carried < self._least and line in self._lines:
+            await asyncio.sleep(seconds / 10)
         if self._raging and line in self._lines and not line.dead:
             self.hurts()
             end(line)
@@ -250,6 +256,8 @@ class _Line:
 
     def __init__(self, here: asyncio.StreamWriter, there: asyncio.StreamWriter) -> None:
         self._here, self._there = here, there
+        self.carried = 0
+        """Chunks, both ways."""
         self.dead = False
         """Whether the provider's end is gone, and ours has not been told."""
 
@@ -275,15 +283,18 @@ class _Line:
 
 
 @asynccontextmanager
-async def storm(target: Target, faults: Sequence[Fault], *, seed: int) -> AsyncIterator[Storm]:
-    """A storm before the target for as long as the body runs; it has not broken yet."""
+async def storm(target: Target, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[Storm]:
+    """A storm before the target for as long as the body runs; it has not broken yet.
+
+    No connection ends before it has carried `least` chunks.
+    """
     made: list[Storm] = []
 
     def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         made[0].spawn(made[0].join(reader, writer))
 
     server = await asyncio.start_server(join, "127.0.0.1", 0)
-    made.append(Storm(target, server.sockets[0].getsockname()[1], faults, seed=seed))
+    made.append(Storm(target, server.sockets[0].getsockname()[1], faults, seed=seed, least=least))
     try:
         yield made[0]
     finally:
@@ -292,12 +303,12 @@ async def storm(target: Target, faults: Sequence[Fault], *, seed: int) -> AsyncI
 
 
 @asynccontextmanager
-async def weather(client: Client, faults: Sequence[Fault], *, seed: int) -> AsyncIterator[None]:
+async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
     """While the body runs, the client calls through a storm of these faults, which has broken; none without faults."""
     if not faults:
         yield
         return
-    async with storm(client.target, faults, seed=seed) as made:
+    async with storm(client.target, faults, seed=seed, least=least) as made:
         await client.go_through(made)
         made.breaks()
         yield

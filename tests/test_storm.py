@@ -37,7 +37,7 @@ async def in_weather(*faults: str, core: Core | None = None) -> AsyncIterator[tu
     async with (
         serving(core or provider()) as address,
         connected(address) as client,
-        weather(client, parse_faults(faults), seed=7),
+        weather(client, parse_faults(faults), seed=7, least=0),
     ):
         assert client.storm is not None
         yield client, client.storm
@@ -74,7 +74,7 @@ def test_bytes_come_in_their_order_however_they_are_delayed() -> None:
 
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, storm(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7) as made:
+        async with server, storm(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7, least=0) as made:
             made.breaks()
             reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
             sent = bytes(range(256)) * 2000
@@ -111,7 +111,7 @@ def test_a_half_open_connection_is_told_when_it_speaks() -> None:
 
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, storm(target, parse_faults(["half-open=50ms"]), seed=7) as made:
+        async with server, storm(target, parse_faults(["half-open=50ms"]), seed=7, least=0) as made:
             made.breaks()
             reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
             await gone.wait()
@@ -128,7 +128,7 @@ def test_a_half_open_connection_is_told_when_it_speaks() -> None:
 
 def test_a_target_that_is_not_there_is_reset() -> None:
     async def run() -> None:
-        async with storm(Target(address="127.0.0.1:1"), (), seed=7) as made:
+        async with storm(Target(address="127.0.0.1:1"), (), seed=7, least=0) as made:
             client = Client(made.target)
             with pytest.raises(TargetError):
                 await connect(client, timeout=0.5)
@@ -164,7 +164,7 @@ def test_a_socket_in_the_file_system_has_weather_too(tmp_path: Path) -> None:
         async with (
             serving(provider(), address=where),
             connected(where) as client,
-            weather(client, parse_faults(["lost-answer"]), seed=7),
+            weather(client, parse_faults(["lost-answer"]), seed=7, least=0),
         ):
             assert (await client.list()).ok
 
@@ -193,7 +193,7 @@ async def after_a_lost_create(core: Core, token: Token | None = None, *, again: 
     async with (
         serving(core) as address,
         yard_at(address) as yard,
-        weather(yard.client, parse_faults(["lost-answer"]), seed=7),
+        weather(yard.client, parse_faults(["lost-answer"]), seed=7, least=0),
     ):
         machine = Machine("machine-0001", yard, number=1)
         machine.exposed = {Verb.CREATE}
