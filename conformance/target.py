@@ -87,6 +87,10 @@ def parse_address(text: str) -> str:
     Raises UsageError for any other form, and says what is wrong with it.
     """
     address = text.strip()
+    if not address.isprintable():
+        raise UsageError(
+            f"target {text!r} holds what no address has", hint="write host:port, [ipv6]:port or unix:/path"
+        )
     if address.startswith("unix:"):
         if not address.removeprefix("unix:").strip("/"):
             raise UsageError(f"target {text!r} names no socket", hint="write unix:/path/to/socket")

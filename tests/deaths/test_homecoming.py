@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(150)
 
-LATENCY = ("--machines", "8", "--latency", "create=0,configure=0,drain=400ms,delete=400ms")
+SLOW = ("--machines", "8", "--latency", "create=0,configure=0,drain=2s,delete=2s")
+"""The way home takes long enough to die on it, also where everything else does."""
+ENDLESS = ("--machines", "8", "--latency", "create=0,configure=0,drain=600s,delete=600s")
 
 
 def going_home(provider: Provider, kit: Kit) -> None:
@@ -34,20 +36,18 @@ def named(done: Done, provider: Provider, path: Path) -> None:
     """Whatever is away is in the ledger, and the words say where that is."""
     assert "Traceback" not in done.text
     away = provider.away().keys()
+    assert away
     assert away <= {entry.machine for entry in ledger.read(path).entries}
-    assert not away or f"conformance sweep {path}" in done.text
-    swept = sweep(provider, path)
-    assert swept.code == 0, swept.text
-    assert provider.away() == {}
+    assert f"conformance sweep {path} --target {provider.address}" in done.text
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
-@pytest.mark.parametrize("more", [1, 2, 6])
+@pytest.mark.parametrize("more", [1, 6])
 def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp_path: Path) -> None:
     draw = random.Random(more)
     for turn in range(max(1, ROUNDS // 4)):
         directory = tmp_path / str(turn)
-        with serving(*LATENCY) as provider:
+        with serving(*ENDLESS) as provider:
             command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
             with running(*command, "--report-dir", str(directory)) as kit:
                 going_home(provider, kit)
@@ -62,13 +62,13 @@ def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp
 @pytest.mark.timeout(150 + 30 * ROUNDS)
 def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) -> None:
     draw = random.Random(0)
-    for turn in range(max(1, ROUNDS // 2)):
+    for turn in range(max(1, ROUNDS // 4)):
         path = tmp_path / str(turn) / "ledger.ndjson"
-        with serving(*LATENCY) as provider:
+        with serving(*SLOW) as provider:
             command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
             with running(*command, "--report-dir", str(path.parent)) as kit:
                 going_home(provider, kit)
-                kit.ends_within(draw.random() / 2)
+                kit.ends_within(draw.random())
                 kit.signal(signal.SIGKILL)
                 kit.done()
             swept = sweep(provider, path)
@@ -77,7 +77,7 @@ def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) ->
 
 
 def test_a_provider_that_dies_while_machines_go_home_has_them_named(tmp_path: Path) -> None:
-    with serving(*LATENCY) as provider:
+    with serving(*SLOW) as provider:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
         timeouts = ("--connect-timeout", "1s", "--rpc-timeout", "1s", "--patience", "2s")
         with running(*command, *timeouts, "--report-dir", str(tmp_path)) as kit:

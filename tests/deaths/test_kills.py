@@ -107,8 +107,10 @@ def test_a_sweep_while_the_run_lives_is_refused(tmp_path: Path) -> None:
         with running(*command, "--report-dir", str(tmp_path)) as kit:
             while not provider.away():
                 assert not kit.ends_within(0.01)
+            kit.signal(signal.SIGSTOP)  # it lives as long as this takes, and does nothing meanwhile
             before = ledger.read_text(encoding="utf-8")
             done = sweep(provider, ledger)
+            kit.signal(signal.SIGCONT)
             assert ledger.read_text(encoding="utf-8").startswith(before)
             kit.signal(signal.SIGTERM)
             assert kit.done().code == 3

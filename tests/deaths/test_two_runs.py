@@ -22,13 +22,12 @@ def test_one_that_is_killed_leaves_the_other_alone_and_is_swept_beside_it(tmp_pa
     with serving("--machines", "24", "--latency", "100ms") as provider, ExitStack() as stack:
         command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
         dies, lives = (stack.enter_context(running(*command, str(tmp_path / name))) for name in ("dies", "lives"))
-        for directory in ("dies", "lives"):
-            path = tmp_path / directory / "ledger.ndjson"
-            while not path.exists() or '"intend": "Create"' not in path.read_text(encoding="utf-8"):
-                assert not dies.ends_within(0.005)
+        path = tmp_path / "dies" / "ledger.ndjson"
+        while not path.exists() or '"seen": "IDLE"' not in path.read_text(encoding="utf-8"):
+            assert not dies.ends_within(0.005)
         dies.signal(signal.SIGKILL)
         dies.done()
-        swept = sweep(provider, tmp_path / "dies" / "ledger.ndjson")
+        swept = sweep(provider, path)
         assert swept.code == 0, swept.text
         done = lives.done()
         assert done.code == 0, done.text
@@ -41,7 +40,9 @@ def test_the_second_run_into_one_report_directory_is_refused_and_spoils_nothing(
         with running(*command) as first:
             while not provider.away():
                 assert not first.ends_within(0.005)
+            first.signal(signal.SIGSTOP)  # it lives as long as this takes
             second = judge(provider, directory=tmp_path)
+            first.signal(signal.SIGCONT)
             done = first.done()
         assert second.code == 2, second.text
         assert second.err.splitlines()[0].endswith(" belongs to a run that still lives")
