@@ -42,7 +42,7 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
         quiet = calm(trial, EDGES[verb].target)
         # Control, and first, as what a refusal does is FEN-5's: with a newer token they are let in.
         for number, each in enumerate(quiet):
-            await expect.accepted(machine.call(each, shard.token(epoch=FRESH[0] + number, sequence=FRESH[1])))
+            await expect.accepted(machine.call(each, shard.token(epoch=FRESH[0] + number, sequence=FRESH[1] + number)))
         if verb is Verb.CONFIGURE and (await machine.drain(shard.at(STALE))).ok:
             raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
         for each in quiet:

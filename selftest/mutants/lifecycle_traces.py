@@ -23,7 +23,7 @@ class SlotsAreNumberedAnew(Core):
         return replace(machine, id=machine.id + "-2") if lived else machine
 
 
-@mutant("LIF-4", "LIF-4a", "LIF-4b")
+@mutant("LIF-4", "LIF-4a")
 class GetShowsTheInstanceId(Core):
     """As soon as there is an instance its id is the machine's id."""
 

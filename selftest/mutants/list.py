@@ -278,7 +278,7 @@ class NegativeCrashes(Core):
 # A set.
 
 
-@mutant("LST-3", "LST-3a")
+@mutant("LST-3", "LST-3a", also=("LST-2a",), because="it lists more than there are")
 class TwiceOnItsWay(Core):
     """A machine on its way is in the table of machines and in the table of operations."""
 
