@@ -227,7 +227,13 @@ class BindingsExpire(Restless):
     rests, then = State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-3", "LIF-3a", machines=96)
+@mutant(
+    "LIF-3",
+    "LIF-3a",
+    machines=96,
+    also=("SHP-4c",),
+    because="a binding that fails shows a machine that was never FAILED before",
+)
 class BindingsFail(Restless):
     """A health check that nobody set up marks every machine as broken."""
 

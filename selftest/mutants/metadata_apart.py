@@ -149,7 +149,7 @@ class KeptByCluster(Core):
         return replace(machine, shard_metadata=max(same, key=lambda m: m.revision).shard_metadata) if same else machine
 
 
-@mutant("MET-3", "MET-3b", also=("MET-1c",), because="what it clears may be what MET-1c has just sent")
+@mutant("MET-3", "MET-3b", alone="whose metadata it takes is luck, and everybody may be the one")
 class DrainClearsEverybodys(Core):
     """The cleanup lacks its WHERE clause."""
 
