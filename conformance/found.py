@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from conformance.client import Client
     from conformance.target import Target
 
-DIAGNOSIS = 2.0
+DIAGNOSIS = 5.0
 """Seconds, at most, that finding out takes why there is no connection; never more than was waited for one."""
 CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
