@@ -33,7 +33,7 @@ LARGE = 5000
 """A List of more machines than this is asked for sparingly."""
 CROWD = 1000
 """So many machines in one state of a large fleet are too many to be listed without need."""
-DIAGNOSIS = 2.0
+DIAGNOSIS = 5.0
 """Seconds, at most, that finding out takes why there is no connection; never more than was waited for one."""
 CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"

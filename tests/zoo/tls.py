@@ -41,19 +41,19 @@ def _trusting(cage: Cage, ca: trustme.CA) -> tuple[str, ...]:
     return "--tls-ca", str(path)
 
 
-@species(r"hangs up before a gRPC connection is made", mend="does it want TLS", connect=1)
+@species(r"hangs up before a gRPC connection is made", mend="does it want TLS", connect=3)
 async def speaks_tls_unasked(cage: Cage) -> None:
     """Speaks TLS, and is dialled in plaintext."""
     await cage.listen(_greet, tls=_context(trustme.CA().issue_cert(HERE)))
 
 
-@species(HANDSHAKE, mend="whether the provider speaks TLS at all", connect=1)
+@species(HANDSHAKE, mend="whether the provider speaks TLS at all", connect=3)
 async def speaks_plaintext(cage: Cage) -> None:
     """Speaks plaintext, and is dialled over TLS."""
     await cage.listen(_greet, *_trusting(cage, trustme.CA()))
 
 
-@species(HANDSHAKE + ".*(expired|CERTIFICATE_VERIFY_FAILED)", connect=1)
+@species(HANDSHAKE + ".*(expired|CERTIFICATE_VERIFY_FAILED)", connect=3)
 async def has_expired(cage: Cage) -> None:
     """Shows a certificate that was good until yesterday."""
     ca, yesterday = trustme.CA(), datetime.now(UTC) - timedelta(days=1)
@@ -61,7 +61,7 @@ async def has_expired(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(certificate))
 
 
-@species(HANDSHAKE + ".*(not yet|CERTIFICATE_VERIFY_FAILED)", connect=1, rare=True)
+@species(HANDSHAKE + ".*(not yet|CERTIFICATE_VERIFY_FAILED)", connect=3, rare=True)
 async def is_not_valid_yet(cage: Cage) -> None:
     """Shows a certificate that will be good tomorrow."""
     ca, tomorrow = trustme.CA(), datetime.now(UTC) + timedelta(days=1)
@@ -69,20 +69,20 @@ async def is_not_valid_yet(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(certificate))
 
 
-@species(HANDSHAKE + ".*(name|verif)", connect=1)
+@species(HANDSHAKE + ".*(name|verif)", connect=3)
 async def is_somebody_else(cage: Cage) -> None:
     """Shows a certificate for another name."""
     ca = trustme.CA()
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(ca.issue_cert("other.example")))
 
 
-@species(HANDSHAKE + ".*VERIFY_FAILED", mend="--tls-ca", connect=1)
+@species(HANDSHAKE + ".*VERIFY_FAILED", mend="--tls-ca", connect=3)
 async def is_of_another_ca(cage: Cage) -> None:
     """Shows a certificate from a CA that we do not know."""
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=_context(trustme.CA().issue_cert(HERE)))
 
 
-@species(HANDSHAKE + ".*VERIFY_FAILED", connect=1, rare=True)
+@species(HANDSHAKE + ".*VERIFY_FAILED", connect=3, rare=True)
 async def vouches_for_itself(cage: Cage) -> None:
     """Shows a certificate that it has signed itself."""
     itself, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -93,14 +93,14 @@ async def vouches_for_itself(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=context)
 
 
-@species(r"speaks TLS, but no HTTP/2 in it", connect=1)
+@species(r"speaks TLS, but no HTTP/2 in it", connect=3)
 async def knows_no_http2(cage: Cage) -> None:
     """Speaks TLS and no HTTP/2 in it."""
     ca = trustme.CA()
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(ca.issue_cert(HERE), protocols=()))
 
 
-@species(r"does not complete a TLS handshake|hangs up before a gRPC connection is made", connect=1)
+@species(r"does not complete a TLS handshake|hangs up before a gRPC connection is made", connect=3)
 async def wants_a_certificate(cage: Cage) -> None:
     """Wants a client certificate, and we show none."""
     ca = trustme.CA()

@@ -55,7 +55,7 @@ async def silent(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", mend="is it a gRPC server", connect=1)
+@species(r"hangs up before a gRPC connection is made", mend="is it a gRPC server", connect=2)
 async def hangs_up(cage: Cage) -> None:
     """Accepts connections and closes them."""
 
@@ -65,7 +65,7 @@ async def hangs_up(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", connect=1, rare=True)
+@species(r"hangs up before a gRPC connection is made", connect=2, rare=True)
 async def resets(cage: Cage) -> None:
     """Reads 20 bytes and resets the connection."""
 
@@ -76,7 +76,7 @@ async def resets(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=1)
+@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=2)
 async def mail(cage: Cage) -> None:
     """A mail server, which speaks first."""
 
@@ -87,7 +87,7 @@ async def mail(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=1)
+@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=2)
 async def web(cage: Cage) -> None:
     """A web server that speaks HTTP/1.1."""
 
@@ -98,7 +98,7 @@ async def web(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", connect=1, rare=True)
+@species(r"answers, but not in gRPC", connect=2, rare=True)
 async def noise(cage: Cage) -> None:
     """Answers with bytes that mean nothing, for as long as somebody listens."""
 
