@@ -121,7 +121,7 @@ class Storm:
         except OSError:
             reset(writer)
             return
-        line = _Line(writer, onward)
+        line = _Line(writer, onward, self._least)
         self._lines.add(line)
         self._did["connections"] += 1
         if self._raging:
@@ -171,7 +171,7 @@ class Storm:
                 with suppress(OSError):
                     if not (line.dead or writer.is_closing()):
                         writer.write(data)
-                        line.carried += 1
+                        line.carry()
                         await writer.drain()
             if not (line.dead or writer.is_closing()):
                 with suppress(OSError):
@@ -214,8 +214,7 @@ class Storm:
 
     async def _after(self, seconds: float, line: _Line, end: Callable[[_Line], None]) -> None:
         await asyncio.sleep(seconds)
-        while line.carried < self._least and line in self._lines:
-            await asyncio.sleep(seconds / 10)
+        await line.served.wait()
         if self._raging and line in self._lines and not line.dead:
             self.hurts()
             end(line)
@@ -254,12 +253,20 @@ class Storm:
 class _Line:
     """One connection: ours to the storm, and the storm's to the provider."""
 
-    def __init__(self, here: asyncio.StreamWriter, there: asyncio.StreamWriter) -> None:
+    def __init__(self, here: asyncio.StreamWriter, there: asyncio.StreamWriter, least: int) -> None:
         self._here, self._there = here, there
-        self.carried = 0
-        """Chunks, both ways."""
+        self._left = least
+        self.served = asyncio.Event()
+        """Whether it has carried what it must before it may end."""
+        self.carry()
         self.dead = False
         """Whether the provider's end is gone, and ours has not been told."""
+
+    def carry(self) -> None:
+        """One more chunk has gone its way, either of them."""
+        self._left -= 1
+        if self._left < 0:
+            self.served.set()
 
     @property
     def closed(self) -> bool:
