@@ -170,7 +170,7 @@ class Machine:
         """
         async with self._reading:
             call = await self._yard.client.get(self.id)
-        if call.ok and call.response.id == self.id:
+        if call.ok and not self.mistaken(call.response):
             self._saw(call.response)
         return call
 
@@ -180,7 +180,7 @@ class Machine:
         if not call.ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
-        if machine.id != self.id:
+        if self.mistaken(machine):
             raise NoAnswer(f"Get of {self.id} showed another machine, {machine.id[:60]!r}")
         return machine
 
@@ -236,6 +236,10 @@ class Machine:
             raise Unprepared(
                 f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
             )
+
+    def mistaken(self, shown: pb.Machine) -> bool:
+        """Whether a slot is shown by another id: that one is at home says nothing of this machine."""
+        return shown.id != self.id and state_of(shown.state) is State.SPECULATIVE
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""

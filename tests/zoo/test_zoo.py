@@ -24,7 +24,8 @@ Encounters = dict[str, "Future[Encounter]"]
 @pytest.fixture(scope="module")
 def encounters(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encounters]:
     """Every encounter that some test of this run asks for, begun in the order in which they will be asked for."""
-    keys = [item.callspec.params["key"] for item in request.session.items if hasattr(item, "callspec")]
+    asked = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    keys = [call.params["key"] for call in asked if call is not None and "key" in call.params]
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         yield {key: pool.submit(meet, ZOO[key], tmp_path_factory.mktemp("zoo")) for key in keys}
