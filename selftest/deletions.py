@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from conformance import plan
 from conformance.behaviour import declared
@@ -81,9 +81,10 @@ def _states_a_fact(value: ast.expr) -> bool:
 
 def holder_of(line: Line) -> FunctionType:
     """The function that holds the line, as it was imported."""
-    module = importlib.import_module(".".join(line.path.with_suffix("").parts))
-    found: FunctionType = functools.reduce(getattr, line.holder.split("."), module)
-    return found
+    found: Any = importlib.import_module(".".join(line.path.with_suffix("").parts))
+    for name in line.holder.split("."):
+        found = getattr(found, name)
+    return cast("FunctionType", found)
 
 
 @contextmanager

@@ -190,9 +190,10 @@ def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.St
     client = authority().issue_cert("shard.example", common_name="bigfleet://shard/ours")
     tls = Tls(cert=client.cert_chain_pems[0].bytes())
     trial: Any = SimpleNamespace(client=SimpleNamespace(target=Target(address="host:1", tls=tls)), stranger=Stranger)
+    judge: Any = test_security.test_a_certificate_binds_its_shard
     denied = code is grpc.StatusCode.PERMISSION_DENIED
     with nullcontext() if denied else pytest.raises(Violation, match="PERMISSION_DENIED"):
-        asyncio.run(test_security.test_a_certificate_binds_its_shard(trial))
+        asyncio.run(judge(trial))
 
 
 def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:
