@@ -11,6 +11,7 @@ import importlib
 import io
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +20,16 @@ from conformance.behaviour import declared
 from conformance.report import Report, Status
 from selftest.judge import leapt_mutant, leapt_variant
 from selftest.matrix import ELSEWHERE
-from selftest.mutant import MUTANTS
+from selftest.mutant import MUTANTS, Mutant
 from selftest.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 QUIETLY = ("-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 """pytest within this process, where modules that it would rewrite are there already."""
+
+ATTEMPTS = 3
 
 
 def wrong(behaviours: frozenset[str]) -> str:
@@ -35,11 +41,8 @@ def wrong(behaviours: frozenset[str]) -> str:
         return said
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
-        if mine:
-            found = leapt_mutant(mutant, select=mine).violations
-            for name in mine:
-                if name not in found:
-                    return f"{mutant.name} is not found by {name}"
+        if mine and (missed := _missed(mutant, mine)):
+            return f"{mutant.name} is not found by {missed[0]}"
     for variant in VARIANTS.values():
         report = leapt_variant(variant, select=chosen)
         if said := _cries(report, variant.name):
@@ -50,6 +53,15 @@ def wrong(behaviours: frozenset[str]) -> str:
     return ""
 
 
+def _missed(mutant: Mutant, names: Sequence[str]) -> list[str]:
+    """Who of these does not find the mutant. Over TCP a busy machine hides things: what was missed is tried again."""
+    missed = set(names)
+    for _ in range(ATTEMPTS if mutant.tcp else 1):
+        if missed:
+            missed -= leapt_mutant(mutant, select=sorted(missed)).violations.keys()
+    return sorted(missed)
+
+
 def _cries(report: Report, where: str) -> str:
     """What is said against a provider that conforms; empty where nothing is."""
     fails = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
@@ -57,10 +69,13 @@ def _cries(report: Report, where: str) -> str:
 
 
 def _security() -> str:
+    """What fails in test_security.py. Raises RuntimeError where it does not run."""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main([*QUIETLY, "selftest/test_security.py"])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"selftest/test_security.py: {code!r} {said.getvalue()}")
     failed = [line for line in said.getvalue().splitlines() if line.startswith("FAILED")]
-    return "\n".join(failed) or ("" if code == pytest.ExitCode.OK else said.getvalue())
+    return "" if code == pytest.ExitCode.OK else "\n".join(failed) or "selftest/test_security.py fails"
 
 
 def main(arguments: list[str]) -> int:

@@ -38,7 +38,7 @@ from fake_provider.fleet import fleet
 from fake_provider.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +180,6 @@ def test_each_breach_is_found_by_its_own_behaviour(relay: Relay, found: dict[str
     assert asyncio.run(judged(relay)) == {**ALL_PASS, **found}
 
 
-async def judge(verdict: Awaitable[None]) -> None:
-    await verdict
-
-
 @pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
 def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.StatusCode) -> None:
     """No run comes so far today: a provider that binds the two refuses all the shards that the kit makes up."""
@@ -195,9 +191,10 @@ def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.St
     client = authority().issue_cert("shard.example", common_name="bigfleet://shard/ours")
     tls = Tls(cert=client.cert_chain_pems[0].bytes())
     trial: Any = SimpleNamespace(client=SimpleNamespace(target=Target(address="host:1", tls=tls)), stranger=Stranger)
+    judge: Any = test_security.test_a_certificate_binds_its_shard
     denied = code is grpc.StatusCode.PERMISSION_DENIED
     with nullcontext() if denied else pytest.raises(Violation, match="PERMISSION_DENIED"):
-        asyncio.run(judge(test_security.test_a_certificate_binds_its_shard(trial)))
+        asyncio.run(judge(trial))
 
 
 def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:

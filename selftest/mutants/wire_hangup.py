@@ -83,6 +83,16 @@ class DrainStopsWhenTheClientGoes(Hanging):
             self.undo(machine)
 
 
+@mutant("WIR-3", "WIR-3d", latency="300ms", tcp=True)
+class TakenBackButForItsMetadata(Hanging):
+    """The transaction is rolled back when the caller's deadline passes, and the metadata is another transaction."""
+
+    def gone(self, machine: Machine) -> None:
+        self.undo(machine)
+        if machine.state is State.CONFIGURING:
+            self.core.put(replace(self.core.machines[machine.id], shard_metadata=machine.shard_metadata))
+
+
 @mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
 class BoundForNobodyIsBoundToNothing(Hanging):
     """Who asked for the Configure also writes the cluster down, if they are still there."""
@@ -90,6 +100,15 @@ class BoundForNobodyIsBoundToNothing(Hanging):
     def gone(self, machine: Machine) -> None:
         if machine.state is State.CONFIGURING:
             self.core.put(replace(machine, cluster=""))
+
+
+@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+class MetadataOfNobodyIsDropped(Hanging):
+    """Who asked for the Configure also writes the metadata down, if they are still there."""
+
+    def gone(self, machine: Machine) -> None:
+        if machine.state is State.CONFIGURING:
+            self.core.put(replace(machine, shard_metadata={}))
 
 
 @mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
