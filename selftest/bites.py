@@ -41,8 +41,8 @@ def wrong(behaviours: frozenset[str]) -> str:
         return said
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
-        if mine and (missed := _missed(mutant, mine)):
-            return f"{mutant.name} is not found by {missed[0]}"
+        if mine and (unseen := _missed(mutant, mine)):
+            return f"{mutant.name} is not found by {unseen[0]}"
     for variant in VARIANTS.values():
         report = leapt_variant(variant, select=chosen)
         if said := _cries(report, variant.name):

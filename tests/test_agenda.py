@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.agenda import Agenda, Phase
 from conformance.lifecycle import State, Verb
 from conformance.report import Status
+from conformance.stop import Stop
 from tests.runs import judged, nothing, proof, provider, states_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def test_after_a_stop_all_phases_are_said_not_to_be_judged() -> None:
         raise AssertionError("a bug of ours")
 
     plan = (proof(breaks, machines=1, transitions=1), proof(behaviour_id="TST-1b", alone=True), leaver())
-    report = run(*plan, core=provider(4), timeout=1e-9)
+    stop = Stop()
+    report = run(*plan, core=provider(4), stop=stop, emit=lambda event: stop("enough"))
     assert {result.status for result in report.results} == {Status.ERROR}
-    assert report.stopped is not None
+    assert report.stopped == "enough"
