@@ -20,7 +20,7 @@ from conformance.claim import won
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.token import Shard, Token
-from conformance.yard import Watch
+from conformance.yard import Watch, mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -170,7 +170,7 @@ class Machine:
         """
         async with self._reading:
             call = await self._yard.client.get(self.id)
-        if call.ok and not self.mistaken(call.response):
+        if call.ok and not mistaken(call.response, self.id):
             self._saw(call.response)
         return call
 
@@ -180,7 +180,7 @@ class Machine:
         if not call.ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
-        if self.mistaken(machine):
+        if mistaken(machine, self.id):
             raise NoAnswer(f"Get of {self.id} showed another machine, {machine.id[:60]!r}")
         return machine
 
@@ -236,10 +236,6 @@ class Machine:
             raise Unprepared(
                 f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
             )
-
-    def mistaken(self, shown: pb.Machine) -> bool:
-        """Whether a slot is shown by another id: that one is at home says nothing of this machine."""
-        return shown.id != self.id and state_of(shown.state) is State.SPECULATIVE
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""

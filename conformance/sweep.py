@@ -17,7 +17,7 @@ from conformance.machine import Machine
 from conformance.pool import NOBODY
 from conformance.report import Home
 from conformance.token import Shard
-from conformance.yard import Yard
+from conformance.yard import Yard, mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
-        shown = call.ok and not machine.mistaken(call.response)
+        shown = call.ok and not mistaken(call.response, machine.id)
         if shown and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
             yard.ledger.lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")

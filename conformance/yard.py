@@ -41,3 +41,8 @@ class Watch:
     def state(self) -> State:
         """Where the machine was seen last."""
         return state_of(self.machine.state)
+
+
+def mistaken(shown: pb.Machine, machine_id: str) -> bool:
+    """Whether a slot is shown that has another id: that it is at home says nothing of the machine asked for."""
+    return shown.id != machine_id and state_of(shown.state) is State.SPECULATIVE
