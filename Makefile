@@ -22,7 +22,7 @@ conformance: $(READY)  ## Judge TARGET=host:port, or the embedded fake; more opt
 	$(BIN)/conformance-run $(if $(TARGET),--target $(TARGET),--fake) $(ARGS)
 
 test: $(READY)  ## All tests but the self-test; more options in ARGS
-	$(BIN)/pytest tests $(ARGS)
+	$(BIN)/pytest tests -n 2 $(ARGS)
 
 verify: lint types proto fresh test selftest  ## All that CI asks for
 
