@@ -156,16 +156,16 @@ async def never_ends_its_headers(cage: Cage) -> None:
 @species(r"does not answer List", rpc=2)
 async def floods_settings(cage: Cage) -> None:
     """Sends SETTINGS without end, a thousand at a time, each of which wants an acknowledgement."""
-    await _flood(cage, frame(Kind.SETTINGS, b"\x00\x04\x00\x01\x00\x00"))
+    await _flood(cage, frame(Kind.SETTINGS, b"\x00\x04\x00\x01\x00\x00"), frame(Kind.SETTINGS, flags=ACK))
 
 
 @species(r"does not answer List", rpc=2, rare=True)
 async def floods_pings(cage: Cage) -> None:
     """Sends PING without end, a thousand at a time, each of which wants an answer."""
-    await _flood(cage, frame(Kind.PING, b"pingpong"))
+    await _flood(cage, frame(Kind.PING, b"pingpong"), frame(Kind.PING, b"pingpong", flags=ACK))
 
 
-async def _flood(cage: Cage, what: bytes) -> None:
+async def _flood(cage: Cage, what: bytes, acknowledgement: bytes) -> None:
     """Send `what` for as long as it is acknowledged: who is not heard any more is given time to breathe.
 
     What gRPC owes to a peer that does not read is kept in memory, and nothing of ours could bound that.
@@ -175,7 +175,7 @@ async def _flood(cage: Cage, what: bytes) -> None:
         async for _ in requests(reader, writer):
             while True:
                 writer.write(what * BURST)
-                await reader.readexactly(BURST * 9)  # an acknowledgement is a frame at least
+                await reader.readexactly(BURST * len(acknowledgement))
 
     await cage.listen(meet)
 
