@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.zoo.cage import forever, reset
 from tests.zoo.http2 import (
+    ACK,
     BEGINNING,
     Kind,
     Windows,
