@@ -158,7 +158,7 @@ async def lives_on_a_clock_that_jumps(cage: Cage) -> None:
     def clock() -> float:
         return time.monotonic() - 3600.0 * (next(readings) // 7)
 
-    await kept(cage, core=provider(latency=0.5), clock=clock)
+    await kept(cage, core=provider(latency=3600.0), clock=clock)
 
 
 @species(r"Delete of .*PERMISSION_DENIED|PERMISSION_DENIED", codes=JUDGED)
