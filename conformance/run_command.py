@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from contextlib import suppress
@@ -164,13 +165,23 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
         if alone:
             waived = any(argument.startswith("--waivers") for argument in arguments)
             arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
-        if any("\0" in argument for argument in arguments):
-            raise UsageError("an option holds a null byte", hint="no command line could have given it")
+        if not all(map(_typeable, arguments)):
+            raise UsageError(
+                "an option holds what no command line can", hint="leave out null bytes and half characters"
+            )
         context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
         raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
     with context:
         return settings_from(**context.params)
+
+
+def _typeable(argument: str) -> bool:
+    """Whether a command line could hold it."""
+    try:
+        return b"\0" not in os.fsencode(argument)
+    except UnicodeEncodeError:
+        return False
 
 
 def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def refused(parse: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
         one_line(error)
         return True
     return False
+
+
+def typeable(text: str) -> bool:
+    """Whether a command line or the environment could hold it."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def one_line(error: UsageError) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conformance import configuration
 from conformance.options import configurable
 from conformance.run_command import parse_run
-from tests.fuzz.search import SEARCH, refused
+from tests.fuzz.search import SEARCH, TEXT, refused, typeable
 from tests.fuzz.toml import VALUES, damaged, written
 
 if TYPE_CHECKING:
@@ -54,6 +54,4 @@ def test_a_file_of_any_bytes_is_a_configuration_or_refused(tmp_path: Path, name:
 @SEARCH
 @given(data=st.data())
 def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, data: st.DataObject) -> None:
-    from tests.fuzz.search import TEXT
-
-    refused(configuration.read, tmp_path / data.draw(TEXT.filter(lambda text: "\0" not in text)), configurable())
+    refused(configuration.read, tmp_path / data.draw(TEXT.filter(typeable)), configurable())

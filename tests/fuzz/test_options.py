@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from conformance import cli
 from conformance.options import configurable
 from conformance.run_command import parse_run
-from tests.fuzz.search import LONG, SOME, TEXT, near, refused
+from tests.fuzz.search import LONG, SOME, TEXT, near, refused, typeable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,16 +126,7 @@ def test_a_variable_of_any_value_is_taken_or_refused(name: str, monkeypatch: pyt
     @SOME
     @given(ARGUMENTS)
     def search(value: str) -> None:
-        monkeypatch.setenv(variable, value) if _fits(value) else None
+        monkeypatch.setenv(variable, value) if typeable(value) else None
         well_said(*spoken(COMMANDS[("run",)], ["--no-config"]))
 
     search()
-
-
-def _fits(value: str) -> bool:
-    """Whether an environment could hold it."""
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conformance import catalogue, waiver
 from conformance.report import Status
-from tests.fuzz.search import SEARCH, TEXT, refused
+from tests.fuzz.search import SEARCH, TEXT, refused, typeable
 from tests.fuzz.toml import VALUES, damaged, quoted, written
 from tests.test_waiver import ENTRY
 from tests.values import a_result
@@ -50,6 +50,6 @@ def test_a_file_of_any_bytes_holds_waivers_or_is_refused(tmp_path: Path, content
 
 
 @SEARCH
-@given(TEXT.filter(lambda text: "\0" not in text))
+@given(TEXT.filter(typeable))
 def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, name: str) -> None:
     refused(waiver.load, tmp_path / name)
