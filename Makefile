@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest mutants bench soak flake clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest deletions mutants bench soak flake clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ baseline: $(READY)  ## At a release only: freeze the contract and the catalogue 
 
 selftest: $(READY)  ## The suite, judged by odd providers and broken ones; writes docs/kill-matrix.json
 	$(BIN)/pytest selftest -n 2 $(ARGS)
+
+deletions: $(READY)  ## Whether the self-test notices each line of the suite that is deleted; LINES=30 SEED=1 for some
+	nice $(BIN)/python -m selftest.deletions $(or $(LINES),all) $(SEED)
 
 screenshots: $(READY)  ## What report.html looks like, into docs/screenshots; needs chromium
 	$(BIN)/python -m tests.screenshots

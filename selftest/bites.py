@@ -26,9 +26,12 @@ from selftest.variants import VARIANTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-QUIETLY = ("-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-"""pytest within this process, where modules that it would rewrite are there already."""
-
+QUIETLY = (
+    *("-q", "-x", "--tb=line", "-p", "no:cacheprovider"),
+    # What pytest and Hypothesis's plugin would rather see before all else is there already.
+    *("-p", "no:hypothesispytest", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
+"""pytest within this process."""
 ATTEMPTS = 3
 
 

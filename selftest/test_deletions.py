@@ -1,15 +1,24 @@
-"""What counts as a line that states a fact, and what is left when it is gone."""
+"""Whether the self-test notices that a line of the suite is gone; what such a line is, and what is left without it.
+
+A few lines chosen once; CONFORMANCE_DELETIONS=all tries every one, as `make deletions` does.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
+import random
 from typing import TYPE_CHECKING
 
-from selftest.deletions import ROOT, SUITE, facts
+import pytest
+
+from selftest.deletions import ROOT, SUITE, Line, deleted, facts, holder_of, noticed, reaching
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LINES = facts(ROOT)
+SOME = LINES if os.environ.get("CONFORMANCE_DELETIONS") == "all" else random.Random(6).sample(LINES, 10)
 TEXT = """\
 async def test(trial):
     ack = await expect.acked(trial.machine.create())
@@ -23,12 +32,18 @@ async def test(trial):
 """
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("line", SOME, ids=lambda line: f"{line.path.stem}:{line.first}")
+def test_the_line_would_be_missed(line: Line) -> None:
+    assert noticed(line)
+
+
 def test_a_fact_is_a_statement_of_its_own_however_many_lines_it_has(tmp_path: Path) -> None:
     path = tmp_path / SUITE / "test_some.py"
     path.parent.mkdir(parents=True)
     path.write_text(TEXT, encoding="utf-8")
     found = facts(tmp_path)
-    assert [(line.first, line.last) for line in found] == [(3, 6), (8, 8)]
+    assert [(line.first, line.last, line.holder) for line in found] == [(3, 6, "test"), (8, 8, "test")]
     assert found[0].without(TEXT).splitlines()[1:4] == [
         "    ack = await expect.acked(trial.machine.create())",
         "    pass",
@@ -38,4 +53,16 @@ def test_a_fact_is_a_statement_of_its_own_however_many_lines_it_has(tmp_path: Pa
 
 
 def test_the_suite_states_hundreds_of_facts() -> None:
-    assert len(facts(ROOT)) > 250
+    assert len(LINES) > 200
+
+
+def test_each_fact_is_reached_by_a_behaviour() -> None:
+    assert [line for line in LINES if not reaching(holder_of(line))] == []
+
+
+def test_a_line_is_gone_for_a_while() -> None:
+    for line in LINES:
+        before = holder_of(line).__code__
+        with deleted(line):
+            assert holder_of(line).__code__ != before
+        assert holder_of(line).__code__ is before

@@ -87,6 +87,8 @@ class DrainStopsWhenTheClientGoes(Hanging):
 class TakenBackButForItsMetadata(Hanging):
     """The transaction is rolled back when the caller's deadline passes, and the metadata is another transaction."""
 
+    moment = 0.2
+
     def gone(self, machine: Machine) -> None:
         self.undo(machine)
         if machine.state is State.CONFIGURING:
