@@ -214,8 +214,8 @@ class Machine:
             if watch.state is State.CONFIGURED and not ours:
                 self.disown()
                 raise Disturbed(f"somebody else has bound {self.id}")
-            # On the way home once more: who shows another state at each look is at home in none.
-            if watch.state is to and (not self.insists or state_of((await self.read()).state) is to):
+            # Who shows another state at each look is at home in none.
+            if watch.state is to and (to is not State.SPECULATIVE or state_of((await self.read()).state) is to):
                 return watch.machine
             if not watch.state.stable:
                 raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
@@ -322,8 +322,7 @@ class Machine:
             if fresh and operation:
                 await self._claim(operation)
                 self.disowned = False
-                if self.id not in yard.ledger.open:
-                    # Given up as somebody else's while this call was under way, and now it is ours after all.
+                if self.id not in yard.ledger.open:  # given up while this call was under way, and ours after all
                     await yard.ledger.intend(self.id, verb, token, home=self.home, seen=State.SPECULATIVE)
         finally:
             self._creating -= fresh
