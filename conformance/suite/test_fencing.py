@@ -290,6 +290,7 @@ async def test_no_rpc_goes_without_the_fence(trial: Trial) -> None:
         # Who is fenced for one of the two machines has a fence; where it does not come first is FEN-4's to judge.
         _, passed = await asked(trial.stranger(), verb, after=Verb.CREATE if verb is not Verb.CREATE else Verb.DRAIN)
         if passed:
-            stale, passed = await asked(trial.machine, verb, after=Verb.CONFIGURE)
+            other = Verb.CONFIGURE if verb is not Verb.CONFIGURE else Verb.CREATE
+            stale, passed = await asked(trial.machine, verb, after=other)
         if passed:
             await expect.fenced(stale)
