@@ -227,6 +227,7 @@ class RefusalCountsAsACall(_MarkMoves):
     "FEN-5b",
     "FEN-4c",
     "FEN-7a",
+    "FEN-8b",
     "FEN-13a",
     "FEN-9a",
     "FEN-9b",
