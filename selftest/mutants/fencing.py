@@ -114,7 +114,7 @@ class FirstContactMustBeTheBeginning(Core):
     """Knows no shard in the middle of its life: after a loss of marks everybody is locked out."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
-        if token.sequence > 20:
+        if token.sequence > 1:
             raise self.fenced(verb, token)
 
 
@@ -123,7 +123,7 @@ class ConfigureWantsAKnownShard(Core):
     """Refuses a Configure by a shard that it has not seen before, unless it is the shard's very first call."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
-        if verb is Verb.CONFIGURE and token.sequence > 20:
+        if verb is Verb.CONFIGURE and token.sequence > 1:
             raise self.fenced(verb, token)
 
 

@@ -37,7 +37,7 @@ class GetIsFencedWithTheMachine(_BlindsTheFenced):
         return super().get(machine_id, now)
 
 
-@mutant("FEN-8", "FEN-8a", "FEN-8b", alone="no List is answered meanwhile, whoever asks for it")
+@mutant("FEN-8", "FEN-8a", "FEN-8b")
 class ListIsFencedToo(_BlindsTheFenced):
     """Refuses to list while there is a machine of which a call was fenced and none passed since."""
 
