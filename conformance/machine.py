@@ -214,8 +214,8 @@ class Machine:
             if watch.state is State.CONFIGURED and not ours:
                 self.disown()
                 raise Disturbed(f"somebody else has bound {self.id}")
-            # Who shows another state at each look is at home in none.
-            if watch.state is to and (to is not State.SPECULATIVE or state_of((await self.read()).state) is to):
+            sure = to is not State.SPECULATIVE or not self.touched  # who shows another state at each look is nowhere
+            if watch.state is to and (sure or state_of((await self.read()).state) is to):
                 return watch.machine
             if not watch.state.stable:
                 raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.timeout(150)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+TURNS = max(2, ROUNDS // 2)
+
 
 def hears(kit: Kit, number: signal.Signals) -> bool:
     """Whether the process has a handler of its own for the signal: before that, Python itself is not up."""
@@ -29,11 +31,11 @@ def hears(kit: Kit, number: signal.Signals) -> bool:
 def test_interrupted_while_it_starts_it_says_so(number: signal.Signals) -> None:
     draw = random.Random(number)
     with serving("--machines", "4", "--latency", "20ms") as provider:
-        for turn in range(ROUNDS):
+        for turn in range(TURNS):
             with running("conformance-run", "--target", provider.address, "--select", "LIF-1a") as kit:
                 while not hears(kit, signal.SIGTERM):  # Python has one for SIGINT before we have
                     assert not kit.ends_within(0.001)
-                kit.ends_within(0.8 * (turn + draw.random()) / ROUNDS if turn else 0)
+                kit.ends_within(0.8 * (turn + draw.random()) / TURNS if turn else 0)
                 kit.signal(number)
                 done = kit.done()
             assert "Traceback" not in done.text, done.text
