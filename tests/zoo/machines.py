@@ -177,11 +177,13 @@ async def never_lets_go(cage: Cage) -> None:
 
 @species(r"(LIF|FEN)-1a", codes=JUDGED, patience=1)
 async def flickers(cage: Cage) -> None:
-    """Shows another state at each look."""
+    """Shows what lives in another state at each look."""
     looks = itertools.count()
 
     def flicker(machine: pb.Machine) -> None:
-        machine.state = next(looks) % 8 + 1  # type: ignore[assignment]
+        # Never as a slot: what was seen to be gone and is there again is somebody else's, as far as one can tell.
+        if machine.state != pb.MACHINE_STATE_SPECULATIVE:
+            machine.state = next(looks) % 7 + 2  # type: ignore[assignment]
 
     await kept(cage, building(flicker))
 
