@@ -72,7 +72,9 @@ def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP][: None if ROUNDS > 4 else 2]
+)
 def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signals, tmp_path: Path) -> None:
     draw = random.Random(number)
     for _ in range(max(1, ROUNDS // 4)):
@@ -95,7 +97,7 @@ def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signal
             assert provider.away() == {}
 
 
-@pytest.mark.parametrize("machines", ["0", "4", "16"])
+@pytest.mark.parametrize("machines", ["4", "16", "0"][: None if ROUNDS > 4 else 2])
 def test_a_target_that_lost_all_its_state_has_nothing_of_ours(
     machines: str, provider: Provider, tmp_path: Path
 ) -> None:
