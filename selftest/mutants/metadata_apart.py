@@ -125,7 +125,7 @@ class OneMapForAll(Core):
         return replace(super().bound(machine, request), shard_metadata=shared)
 
 
-@mutant("MET-3", "MET-3a")
+@mutant("MET-3", "MET-3a", also=("MET-2d",), because="a binding without metadata may show what another one has sent")
 class TheLastRequestWins(Core):
     """What is written when a Configure completes is read from a variable that the next Configure has set."""
 

@@ -77,7 +77,7 @@ class OneLockPerConnection(_NoLock):
             return await super().Configure(request, context)
 
 
-@mutant("OPS-4", "OPS-4a")
+@mutant("OPS-4", "OPS-4a", also=("LIF-5c",), because="the listing may come while its first host is replaced")
 class SecondCreateLaunchesAsWell(Core):
     """Of two Creates at once both launch; the second host replaces the first when it comes up."""
 
