@@ -46,8 +46,8 @@ LANE: Final = (
     ),
 )
 
-_ELSEWHERE: Final = ("select", "exclude", "jobs", "examples", "fence_scope")
-"""Options that mean nothing in the scale lane, which judges all that it can, all at once."""
+_ELSEWHERE: Final = ("select", "exclude", "jobs", "examples", "fence_scope", "fault")
+"""Options that mean nothing in the scale lane, which judges all that it can, all at once, on a fair line."""
 
 
 def asked_for(*, lane: str, soak: str, budget: tuple[str, ...], **given: Any) -> Asking | None:

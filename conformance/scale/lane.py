@@ -73,7 +73,7 @@ async def run(
     discretion = Discretion(target.headers)
     client = Client(target, rpc_timeout=options.rpc_timeout)
     try:
-        with discretion.errors():
+        with discretion.errors(), stop.after(options.timeout, "--timeout"):
             await stop.unless(connect(client, timeout=options.connect_timeout))
             found = await stop.unless(look(client, run=name))
             slots = found.slots(use_idle=options.use_idle, luck=options.luck)
@@ -202,16 +202,12 @@ class Lane:
 
     async def _until_stopped(self) -> None:
         churn, stopped = asyncio.create_task(self._churn.run()), asyncio.create_task(self._stop.wait())
-        loop, seconds = asyncio.get_running_loop(), self._options.timeout
-        expiry = seconds and loop.call_later(seconds, self._stop, f"--timeout {seconds:g} s is over")
         try:
             await asyncio.wait({churn, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if churn.done():
                 churn.result()
             self._cut = self._stop.reason
         finally:
-            if expiry:
-                expiry.cancel()
             for task in (churn, stopped):
                 task.cancel()
             await asyncio.gather(churn, stopped, return_exceptions=True)
