@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance import underway
 from conformance.answer import in_words, reader, trouble
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.letters import LOST
@@ -217,10 +218,10 @@ class Client:
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""
-        task = asyncio.create_task(work)
+        task = underway.begin(work)
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
-        return await asyncio.shield(task)
+        return await underway.outcome(task)
 
     async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
         """Make one call and record it. `timeout` in seconds; the run's rpc timeout by default."""

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from conformance import underway
 from conformance.errors import NotWritten, UsageError
 from conformance.lifecycle import EDGES, State, Verb
 from conformance.text import clip
@@ -174,8 +175,8 @@ class Ledger:
             # A disk that failed once is not asked again: it may have forgotten what it could not write.
             self._check()
             if self._sync is None or self._sync.done():
-                self._sync = asyncio.create_task(self._fsync())
-            await asyncio.shield(self._sync)
+                self._sync = underway.begin(self._fsync())
+            await underway.outcome(self._sync)
 
     async def _fsync(self) -> None:
         upto = self._written

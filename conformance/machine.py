@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import again
+from conformance import again, underway
 from conformance.busy import while_busy
 from conformance.claim import won
 from conformance.errors import Disturbed, NoAnswer, Unprepared
@@ -289,14 +289,13 @@ class Machine:
         if fresh:
             yard.meter.reserve(self.id)
             if not self._creating:
-                self._looking = asyncio.create_task(self._look_again(token))
-                self._looking.add_done_callback(lambda look: look.cancelled() or look.exception())  # others hear of it
+                self._looking = underway.begin(self._look_again(token))
             self._creating += 1
         try:
             await yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
             self.touched = True
             if fresh and self._looking is not None:
-                await asyncio.shield(self._looking)
+                await underway.outcome(self._looking)
             elif self.home is State.SPECULATIVE and not (self._live or self._creating):
                 await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
@@ -353,11 +352,11 @@ class Machine:
         if operation_id not in self._claims:
             if self._live:
                 return
-            self._claims[operation_id] = asyncio.create_task(
+            self._claims[operation_id] = underway.begin(
                 won(self._yard.client, self.id, operation_id, shard=self.shard.id)
             )
         self._live, self._leaving = True, False
-        if not await asyncio.shield(self._claims[operation_id]):
+        if not await underway.outcome(self._claims[operation_id]):
             self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")

@@ -72,7 +72,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "answer",
         "size",
         # The words.
-        "errors lifecycle token fields text clock interrupts",
+        "errors lifecycle token fields text clock interrupts underway",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""
