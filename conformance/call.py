@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DIGITS = 9
 """Decimals of a second on the run's clock; it has no more, so that nothing is lost where they are written and read."""
 
+HEAVY = 4096
+"""Bytes: an answer that weighs more is remembered in words. A run makes ten thousand calls, and keeps them all."""
+
 
 class Told(Protocol):
     """One RPC as reports tell it: a live `Call`, or one that was read back from a log. No secrets in any of it."""
@@ -74,11 +77,10 @@ class Told(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """What is remembered of a List, which may have held a hundred thousand machines: how many, and what matters."""
+class Gist:
+    """What is remembered of a heavy answer, as a List of a hundred thousand machines: its words, and what matters."""
 
-    machines: int
-    revision: bytes
+    words: str
     states: Mapping[str, State]
 
 
@@ -158,18 +160,20 @@ class Call:
         return sent
 
     def remembered(self, machines: Collection[str]) -> Call:
-        """The call without the weight of a List: what it showed of `machines` is kept."""
-        if not isinstance(self.response, pb.MachineList):
-            return self
-        listed = Listed(
-            machines=len(self.response.machines), revision=self.response.revision, states=self.seen(machines)
-        )
-        return replace(self, response=listed)
+        """The call without the weight of its answer: that in words, and what it showed of `machines`, are kept."""
+        match self.response:
+            case pb.MachineList():
+                pass
+            case pb.TransitionAck() | pb.Machine() if self.response.ByteSize() > HEAVY:
+                pass
+            case _:
+                return self
+        return replace(self, response=Gist(words=describe_response(self.response), states=self.seen(machines)))
 
     def seen(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
         match self.response:
-            case Listed(states=states):
+            case Gist(states=states):
                 return {machine: state for machine, state in states.items() if machine in machines}
             case pb.TransitionAck():
                 told = [self.response.machine]
@@ -240,15 +244,11 @@ def describe_response(response: object) -> str:
         case pb.Machine():
             return describe_machine(response)
         case pb.MachineList():
-            return _describe_list(len(response.machines), response.revision)
-        case Listed():
-            return _describe_list(response.machines, response.revision)
+            return f"{len(response.machines)} machines, revision {cut(response.revision.hex(), 32) or 'none'}"
+        case Gist(words=words):
+            return words
         case _:
             return ""
-
-
-def _describe_list(machines: int, revision: bytes) -> str:
-    return f"{machines} machines, revision {cut(revision.hex(), 32) or 'none'}"
 
 
 def describe_machine(machine: pb.Machine) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -14,6 +14,7 @@ from conformance import underway
 from conformance.answer import in_words, reader, trouble
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.letters import LOST
+from conformance.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from conformance.target import Target
     from conformance.token import Token
 
-SMALL = 5000
-"""A List with a lower cap weighs little."""
 AGAIN = 8
 """So often is a reading asked for again that the weather has taken."""
 NO_CONNECTION = "failed to connect to all addresses"
@@ -73,9 +72,7 @@ class Client:
         self._suffix = suffix
         self._hung_up = False
         self._in_flight: set[asyncio.Task[Any]] = set()
-        self.crowded: frozenset[int] = frozenset()
-        """States in which so many machines are that Lists of them are asked for one at a time: each weighs 100 MB."""
-        self._crowd = asyncio.Lock()
+        self._turns = Turns()
         self.storm: Storm | None = None
         """The weather that calls go through, if any."""
         self._dial()
@@ -119,7 +116,7 @@ class Client:
         `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
-        client.storm = self.storm
+        client.storm, client._turns = self.storm, self._turns
         try:
             yield client
         finally:
@@ -190,10 +187,14 @@ class Client:
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
         """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
         numbers: Any = [int(state) for state in states]
-        small = since or 0 < cap < SMALL
-        heavy = self.crowded and not small and (not numbers or self.crowded.intersection(numbers))
-        async with self._crowd if heavy else nullcontext():
-            return await self._read("List", pb.ListFilter(states=numbers, max_results=cap, since_revision=since))
+        request = pb.ListFilter(states=numbers, max_results=cap, since_revision=since)
+        if since:
+            return await self._read("List", request)
+        async with self._turns.turn(numbers, cap):
+            call = await self._read("List", request)
+        if call.ok:
+            self._turns.weighed(numbers, cap, call.response)
+        return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
         """Who reads once more changes nothing; so what the weather has taken is simply asked for again."""

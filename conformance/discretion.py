@@ -97,7 +97,7 @@ class Discretion:
 
     def home(self, home: Home) -> Home:
         """The home-coming as it may be told."""
-        return replace(home, left=self._pairs(home.left))
+        return replace(home, left=self._pairs(home.left), taken=self._pairs(home.taken))
 
     def result(self, result: Result) -> Result:
         """The result as it may be told. Its calls are left as they are where there is nothing in them to hide."""

@@ -208,7 +208,7 @@ async def look(client: Client, *, run: str) -> Found:
     usable = [machine for machine in machines if not unusable[machine.id]]
     slots = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
     fleet = Counter(machine.state for machine in machines)
-    found = Found(
+    return Found(
         fleet=dict(sum((Counter({state_of(s).name: count}) for s, count in fleet.items()), Counter[str]())),
         delete=delete,
         revisions=bool(listing.response.revision),
@@ -225,8 +225,6 @@ async def look(client: Client, *, run: str) -> Found:
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
         revision=listing.response.revision,
     )
-    client.crowded = found.crowded
-    return found
 
 
 def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:

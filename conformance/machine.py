@@ -64,6 +64,8 @@ class Machine:
         """Whether somebody else claimed it first."""
         self.disowned = False
         """Whether it is somebody else's, and none of our business any more."""
+        self.taken = False
+        """Whether a life of it that was ours is somebody else's by now, as far as one can tell by what it shows."""
         self.insists = False
         """Whether a provider that has no time now is asked again and again: on the way home."""
         self.blames = False
@@ -240,6 +242,7 @@ class Machine:
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
+        self.taken |= self._live and not self.beaten
         self._live, self.disowned, self.held = False, True, False
         self._yard.meter.gone(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
@@ -360,7 +363,7 @@ class Machine:
             self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")
-        self.held, self._may_come = True, False
+        self.held, self.taken, self._may_come = True, False, False
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref

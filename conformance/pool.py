@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from conformance.busy import while_busy
 from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
-from conformance.lifecycle import State
+from conformance.lifecycle import State, state_of
 from conformance.report import Home
 
 if TYPE_CHECKING:
@@ -251,7 +251,19 @@ class Pool:
         fates = await asyncio.gather(
             *(self._homecoming(m, keep=keep) for m in self._known if m.touched and not m.disowned)
         )
-        return Home(left=tuple(sorted(fate for fate in fates if fate is not None)), kept=keep)
+        taken = await asyncio.gather(*(self._look_after(m) for m in self._known if m.taken and m.disowned))
+        return Home(
+            # Two behaviours may have asked for the same machine that there is not: one answer is enough.
+            left=tuple((name, why) for name, why in _by_name(fates) if name in self._yard.ledger.open),
+            taken=_by_name(taken),
+            kept=keep,
+        )
+
+    async def _look_after(self, machine: Machine) -> tuple[str, str] | None:
+        """What a machine shows that was ours and seems to be somebody else's; None where nobody has it any more."""
+        call = await while_busy(lambda: self._yard.client.get(machine.id), insists=True)
+        slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
+        return None if slot else (machine.id, f"Get answers {call.outcome()}")
 
     async def _homecoming(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         if machine.id not in self._yard.ledger.open:
@@ -269,7 +281,7 @@ class Pool:
 
     async def _bring_home(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         machine.insists = True
-        if machine.home is State.UNSPECIFIED and (await machine.get()).code in NOBODY:
+        if machine.home is State.UNSPECIFIED and (await while_busy(machine.get, insists=True)).code in NOBODY:
             self._yard.ledger.home(machine.id)
             return None
         if machine.unheard:
@@ -281,3 +293,8 @@ class Pool:
         await machine.bring(home, at_all_costs=True)
         self._yard.ledger.home(machine.id)
         return None
+
+
+def _by_name(fates: Sequence[tuple[str, str] | None]) -> tuple[tuple[str, str], ...]:
+    """What is to be told of machines, each once, in the order of their names."""
+    return tuple(sorted(dict(fate for fate in fates if fate is not None).items()))

@@ -133,6 +133,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         time=Time(**{each.name: record.object("time").seconds(each.name) for each in fields(Time)}),
         home=Home(
             left=tuple((machine, reasons[machine]) for machine in left),
+            taken=tuple(home.mapping("taken", Fields.text).items()),
             kept=home.flag("kept"),
             known=home.flag("known"),
         ),

@@ -11,7 +11,7 @@ from conformance.errors import NotObserved, Unsupported
 from conformance.lifecycle import State, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -50,15 +50,22 @@ class Sighting:
 
 @dataclass(slots=True)
 class Sightings:
-    """The readings of one machine, and the Lists that they were found in, in the order of their arrival."""
+    """The readings of one machine, in the order of their arrival."""
 
     machine: Machine
     all: list[Sighting] = field(default_factory=list)
-    lists: list[Call] = field(default_factory=list)
     started: float = 0.0
     seconds: float = 0.0
     blind: float = 0.0
     """The longest between two answers to one reader: by a pause, a slow answer, or a machine too busy to ask."""
+
+    def add(self, rpc: str, shown: pb.Machine) -> None:
+        """Keep a reading. What shows the same as the one before weighs nothing, and nothing keeps its List alive."""
+        last = self.all[-1].machine if self.all else None
+        if last != shown:
+            last = type(shown)()
+            last.CopyFrom(shown)
+        self.all.append(Sighting(rpc, last))
 
     def at(self, *states: State, rpc: str | None = None) -> Iterator[Sighting]:
         """The readings in one of the states, by one RPC or by any."""
@@ -90,15 +97,17 @@ async def watching(
     states: Collection[State] = (),
     enough: State | None = None,
     rpcs: Collection[str] = ("Get", "List"),
+    each: Callable[[Call], None] = lambda listing: None,
 ) -> AsyncIterator[Sightings]:
     """Look at the machine again and again, by Get and by List of `states`, while the body runs.
 
-    A reader that has seen it in the state `enough` three times has seen enough.
+    A reader that has seen it in the state `enough` three times has seen enough. What `each` List raises is raised when
+    the body is over.
     """
     seen = Sightings(machine, started=trial.client.now())
     over = asyncio.Event()
     readers = [
-        asyncio.create_task(_look(trial, seen, rpc, states, enough, over, delay=SHORTEST * number / READERS))
+        asyncio.create_task(_look(trial, seen, rpc, states, enough, over, each, delay=SHORTEST * number / READERS))
         for number in range(READERS)
         for rpc in rpcs
     ]
@@ -120,6 +129,7 @@ async def _look(
     states: Collection[State],
     enough: State | None,
     over: asyncio.Event,
+    each: Callable[[Call], None],
     *,
     delay: float,
 ) -> None:
@@ -135,10 +145,12 @@ async def _look(
         seen.blind = max(seen.blind, call.ended - answered)
         answered = call.ended
         if call.ok and rpc == "Get":
-            seen.all.append(Sighting(rpc, call.response))
+            seen.add(rpc, call.response)
         elif call.ok:
-            seen.lists.append(call)
-            seen.all.extend(Sighting(rpc, m) for m in call.response.machines if m.id == machine.id)
+            each(call)
+            for shown in call.response.machines:
+                if shown.id == machine.id:
+                    seen.add(rpc, shown)
         pause = max(SHORTEST, SHARE * (client.now() - seen.started))
 
 

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from conformance.bill import Meter
+from conformance.busy import while_busy
 from conformance.client import Client
 from conformance.discretion import Discretion
 from conformance.errors import ConformanceError, UsageError
@@ -92,7 +93,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
     machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
     machine.unheard, machine.insists = dict(entry.shards), True
     try:
-        call = await machine.get()
+        call = await while_busy(machine.get, insists=True)
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None

@@ -146,7 +146,7 @@ def reports(draw: st.DrawFn, /, **given: Any) -> Report:
             )
         ),
         "time": draw(st.builds(Time, wall=SECONDS, critical_path=SECONDS, sum=SECONDS)),
-        "home": draw(st.builds(Home, left=PAIRS, kept=st.booleans(), known=st.booleans())),
+        "home": draw(st.builds(Home, left=PAIRS, taken=PAIRS, kept=st.booleans(), known=st.booleans())),
         "rpcs": draw(COUNTS),
         "ledger": draw(TEXTS),
         "stopped": draw(st.none() | TEXTS),

@@ -70,7 +70,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "letters",
         "call target catalogue",
         "answer",
-        "size",
+        "size turns",
         # The words.
         "errors lifecycle token fields text clock interrupts underway",
     )

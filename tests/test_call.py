@@ -87,6 +87,31 @@ def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
     assert call(grpc.StatusCode.ABORTED).seen("ab") == {}
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        pb.Machine(id="a", state="MACHINE_STATE_IDLE", labels={"more": "m" * 2**16}),
+        pb.TransitionAck(operation_id="op", machine=pb.Machine(id="a", last_error="e" * 2**16)),
+        pb.MachineList(machines=[pb.Machine(id="a"), pb.Machine(id="b")], revision=b"7"),
+    ],
+    ids=lambda response: type(response).__name__,
+)
+def test_a_heavy_answer_is_remembered_without_its_weight_and_tells_the_same(response: Any) -> None:
+    log, heavy = CallLog({"a"}), call(response=response)
+    log.add(heavy)
+    (light,) = log.calls
+    assert light.response != response
+    assert str(light) == str(heavy)
+    assert light.seen({"a", "b"}) == heavy.seen({"a"})
+    assert light.number == heavy.number
+
+
+def test_a_light_answer_is_remembered_whole() -> None:
+    log, light = CallLog({"a"}), call(response=pb.TransitionAck(operation_id="op", machine=pb.Machine(id="a")))
+    log.add(light)
+    assert log.calls == [light]
+
+
 def test_a_blob_is_never_shown_only_its_size() -> None:
     request = pb.ConfigureRequest(machine_id="m", cluster_id="c", bootstrap_blob=b"s3cret" * 10)
     shown = describe_request(request)

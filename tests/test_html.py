@@ -120,6 +120,12 @@ def test_what_is_left_running_is_told_with_the_command_that_brings_it_home() -> 
     assert "1 machine left: bring them home with conformance sweep /somewhere/ledger.ndjson --target host:1" in text
 
 
+def test_what_somebody_else_seems_to_have_is_told() -> None:
+    text = " ".join(page(a_report(a_result(), home=Home(taken=(("m1", "OK IDLE"),)))).text.split())
+    assert "1 machine of ours may be somebody else's now: where nobody else uses this provider" in text
+    assert "all that was started is home" in text
+
+
 def test_a_target_that_was_never_reached_has_a_report_too() -> None:
     text = page(a_report(a_result(Status.ERROR, reason="refused"), found=None, run="", started="", stopped="gone")).text
     assert "not reached" in text

@@ -9,9 +9,10 @@ import grpc
 import pytest
 
 from conformance.behaviour import Needs
-from conformance.errors import BudgetSpent, Unprepared
+from conformance.errors import BudgetSpent, Disturbed, Unprepared
 from conformance.lifecycle import State
 from conformance.machine import Machine
+from conformance.token import Shard
 from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
@@ -364,3 +365,27 @@ def test_a_bug_of_ours_about_one_machine_keeps_no_other_from_coming_home(monkeyp
         assert yard.ledger.open == {one.id}
 
     pooled(facts)
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_what_was_ours_and_somebody_else_seems_to_have_is_named_and_not_touched(given_back: bool) -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        lease = leased(pool, machines=1)
+        await pool.prepare(lease)
+        (machine,) = lease.machines
+        assert (await machine.delete()).ok
+        other = Shard("somebody-else")
+        assert (await yard.client.create(machine.id, other.next())).ok
+        with pytest.raises(Disturbed):
+            await machine.read()
+        pool.drop(machine)
+        if given_back:
+            assert (await yard.client.delete(machine.id, other.next())).ok
+        home = await pool.home()
+        assert home.left == ()
+        assert [name for name, _ in home.taken] == ([] if given_back else [machine.id])
+        assert all("IDLE host" in shown for _, shown in home.taken)
+        assert home.clean
+        assert states_of(core) == ({} if given_back else {machine.id: "IDLE"})
+
+    pooled(facts, core=provider(1))

@@ -82,12 +82,24 @@ def test_a_report_of_a_target_that_was_never_reached_is_valid() -> None:
     assert value["found"] == {}
 
 
+def test_what_somebody_else_seems_to_have_is_named_and_makes_nothing_unclean() -> None:
+    report = a_report(a_result(), home=Home(taken=(("m1", "Get answers OK IDLE"),)))
+    home = valid(report)["home"]
+    assert (home["clean"], home["left"], home["taken"]) == (True, [], {"m1": "Get answers OK IDLE"})
+    assert report.exit_code == 0
+    *_, clean, taken, named = terminal.closing(report)
+    assert clean == "home       all that was started is home"
+    assert taken.startswith("taken      was ours, and seems to be somebody else's now")
+    assert named == "           m1: Get answers OK IDLE"
+
+
 def test_what_is_left_is_named_with_its_reason() -> None:
     home = valid(a_report(a_result(), home=Home(left=(("m1", "stuck"), ("m2", "gone")))))["home"]
     assert home == {
         "clean": False,
         "left": ["m1", "m2"],
         "reasons": {"m1": "stuck", "m2": "gone"},
+        "taken": {},
         "kept": False,
         "known": True,
     }

@@ -67,6 +67,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             "clean": report.home.clean,
             "left": [machine for machine, _ in report.home.left],
             "reasons": dict(report.home.left),
+            "taken": dict(report.home.taken),
             "kept": report.home.kept,
             "known": report.home.known,
         },

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LAST_CALLS = 8
 """So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
+TAKEN = "was ours, and seems to be somebody else's now; where nobody else uses this provider, it is yours to give back"
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -216,9 +217,14 @@ def _home(report: Report) -> list[str]:
     mend = f"conformance sweep {report.ledger} --target {report.target}"
     if report.truncated:
         return [f"home       not known: what is left is in the ledger, and {mend} brings it home"]
-    if not left:
-        return ["home       all that was started is home"]
     head = "kept" if report.home.kept else "LEFT"
-    return [f"home       {head} {len(left)} machines; bring them home: {mend}"] + [
-        f"           {machine}: {reason}" for machine, reason in left
-    ]
+    lines = [f"home       {head} {len(left)} machines; bring them home: {mend}", *map(_named, left)]
+    if not left:
+        lines = ["home       all that was started is home"]
+    if report.home.taken:
+        lines += [f"taken      {TAKEN}", *map(_named, report.home.taken)]
+    return lines
+
+
+def _named(machine: tuple[str, str]) -> str:
+    return f"           {machine[0]}: {machine[1]}"

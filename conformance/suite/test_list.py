@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
@@ -142,6 +143,14 @@ async def test_no_state_means_every_state(trial: Trial) -> None:
 @behaviour("LST-1e", machines=1, transitions=2)
 async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
     machine = trial.machine
+
+    def on_its_way(call: Call, states: Collection[State], verb: Verb) -> None:
+        only(call, states)
+        if len(states) != 1:
+            wanted = f"{machine.id} in every List of {', '.join(s.name for s in states) or 'everything'}"
+            missing = machine.id not in ids(call)
+            expect.fact(not missing, wanted=f"{wanted} during {verb.value}", got="one without it", calls=[call])
+
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         edge = EDGES[verb]
         way = (edge.source, edge.via, edge.target)
@@ -150,18 +159,10 @@ async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
         for union in unions:
             await listing(trial, union, inside=[machine])
         async with AsyncExitStack() as stack:
-            watches = [
-                (states, await stack.enter_async_context(watching(trial, machine, states=states, rpcs=["List"])))
-                for states in (*unions, *single)
-            ]
+            for states in (*unions, *single):
+                judged = partial(on_its_way, states=states, verb=verb)
+                await stack.enter_async_context(watching(trial, machine, states=states, rpcs=["List"], each=judged))
             await trial.drive(machine, verb)
-        for states, seen in watches:
-            for call in seen.lists:
-                only(call, states)
-                if len(states) != 1:
-                    gone = machine.id not in ids(call)
-                    wanted = f"{machine.id} in every List of {', '.join(s.name for s in states) or 'everything'}"
-                    expect.fact(not gone, wanted=f"{wanted} during {verb.value}", got="one without it", calls=[call])
 
 
 @behaviour("LST-1f", machines=1)
@@ -213,10 +214,8 @@ async def test_an_unknown_state_matches_nothing(trial: Trial) -> None:
 async def test_a_listing_is_a_set(trial: Trial) -> None:
     machine = trial.machine
     way = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
-    async with watching(trial, machine, states=way, rpcs=["List"]) as seen:
+    async with watching(trial, machine, states=way, rpcs=["List"], each=once):
         await trial.drive(machine, Verb.CONFIGURE)
-    for call in seen.lists:
-        once(call)
     both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL
     filters: list[list[State | int]] = [[], [State.IDLE] * 5, [*both], [*few, *few]]
     for states in filters:

@@ -51,6 +51,10 @@ class Encounter:
     """The machines that are not as they were found, by the account of the species itself."""
     open: frozenset[str]
     """The machines that may not be home, by the ledger."""
+    left: dict[str, str]
+    """The machines that are left, each with the reason, by the report."""
+    taken: dict[str, str]
+    """The machines that seem to be somebody else's by now, by the report."""
 
     written: frozenset[str]
     """The files of the report that are not empty."""
@@ -81,9 +85,10 @@ class Encounter:
 
     @property
     def named(self) -> set[str]:
-        """The machines that are named as left."""
-        lines = (line for line in self.out.splitlines() if line.startswith(" " * 11))
-        return {line.strip().partition(":")[0] for line in lines}
+        """The machines that somebody has to look at, each of which is named in a line of its own."""
+        lines = {line.strip() for line in self.out.splitlines() if line.startswith(" " * 11)}
+        named = {**self.left, **self.taken}
+        return {printable(machine) for machine, why in named.items() if printable(f"{machine}: {why}").strip() in lines}
 
 
 def bound(species: Species) -> float:
@@ -102,6 +107,7 @@ def meet(species: Species, directory: Path) -> Encounter:
         weighed = [sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command]
         code, out, err = _run(weighed, bound(species))
         away = account()
+    home = json.loads((report / "report.json").read_text(encoding="utf-8"))["home"]
     return Encounter(
         species=species,
         code=code,
@@ -110,6 +116,8 @@ def meet(species: Species, directory: Path) -> Encounter:
         megabytes=float(scales.read_text(encoding="ascii")),
         away=away,
         open=_open(report / "ledger.ndjson"),
+        left=home["reasons"],
+        taken=home["taken"],
         written=frozenset(file.name for file in report.iterdir() if file.stat().st_size),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.text import printable
 from tests.zoo import table
 from tests.zoo.encounter import AT_ONCE, FORM, WHOLE, Encounter, bound, meet
 from tests.zoo.species import ZOO
@@ -15,8 +16,9 @@ from tests.zoo.species import ZOO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST = 400.0
-"""Megabytes of memory that a run may ever have."""
+MOST = 500.0 if WHOLE else 400.0
+"""Megabytes of memory that a run may ever have. In the whole suite a dozen behaviours hold a List at a time, and one
+species answers with 16 MB each."""
 
 Encounters = dict[str, "Future[Encounter]"]
 
@@ -44,7 +46,7 @@ def test_a_run_against_it_ends_in_words_and_leaves_nothing_unnamed(key: str, enc
     assert WHOLE or re.search(re.escape(met.species.mend), met.hint), met.said
     assert met.megabytes <= MOST
     assert set(met.away) <= met.named, met.said
-    assert met.open == met.named, met.said
+    assert met.open | set(map(printable, met.taken)) == met.named, met.said
     assert {"report.json", "junit.xml", "report.html"} <= met.written
     assert all(line.isprintable() for line in met.said.splitlines())
     assert max(map(len, met.said.splitlines())) < 10_000
