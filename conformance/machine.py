@@ -62,10 +62,8 @@ class Machine:
         """Whether some life of it was ours. Other kits, who lost it to us, look for other slots."""
         self.beaten = False
         """Whether somebody else claimed it first."""
-        self.disowned = False
-        """Whether it is somebody else's, and none of our business any more."""
-        self.taken = False
-        """Whether a life of it that was ours is somebody else's by now, as far as one can tell by what it shows."""
+        self.disowned = self.taken = False
+        """Whether it is somebody else's, and none of our business any more; and whether that life was ours before."""
         self.insists = False
         """Whether a provider that has no time now is asked again and again: on the way home."""
         self.blames = False
@@ -355,9 +353,8 @@ class Machine:
         if operation_id not in self._claims:
             if self._live:
                 return
-            self._claims[operation_id] = underway.begin(
-                won(self._yard.client, self.id, operation_id, shard=self.shard.id)
-            )
+            claim = won(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            self._claims[operation_id] = underway.begin(claim)
         self._live, self._leaving = True, False
         if not await underway.outcome(self._claims[operation_id]):
             self.beaten = True
