@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "explore",
         # Machines, and whether there are enough of them.
         "agenda",
-        "pool fit",
+        "pool fit opening",
         "scale.churn",
         "scale.drive scale.follower",
         "machine",
