@@ -151,6 +151,7 @@ class Lane:
             slots,
             machines=size.machines,
             creates=size.creates,
+            limit=options.max_machines,
             soak=asking.soak,
             revisions=found.revisions,
             seed=options.seed,
