@@ -87,6 +87,8 @@ class Machine:
         """Whether a Create of ours was ever sent, however it was answered."""
         self._leaving = False
         """Whether a Delete was sent: another host is another life then, and not ours."""
+        self.others: set[str] = set()
+        """What acks of ours have shown instead of this machine, and so may have started."""
         self._host = ""
         self._clusters = {"", self.cluster}
         """What it was ever bound to by us, or seen bound to by somebody else."""
@@ -117,7 +119,7 @@ class Machine:
         """The same machine without its past, so that a long run needs no more room than a short one."""
         other = Machine(self.id, self._yard, number=self._number, home=self.home, live=live)
         other.shard, other.state, other.touched = self.shard, self.state, self.touched
-        other.unheard, other._asked = self.unheard, self._asked
+        other.unheard, other.others, other._asked = self.unheard, self.others, self._asked
         return other
 
     def knows(self, cluster: str) -> bool:
@@ -306,6 +308,8 @@ class Machine:
         if call.ok and call.response.machine.id == self.id:
             self._leaving |= verb is Verb.DELETE and self._live  # an instant one is over before anybody has looked
             self._host = call.response.machine.host.ref or ("" if fresh else self._host)
+        elif call.ok and call.response.machine.id:
+            self.others.add(call.response.machine.id)
         try:
             if fresh and operation:
                 await self._claim(operation)

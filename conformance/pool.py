@@ -278,7 +278,9 @@ class Pool:
         fates = await asyncio.gather(
             *(self._homecoming(m, keep=keep) for m in self._known if m.touched and not m.disowned)
         )
-        taken = await asyncio.gather(*(self._look_after(m) for m in self._known if m.taken and m.disowned))
+        lost = {m.id for m in self._known if m.taken and m.disowned}
+        lost |= {other for m in self._known for other in m.others} - self.touched
+        taken = await asyncio.gather(*map(self._look_after, lost))
         return Home(
             # Two behaviours may have asked for the same machine that there is not: one answer is enough.
             left=tuple((name, why) for name, why in _by_name(fates) if name in self._yard.ledger.open),
@@ -286,13 +288,15 @@ class Pool:
             kept=keep,
         )
 
-    async def _look_after(self, machine: Machine) -> tuple[str, str] | None:
-        """What a machine shows that was ours and seems to be somebody else's; None where nobody has it any more."""
+    async def _look_after(self, machine_id: str) -> tuple[str, str] | None:
+        """What a machine shows that may be there through us and is not for us to touch; None where nobody has it."""
         for _ in range(2):  # who shows another state at each look is nowhere
-            call = await while_busy(lambda: self._yard.client.get(machine.id), insists=True)
+            call = await while_busy(lambda: self._yard.client.get(machine_id), insists=True)
+            if call.code in NOBODY and machine_id not in self.touched:
+                return None
             slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
-            if not slot or mistaken(call.response, machine.id):
-                return machine.id, f"Get answers {call.outcome()}"
+            if not slot or mistaken(call.response, machine_id):
+                return machine_id, f"Get answers {call.outcome()}"
         return None
 
     async def _homecoming(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.servicer import Servicer
-from tests.pools import SLOT, ids, leased, named, pooled
+from tests.pools import SLOT, ids, leased, pooled
 from tests.runs import provider, states_of
 
 if TYPE_CHECKING:
@@ -390,53 +390,3 @@ def test_what_was_ours_and_somebody_else_seems_to_have_is_named_and_not_touched(
         assert states_of(core) == ({} if given_back else {machine.id: "IDLE"})
 
     pooled(facts, core=provider(1))
-
-
-class Shouts(Core):
-    """Tells of every cluster in capitals."""
-
-    def shown_in_get(self, machine: TheirMachine) -> TheirMachine:
-        return replace(machine, cluster=machine.cluster.upper())
-
-
-def test_what_somebody_else_seems_to_have_bound_at_the_last_moment_is_ours_and_goes_home() -> None:
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        lease = leased(pool, machines=1)
-        await pool.prepare(lease)
-        await lease.machines[0].configure()
-        assert (await pool.home()).clean
-        assert states_of(core) == {}
-
-    pooled(facts, core=Shouts(fleet(1), latency=Latency.parse("0")))
-
-
-class Blinks(Core):
-    """Shows a slot at just one look at what is IDLE, each time it is told to."""
-
-    blinks = 0
-
-    def shown_in_get(self, machine: TheirMachine) -> TheirMachine:
-        if not self.blinks or machine.state.name != "IDLE":
-            return machine
-        self.blinks -= 1
-        return replace(machine, state=type(machine.state)["SPECULATIVE"], host=None)
-
-
-@pytest.mark.parametrize("when", ["release", "home"])
-def test_one_look_that_shows_a_slot_lets_no_machine_be_forgotten(when: str) -> None:
-    served = Blinks(fleet(1), latency=Latency.parse("0"))
-
-    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
-        lease = leased(pool, machines=1)
-        await pool.prepare(lease)
-        if when == "release":
-            served.blinks = 1
-            await pool.release(lease, wanted={State.IDLE})
-            served.blinks = 1  # and once more when it is looked after
-        else:
-            await pool.release(lease, wanted={State.IDLE})
-            served.blinks = 1
-        home = await pool.home()
-        assert states_of(core).keys() == named(home) == ids(lease.machines)
-
-    pooled(facts, core=served)
