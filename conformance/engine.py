@@ -96,7 +96,9 @@ class Course:
         self._machines = 0
         # A large fleet has more slots than a run can ever use; where these are taken, the pool looks again.
         few = slots if options.use_idle or not found.delete else slots[: 8 * self._most + 64]
-        self._pool = Pool([self._machine(*slot) for slot in few], self._yard, most=self._most)
+        self._pool = Pool(
+            [self._machine(*slot) for slot in few], self._yard, most=self._most, limit=options.max_machines
+        )
         self._judge = Judge(
             self._pool,
             self._yard,

@@ -47,7 +47,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "scale.churn",
         "scale.drive scale.follower",
         "machine",
-        "again claim",
+        "again claim unheard way",
         "yard record storm",
         "found",
         # A run held against another, and against what is tolerated.

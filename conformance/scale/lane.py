@@ -130,6 +130,7 @@ class Lane:
             opening.slots,
             machines=size.machines,
             creates=size.creates,
+            limit=options.max_machines,
             soak=asking.soak,
             revisions=found.revisions,
             seed=options.seed,
