@@ -135,7 +135,7 @@ def at_rest(machine: pb.Machine) -> pb.Machine:
     """A copy without what may move by itself (LST-4), and without fields of a contract to come, which may too."""
     still = pb.Machine()
     still.CopyFrom(machine)
-    still.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+    still.DiscardUnknownFields()
     for field in (*MOVING_FIELDS, *(name for name in MESSAGES if not getattr(still, name).ByteSize())):
         still.ClearField(field)
     return still

@@ -20,7 +20,7 @@ from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, POLL_SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -43,8 +43,8 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
     """
     edge = EDGES[verb]
     order = (edge.source, edge.via, edge.target)
-    at_source = await trial.listed(machine, edge.source)
-    fresh = at_source is not None and whose(at_source) == whose(await machine.read())  # else List lags: LST-10's matter
+    before, at_source = await machine.read(), await trial.listed(machine, edge.source)
+    fresh = at_source is not None and whose(at_source) == whose(before)  # else List lags, which is LST-10's matter
     asked = asyncio.ensure_future(trial.begin(machine, verb))
     got: list[tuple[float, State]] = []
     listed: list[tuple[float, pb.Machine | None]] = []
@@ -80,7 +80,7 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
         got=way,
         calls=[ack],
     )
-    early = arrival(listed, last)
+    early = arrival(listed, edge.target, {whose(before), whose(last)})
     expect.fact(
         early is None or not any(state is edge.via for at, state in got if at > early),
         wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
@@ -97,12 +97,14 @@ def whose(machine: pb.Machine) -> tuple[str, str]:
     return machine.host.ref, machine.cluster
 
 
-def arrival(listed: Sequence[tuple[float, pb.Machine | None]], end: pb.Machine) -> float | None:
-    """When List came to show the machine where it ends, for good; None where it did not.
+def arrival(
+    listed: Sequence[tuple[float, pb.Machine | None]], end: State, ours: Collection[tuple[str, str]]
+) -> float | None:
+    """When List came to show the machine at its end, for good; None where it did not.
 
-    What it takes back, or shows with another host or cluster, is of an earlier time: a List may lag (LST-10).
+    What it takes back, or shows of another life or binding than `ours`, is of an earlier time: a List may lag (LST-10).
     """
-    there = [shown is not None and (shown.state, whose(shown)) == (end.state, whose(end)) for _, shown in listed]
+    there = [shown is not None and state_of(shown.state) is end and whose(shown) in ours for _, shown in listed]
     return next((at for number, (at, _) in enumerate(listed) if all(there[number:])), None)
 
 

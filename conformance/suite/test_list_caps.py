@@ -27,13 +27,14 @@ LARGEST: Final = 2**31 - 1
 
 
 async def capped(trial: Trial, states: Sequence[State | int], cap: int) -> None:
-    """List with a cap: never short of it, unless machines come and go at every look."""
+    """List with a cap: never over it, nor short of it unless machines come and go at every look."""
     async for last in looks(trial):
         before = set(ids(await expect.acked(trial.client.list(states))))
         call = await expect.acked(trial.client.list(states, cap=cap))
         after = set(ids(await expect.acked(trial.client.list(states))))
         count, there = len(ids(call)), len(before & after)
         only(call, states)
+        expect.fact(count <= cap, wanted=f"at most {cap} machines", got=count, calls=[call])
         if count >= min(cap, there):
             return
         wanted = f"{min(cap, there)} machines, as {there} match and the cap is {cap}"
