@@ -15,7 +15,7 @@ from grpc import StatusCode
 
 from conformance.busy import while_busy
 from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
-from conformance.lifecycle import State, state_of
+from conformance.lifecycle import State, doomed, state_of
 from conformance.report import Home
 from conformance.yard import mistaken
 
@@ -264,7 +264,8 @@ class Pool:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
         hide = self._yard.ledger.hide
-        fresh = [make(m.id) for m in call.response.machines if m.id and m.id not in held and hide(m.id) == m.id]
+        usable = [m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not doomed(m.labels)]
+        fresh = [make(machine_id) for machine_id in usable if machine_id not in held]
         self._known += fresh
         self._free += fresh
 
