@@ -87,6 +87,8 @@ class Machine:
         """Whether a Create of ours was ever sent, however it was answered."""
         self._leaving = False
         """Whether a Delete was sent: another host is another life then, and not ours."""
+        self.last_host = ""
+        """The host that it had before it was last seen to be a slot."""
         self.others: set[str] = set()
         """What acks of ours have shown instead of this machine, and so may have started."""
         self._host = ""
@@ -373,12 +375,13 @@ class Machine:
             if state is not State.SPECULATIVE or not (self._creating or self.unheard):
                 # A Create that is still to arrive is not done with because the slot is still one.
                 self._yard.ledger.seen(self.id, state, host=host)
-            self._host = host
             if state is State.SPECULATIVE:
+                self.last_host = self._host or self.last_host
                 self._leaving = False
                 if self._live and not self._creating:
                     self._live = False
                     self._yard.meter.gone(self.id, self._yard.client.now())
+            self._host = host
 
     def _taken_by_another(self, state: State, machine: pb.Machine) -> bool:
         """Whether a slot that we hold no life of has come to life, or a life that we gave back is another one."""

@@ -235,8 +235,8 @@ class Pool:
         watch = await machine.settle()
         if watch.state is State.CONFIGURED and State.CONFIGURED in wanted and machine.binds(watch.machine):
             return
-        rest = State.IDLE if wanted else self._home_of(machine)
-        await machine.bring(watch.state if watch.state is State.SPECULATIVE else rest)
+        if watch.state is not State.SPECULATIVE:
+            await machine.bring(State.IDLE if wanted else self._home_of(machine))
         # A slot to which a Create may still be on its way is not home before that is fenced off.
         if (not wanted or machine.state is State.SPECULATIVE) and not machine.unheard:
             self._yard.ledger.home(machine.id)
@@ -279,9 +279,11 @@ class Pool:
         fates = await asyncio.gather(
             *(self._homecoming(m, keep=keep) for m in self._known if m.touched and not m.disowned)
         )
-        lost = {m.id for m in self._known if m.taken and m.disowned}
-        lost |= {other for m in self._known for other in m.others} - self.touched
-        taken = await asyncio.gather(*map(self._look_after, lost))
+        # What was a slot at one look may show at another that it was not given back.
+        back = {m.id: m.last_host for m in self._known if m.last_host and not (m.disowned or m.live)}
+        lost = dict.fromkeys({other for m in self._known for other in m.others} - self.touched, "")
+        lost |= back | {m.id: "" for m in self._known if m.taken and m.disowned}
+        taken = await asyncio.gather(*(self._look_after(machine_id, host) for machine_id, host in lost.items()))
         return Home(
             # Two behaviours may have asked for the same machine that there is not: one answer is enough.
             left=tuple((name, why) for name, why in _by_name(fates) if name in self._yard.ledger.open),
@@ -289,13 +291,18 @@ class Pool:
             kept=keep,
         )
 
-    async def _look_after(self, machine_id: str) -> tuple[str, str] | None:
-        """What a machine shows that may be there through us and is not for us to touch; None where nobody has it."""
+    async def _look_after(self, machine_id: str, host: str) -> tuple[str, str] | None:
+        """What a machine shows that may be there through us and is not for us to touch; None where nobody has it.
+
+        With a `host` that was ours, it is told of that one only.
+        """
         for _ in range(2):  # who shows another state at each look is nowhere
             call = await while_busy(lambda: self._yard.client.get(machine_id), insists=True)
             if call.code in NOBODY and machine_id not in self.touched:
                 return None
             slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
+            if host and not (call.ok and call.response.host.ref == host):
+                continue
             if not slot or mistaken(call.response, machine_id):
                 return machine_id, f"Get answers {call.outcome()}"
         return None
