@@ -177,8 +177,8 @@ class DeleteGoesAhead(Core):
 @mutant(
     "OPS-6",
     "OPS-6c",
-    also=("COD-5b",),
-    because="its odd requests come while a Drain runs",
+    also=("COD-5a", "COD-5b", "COD-5c", "COD-5d"),
+    because="the odd requests of one of them come while a Drain runs",
 )
 class ConfigureStopsADrain(Core):
     """Refuses the Configure that comes while it drains, and has called off the drain by then."""
