@@ -17,11 +17,12 @@ from conformance.sightings import looks
 from conformance.suite.test_list import ids, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.call import Call
+    from conformance.client import Client
     from conformance.machine import Machine
     from conformance.trial import Trial
 
@@ -98,16 +99,25 @@ async def test_the_delta_holds_what_is_back_where_it_was(trial: Trial) -> None:
 
 @behaviour("LST-6d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_the_delta_holds_what_was_created(trial: Trial) -> None:
-    since = await cursor(trial)
-    await trial.drive(trial.machine, Verb.CREATE)
-    await learns(trial, trial.machine, since, State.IDLE, why="which was created")
+    await learns_all(trial, Verb.CREATE, why="which was created")
 
 
 @behaviour("LST-6h", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_the_delta_holds_what_was_deleted(trial: Trial) -> None:
-    since = await cursor(trial)
-    await trial.drive(trial.machine, Verb.DELETE)
-    await learns(trial, trial.machine, since, State.SPECULATIVE, why="which was deleted")
+    await learns_all(trial, Verb.DELETE, why="which was deleted")
+
+
+async def learns_all(trial: Trial, verb: Verb, *, why: str) -> None:
+    """Take one edge; the delta since before, and that since a List that showed the machine on its way, tell the end."""
+    machine, edge, since = trial.machine, EDGES[verb], await cursor(trial)
+    await trial.begin(machine, verb)
+    midway = await delta(trial, b"", trial.found.few(edge.via))
+    seen = entry(midway, machine.id)
+    await trial.bring(machine, edge.target)
+    await learns(trial, machine, since, edge.target, why=why)
+    if seen is not None and state_of(seen.state) is edge.via:
+        why = f"which List has shown {edge.via.name} with this revision"
+        await learns(trial, machine, midway.response.revision, edge.target, why=why)
 
 
 @behaviour("LST-6e", machines=1, transitions=2)
@@ -153,14 +163,36 @@ async def test_a_filter_and_a_cursor_go_together(trial: Trial) -> None:
 @behaviour("LST-7a", machines=1)
 async def test_a_machine_that_did_not_change_is_in_no_delta(trial: Trial) -> None:
     machine = trial.machine
+    stale = trial.new_shard().token(epoch=5, sequence=5)
+    await machine.create(stale)
+    async with trial.connections(1) as [other]:
+        await not_told(trial, machine)
+        await not_told(trial, machine, client=other)
+        await not_told(trial, machine, by=machine.get)
+        await not_told(trial, machine, by=machine.create)
+        await not_told(trial, machine, by=lambda: machine.create(stale))
+        if not (await machine.drain()).ok:  # else that is an operation, if one that moves nothing
+            await not_told(trial, machine, by=machine.drain)
+
+
+async def not_told(
+    trial: Trial,
+    machine: Machine,
+    *,
+    by: Callable[[], Awaitable[Call]] | None = None,
+    client: Client | None = None,
+) -> None:
+    """The machine is not in the delta, neither by a call that changes nothing nor over another connection."""
     for _ in range(FEW):
         first = await delta(trial, b"", trial.found.few(State.IDLE))
-        second = await delta(trial, first.response.revision)
+        call = [await by()] if by else []
+        second = await expect.acked((client or trial.client).list(since=first.response.revision))
         before, after = entry(first, machine.id), entry(second, machine.id)
         if after is None or after != before:  # not told; or with another price or label, which is a change
             return
     wanted = f"no {machine.id} in the delta since a List that showed it just so"
-    expect.fact(False, wanted=wanted, got="the same again, every time", calls=[first, second])
+    got = "the same again, every time" + (f", after a {call[0].rpc}: {call[0].outcome()}" if call else "")
+    expect.fact(False, wanted=wanted, got=got, calls=[first, *call, second])
 
 
 @behaviour("LST-7b", machines=1, start=State.CONFIGURED, alone=True)
@@ -201,10 +233,16 @@ async def test_paging_a_capped_delta_reaches_every_machine(trial: Trial) -> None
     await asyncio.gather(*(trial.bring(machine, State.CONFIGURED) for machine in backwards))
     for machine in trial.machines:
         await learns(trial, machine, since, State.CONFIGURED, why="which was bound")
+    await paged(trial, since)
+    await paged(trial, since, [State.CONFIGURED])
+
+
+async def paged(trial: Trial, since: bytes, states: Sequence[State] = ()) -> None:
+    """Paging on by two reaches all of the trial's machines."""
     missing, page = {machine.id for machine in trial.machines}, since
     stale = 0
     for _ in range(MOST_PAGES):
-        call = await delta(trial, page, cap=2)
+        call = await delta(trial, page, states, cap=2)
         fresh = call.response.revision != page
         missing -= set(ids(call))
         if not missing:
