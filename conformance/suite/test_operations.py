@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 
-SHARE = 0.1
-"""Of the wait so far: the time between one retry and the next."""
+OFTEN, SELDOM = 0.2, 0.02
+"""The time between one retry and the next: of the window, and of the wait so far."""
 
 
 async def ends(machine: Machine, verb: Verb) -> None:
@@ -141,7 +141,7 @@ async def test_retries_on_the_way_do_not_put_off_the_end(trial: Trial) -> None:
                 wanted = f"{verb.value} to come to its end while it is asked for again and again"
                 expect.fact(False, wanted=wanted, got=f"no end in {waited:.1f} s, but one after that", calls=calls[-2:])
             calls.append(await machine.call(verb))
-            await asyncio.sleep(max(FIRST_POLL, waited * SHARE))
+            await asyncio.sleep(max(FIRST_POLL, min(waited, trial.window) * OFTEN, waited * SELDOM))
         await trial.bring(machine, EDGES[verb].target)
 
 

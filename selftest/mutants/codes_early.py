@@ -43,7 +43,7 @@ class ConfigureHurriesAMachineThatComes(_TakesEarly):
         return replace(super().bound(machine, request), host=machine.host or host_for(machine.id))
 
 
-@mutant("COD-2", "COD-2j", latency="200ms")
+@mutant("COD-2", "COD-2j", latency="600ms")
 class DeleteCancelsCreate(_TakesEarly):
     """Delete of a machine that is coming cancels the launch."""
 

@@ -39,7 +39,7 @@ class FencedCallsRenameTheOperation(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
         if machine.operation and not machine.moving:
-            self.put(replace(machine, operation=replace(machine.operation, id=f"{machine.operation.id}-")))
+            self.inventory.put(replace(machine, operation=replace(machine.operation, id=f"{machine.operation.id}-")))
 
 
 class _RenamesOn(Core):

@@ -20,11 +20,11 @@ class _Graceful(Core):
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         if isinstance(request, Drain) and request.grace:
-            self.__dict__.setdefault("graceful", set()).add(operation.id)
+            self.__dict__.setdefault("graces", set()).add(operation.id)
         return super().under_way(verb, machine, request, operation)
 
     def graceful(self, machine: Machine) -> bool:
-        return bool(machine.operation and machine.operation.id in self.__dict__.get("graceful", ()))
+        return bool(machine.operation and machine.operation.id in self.__dict__.get("graces", ()))
 
 
 @mutant("LIF-1", "LIF-1c")
