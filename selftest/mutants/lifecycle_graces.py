@@ -54,7 +54,7 @@ class GraceIsUndone(_Graceful):
         return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
 
 
-@mutant("LIF-7", "LIF-7a")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a listing of the fleet shows it as well")
 class GraceLeavesTheBinding(_Graceful):
     """The eviction with a grace period is another piece of code, and does not clear the binding."""
 
