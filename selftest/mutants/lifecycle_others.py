@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Configure, Request
 
 
-@mutant("LIF-1", "LIF-1d")
+@mutant("LIF-1", "LIF-1d", also=("LIF-12a",), because="another shard may have bound its machine")
 class OnlyWhoBoundItDrains(Core):
     """A binding is the shard's that made it, and nobody else may end it."""
 
@@ -32,7 +32,7 @@ class OnlyWhoBoundItDrains(Core):
             owners[machine.id] = request.token.shard
 
 
-@mutant("LIF-2", "LIF-2e")
+@mutant("LIF-2", "LIF-2e", latency="120ms", alone="who reads what another connection has written cannot go on")
 class ReadersHaveAReplica(Servicer):
     """Who changes a machine reads what was written; all others read a replica that is up to a second late."""
 

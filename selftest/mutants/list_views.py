@@ -11,6 +11,8 @@ from fake_provider.servicer import Servicer
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from fake_provider.request import Filter, Listing
@@ -64,15 +66,13 @@ class DeltasAreThin(_SomeListsAreThin):
 class RetiredMachinesAreListed(Core):
     """List still holds machines that were taken out of service, and Get knows them no more."""
 
-    def list_machines(self, wanted: Filter, now: float) -> Listing:
-        listing = super().list_machines(wanted, now)
-        if wanted.max_results or wanted.since or (wanted.states and State.FAILED not in wanted.states):
-            return listing
-        gone = [
-            replace(machine, id=f"retired-{machine.id}", state=State.FAILED, host=None, last_error="retired")
-            for machine in list(self.machines.values())[::2]
-        ]
-        return replace(listing, machines=[*listing.machines, *gone])
+    def oldest_first(self, since: int) -> Sequence[Machine]:
+        known = super().oldest_first(since)
+        if since:
+            return known
+        gone = {"state": State.FAILED, "host": None, "last_error": "retired", "revision": 1}
+        even = (machine for machine in known if machine.id[-1:] in "02468")
+        return [*known, *(replace(machine, id=f"retired-{machine.id}", **gone) for machine in even)]
 
 
 @mutant("LST-1", "LST-1h", latency="120ms")
