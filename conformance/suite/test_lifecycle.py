@@ -212,7 +212,7 @@ async def test_create_moves_no_other_machine(trial: Trial) -> None:
     await moves_alone(trial, trial.machine, Verb.CREATE, {m: place(await m.read()) for m in trial.machines})
 
 
-@behaviour("LIF-9c", machines=3, start=State.IDLE, bound=1, transitions=1, deletes=True)
+@behaviour("LIF-9c", machines=2, start=State.IDLE, transitions=1, deletes=True)
 async def test_delete_moves_no_other_machine(trial: Trial) -> None:
     await moves_alone(trial, trial.machine, Verb.DELETE, {m: place(await m.read()) for m in trial.machines})
 

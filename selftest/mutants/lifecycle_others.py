@@ -65,18 +65,6 @@ class DrainEmptiesTheCluster(Core):
         return super().settle(machine)
 
 
-@mutant("LIF-9", "LIF-9c")
-class DeleteEmptiesTheFleet(Core):
-    """A machine that goes has the group rolled, and every binding with it."""
-
-    def settle(self, machine: Machine) -> Machine:
-        if machine.state is State.DELETING:
-            for other in list(self.machines.values()):
-                if other.state is State.CONFIGURED:
-                    self.put(self.cleared_by_drain(replace(other, state=State.IDLE)))
-        return super().settle(machine)
-
-
 @mutant("LIF-6", "LIF-6c")
 class ClusterIsALabelValue(Core):
     """Keeps the cluster as a label of the node: 63 characters."""

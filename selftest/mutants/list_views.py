@@ -70,9 +70,12 @@ class RetiredMachinesAreListed(Core):
         known = super().oldest_first(since)
         if since:
             return known
-        gone = {"state": State.FAILED, "host": None, "last_error": "retired", "revision": 1}
         even = (machine for machine in known if machine.id[-1:] in "02468")
-        return [*known, *(replace(machine, id=f"retired-{machine.id}", **gone) for machine in even)]
+        return [*known, *(self.retired(machine) for machine in even)]
+
+    def retired(self, machine: Machine) -> Machine:
+        gone = replace(machine, id=f"retired-{machine.id}", state=State.FAILED, last_error="retired", revision=1)
+        return replace(gone, host=None, cluster="", shard_metadata={})
 
 
 @mutant("LST-1", "LST-1h", latency="120ms")
