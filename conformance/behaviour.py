@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from conformance.lifecycle import State
@@ -38,11 +38,12 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
+    starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
+    """Where each of the machines starts: kept, as what can begin next is asked again whenever something ends."""
 
-    @property
-    def starts(self) -> tuple[State, ...]:
-        """Where each of the machines starts."""
-        return (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
+    def __post_init__(self) -> None:
+        starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
+        object.__setattr__(self, "starts", starts)
 
     @property
     def chain(self) -> int:

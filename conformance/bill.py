@@ -36,6 +36,8 @@ class Meter:
         """By machine, what was started there and under which operation id."""
         self._counts: Counter[Verb] = Counter()
         self._pending: Counter[str] = Counter()
+        self._doubtful: set[str] = set()
+        """Machines that a Create of which nothing was heard may have started."""
         self._alive: dict[str, tuple[float, float]] = {}
         self._took: dict[Verb, deque[float]] = {verb: deque(maxlen=MEASURED) for verb in Verb}
         self._peak = 0
@@ -44,10 +46,15 @@ class Meter:
 
     def reserve(self, machine_id: str) -> None:
         """A Create is about to be sent for a machine that is not alive. Raises BudgetSpent where it is one too many."""
-        begun = self._counts[Verb.CREATE] + len(self._pending.keys() - self._alive.keys())
-        if self._max_creates is not None and machine_id not in self._pending and begun >= self._max_creates:
+        under_way = self._pending.keys() | self._doubtful
+        begun = self._counts[Verb.CREATE] + len(under_way - self._alive.keys())
+        if self._max_creates is not None and machine_id not in under_way and begun >= self._max_creates:
             raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged")
         self._pending[machine_id] += 1
+
+    def doubt(self, machine_id: str) -> None:
+        """A Create was not heard out: until one is, it counts."""
+        self._doubtful.add(machine_id)
 
     def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> bool:
         """A mutating call came back; `operation_id` is empty where nothing was started. Whether it is a new one."""
@@ -55,11 +62,14 @@ class Meter:
             self._pending[machine_id] -= 1
             self._pending += Counter()
         started = self._operations.setdefault(machine_id, set())
-        if not operation_id or (verb, operation_id) in started:
+        # A life is a life, though a provider may give it the operation id of another one.
+        begins = verb is Verb.CREATE and machine_id not in self._alive
+        if not operation_id or ((verb, operation_id) in started and not begins):
             return False
         started.add((verb, operation_id))
         self._counts[verb] += 1
-        if verb is Verb.CREATE and machine_id not in self._alive:
+        if begins:
+            self._doubtful.discard(machine_id)
             self._alive[machine_id] = (now, price if math.isfinite(price) else 0.0)
             self._peak = max(self._peak, len(self._alive))
         return True

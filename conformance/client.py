@@ -246,7 +246,7 @@ class Client:
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            answered = self._came_from_provider(code, details, self.now() - started >= limit, started)
+            answered = self._came_from_provider(code, details, round(self.now() - started, DIGITS) >= limit, started)
             told, details = details, in_words(details, limit=self.target.max_answer)
             answered &= told == details
         except asyncio.CancelledError:

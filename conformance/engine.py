@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.agenda import Agenda, Phase
 from conformance.asked import asked
 from conformance.bill import Meter
-from conformance.client import Client
-from conformance.discretion import Discretion
 from conformance.errors import TargetError
-from conformance.found import connect, look
+from conformance.found import connect
 from conformance.judge import Judge
-from conformance.ledger import Ledger
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
+from conformance.opening import opened
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
-from conformance.stop import Stop
 from conformance.storm import weather
 from conformance.yard import Yard
 
@@ -33,10 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.behaviour import Behaviour, Plan
-    from conformance.found import Found
+    from conformance.ledger import Ledger
+    from conformance.opening import Opening
     from conformance.pool import Lease
     from conformance.report import Home
     from conformance.run_options import Options
+    from conformance.stop import Stop
     from conformance.target import Target
 
 
@@ -56,29 +54,17 @@ async def run(
     Raises TargetError where the target cannot be judged at all (nothing was started then), UsageError where the ledger
     cannot be written. No header's value is in anything that is emitted, returned or raised.
     """
-    name = f"cpc-{options.luck.getrandbits(32):08x}"
-    stop = stop or Stop()
-    discretion = Discretion(target.headers)
-    client = Client(target, rpc_timeout=options.rpc_timeout)
-    try:
-        with discretion.errors(), stop.after(options.timeout, "--timeout"):
-            await stop.unless(connect(client, timeout=options.connect_timeout))
-            found = await stop.unless(look(client, run=name))
-            slots = found.slots(use_idle=options.use_idle, luck=options.luck)
-            fit.check_size(plan, found, slots=len(slots), use_idle=options.use_idle, max_machines=options.max_machines)
-            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide, durable=durable)
+    async with opened(target, options=options, stop=stop) as opening:
+        found, few = opening.found, len(opening.slots)
+        fit.check_size(plan, found, slots=few, use_idle=options.use_idle, max_machines=options.max_machines)
+        async with opening.ledger(ledger_at, durable=durable) as ledger:
+            course = Course(plan, opening, ledger, emit)
             try:
-                course = Course(plan, client, found, slots, ledger, options, discretion.before(emit), stop, name)
-                async with weather(client, options.faults, seed=options.seed):
-                    return discretion.report(await course.run())
+                async with weather(opening.client, options.faults, seed=options.seed):
+                    return opening.discretion.report(await course.run())
             except asyncio.CancelledError:
                 await course.give_up()
-                await client.give_up()
                 raise
-            finally:
-                ledger.close()
-    finally:
-        await client.close()
 
 
 class Course:
@@ -87,24 +73,20 @@ class Course:
     def __init__(
         self,
         plan: Plan,
-        client: Client,
-        found: Found,
-        slots: list[tuple[str, State]],
+        opening: Opening,
         ledger: Ledger,
-        options: Options,
         emit: Callable[[events.Event], None],
-        stop: Stop,
-        name: str,
     ) -> None:
+        client, found, options, slots = opening.client, opening.found, opening.options, opening.slots
         self._plan, self._client, self._found, self._ledger = plan, client, found, ledger
-        self._options, self._emit, self._stop, self._name = options, emit, stop, name
-        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._options, self._stop, self._name, self._started = options, opening.stop, opening.run, opening.at
+        self._emit = emit = opening.discretion.before(emit)
         self._looked = client.now()
         self._slots = len(slots)
         self._most = fit.breadth(plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines)
         self._meter = Meter(max_creates=options.max_creates)
         self._yard = Yard(
-            run=name,
+            run=opening.run,
             client=client,
             ledger=ledger,
             meter=self._meter,
@@ -114,7 +96,9 @@ class Course:
         self._machines = 0
         # A large fleet has more slots than a run can ever use; where these are taken, the pool looks again.
         few = slots if options.use_idle or not found.delete else slots[: 8 * self._most + 64]
-        self._pool = Pool([self._machine(*slot) for slot in few], self._yard, most=self._most)
+        self._pool = Pool(
+            [self._machine(*slot) for slot in few], self._yard, most=self._most, limit=options.max_machines
+        )
         self._judge = Judge(
             self._pool,
             self._yard,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
 """What may change by itself between two reads (LST-4)."""
+MESSAGES = ("host", "resources", "allocatable")
+"""What says nothing where it is empty, just as where it is not set."""
 
 
 async def _answer(asked: Awaitable[Call] | Call) -> Call:
@@ -130,10 +132,11 @@ async def _looks(seconds: float) -> AsyncIterator[None]:
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
-    """A copy without the fields that may move by themselves (LST-4)."""
+    """A copy without what may move by itself (LST-4), and without fields of a contract to come, which may too."""
     still = pb.Machine()
     still.CopyFrom(machine)
-    for field in MOVING_FIELDS:
+    still.DiscardUnknownFields()
+    for field in (*MOVING_FIELDS, *(name for name in MESSAGES if not getattr(still, name).ByteSize())):
         still.ClearField(field)
     return still
 

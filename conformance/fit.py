@@ -92,4 +92,6 @@ def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | Non
     # Fewer than the bare division: each machine costs a Create, and the wall time may be half the longest chain more.
     wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs
     fair = max(widest, slots // 2)
-    return max(widest, min(wanted, fair, max_machines or fair))
+    most = max(widest, min(wanted, fair))
+    # What would need more than the limit lacks something else as well, and is not judged.
+    return min(most, max_machines or most)

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from conformance.answer import too_large
 from conformance.discretion import Discretion
 from conformance.errors import TargetError
-from conformance.lifecycle import State, state_of
+from conformance.lifecycle import State, doomed, state_of
 from conformance.reflection import serving_status
 from conformance.size import show_size
 from conformance.text import LONGEST_SENT
@@ -37,6 +37,7 @@ DIAGNOSIS = 5.0
 """Seconds, at most, that finding out takes why there is no connection; never more than was waited for one."""
 CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot", "zones", "tls", "client-certificate")
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
+DOOMED = "labelled so that its Create fails"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Found:
     speculative: tuple[str, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
     unusable: dict[str, int] = field(default_factory=dict, repr=False)
-    """How many machines cannot be told apart or called by their ids, by what is wrong with these."""
+    """How many machines cannot be told apart or called by their ids, or are there to fail, by what is wrong."""
     prices: tuple[float, ...] = field(default=(), repr=False)
     """What an hour of each of the `speculative` ones costs, as far as the provider says it in numbers."""
     revision: bytes = field(default=b"", repr=False)
@@ -204,9 +205,10 @@ async def look(client: Client, *, run: str) -> Found:
     ids = Counter(machine.id for machine in machines)
     # What the ledger may not say as it is cannot be brought home by it.
     tells = Discretion(client.target.headers).tells
-    unusable = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
-    usable = [machine for machine in machines if not unusable[machine.id]]
-    slots = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
+    wrong = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
+    usable = [machine for machine in machines if not wrong[machine.id]]
+    free = [machine for machine in usable if state_of(machine.state) is State.SPECULATIVE]
+    slots = [machine for machine in free if not doomed(machine.labels)]
     fleet = Counter(machine.state for machine in machines)
     return Found(
         fleet=dict(sum((Counter({state_of(s).name: count}) for s, count in fleet.items()), Counter[str]())),
@@ -220,7 +222,7 @@ async def look(client: Client, *, run: str) -> Found:
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in slots),
-        unusable=dict(Counter(why for machine in machines if (why := unusable[machine.id]))),
+        unusable=dict(Counter([*filter(None, (wrong[m.id] for m in machines)), *[DOOMED] * (len(free) - len(slots))])),
         prices=tuple(m.price_per_hour for m in slots if math.isfinite(m.price_per_hour)),
         idle=tuple(m.id for m in usable if state_of(m.state) is State.IDLE and not m.cluster),
         revision=listing.response.revision,

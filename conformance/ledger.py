@@ -136,6 +136,7 @@ class Ledger:
             return
         self._closed = True
         self._write({"end": _now(), "open": sorted(self._open)})
+        self.trouble = self.trouble or "it is closed"  # by now its number may be another file's
         with suppress(OSError):
             os.fsync(self._file)
         if forget and not self._open:

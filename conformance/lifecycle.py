@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class State(IntEnum):
@@ -81,3 +84,12 @@ def next_verb(state: State, to: State) -> Verb | None:
             return Verb.DRAIN
         case _:
             return None
+
+
+FAULT: Final = ("conformance.fault/create", "error")
+"""The label by which a provider marks a slot whose Create is there to fail (contract §9)."""
+
+
+def doomed(labels: Mapping[str, str]) -> bool:
+    """Whether a slot that is labelled so is no machine for who wants its Create to succeed."""
+    return labels.get(FAULT[0]) == FAULT[1]

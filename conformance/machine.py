@@ -9,17 +9,17 @@ the operation id. Of equal tokens only one passes (FEN-11); who is fenced has lo
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import again, underway
+from conformance import again, underway, unheard, way
 from conformance.busy import while_busy
 from conformance.claim import won
-from conformance.errors import Disturbed, NoAnswer, Unprepared
-from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
+from conformance.errors import Disturbed, NoAnswer
+from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.token import Shard, Token
+from conformance.unheard import Unheard
 from conformance.yard import Watch, mistaken
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from conformance.patience import Patience
     from conformance.yard import Yard
 
-UNSURE = (StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED)
-"""What a lost connection looks like: whoever seems to have sent it, the call may have started something."""
+UNSURE = (
+    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
+    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
+)
+"""What a lost connection looks like, and time that is up: whoever sent it, the call may have started something."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The next look at a machine comes after this share of the wait so far: nobody waits 5 % longer than needed."""
@@ -56,8 +59,8 @@ class Machine:
         """What this machine is bound to where a behaviour does not care; for as long as it is leased, the same."""
         self.touched = False
         """Whether a mutating call was ever sent."""
-        self.unheard: dict[str, int] = {}
-        """The shards of mutating calls that were not answered and may still arrive, each with its newest epoch."""
+        self.unheard = Unheard()
+        """Mutating calls that were not answered and may still arrive."""
         self.held = False
         """Whether some life of it was ours. Other kits, who lost it to us, look for other slots."""
         self.beaten = False
@@ -65,7 +68,7 @@ class Machine:
         self.disowned = False
         """Whether it is somebody else's, and none of our business any more."""
         self.taken = False
-        """Whether a life of it that was ours is somebody else's by now, as far as one can tell by what it shows."""
+        """Whether it is somebody else's, as far as one can tell, and may all the same live because we asked for it."""
         self.insists = False
         """Whether a provider that has no time now is asked again and again: on the way home."""
         self.blames = False
@@ -80,10 +83,12 @@ class Machine:
         self._yard = yard
         self._live = live or home is State.IDLE
         self._creating = 0
-        self._may_come = False
-        """Whether a Create was not heard out, so that the slot may come to life through us."""
+        self._asked = False
+        """Whether a Create of ours was ever sent, however it was answered."""
         self._leaving = False
         """Whether a Delete was sent: another host is another life then, and not ours."""
+        self.others: set[str] = set()
+        """What acks of ours have shown instead of this machine, and so may have started."""
         self._host = ""
         self._clusters = {"", self.cluster}
         """What it was ever bound to by us, or seen bound to by somebody else."""
@@ -101,9 +106,25 @@ class Machine:
         return self._live
 
     @property
+    def costs(self) -> bool:
+        """Whether it lives through us, or may: no answer says that it does not."""
+        return self._live or self.unheard.create
+
+    @property
     def patience(self) -> Patience:
         """How long its transitions may take."""
         return self._yard.patience
+
+    def anew(self, *, live: bool) -> Machine:
+        """The same machine without its past, so that a long run needs no more room than a short one."""
+        other = Machine(self.id, self._yard, number=self._number, home=self.home, live=live)
+        other.shard, other.state, other.touched = self.shard, self.state, self.touched
+        other.unheard, other.others, other._asked = self.unheard, self.others, self._asked
+        return other
+
+    def knows(self, cluster: str) -> bool:
+        """Whether a cluster is one of this run's, by its name, whichever machine it was for."""
+        return cluster.startswith(self._yard.run)
 
     def binds(self, seen: pb.Machine) -> bool:
         """Whether `seen` is bound as `bring` binds, so that nothing shows who had it before."""
@@ -207,42 +228,11 @@ class Machine:
         `at_all_costs`: where a broken fence refuses even our newest token, ask without one (FEN-14).
         Raises Unprepared where it does not get there, Disturbed where somebody else has it.
         """
-        for _ in range(8):
-            watch = await self.settle()
-            if watch.state is State.IDLE and self.unheard and not self._live:
-                # A Create that was not heard out has claimed nothing. Repeated, it says whose life this is.
-                await self.create()
-            ours = self._live or watch.machine.cluster.startswith(self._yard.run)
-            if watch.state is State.CONFIGURED and not ours:
-                self.disown()
-                raise Disturbed(f"somebody else has bound {self.id}")
-            sure = to is not State.SPECULATIVE or not self.touched  # who shows another state at each look is nowhere
-            if watch.state is to and (sure or state_of((await self.read()).state) is to):
-                return watch.machine
-            if not watch.state.stable:
-                raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
-            verb = next_verb(watch.state, to)
-            if verb is None:
-                raise Unprepared(f"{self.id} is {watch.state.name}, and nothing leads from there to {to.name}")
-            await self._step(verb, at_all_costs=at_all_costs)
-        raise Unprepared(f"{self.id} does not come to {to.name}")
-
-    async def _step(self, verb: Verb, *, at_all_costs: bool) -> None:
-        source = self.state
-        call = await while_busy(lambda: self.call(verb), insists=self.insists)
-        if call.fenced and at_all_costs:
-            call = await self.call(verb, Token("", 0, 0))
-        if not call.ok:
-            raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
-        watch = await self.settle()
-        if watch.state is not EDGES[verb].target:
-            raise Unprepared(
-                f"{self.id} is {watch.state.name} after {verb.value}: {watch.machine.last_error or 'no error'}"
-            )
+        return await way.bring(self, to, at_all_costs=at_all_costs)
 
     def disown(self) -> None:
         """Somebody else has the machine: forget it, and let a sweep leave it alone."""
-        self.taken |= self._live and not self.beaten
+        self.taken |= self._asked
         self._live, self.disowned, self.held = False, True, False
         self._yard.meter.gone(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
@@ -250,44 +240,37 @@ class Machine:
     async def arrived(self) -> bool:
         """Whether the machine, where it lives, may live because of a call that was not heard out.
 
-        A shard's call that came through has left a mark, and (0, 0) is not newer than any (FEN-1). Where no mark is,
-        nothing came through (FEN-2), and whoever has the machine has not got it from us.
+        What somebody else has bound is not asked: who asks drains.
         """
-        if state_of((await self.read()).state) is State.SPECULATIVE:
+        shown = await self.read()
+        if state_of(shown.state) is State.SPECULATIVE:
             return True
-        return any([(await self._heard(partial(Token, shard, 0, 0))).fenced for shard in list(self.unheard)])
+        free = not shown.cluster and state_of(shown.state) is not State.CONFIGURED
+        return (free or self.knows(shown.cluster)) and await unheard.came_through(self)
 
-    async def fence_off(self) -> None:
-        """Make sure that the calls that were not heard out can start nothing any more.
-
-        Each of their shards comes back as its next incarnation, and so the old one's calls are fenced (FEN-3).
-        What they did start is ours. Raises NoAnswer where the provider still does not answer.
-        """
+    async def sift(self) -> None:
+        """Raises Disturbed where the machine lives, and neither through us nor through what was not heard out."""
         if not self._live and not await self.arrived():
             self.disown()
             raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
+
+    async def fence_off(self) -> None:
+        """Make sure that the calls that were not heard out can start nothing any more. What they did start is ours.
+
+        Raises NoAnswer where the provider still does not answer, Disturbed where somebody else has the machine.
+        """
+        await self.sift()
         await self.read()  # who does not answer is not asked shard by shard
-        for name, epoch in list(self.unheard.items()):
-            shard = self.shard if name == self.shard.id else Shard(name)
-            shard.outlive(epoch)
-            await self._heard(shard.next)
+        await unheard.fence_off(self)
         self._live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.unheard.clear()
-        self._may_come = False
 
     async def _mutate(self, verb: Verb, token: Token | None, via: Client, send: Sender) -> Call:
         own, token = token is None, token or self.shard.next()
         return await self._yard.client.see_through(self._carry_out(verb, token, via, send, own=own))
 
-    async def _heard(self, token: Callable[[], Token]) -> Call:
-        """What the fence says to a Drain with that token. Raises NoAnswer where it does not come to that."""
-        call = await while_busy(lambda: self.drain(token()), insists=self.insists)
-        if not call.answered or call.busy:
-            raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
-        return call
-
     async def _carry_out(self, verb: Verb, token: Token, via: Client, send: Sender, *, own: bool) -> Call:
-        yard = self._yard
+        yard, sent = self._yard, False
         fresh = verb is Verb.CREATE and not self._live
         if fresh:
             yard.meter.reserve(self.id)
@@ -300,26 +283,33 @@ class Machine:
             if fresh and self._looking is not None:
                 await underway.outcome(self._looking)
             elif self.home is State.SPECULATIVE and not (self._live or self._creating):
-                await self.read()  # a slot that somebody has taken, maybe just now, is not to be driven
+                await self.read()  # a slot that somebody has taken, maybe just now
+            if self.disowned and self.state is not State.SPECULATIVE:
+                # Whoever is blamed for what it shows: what is not ours is not to be driven.
+                raise Disturbed(f"{self.id} is {self.state.name}, and not by us")
             self._leaving |= verb is Verb.DELETE and self._live and self.state is State.IDLE
-            self.sent += 1
+            self.sent, sent = self.sent + 1, True
+            self._asked |= fresh
             call, breach = await again.ask(self, verb, token, send, via=via, own=own, alone=via is yard.client)
             self.breach = self.breach or breach
         except BaseException:
             yard.meter.answered(verb, self.id, "", yard.client.now(), price=0.0)
             self._creating -= fresh
+            if sent:
+                self._not_heard(verb, token)
             raise
         operation = (call.operation_id or str(token)) if call.ok else ""  # what has no name has its token's
         new = yard.meter.answered(verb, self.id, operation, call.ended, price=call.price)
         if not call.answered or call.code in UNSURE:
-            self.unheard[token.shard] = max(token.epoch, self.unheard.get(token.shard, token.epoch))
-            self._may_come |= verb is Verb.CREATE
+            self._not_heard(verb, token)
         if new and self._underway is None:
             self._underway = (verb, call.ended)
         self._last = verb if call.ok else self._last
         if call.ok and call.response.machine.id == self.id:
             self._leaving |= verb is Verb.DELETE and self._live  # an instant one is over before anybody has looked
             self._host = call.response.machine.host.ref or ("" if fresh else self._host)
+        elif call.ok and call.response.machine.id:
+            self.others.add(call.response.machine.id)
         try:
             if fresh and operation:
                 await self._claim(operation)
@@ -330,6 +320,11 @@ class Machine:
             self._creating -= fresh
         return call
 
+    def _not_heard(self, verb: Verb, token: Token) -> None:
+        self.unheard.add(verb, token)
+        if verb is Verb.CREATE:
+            self._yard.meter.doubt(self.id)
+
     async def renew(self, verb: Verb) -> Token:
         """The token to ask with once more, written down as every other is."""
         token = self.shard.next()
@@ -337,33 +332,26 @@ class Machine:
         return token
 
     async def _look_again(self, token: Token) -> None:
-        """See that the slot is one, once the intent to Create is on disk: disks are slow, and others may be fast.
-
-        Raises Disturbed where somebody else has taken it meanwhile.
-        """
+        """See whether the slot still is one, once the intent to Create is on disk: others may be faster than disks."""
         await self._yard.ledger.intend(self.id, Verb.CREATE, token, home=self.home, seen=self.state)
-        if self.home is not State.SPECULATIVE or self.unheard:
+        if self.home is not State.SPECULATIVE or self.unheard.create:
             return
-        state = state_of((await self.read()).state)
-        if state is not State.SPECULATIVE:
+        if state_of((await self.read()).state) is not State.SPECULATIVE:
             self.disown()
-            if not self.blames:
-                raise Disturbed(f"{self.id} is {state.name}, and not by us")
 
     async def _claim(self, operation_id: str) -> None:
         """Make this life of the machine ours. Raises Disturbed where somebody else was first."""
         if operation_id not in self._claims:
             if self._live:
                 return
-            self._claims[operation_id] = underway.begin(
-                won(self._yard.client, self.id, operation_id, shard=self.shard.id)
-            )
+            claim = won(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            self._claims[operation_id] = underway.begin(claim)
         self._live, self._leaving = True, False
         if not await underway.outcome(self._claims[operation_id]):
             self.beaten = True
             self.disown()
             raise Disturbed(f"somebody else created {self.id} at the same moment")
-        self.held, self.taken, self._may_come = True, False, False
+        self.held, self.taken, self.unheard.create = True, False, False
 
     def _saw(self, machine: pb.Machine) -> None:
         state, host = state_of(machine.state), machine.host.ref
@@ -372,7 +360,7 @@ class Machine:
             if not self.blames:
                 raise Disturbed(f"{self.id} is {state.name}, and not by us")
         self.state = state
-        if self._live and machine.cluster not in self._clusters and not machine.cluster.startswith(self._yard.run):
+        if self._live and not (machine.cluster in self._clusters or self.knows(machine.cluster)):
             self._clusters.add(machine.cluster)
             if self.home is State.IDLE and self._last is not Verb.CONFIGURE:
                 self.disown()  # no life of it was ever claimed; one that was is ours all the same, and goes home
@@ -394,9 +382,9 @@ class Machine:
 
     def _taken_by_another(self, state: State, machine: pb.Machine) -> bool:
         """Whether a slot that we hold no life of has come to life, or a life that we gave back is another one."""
-        if self._creating or machine.cluster.startswith(self._yard.run):
+        if self._creating or self.knows(machine.cluster):
             return False
         if not self._live:
-            return not self._may_come and state not in (State.SPECULATIVE, State.UNSPECIFIED)
+            return not self.unheard.create and state not in (State.SPECULATIVE, State.UNSPECIFIED)
         gone = state is State.CREATING or bool(self._host and machine.host.ref not in ("", self._host))
         return self._leaving and gone

@@ -7,6 +7,7 @@ again and again, and no more live at once than `most`.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from grpc import StatusCode
 
 from conformance.busy import while_busy
 from conformance.errors import ConformanceError, Disturbed, TargetError, Unprepared
-from conformance.lifecycle import State, state_of
+from conformance.lifecycle import State, doomed, state_of
 from conformance.report import Home
+from conformance.yard import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -44,14 +46,19 @@ class Lease:
 class Pool:
     """Knows of each machine whether it is free, leased, or out of the game."""
 
-    def __init__(self, machines: Sequence[Machine], yard: Yard, *, most: int) -> None:
+    def __init__(self, machines: Sequence[Machine], yard: Yard, *, most: int, limit: int | None = None) -> None:
+        """`most` is how many it likes to have alive; `limit`, how many may be, those out of the game included."""
         self._yard = yard
         self._known = list(machines)
         self._free = list(machines)
         self._leased: dict[Machine, bool] = {}
         """Whether each lives or will through us, and so counts against `most`: what was found IDLE costs no more."""
         self._lost: set[str] = set()
-        self._most = most
+        self._most, self._limit = most, limit
+        self._out: list[Machine] = []
+        """Machines that are never leased again. They may live all the same."""
+        self._beaten = 0
+        """How many lives in a row were somebody else's at once."""
         self._lives = 0
         """How many lives of machines were begun for leases, not counting what bodies do meanwhile."""
         self._failures: dict[State, int] = {}
@@ -70,11 +77,16 @@ class Pool:
 
     def hopeless(self, needs: Needs) -> str | None:
         """Why no machine can be had as `needs` says, now or later in this run; None where it may be."""
-        if not self._reason:
-            return None
         for start in needs.starts:
             if self._failures.get(start, 0) >= HOPELESS:
                 return f"no machine comes to {start.name}: {self._reason[start]}"
+        lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
+        if lives and self._beaten > max(2 * HOPELESS, self._most):
+            return (
+                f"{self._beaten} machines in a row were claimed by somebody else, or have operation ids of old (OPS-3)"
+            )
+        if lives and self._limit is not None and lives + (strays := self._strays) > self._limit:
+            return f"--max-machines {self._limit}: {strays} that could not be brought back live on, or may"
         return None
 
     def lease(
@@ -129,10 +141,20 @@ class Pool:
     def _deletable(self, ours: list[Machine]) -> list[Machine]:
         return [m for m in ours if m.home is State.SPECULATIVE] if self._yard.deletes else []
 
+    @property
+    def _strays(self) -> int:
+        """How many machines are out of the game and live through us, or may."""
+        return sum(m.costs and m.home is State.SPECULATIVE for m in self._out)
+
     def _room(self, needs: Needs) -> int:
         """How many machines more may be started for `needs`."""
         lively = sum(self._leased.values())
         alive = lively + sum(m.live and m.home is State.SPECULATIVE for m in self._free)
+        if self._limit is not None:
+            return min(self._wish(needs, lively, alive), max(0, self._limit - alive - self._strays))
+        return self._wish(needs, lively, alive)
+
+    def _wish(self, needs: Needs, lively: int, alive: int) -> int:
         if not needs.transitions and lively:
             # Soon over: it waits for a machine that lives rather than have one more started.
             return 0
@@ -169,18 +191,22 @@ class Pool:
             self.quarantine(machine, error.message)
             raise
         except Disturbed:
+            self._beaten += machine.beaten
             self.drop(machine)
             raise
         self._failures[start] = 0
+        self._beaten = 0
 
     def quarantine(self, machine: Machine, reason: str) -> None:
         """Never lease the machine again; at the end it is tried once more, and named where it is not home."""
         del self._leased[machine]
+        self._out.append(machine)
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
         """The machine is somebody else's now. Where it comes back as a slot, it is as new, but for the last to take."""
         del self._leased[machine]
+        self._out.append(machine)
         self._lost.add(machine.id)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
@@ -209,17 +235,18 @@ class Pool:
         watch = await machine.settle()
         if watch.state is State.CONFIGURED and State.CONFIGURED in wanted and machine.binds(watch.machine):
             return
-        if watch.state is not State.SPECULATIVE:
-            await machine.bring(State.IDLE if wanted else self._home_of(machine))
-        if not wanted or machine.state is State.SPECULATIVE:
+        rest = State.IDLE if wanted else self._home_of(machine)
+        await machine.bring(watch.state if watch.state is State.SPECULATIVE else rest)
+        # A slot to which a Create may still be on its way is not home before that is fenced off.
+        if (not wanted or machine.state is State.SPECULATIVE) and not machine.unheard:
             self._yard.ledger.home(machine.id)
 
     def _home_of(self, machine: Machine) -> State:
-        return machine.home if self._yard.deletes else State.IDLE
+        return home_of(machine.home, deletes=self._yard.deletes)
 
     def spare(self, *, idle: int, bound: bool) -> list[Machine]:
         """The free machines that are not at home, but for `idle` IDLE ones, and for all bound ones where `bound`."""
-        away = [machine for machine in self._free if machine.id in self._yard.ledger.open]
+        away = [m for m in self._free if m.id in self._yard.ledger.open and m.state is not State.SPECULATIVE]
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
@@ -237,7 +264,8 @@ class Pool:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
         hide = self._yard.ledger.hide
-        fresh = [make(m.id) for m in call.response.machines if m.id and m.id not in held and hide(m.id) == m.id]
+        usable = [m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not doomed(m.labels)]
+        fresh = [make(machine_id) for machine_id in usable if machine_id not in held]
         self._known += fresh
         self._free += fresh
 
@@ -251,7 +279,9 @@ class Pool:
         fates = await asyncio.gather(
             *(self._homecoming(m, keep=keep) for m in self._known if m.touched and not m.disowned)
         )
-        taken = await asyncio.gather(*(self._look_after(m) for m in self._known if m.taken and m.disowned))
+        lost = {m.id for m in self._known if m.taken and m.disowned}
+        lost |= {other for m in self._known for other in m.others} - self.touched
+        taken = await asyncio.gather(*map(self._look_after, lost))
         return Home(
             # Two behaviours may have asked for the same machine that there is not: one answer is enough.
             left=tuple((name, why) for name, why in _by_name(fates) if name in self._yard.ledger.open),
@@ -259,20 +289,25 @@ class Pool:
             kept=keep,
         )
 
-    async def _look_after(self, machine: Machine) -> tuple[str, str] | None:
-        """What a machine shows that was ours and seems to be somebody else's; None where nobody has it any more."""
-        call = await while_busy(lambda: self._yard.client.get(machine.id), insists=True)
-        slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
-        return None if slot else (machine.id, f"Get answers {call.outcome()}")
+    async def _look_after(self, machine_id: str) -> tuple[str, str] | None:
+        """What a machine shows that may be there through us and is not for us to touch; None where nobody has it."""
+        for _ in range(2):  # who shows another state at each look is nowhere
+            call = await while_busy(lambda: self._yard.client.get(machine_id), insists=True)
+            if call.code in NOBODY and machine_id not in self.touched:
+                return None
+            slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
+            if not slot or mistaken(call.response, machine_id):
+                return machine_id, f"Get answers {call.outcome()}"
+        return None
 
     async def _homecoming(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         if machine.id not in self._yard.ledger.open:
             return None
         try:
-            return await self._bring_home(machine, keep=keep)
-        except Disturbed:
-            self._yard.ledger.lost(machine.id)
-            return None
+            with suppress(Disturbed):
+                return await self._bring_home(machine, keep=keep)
+            # What is ours goes home, whoever seems to have bound it: that is said once.
+            return None if machine.disowned else await self._bring_home(machine, keep=keep)
         except ConformanceError as error:
             return machine.id, error.message
         except Exception as error:
@@ -293,6 +328,13 @@ class Pool:
         await machine.bring(home, at_all_costs=True)
         self._yard.ledger.home(machine.id)
         return None
+
+
+def home_of(found: State, *, deletes: bool) -> State:
+    """Where a machine is at home that was found in a state; what was not there at all is to be as good as not there."""
+    if not deletes:
+        return State.IDLE
+    return State.SPECULATIVE if found is State.UNSPECIFIED else found
 
 
 def _by_name(fates: Sequence[tuple[str, str] | None]) -> tuple[tuple[str, str], ...]:

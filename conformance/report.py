@@ -86,8 +86,8 @@ class Home:
 
     left: tuple[tuple[str, str], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
-    """What was ours and is somebody else's by now, as far as one can tell, each with what it shows. It is not for us to
-    touch; where nobody else uses the provider, somebody has to look at it."""
+    """What was ours, or asked for by us, and is somebody else's as far as one can tell, with what it shows. It is not
+    for us to touch; where nobody else uses the provider, somebody has to look at it."""
     kept: bool = False
     known: bool = True
     """False where the record ends before the machines were home: then only the ledger can tell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conformance.bill import Meter
@@ -15,9 +16,10 @@ from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine
-from conformance.pool import NOBODY
+from conformance.pool import NOBODY, home_of
 from conformance.report import Home
 from conformance.token import Shard
+from conformance.unheard import Unheard
 from conformance.yard import Yard, mistaken
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ async def sweep(
             hint="if both are the same provider, add --any-target",
         )
     discretion = Discretion(target.headers)
+
+    def tell(line: str) -> None:
+        with suppress(OSError):  # who reads no more keeps no machine from coming home
+            say(line)
+
     ledger = Ledger(path, run=record.run, target=record.target, hide=discretion.hide)
     ledger.adopt(record)
     client = Client(target, rpc_timeout=rpc_timeout)
@@ -73,7 +80,7 @@ async def sweep(
             )
             fates = await asyncio.gather(
                 *(
-                    _bring_home(entry, yard, number, lambda line: say(discretion.hide(line)))
+                    _bring_home(entry, yard, number, lambda line: tell(discretion.hide(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )
@@ -91,7 +98,7 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
     machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
     # Neither the dead run's shard, which is fenced off, nor that of a sweep before this one.
     machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
-    machine.unheard, machine.insists = dict(entry.shards), True
+    machine.unheard, machine.insists = Unheard(entry.shards), True
     try:
         call = await while_busy(machine.get, insists=True)
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
@@ -103,15 +110,17 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None
         await machine.fence_off()
-        home = entry.home if yard.deletes and entry.home is not State.UNSPECIFIED else State.IDLE
         before = machine.state
-        if before is not State.SPECULATIVE:
-            await machine.bring(home, at_all_costs=True)
+        home = before if before is State.SPECULATIVE else home_of(entry.home, deletes=yard.deletes)
+        await machine.bring(home, at_all_costs=True)
         yard.ledger.home(machine.id)
         say(f"{machine.id} was {before.name} and is home")
     except ConformanceError as error:
         say(f"{machine.id} is left: {error.message}")
         return machine.id, error.message
+    except Exception as error:
+        # Whatever is wrong with us, the others are to come home, and this one is to be named.
+        return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
     return None
 
 

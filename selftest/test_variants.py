@@ -20,8 +20,9 @@ SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
 def test_nothing_is_found_in_a_conformant_provider(variant: Variant, seed: int) -> None:
     report = asyncio.run(judge_variant(variant, seed=seed))
-    found = [f"{r.id} {r.status}: {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
-    assert found == []
+    found = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
+    news = [r for r in found if r.status is not Status.WARNED or r.id not in variant.warns]
+    assert [f"{r.id} {r.status}: {r.reason}" for r in news] == []
     assert [r.id for r in report.with_status(Status.SKIPPED) if r.id in variant.lacks] == list(variant.lacks)
     assert report.verdict is Verdict.CONFORMANT
     assert report.home.clean

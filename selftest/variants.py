@@ -1,19 +1,24 @@
 """Variants: odd but conformant providers, in which no behaviour may fail or warn, and none may be undecided.
 
-Each does something that the contract leaves open, and that a real provider somewhere does.
+Each does something that the contract leaves open, and that a real provider somewhere does. Where that is something
+which it should not do, the warnings of just this are no news.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
 from conformance.patience import Patience
 from conformance.run_options import Options
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
+from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -23,10 +28,8 @@ from fake_provider.servicer import Servicer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bigfleet.v1alpha1 import provider_pb2 as pb
-
     from fake_provider.fence import Token
-    from fake_provider.machine import Machine, Verb
+    from fake_provider.machine import Machine, Operation, Verb
     from fake_provider.request import Ack, Configure, Filter, Request
 
 T = TypeVar("T", bound=type)
@@ -51,10 +54,14 @@ class Variant:
     serving: dict[str, Any] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     """What a MAY leaves open and this one has not: the behaviours that say so, and judge nothing."""
+    warns: tuple[str, ...] = ()
+    """Who may warn of it, and need not each time: it does what a SHOULD says that it should not."""
+    faulty: int = 0
+    """So many slots more are labelled so that their Create fails, as the contract says how (§9)."""
 
     def provider(self) -> Core:
         """A new provider of this kind."""
-        machines = fleet(self.machines, idle=self.idle)
+        machines = fleet(self.machines, idle=self.idle, faulty=self.faulty)
         return self.core(machines, latency=Latency.parse(self.latency), **self.options)
 
     def run_options(self, seed: int) -> Options:
@@ -92,6 +99,12 @@ VARIANTS: dict[str, Variant] = {
         Variant(name="FourMachines", story="Has four machines and no more.", machines=4),
         Variant(name="NoHealth", story="Serves no health service.", serving={"health": False}),
         Variant(name="NoReflection", story="Serves no reflection.", serving={"reflection": False}),
+        Variant(
+            name="FaultySlots",
+            story="Some slots are there to fail, and say so by their label.",
+            faulty=6,
+            options={"faults": Faults()},
+        ),
     )
 }
 
@@ -238,3 +251,98 @@ class ValidatesAtTheDoor(Core):
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         self.validate(verb, request)
         return super().serve(verb, request, now)
+
+
+@variant(warns=("LST-9a", "LST-10a", "LST-10b"))
+class ListLags(Core):
+    """Answers each List from another replica, of which the slowest is half a second behind."""
+
+    at = 0.0
+
+    def advance(self, now: float) -> None:
+        self.at = now
+        super().advance(now)
+
+    def commit(self) -> None:
+        super().commit()
+        past: list[tuple[float, int, list[Machine]]] = self.__dict__.setdefault("past", [])
+        if not past or past[-1][1] != self.inventory.revision:
+            past.append((self.at, self.inventory.revision, list(self.machines.values())))
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        self.advance(now)
+        self.validate_filter(wanted)
+        then = now - self.rng.choice([0.0, 0.1, 0.5])
+        past: list[tuple[float, int, list[Machine]]] = self.__dict__["past"]
+        _, revision, machines = next((each for each in reversed(past) if each[0] <= then), past[0])
+        since = self.since(wanted.since)
+        found = [each for each in machines if self.changed(each, since) and self.matches(each, wanted)]
+        kept = self.cap(found, wanted.max_results)
+        last = kept[-1].revision if len(kept) < len(found) else max(since, revision)
+        return Listing(machines=kept, revision=self.encode_cursor(last))
+
+
+@variant()
+class WholeDeltas(RestlessFleet):
+    """Has a price that has moved at each look, and tells the whole fleet to whoever asks what has changed."""
+
+    whole = False
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        self.whole = not wanted.max_results  # a page tells what it must, as nobody would come to an end otherwise
+        return super().list_machines(wanted, now)
+
+    def oldest_first(self, since: int) -> Sequence[Machine]:
+        return super().oldest_first(0 if self.whole else since)
+
+    def changed(self, machine: Machine, since: int) -> bool:
+        return since < (self.inventory.revision if self.whole else machine.revision)
+
+
+@variant()
+class TellsTheTime(Servicer):
+    """Answers with a field of tomorrow, in which the machine was heard of last, and now and then with an empty host."""
+
+    def machine(self, machine: Machine) -> pb.Machine:
+        built = pb.Machine()
+        built.CopyFrom(super().machine(machine))
+        heard = b"\xf9\x7f" + self.core.rng.randbytes(8)  # field 2047, of eight bytes
+        built.MergeFromString(heard)
+        if machine.host:
+            built.host.MergeFromString(heard)
+        elif self.core.rng.random() < 0.5:
+            built.host.SetInParent()
+        return built
+
+
+@variant(latency="200ms")
+class AckWaits(Servicer):
+    """Answers a call when its transition is over, which takes no second."""
+
+    async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+        ack = await super().answer(context, work)
+        if not isinstance(ack, pb.TransitionAck):
+            return ack
+        while (machine := self.core.machines[ack.machine.id]).moving:
+            if machine.operation is None or machine.operation.id != ack.operation_id:
+                return ack
+            await asyncio.sleep(0.01)
+        return pb.TransitionAck(operation_id=ack.operation_id, machine=self.machine(machine))
+
+
+@variant(machines=8, idle=8, use_idle=True, options={"deletes": False})
+class IdleAnyCode(AnyCode):
+    """Refuses to Create what was there from the start, each time with another code."""
+
+
+@variant(latency="0")
+class AnswersFromMemory(Core):
+    """Is quick, answers a retry word for word as the first time, and so also a Configure for another cluster."""
+
+    def same_target(self, operation: Operation, request: Request) -> bool:
+        return True
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        given: dict[str, Ack] = self.__dict__.setdefault("given", {})
+        ack = super().serve(verb, request, now)
+        return given.setdefault(ack.operation_id, ack)

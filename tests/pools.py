@@ -16,6 +16,7 @@ from tests.runs import machines_of, provider, yard_at
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from conformance.report import Home
     from conformance.yard import Yard
     from fake_provider.core import Core
 
@@ -60,3 +61,8 @@ def leased(pool: Pool, **needs: Any) -> Lease:
 def ids(machines: tuple[Machine, ...]) -> set[str]:
     """The machines' ids."""
     return {machine.id for machine in machines}
+
+
+def named(home: Home) -> set[str]:
+    """The ids that somebody has to look at."""
+    return {machine for machine, _ in (*home.left, *home.taken)}

@@ -43,11 +43,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "explore",
         # Machines, and whether there are enough of them.
         "agenda",
-        "pool fit",
+        "pool fit opening",
         "scale.churn",
         "scale.drive scale.follower",
         "machine",
-        "again claim",
+        "again claim unheard way",
         "yard record storm",
         "found",
         # A run held against another, and against what is tolerated.

@@ -393,3 +393,17 @@ def test_a_ledger_with_a_machine_in_it_is_not_forgotten(path: Path) -> None:
 
     asyncio.run(go())
     assert [entry.machine for entry in read(path).entries] == ["m"]
+
+
+def test_what_is_closed_is_not_written_to_and_nothing_more_is_started(path: Path, tmp_path: Path) -> None:
+    async def go() -> None:
+        with opened(path) as book:
+            await intend(book)
+        other = tmp_path / "other"
+        with other.open("w", encoding="utf-8"):  # its number may be the one that the ledger had
+            book.home("m")
+            with pytest.raises(NotWritten, match="it is closed"):
+                await intend(book, "n")
+        assert other.read_text(encoding="utf-8") == ""
+
+    asyncio.run(go())

@@ -144,6 +144,20 @@ def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
     on_a_machine(facts)
 
 
+@pytest.mark.parametrize("verb", list(Verb))
+def test_a_machine_that_is_not_ours_is_not_driven_whoever_is_blamed_for_what_it_shows(verb: Verb) -> None:
+    async def facts(machine: Machine, yard: Yard, core: Core) -> None:
+        await machine.settle()
+        machine.blames = True
+        await yard.client.create(machine.id, Shard("foreign").next())
+        theirs = core.machines[machine.id]
+        with pytest.raises(Disturbed, match="is IDLE, and not by us"):
+            await machine.call(verb)
+        assert (core.machines[machine.id], machine.live) == (theirs, False)
+
+    on_a_machine(facts)
+
+
 def test_a_machine_of_ours_that_somebody_else_has_bound_is_said_to_be_so_once_and_goes_home() -> None:
     async def facts(machine: Machine, yard: Yard, core: Core) -> None:
         await machine.bring(State.IDLE)
@@ -256,9 +270,9 @@ def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
         await machine.settle()
         call = await machine.create(timeout=0.02)
         assert not call.answered
-        assert machine.unheard == {machine.shard.id: 1}
+        assert machine.unheard.epochs == {machine.shard.id: 1}
         await machine.fence_off()
-        assert machine.unheard == {}
+        assert not machine.unheard
         assert machine.live, "what it started is ours"
         late = await yard.client.create(machine.id, machine.shard.token(epoch=1, sequence=99))
         assert late.fenced, "nothing of that incarnation can start anything any more"

@@ -327,8 +327,9 @@ def test_a_machine_that_a_provider_made_up_is_brought_home_or_named() -> None:
         await stranger.create()
         assert states_of(core) == {"made-up": "IDLE"}
         home = await pool.home()
-        assert home.clean == (states_of(core) == {})
-        assert home.clean == (not yard.ledger.open)
+        assert (home.clean, states_of(core)) == (True, {})
+        assert not yard.ledger.open
+        assert yard.meter.bill(0.0).create == 1, "it goes home by one Delete, and not round and round"
 
     pooled(facts, core=MakesUp(fleet(1), latency=Latency.parse("0")))
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
+from fake_provider.machine import Machine, Operation, Verb
 from fake_provider.server import serving
 from tests import provider_process as process
 from tests.runs import SHORT, provider, states_of
@@ -122,8 +124,18 @@ def test_where_nothing_can_be_driven_nothing_is_touched(tmp_path: Path) -> None:
     assert states_of(core) == {}
 
 
+class OutOfHosts(Faults):
+    """Every Create fails, whatever the slot."""
+
+    __slots__ = ()
+
+    def doom(self, operation: Operation, machine: Machine, now: float) -> Operation:
+        doomed = replace(operation, due=now + 0.002, error="there is no host left")
+        return doomed if operation.verb is Verb.CREATE else operation
+
+
 def test_a_transition_that_fails_is_no_violation(tmp_path: Path) -> None:
-    core = Core(fleet(0, faulty=12), latency=Latency.every(0.002), faults=Faults())
+    core = Core(fleet(12), latency=Latency.every(0.002), faults=OutOfHosts())
     report = alone(core, tmp_path)
     assert [f"{r.id}: {r.reason}" for r in report.violations.values()] == []
     assert report.verdict is Verdict.INCONCLUSIVE

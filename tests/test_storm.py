@@ -211,7 +211,7 @@ def test_a_create_whose_answer_is_lost_is_made_again_and_is_the_same() -> None:
     machine = asyncio.run(after_a_lost_create(provider(), again=2))
     assert machine.breach is None
     assert machine.live
-    assert machine.unheard == {}
+    assert not machine.unheard
 
 
 def test_with_a_token_of_the_behaviours_own_the_lost_answer_is_what_counts() -> None:

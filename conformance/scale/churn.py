@@ -53,6 +53,7 @@ class Churn:
         *,
         machines: int,
         creates: int,
+        limit: int | None,
         soak: Soak,
         revisions: bool,
         seed: int,
@@ -69,6 +70,8 @@ class Churn:
         """What the kit held at each check after the ramp, in bytes."""
         self._yard, self._oracle, self._soak = yard, oracle, soak
         self._slots, self._most, self._creates = list(reversed(slots)), machines, creates
+        self._limit = limit
+        """How many may live at once; those that are driven no more may live on."""
         self._fail_fast, self._alive, self._tell, self._note = fail_fast, alive, tell, note
         self._draw = random.Random(seed)
         self._gate = Gate()
@@ -84,7 +87,9 @@ class Churn:
         self._last = False
         """Whether the churn is over, and only the last check is left."""
         self._failed = 0
-        """Machines that ended in FAILED, which is allowed."""
+        """Machines that ended in FAILED, which is allowed, or that somebody else created at the same moment."""
+        self._vain = 0
+        """Looks that came to nothing."""
         self._spent = 0
         """Creates that were begun, or for which a machine was given back."""
         self._began = 0.0
@@ -110,13 +115,16 @@ class Churn:
         finally:
             ticker.cancel()
             await asyncio.gather(ticker, return_exceptions=True)
+            if self._vain > 1:
+                self._note(f"{self._vain} looks came to nothing in all")
 
     # The beginning: twice as many machines with each step, so that what grows with them can be seen.
 
     async def _ramp(self) -> None:
-        while len(self._active) < self._most and self._slots and not self._over:
+        while len(self._active) < self._most and self._another and not self._over:
             since, count = self.follower.cursor, max(1, len(self._active))
-            fresh = [drive for _ in range(min(count, self._most - len(self._active))) if (drive := self._next())]
+            count = min(count, self._most - len(self._active))
+            fresh = [drive for _ in range(count) if self._another and (drive := self._next())]
             began = await _all(self._guarded(drive, drive.take) for drive in fresh)
             fresh = [drive for drive, fine in zip(fresh, began, strict=True) if fine]
             if not since:
@@ -135,9 +143,15 @@ class Churn:
         bound = self._resting[::2]
         await _all(self._step(drive, Verb.CONFIGURE) for drive in bound if self._usable(drive))
 
+    @property
+    def _another(self) -> bool:
+        """Whether one more machine may be taken. Each costs money: where so many have failed the next would as well."""
+        room = self._limit is None or sum(self._known(d) or d.machine.costs for d in self.drives) < self._limit
+        return room and bool(self._slots) and self._failed <= self._most
+
     def _next(self) -> Drive | None:
         """A machine that was not taken yet; None where there is none."""
-        if not self._slots:
+        if not self._another:
             return None
         (machine_id, home), number = self._slots.pop(), len(self.drives) + 1
         machine = Machine(machine_id, self._yard, number=number, home=home)
@@ -186,8 +200,7 @@ class Churn:
                     await self._step(drive, verb)
                 if not self._usable(drive):
                     self._failed += drive.expected.state is State.FAILED
-                    # Each costs money, and where so many have failed the next would as well.
-                    drive = self._next() if self._failed <= self._most else None
+                    drive = self._next()
                     if drive is not None and not await self._guarded(drive, drive.take):
                         return
 
@@ -238,6 +251,7 @@ class Churn:
             with suppress(Violation):
                 if not await drive.came_back():
                     self.disturbed += 1
+                    self._failed += drive.machine.beaten
                     self._note(f"left to somebody else: {disturbed.message}")
         except NoAnswer as error:
             self._note(f"{drive.machine.id} is not driven any more: {error.message}")
@@ -295,7 +309,9 @@ class Churn:
         try:
             await look()
         except NoAnswer as error:
-            self._note(f"a look came to nothing: {error.message}")
+            self._vain += 1
+            if self._vain == 1:  # a soak of hours could have a million
+                self._note(f"a look came to nothing: {error.message}")
             await self._alive()
 
     async def _tick(self) -> None:

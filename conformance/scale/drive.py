@@ -11,7 +11,6 @@ from grpc import StatusCode
 from conformance.call import recording
 from conformance.errors import NoAnswer
 from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import Machine
 from conformance.scale.oracle import Expected
 from conformance.scale.timings import Tape
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from conformance.call import Call
+    from conformance.machine import Machine
     from conformance.scale.oracle import Oracle
     from conformance.scale.timings import Timings
     from conformance.token import Token
@@ -57,7 +57,7 @@ class Drive:
         self.tape = Tape(timings)
         self.expected = Expected(id=machine.id, run=yard.run, number=number, state=machine.home)
         self.put_off = 0
-        self._number, self._yard, self._oracle, self._draw = number, yard, oracle, draw
+        self._yard, self._oracle, self._draw = yard, oracle, draw
         self._alive = alive
         self._first: Token | None = None
         """The first token that the provider has accepted from this machine's shard."""
@@ -128,7 +128,7 @@ class Drive:
         if last is None or last.token is None or not self._oracle.known(last.operation_id):
             return False
         old = self.machine
-        self._replace(live=True)
+        self.machine = old.anew(live=True)
         await self._yard.ledger.intend(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
         self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
         return True
@@ -208,12 +208,7 @@ class Drive:
         """Let go what is known of its past, so that a long churn needs no more room than a short one."""
         yard, old = self._yard, self.machine
         if self.expected.state is State.SPECULATIVE:
-            yard.ledger.home(old.id)
+            if not old.unheard:
+                yard.ledger.home(old.id)
             self.expected.verb, self.expected.operation = None, ""
-        if not old.unheard:
-            self._replace(live=old.live)
-
-    def _replace(self, *, live: bool) -> None:
-        old = self.machine
-        self.machine = Machine(old.id, self._yard, number=self._number, home=old.home, live=live)
-        self.machine.shard, self.machine.state, self.machine.touched = old.shard, old.state, old.touched
+        self.machine = old.anew(live=old.live)

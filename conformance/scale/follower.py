@@ -72,7 +72,13 @@ class Follower:
 
     async def follow(self) -> None:
         """A delta, while everything moves; who waits to be told of hears of it."""
-        await self._follow()
+        try:
+            await self._follow()
+        except NoAnswer:
+            for waiting in self._waiting:
+                if self._client.now() >= waiting.until and not waiting.over.done():
+                    waiting.over.set_result([])  # nobody has told of it, and nobody goes on waiting
+            raise
         now = self._client.now()
         for waiting in [each for each in self._waiting if not each.over.done()]:
             machine = self._replica.get(waiting.expected.id)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from conformance import events, fit
 from conformance.asked import asked
 from conformance.bill import Meter
-from conformance.client import Client
-from conformance.discretion import Discretion
 from conformance.errors import TargetError, TargetLost
-from conformance.found import connect, look
+from conformance.found import connect
 from conformance.judge import BROKEN
-from conformance.ledger import Ledger
 from conformance.lifecycle import State, Verb
+from conformance.opening import opened
 from conformance.pool import Pool
 from conformance.report import Report, Result, Status, Time
 from conformance.scale import behaviours, budget, memory
@@ -24,7 +21,6 @@ from conformance.scale import soak as soaks
 from conformance.scale.churn import Churn
 from conformance.scale.figures import Fleet, Scale
 from conformance.scale.oracle import Oracle
-from conformance.stop import Stop
 from conformance.yard import Yard
 
 if TYPE_CHECKING:
@@ -33,11 +29,14 @@ if TYPE_CHECKING:
 
     from conformance.catalogue import Entry
     from conformance.found import Found
+    from conformance.ledger import Ledger
+    from conformance.opening import Opening
     from conformance.report import Home
     from conformance.run_options import Options
     from conformance.scale.budget import Budget
     from conformance.scale.figures import Progress
     from conformance.scale.soak import Soak
+    from conformance.stop import Stop
     from conformance.target import Target
 
 MACHINES: Final = 16
@@ -68,27 +67,10 @@ async def run(
     Raises TargetError where the target cannot be judged at all (nothing was started then), UsageError where the
     ledger cannot be written. No header's value is in anything that is emitted, returned or raised.
     """
-    name = f"cpc-{options.luck.getrandbits(32):08x}"
-    stop = stop or Stop()
-    discretion = Discretion(target.headers)
-    client = Client(target, rpc_timeout=options.rpc_timeout)
-    try:
-        with discretion.errors(), stop.after(options.timeout, "--timeout"):
-            await stop.unless(connect(client, timeout=options.connect_timeout))
-            found = await stop.unless(look(client, run=name))
-            slots = found.slots(use_idle=options.use_idle, luck=options.luck)
-            size = Size.of(slots, found, options)
-            ledger = Ledger(ledger_at(name), run=name, target=target.address, hide=discretion.hide)
-            lane = Lane(asking, client, found, slots, size, ledger, options, discretion.before(emit), stop, name)
-            try:
-                return discretion.report(await lane.run())
-            except asyncio.CancelledError:
-                await client.give_up()
-                raise
-            finally:
-                ledger.close()
-    finally:
-        await client.close()
+    async with opened(target, options=options, stop=stop) as opening:
+        size = Size.of(opening.slots, opening.found, options)
+        async with opening.ledger(ledger_at) as ledger:
+            return opening.discretion.report(await Lane(asking, opening, size, ledger, emit).run())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,22 +101,19 @@ class Lane:
     def __init__(
         self,
         asking: Asking,
-        client: Client,
-        found: Found,
-        slots: list[tuple[str, State]],
+        opening: Opening,
         size: Size,
         ledger: Ledger,
-        options: Options,
         emit: Callable[[events.Event], None],
-        stop: Stop,
-        name: str,
     ) -> None:
+        client, found, options = opening.client, opening.found, opening.options
         self._asking, self._client, self._found, self._size = asking, client, found, size
-        self._ledger, self._options, self._emit, self._stop, self._name = ledger, options, emit, stop, name
-        self._started, self._looked = datetime.now(UTC).isoformat(timespec="seconds"), client.now()
+        self._ledger, self._options, self._stop, self._name = ledger, options, opening.stop, opening.run
+        self._emit = opening.discretion.before(emit)
+        self._started, self._looked = opening.at, client.now()
         self._meter, self._oracle = Meter(max_creates=size.creates), Oracle()
         self._yard = Yard(
-            run=name,
+            run=opening.run,
             client=client,
             ledger=ledger,
             meter=self._meter,
@@ -148,9 +127,10 @@ class Lane:
         self._churn = Churn(
             self._yard,
             self._oracle,
-            slots,
+            opening.slots,
             machines=size.machines,
             creates=size.creates,
+            limit=options.max_machines,
             soak=asking.soak,
             revisions=found.revisions,
             seed=options.seed,

@@ -20,6 +20,8 @@ from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, POLL_SHARE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.machine import Machine
@@ -41,19 +43,20 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
     """
     edge = EDGES[verb]
     order = (edge.source, edge.via, edge.target)
-    fresh = await trial.listed(machine, edge.source) is not None  # else List lags, which is LST-10's matter
+    before, at_source = await machine.read(), await trial.listed(machine, edge.source)
+    fresh = at_source is not None and whose(at_source) == whose(before)  # else List lags, which is LST-10's matter
     asked = asyncio.ensure_future(trial.begin(machine, verb))
     got: list[tuple[float, State]] = []
-    listed: list[tuple[float, State]] = []
+    listed: list[tuple[float, pb.Machine | None]] = []
     begun, until = trial.client.now(), math.inf
     try:
         while trial.client.now() < min(until, begun + 2 * machine.patience.verb(verb)):
             at = trial.client.now()
-            state = state_of((await machine.read()).state)
+            last = await machine.read()
+            state = state_of(last.state)
             got.append((at, state))
             if fresh and len(got) % 2:
-                at, shown = trial.client.now(), await trial.listed(machine, edge.via, edge.target)
-                listed += [(at, state_of(shown.state))] if shown is not None else []
+                listed.append((trial.client.now(), await trial.listed(machine, edge.via, edge.target)))
             if until == math.inf and asked.done() and (asked.exception() or state in (edge.target, State.FAILED)):
                 until = trial.client.now() + trial.window
             took = trial.client.now() - begun
@@ -77,7 +80,7 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
         got=way,
         calls=[ack],
     )
-    early = min((at for at, state in listed if state is edge.target), default=None)
+    early = arrival(listed, edge.target, {whose(before), whose(last)})
     expect.fact(
         early is None or not any(state is edge.via for at, state in got if at > early),
         wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
@@ -87,6 +90,22 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
     if got[-1][1] is not edge.target:
         raise Unprepared(f"{machine.id} is {got[-1][1].name} after {verb.value}")
     return edge.via in seen
+
+
+def whose(machine: pb.Machine) -> tuple[str, str]:
+    """What tells one life, and one binding, from another: host and cluster."""
+    return machine.host.ref, machine.cluster
+
+
+def arrival(
+    listed: Sequence[tuple[float, pb.Machine | None]], end: State, ours: Collection[tuple[str, str]]
+) -> float | None:
+    """When List came to show the machine at its end, for good; None where it did not.
+
+    What it takes back, or shows of another life or binding than `ours`, is of an earlier time: a List may lag (LST-10).
+    """
+    there = [shown is not None and state_of(shown.state) is end and whose(shown) in ours for _, shown in listed]
+    return next((at for number, (at, _) in enumerate(listed) if all(there[number:])), None)
 
 
 async def watched_once(trial: Trial, verb: Verb) -> None:

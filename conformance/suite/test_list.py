@@ -168,8 +168,12 @@ async def listed_all_the_way(trial: Trial, verb: Verb) -> None:
             expect.fact(not missing, wanted=f"{wanted} during {verb.value}", got="one without it", calls=[call])
 
     edge = EDGES[verb]
-    way = (edge.source, edge.via, edge.target)
-    unions = (way,) if trial.found.large else (way, ())
+    # All that it can be in this life: a List may lag (LST-10), and show where the machine was before.
+    life: tuple[State, ...] = (State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING)
+    if verb in (Verb.CREATE, Verb.DELETE):
+        life = (State.SPECULATIVE, State.CREATING, *life, State.DELETING)
+    crowded = trial.found.large and State.SPECULATIVE in life  # too many to be listed without need
+    unions: tuple[tuple[State, ...], ...] = () if crowded else (life,) if trial.found.large else (life, ())
     single = ((edge.via,),) if trial.found.large else ((edge.source,), (edge.via,), (edge.target,))
     for union in unions:
         await listing(trial, union, inside=[machine])

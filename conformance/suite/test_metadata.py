@@ -216,10 +216,10 @@ async def test_awkward_strings_come_back(trial: Trial) -> None:
 @behaviour("MET-1f", machines=1, transitions=2)
 async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) -> None:
     machine = trial.machine
-    idle = await machine.read()
+    idle = expect.at_rest(await machine.read())
     await configured(machine, OURS)
     await shown(trial, machine, OURS)
-    seen = await machine.read()
+    seen = expect.at_rest(await machine.read())
     for name in ("id", "host", "instance_type", "zone", "capacity_type", "last_error"):
         before, after = getattr(idle, name), getattr(seen, name)
         expect.fact(before == after, wanted=f"metadata to leave {name} at {before!r}", got=repr(after))

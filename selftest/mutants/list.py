@@ -353,7 +353,7 @@ class ListShowsWhatHasSettled(Before):
         return self.before(machine) if machine.state in MOVING else machine
 
 
-@mutant("LST-10", "LST-10a", also=("LIF-6a",), because="a List of long ago may show a machine without its cluster")
+@mutant("LST-10", "LST-10a")
 class ListIsCached(Servicer):
     """List is answered from a copy that is made anew twice a second."""
 
