@@ -280,7 +280,7 @@ async def test_create_leaves_a_drain_alone(trial: Trial) -> None:
     if watch.state is State.FAILED:
         raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after Drain")
     expect.fact(
-        watch.state is State.IDLE and State.CREATING not in watch.states and watch.machine.host == before.host,
+        watch.state is State.IDLE and State.CREATING not in watch.states and watch.machine.host.ref == before.host.ref,
         wanted=f"a Create not to disturb the Drain of {machine.id}, whose host is {before.host.ref!r}",
         got=" -> ".join(state.name for state in watch.states) + f", {describe_machine(watch.machine)}",
         calls=[call],
