@@ -123,7 +123,7 @@ def test_what_is_left_running_is_told_with_the_command_that_brings_it_home() -> 
 def test_what_somebody_else_seems_to_have_is_told() -> None:
     text = " ".join(page(a_report(a_result(), home=Home(taken=(("m1", "OK IDLE"),)))).text.split())
     assert "1 machine of ours may be somebody else's now: where nobody else uses this provider" in text
-    assert "all that was started is home" in text
+    assert "all that is still ours is home" in text
 
 
 def test_a_target_that_was_never_reached_has_a_report_too() -> None:

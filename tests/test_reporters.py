@@ -88,7 +88,7 @@ def test_what_somebody_else_seems_to_have_is_named_and_makes_nothing_unclean() -
     assert (home["clean"], home["left"], home["taken"]) == (True, [], {"m1": "Get answers OK IDLE"})
     assert report.exit_code == 0
     *_, clean, taken, named = terminal.closing(report)
-    assert clean == "home       all that was started is home"
+    assert clean == "home       all that is still ours is home"
     assert taken.startswith("taken      was ours, and seems to be somebody else's now")
     assert named == "           m1: Get answers OK IDLE"
 

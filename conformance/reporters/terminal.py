@@ -220,7 +220,7 @@ def _home(report: Report) -> list[str]:
     head = "kept" if report.home.kept else "LEFT"
     lines = [f"home       {head} {len(left)} machines; bring them home: {mend}", *map(_named, left)]
     if not left:
-        lines = ["home       all that was started is home"]
+        lines = [f"home       all that {'is still ours' if report.home.taken else 'was started'} is home"]
     if report.home.taken:
         lines += [f"taken      {TAKEN}", *map(_named, report.home.taken)]
     return lines
