@@ -134,6 +134,7 @@ async def test_a_fenced_create_of_a_slot_starts_nothing(trial: Trial) -> None:
     for token in stale:
         for verb in offered(trial):
             await expect.fenced(machine.call(verb, token))
+            await expect.rests(machine, State.SPECULATIVE)  # what lives now is not asked for anything more
     await expect.stays([machine], State.SPECULATIVE, seconds=trial.window)
     fresh = await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
     await asyncio.gather(*(expect.fenced(machine.call(v, t)) for t in stale for v in offered(trial)))

@@ -85,7 +85,12 @@ class CreateHostsTheWrongSlotsToo(Core):
         return super().start(verb, machine, request, now)
 
 
-@mutant("LIF-9", "LIF-9a", also=("COD-2b",), because="the binding that it moves may be the one that is to refuse")
+@mutant(
+    "LIF-9",
+    "LIF-9a",
+    also=("COD-2b", "OPS-2b"),
+    because="the binding that it moves may be the one that is to refuse, or is asked again",
+)
 class ConfigureMovesTheLastBinding(Core):
     """A shared map from shard to cluster: the last Configure's cluster shows on everything that is bound."""
 

@@ -78,7 +78,12 @@ class ManyStatesMeanAll(Core):
         return len(wanted.states) > 1 or super().matches(machine, wanted)
 
 
-@mutant("LST-1", "LST-1c")
+@mutant(
+    "LST-1",
+    "LST-1c",
+    also=("LST-2a", "WIR-2a"),
+    because="between the two states of a filter lies what may be on its way just then",
+)
 class StatesAreARange(Core):
     """WHERE state BETWEEN the least and the greatest."""
 

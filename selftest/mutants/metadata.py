@@ -81,7 +81,7 @@ class AckTrimsMetadata(Core):
 @mutant(
     "MET-2",
     "MET-2c",
-    also=("MET-1e", "MET-1g"),
+    also=("MET-1b", "MET-1e", "MET-1g", "MET-4b", "MET-4c"),
     because="their machine may have had a binding before, which the ack shows instead of theirs",
 )
 class AckShowsTheFirstBinding(Core):
