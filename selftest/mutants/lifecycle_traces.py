@@ -267,7 +267,7 @@ class LastErrorTellsOfTheDrain(Core):
         return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="its listing shows machines that were drained twice")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="theirs may be machines that were drained twice")
 class SecondRoundLeavesItsCluster(Core):
     """Clears the binding that it finds first in the history, which is right once."""
 

@@ -74,7 +74,12 @@ class CounterStartsAnewWithEachLife(Core):
         return f"{machine.id}-{counts[machine.id]}"
 
 
-@mutant("OPS-3", "OPS-3b", also=("COD-2e",), because="its slot may have had a life before")
+@mutant(
+    "OPS-3",
+    "OPS-3b",
+    also=("COD-2e", "COD-4f", "FEN-5c", "FEN-5d", "OPS-5a"),
+    because="their slot may have had a life before",
+)
 class CreateIsRememberedForGood(Core):
     """The idempotency record of a Create outlives the machine, and the next Create is taken for a retry."""
 
