@@ -21,7 +21,7 @@ from conformance.report import Report, Status
 from selftest.judge import leapt_mutant, leapt_variant
 from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS, Mutant
-from selftest.variants import VARIANTS
+from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,8 @@ def wrong(behaviours: frozenset[str]) -> str:
     if any(name.startswith(ELSEWHERE) for name in behaviours):
         return _security()
     chosen = sorted(behaviours)
-    if said := _cries(leapt_variant(VARIANTS["Reference"], select=chosen), "the reference"):
+    reference = VARIANTS["Reference"]
+    if said := _cries(reference, leapt_variant(reference, select=chosen)):
         return said
     for mutant in MUTANTS.values():
         mine = [name for name in mutant.found_by if name in behaviours]
@@ -48,7 +49,7 @@ def wrong(behaviours: frozenset[str]) -> str:
             return f"{mutant.name} is not found by {unseen[0]}"
     for variant in VARIANTS.values():
         report = leapt_variant(variant, select=chosen)
-        if said := _cries(report, variant.name):
+        if said := _cries(variant, report):
             return said
         lacking = {result.id for result in report.with_status(Status.SKIPPED)}
         if missed := behaviours.intersection(variant.lacks) - lacking:
@@ -65,10 +66,9 @@ def _missed(mutant: Mutant, names: Sequence[str]) -> list[str]:
     return sorted(missed)
 
 
-def _cries(report: Report, where: str) -> str:
+def _cries(variant: Variant, report: Report) -> str:
     """What is said against a provider that conforms; empty where nothing is."""
-    fails = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
-    return next((f"{result.id} on {where}: {result.reason}" for result in fails), "")
+    return next((f"{result.id} on {variant.name}: {result.reason}" for result in variant.wrong(report)), "")
 
 
 def _security() -> str:

@@ -11,15 +11,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.report import Status
 from selftest.judge import judge_mutant, judge_variant, leapt_variant
 from selftest.mutant import MUTANTS, one_of_each
 from selftest.variants import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from conformance.report import Report
 
 
 class Kind(StrEnum):
@@ -77,14 +74,10 @@ def _wrong(check: Check, seed: int) -> str:
             variant = VARIANTS[check.name]
             over_tcp = check.name == "Reference"
             report = asyncio.run(judge_variant(variant, seed=seed)) if over_tcp else leapt_variant(variant, seed=seed)
-            return "; ".join(_told(report, Status.FAILED, Status.WARNED, Status.ERROR))
+            return "; ".join(f"{result.id} {result.status}: {result.reason}" for result in variant.wrong(report))
         case Kind.MUTANT:
             mutant = MUTANTS[check.name]
             report = asyncio.run(judge_mutant(mutant, select=mutant.found_by, seed=seed))
             found = report.violations
             missed = [name for name in mutant.found_by if name not in found]
             return f"{', '.join(missed)} did not find it" if missed else ""
-
-
-def _told(report: Report, *statuses: Status) -> list[str]:
-    return [f"{result.id} {result.status}: {result.reason}" for result in report.with_status(*statuses)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.patience import Patience
+from conformance.report import Status
 from conformance.run_options import Options
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
@@ -28,6 +29,7 @@ from fake_provider.servicer import Servicer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from conformance.report import Report, Result
     from fake_provider.fence import Token
     from fake_provider.machine import Machine, Operation, Verb
     from fake_provider.request import Ack, Configure, Filter, Request
@@ -63,6 +65,11 @@ class Variant:
         """A new provider of this kind."""
         machines = fleet(self.machines, idle=self.idle, faulty=self.faulty)
         return self.core(machines, latency=Latency.parse(self.latency), **self.options)
+
+    def wrong(self, report: Report) -> list[Result]:
+        """What was found that nobody may find: all but what a SHOULD warns this one of."""
+        found = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
+        return [r for r in found if r.status is not Status.WARNED or r.id not in self.warns]
 
     def run_options(self, seed: int) -> Options:
         """How the kit is run against it."""

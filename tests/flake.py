@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import patterns
 from conformance.errors import UsageError
-from conformance.report import Status, Verdict
+from conformance.report import Verdict
 from conformance.weather import parse_faults
 from selftest.judge import judge
-from selftest.variants import VARIANTS
+from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,11 +54,11 @@ class Run:
     seconds: float
 
 
-def wrong_with(report: Report) -> str:
+def wrong_with(variant: Variant, report: Report) -> str:
     """What a report says of a conformant provider that is not so; empty where all is well."""
     said = [
         f"{result.id} {result.status}: {result.reason or f'wanted {result.wanted}; got {result.got}'}"
-        for result in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
+        for result in variant.wrong(report)
     ]
     said += [f"{machine} is left: {why}" for machine, why in report.home.left]
     if report.verdict is not Verdict.CONFORMANT and not said:
@@ -79,7 +79,7 @@ def run(variant: str, seed: int, select: Sequence[str], faults: Sequence[str]) -
 
     began = time.monotonic()
     try:
-        wrong = wrong_with(asyncio.run(judged()))
+        wrong = wrong_with(provider, asyncio.run(judged()))
     except Exception as error:  # whatever it is, it is a wrong verdict
         wrong = f"{type(error).__name__}: {error}"
     return Run(variant=variant, seed=seed, wrong=wrong, seconds=round(time.monotonic() - began, 2))

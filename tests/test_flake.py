@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.report import Home, Status
+from selftest.variants import VARIANTS
 from tests import flake
 from tests.values import a_report, a_result
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SELECT = ("--select", "FEN-11a,OPS-2,OPS-6b,MET-1a,LIF-1a,LST-6a")
 BURNERS = str(os.cpu_count() or 1)
+
+REFERENCE = VARIANTS["Reference"]
 
 
 @pytest.mark.timeout(180)
@@ -51,13 +54,13 @@ def test_the_same_seeds_are_drawn_again() -> None:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.WARNED, Status.ERROR])
 def test_whatever_is_not_right_is_wrong(status: Status) -> None:
-    assert "TST-1a" in flake.wrong_with(a_report(a_result(status, reason="why")))
+    assert "TST-1a" in flake.wrong_with(REFERENCE, a_report(a_result(status, reason="why")))
 
 
 def test_what_passed_or_was_skipped_is_right_and_what_is_left_is_not() -> None:
-    assert flake.wrong_with(a_report(a_result(), a_result(Status.SKIPPED, "TST-1b"))) == ""
-    assert "m1 is left: stuck" in flake.wrong_with(a_report(a_result(), home=Home(left=(("m1", "stuck"),))))
-    assert "inconclusive" in flake.wrong_with(a_report())
+    assert flake.wrong_with(REFERENCE, a_report(a_result(), a_result(Status.SKIPPED, "TST-1b"))) == ""
+    assert "m1 is left: stuck" in flake.wrong_with(REFERENCE, a_report(a_result(), home=Home(left=(("m1", "stuck"),))))
+    assert "inconclusive" in flake.wrong_with(REFERENCE, a_report())
 
 
 def test_a_run_that_cannot_be_is_wrong_too() -> None:
