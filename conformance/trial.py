@@ -71,7 +71,12 @@ class Trial:
     @property
     def window(self) -> float:
         """Seconds for which "nothing moves" is looked at: about the provider's slowest transition, within bounds."""
-        return min(max(SHORTEST_WINDOW, self._yard.meter.slowest), LONGEST_WINDOW)
+        return min(max(SHORTEST_WINDOW, self.slowest), LONGEST_WINDOW)
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the provider's slowest transition of this run has taken; 0 where none has ended yet."""
+        return self._yard.meter.slowest
 
     def unique(self, what: str) -> str:
         """A name that nobody else has ever used."""

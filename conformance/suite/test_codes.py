@@ -18,7 +18,7 @@ from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from conformance.machine import Machine
     from conformance.trial import Trial
@@ -129,11 +129,14 @@ async def test_an_idle_machine_stays_idle_at_a_drain(trial: Trial) -> None:
 async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others: Iterable[Verb]) -> bool:
     """During `going`, each of the other calls is refused and disturbs nothing; False where it was over at once.
 
+    Nor is its operation forgotten for them.
+
     A call may find the machine settled already. What has an edge from there is not asked for here; what may be
     answered as a retry there shows by its snapshot that it was.
     """
     edge, seen = EDGES[going], False
     ack = await trial.begin(machine, going)
+    known = (await machine.call(going)).operation_id == ack.operation_id  # where not, that is OPS-2's matter
     for verb in others:
         seen |= await trial.in_motion(machine, going)
         call = await machine.call(verb)
@@ -149,6 +152,9 @@ async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others
     )
     if watch.state is State.FAILED:
         raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {going.value}")
+    again = await machine.call(going)
+    if known and again.ok:
+        await expect.same_operation(ack, again)
     return seen
 
 
@@ -164,8 +170,12 @@ async def test_create_and_delete_are_refused_while_configuring(trial: Trial) -> 
 
 @behaviour("COD-2e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_machine_that_comes_refuses_drain(trial: Trial) -> None:
-    await refused_on_the_way(trial, trial.machine, Verb.CREATE, (Verb.DRAIN,))
-    await no_edge(trial.machine, Verb.DRAIN, State.IDLE, or_retry=True)
+    machine = trial.machine
+    await refused_on_the_way(trial, machine, Verb.CREATE, (Verb.DRAIN,))
+    before, again = await machine.create(), await machine.create()
+    await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True)
+    if before.ok and again.operation_id == before.operation_id:  # where not, that is OPS-2's matter
+        await expect.same_operation(before, machine.create())
 
 
 @behaviour("COD-2i", machines=1, start=State.IDLE, transitions=1, deletes=True)
@@ -193,7 +203,7 @@ async def test_delete_is_refused_while_draining(trial: Trial) -> None:
     )
 
 
-async def premature(trial: Trial, going: Verb, early: Verb) -> None:
+async def premature(trial: Trial, going: Verb, *early: Callable[[], Awaitable[Call]]) -> None:
     """What has an edge only from where `going` ends is refused on the way there (COD-2).
 
     One call that is accepted may have come when the transition was over. Three that were all accepted at once,
@@ -203,22 +213,28 @@ async def premature(trial: Trial, going: Verb, early: Verb) -> None:
     calls: list[Call] = []
     for _ in range(ROUNDS):
         ack = await under_way(trial, machine, going)
-        asked = machine.configure(cluster=trial.unique("other")) if early is Verb.CONFIGURE else machine.call(early)
-        call = await asked
-        if not call.ok:
+        for ask in early:
+            call = await ask()
+            if call.ok:
+                break
             await expect.refused(call)
+        else:
             await expect.settles(machine, going)
             return
+        await machine.settle()  # by then others' transitions, too, were timed
+        soon = not trial.slowest or MARGIN * (call.ended - ack.ended) < trial.slowest
+        if going is Verb.CREATE and not (soon and trial.found.delete):  # to try again costs a machine, and a Delete
+            raise Unsupported(f"{call.rpc} was accepted after Create, which may have been over")
         await trial.bring(machine, State.IDLE)
         await trial.bring(machine, edge.source)
         control = await trial.drive(machine, going)
         if trial.client.now() - control.ended > MARGIN * (call.ended - ack.ended):
             calls.append(call)
     if len(calls) < ROUNDS:
-        raise Unsupported(f"{going.value} is too fast, or {early.value} waits for its end: nobody can tell")
+        raise Unsupported(f"{going.value} is too fast, or {call.rpc} waits for its end: nobody can tell")
     expect.fact(
         False,
-        wanted=f"{early.value} to be refused while {edge.via.name}",
+        wanted=f"{call.rpc} to be refused while {edge.via.name}",
         got=f"{ROUNDS} of {ROUNDS} accepted at once",
         calls=calls,
     )
@@ -231,16 +247,41 @@ async def under_way(trial: Trial, machine: Machine, going: Verb) -> Call:
         ack = await trial.begin(machine, going)
         if await trial.in_motion(machine, going):
             return ack
-        if state_of(ack.response.machine.state) is EDGES[going].target:
-            break
+        if state_of(ack.response.machine.state) is EDGES[going].target or going is Verb.CREATE:
+            break  # another Create would cost a machine
     raise Unsupported(f"{going.value} is over before anything can be asked")
 
 
 @behaviour("COD-2g", machines=1, start=State.IDLE, transitions=1)
 async def test_drain_is_refused_while_configuring(trial: Trial) -> None:
-    await premature(trial, Verb.CONFIGURE, Verb.DRAIN)
+    await premature(trial, Verb.CONFIGURE, trial.machine.drain)
 
 
 @behaviour("COD-2h", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_configure_is_refused_while_draining(trial: Trial) -> None:
-    await premature(trial, Verb.DRAIN, Verb.CONFIGURE)
+    machine, other = trial.machine, trial.unique("other")
+    await premature(trial, Verb.DRAIN, lambda: machine.configure(cluster=other), machine.configure)
+
+
+@behaviour("COD-2j", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_machine_that_comes_refuses_configure_and_delete(trial: Trial) -> None:
+    machine = trial.machine
+    early = (machine.configure, machine.delete) if trial.found.delete else (machine.configure,)
+    await premature(trial, Verb.CREATE, *early)
+
+
+@behaviour("COD-2k", machines=1, start=State.CONFIGURED, transitions=1)
+async def test_create_leaves_a_drain_alone(trial: Trial) -> None:
+    machine = trial.machine
+    before = await machine.read()
+    await under_way(trial, machine, Verb.DRAIN)
+    call = await expect.accepted(machine.create())  # its own target, too, is IDLE: a retry's answer will do
+    watch = await machine.settle(patience=machine.patience.drain)
+    if watch.state is State.FAILED:
+        raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after Drain")
+    expect.fact(
+        watch.state is State.IDLE and State.CREATING not in watch.states and watch.machine.host.ref == before.host.ref,
+        wanted=f"a Create not to disturb the Drain of {machine.id}, whose host is {before.host.ref!r}",
+        got=" -> ".join(state.name for state in watch.states) + f", {describe_machine(watch.machine)}",
+        calls=[call],
+    )

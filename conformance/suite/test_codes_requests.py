@@ -75,7 +75,8 @@ async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         await expect.accepted(machine.call(verb, machine.shard.anew()))
     await trial.begin(machine, Verb.CREATE)
-    for verb in (Verb.CREATE, Verb.DRAIN):  # neither has an edge, should the machine be there already
+    # Neither of the first two has an edge, should the machine be there already; a Configure binds it then.
+    for verb in (Verb.CREATE, Verb.DRAIN, Verb.CONFIGURE):
         await expect.accepted(machine.call(verb, machine.shard.anew()))
     await machine.settle()
     await expect.accepted(machine.drain(machine.shard.anew()))
@@ -180,12 +181,15 @@ async def test_a_negative_grace_period_is_an_invalid_argument(trial: Trial) -> N
 @behaviour("COD-4f", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_a_refused_negative_grace_period_has_no_effect(trial: Trial) -> None:
     machine = trial.machine
-    before = await machine.read()
+    before, bound = await machine.read(), await machine.configure()
+    known = (await machine.configure()).operation_id == bound.operation_id  # where not, that is OPS-2's matter
     for grace in NEGATIVE_GRACE:
         call = await expect.accepted(machine.drain(grace=grace))
         if call.ok:
             raise Unsupported("a negative grace period is taken for none, of which COD-4e warns")
     await expect.unchanged(machine, before, by="Drains with a negative grace period", seconds=trial.window)
+    if bound.ok and known:
+        await expect.same_operation(bound, machine.configure())
 
 
 NEGATIVE_NUMBERS = ((-1, 1), (1, -1), (-1, -1), (INT64_MIN, INT64_MAX), (0, INT64_MIN))

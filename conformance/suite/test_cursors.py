@@ -34,9 +34,9 @@ def shown(revision: bytes) -> str:
     return text if len(text) <= 48 else f"{text[:40]}… ({len(revision)} bytes)"
 
 
-async def full(trial: Trial, revisions: Sequence[bytes], *, what: str) -> None:
-    """List with each of these cursors holds all that was there both before and after."""
-    states = trial.found.few(State.IDLE)
+async def full(trial: Trial, revisions: Sequence[bytes], *, what: str, only: Sequence[State] = ()) -> None:
+    """List with each of these cursors holds all that was there both before and after, in the states `only` if any."""
+    states = only or trial.found.few(State.IDLE)
     before = set(ids(await expect.acked(trial.client.list(states))))
     calls: list[Call] = []
     for revision in revisions:
@@ -54,6 +54,7 @@ async def test_garbage_is_answered_with_the_full_list(trial: Trial) -> None:
     random = bytes([0xFF]) + trial.random.randbytes(1023)
     garbage = [b"not-a-cursor-of-anybody", b"\xff" * 8, random, "кур\0сор, который не".encode(), b"\xff" * 9]
     await full(trial, garbage, what="a cursor of garbage")
+    await full(trial, garbage[:2], what="a filter and a cursor of garbage", only=[State.IDLE])
 
 
 @behaviour("LST-8b", machines=1)

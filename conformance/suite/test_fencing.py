@@ -12,6 +12,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
+from grpc import StatusCode
 from hypothesis import strategies as st
 
 from conformance import expect
@@ -150,6 +151,20 @@ async def test_stale_tokens_are_fenced_while_a_transition_runs(trial: Trial) -> 
         raise Unsupported("each transition was over within a call or two: there was no time in which to look")
 
 
+NEGATIVE = ((-1, 9), (5, -1), (-1, -1), (-(2**63), LAST), (5, -(2**63)))
+"""Epochs and sequences that are older than (5, 5): as unsigned numbers, or by a difference that overflows, newer."""
+
+
+@behaviour("FEN-1f", machines=1, start=State.IDLE)
+async def test_negative_numbers_are_older_than_a_mark(trial: Trial) -> None:
+    for verb in calm(trial, State.IDLE):
+        for numbers in NEGATIVE:
+            shard = await marked(trial, State.IDLE)
+            answer = trial.machine.call(verb, shard.at(numbers))
+            await expect.code(answer, StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT)  # COD-4: either
+            await expect.accepted(trial.machine.call(verb, shard.at((5, 6))))  # control: only newer
+
+
 BASES = (0, 8, 2**31 - 1, 2**32 - 1, 2**53 - 1, LAST - 2)
 
 
@@ -223,7 +238,7 @@ async def _epochs(trial: Trial, state: State) -> None:
 
     for verb in calm(trial, state):
         shard = await introduced(trial, machine)
-        for epoch, sequence in ((1, 8), (2, 0), (2, 1), (9, 0), (9, 1)):  # each epoch has its own sequence space
+        for epoch, sequence in ((1, 8), (2, 0), (2, 1), (9, 0), (9, 1), (10, -1)):  # each has its own sequence space
             await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
         await judge_order(trial, verb, (2, 0), stale=[(1, 9), (0, 900), (2, 0)], newer=(2, 1))
         await judge_order(trial, verb, (9, 0), stale=[(8, 2)], newer=(9, 1))

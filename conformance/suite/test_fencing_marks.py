@@ -63,7 +63,8 @@ REFUSES_ID = (
 async def _apart(trial: Trial, pairs: Sequence[tuple[str, str]]) -> None:
     """Each two ids are two shards. An id that the provider does not take at all is left out."""
     machine, judged = trial.machine, 0
-    for one, other in pairs:
+    for number, (one, other) in enumerate(pairs):
+        verb = offered(trial)[number % len(offered(trial))]  # an id is the same id for each of the four
         first = await expect.accepted(machine.create(Token(one, 9, 9)))
         second = await expect.accepted(machine.create(Token(other, 1, 1)))
         if first.code in REFUSES_ID or second.code in REFUSES_ID:
@@ -71,7 +72,10 @@ async def _apart(trial: Trial, pairs: Sequence[tuple[str, str]]) -> None:
         judged += 1
         await expect.fenced(machine.create(Token(one, 9, 9)))
         await expect.fenced(machine.create(Token(other, 1, 1)))
+        await expect.fenced(machine.call(verb, Token(one, 9, 9)))
+        await expect.fenced(machine.call(verb, Token(other, 1, 1)))
         await expect.accepted(machine.create(Token(other, 1, 2)))  # the twin: only the shard differed
+        await expect.accepted(machine.drain(Token(other, 1, 3)))
     if not judged:
         raise Unsupported("the provider refuses such shard ids, each with a code of its own")
 
@@ -246,8 +250,12 @@ async def test_the_largest_sequence_does_not_reach_the_next_epoch(trial: Trial) 
 
 
 async def _still_fenced(trial: Trial, shard: Shard) -> None:
+    await _fenced_by_all(trial, shard.token(epoch=5, sequence=5))
+
+
+async def _fenced_by_all(trial: Trial, token: Token) -> None:
     for verb in offered(trial):
-        await expect.fenced(trial.machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.fenced(trial.machine.call(verb, token))
 
 
 @behaviour("FEN-12a", machines=1, start=State.CONFIGURED, transitions=3)
@@ -265,9 +273,11 @@ async def test_a_mark_outlives_a_drain_and_a_new_binding(trial: Trial) -> None:
 @behaviour("FEN-12b", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_a_mark_outlives_a_delete(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.IDLE)
-    await trial.drive(machine, Verb.DELETE, machine.delete(shard.token(epoch=5, sequence=6)))
-    for verb in offered(trial):
-        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=6)))
+    token = shard.token(epoch=5, sequence=6)
+    await trial.begin(machine, Verb.DELETE, machine.delete(token))
+    await _fenced_by_all(trial, token)
+    await trial.bring(machine, State.SPECULATIVE)
+    await _fenced_by_all(trial, token)
     await expect.accepted(machine.drain(shard.token(epoch=5, sequence=7)))  # control: only newer
 
 
@@ -275,9 +285,12 @@ async def test_a_mark_outlives_a_delete(trial: Trial) -> None:
 async def test_a_mark_outlives_the_create_of_a_new_life(trial: Trial) -> None:
     machine, shard = trial.machine, await marked(trial, State.SPECULATIVE)
     other = await marked(trial, State.SPECULATIVE)
-    await trial.drive(machine, Verb.CREATE, machine.create(shard.token(epoch=5, sequence=6)))
-    for one in (shard, other):
-        await _still_fenced(trial, one)
+    token = shard.token(epoch=5, sequence=6)
+    await trial.begin(machine, Verb.CREATE, machine.create(token))
+    await _fenced_by_all(trial, token)
+    await trial.bring(machine, State.IDLE)
+    await _fenced_by_all(trial, token)
+    await _still_fenced(trial, other)
     await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: only newer
 
 

@@ -13,12 +13,17 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.call import cut
 from conformance.errors import Unprepared
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.machine import FIRST_POLL
 
 if TYPE_CHECKING:
     from conformance.call import Call
     from conformance.machine import Machine
     from conformance.trial import Trial
+
+
+OFTEN, SELDOM = 0.2, 0.02
+"""The time between one retry and the next: of the window, and of the wait so far."""
 
 
 async def ends(machine: Machine, verb: Verb) -> None:
@@ -103,6 +108,7 @@ async def test_a_retry_is_known_by_machine_and_target_and_nothing_else(trial: Tr
     first = await trial.drive(machine, Verb.CONFIGURE)
     await expect.same_operation(first, machine.configure(trial.new_shard().token(epoch=3, sequence=7)))
     await expect.same_operation(first, machine.configure(trial.new_shard().next(), blob=b"#!another"))
+    await expect.same_operation(first, machine.configure(metadata={"another": "map"}))
     async with trial.connections(1) as [client]:
         await expect.same_operation(first, machine.configure(client=client))
     for _ in range(10):
@@ -123,12 +129,32 @@ async def test_delete_sent_again_is_the_same_operation(trial: Trial) -> None:
     await sent_again(trial, trial.machine, Verb.DELETE)
 
 
-@behaviour("OPS-3a", machines=2, start=State.IDLE, transitions=4)
+@behaviour("OPS-2g", machines=1, start=State.IDLE, transitions=2)
+async def test_retries_on_the_way_do_not_put_off_the_end(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        calls, begun = [await trial.begin(machine, verb)], trial.client.now()
+        while not state_of((await machine.read()).state).stable:
+            waited = trial.client.now() - begun
+            if waited > machine.patience.verb(verb):
+                await ends(machine, verb)  # control: left alone it comes to its end
+                wanted = f"{verb.value} to come to its end while it is asked for again and again"
+                expect.fact(False, wanted=wanted, got=f"no end in {waited:.1f} s, but one after that", calls=calls[-2:])
+            calls.append(await machine.call(verb))
+            await asyncio.sleep(max(FIRST_POLL, min(waited, trial.window) * OFTEN, waited * SELDOM))
+        await trial.bring(machine, EDGES[verb].target)
+
+
+@behaviour("OPS-3a", machines=2, start=State.IDLE, transitions=6)
 async def test_every_transition_has_an_operation_id_of_its_own(trial: Trial) -> None:
     acks: list[Call] = []
-    for machines in (trial.machines, trial.machines[:1]):
+    cluster = trial.unique("cluster")
+    for machines in (trial.machines, trial.machines[:1], trial.machines[:1]):
         for verb in (Verb.CONFIGURE, Verb.DRAIN):
-            for call in await asyncio.gather(*(trial.begin(machine, verb) for machine in machines)):
+            asked = [m.configure(cluster=cluster) if verb is Verb.CONFIGURE else m.drain() for m in machines]
+            for call in await asyncio.gather(
+                *(trial.begin(m, verb, ask) for m, ask in zip(machines, asked, strict=True))
+            ):
                 unlike(call, acks)
                 acks.append(call)
             for machine in machines:
@@ -169,7 +195,7 @@ async def test_no_operation_id_comes_back_in_a_later_life(trial: Trial) -> None:
 
 async def not_rebound(trial: Trial, machine: Machine, first: Call, cluster: str) -> None:
     """Ask for another cluster: the old operation answers, or nobody does; the binding stays (OPS-5)."""
-    other = await machine.configure(cluster=trial.unique("other"))
+    other = await machine.configure(cluster=trial.unique("other"), metadata={"of": "the other"})
     if other.ok:
         await expect.same_operation(first, other)
     await ends(machine, Verb.CONFIGURE)
@@ -181,6 +207,8 @@ async def not_rebound(trial: Trial, machine: Machine, first: Call, cluster: str)
         got=f"cluster {shown.cluster!r}",
         calls=[first, other],
     )
+    if not other.ok:  # what a retry's metadata does is OPS-5c's to judge
+        expect.echoes(shown, {}, where=f"Get after a refused {other.rpc}")
 
 
 @behaviour("OPS-5a", machines=1, start=State.CONFIGURED, transitions=1)

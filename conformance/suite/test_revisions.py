@@ -98,16 +98,25 @@ async def test_the_delta_holds_what_is_back_where_it_was(trial: Trial) -> None:
 
 @behaviour("LST-6d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_the_delta_holds_what_was_created(trial: Trial) -> None:
-    since = await cursor(trial)
-    await trial.drive(trial.machine, Verb.CREATE)
-    await learns(trial, trial.machine, since, State.IDLE, why="which was created")
+    await learns_all(trial, Verb.CREATE, why="which was created")
 
 
 @behaviour("LST-6h", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_the_delta_holds_what_was_deleted(trial: Trial) -> None:
-    since = await cursor(trial)
-    await trial.drive(trial.machine, Verb.DELETE)
-    await learns(trial, trial.machine, since, State.SPECULATIVE, why="which was deleted")
+    await learns_all(trial, Verb.DELETE, why="which was deleted")
+
+
+async def learns_all(trial: Trial, verb: Verb, *, why: str) -> None:
+    """Take one edge; the delta since before, and that since a List that showed the machine on its way, tell the end."""
+    machine, edge, since = trial.machine, EDGES[verb], await cursor(trial)
+    await trial.begin(machine, verb)
+    midway = await delta(trial, b"", trial.found.few(edge.via))
+    seen = entry(midway, machine.id)
+    await trial.bring(machine, edge.target)
+    await learns(trial, machine, since, edge.target, why=why)
+    if seen is not None and state_of(seen.state) is edge.via:
+        why = f"which List has shown {edge.via.name} with this revision"
+        await learns(trial, machine, midway.response.revision, edge.target, why=why)
 
 
 @behaviour("LST-6e", machines=1, transitions=2)
@@ -170,13 +179,32 @@ async def untold(look: Callable[[], Awaitable[tuple[Call, Call]]], machine_id: s
 
 @behaviour("LST-7a", machines=1)
 async def test_a_machine_that_did_not_change_is_in_no_delta(trial: Trial) -> None:
+    machine, stale = trial.machine, trial.new_shard().token(epoch=5, sequence=5)
+    await machine.create(stale)
+    by: list[Callable[[], Awaitable[Call]] | None] = [None, machine.get, machine.create, lambda: machine.create(stale)]
+    if not (await machine.drain()).ok:  # else that is an operation, if one that moves nothing
+        by.append(machine.drain)
+    for ask in by:
+        await not_told(trial, machine, by=ask)
+    await not_told(trial, machine, elsewhere=True)
+
+
+async def not_told(
+    trial: Trial, machine: Machine, *, by: Callable[[], Awaitable[Call]] | None = None, elsewhere: bool = False
+) -> None:
+    """The machine is not in the delta, neither by a call that changes nothing nor over a new connection."""
+
     async def look() -> tuple[Call, Call]:
         states = trial.found.few(State.IDLE)
         first = await delta(trial, b"", states)
-        return first, await delta(trial, first.response.revision, states)
+        if by:
+            await by()
+        async with trial.connections(int(elsewhere)) as others:
+            client = (*others, trial.client)[0]
+            return first, await expect.acked(client.list(states, since=first.response.revision))
 
-    wanted = f"no {trial.machine.id} in the delta since a List that showed it just so"
-    await untold(look, trial.machine.id, wanted=wanted)
+    wanted = f"no {machine.id} in the delta since a List that showed it just so"
+    await untold(look, machine.id, wanted=wanted)
 
 
 @behaviour("LST-7b", machines=1, start=State.CONFIGURED, alone=True)
@@ -212,10 +240,16 @@ async def test_paging_a_capped_delta_reaches_every_machine(trial: Trial) -> None
     await asyncio.gather(*(trial.bring(machine, State.CONFIGURED) for machine in backwards))
     for machine in trial.machines:
         await learns(trial, machine, since, State.CONFIGURED, why="which was bound")
+    await paged(trial, since)
+    await paged(trial, since, [State.CONFIGURED])
+
+
+async def paged(trial: Trial, since: bytes, states: Sequence[State] = ()) -> None:
+    """Paging on by two reaches all of the trial's machines."""
     missing, page = {machine.id for machine in trial.machines}, since
     stale = 0
     for _ in range(MOST_PAGES):
-        call = await delta(trial, page, cap=2)
+        call = await delta(trial, page, states, cap=2)
         fresh = call.response.revision != page
         missing -= set(ids(call))
         if not missing:

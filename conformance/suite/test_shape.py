@@ -111,6 +111,9 @@ async def passage(trial: Trial, machine: Machine) -> list[tuple[str, pb.Machine]
         seen.append((f"the ack of {verb.value} of {machine.id}", ack.response.machine))
         seen += [(sighting.where, sighting.machine) for sighting in sightings.all]
         seen.append((f"Get of {machine.id} after {verb.value}", await machine.read()))
+        again = await machine.call(verb)
+        if again.ok:  # where not, that is OPS-2's matter
+            seen.append((f"the ack of {verb.value} of {machine.id}, sent again,", again.response.machine))
     return seen
 
 
@@ -120,9 +123,9 @@ async def test_every_machine_has_a_type(trial: Trial) -> None:
         typed(machine, where)
 
 
-@behaviour("SHP-1b", machines=1)
+@behaviour("SHP-1b", machines=1, transitions=2)
 async def test_every_machine_with_a_host_has_a_zone(trial: Trial) -> None:
-    for where, machine in await fleet(trial):
+    for where, machine in [*await fleet(trial), *await passage(trial, trial.machine)]:
         zoned(machine, where)
 
 
@@ -135,25 +138,26 @@ async def test_a_machine_keeps_its_type_on_its_way(trial: Trial) -> None:
 
 @behaviour("SHP-1d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_slot_has_a_type_before_and_while_it_comes_to_life(trial: Trial) -> None:
-    await typed_on_its_way(trial, Verb.CREATE)
+    for where, machine in await edge(trial, Verb.CREATE):
+        typed(machine, where)
 
 
 @behaviour("SHP-1e", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_a_slot_has_a_type_while_and_after_it_is_given_back(trial: Trial) -> None:
-    await typed_on_its_way(trial, Verb.DELETE)
+    for where, machine in await edge(trial, Verb.DELETE):
+        typed(machine, where)
 
 
-async def typed_on_its_way(trial: Trial, verb: Verb) -> None:
-    """Take one edge; every answer shows a state, an instance type and a capacity type."""
+async def edge(trial: Trial, verb: Verb) -> list[tuple[str, pb.Machine]]:
+    """Whatever was shown of a machine of ours while it was created, or deleted, the ack included."""
     machine, via = trial.machine, EDGES[verb].via
     states = trial.found.few(via, State.IDLE) or (State.SPECULATIVE, via, State.IDLE)
-    typed(await machine.read(), f"Get of {machine.id}")
+    seen = [(f"Get of {machine.id}", await machine.read())]
     async with watching(trial, machine, states=states, enough=via) as sightings:
         ack = await trial.drive(machine, verb)
-    typed(ack.response.machine, f"the ack of {verb.value} of {machine.id}")
-    for sighting in sightings.all:
-        typed(sighting.machine, sighting.where)
-    typed(await machine.read(), f"Get of {machine.id} after {verb.value}")
+    seen.append((f"the ack of {verb.value} of {machine.id}", ack.response.machine))
+    seen += [(sighting.where, sighting.machine) for sighting in sightings.all]
+    return [*seen, (f"Get of {machine.id} after {verb.value}", await machine.read())]
 
 
 @behaviour("SHP-2a", machines=1)
@@ -175,15 +179,22 @@ async def test_a_machine_keeps_a_price_and_a_risk_on_its_way(trial: Trial) -> No
         risked(machine, where)
 
 
+@behaviour("SHP-2d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_slot_has_a_price_and_a_risk_while_it_comes_to_life(trial: Trial) -> None:
+    for where, machine in await edge(trial, Verb.CREATE):
+        priced(machine, where)
+        risked(machine, where)
+
+
 @behaviour("SHP-3a", machines=1)
 async def test_resources_are_quantities(trial: Trial) -> None:
     for where, machine in await fleet(trial):
         quantified(machine, where)
 
 
-@behaviour("SHP-3b", machines=1)
+@behaviour("SHP-3b", machines=1, transitions=2)
 async def test_resources_that_are_set_are_not_empty(trial: Trial) -> None:
-    for where, machine in await fleet(trial):
+    for where, machine in [*await fleet(trial), *await passage(trial, trial.machine)]:
         filled(machine, where)
 
 
@@ -196,6 +207,18 @@ async def test_failed_and_only_failed_says_why(trial: Trial) -> None:
 @behaviour("SHP-4b", machines=1, transitions=2)
 async def test_a_machine_shows_no_error_on_its_way(trial: Trial) -> None:
     for where, machine in await passage(trial, trial.machine):
+        explained(machine, where)
+
+
+@behaviour("SHP-4d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+async def test_a_machine_that_comes_shows_no_error(trial: Trial) -> None:
+    for where, machine in await edge(trial, Verb.CREATE):
+        explained(machine, where)
+
+
+@behaviour("SHP-4e", machines=1, start=State.IDLE, transitions=1, deletes=True)
+async def test_a_machine_that_goes_shows_no_error(trial: Trial) -> None:
+    for where, machine in await edge(trial, Verb.DELETE):
         explained(machine, where)
 
 

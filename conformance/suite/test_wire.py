@@ -31,6 +31,11 @@ UNKNOWN_FIELDS: Final = (
     b"\xfa\xff\xff\xff\x0f\x00"  # 536870911, the highest there is: bytes, none
 )
 """What a client of a later contract may add to any message."""
+RESERVED_FIELDS: Final = (
+    b"\x12\x05later\x10\x07"  # 2: bytes, and a varint
+    b"\x1a\x05later\x18\x07"  # 3: the same
+)
+"""What a client of an earlier contract may still send with a ListFilter."""
 UNKNOWN_ID = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)
 """How Delete of an unknown id may be answered (COD-1)."""
 NO_EDGE = tuple(code for code in StatusCode if code not in (StatusCode.OK, StatusCode.FAILED_PRECONDITION))
@@ -94,6 +99,8 @@ async def test_unknown_fields_hinder_no_reading(trial: Trial) -> None:
         for states in ([State.IDLE], trial.found.few(State.IDLE)):
             await listing(trial, states, inside=[machine], client=later)
         await listing(trial, [State.IDLE], cap=1, least=1, client=later)
+    async with trial.client.another(suffix=RESERVED_FIELDS) as earlier:
+        await listing(trial, [State.IDLE], inside=[machine], client=earlier)
 
 
 async def taken_or_refused(

@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from conformance.call import Call
     from conformance.client import Client
     from conformance.machine import Machine
+    from conformance.token import Token
     from conformance.trial import Trial
 
 METADATA = {"who": "the client that went", "empty": ""}
 
 
-def ask(machine: Machine, verb: Verb, client: Client, *, timeout: float | None = None) -> Coroutine[Any, Any, Call]:
+def ask(
+    machine: Machine, verb: Verb, client: Client, *, token: Token | None = None, timeout: float | None = None
+) -> Coroutine[Any, Any, Call]:
     """The verb's call; a Configure carries metadata that must not get lost."""
     if verb is Verb.CONFIGURE:
-        return machine.configure(metadata=METADATA, client=client, timeout=timeout)
-    return machine.call(verb, client=client, timeout=timeout)
+        return machine.configure(token, metadata=METADATA, client=client, timeout=timeout)
+    return machine.call(verb, token, client=client, timeout=timeout)
 
 
 async def leaves(trial: Trial, machine: Machine, verb: Verb, asked: asyncio.Task[Call]) -> None:
@@ -62,15 +65,16 @@ async def arrives(machine: Machine, verb: Verb) -> None:
         expect.fact(not watch.machine.cluster, wanted="no cluster at IDLE", got=watch.machine.cluster)
 
 
-async def hang_up(trial: Trial, machine: Machine, verb: Verb) -> None:
+async def hang_up(trial: Trial, machine: Machine, verb: Verb, *, token: Token | None = None) -> None:
     """The client cancels what is pending and closes its connection."""
     async with trial.client.another() as client:
         await client.channel.channel_ready()
-        asked = asyncio.ensure_future(ask(machine, verb, client))
+        asked = asyncio.ensure_future(ask(machine, verb, client, token=token))
         await leaves(trial, machine, verb, asked)
         await client.hang_up()
         await asked
-    await arrives(machine, verb)
+    if token is None:
+        await arrives(machine, verb)
 
 
 async def cut(trial: Trial, machine: Machine, verb: Verb) -> None:
@@ -91,6 +95,17 @@ async def cut(trial: Trial, machine: Machine, verb: Verb) -> None:
 async def test_a_client_that_hangs_up_disturbs_nothing(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         await hang_up(trial, trial.machine, verb)
+
+
+@behaviour("FEN-6e", machines=1, transitions=2)
+async def test_a_call_whose_client_hangs_up_moves_the_mark(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN):
+        shard = trial.new_shard()
+        await hang_up(trial, machine, verb, token=shard.token(epoch=5, sequence=5))
+        await trial.bring(machine, EDGES[verb].target)
+        await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5)))
+        await expect.accepted(machine.call(verb, shard.token(epoch=5, sequence=6)))  # control: only newer
 
 
 @behaviour("WIR-3b", machines=1, transitions=2)
@@ -146,6 +161,7 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             call = await ask(machine, verb, trial.client)
             if not call.ok:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+            again = await ask(machine, verb, trial.client)
             # The same again, and a reading, from connections that do not wait for the answer.
             pending = [asyncio.ensure_future(ask(machine, verb, client)) for client in clients]
             reading = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
@@ -153,3 +169,6 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             await asyncio.gather(*(client.hang_up() for client in clients))
             await asyncio.gather(*pending, *reading)
         await arrives(machine, verb)
+        late = await ask(machine, verb, trial.client)
+        if late.ok and again.operation_id == call.operation_id:  # where not, that is OPS-2's matter
+            await expect.same_operation(call, late)

@@ -12,7 +12,7 @@ from selftest.mutant import mutant
 
 if TYPE_CHECKING:
     from fake_provider.fence import Token
-    from fake_provider.request import Filter
+    from fake_provider.request import Drain, Filter
 
 
 @mutant("COD-3", "COD-3c")
@@ -53,3 +53,14 @@ class RefusedNegativeNumbersLeaveANote(Core):
         if machine and token.negative:
             self.put(replace(machine, shard_metadata={"caller": token.shard}))
         super().fence(verb, machine_id, token)
+
+
+@mutant("COD-4", "COD-4f")
+class RefusedNegativeGraceForgetsTheOperation(Core):
+    """Drain's record replaces that of the Configure, and sees then that the grace period is negative."""
+
+    def validate_grace(self, request: Drain) -> None:
+        machine = self.machines[request.machine_id]
+        if request.grace < 0 and machine.operation:
+            self.put(replace(machine, operation=replace(machine.operation, id=f"{machine.operation.id}-")))
+        super().validate_grace(request)

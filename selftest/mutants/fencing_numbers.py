@@ -1,4 +1,4 @@
-"""Providers in which the numbers of a token are not 64-bit integers (FEN-10)."""
+"""Providers in which the numbers of a token are not signed 64-bit integers (FEN-1 and FEN-10)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def _int32(number: int) -> int:
 
 def _uint32(number: int) -> int:
     return number % 2**32
+
+
+def _int64(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _uint64(number: int) -> int:
+    return number % 2**64
 
 
 def _saturated(number: int) -> int:
@@ -190,3 +198,28 @@ class LargeNumbersCompareLoosely(Core):
         loose = _as(token, _float, _float)
         large = max(token.epoch, token.sequence) >= 2**53
         return newer(token, mark) or (large and loose == _as(mark, _float, _float))
+
+
+@mutant("FEN-1", "FEN-1f")
+class NumbersAreUnsigned(Core):
+    """Keeps both numbers unsigned: -1 is the newest there is."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return newer(_as(token, _uint64, _uint64), _as(mark, _uint64, _uint64))
+
+
+@mutant("FEN-1", "FEN-1f")
+class OrderIsASubtraction(Core):
+    """Compares by the sign of the difference, which overflows."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        ahead = _int64(token.epoch - mark.epoch) or _int64(token.sequence - mark.sequence)
+        return ahead > 0
+
+
+@mutant("FEN-3", "FEN-3b", "FEN-3c")
+class NegativeSequencesAreOld(Core):
+    """Takes a sequence below zero for an old one, also where its epoch is new."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return newer(token, mark) and token.sequence >= 0

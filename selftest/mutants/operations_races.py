@@ -195,7 +195,7 @@ class ConfigureStopsADrain(Core):
         return super().settle(machine)
 
 
-@mutant("OPS-6", "OPS-6c")
+@mutant("OPS-6", "OPS-6c", also=("LIF-6a",), because="its machine may have refused another cluster before")
 class DrainKeepsTheOtherCluster(Core):
     """A refused Configure leaves its cluster in the row, and the drain's end does not clear that one."""
 

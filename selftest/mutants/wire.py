@@ -115,9 +115,21 @@ class UnknownFiltersMatchNothing(Servicer):
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         answer = await super().List(request, context)
-        if len(UnknownFieldSet(request)):
+        unknown = UnknownFieldSet(request)
+        if any(self.filters(unknown[index].field_number) for index in range(len(unknown))):
             answer.ClearField("machines")
         return answer
+
+    def filters(self, number: int) -> bool:
+        return True
+
+
+@mutant("WIR-1", "WIR-1c")
+class FormerFiltersStillFilter(UnknownFiltersMatchNothing):
+    """Still has the filters of the contract before this one, under the numbers that are reserved for them now."""
+
+    def filters(self, number: int) -> bool:
+        return number in (2, 3)
 
 
 @mutant("WIR-1", "WIR-1b")

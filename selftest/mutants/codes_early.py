@@ -1,0 +1,121 @@
+"""Providers that take a call before its time, on a machine that is still on its way (§4, COD-2 and COD-3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.fleet import host_for
+from fake_provider.machine import Machine, State, Verb
+from fake_provider.request import Configure
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.request import Ack, Request
+
+
+class _TakesEarly(Core):
+    """Not a mutant: takes one verb in one transitional state as if its edge began there."""
+
+    verb: Verb
+    rests: State
+
+    def early(self, verb: Verb, machine: Machine) -> bool:
+        return verb is self.verb and machine.state is self.rests
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        return None if self.early(verb, machine) else super().retry_of(verb, machine, request)
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        if not self.early(verb, machine):
+            super().check_edge(verb, machine, request)
+
+
+@mutant("COD-2", "COD-2j", latency="200ms")
+class ConfigureHurriesAMachineThatComes(_TakesEarly):
+    """A bootstrap may be handed in as soon as there is an instance to boot with it."""
+
+    verb, rests = Verb.CONFIGURE, State.CREATING
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), host=machine.host or host_for(machine.id))
+
+
+@mutant("COD-2", "COD-2j", latency="600ms")
+class DeleteCancelsCreate(_TakesEarly):
+    """Delete of a machine that is coming cancels the launch."""
+
+    verb, rests = Verb.DELETE, State.CREATING
+
+
+@mutant("COD-2", "COD-2k", latency="200ms")
+class CreateRebuildsWhatIsDrained(_TakesEarly):
+    """Create of a machine that is being drained launches it anew: it is to be empty anyway."""
+
+    verb, rests = Verb.CREATE, State.DRAINING
+
+
+class _OwnConfigureWhileDraining(Core):
+    """Not a mutant: says OK to a Configure for the cluster that the machine is just being drained from."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        machine = self.machines.get(request.machine_id)
+        if not (isinstance(request, Configure) and machine and machine.state is State.DRAINING):
+            return super().serve(verb, request, now)
+        if machine.cluster != request.cluster:
+            return super().serve(verb, request, now)
+        self.fence(verb, request.machine_id, request.token)
+        return self.ack(verb, self.new_operation_id(verb, machine), self.put(self.after(machine)))
+
+    def after(self, machine: Machine) -> Machine:
+        return machine
+
+
+@mutant("COD-2", "COD-2h", latency="200ms")
+class OwnConfigureStopsTheDrain(_OwnConfigureWhileDraining):
+    """Whoever wants the binding back may have it, as long as the drain is not over."""
+
+    def after(self, machine: Machine) -> Machine:
+        return replace(machine, state=State.CONFIGURED)
+
+
+@mutant("COD-2", "COD-2h", latency="200ms")
+class WhatHasAClusterIsBound(_OwnConfigureWhileDraining):
+    """Compares clusters before it looks at the state: who is bound to that one already has nothing to do."""
+
+
+@mutant("COD-3", "COD-3d", "COD-2j", latency="200ms")
+class ConfigureOfWhatComesIsFailedPrecondition(Core):
+    """A machine has to be there before it can be bound."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        rejected = super().no_edge(verb, machine)
+        early = verb is Verb.CONFIGURE and machine.state is State.CREATING
+        return Rejected(Code.FAILED_PRECONDITION, rejected.message) if early else rejected
+
+
+# What a refusal leaves behind.
+
+
+@mutant("COD-2", "COD-2e")
+class RefusedDrainForgetsTheCreate(Core):
+    """The record of the last operation is replaced before Drain sees that there is nothing to drain."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        if verb is Verb.DRAIN and machine.state is State.IDLE and machine.created_by:
+            self.put(replace(machine, created_by=f"{machine.created_by}-"))
+        return super().no_edge(verb, machine)
+
+
+@mutant("COD-2", "COD-2d", "COD-2i", also=("OPS-6b",), because="who loses a race is refused as well", latency="200ms")
+class RefusedCallsRenameTheOperation(Core):
+    """The record of the operation under way is replaced before the call sees that it has no edge."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        if machine.moving and machine.operation and machine.operation.verb is not Verb.CREATE:
+            renamed = replace(machine.operation, id=f"{machine.operation.id}-")
+            self.put(replace(machine, operation=renamed))
+            self.inventory.schedule(renamed.due, machine, renamed.id)
+        return super().no_edge(verb, machine)

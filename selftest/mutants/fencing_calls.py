@@ -1,0 +1,146 @@
+"""Providers whose fence depends on the call: on its RPC, its moment, its client, or how often it came (FEN-1..12)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from fake_provider.core import Core
+from fake_provider.fence import Token, newer
+from fake_provider.machine import Machine, State, Verb
+from fake_provider.servicer import Context, Servicer, T
+from selftest.mutant import mutant
+from selftest.mutants.fencing_first import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.request import Request
+    from fake_provider.store import MarkKey
+
+
+@mutant("FEN-5", "FEN-5a")
+class TwentyRefusalsAreEnough(Core):
+    """Takes a mark for corrupt whose shard was refused twenty times in a row, and lets it in."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        refused: dict[str, int] = self.__dict__.setdefault("refused", {})
+        refused[token.shard] = 0 if newer(token, mark) else refused.get(token.shard, 0) + 1
+        return newer(token, mark) or refused[token.shard] > 20
+
+
+@mutant("FEN-5", "FEN-5d")
+class FencedCallsRenameTheOperation(Refusal):
+    """The record of the last operation is replaced before the fence is asked."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        machine = self.machines[request.machine_id]
+        if machine.operation and not machine.moving:
+            self.inventory.put(replace(machine, operation=replace(machine.operation, id=f"{machine.operation.id}-")))
+
+
+class _RenamesOn(Core):
+    verb = Verb.DRAIN
+
+    def rename(self, shard: str) -> str:
+        raise NotImplementedError
+
+    def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
+        shard, machine = super().mark_key(verb, machine_id, token)
+        return self.rename(shard) if verb is self.verb else shard, machine
+
+
+@mutant("FEN-9", "FEN-9c")
+class DrainKnowsShardsInLowerCase(_RenamesOn):
+    """Drain's handler keeps shard ids in lower case, as host names are."""
+
+    def rename(self, shard: str) -> str:
+        return shard.lower()
+
+
+@mutant("FEN-9", "FEN-9f")
+class ConfigureTrimsShards(_RenamesOn):
+    """Configure's handler trims every string that comes in."""
+
+    verb = Verb.CONFIGURE
+
+    def rename(self, shard: str) -> str:
+        return shard.strip()
+
+
+@mutant("FEN-9", "FEN-9d")
+class DrainCutsShards(_RenamesOn):
+    """Drain's handler writes shard ids to a column of 255 characters."""
+
+    def rename(self, shard: str) -> str:
+        return shard[:255]
+
+
+@mutant("FEN-12", "FEN-12b", latency="300ms")
+class NotFencedWhileItGoes(Core):
+    """Whatever is asked of a machine that is on its way out is refused anyway, so the fence is not asked."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        machine = self.machines.get(machine_id)
+        if not (machine and machine.state is State.DELETING):
+            super().fence(verb, machine_id, token)
+
+
+class _MarksAtTheEnd(Core):
+    """Not a mutant: sets the mark of one verb's call when its transition has settled."""
+
+    verb: Verb
+    before: Token | None = None
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        self.before = self.inventory.marks.get(key)
+        super().raise_mark(verb, key, token)
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        super().check_edge(verb, machine, request)
+        if verb is self.verb:
+            key = self.mark_key(verb, machine.id, request.token)
+            self.__dict__.setdefault("late", {})[machine.id] = key, request.token
+            self.inventory.mark(key, self.before or Token(shard=request.token.shard, epoch=-1))
+
+    def settle(self, machine: Machine) -> Machine:
+        key, token = self.__dict__.setdefault("late", {}).pop(machine.id, (None, None))
+        if key and newer(token, self.inventory.marks[key]):
+            self.inventory.mark(key, token)
+        return super().settle(machine)
+
+
+@mutant("FEN-12", "FEN-12e", latency="200ms")
+class TheMarkComesWithTheHost(_MarksAtTheEnd):
+    """Create's mark is written when the host is there, in one transaction with it."""
+
+    verb = Verb.CREATE
+
+
+@mutant("FEN-12", "FEN-12b", latency="200ms")
+class TheMarkComesWhenTheHostIsGone(_MarksAtTheEnd):
+    """Delete's mark is written when the host is gone, in one transaction with that."""
+
+    verb = Verb.DELETE
+
+
+@mutant("FEN-6", "FEN-6e", latency="120ms", tcp=True)
+class TheMarkGoesWithTheClient(Servicer):
+    """The mark is set in a transaction on the request's context, which is rolled back when the client goes."""
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        marks = self.core.inventory.marks
+        before = dict(marks)
+        done: Any = await super().answer(context, work)
+        raised = {key: before.get(key) for key, mark in marks.items() if before.get(key) != mark}
+        if isinstance(done, pb.TransitionAck):
+            try:
+                await asyncio.sleep(0.08)
+            except asyncio.CancelledError:
+                for key, mark in raised.items():
+                    self.core.inventory.mark(key, mark or Token(shard=key[0], epoch=-1))
+                raise
+        return done  # type: ignore[no-any-return]

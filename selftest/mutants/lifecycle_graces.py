@@ -1,0 +1,62 @@
+"""Providers that end a drain otherwise where it has a grace period (contract §2, LIF-1 and LIF-7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import Machine, Operation, State, Verb
+from fake_provider.request import Drain
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.request import Request
+
+
+class _Graceful(Core):
+    """Not a mutant: knows which drains have a grace period."""
+
+    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        if isinstance(request, Drain) and request.grace:
+            self.__dict__.setdefault("graces", set()).add(operation.id)
+        return super().under_way(verb, machine, request, operation)
+
+    def graceful(self, machine: Machine) -> bool:
+        return bool(machine.operation and machine.operation.id in self.__dict__.get("graces", ()))
+
+
+@mutant("LIF-1", "LIF-1c")
+class GraceNeverEnds(_Graceful):
+    """Waits for workloads that have a grace period, and never looks whether it is over."""
+
+    def awaited(self, machine: Machine, operation_id: str) -> bool:
+        return super().awaited(machine, operation_id) and not self.graceful(machine)
+
+
+@mutant("LIF-1", "LIF-1c")
+class GraceIsNotOffered(Core):
+    """Knows only drains without a grace period."""
+
+    def validate_grace(self, request: Drain) -> None:
+        super().validate_grace(request)
+        if request.grace:
+            raise Rejected(Code.UNIMPLEMENTED, "no grace period here")
+
+
+@mutant("LIF-1", "LIF-1c")
+class GraceIsUndone(_Graceful):
+    """When a grace period is over the drain counts as not having worked, and the binding stays."""
+
+    def settle(self, machine: Machine) -> Machine:
+        undone = machine.state is State.DRAINING and self.graceful(machine)
+        return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
+
+
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a listing of the fleet shows it as well")
+class GraceLeavesTheBinding(_Graceful):
+    """The eviction with a grace period is another piece of code, and does not clear the binding."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        return machine if self.graceful(machine) else super().cleared_by_drain(machine)

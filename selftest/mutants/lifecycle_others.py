@@ -1,0 +1,94 @@
+"""Providers in which it matters who asks, over which line, or who else is in the cluster (LIF-1, 2, 5, 6, 9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import Machine, State, Verb
+from fake_provider.servicer import Context, Servicer, T
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_provider.request import Configure, Request
+
+
+@mutant("LIF-1", "LIF-1d", also=("LIF-12a",), because="another shard may have bound its machine")
+class OnlyWhoBoundItDrains(Core):
+    """A binding is the shard's that made it, and nobody else may end it."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        super().check_edge(verb, machine, request)
+        owners: dict[str, str] = self.__dict__.setdefault("owners", {})
+        if verb is Verb.DRAIN and owners.get(machine.id) != request.token.shard:
+            raise Rejected(Code.PERMISSION_DENIED, "another shard has bound it")
+        if verb is Verb.CONFIGURE:
+            owners[machine.id] = request.token.shard
+
+
+@mutant("LIF-2", "LIF-2e", latency="120ms", alone="who reads what another connection has written cannot go on")
+class ReadersHaveAReplica(Servicer):
+    """Who changes a machine reads what was written; all others read a replica that is up to a second late."""
+
+    async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
+        replicas: dict[tuple[str, str], tuple[float, pb.Machine]] = self.__dict__.setdefault("replicas", {})
+        writers: dict[str, str] = self.__dict__.setdefault("writers", {})
+        key = (context.peer(), request.id)
+        if key in replicas and self.clock() - replicas[key][0] < 1.0 and writers.get(request.id) != context.peer():
+            return replicas[key][1]
+        shown = await super().Get(request, context)
+        replicas[key] = (self.clock(), shown)
+        return shown
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        done: Any = await super().answer(context, work)
+        if isinstance(done, pb.TransitionAck):
+            self.__dict__.setdefault("writers", {})[done.machine.id] = context.peer()
+        return done  # type: ignore[no-any-return]
+
+
+@mutant("LIF-9", "LIF-9d")
+class DrainEmptiesTheCluster(Core):
+    """Drains by cluster instead of by machine."""
+
+    def settle(self, machine: Machine) -> Machine:
+        if machine.state is State.DRAINING:
+            for other in list(self.machines.values()):
+                if other.id != machine.id and other.state is State.CONFIGURED and other.cluster == machine.cluster:
+                    self.put(self.cleared_by_drain(replace(other, state=State.IDLE)))
+        return super().settle(machine)
+
+
+@mutant("LIF-6", "LIF-6c")
+class ClusterIsALabelValue(Core):
+    """Keeps the cluster as a label of the node: 63 characters."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), cluster=request.cluster[:63])
+
+
+@mutant("LIF-6", "LIF-6c")
+class ClusterOf255Characters(Core):
+    """Cuts cluster ids at 255 characters: VARCHAR(255)."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        return replace(super().bound(machine, request), cluster=request.cluster[:255])
+
+
+@mutant("LIF-5", "LIF-5d", latency="120ms")
+class TheLastHostIsShownUntilTheNext(Core):
+    """The slot remembers its last host, and shows it again while another one comes."""
+
+    def cleared_by_delete(self, machine: Machine) -> Machine:
+        self.__dict__.setdefault("hosts", {})[machine.id] = machine.host
+        return super().cleared_by_delete(machine)
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        comes = machine.state is State.CREATING
+        return replace(machine, host=self.__dict__.get("hosts", {}).get(machine.id)) if comes else machine

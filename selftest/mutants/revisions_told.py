@@ -1,0 +1,122 @@
+"""Providers whose deltas tell what did not change, or lose what did (contract §7, LST-6 to LST-9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.machine import Machine, Verb
+from fake_provider.servicer import Servicer
+from selftest.mutant import mutant
+from selftest.mutants.fencing_first import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
+    from fake_provider.errors import Rejected
+    from fake_provider.request import Filter, Listing, Request
+    from fake_provider.servicer import Context
+
+
+class _EndsUncounted(Core):
+    """Not a mutant: the end of one verb's transition does not move the revision."""
+
+    verb: Verb
+
+    def arrive(self, machine: Machine, operation_id: str) -> None:
+        if not (machine.operation and machine.operation.verb is self.verb):
+            super().arrive(machine, operation_id)
+        elif self.awaited(machine, operation_id):
+            self.inventory.put(replace(self.settle(machine), revision=machine.revision))
+
+
+@mutant("LST-6", "LST-6d", latency="120ms")
+class TheHostIsNotCounted(_EndsUncounted):
+    """The call moves the revision; that the host is there is written by somebody else."""
+
+    verb = Verb.CREATE
+
+
+@mutant("LST-6", "LST-6h", latency="120ms")
+class TheLossIsNotCounted(_EndsUncounted):
+    """The call moves the revision; that the host is gone is written by somebody else."""
+
+    verb = Verb.DELETE
+
+
+@mutant("LST-7", "LST-7a")
+class ReadsAreChanges(Core):
+    """Writes down when a machine was last asked for, and that writes its row."""
+
+    def get(self, machine_id: str, now: float) -> Machine:
+        shown = super().get(machine_id, now)
+        self.put(self.machines[machine_id])
+        return shown
+
+
+@mutant("LST-7", "LST-7a")
+class RetriesAreChanges(Core):
+    """Counts how often an operation was asked for, and that writes the machine's row."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        if known:
+            self.put(machine)
+        return known
+
+
+@mutant("LST-7", "LST-7a")
+class FencedCallsAreChanges(Refusal):
+    """Writes down who was fenced last, and that writes the machine's row."""
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        self.put(self.machines[request.machine_id])
+
+
+@mutant("LST-7", "LST-7a")
+class RefusedCallsAreChanges(Core):
+    """Writes down who was refused last, and that writes the machine's row."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        self.put(machine)
+        return super().no_edge(verb, machine)
+
+
+@mutant("LST-7", "LST-7a")
+class CursorsAreTheConnections(Servicer):
+    """Keeps cursors in the connection's session: over another one they are not known, and get the full list."""
+
+    async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
+        given: set[bytes] = self.__dict__.setdefault("given", {}).setdefault(context.peer(), set())
+        if request.since_revision not in given:
+            request.ClearField("since_revision")
+        answer = await super().List(request, context)
+        given.add(answer.revision)
+        return answer
+
+
+@mutant("LST-9", "LST-9a")
+class AFilteredPageSaysItWasAll(Core):
+    """Knows what a page has left out only where there is no filter."""
+
+    filtered = False
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        self.filtered = bool(wanted.states)
+        return super().list_machines(wanted, now)
+
+    def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
+        return super().cursor_after(kept if self.filtered else found, kept)
+
+
+@mutant("LST-8", "LST-8a")
+class TheFilteredSeeNothing(Core):
+    """A cursor that cannot be read is the whole fleet's affair: with a filter nothing comes of it."""
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        listing = super().list_machines(wanted, now)
+        lost = wanted.since and wanted.states and self.decode_cursor(wanted.since) is None
+        return replace(listing, machines=[]) if lost else listing
