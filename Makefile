@@ -50,7 +50,7 @@ baseline: $(READY)  ## At a release only: freeze the contract and the catalogue 
 	$(BIN)/python -m tests.released
 
 selftest: $(READY)  ## The suite, judged by odd providers and broken ones; writes docs/kill-matrix.json
-	$(BIN)/pytest selftest -n 3 $(ARGS)
+	$(BIN)/pytest selftest -n 4 --dist worksteal $(ARGS)
 
 deletions: $(READY)  ## Whether the self-test notices each line of the suite that is deleted; LINES=30 SEED=1 for some
 	nice $(BIN)/python -m selftest.deletions $(or $(LINES),all) $(SEED)

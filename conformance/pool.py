@@ -80,8 +80,11 @@ class Pool:
         for start in needs.starts:
             if self._failures.get(start, 0) >= HOPELESS:
                 return f"no machine comes to {start.name}: {self._reason[start]}"
+        beaten = self._beaten > max(2 * HOPELESS, self._most)
+        if not beaten and self._limit is None:
+            return None
         lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
-        if lives and self._beaten > max(2 * HOPELESS, self._most):
+        if lives and beaten:
             return (
                 f"{self._beaten} machines in a row were claimed by somebody else, or have operation ids of old (OPS-3)"
             )

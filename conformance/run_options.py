@@ -40,7 +40,7 @@ class Options:
     version: str = ""
     fake: bool = False
     """Whether the target is the embedded fake: only for the record."""
-    luck: random.Random = field(default_factory=random.SystemRandom, repr=False)
+    luck: random.Random = field(default_factory=random.Random, repr=False)
     """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
     """Which failures `fail_fast` does not stop for."""

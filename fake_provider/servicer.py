@@ -46,6 +46,8 @@ class Servicer:
         self.rpc_delay = rpc_delay
         self.on_change = on_change
         self._built: dict[str, tuple[Machine, pb.Machine]] = {}
+        for machine in core.machines.values():  # or whoever asks first would wait for it
+            self.machine(machine)
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         """Who else answers, beside the six RPCs: nobody (WIR-6)."""

@@ -16,10 +16,21 @@ from selftest.mutant import MUTANTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 """A run makes a million objects that live as long as it does: looking through them more often finds nothing."""
 WHERE = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
 ROWS: dict[str, matrix.Row] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits goes first: one process sits it out, and leaves the cores to the others (`--dist worksteal`)."""
+    items.sort(key=lambda item: not _waits(item))
+
+
+def _waits(item: pytest.Item) -> bool:
+    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return "over_tcp" in item.name or "churn" in item.name or getattr(given.get("mutant"), "tcp", False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
