@@ -10,16 +10,17 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from conformance.behaviour import STARTS
+from conformance.behaviour import STARTS, apart
 from conformance.fit import precedence
 from conformance.lifecycle import State
+from conformance.pool import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from conformance.behaviour import Behaviour, Needs
+    from conformance.behaviour import Behaviour, Needs, Watched
     from conformance.machine import Machine
-    from conformance.pool import Lease, Pool
+    from conformance.pool import Pool
 
 
 class Phase(Enum):
@@ -37,6 +38,8 @@ class Agenda:
         self._phase = Phase.TOGETHER
         self._keep = keep
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
+        self._under_way: set[Watched] = set()
+        """The passages that somebody takes a machine along: who watches them waits, and wants no machine."""
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
         for phase, waiting in self._phases.items():
@@ -72,8 +75,18 @@ class Agenda:
         for waiting in self._phases.values():
             waiting.clear()
 
-    def due(self, pool: Pool, *, busy: int, jobs: int) -> Iterator[tuple[Behaviour, Lease]]:
-        """What can begin now, each with its lease, where `busy` of at most `jobs` are under way."""
+    def due(
+        self, pool: Pool, passages: Collection[Watched], *, running: Collection[Behaviour | None], jobs: int
+    ) -> Iterator[tuple[Behaviour, Lease]]:
+        """What can begin now, each with its lease, where some of at most `jobs` are running; None is a way home.
+
+        Where a passage has been seen, who watches it needs no machine; one that is under way is waited for.
+        """
+        for behaviour in [b for b in self.rest if b.needs.watches in passages]:
+            self.drop(behaviour)
+            yield behaviour, Lease(machines=(), starts=())
+        busy = len(running)
+        self._under_way = {behaviour.needs.watches for behaviour in running if behaviour} - {()}
         wanted = {
             start for b in self.pending for start in b.needs.starts if start is State.CONFIGURED or b.needs.transitions
         }
@@ -83,7 +96,7 @@ class Agenda:
             if busy >= jobs:
                 return
             needs = behaviour.needs
-            if needs in vain:
+            if needs in vain or needs.watches in self._under_way:
                 continue
             if needs.transitions and spoken_for.intersection(needs.starts):
                 continue
@@ -102,10 +115,13 @@ class Agenda:
                 vain.clear()
                 busy += 1
                 self.drop(chosen)
+                self._under_way |= {chosen.needs.watches} - {()}
                 yield chosen, lease
 
     def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
         for behaviour in self._phases[Phase.LEAVING]:
+            if behaviour.needs.watches in self._under_way:
+                continue
             lease = pool.lease(behaviour.needs, give_back=False, start=False)
             if lease is not None:
                 return behaviour, lease
@@ -121,9 +137,10 @@ class Agenda:
 
         Where they could not be there `in_time`, before the last verdict, the quiet phase would have to wait for them.
         """
-        if self.pending or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
+        waiting = any(b.needs.watches not in self._under_way for b in self.pending)
+        if waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
             return []
-        leaving = sum(b.needs.machines for b in self._later if not b.needs.alone)
+        leaving = sum(b.needs.machines for b in apart(self._later) if not b.needs.alone)
         # Bound machines are two transitions from home, and those at rest do not disturb the quiet phase.
         return pool.spare(idle=leaving, bound=any(b.needs.alone for b in self._later))
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from conformance.lifecycle import State
+from conformance.lifecycle import EDGES, State, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from conformance.catalogue import Entry
     from conformance.trial import Trial
 
     Body: TypeAlias = Callable[[Trial], Awaitable[None]]
 
+Watched: TypeAlias = tuple[Verb, ...]
+"""The edges of a passage, one after the other."""
 SHORT: Final = 2
 """Transitions. What ends with a Delete and takes no more is left to the end, where the Delete is due anyway."""
 STARTS: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
@@ -29,6 +31,7 @@ class Needs:
     `alone`: nothing else of this run moves meanwhile. `transitions`: how many transitions, or windows as long as one,
     are waited for, one after the other, with the Drain after a binding that nobody else can use; what starts first is
     decided by it. `creates`: whether the body itself may start machines. `deletes`: whether it ends with a Delete.
+    `watches`: the edges of a passage that it looks on at, and does nothing else; one serves all that watch the same.
     """
 
     machines: int = 0
@@ -38,6 +41,7 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
+    watches: Watched = ()
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """Where each of the machines starts: kept, as what can begin next is asked again whenever something ends."""
 
@@ -67,6 +71,18 @@ class Needs:
         return self.deletes and not self.creates and self.transitions <= SHORT
 
 
+def watching(verbs: Watched) -> Needs:
+    """What a passage along these edges takes."""
+    return Needs(
+        machines=1,
+        start=EDGES[verbs[0]].source,
+        transitions=len(verbs),
+        creates=Verb.CREATE in verbs,
+        deletes=verbs[-1] is Verb.DELETE,
+        watches=verbs,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Behaviour:
     """An entry of the catalogue with the function that judges it."""
@@ -83,6 +99,18 @@ class Behaviour:
 
 Plan: TypeAlias = tuple[Behaviour, ...]
 
+
+def apart(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
+    """Those that need machines of their own: of all that watch the same passage, the first."""
+    passages: set[Watched] = set()
+    for behaviour in behaviours:
+        watches = behaviour.needs.watches
+        if watches not in passages:
+            yield behaviour
+        if watches:
+            passages.add(watches)
+
+
 MARK: Final = "__conformance_behaviour__"
 
 
@@ -96,18 +124,26 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
+    watches: Watched = (),
 ) -> Callable[[Body], Body]:
-    """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue."""
+    """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue.
+
+    What it `watches` says what it needs, and nothing else does.
+    """
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
-    needs = Needs(
-        machines=machines,
-        start=start,
-        bound=bound,
-        alone=alone,
-        transitions=transitions,
-        creates=creates,
-        deletes=deletes,
+    needs = (
+        watching(watches)
+        if watches
+        else Needs(
+            machines=machines,
+            start=start,
+            bound=bound,
+            alone=alone,
+            transitions=transitions,
+            creates=creates,
+            deletes=deletes,
+        )
     )
 
     def mark(body: Body) -> Body:

@@ -302,6 +302,12 @@ def record(call: Call) -> None:
         log.add(call)
 
 
+def heard() -> tuple[Call, ...]:
+    """The calls so far of whoever asks."""
+    log = _current.get()
+    return tuple(log.calls) if log is not None else ()
+
+
 def missed() -> None:
     """Say that whoever called will not get an answer."""
     log = _current.get()

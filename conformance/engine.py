@@ -197,9 +197,11 @@ class Course:
         return any(phase is not Phase.QUIET or behaviour for behaviour in self._running.values())
 
     def _dispatch(self, jobs: int) -> None:
-        for behaviour, lease in self._agenda.due(self._pool, busy=len(self._running), jobs=jobs):
+        running = list(self._running.values())
+        for behaviour, lease in self._agenda.due(self._pool, self._judge.passages, running=running, jobs=jobs):
             self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
-            self._until = max(self._until, self._client.now() + behaviour.needs.weight * self._meter.slowest)
+            if lease.machines:
+                self._until = max(self._until, self._client.now() + behaviour.needs.weight * self._meter.slowest)
         in_time = self._client.now() + self._meter.slowest <= self._until
         spare = self._agenda.spare(self._pool, in_time=in_time) if self._running else []
         if spare:

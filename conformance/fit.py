@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from conformance.behaviour import apart
 from conformance.errors import TargetError
 from conformance.lifecycle import State
 
@@ -59,7 +60,7 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
     """What to say beforehand where a provider without Delete has too few slots to judge every Create; None else."""
     if found.delete or not found.speculative:
         return None
-    creators = [b for b in plan if b.needs.creates and missing(b, found) is None]
+    creators = [b for b in apart(plan) if b.needs.creates and missing(b, found) is None]
     spent = sum(b.needs.machines for b in creators)
     if spent + max((b.needs.machines for b in plan), default=0) <= slots:
         return None
@@ -87,7 +88,7 @@ def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | Non
     Never over a limit; and where there are few slots, half of them are left to somebody else.
     """
     widest = max((b.needs.machines for b in plan), default=0)
-    work = sum(b.needs.weight * b.needs.machines for b in plan)
+    work = sum(b.needs.weight * b.needs.machines for b in apart(plan))
     longest = max((b.needs.chain for b in plan), default=0) or 1
     # Fewer than the bare division: each machine costs a Create, and the wall time may be half the longest chain more.
     wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs

@@ -15,10 +15,11 @@ from conformance.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.behaviour import Behaviour
+    from conformance.behaviour import Behaviour, Watched
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.found import Found
+    from conformance.passage import Passage
     from conformance.pool import Lease, Pool
     from conformance.yard import Yard
 
@@ -49,6 +50,8 @@ class Judge:
         self._pool, self._yard, self._found = pool, yard, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
+        self.passages: dict[Watched, Passage] = {}
+        """What was seen so far, for all that watch the same."""
         self._attempts: dict[str, int] = {}
         self._others = False
         """Whether somebody else is known to be about: machines live that we never touched, or a slot was lost."""
@@ -108,7 +111,8 @@ class Judge:
             try:
                 await self._pool.prepare(lease)
                 started = clock()
-                ids = tuple(m.id for m in lease.machines)
+                seen = self.passages.get(behaviour.needs.watches) if not lease.machines else None
+                ids = (seen.machine,) if seen is not None else tuple(m.id for m in lease.machines)
                 self._emit(events.BehaviourStarted(id=behaviour.id, at=started, machines=ids))
                 await self._run(behaviour, lease, attempt)
             except Disturbed as disturbed:
@@ -150,6 +154,8 @@ class Judge:
             examples=self._examples,
             fence_scope=self._fence_scope,
             attempt=attempt,
+            watches=behaviour.needs.watches,
+            passages=self.passages,
         )
         for machine in lease.machines:
             # The last machine in a row that moves "by itself" is moved by the provider.

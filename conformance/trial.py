@@ -7,6 +7,8 @@ import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from conformance import passage
+from conformance.call import record
 from conformance.errors import NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import Machine
@@ -15,15 +17,17 @@ from conformance.token import Shard
 Case = TypeVar("Case")
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from hypothesis.strategies import SearchStrategy
 
+    from conformance.behaviour import Watched
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.client import Client
     from conformance.found import Found
+    from conformance.passage import Passage
     from conformance.pool import Pool
     from conformance.yard import Yard
 
@@ -47,6 +51,8 @@ class Trial:
         fence_scope: str | None = None,
         examples: int = 25,
         attempt: int = 1,
+        watches: Watched = (),
+        passages: MutableMapping[Watched, Passage] | None = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
@@ -60,6 +66,7 @@ class Trial:
         """How many cases a property tries at most."""
         self._yard = yard
         self._pool = pool
+        self._watches, self._passages = watches, {} if passages is None else passages
         self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
@@ -102,6 +109,15 @@ class Trial:
         machine.shard = self.new_shard()
         self._pool.stranger(machine)
         return machine
+
+    async def passage(self) -> Passage:
+        """What was seen of a machine along the edges that the behaviour watches; the trial's own, if it has one."""
+        if self.machines or self._watches not in self._passages:
+            self._passages[self._watches] = await passage.take(self, self._watches)
+        else:
+            for call in self._passages[self._watches].calls:
+                record(call)
+        return self._passages[self._watches]
 
     # What does not judge: a behaviour about one thing needs others to work, and says so where they do not.
 

@@ -18,9 +18,10 @@ from conformance.call import Call, describe_machine
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, POLL_SHARE
+from conformance.passage import BINDING, LEAVING, LIFE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Awaitable, Collection, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -127,7 +128,8 @@ async def watched_until_seen(trial: Trial, verb: Verb) -> None:
 async def test_the_whole_lifecycle(trial: Trial) -> None:
     machine = trial.machine
     for verb in verbs_of(trial):
-        await expect.acked(machine.call(verb))
+        token = trial.new_shard().next()  # a machine belongs to no shard
+        await expect.acked(machine.drain(token, grace=1) if verb is Verb.DRAIN else machine.call(verb, token))
         await expect.settles(machine, verb)
 
 
@@ -145,21 +147,6 @@ async def test_a_walk_of_legal_and_illegal_calls_follows_the_four_edges(trial: T
             state, taken = EDGES[verb].target, taken + 1
         else:
             await machine.call(verb)  # had it an edge, the next legal call would find none
-
-
-@behaviour("LIF-1c", machines=1, start=State.CONFIGURED, transitions=2)
-async def test_a_drain_with_a_grace_period_ends_too(trial: Trial) -> None:
-    machine = trial.machine
-    await expect.acked(machine.drain(grace=1))
-    await expect.settles(machine, Verb.DRAIN)
-
-
-@behaviour("LIF-1d", machines=1, start=State.IDLE, transitions=2)
-async def test_any_shard_may_take_any_edge(trial: Trial) -> None:
-    machine = trial.machine
-    for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        await expect.acked(machine.call(verb, trial.new_shard().next()))
-        await expect.settles(machine, verb)
 
 
 @behaviour("LIF-2a", machines=1, start=State.SPECULATIVE, transitions=2, creates=True)
@@ -221,9 +208,10 @@ async def test_slots_stay_slots(trial: Trial) -> None:
 @behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=3)
 async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
     driven, bound, _ = trial.machines
-    rest = {machine: place(await machine.read()) for machine in trial.machines}
-    for machine, verb in ((bound, Verb.CONFIGURE), (driven, Verb.CONFIGURE), (driven, Verb.DRAIN)):
-        await moves_alone(trial, machine, verb, rest)
+    rest, cluster = {machine: place(await machine.read()) for machine in trial.machines}, trial.unique("cluster")
+    for machine in (bound, driven):  # to one cluster, which does not make them one
+        await moves_alone(trial, machine, Verb.CONFIGURE, rest, machine.configure(cluster=cluster))
+    await moves_alone(trial, driven, Verb.DRAIN, rest)
 
 
 @behaviour("LIF-9b", machines=2, start=State.SPECULATIVE, transitions=1, creates=True)
@@ -236,22 +224,17 @@ async def test_delete_moves_no_other_machine(trial: Trial) -> None:
     await moves_alone(trial, trial.machine, Verb.DELETE, {m: place(await m.read()) for m in trial.machines})
 
 
-@behaviour("LIF-9d", machines=2, start=State.IDLE, transitions=3)
-async def test_a_drain_moves_no_other_machine_of_its_cluster(trial: Trial) -> None:
-    cluster = trial.unique("cluster")
-    await asyncio.gather(*(trial.bind(machine, cluster=cluster) for machine in trial.machines))
-    await moves_alone(trial, trial.machine, Verb.DRAIN, {m: place(await m.read()) for m in trial.machines})
-
-
 def place(machine: pb.Machine) -> str:
     """Where a machine is, in words that can be compared."""
     return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}"
 
 
-async def moves_alone(trial: Trial, driven: Machine, verb: Verb, rest: dict[Machine, str]) -> None:
+async def moves_alone(
+    trial: Trial, driven: Machine, verb: Verb, rest: dict[Machine, str], asked: Awaitable[Call] | None = None
+) -> None:
     """Drive one machine; the others are as `rest` says, on the way and at the end. Writes down where it ends."""
     others = [machine for machine in rest if machine is not driven]
-    ack = await trial.begin(driven, verb)
+    ack = await trial.begin(driven, verb, asked)
     for settled in (False, True):
         if settled:
             watch = await driven.settle(patience=driven.patience.verb(verb))
@@ -268,80 +251,64 @@ async def moves_alone(trial: Trial, driven: Machine, verb: Verb, rest: dict[Mach
             )
 
 
-@behaviour("LIF-10a", machines=1, start=State.IDLE, transitions=2)
+@behaviour("LIF-10a", watches=BINDING)
 async def test_an_ack_does_not_wait_for_the_transition(trial: Trial) -> None:
-    waited = [await waits(trial, verb) for verb in (Verb.CONFIGURE, Verb.DRAIN)]
-    if all(waited):
+    await nobody_waits(trial, *BINDING)
+
+
+@behaviour("LIF-10b", watches=LIFE)
+async def test_the_ack_of_create_does_not_wait_for_the_host(trial: Trial) -> None:
+    await nobody_waits(trial, Verb.CREATE)
+
+
+@behaviour("LIF-10c", watches=LEAVING)
+async def test_the_ack_of_delete_does_not_wait_for_its_end(trial: Trial) -> None:
+    await nobody_waits(trial, Verb.DELETE)
+
+
+async def nobody_waits(trial: Trial, *verbs: Verb) -> None:
+    """No ack of these edges came when all was over, unless that took no time; nor did that of the same call again."""
+    passage = await trial.passage()
+    on_the_way = [ack for ack in passage.at(*verbs) if ack.when != "at rest"]
+    late = [ack for ack in on_the_way if state_of(ack.call.response.machine.state) is EDGES[ack.verb].target]
+    for ack in late:
+        took, control = ack.call.ended - ack.call.started, passage.controls[ack.verb]
+        expect.fact(
+            took < LONG or took < 10 * (control.ended - control.started),
+            wanted=f"{ack.verb.value} to be acknowledged while it runs",
+            got=f"an ack after {took:.1f} s, when all was over",
+            calls=[ack.call],
+        )
+    if {ack.verb for ack in late if not ack.when} == set(verbs):
         raise Unsupported("transitions are over with their ack, and take no time")
 
 
-@behaviour("LIF-10b", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
-async def test_the_ack_of_create_does_not_wait_for_the_host(trial: Trial) -> None:
-    if await waits(trial, Verb.CREATE):
-        raise Unsupported("Create is over with its ack, and takes no time")
-
-
-@behaviour("LIF-10c", machines=1, start=State.IDLE, transitions=1, deletes=True)
-async def test_the_ack_of_delete_does_not_wait_for_its_end(trial: Trial) -> None:
-    if await waits(trial, Verb.DELETE):
-        raise Unsupported("Delete is over with its ack, and takes no time")
-
-
-async def waits(trial: Trial, verb: Verb) -> bool:
-    """Take one edge, and say whether the ack came when all was over; that must not have taken long.
-
-    Nor does the ack of the same call, sent again on the way.
-    """
-    machine, over = trial.machine, False
-    quiet = Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE
-    control = await machine.call(quiet)  # starts nothing: how long this provider takes for any answer
-    first = await trial.begin(machine, verb)
-    for ack in (first, await machine.call(verb)):
-        took = ack.ended - ack.started
-        late = ack.ok and state_of(ack.response.machine.state) is EDGES[verb].target
-        expect.fact(
-            not late or took < LONG or took < 10 * (control.ended - control.started),
-            wanted=f"{verb.value} to be acknowledged while it runs",
-            got=f"an ack after {took:.1f} s, when all was over",
-            calls=[ack],
-        )
-        over |= late and ack is first
-    await trial.bring(machine, EDGES[verb].target)
-    return over
-
-
-def snapshot(machine: Machine, verb: Verb, call: Call, *, retried: str = "") -> None:
+def snapshot(machine: str, verb: Verb, call: Call, *, retried: str = "") -> None:
     """An ack shows the machine that was asked for, on its way or there (LIF-11)."""
     edge, shown = EDGES[verb], call.response.machine
     expect.fact(
-        shown.id == machine.id and state_of(shown.state) in (edge.via, edge.target),
-        wanted=f"the ack of {verb.value}{retried} to show {machine.id} {edge.via.name} or {edge.target.name}",
+        shown.id == machine and state_of(shown.state) in (edge.via, edge.target),
+        wanted=f"the ack of {verb.value}{retried} to show {machine} {edge.via.name} or {edge.target.name}",
         got=f"{shown.id!r} {describe_machine(shown)}",
         calls=[call],
     )
 
 
-@behaviour("LIF-11a", machines=1, start=State.SPECULATIVE, transitions=3, creates=True)
+@behaviour("LIF-11a", watches=LIFE)
 async def test_an_ack_shows_the_machine_on_its_way_or_there(trial: Trial) -> None:
-    for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN):
-        await shown_by_every_ack(trial, verb)
+    await shown_by_every_ack(trial)
 
 
-@behaviour("LIF-11c", machines=1, start=State.IDLE, transitions=1, deletes=True)
+@behaviour("LIF-11c", watches=LEAVING)
 async def test_the_ack_of_delete_shows_the_machine_on_its_way_or_there(trial: Trial) -> None:
-    await shown_by_every_ack(trial, Verb.DELETE)
+    await shown_by_every_ack(trial)
 
 
-async def shown_by_every_ack(trial: Trial, verb: Verb) -> None:
-    """Take one edge; the first ack, and those of the same call on the way and at rest, show the machine."""
-    machine = trial.machine
-    snapshot(machine, verb, await trial.begin(machine, verb))
-    for when in ("in flight", "at rest"):
-        if when == "at rest":
-            await trial.bring(machine, EDGES[verb].target)
-        again = await machine.call(verb)
-        if again.ok:  # where not, that is OPS-2's matter
-            snapshot(machine, verb, again, retried=f" sent again {when}")
+async def shown_by_every_ack(trial: Trial) -> None:
+    """The first acks, and those of the same call on the way and at rest, show the machine."""
+    passage = await trial.passage()
+    for ack in passage.acks:
+        snapshot(passage.machine, ack.verb, ack.call, retried=ack.when and f" sent again {ack.when}")
 
 
 @behaviour("LIF-11b", machines=2, start=State.IDLE, transitions=2)
@@ -349,7 +316,7 @@ async def test_acks_are_not_mixed_up_between_machines(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         acks = await trial.together(2, partial(begin_one, trial, verb))
         for machine, ack in zip(trial.machines, acks, strict=True):
-            snapshot(machine, verb, ack)
+            snapshot(machine.id, verb, ack)
         await asyncio.gather(*(trial.bring(machine, EDGES[verb].target) for machine in trial.machines))
 
 

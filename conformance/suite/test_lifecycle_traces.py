@@ -7,9 +7,11 @@ nothing is left. Facts that hold within one answer are judged on the whole fleet
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import expect
 from conformance.behaviour import behaviour
@@ -17,11 +19,9 @@ from conformance.call import describe_machine
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL
-from conformance.sightings import looks
+from conformance.passage import BINDING, LIFE
 
 if TYPE_CHECKING:
-    from bigfleet.v1alpha1 import provider_pb2 as pb
-
     from conformance.machine import Machine
     from conformance.trial import Trial
 
@@ -103,54 +103,30 @@ async def named_until_settled(trial: Trial, verb: Verb) -> None:
         await asyncio.sleep(max(FIRST_POLL, waited * 0.04))
 
 
-@behaviour("LIF-5a", machines=1, start=State.IDLE, transitions=2)
+@behaviour("LIF-5a", watches=BINDING)
 async def test_the_host_stays_the_same_while_it_lives(trial: Trial) -> None:
-    machine = trial.machine
-    host = host_of(await machine.read())
+    told = [sighting for sighting in (await trial.passage()).seen if sighting.rpc != "List"]
+    host = host_of(told[0].machine)
     expect.fact(all(host), wanted="an IDLE machine to have host.provider and host.ref", got=f"host {host}")
-    for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        ack = await trial.begin(machine, verb)
-        housed(ack.response.machine, host, where=f"the ack of {verb.value}")
-        housed(await machine.read(), host, where="Get")
-        housed(await trial.bring(machine, EDGES[verb].target), host, where="Get")
-        async for last in looks(trial):  # a List may lag, and show an older life
-            shown = await trial.listed(machine, EDGES[verb].target)
-            if shown is not None and (last or host_of(shown) == host):
-                housed(shown, host, where="List")
-                break
-        again = await machine.call(verb)
-        if again.ok:  # where not, that is OPS-2's matter
-            housed(again.response.machine, host, where=f"the ack of {verb.value} sent again")
+    for sighting in told:
+        housed(sighting.machine, host, where=sighting.where)
 
 
-@behaviour("LIF-5b", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("LIF-5b", watches=LIFE)
 async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
-    await comes_and_stays(trial)
-
-
-@behaviour("LIF-5d", machines=1, start=State.IDLE, transitions=2, creates=True)
-async def test_the_next_life_does_not_begin_with_the_last_host(trial: Trial) -> None:
-    await trial.drive(trial.machine, Verb.DELETE)
-    await comes_and_stays(trial)
-
-
-async def comes_and_stays(trial: Trial) -> None:
-    """Create the machine: from the first reading with a host on, each shows the one that it has at IDLE."""
-    machine = trial.machine
-    ack = await trial.begin(machine, Verb.CREATE)
-    loop, seen = asyncio.get_running_loop(), [ack.response.machine]
-    began = loop.time()
-    while not state_of(seen[-1].state).stable and loop.time() - began < machine.patience.create:
-        seen.append(await machine.read())
-        await asyncio.sleep(max(FIRST_POLL, 0.04 * (loop.time() - began)))
-    if state_of(seen[-1].state) is not State.IDLE:
-        raise Unprepared(f"{machine.id} is {describe_machine(seen[-1])} after Create")
-    host = host_of(seen[-1])
+    passage = await trial.passage()
+    first = next(passage.at(Verb.CREATE)).call
+    host = next(host_of(s.machine) for s in passage.seen if s.rpc == "Get" and s.state is State.IDLE)
     expect.fact(all(host), wanted="an IDLE machine to have host.provider and host.ref", got=f"host {host}")
-    attached = next(n for n, reading in enumerate(seen) if reading.host.ref)
-    for reading in seen[attached:]:
-        housed(reading, host, where="each reading from the first one with a host")
-    housed(await machine.read(), host, where="Get")
+    # What is answered to a call sent again may be of the time of the first; and what List shows may be older.
+    told = [(first, first.response.machine)]
+    told += [
+        (c, c.response) for c in passage.calls if isinstance(c.response, pb.Machine) and c.started >= first.started
+    ]
+    attached = min((call.ended for call, machine in told if machine.host.ref), default=math.inf)
+    for call, machine in told:
+        if call.started >= attached or machine.host.ref:  # who asked before that may have been answered before
+            housed(machine, host, where=f"each {call.rpc} from the first answer with a host")
 
 
 @behaviour("LIF-5c", machines=1, start=State.CONFIGURED)

@@ -1,4 +1,4 @@
-"""MET: each machine keeps its own map, whole or not at all, whatever others do (contract §6).
+"""MET: each machine keeps its own map, whole or not at all (contract §6).
 
 Machines are bound side by side, so that a map which they share is seen; sizes are tried on one machine.
 """
@@ -61,15 +61,6 @@ async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> No
     await asyncio.gather(*(trial.bind(machine, cluster=cluster, metadata=own(machine)) for machine in trial.machines))
     for machine in trial.machines:
         await shown(trial, machine, own(machine))
-
-
-@behaviour("MET-1i", machines=2, transitions=3, creates=True)
-async def test_metadata_outlives_what_comes_and_goes_beside_it(trial: Trial) -> None:
-    other, bound = trial.machines
-    await trial.bind(bound, cluster=bound.cluster, metadata=own(bound))
-    for verb in (Verb.DELETE, Verb.CREATE):
-        await trial.drive(other, verb)
-        await shown(trial, bound, own(bound))
 
 
 async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str, str], *, what: str) -> Call:

@@ -15,13 +15,12 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.call import cut
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.sightings import watching
+from conformance.lifecycle import State, state_of
+from conformance.passage import BINDING, LEAVING, LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.machine import Machine
     from conformance.trial import Trial
 
 SAMPLE, READ = 2000, 6
@@ -31,7 +30,6 @@ QUANTITY: Final = re.compile(
     re.ASCII,
 )
 """What Kubernetes reads as a quantity: `2`, `1930m`, `7.5Gi`, `12e6`."""
-RESTING: Final = (State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING)
 
 
 def typed(machine: pb.Machine, where: str) -> None:
@@ -102,19 +100,9 @@ async def fleet(trial: Trial) -> list[tuple[str, pb.Machine]]:
     return seen
 
 
-async def passage(trial: Trial, machine: Machine) -> list[tuple[str, pb.Machine]]:
-    """Whatever was shown of a machine of ours while it was configured and drained, acks included."""
-    seen = [(f"Get of {machine.id}", await machine.read())]
-    for verb, via in ((Verb.CONFIGURE, State.CONFIGURING), (Verb.DRAIN, State.DRAINING)):
-        async with watching(trial, machine, states=RESTING, enough=via) as sightings:
-            ack = await trial.drive(machine, verb)
-        seen.append((f"the ack of {verb.value} of {machine.id}", ack.response.machine))
-        seen += [(sighting.where, sighting.machine) for sighting in sightings.all]
-        seen.append((f"Get of {machine.id} after {verb.value}", await machine.read()))
-        again = await machine.call(verb)
-        if again.ok:  # where not, that is OPS-2's matter
-            seen.append((f"the ack of {verb.value} of {machine.id}, sent again,", again.response.machine))
-    return seen
+async def shown(trial: Trial) -> list[tuple[str, pb.Machine]]:
+    """Whatever was shown of a machine of ours on its way, acks included, each with where it was seen."""
+    return [(sighting.where, sighting.machine) for sighting in (await trial.passage()).seen]
 
 
 @behaviour("SHP-1a", machines=1)
@@ -123,41 +111,28 @@ async def test_every_machine_has_a_type(trial: Trial) -> None:
         typed(machine, where)
 
 
-@behaviour("SHP-1b", machines=1, transitions=2)
+@behaviour("SHP-1b", watches=BINDING)
 async def test_every_machine_with_a_host_has_a_zone(trial: Trial) -> None:
-    for where, machine in [*await fleet(trial), *await passage(trial, trial.machine)]:
+    for where, machine in [*await fleet(trial), *await shown(trial)]:
         zoned(machine, where)
 
 
-@behaviour("SHP-1c", machines=1, transitions=2)
+@behaviour("SHP-1c", watches=BINDING)
 async def test_a_machine_keeps_its_type_on_its_way(trial: Trial) -> None:
-    seen = await passage(trial, trial.machine)
-    for where, machine in seen:
+    for where, machine in await shown(trial):
         typed(machine, where)
 
 
-@behaviour("SHP-1d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("SHP-1d", watches=LIFE)
 async def test_a_slot_has_a_type_before_and_while_it_comes_to_life(trial: Trial) -> None:
-    for where, machine in await edge(trial, Verb.CREATE):
+    for where, machine in await shown(trial):
         typed(machine, where)
 
 
-@behaviour("SHP-1e", machines=1, start=State.IDLE, transitions=1, deletes=True)
+@behaviour("SHP-1e", watches=LEAVING)
 async def test_a_slot_has_a_type_while_and_after_it_is_given_back(trial: Trial) -> None:
-    for where, machine in await edge(trial, Verb.DELETE):
+    for where, machine in await shown(trial):
         typed(machine, where)
-
-
-async def edge(trial: Trial, verb: Verb) -> list[tuple[str, pb.Machine]]:
-    """Whatever was shown of a machine of ours while it was created, or deleted, the ack included."""
-    machine, via = trial.machine, EDGES[verb].via
-    states = trial.found.few(via, State.IDLE) or (State.SPECULATIVE, via, State.IDLE)
-    seen = [(f"Get of {machine.id}", await machine.read())]
-    async with watching(trial, machine, states=states, enough=via) as sightings:
-        ack = await trial.drive(machine, verb)
-    seen.append((f"the ack of {verb.value} of {machine.id}", ack.response.machine))
-    seen += [(sighting.where, sighting.machine) for sighting in sightings.all]
-    return [*seen, (f"Get of {machine.id} after {verb.value}", await machine.read())]
 
 
 @behaviour("SHP-2a", machines=1)
@@ -172,16 +147,16 @@ async def test_every_interruption_probability_is_one(trial: Trial) -> None:
         risked(machine, where)
 
 
-@behaviour("SHP-2c", machines=1, transitions=2)
+@behaviour("SHP-2c", watches=BINDING)
 async def test_a_machine_keeps_a_price_and_a_risk_on_its_way(trial: Trial) -> None:
-    for where, machine in await passage(trial, trial.machine):
+    for where, machine in await shown(trial):
         priced(machine, where)
         risked(machine, where)
 
 
-@behaviour("SHP-2d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("SHP-2d", watches=LIFE)
 async def test_a_slot_has_a_price_and_a_risk_while_it_comes_to_life(trial: Trial) -> None:
-    for where, machine in await edge(trial, Verb.CREATE):
+    for where, machine in await shown(trial):
         priced(machine, where)
         risked(machine, where)
 
@@ -192,9 +167,9 @@ async def test_resources_are_quantities(trial: Trial) -> None:
         quantified(machine, where)
 
 
-@behaviour("SHP-3b", machines=1, transitions=2)
+@behaviour("SHP-3b", watches=BINDING)
 async def test_resources_that_are_set_are_not_empty(trial: Trial) -> None:
-    for where, machine in [*await fleet(trial), *await passage(trial, trial.machine)]:
+    for where, machine in [*await fleet(trial), *await shown(trial)]:
         filled(machine, where)
 
 
@@ -204,21 +179,21 @@ async def test_failed_and_only_failed_says_why(trial: Trial) -> None:
         explained(machine, where)
 
 
-@behaviour("SHP-4b", machines=1, transitions=2)
+@behaviour("SHP-4b", watches=BINDING)
 async def test_a_machine_shows_no_error_on_its_way(trial: Trial) -> None:
-    for where, machine in await passage(trial, trial.machine):
+    for where, machine in await shown(trial):
         explained(machine, where)
 
 
-@behaviour("SHP-4d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("SHP-4d", watches=LIFE)
 async def test_a_machine_that_comes_shows_no_error(trial: Trial) -> None:
-    for where, machine in await edge(trial, Verb.CREATE):
+    for where, machine in await shown(trial):
         explained(machine, where)
 
 
-@behaviour("SHP-4e", machines=1, start=State.IDLE, transitions=1, deletes=True)
+@behaviour("SHP-4e", watches=LEAVING)
 async def test_a_machine_that_goes_shows_no_error(trial: Trial) -> None:
-    for where, machine in await edge(trial, Verb.DELETE):
+    for where, machine in await shown(trial):
         explained(machine, where)
 
 

@@ -27,7 +27,7 @@ class _Graceful(Core):
         return bool(machine.operation and machine.operation.id in self.__dict__.get("graces", ()))
 
 
-@mutant("LIF-1", "LIF-1c")
+@mutant("LIF-1", "LIF-1a")
 class GraceNeverEnds(_Graceful):
     """Waits for workloads that have a grace period, and never looks whether it is over."""
 
@@ -35,7 +35,7 @@ class GraceNeverEnds(_Graceful):
         return super().awaited(machine, operation_id) and not self.graceful(machine)
 
 
-@mutant("LIF-1", "LIF-1c")
+@mutant("LIF-1", "LIF-1a")
 class GraceIsNotOffered(Core):
     """Knows only drains without a grace period."""
 
@@ -45,7 +45,7 @@ class GraceIsNotOffered(Core):
             raise Rejected(Code.UNIMPLEMENTED, "no grace period here")
 
 
-@mutant("LIF-1", "LIF-1c")
+@mutant("LIF-1", "LIF-1a")
 class GraceIsUndone(_Graceful):
     """When a grace period is over the drain counts as not having worked, and the binding stays."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Configure, Request
 
 
-@mutant("LIF-1", "LIF-1d", also=("LIF-12a",), because="another shard may have bound its machine")
+@mutant("LIF-1", "LIF-1a", also=("LIF-12a",), because="another shard may have bound its machine")
 class OnlyWhoBoundItDrains(Core):
     """A binding is the shard's that made it, and nobody else may end it."""
 
@@ -53,7 +53,7 @@ class ReadersHaveAReplica(Servicer):
         return done  # type: ignore[no-any-return]
 
 
-@mutant("LIF-9", "LIF-9d")
+@mutant("LIF-9", "LIF-9a")
 class DrainEmptiesTheCluster(Core):
     """Drains by cluster instead of by machine."""
 
@@ -79,16 +79,3 @@ class ClusterOf255Characters(Core):
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), cluster=request.cluster[:255])
-
-
-@mutant("LIF-5", "LIF-5d", latency="120ms")
-class TheLastHostIsShownUntilTheNext(Core):
-    """The slot remembers its last host, and shows it again while another one comes."""
-
-    def cleared_by_delete(self, machine: Machine) -> Machine:
-        self.__dict__.setdefault("hosts", {})[machine.id] = machine.host
-        return super().cleared_by_delete(machine)
-
-    def shown_in_get(self, machine: Machine) -> Machine:
-        comes = machine.state is State.CREATING
-        return replace(machine, host=self.__dict__.get("hosts", {}).get(machine.id)) if comes else machine

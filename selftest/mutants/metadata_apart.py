@@ -238,30 +238,3 @@ class LongValuesAreOutOfRange(Core):
     def validate_metadata(self, request: Configure) -> None:
         if any(len(value.encode()) > 65536 for value in request.metadata.values()):
             raise Rejected(Code.ABORTED, "a value is too long")
-
-
-class _ClearsEverybodys(Core):
-    """Not a mutant: the end of one verb's transition clears the metadata of all that are bound."""
-
-    verb: Verb
-
-    def settle(self, machine: Machine) -> Machine:
-        if machine.operation and machine.operation.verb is self.verb:
-            for other in list(self.machines.values()):
-                if other.state is State.CONFIGURED and other.shard_metadata:
-                    self.put(replace(other, shard_metadata={}))
-        return super().settle(machine)
-
-
-@mutant("MET-1", "MET-1i")
-class DeleteClearsEverybodysMetadata(_ClearsEverybodys):
-    """The cleanup after a Delete lacks its WHERE clause."""
-
-    verb = Verb.DELETE
-
-
-@mutant("MET-1", "MET-1i")
-class CreateClearsEverybodysMetadata(_ClearsEverybodys):
-    """A new row is prepared with a statement that lacks its WHERE clause."""
-
-    verb = Verb.CREATE

@@ -56,18 +56,6 @@ class RetriesStartTheClockAnew(Core):
 
 
 @mutant("OPS-3", "OPS-3a")
-class FourIdsForEachMachine(Core):
-    """Numbers each machine's places for bindings and drains, of which there are four."""
-
-    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
-        counts: dict[str, int] = self.__dict__.setdefault("counts", {})
-        counts[machine.id] = counts.get(machine.id, -1) + 1
-        if verb in (Verb.CREATE, Verb.DELETE):
-            return super().new_operation_id(verb, machine)
-        return f"op-{machine.id}-{counts[machine.id] % 4}"
-
-
-@mutant("OPS-3", "OPS-3a")
 class IdIsClusterAndRound(Core):
     """Named after the cluster, and how often this machine was bound to it: two machines do that for the first time."""
 

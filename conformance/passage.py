@@ -1,0 +1,85 @@
+"""A passage: a machine taken along its edges while it is looked at, once in a run, for all that only look on.
+
+Who changes nothing needs no machine of its own. So the first of those that watch the same edges takes its machine along
+them, and the others judge what was seen then: a Create costs somebody money.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from conformance.call import heard
+from conformance.lifecycle import EDGES, Verb
+from conformance.sightings import Sighting, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from conformance.behaviour import Watched
+    from conformance.call import Call
+    from conformance.trial import Trial
+
+BINDING: Final = (Verb.CONFIGURE, Verb.DRAIN)
+LIFE: Final = (Verb.CREATE, *BINDING)
+LEAVING: Final = (Verb.DELETE,)
+"""What most look on at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The ack of an edge's call, or of the same call again: `when` says so then."""
+
+    verb: Verb
+    call: Call
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What was shown of one machine on its way."""
+
+    machine: str
+    """Its id."""
+    seen: tuple[Sighting, ...]
+    """By Get and List, and in the acks."""
+    acks: tuple[Ack, ...]
+    """Three for each edge: the first, of the same call on the way, and at rest; but for those that were refused."""
+    controls: Mapping[Verb, Call]
+    """Before each edge, a call that starts nothing: how long this provider takes for any answer."""
+    unlisted: tuple[Call, ...] | None
+    """Lists of everything that did not hold the machine; None of a fleet too large to list again and again."""
+    calls: tuple[Call, ...]
+    """All of them."""
+
+    def at(self, *verbs: Verb) -> Iterator[Ack]:
+        """The acks of these edges."""
+        return (ack for ack in self.acks if ack.verb in verbs)
+
+
+async def take(trial: Trial, verbs: Watched) -> Passage:
+    """Take the trial's machine along the edges of `verbs`. Raises Unprepared where it does not get to the end."""
+    machine, large = trial.machine, trial.found.large
+    seen = [Sighting("Get", await machine.read())]
+    acks: list[Ack] = []
+    controls: dict[Verb, Call] = {}
+    unlisted: list[Call] = []
+
+    def look(listing: Call) -> None:
+        if all(shown.id != machine.id for shown in listing.response.machines):
+            unlisted.append(listing.remembered(()))
+
+    for verb in verbs:
+        edge = EDGES[verb]
+        states = trial.found.few(edge.via, edge.target)
+        controls[verb] = await machine.call(Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE)
+        async with watching(trial, machine, states=states, enough=edge.via, each=look) as sightings:
+            given = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]
+            await trial.bring(machine, edge.target)
+        seen += [*sightings.all, Sighting("Get", await machine.read())]
+        given.append(Ack(verb, await machine.call(verb), "at rest"))
+        acks += [ack for ack in given if ack.call.ok]  # where not, that is OPS-2's matter
+    for ack in acks:
+        again = ack.when and f", sent again {ack.when},"
+        seen.append(Sighting(f"the ack of {ack.verb.value}{again}", ack.call.response.machine))
+    return Passage(machine.id, tuple(seen), tuple(acks), controls, None if large else tuple(unlisted), heard())
