@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,8 +8,12 @@ from conformance import catalogue, fit
 from conformance.errors import TargetError
 from conformance.found import CAPABILITIES
 from conformance.lifecycle import State
+from conformance.passage import BINDING
 from tests.runs import proof
 from tests.values import a_found
+
+if TYPE_CHECKING:
+    from conformance.behaviour import Behaviour
 
 CREATES: dict[str, Any] = {"start": State.SPECULATIVE, "creates": True}
 
@@ -126,3 +130,12 @@ def test_short_chains_share_machines_while_a_long_one_runs() -> None:
     short = tuple(proof(behaviour_id=f"TST-{n}a", machines=1, transitions=2) for n in range(2, 12))
     assert fit.breadth((long, *short), slots=100, jobs=None, max_machines=None) <= 3
     assert fit.breadth((long,) * 10, slots=100, jobs=None, max_machines=None) >= 6
+
+
+def test_a_passage_is_work_once_whoever_watches_it() -> None:
+    def watchers(count: int) -> tuple[Behaviour, ...]:
+        needs: dict[str, Any] = {"machines": 1, "transitions": 4, "watches": BINDING}
+        return tuple(proof(behaviour_id=f"TST-{n}a", **needs) for n in range(1, count + 1))
+
+    one, many = (fit.breadth(watchers(count), slots=100, jobs=None, max_machines=None) for count in (1, 20))
+    assert one == many

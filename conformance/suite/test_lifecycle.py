@@ -205,11 +205,15 @@ async def test_slots_stay_slots(trial: Trial) -> None:
     await expect.stays(trial.machines, State.SPECULATIVE, seconds=trial.window)
 
 
-@behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=3)
+@behaviour("LIF-9a", machines=3, start=State.IDLE, transitions=4)
 async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
-    driven, bound, _ = trial.machines
-    rest, cluster = {machine: place(await machine.read()) for machine in trial.machines}, trial.unique("cluster")
-    for machine in (bound, driven):  # to one cluster, which does not make them one
+    driven, bound, other = trial.machines
+    rest, one, another = (
+        {m: place(await m.read()) for m in trial.machines},
+        trial.unique("one"),
+        trial.unique("another"),
+    )
+    for machine, cluster in ((bound, one), (other, another), (driven, one)):
         await moves_alone(trial, machine, Verb.CONFIGURE, rest, machine.configure(cluster=cluster))
     await moves_alone(trial, driven, Verb.DRAIN, rest)
 

@@ -119,10 +119,10 @@ async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
     host = next(host_of(s.machine) for s in passage.seen if s.rpc == "Get" and s.state is State.IDLE)
     expect.fact(all(host), wanted="an IDLE machine to have host.provider and host.ref", got=f"host {host}")
     # What is answered to a call sent again may be of the time of the first; and what List shows may be older.
+    over = next(passage.at(Verb.CONFIGURE)).call.started
+    gets = [call for call in passage.calls if call.rpc == "Get" and first.started <= call.started < over]
     told = [(first, first.response.machine)]
-    told += [
-        (c, c.response) for c in passage.calls if isinstance(c.response, pb.Machine) and c.started >= first.started
-    ]
+    told += [(call, call.response) for call in gets if isinstance(call.response, pb.Machine)]
     attached = min((call.ended for call, machine in told if machine.host.ref), default=math.inf)
     for call, machine in told:
         if call.started >= attached or machine.host.ref:  # who asked before that may have been answered before

@@ -131,7 +131,7 @@ class DeleteHasUint32(_Narrow):
     on = (Verb.DELETE,)
 
 
-@mutant("FEN-10", "FEN-10a")
+@mutant("FEN-10", "FEN-10a", also=("FEN-3b",), because="after an epoch of one digit comes one of two")
 class EpochsCompareAsText(Core):
     """Keeps epochs as strings: "10" comes before "9"."""
 

@@ -136,8 +136,7 @@ class DeletingLooksIdle(ShownWrong):
     "LIF-2",
     "LIF-2a",
     latency="120ms",
-    also=("COD-2e",),
-    because="what it takes for a slot has an operation under way",
+    alone="what it shows as SPECULATIVE counts as given back, so that hardly a slot is left for anybody",
 )
 class CreatingLooksSpeculative(ShownWrong):
     """Has no word for a machine that is on its way in."""

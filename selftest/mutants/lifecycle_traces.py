@@ -144,7 +144,7 @@ class SlotsHaveHosts(Core):
         return super().put(replace(machine, host=host_for(machine.id)) if empty else machine)
 
 
-@mutant("LIF-5", "LIF-5a", "LIF-5c", "LST-4a")
+@mutant("LIF-5", "LIF-5c", "LST-4a")
 class ListShowsNoHosts(Core):
     """List is a summary, and leaves out what is one message deeper."""
 

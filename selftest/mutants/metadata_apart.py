@@ -45,7 +45,7 @@ class RepeatedCreateShowsTheLastBinding(_AckShowsTheLastBinding):
     verb = Verb.CREATE
 
 
-@mutant("MET-2", "MET-2b")
+@mutant("MET-2", "MET-2b", also=("LIF-6a",), because="the cluster of the last binding is shown too")
 class RepeatedDrainShowsTheLastBinding(_AckShowsTheLastBinding):
     """Drain's retry answers with what was drained."""
 
@@ -83,7 +83,7 @@ class BindingsAddUp(Core):
         return replace(super().bound(machine, request), shard_metadata=dict(rows[machine.id]))
 
 
-@mutant("MET-2", "MET-2c", also=("OPS-5c",), because="its machine may have had a binding before")
+@mutant("MET-2", "MET-2c", also=("MET-1e", "OPS-5c"), because="their machines may have had a binding before")
 class FirstWriteWins(Core):
     """A key that was set once is not set again."""
 

@@ -81,6 +81,7 @@ class _NewId(Core):
 @mutant(
     "OPS-2",
     "OPS-2a",
+    latency="120ms",
     also=("OPS-4a",),
     because="retries that come together are in flight",
 )
@@ -151,7 +152,7 @@ class _RefusesRetries(Core):
         return super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f")
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f", latency="120ms")
 class BusyMachinesRefuseRetries(_RefusesRetries):
     """A lock on the machine while it is on its way, which the caller itself meets again."""
 

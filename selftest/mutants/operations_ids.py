@@ -77,7 +77,7 @@ class CounterStartsAnewWithEachLife(Core):
 @mutant(
     "OPS-3",
     "OPS-3b",
-    also=("COD-2e", "COD-4f", "FEN-5c", "FEN-5d", "OPS-5a"),
+    also=("COD-2e", "COD-4f", "FEN-5c", "FEN-5d", "OPS-5a", "OPS-5d"),
     because="their slot may have had a life before",
 )
 class CreateIsRememberedForGood(Core):
@@ -283,7 +283,7 @@ class RestIsTheShardsOwn(_Owned):
         return not machine.moving and not mine
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", latency="120ms")
 class OneCallAtATimeForAShard(_Owned):
     """A shard that has a call under way for a machine is told to wait for its end; others join it."""
 
@@ -291,7 +291,7 @@ class OneCallAtATimeForAShard(_Owned):
         return machine.moving and mine
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c")
+@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", latency="120ms")
 class WhatMovesIsTheShardsOwn(_Owned):
     """A machine that is on its way is locked by the shard that sent it: another one that asks for the same waits."""
 

@@ -99,7 +99,7 @@ class OtherClusterLeavesItsMetadataInFlight(_KeepsTheOthersMetadata):
     state = State.CONFIGURING
 
 
-@mutant("WIR-3", "WIR-3e", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3e", latency="300ms", tcp=True)
 class ARetryThatGoesRenamesTheOperation(Servicer):
     """Whoever asks again takes the operation over, and whoever leaves puts another one in its place."""
 

@@ -113,7 +113,7 @@ class MetadataOfNobodyIsDropped(Hanging):
             self.core.put(replace(machine, shard_metadata={}))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True, alone="whoever has its machine next finds the binding")
 class DrainedForNobodyStaysBound(Hanging):
     """Who asked for the Drain also takes the binding away at its end, if they are still there."""
 

@@ -1,0 +1,142 @@
+"""Who only looks on shares one passage, and needs a machine of its own only where nobody else has brought one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from conformance.behaviour import watching
+from conformance.errors import Unprepared, Violation
+from conformance.lifecycle import State, Verb
+from conformance.passage import BINDING, LEAVING, LIFE
+from conformance.report import Status
+from fake_provider.core import Core
+from tests.runs import judged, nothing, proof, provider, states_of
+
+if TYPE_CHECKING:
+    from conformance.behaviour import Behaviour, Watched
+    from conformance.passage import Passage
+    from conformance.report import Report
+    from conformance.trial import Trial
+    from fake_provider.machine import Machine
+    from fake_provider.request import Filter
+
+MIDWAY = {State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING}
+
+
+async def looks_on(trial: Trial) -> None:
+    await trial.passage()
+
+
+def onlooker(behaviour_id: str, verbs: Watched, body: Any = looks_on) -> Behaviour:
+    needs = watching(verbs)
+    return proof(body, behaviour_id, **{name: getattr(needs, name) for name in needs.__slots__ if name != "starts"})
+
+
+def onlookers(verbs: Watched, body: Any = looks_on) -> list[Behaviour]:
+    return [onlooker(f"TST-{number}a", verbs, body) for number in range(1, 5)]
+
+
+def run(*plan: Behaviour, core: Core | None = None, **options: Any) -> Report:
+    return asyncio.run(judged(plan, core or provider(8, latency=0.03), **options))
+
+
+def statuses(report: Report) -> list[Status]:
+    return [result.status for result in report.results]
+
+
+def test_one_passage_serves_all_that_watch_the_same() -> None:
+    core = provider(8, latency=0.03)
+    report = run(*onlookers(LIFE), core=core)
+    assert statuses(report) == [Status.PASSED] * 4
+    assert (report.bill.create, report.bill.configure, report.bill.drain) == (1, 1, 1)
+    assert states_of(core) == {}
+
+
+def test_each_shows_the_machine_and_the_calls_that_it_was_judged_by() -> None:
+    first, *others = run(*onlookers(BINDING)).results
+    for result in others:
+        assert result.machines == first.machines
+        assert [call.number for call in result.calls] == [call.number for call in first.calls]
+
+
+def test_what_is_watched_is_shown_from_before_to_after() -> None:
+    kept: list[Passage] = []
+
+    async def keeps(trial: Trial) -> None:
+        kept.append(await trial.passage())
+
+    run(onlooker("TST-1a", LIFE, keeps))
+    [passage] = kept
+    shown = [sighting.state for sighting in passage.seen]
+    assert shown[0] is State.SPECULATIVE
+    assert {State.CREATING, State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING} <= set(shown)
+    assert [(ack.verb, ack.when) for ack in passage.at(Verb.CREATE)] == [
+        (Verb.CREATE, ""),
+        (Verb.CREATE, "in flight"),
+        (Verb.CREATE, "at rest"),
+    ]
+    assert passage.controls.keys() == set(LIFE)
+    assert passage.unlisted == ()
+
+
+class HidesWhatMoves(Core):
+    def matches(self, machine: Machine, wanted: Filter) -> bool:
+        return super().matches(machine, wanted) and State(machine.state.value) not in MIDWAY
+
+
+def test_lists_that_lacked_the_machine_are_kept() -> None:
+    async def was_missing(trial: Trial) -> None:
+        if (await trial.passage()).unlisted:
+            raise Violation("the machine in each List", "one without it")
+
+    assert statuses(
+        run(onlooker("TST-1a", BINDING, was_missing), core=provider(8, latency=0.1, cls=HidesWhatMoves))
+    ) == [Status.FAILED]
+
+
+def test_where_the_first_finds_something_the_others_judge_the_same_passage() -> None:
+    async def finds(trial: Trial) -> None:
+        await trial.passage()
+        raise Violation("this", "that")
+
+    report = run(*onlookers(BINDING, finds))
+    assert statuses(report) == [Status.FAILED] * 4
+    assert report.bill.configure == 1
+
+
+def test_where_the_first_did_not_get_there_the_next_one_tries() -> None:
+    tried: list[str] = []
+
+    async def tries(trial: Trial) -> None:
+        tried.append(trial.entry.id)
+        if len(tried) == 1:
+            raise Unprepared("no luck")
+        await trial.passage()
+
+    report = run(*onlookers(BINDING, tries))
+    assert statuses(report) == [Status.ERROR, *[Status.PASSED] * 3]
+    assert report.bill.configure == 1
+
+
+def test_a_passage_to_the_end_comes_last_and_costs_one_machine() -> None:
+    first = proof(nothing, "TST-9a", machines=1)
+    report = run(first, *onlookers(LEAVING))
+    assert set(statuses(report)) == {Status.PASSED}
+    assert (report.bill.create, report.bill.delete) == (1, 1)
+
+
+def test_one_after_the_other_they_share_it_too() -> None:
+    report = run(*onlookers(LIFE), *[onlooker("TST-8a", LEAVING), onlooker("TST-8b", LEAVING)], jobs=1)
+    assert set(statuses(report)) == {Status.PASSED}
+    assert (report.bill.create, report.bill.delete) == (1, 1)
+
+
+def test_the_first_to_fail_ends_a_run_that_is_to_end_then() -> None:
+    async def finds(trial: Trial) -> None:
+        await trial.passage()
+        raise Violation("this", "that")
+
+    report = run(*onlookers(BINDING, finds), fail_fast=True)
+    assert Status.FAILED in statuses(report)
+    assert report.home.clean
