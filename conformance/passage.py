@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from conformance.call import heard
-from conformance.lifecycle import EDGES, Verb
+from conformance.call import heard, record
+from conformance.lifecycle import EDGES, State, Verb
 from conformance.sightings import Sighting, watching
 
 if TYPE_CHECKING:
@@ -57,6 +57,19 @@ class Passage:
         return (ack for ack in self.acks if ack.verb in verbs)
 
 
+async def look_on(trial: Trial) -> Passage:
+    """What was seen of a machine along the edges that the behaviour watches; of its own machine, if it has one.
+
+    Raises Unprepared where that does not get to the end.
+    """
+    if trial.machines or trial.watches not in trial.passages:
+        trial.passages[trial.watches] = await take(trial, trial.watches)
+    else:
+        for call in trial.passages[trial.watches].calls:
+            record(call)
+    return trial.passages[trial.watches]
+
+
 async def take(trial: Trial, verbs: Watched) -> Passage:
     """Take the trial's machine along the edges of `verbs`. Raises Unprepared where it does not get to the end."""
     machine, large = trial.machine, trial.found.large
@@ -71,7 +84,7 @@ async def take(trial: Trial, verbs: Watched) -> Passage:
 
     for verb in verbs:
         edge = EDGES[verb]
-        states = trial.found.few(edge.via, edge.target)
+        states = trial.found.few(edge.via, *{edge.source, edge.target} - {State.SPECULATIVE})
         controls[verb] = await machine.call(Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE)
         async with watching(trial, machine, states=states, enough=edge.via, each=look) as sightings:
             given = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]

@@ -7,8 +7,6 @@ import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from conformance import passage
-from conformance.call import record
 from conformance.errors import NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import Machine
@@ -62,11 +60,14 @@ class Trial:
         self.fence_scope = fence_scope
         """The scope that the user demands, if any."""
         self.random = random.Random(f"{seed}/{entry.id}")
+        self.watches = watches
+        """The edges of the passage that the behaviour looks on at, if it does."""
+        self.passages: MutableMapping[Watched, Passage] = {} if passages is None else passages
+        """What was seen in this run so far, by whoever looks on."""
         self.examples = examples
         """How many cases a property tries at most."""
         self._yard = yard
         self._pool = pool
-        self._watches, self._passages = watches, {} if passages is None else passages
         self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
@@ -109,15 +110,6 @@ class Trial:
         machine.shard = self.new_shard()
         self._pool.stranger(machine)
         return machine
-
-    async def passage(self) -> Passage:
-        """What was seen of a machine along the edges that the behaviour watches; the trial's own, if it has one."""
-        if self.machines or self._watches not in self._passages:
-            self._passages[self._watches] = await passage.take(self, self._watches)
-        else:
-            for call in self._passages[self._watches].calls:
-                record(call)
-        return self._passages[self._watches]
 
     # What does not judge: a behaviour about one thing needs others to work, and says so where they do not.
 

@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
+        "passage",
         "sightings",
         # Two ways to drive machines home: after a run, and after its death.
         "dryrun scale.lane",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.behaviour import watching
 from conformance.errors import Unprepared, Violation
 from conformance.lifecycle import State, Verb
-from conformance.passage import BINDING, LEAVING, LIFE
+from conformance.passage import BINDING, LEAVING, LIFE, look_on
 from conformance.report import Status
 from fake_provider.core import Core
 from tests.runs import judged, nothing, proof, provider, states_of
@@ -25,7 +25,7 @@ MIDWAY = {State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING}
 
 
 async def looks_on(trial: Trial) -> None:
-    await trial.passage()
+    await look_on(trial)
 
 
 def onlooker(behaviour_id: str, verbs: Watched, body: Any = looks_on) -> Behaviour:
@@ -57,14 +57,14 @@ def test_each_shows_the_machine_and_the_calls_that_it_was_judged_by() -> None:
     first, *others = run(*onlookers(BINDING)).results
     for result in others:
         assert result.machines == first.machines
-        assert [call.number for call in result.calls] == [call.number for call in first.calls]
+        assert list(map(str, result.calls)) == list(map(str, first.calls))
 
 
 def test_what_is_watched_is_shown_from_before_to_after() -> None:
     kept: list[Passage] = []
 
     async def keeps(trial: Trial) -> None:
-        kept.append(await trial.passage())
+        kept.append(await look_on(trial))
 
     run(onlooker("TST-1a", LIFE, keeps))
     [passage] = kept
@@ -87,7 +87,7 @@ class HidesWhatMoves(Core):
 
 def test_lists_that_lacked_the_machine_are_kept() -> None:
     async def was_missing(trial: Trial) -> None:
-        if (await trial.passage()).unlisted:
+        if (await look_on(trial)).unlisted:
             raise Violation("the machine in each List", "one without it")
 
     assert statuses(
@@ -97,7 +97,7 @@ def test_lists_that_lacked_the_machine_are_kept() -> None:
 
 def test_where_the_first_finds_something_the_others_judge_the_same_passage() -> None:
     async def finds(trial: Trial) -> None:
-        await trial.passage()
+        await look_on(trial)
         raise Violation("this", "that")
 
     report = run(*onlookers(BINDING, finds))
@@ -112,7 +112,7 @@ def test_where_the_first_did_not_get_there_the_next_one_tries() -> None:
         tried.append(trial.entry.id)
         if len(tried) == 1:
             raise Unprepared("no luck")
-        await trial.passage()
+        await look_on(trial)
 
     report = run(*onlookers(BINDING, tries))
     assert statuses(report) == [Status.ERROR, *[Status.PASSED] * 3]
@@ -134,7 +134,7 @@ def test_one_after_the_other_they_share_it_too() -> None:
 
 def test_the_first_to_fail_ends_a_run_that_is_to_end_then() -> None:
     async def finds(trial: Trial) -> None:
-        await trial.passage()
+        await look_on(trial)
         raise Violation("this", "that")
 
     report = run(*onlookers(BINDING, finds), fail_fast=True)

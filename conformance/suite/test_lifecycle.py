@@ -18,7 +18,7 @@ from conformance.call import Call, describe_machine
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, POLL_SHARE
-from conformance.passage import BINDING, LEAVING, LIFE
+from conformance.passage import BINDING, LEAVING, LIFE, look_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
@@ -272,7 +272,7 @@ async def test_the_ack_of_delete_does_not_wait_for_its_end(trial: Trial) -> None
 
 async def nobody_waits(trial: Trial, *verbs: Verb) -> None:
     """No ack of these edges came when all was over, unless that took no time; nor did that of the same call again."""
-    passage = await trial.passage()
+    passage = await look_on(trial)
     on_the_way = [ack for ack in passage.at(*verbs) if ack.when != "at rest"]
     late = [ack for ack in on_the_way if state_of(ack.call.response.machine.state) is EDGES[ack.verb].target]
     for ack in late:
@@ -310,7 +310,7 @@ async def test_the_ack_of_delete_shows_the_machine_on_its_way_or_there(trial: Tr
 
 async def shown_by_every_ack(trial: Trial) -> None:
     """The first acks, and those of the same call on the way and at rest, show the machine."""
-    passage = await trial.passage()
+    passage = await look_on(trial)
     for ack in passage.acks:
         snapshot(passage.machine, ack.verb, ack.call, retried=ack.when and f" sent again {ack.when}")
 

@@ -18,7 +18,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported, Violation
 from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.passage import LEAVING, LIFE
+from conformance.passage import LEAVING, LIFE, look_on
 from conformance.sightings import LONGEST_LAG, looks, watching
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ async def test_a_machine_that_goes_is_listed(trial: Trial) -> None:
 
 async def listed_all_the_way(trial: Trial) -> None:
     """Every List of everything held the machine."""
-    passage = await trial.passage()
+    passage = await look_on(trial)
     if passage.unlisted is None:
         raise Unsupported("the fleet is too large to list all of it again and again")
     wanted = f"{passage.machine} in every List of everything"

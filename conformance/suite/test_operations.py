@@ -15,7 +15,7 @@ from conformance.call import cut
 from conformance.errors import Unprepared
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL
-from conformance.passage import LEAVING, LIFE
+from conformance.passage import LEAVING, LIFE, look_on
 
 if TYPE_CHECKING:
     from conformance.call import Call
@@ -80,7 +80,7 @@ async def test_every_ack_of_delete_has_an_operation_id(trial: Trial) -> None:
 
 async def all_named(trial: Trial) -> None:
     """Each ack has an operation id, also that of the same call again."""
-    for ack in (await trial.passage()).acks:
+    for ack in (await look_on(trial)).acks:
         named(ack.call)
 
 

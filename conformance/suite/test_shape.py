@@ -16,7 +16,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.call import cut
 from conformance.lifecycle import State, state_of
-from conformance.passage import BINDING, LEAVING, LIFE
+from conformance.passage import BINDING, LEAVING, LIFE, look_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ async def fleet(trial: Trial) -> list[tuple[str, pb.Machine]]:
 
 async def shown(trial: Trial) -> list[tuple[str, pb.Machine]]:
     """Whatever was shown of a machine of ours on its way, acks included, each with where it was seen."""
-    return [(sighting.where, sighting.machine) for sighting in (await trial.passage()).seen]
+    return [(sighting.where, sighting.machine) for sighting in (await look_on(trial)).seen]
 
 
 @behaviour("SHP-1a", machines=1)
