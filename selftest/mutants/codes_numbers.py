@@ -44,7 +44,7 @@ class NegativeNumbersOfConfigureAreFenced(Core):
         super().validate_first_token(verb, token)
 
 
-@mutant("COD-4", "COD-4h")
+@mutant("COD-4", "COD-4h", also=("MET-3a",), because="its machine may have been called so before")
 class RefusedNegativeNumbersLeaveANote(Core):
     """Notes who called with what on the machine, and sees then that a number is negative."""
 

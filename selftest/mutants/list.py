@@ -81,7 +81,7 @@ class ManyStatesMeanAll(Core):
 @mutant(
     "LST-1",
     "LST-1c",
-    also=("LST-2a", "WIR-2a"),
+    also=("LST-2a", "LST-3a", "WIR-2a"),
     because="between the two states of a filter lies what may be on its way just then",
 )
 class StatesAreARange(Core):
