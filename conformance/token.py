@@ -44,10 +44,10 @@ class Shard:
         return Token(self.id, *numbers)
 
     def next(self) -> Token:
-        """A token newer than every earlier one of `next`, as a real shard's would be."""
+        """A token newer than every earlier one of `next`, as a real shard's would be; after the last, that again."""
         # After the first one they have as many digits as they will mostly have: who compares them as text is found
         # by those who judge that.
-        self._sequence += 10 if self._sequence == 1 else 1
+        self._sequence = min(LARGEST, self._sequence + (10 if self._sequence == 1 else 1))
         return Token(self.id, self.epoch, self._sequence)
 
     def anew(self) -> Token:

@@ -38,6 +38,7 @@ def test_after_the_last_epoch_a_token_can_still_be_sent() -> None:
     shard = Shard("shard")
     shard.outlive(2**63 - 1)
     assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1)
+    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1), "there is none after that"
 
 
 def test_a_token_with_given_numbers_leaves_the_sequence_alone() -> None:

@@ -11,7 +11,7 @@ import pytest
 from conformance.errors import Unprepared
 from conformance.lifecycle import State, Verb
 from conformance.stop import Stop
-from conformance.token import Shard, Token
+from conformance.token import LARGEST, Shard, Token
 from conformance.unheard import Unheard
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
@@ -123,6 +123,28 @@ def test_a_tenants_machine_is_not_taken_over_in_the_middle_of_a_run(losing: list
         assert states_of(core) == {machine.id: "IDLE"}
 
     a_slot(facts, servicer=Loses)
+
+
+class HasNoTime(Servicer):
+    """Answers the first Drain of the last epoch that it has no time now."""
+
+    asked = False
+
+    async def Drain(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.shard_epoch == LARGEST and not self.asked:
+            self.asked = True
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "come back later")
+        return await super().Drain(request, context)
+
+
+def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: Yard) -> None:
+        await machine.bring(State.IDLE)
+        machine.unheard.add(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    a_slot(facts, servicer=HasNoTime)
 
 
 def test_a_slot_to_which_a_create_is_still_on_its_way_is_not_home() -> None:
