@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.call import Call, describe_machine
-from conformance.errors import Unprepared, Unsupported
+from conformance.errors import Unprepared, Unsupported, Violation
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.machine import FIRST_POLL, POLL_SHARE
 from conformance.passage import BINDING, LEAVING, LIFE, look_on
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conformance.machine import Machine
     from conformance.trial import Trial
 
+ROUNDS = 3
 LONG = 1.0
 """Seconds after which an ack that shows the target must be called one that waited for it."""
 
@@ -37,10 +38,11 @@ def verbs_of(trial: Trial) -> list[Verb]:
     return [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
 
 
-async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
+async def watched(trial: Trial, machine: Machine, verb: Verb, *, doubts: list[Violation] | None = None) -> bool:
     """Take one edge under tight reads, from before the call until well after its end; judge what they showed.
 
-    Returns whether the transition was seen under way: a provider may be so fast that it never is.
+    Returns whether the transition was seen under way: a provider may be so fast that it never is. That List was
+    early goes to the `doubts` where there are any: one that lags may show where the machine was before.
     """
     edge = EDGES[verb]
     order = (edge.source, edge.via, edge.target)
@@ -82,12 +84,17 @@ async def watched(trial: Trial, machine: Machine, verb: Verb) -> bool:
         calls=[ack],
     )
     early = arrival(listed, edge.target, {whose(before), whose(last)})
-    expect.fact(
-        early is None or not any(state is edge.via for at, state in got if at > early),
-        wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
-        got=f"List showed it, and Get showed {edge.via.name} after that",
-        calls=[ack],
-    )
+    try:
+        expect.fact(
+            early is None or not any(state is edge.via for at, state in got if at > early),
+            wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
+            got=f"List showed it, and Get showed {edge.via.name} after that",
+            calls=[ack],
+        )
+    except Violation as doubt:
+        if doubts is None:
+            raise
+        doubts.append(doubt)
     if got[-1][1] is not edge.target:
         raise Unprepared(f"{machine.id} is {got[-1][1].name} after {verb.value}")
     return edge.via in seen
@@ -116,11 +123,18 @@ async def watched_once(trial: Trial, verb: Verb) -> None:
 
 
 async def watched_until_seen(trial: Trial, verb: Verb) -> None:
-    """Take one edge under tight reads, from its source each time, until the transition was seen under way."""
-    for _ in range(3):
+    """Take one edge under tight reads, from its source each time, until the transition was seen under way.
+
+    List has been early where it was so each time.
+    """
+    doubts: list[Violation] = []
+    for _ in range(ROUNDS):
         await trial.bring(trial.machine, EDGES[verb].source)
-        if await watched(trial, trial.machine, verb):
+        known = len(doubts)
+        if await watched(trial, trial.machine, verb, doubts=doubts) and len(doubts) == known:
             return
+    if len(doubts) == ROUNDS:
+        raise doubts[-1]
     raise Unsupported(f"{verb.value} is over before it can be looked at")
 
 
