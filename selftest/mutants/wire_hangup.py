@@ -137,7 +137,7 @@ class CreateIsOrphanedWhenTheClientGoes(Hanging):
             self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
 
 
-@mutant("WIR-3", "WIR-3e", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3e", latency="300ms", tcp=True)
 class ARetryThatGoesTakesTheOperationWithIt(Servicer):
     """Whoever asks again joins the operation, and whoever leaves cancels it."""
 
