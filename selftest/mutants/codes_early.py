@@ -119,3 +119,19 @@ class RefusedCallsRenameTheOperation(Core):
             self.put(replace(machine, operation=renamed))
             self.inventory.schedule(renamed.due, machine, renamed.id)
         return super().no_edge(verb, machine)
+
+
+@mutant("COD-2", "COD-2d", latency="200ms", alone="who asks in between has stopped a machine that others wait for")
+class ARefusalStopsTheBootstrap(Core):
+    """A refused call ends the machine's work queue with an error, and what was under way in it never ends."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        try:
+            super().check_edge(verb, machine, request)
+        except Rejected:
+            if machine.state is State.CONFIGURING and machine.operation:
+                self.__dict__.setdefault("stopped", set()).add(machine.operation.id)
+            raise
+
+    def awaited(self, machine: Machine, operation_id: str) -> bool:
+        return super().awaited(machine, operation_id) and operation_id not in self.__dict__.get("stopped", ())

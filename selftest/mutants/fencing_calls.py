@@ -144,3 +144,21 @@ class TheMarkGoesWithTheClient(Servicer):
                     self.core.inventory.mark(key, mark or Token(shard=key[0], epoch=-1))
                 raise
         return done  # type: ignore[no-any-return]
+
+
+@mutant("FEN-6", "FEN-6e", latency="120ms", tcp=True, alone="whoever hangs up cannot bring its machine on after that")
+class WhoHangsUpIsTakenForDead(Servicer):
+    """A shard whose client goes has crashed, and is fenced for good."""
+
+    async def answer(self, context: Context, work: Callable[[], T]) -> T:
+        before = dict(self.core.inventory.marks)
+        done: Any = await super().answer(context, work)
+        if isinstance(done, pb.TransitionAck):
+            try:
+                await asyncio.sleep(0.08)
+            except asyncio.CancelledError:
+                for key, mark in list(self.core.inventory.marks.items()):
+                    if before.get(key) != mark:
+                        self.core.inventory.mark(key, replace(mark, epoch=2**63 - 1, sequence=2**63 - 1))
+                raise
+        return done  # type: ignore[no-any-return]
