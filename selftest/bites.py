@@ -18,7 +18,7 @@ import pytest
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.behaviour import declared
 from conformance.report import Report, Status
-from selftest.judge import leapt_mutant, leapt_variant
+from selftest.judge import leapt_variant, seen_mutant
 from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS, Mutant
 from selftest.variants import VARIANTS, Variant
@@ -32,7 +32,6 @@ QUIETLY = (
     *("-p", "no:hypothesispytest", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 """pytest within this process."""
-ATTEMPTS = 3
 
 
 def wrong(behaviours: frozenset[str]) -> str:
@@ -58,12 +57,8 @@ def wrong(behaviours: frozenset[str]) -> str:
 
 
 def _missed(mutant: Mutant, names: Sequence[str]) -> list[str]:
-    """Who of these does not find the mutant. Over TCP a busy machine hides things: what was missed is tried again."""
-    missed = set(names)
-    for _ in range(ATTEMPTS if mutant.tcp else 1):
-        if missed:
-            missed -= leapt_mutant(mutant, select=sorted(missed)).violations.keys()
-    return sorted(missed)
+    """Who of these does not find the mutant."""
+    return sorted(set(names) - seen_mutant(mutant, select=names).violations.keys())
 
 
 def _cries(variant: Variant, report: Report) -> str:

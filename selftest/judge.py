@@ -77,11 +77,16 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
 
 
 def leapt_mutant(mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0) -> Report:
-    """The report on a mutant, by a clock that leaps, so that it is the same each time; over TCP where need be."""
-    if mutant.tcp:
-        return asyncio.run(judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer))
+    """The report on a mutant, by a clock that leaps, so that it is the same each time."""
     options = options_of(seed)
     return leapt(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
+
+
+def seen_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+    """The report on a mutant where what it does wrong can be seen: over TCP if need be, else by a clock that leaps."""
+    if mutant.tcp:
+        return asyncio.run(judge_mutant(mutant, select=select, seed=seed))
+    return leapt_mutant(mutant, select=select, seed=seed)
 
 
 BY_SOCKET = ("WIR-3b", "WIR-3c", "WIR-3f", "WIR-4*", "WIR-6*")
@@ -90,10 +95,11 @@ BY_SOCKET = ("WIR-3b", "WIR-3c", "WIR-3f", "WIR-4*", "WIR-6*")
 
 def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
     """The report of the whole suite on a mutant; those who need a socket have a run of their own."""
-    if mutant.alone or mutant.tcp:
-        return leapt_mutant(mutant, select=mutant.found_by if mutant.alone else (), seed=seed)
-    most = leapt_mutant(mutant, skip=BY_SOCKET, seed=seed)
-    rest = leapt_mutant(mutant, select=BY_SOCKET, seed=seed)
+    if mutant.alone:
+        return seen_mutant(mutant, select=mutant.found_by, seed=seed)
+    by_socket = (*BY_SOCKET, *mutant.found_by) if mutant.tcp else BY_SOCKET
+    most = leapt_mutant(mutant, skip=by_socket, seed=seed)
+    rest = seen_mutant(mutant, select=by_socket, seed=seed)
     known = catalogue.load()
     # As in one run: each rests on what it rests on, whichever run judged that.
     return replace(most, results=tuple(replace(r, entry=known[r.id]) for r in most.results + rest.results))

@@ -13,6 +13,7 @@ from fake_provider.fence import Token, newer
 from fake_provider.machine import Machine, State, Verb
 from fake_provider.servicer import Context, Servicer, T
 from selftest.mutant import mutant
+from selftest.mutants.wire_hangup import HELD
 from selftest.mutants.fencing_first import Refusal
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class TheMarkComesWhenTheHostIsGone(_MarksAtTheEnd):
     verb = Verb.DELETE
 
 
-@mutant("FEN-6", "FEN-6e", latency="120ms", tcp=True)
+@mutant("FEN-6", "FEN-6e", latency="2s", tcp=True)
 class TheMarkGoesWithTheClient(Servicer):
     """The mark is set in a transaction on the request's context, which is rolled back when the client goes."""
 
@@ -138,7 +139,7 @@ class TheMarkGoesWithTheClient(Servicer):
         raised = {key: before.get(key) for key, mark in marks.items() if before.get(key) != mark}
         if isinstance(done, pb.TransitionAck):
             try:
-                await asyncio.sleep(0.08)
+                await asyncio.sleep(HELD)
             except asyncio.CancelledError:
                 for key, mark in raised.items():
                     self.core.inventory.mark(key, mark or Token(shard=key[0], epoch=-1))
@@ -146,7 +147,7 @@ class TheMarkGoesWithTheClient(Servicer):
         return done  # type: ignore[no-any-return]
 
 
-@mutant("FEN-6", "FEN-6e", latency="120ms", tcp=True, alone="whoever hangs up cannot bring its machine on after that")
+@mutant("FEN-6", "FEN-6e", latency="2s", tcp=True, alone="whoever hangs up cannot bring its machine on after that")
 class WhoHangsUpIsTakenForDead(Servicer):
     """A shard whose client goes has crashed, and is fenced for good."""
 
@@ -155,7 +156,7 @@ class WhoHangsUpIsTakenForDead(Servicer):
         done: Any = await super().answer(context, work)
         if isinstance(done, pb.TransitionAck):
             try:
-                await asyncio.sleep(0.08)
+                await asyncio.sleep(HELD)
             except asyncio.CancelledError:
                 for key, mark in list(self.core.inventory.marks.items()):
                     if before.get(key) != mark:

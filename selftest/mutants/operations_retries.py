@@ -13,6 +13,7 @@ from fake_provider.machine import Machine, State, Verb
 from fake_provider.request import Configure
 from fake_provider.servicer import Context, Servicer, T
 from selftest.mutant import mutant
+from selftest.mutants.wire_hangup import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ class OtherClusterLeavesItsMetadataInFlight(_KeepsTheOthersMetadata):
     state = State.CONFIGURING
 
 
-@mutant("WIR-3", "WIR-3e", latency="300ms", tcp=True)
+@mutant("WIR-3", "WIR-3e", latency="2s", tcp=True)
 class ARetryThatGoesRenamesTheOperation(Servicer):
     """Whoever asks again takes the operation over, and whoever leaves puts another one in its place."""
 
@@ -109,7 +110,7 @@ class ARetryThatGoesRenamesTheOperation(Servicer):
             asked: dict[str, int] = self.__dict__.setdefault("asked", {})
             asked[done.operation_id] = asked.get(done.operation_id, 0) + 1
             try:
-                await asyncio.sleep(0.08 if asked[done.operation_id] > 1 else 0)
+                await asyncio.sleep(HELD if asked[done.operation_id] > 1 else 0)
             except asyncio.CancelledError:
                 machine = self.core.machines[done.machine.id]
                 if machine.moving and machine.operation:

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from fake_provider.servicer import Context
 
 T = TypeVar("T")
+HELD = 1.5
+"""Seconds for which an answer is kept from who may hang up meanwhile, of transitions of two: no machine is so busy."""
 
 
 class Hanging(Servicer):
     """Not a mutant: stays with its caller for a moment after the work, as one that waits for the cloud does."""
-
-    moment = 0.08
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done = await super().answer(context, work)
         if isinstance(done, pb.TransitionAck):
             before = self.core.machines[done.machine.id]
             try:
-                await asyncio.sleep(self.moment)
+                await asyncio.sleep(HELD)
             except asyncio.CancelledError:
                 self.gone(before)
                 raise
@@ -48,7 +48,7 @@ class Hanging(Servicer):
             self.core.put(replace(back, created_by="" if verb is Verb.CREATE else machine.created_by))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class TakenBackWhenTheClientGoes(Hanging):
     """The transaction is rolled back when the request's context is cancelled."""
 
@@ -56,7 +56,7 @@ class TakenBackWhenTheClientGoes(Hanging):
         self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class StuckWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it never comes to its end."""
 
@@ -65,7 +65,7 @@ class StuckWhenTheClientGoes(Hanging):
             self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
 
 
-@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class FailedWhenTheClientGoes(Hanging):
     """The work runs on the request's context: cancelled, it has failed."""
 
@@ -74,7 +74,7 @@ class FailedWhenTheClientGoes(Hanging):
             self.core.put(self.core.failed(machine, "context canceled"))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class DrainStopsWhenTheClientGoes(Hanging):
     """Only Drain waits on the request's context: its evictions stop."""
 
@@ -83,11 +83,9 @@ class DrainStopsWhenTheClientGoes(Hanging):
             self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3d", latency="300ms", tcp=True)
+@mutant("WIR-3", "WIR-3d", latency="2s", tcp=True)
 class TakenBackButForItsMetadata(Hanging):
     """The transaction is rolled back when the caller's deadline passes, and the metadata is another transaction."""
-
-    moment = 0.2
 
     def gone(self, machine: Machine) -> None:
         self.undo(machine)
@@ -95,7 +93,7 @@ class TakenBackButForItsMetadata(Hanging):
             self.core.put(replace(self.core.machines[machine.id], shard_metadata=machine.shard_metadata))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class BoundForNobodyIsBoundToNothing(Hanging):
     """Who asked for the Configure also writes the cluster down, if they are still there."""
 
@@ -104,7 +102,7 @@ class BoundForNobodyIsBoundToNothing(Hanging):
             self.core.put(replace(machine, cluster=""))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class MetadataOfNobodyIsDropped(Hanging):
     """Who asked for the Configure also writes the metadata down, if they are still there."""
 
@@ -113,7 +111,7 @@ class MetadataOfNobodyIsDropped(Hanging):
             self.core.put(replace(machine, shard_metadata={}))
 
 
-@mutant("WIR-3", "WIR-3b", latency="120ms", tcp=True, alone="whoever has its machine next finds the binding")
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True, alone="whoever has its machine next finds the binding")
 class DrainedForNobodyStaysBound(Hanging):
     """Who asked for the Drain also takes the binding away at its end, if they are still there."""
 
@@ -128,7 +126,7 @@ class DrainedForNobodyStaysBound(Hanging):
         return shown
 
 
-@mutant("WIR-3", "WIR-3c", latency="120ms", tcp=True)
+@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True)
 class CreateIsOrphanedWhenTheClientGoes(Hanging):
     """Only Create waits on the request's context: the host comes, and nobody writes it down."""
 
@@ -137,7 +135,7 @@ class CreateIsOrphanedWhenTheClientGoes(Hanging):
             self.core.put(replace(machine, operation=replace(machine.operation, id="orphan")))
 
 
-@mutant("WIR-3", "WIR-3e", latency="300ms", tcp=True)
+@mutant("WIR-3", "WIR-3e", latency="2s", tcp=True)
 class ARetryThatGoesTakesTheOperationWithIt(Servicer):
     """Whoever asks again joins the operation, and whoever leaves cancels it."""
 
@@ -147,7 +145,7 @@ class ARetryThatGoesTakesTheOperationWithIt(Servicer):
             asked: dict[str, int] = vars(self).setdefault("asked", {})
             asked[done.operation_id] = asked.get(done.operation_id, 0) + 1
             try:
-                await asyncio.sleep(0.08 if asked[done.operation_id] > 1 else 0)
+                await asyncio.sleep(HELD if asked[done.operation_id] > 1 else 0)
             except asyncio.CancelledError:
                 machine = self.core.machines[done.machine.id]
                 if machine.moving:
