@@ -56,6 +56,16 @@ class RefusedNegativeNumbersLeaveANote(Core):
 
 
 @mutant("COD-4", "COD-4f")
+class RefusedNegativeGraceUnbinds(Core):
+    """Takes the cluster off the machine's record, and sees then that the grace period is negative."""
+
+    def validate_grace(self, request: Drain) -> None:
+        if request.grace < 0:
+            self.put(replace(self.machines[request.machine_id], cluster=""))
+        super().validate_grace(request)
+
+
+@mutant("COD-4", "COD-4f")
 class RefusedNegativeGraceForgetsTheOperation(Core):
     """Drain's record replaces that of the Configure, and sees then that the grace period is negative."""
 

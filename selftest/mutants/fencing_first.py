@@ -265,6 +265,26 @@ class FencedCreateStarts(_StartsAllTheSame):
     on = (Verb.CREATE,)
 
 
+@mutant("FEN-5", "FEN-5e")
+class FencedCreateStartsLater(Refusal):
+    """Hands a Create to a queue, whose worker does not ask what the fence said."""
+
+    on = (Verb.CREATE,)
+
+    def and_yet(self, verb: Verb, request: Request, now: float) -> None:
+        if self.machines[request.machine_id].state is State.SPECULATIVE:
+            self.__dict__.setdefault("queue", []).append((now + 0.05, request))
+
+    def advance(self, now: float) -> None:
+        queue: list[tuple[float, Request]] = self.__dict__.get("queue", [])
+        while queue and queue[0][0] <= now:
+            _, request = queue.pop(0)
+            machine = self.machines[request.machine_id]
+            if machine.state is State.SPECULATIVE:
+                self.start(Verb.CREATE, machine, request, now)
+        super().advance(now)
+
+
 @mutant("FEN-5", "FEN-5c", "FEN-5e")
 class FencedConfigureStarts(_StartsAllTheSame):
     """Queues a Configure and asks the fence after that."""

@@ -13,6 +13,7 @@ from selftest.mutant import mutant
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fake_provider.errors import Rejected
     from fake_provider.fence import Token
 
 
@@ -215,6 +216,16 @@ class OrderIsASubtraction(Core):
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         ahead = _int64(token.epoch - mark.epoch) or _int64(token.sequence - mark.sequence)
         return ahead > 0
+
+
+@mutant("FEN-1", "FEN-1f")
+class NegativeNumbersBecomeTheMark(Core):
+    """Refuses a number below zero, and its unsigned counter keeps it: as the largest that there is."""
+
+    def fenced(self, verb: Verb, token: Token) -> Rejected:
+        if token.negative:
+            self.raise_mark(verb, self.mark_key(verb, "", token), _as(token, _uint64, _uint64))
+        return super().fenced(verb, token)
 
 
 @mutant("FEN-3", "FEN-3b", "FEN-3c")

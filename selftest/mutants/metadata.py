@@ -67,7 +67,11 @@ class FirstAckLeavesMetadataOut(Core):
     """The ack of a Configure is built from the machine as it was before the call; that of a retry is not."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
-        return bare(machine) if verb is Verb.CONFIGURE and machine.moving else machine
+        seen: set[str] = self.__dict__.setdefault("seen", set())
+        operation = machine.operation.id if machine.operation else ""
+        first = operation not in seen
+        seen.add(operation)
+        return bare(machine) if verb is Verb.CONFIGURE and first else machine
 
 
 @mutant("MET-1", "MET-1e")
