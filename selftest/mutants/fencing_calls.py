@@ -13,8 +13,8 @@ from fake_provider.fence import Token, newer
 from fake_provider.machine import Machine, State, Verb
 from fake_provider.servicer import Context, Servicer, T
 from selftest.mutant import mutant
-from selftest.mutants.wire_hangup import HELD
 from selftest.mutants.fencing_first import Refusal
+from selftest.mutants.wire_hangup import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

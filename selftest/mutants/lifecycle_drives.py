@@ -39,10 +39,7 @@ class MovesOthers(Core):
 @mutant(
     "LIF-9",
     "LIF-9a",
-    also=(
-        "LIF-3a",
-        "OPS-2b",
-    ),
+    also=("LIF-3a", "LIF-6c", "OPS-2b"),
     because="what it disturbs may be what they want to see at rest",
 )
 class DrainEmptiesTheFleet(MovesOthers):

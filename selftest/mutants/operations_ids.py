@@ -92,7 +92,12 @@ class CreateIsRememberedForGood(Core):
         return super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-3", "OPS-3b", also=("COD-2e", "LIF-1b"), because="their slots may have had a life before")
+@mutant(
+    "OPS-3",
+    "OPS-3b",
+    also=("COD-2e", "FEN-5c", "LIF-1b", "OPS-6a"),
+    because="their slots may have had a life before",
+)
 class SecondCreateDoesNothing(Core):
     """Answers a Create after a Delete with a new id, and leaves it at that."""
 

@@ -137,7 +137,7 @@ class OldCursorsAreGone(Core):
         return since
 
 
-@mutant("LST-6", "LST-6f")
+@mutant("LST-6", "LST-6f", also=("LST-7c",), because="somebody else may have asked with the cursor that it has")
 class CursorsAreUsedUp(Core):
     """A cursor is a subscription: what it has brought it does not bring again."""
 
