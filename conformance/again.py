@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from conformance.busy import heard
 from conformance.call import cut, missed
 from conformance.client import AGAIN
 from conformance.errors import Violation
@@ -40,12 +41,24 @@ async def ask(
     nothing but the weather cuts this way; what goes another way is left to who made that.
     """
     if via.storm is None:
-        call, breach = await send(token), None
+        call, breach = await _patiently(machine, verb, token, send, via, own), None
     else:
         call, breach = await _ask(via.storm, machine, verb, token, send, via, own, alone)
     if not call.answered:
         missed()
     return call, breach
+
+
+async def _patiently(machine: Machine, verb: Verb, token: Token, send: Sender, via: Client, own: bool) -> Call:
+    sent = machine.sent
+
+    async def again() -> Token | None:
+        # Where it was asked for more meanwhile, what is asked now would come in another order.
+        if not via.shed.little or (own and machine.sent != sent):
+            return None
+        return await machine.renew(verb) if own else token
+
+    return await heard(send, token, again=again)
 
 
 async def _ask(

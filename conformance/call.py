@@ -101,6 +101,8 @@ class Call:
     """False where the status was made up on our side: connection lost, deadline passed."""
     started: float
     ended: float
+    put_off: bool = False
+    """Whether it was sent before, and had no answer but to come later: that may have spent its token."""
     number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
     """Which call of this process it is; one that is remembered has its original's."""
 

@@ -12,6 +12,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import underway
 from conformance.answer import in_words, reader, trouble
+from conformance.busy import SOON, Shed, while_busy
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.letters import LOST
 from conformance.turns import Turns
@@ -67,6 +68,7 @@ class Client:
         self.target = target
         self.rpc_timeout = rpc_timeout
         self.count = 0
+        self.shed = Shed()
         self._clock = asyncio.get_running_loop().time
         self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
@@ -116,7 +118,7 @@ class Client:
         `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
-        client.storm, client._turns = self.storm, self._turns
+        client.storm, client._turns, client.shed = self.storm, self._turns, self.shed
         try:
             yield client
         finally:
@@ -197,14 +199,18 @@ class Client:
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
-        """Who reads once more changes nothing; so what the weather has taken is simply asked for again."""
+        """Who reads once more changes nothing; so what was not to be had is simply asked for again."""
+        call = await while_busy(lambda: self._read_through(rpc, request), insists=self.shed.little, pauses=SOON)
+        if not call.answered:
+            missed()
+        return call
+
+    async def _read_through(self, rpc: str, request: Any) -> Call:
         for _ in range(AGAIN):
             call = await self.call(rpc, request)
             if self.storm is None or not self.lost(call):
                 break
             self.storm.again[rpc] += 1
-        if not call.answered:
-            missed()
         return call
 
     def lost(self, call: Call) -> bool:
@@ -265,6 +271,7 @@ class Client:
             ended=self.now(),
         )
         record(call)
+        self.shed.add(call)
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:

@@ -161,6 +161,8 @@ class Course:
             await self._abandon()
             self._cut = self._stop.reason
         self._client.clear_up()
+        if self._client.shed.said:
+            self._note(self._client.shed.said)
         home = await self._pool.home(keep=self._options.keep)
         report = self._report(home)
         self._emit(events.RunFinished(report=report))

@@ -39,7 +39,7 @@ async def _answer(asked: Awaitable[Call] | Call) -> Call:
 async def accepted(asked: Awaitable[Call] | Call) -> Call:
     """The call passes the fence; it may be refused for a reason of its own (§5)."""
     call = await _answer(asked)
-    if call.fenced:
+    if call.fenced and not call.put_off:
         raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
     return call
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from conformance import events
 from conformance.call import DIGITS, CallLog, recording
 from conformance.catalogue import Level
-from conformance.errors import ConformanceError, Disturbed, Unprepared, Unsupported, Violation
+from conformance.errors import ConformanceError, Disturbed, NoAnswer, NotObserved, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State, Verb
 from conformance.report import Result, Status
 from conformance.trial import Trial
@@ -26,11 +28,30 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
 MANY = 6
-"""And so often where somebody else is known to be about, who may well disturb it three times."""
+"""And so often where somebody else is about, or the provider sheds load: that may well come three times."""
 STORMY = 40
 """And so often in weather of our own making, which takes what it takes and never means the provider."""
 
+DOUBTFUL = (Violation, Unprepared, NotObserved, NoAnswer)
+"""What a call may lead to that the provider had no time for."""
+RESPITE: Final = 0.5
+"""Seconds, times the attempt, that a provider has to itself before it is asked again what it had no time for."""
+
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How one try ended, and why another one may end otherwise."""
+
+    result: Result
+    """It names no machines where the body did not begin."""
+    spoilt: bool
+    """Other machines could do better."""
+    disturbed: bool
+    """Somebody else is the reason."""
+    shed: bool
+    """The provider sheds load, and may have shed what would have come to another end."""
 
 
 class Judge:
@@ -65,25 +86,29 @@ class Judge:
         """
         while True:
             attempt = self._attempts.get(behaviour.id, 1)
-            result, spoilt, disturbed = await self._attempt(behaviour, lease, attempt)
+            tried = await self._attempt(behaviour, lease, attempt)
+            result, spoilt, disturbed = tried.result, tried.spoilt, tried.disturbed
             broken = result.status in (Status.FAILED, Status.WARNED) and behaviour.needs.slots
             unproved = broken or result.status is Status.ERROR
+            most = max(MANY, self._most) if tried.shed else self._most
             if (disturbed or unproved) and await self._somebody_is_about() and attempt < self._most:
                 # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks, or ask
                 # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
-            counts = spoilt and not (disturbed and behaviour.needs.machines and not result.machines)
-            if not spoilt or (counts and attempt >= self._most) or self._pool.hopeless(behaviour.needs):
+            counts = not (disturbed and behaviour.needs.machines and not result.machines)
+            if not (spoilt or tried.shed) or (counts and attempt >= most) or self._pool.hopeless(behaviour.needs):
                 return result, lease
             now = self._yard.client.now()
             if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
                 return result, lease
             self._attempts[behaviour.id] = attempt + counts
             await self._pool.release(lease, wanted=set(behaviour.needs.starts))
+            if tried.shed:
+                await asyncio.sleep(RESPITE * attempt)
             other = self._pool.lease(behaviour.needs)
             if other is None:
-                return None if disturbed else result, lease
+                return None if disturbed or tried.shed else result, lease
             lease = other
 
     @property
@@ -99,11 +124,7 @@ class Judge:
         self._others |= listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
         return self._others
 
-    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> tuple[Result, bool, bool]:
-        """One try, whether other machines could do better, and whether somebody else is the reason.
-
-        The result names no machines where the body did not begin.
-        """
+    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> Attempt:
         log, clock = CallLog(frozenset(m.id for m in lease.machines)), self._yard.client.now
         started, spoilt, ids = clock(), False, tuple[str, ...]()
         error: Exception | None = None
@@ -141,7 +162,19 @@ class Judge:
             calls=tuple(log.calls),
             decisive=decisive(error, log.calls),
         )
-        return result, spoilt, isinstance(error, Disturbed)
+        return Attempt(
+            result=result,
+            spoilt=spoilt,
+            disturbed=isinstance(error, Disturbed),
+            shed=self._shed(error, log.calls),
+        )
+
+    def _shed(self, error: Exception | None, calls: Sequence[Call]) -> bool:
+        shed = self._yard.client.shed
+        if not shed.little or not isinstance(error, DOUBTFUL):
+            return False
+        # A call whose client had hung up was not heard to be turned away: nothing came of it, is all that is known.
+        return any(call.busy for call in calls) or (isinstance(error, Unprepared) and shed.turned_away > 0)
 
     async def _run(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
         trial = Trial(

@@ -302,7 +302,7 @@ class Machine:
             raise
         operation = (call.operation_id or str(token)) if call.ok else ""  # what has no name has its token's
         new = yard.meter.answered(verb, self.id, operation, call.ended, price=call.price)
-        if not call.answered or call.code in UNSURE:
+        if not call.answered or call.code in UNSURE or (call.put_off and not call.ok):
             self._not_heard(verb, token)
         if new and self._underway is None:
             self._underway = (verb, call.ended)

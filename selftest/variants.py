@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fake_provider.fence import Token
     from fake_provider.machine import Machine, Operation, Verb
     from fake_provider.request import Ack, Configure, Filter, Request
+    from fake_provider.store import MarkKey
 
 T = TypeVar("T", bound=type)
 
@@ -335,6 +336,34 @@ class AckWaits(Servicer):
                 return ack
             await asyncio.sleep(0.01)
         return pb.TransitionAck(operation_id=ack.operation_id, machine=self.machine(machine))
+
+
+@variant()
+class ShedsLoad(Servicer):
+    """Has no time for every 40th call, whichever it is, and says so before it looks at it."""
+
+    every = 40
+    asked = 0
+
+    async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+        self.asked += 1
+        return await super().answer(context, work if self.asked % self.every else self.turn_away)
+
+    def turn_away(self) -> None:
+        raise Rejected(Code.RESOURCE_EXHAUSTED if self.asked % (2 * self.every) else Code.UNAVAILABLE, "not now")
+
+
+@variant()
+class ShedsLoadLate(Core):
+    """Is out of time at every 250th call that would change something, and its fence has let that pass by then."""
+
+    asked = 0
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        super().raise_mark(verb, key, token)
+        self.asked += 1
+        if self.asked % 250 == 0:
+            raise Rejected(Code.UNAVAILABLE, "not now")
 
 
 @variant(machines=8, idle=8, use_idle=True, options={"deletes": False})

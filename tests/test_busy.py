@@ -1,0 +1,252 @@
+"""A provider that sheds load is asked again; one that has no other answer is taken at its word."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from conformance import busy, expect
+from conformance.busy import FEW, SHARE, SOON, Shed, heard
+from conformance.errors import Violation
+from conformance.judge import MANY
+from conformance.lifecycle import State, Verb
+from conformance.report import Result, Status
+from conformance.token import Token
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.servicer import Servicer
+from tests.runs import judged, proof, provider
+from tests.values import a_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from conformance.call import Call
+    from conformance.trial import Trial
+    from fake_provider.fence import Token as FakeToken
+    from fake_provider.store import MarkKey
+
+OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "SOON", (0.0,) * len(SOON))
+    monkeypatch.setattr("conformance.judge.RESPITE", 0.0)
+
+
+def asked(*codes: grpc.StatusCode, again: Token | None = SECOND) -> tuple[Call, list[Token]]:
+    """What is heard of a provider that answers so, one after the other, and the tokens that it was asked with."""
+    sent, answers = list[Token](), iter(codes)
+
+    async def send(token: Token) -> Call:
+        sent.append(token)
+        return a_call("Drain", code=next(answers))
+
+    async def renewed() -> Token | None:
+        return again
+
+    return asyncio.run(heard(send, FIRST, again=renewed)), sent
+
+
+def test_what_is_answered_is_asked_once() -> None:
+    call, sent = asked(OK)
+    assert (call.code, call.put_off, sent) == (OK, False, [FIRST])
+
+
+@pytest.mark.parametrize("code", [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+def test_who_has_no_time_now_is_asked_again(code: grpc.StatusCode) -> None:
+    call, sent = asked(code, code, OK)
+    assert (call.code, call.put_off, sent) == (OK, True, [FIRST, SECOND, SECOND])
+
+
+def test_who_never_has_time_gives_that_for_an_answer() -> None:
+    call, sent = asked(*[UNAVAILABLE] * (len(SOON) + 1))
+    assert (call.code, len(sent)) == (UNAVAILABLE, len(SOON) + 1)
+
+
+def test_where_it_is_too_late_nobody_is_asked_again() -> None:
+    call, sent = asked(UNAVAILABLE, again=None)
+    assert (call.code, call.put_off, sent) == (UNAVAILABLE, False, [FIRST])
+
+
+def test_a_call_that_was_put_off_may_have_spent_its_token() -> None:
+    fenced = a_call("Drain", code=grpc.StatusCode.FAILED_PRECONDITION)
+    put_off = asked(UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)[0]
+    assert asyncio.run(expect.accepted(put_off)) is put_off
+    assert asyncio.run(expect.fenced(put_off)) is put_off
+    with pytest.raises(Violation, match="to pass the fence"):
+        asyncio.run(expect.accepted(fenced))
+
+
+def shed(turned_away: int, *, of: int) -> Shed:
+    counted = Shed()
+    for number in range(of):
+        counted.add(a_call(code=UNAVAILABLE if number < turned_away else OK))
+    return counted
+
+
+def test_who_turns_much_away_is_taken_at_their_word() -> None:
+    assert shed(FEW, of=FEW).little
+    assert not shed(FEW + 1, of=FEW + 1).little
+    assert shed(10, of=10 * SHARE).little
+    assert not shed(10, of=10 * SHARE - 1).little
+
+
+def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
+    assert shed(FEW, of=1000).said == ""
+    assert shed(10, of=1000).said.startswith("10 of 1000 calls were turned away")
+    assert "and were asked again; --jobs 1" in shed(10, of=1000).said
+    assert "too many to be asked again" in shed(10, of=11).said
+
+
+class Mood:
+    """Has no time for the next so many calls, when it is told to."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.turned_away = asyncio.Event()
+
+    def servicer(self, *given: Any, **named: Any) -> Servicer:
+        return Moody(self, *given, **named)
+
+
+class Moody(Servicer):
+    def __init__(self, mood: Mood, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.mood = mood
+
+    async def answer(self, context: Any, work: Any) -> Any:
+        if self.mood.left:
+            self.mood.left -= 1
+            self.mood.turned_away.set()
+            await context.abort(UNAVAILABLE, "not now")
+        return await super().answer(context, work)
+
+
+def run(body: Callable[[Trial, Mood], Coroutine[Any, Any, None]], **needs: Any) -> Result:
+    mood = Mood()
+
+    async def moody(trial: Trial) -> None:
+        await body(trial, mood)
+
+    report = asyncio.run(judged([proof(moody, machines=1, **needs)], serve={"servicer": mood.servicer}))
+    assert report.home.clean
+    return report.results[0]
+
+
+def test_a_read_that_is_turned_away_is_made_again() -> None:
+    async def reads(trial: Trial, mood: Mood) -> None:
+        mood.left = 1
+        await expect.acked(trial.client.list())
+
+    result = run(reads)
+    assert result.status is Status.PASSED
+    assert [call.code for call in result.calls if call.rpc == "List"] == [UNAVAILABLE, OK]
+
+
+def test_a_call_of_the_machines_own_shard_is_made_again_with_a_newer_token() -> None:
+    async def binds(trial: Trial, mood: Mood) -> None:
+        mood.left = 1
+        await expect.acked(trial.machine.configure())
+
+    result = run(binds, transitions=1)
+    assert result.status is Status.PASSED
+    first, second = (call.token for call in result.calls if call.rpc == "Configure")
+    assert first is not None
+    assert second is not None
+    assert second.numbers > first.numbers
+
+
+def test_what_was_turned_away_is_not_asked_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "SOON", (1.0,))
+
+    async def two(trial: Trial, mood: Mood) -> None:
+        mood.left = 1
+        first = asyncio.ensure_future(trial.machine.configure())
+        await mood.turned_away.wait()
+        await trial.machine.drain()
+        assert (await first).busy
+
+    result = run(two)
+    assert result.status is Status.PASSED
+    assert [call.rpc for call in result.calls if call.rpc != "Get"][-2:] == ["Configure", "Drain"]
+
+
+def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
+    attempts = list[str]()
+
+    async def reads(trial: Trial, mood: Mood) -> None:
+        attempts.append(trial.machine.id)
+        mood.left = len(SOON) + 1 if len(attempts) < 3 else 0
+        await expect.acked(trial.client.list())
+
+    assert run(reads).status is Status.PASSED
+    assert len(attempts) == 3
+
+
+def test_who_answers_nothing_else_fails_in_the_end() -> None:
+    attempts = list[str]()
+
+    async def reads(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        for _ in range(60):
+            await trial.machine.get()
+        await expect.code(trial.client.get("nobody"), grpc.StatusCode.NOT_FOUND)
+
+    class Outage(Core):
+        def find(self, machine_id: str) -> Any:
+            if machine_id == "nobody":
+                raise Rejected(Code.UNAVAILABLE, "what the cache lacks will come")
+            return super().find(machine_id)
+
+    report = asyncio.run(judged([proof(reads, machines=1)], provider(cls=Outage)))
+    assert report.results[0].status is Status.FAILED
+    assert report.results[0].got == "UNAVAILABLE: what the cache lacks will come"
+    assert len(attempts) == MANY
+
+
+def test_what_a_late_refusal_may_have_started_comes_home() -> None:
+    class Late(Core):
+        """Its Create is under way when it says that it has no time."""
+
+        times = 0
+
+        def serve(self, verb: Any, request: Any, now: float) -> Any:
+            ack = super().serve(verb, request, now)
+            self.times += verb == "create"
+            if verb == "create" and self.times == 1:
+                raise Rejected(Code.UNAVAILABLE, "not now")
+            return ack
+
+    async def creates(trial: Trial) -> None:
+        call = await trial.machine.create(trial.new_shard().token(epoch=1, sequence=1))
+        assert call.fenced, "the mark was set the first time"
+
+    core = provider(cls=Late)
+    report = asyncio.run(judged([proof(creates, machines=1, start=State.SPECULATIVE, creates=True)], core))
+    assert report.home.clean
+    assert {machine.state.name for machine in core.machines.values()} == {"SPECULATIVE"}
+
+
+def test_a_mark_that_was_set_before_the_call_was_turned_away_breaks_no_clause() -> None:
+    class Spends(Core):
+        """Has no time for the first call of a shard, and its fence has let it pass."""
+
+        def raise_mark(self, verb: Verb, key: MarkKey, token: FakeToken) -> None:  # type: ignore[override]
+            known = key in self.inventory.marks
+            super().raise_mark(verb, key, token)  # type: ignore[arg-type]
+            if not known and token.shard.endswith("s1"):
+                raise Rejected(Code.UNAVAILABLE, "not now")
+
+    async def passes(trial: Trial) -> None:
+        shard = trial.new_shard()
+        await expect.accepted(trial.machine.drain(shard.token(epoch=1, sequence=1)))
+        await expect.fenced(trial.machine.drain(shard.token(epoch=1, sequence=1)))
+
+    report = asyncio.run(judged([proof(passes, machines=1)], provider(cls=Spends)))
+    assert report.results[0].status is Status.PASSED
