@@ -68,8 +68,12 @@ async def while_busy(ask: Callable[[], Awaitable[Call]], *, insists: bool, pause
 async def heard(
     send: Callable[[Token], Awaitable[Call]], token: Token, *, again: Callable[[], Awaitable[Token | None]]
 ) -> Call:
-    """What a mutating call comes to. `again` gives the token to ask with once more; None where that is too late."""
-    call = await send(token)
+    """What a mutating call comes to. `again` gives the token to ask with once more; None where that is too late.
+
+    Fenced with the token that it had, it was stale from the start, or had passed before somebody turned it away: for
+    a reason of his own, maybe, as those who refuse a call may take any code (COD-2).
+    """
+    first = call = await send(token)
     for pause in SOON:
         if not call.busy:
             break
@@ -78,4 +82,6 @@ async def heard(
         if renewed is None:
             break
         call = replace(await send(renewed), put_off=True)
+        if call.fenced and renewed == token:
+            return replace(first, spent=True)
     return call

@@ -102,7 +102,9 @@ class Call:
     started: float
     ended: float
     put_off: bool = False
-    """Whether it was sent before, and had no answer but to come later: that may have spent its token."""
+    """Whether it was made before, and had no answer but to come later: something may have come of that."""
+    spent: bool = False
+    """Whether it was turned away, and its token fenced when it was made again: stale from the start, or spent since."""
     number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
     """Which call of this process it is; one that is remembered has its original's."""
 

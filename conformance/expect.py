@@ -39,7 +39,7 @@ async def _answer(asked: Awaitable[Call] | Call) -> Call:
 async def accepted(asked: Awaitable[Call] | Call) -> Call:
     """The call passes the fence; it may be refused for a reason of its own (§5)."""
     call = await _answer(asked)
-    if call.fenced and not call.put_off:
+    if call.fenced:
         raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
     return call
 
@@ -47,7 +47,7 @@ async def accepted(asked: Awaitable[Call] | Call) -> Call:
 async def fenced(asked: Awaitable[Call] | Call) -> Call:
     """The call is refused with FAILED_PRECONDITION (FEN-1)."""
     call = await _answer(asked)
-    if not call.fenced:
+    if not (call.fenced or call.spent):
         raise Violation(
             f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION",
             call.outcome(),

@@ -14,6 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from conformance.answer import too_large
+from conformance.busy import SOON, while_busy
 from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.lifecycle import State, doomed, state_of
@@ -301,18 +302,23 @@ async def _reflection(client: Client) -> bool:
 
 async def _delete(client: Client, run: str) -> bool:
     """Whether Delete is there at all: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
-    call = await client.delete(f"{run}-no-such-machine", Shard(f"{run}-delete").next())
+    shard = Shard(f"{run}-delete")
+    call = await while_busy(lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, pauses=SOON)
     return call.code is not grpc.StatusCode.UNIMPLEMENTED
 
 
 async def _scope(client: Client, run: str) -> str | None:
     """Which mark a shard's token meets on another machine (FEN-13), asked with ids that do not exist."""
-    shard = Shard(f"{run}-scope")
     here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
-    first = await client.drain(here, shard.token(epoch=1, sequence=9))
-    again = await client.drain(here, shard.token(epoch=1, sequence=9))
-    other = await client.drain(there, shard.token(epoch=1, sequence=8))
-    fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
+    for number, pause in enumerate((*SOON, 0.0)):
+        shard = Shard(f"{run}-scope{number or ''}")
+        first = await client.drain(here, shard.token(epoch=1, sequence=9))
+        again = await client.drain(here, shard.token(epoch=1, sequence=9))
+        other = await client.drain(there, shard.token(epoch=1, sequence=8))
+        fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
+        if not any(call.busy for call in (first, again, other, fresh)):
+            break
+        await asyncio.sleep(pause)
     if first.code is grpc.StatusCode.PERMISSION_DENIED:
         raise TargetError(
             f"target {client.target.address} refuses shard ids of our own: {first.outcome()}",

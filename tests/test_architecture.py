@@ -67,8 +67,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asked weather run_options",
         "behaviour bill ledger patience stop buf",
         # The wire.
-        "client relay reflection kept shortcut busy",
-        "letters",
+        "client relay reflection kept shortcut",
+        "letters busy",
         "call target catalogue",
         "answer",
         "size turns",

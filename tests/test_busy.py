@@ -12,7 +12,7 @@ from conformance import busy, expect
 from conformance.busy import FEW, SHARE, SOON, Shed, heard
 from conformance.errors import Violation
 from conformance.judge import MANY
-from conformance.lifecycle import State, Verb
+from conformance.lifecycle import State
 from conformance.report import Result, Status
 from conformance.token import Token
 from fake_provider.core import Core
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from conformance.call import Call
     from conformance.trial import Trial
-    from fake_provider.fence import Token as FakeToken
-    from fake_provider.store import MarkKey
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
@@ -72,15 +70,6 @@ def test_who_never_has_time_gives_that_for_an_answer() -> None:
 def test_where_it_is_too_late_nobody_is_asked_again() -> None:
     call, sent = asked(UNAVAILABLE, again=None)
     assert (call.code, call.put_off, sent) == (UNAVAILABLE, False, [FIRST])
-
-
-def test_a_call_that_was_put_off_may_have_spent_its_token() -> None:
-    fenced = a_call("Drain", code=grpc.StatusCode.FAILED_PRECONDITION)
-    put_off = asked(UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)[0]
-    assert asyncio.run(expect.accepted(put_off)) is put_off
-    assert asyncio.run(expect.fenced(put_off)) is put_off
-    with pytest.raises(Violation, match="to pass the fence"):
-        asyncio.run(expect.accepted(fenced))
 
 
 def shed(turned_away: int, *, of: int) -> Shed:
@@ -210,43 +199,60 @@ def test_who_answers_nothing_else_fails_in_the_end() -> None:
     assert len(attempts) == MANY
 
 
-def test_what_a_late_refusal_may_have_started_comes_home() -> None:
+FENCED = grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_a_token_that_was_chosen_is_stale_or_spent_where_it_is_fenced_the_second_time() -> None:
+    call, sent = asked(UNAVAILABLE, FENCED, again=FIRST)
+    assert (call.code, call.spent, sent) == (UNAVAILABLE, True, [FIRST, FIRST])
+    assert asyncio.run(expect.accepted(call)) is call
+    assert asyncio.run(expect.fenced(call)) is call
+    assert asyncio.run(expect.refused(call)) is call
+
+
+def test_a_token_that_was_renewed_is_not_to_be_fenced() -> None:
+    call, _ = asked(UNAVAILABLE, FENCED, again=SECOND)
+    assert (call.code, call.spent) == (FENCED, False)
+    with pytest.raises(Violation, match="to pass the fence"):
+        asyncio.run(expect.accepted(call))
+
+
+def test_a_token_that_was_chosen_is_judged_as_ever_where_it_was_turned_away_at_the_door() -> None:
+    async def asks(trial: Trial, mood: Mood) -> None:
+        shard = trial.new_shard()
+        for sequence in (1, 2):
+            mood.left = 1
+            await expect.accepted(trial.machine.drain(shard.token(epoch=1, sequence=sequence)))
+            mood.left = 1
+            await expect.fenced(trial.machine.drain(shard.token(epoch=1, sequence=sequence)))
+
+    result = run(asks)
+    assert result.status is Status.PASSED
+    codes = [call.code for call in result.calls if call.rpc == "Drain"][-8:]  # those before are claims
+    assert codes == [UNAVAILABLE, grpc.StatusCode.ABORTED, UNAVAILABLE, FENCED] * 2
+
+
+def test_what_was_started_before_it_was_put_off_comes_home() -> None:
     class Late(Core):
-        """Its Create is under way when it says that it has no time."""
+        """Its first Create is under way when it says that it has no time; of another one it thinks nothing."""
 
         times = 0
 
         def serve(self, verb: Any, request: Any, now: float) -> Any:
-            ack = super().serve(verb, request, now)
             self.times += verb == "create"
+            if verb == "create" and self.times == 2:
+                raise Rejected(Code.ABORTED, "no")
+            ack = super().serve(verb, request, now)
             if verb == "create" and self.times == 1:
                 raise Rejected(Code.UNAVAILABLE, "not now")
             return ack
 
     async def creates(trial: Trial) -> None:
-        call = await trial.machine.create(trial.new_shard().token(epoch=1, sequence=1))
-        assert call.fenced, "the mark was set the first time"
+        call = await trial.machine.create()
+        assert call.code is grpc.StatusCode.ABORTED
 
     core = provider(cls=Late)
     report = asyncio.run(judged([proof(creates, machines=1, start=State.SPECULATIVE, creates=True)], core))
+    assert report.results[0].status is Status.PASSED
     assert report.home.clean
     assert {machine.state.name for machine in core.machines.values()} == {"SPECULATIVE"}
-
-
-def test_a_mark_that_was_set_before_the_call_was_turned_away_breaks_no_clause() -> None:
-    class Spends(Core):
-        """Has no time for the first call of a shard, and its fence has let it pass."""
-
-        def raise_mark(self, verb: Verb, key: MarkKey, token: FakeToken) -> None:  # type: ignore[override]
-            known = key in self.inventory.marks
-            super().raise_mark(verb, key, token)  # type: ignore[arg-type]
-            if not known and token.shard.endswith("s1"):
-                raise Rejected(Code.UNAVAILABLE, "not now")
-
-    async def passes(trial: Trial) -> None:
-        shard = trial.new_shard()
-        await expect.accepted(trial.machine.drain(shard.token(epoch=1, sequence=1)))
-        await expect.fenced(trial.machine.drain(shard.token(epoch=1, sequence=1)))
-
-    report = asyncio.run(judged([proof(passes, machines=1)], provider(cls=Spends)))
-    assert report.results[0].status is Status.PASSED
