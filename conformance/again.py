@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from conformance.busy import heard
+from conformance.busy import put_through
 from conformance.call import cut, missed
 from conformance.client import AGAIN
 from conformance.errors import Violation
@@ -58,7 +58,7 @@ async def _patiently(machine: Machine, verb: Verb, token: Token, send: Sender, v
             return None
         return await machine.renew(verb) if own else token
 
-    return await heard(send, token, again=again)
+    return await put_through(send, token, again=again)
 
 
 async def _ask(

@@ -65,7 +65,7 @@ async def while_busy(ask: Callable[[], Awaitable[Call]], *, insists: bool, pause
     return await ask()
 
 
-async def heard(
+async def put_through(
     send: Callable[[Token], Awaitable[Call]], token: Token, *, again: Callable[[], Awaitable[Token | None]]
 ) -> Call:
     """What a mutating call comes to. `again` gives the token to ask with once more; None where that is too late.

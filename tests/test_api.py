@@ -120,8 +120,13 @@ def test_ctrl_c_is_theirs_again_when_all_is_home() -> None:
             pressed.append(states_of(core))
             os.kill(os.getpid(), signal.SIGINT)
 
-    with served(core) as address, pytest.raises(KeyboardInterrupt):
-        conformance.run(address, select="FEN", jobs=1, emit=press)
+    # A shell that runs the tests in the background has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with served(core) as address, pytest.raises(KeyboardInterrupt):
+            conformance.run(address, select="FEN", jobs=1, emit=press)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert pressed
     assert states_of(core) == {}
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from conformance import busy, expect
-from conformance.busy import FEW, SHARE, SOON, Shed, heard
+from conformance.busy import FEW, SHARE, SOON, Shed, put_through
 from conformance.errors import Violation
 from conformance.judge import MANY
 from conformance.lifecycle import State
@@ -48,7 +48,7 @@ def asked(*codes: grpc.StatusCode, again: Token | None = SECOND) -> tuple[Call, 
     async def renewed() -> Token | None:
         return again
 
-    return asyncio.run(heard(send, FIRST, again=renewed)), sent
+    return asyncio.run(put_through(send, FIRST, again=renewed)), sent
 
 
 def test_what_is_answered_is_asked_once() -> None:
