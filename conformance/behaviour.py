@@ -128,23 +128,23 @@ def behaviour(
 ) -> Callable[[Body], Body]:
     """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
-    What it `watches` says what it needs, and nothing else does.
+    Who `watches` needs what that needs, and says nothing else. Raises ValueError where it does, or cannot start so.
     """
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
-    needs = (
-        watching(watches)
-        if watches
-        else Needs(
-            machines=machines,
-            start=start,
-            bound=bound,
-            alone=alone,
-            transitions=transitions,
-            creates=creates,
-            deletes=deletes,
-        )
+    needs = Needs(
+        machines=machines,
+        start=start,
+        bound=bound,
+        alone=alone,
+        transitions=transitions,
+        creates=creates,
+        deletes=deletes,
     )
+    if watches and needs != Needs():
+        raise ValueError(f"{behaviour_id} watches a passage, which needs what it needs")
+    if watches:
+        needs = watching(watches)
 
     def mark(body: Body) -> Body:
         setattr(body, MARK, (behaviour_id, needs))

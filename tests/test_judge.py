@@ -231,6 +231,11 @@ def test_a_declaration_is_read_back_from_the_function() -> None:
     assert declared(test_a_declaration_is_read_back_from_the_function) is None
 
 
+def test_who_watches_a_passage_needs_nothing_else() -> None:
+    with pytest.raises(ValueError, match="TST-1a watches a passage"):
+        behaviour("TST-1a", watches=(Verb.CONFIGURE, Verb.DRAIN), machines=2)
+
+
 @pytest.mark.parametrize("start", [State.CREATING, State.FAILED, State.UNSPECIFIED])
 def test_a_behaviour_starts_where_a_machine_can_be_brought(start: State) -> None:
     with pytest.raises(ValueError, match=f"cannot start at {start.name}"):
