@@ -121,7 +121,7 @@ class Judge:
         if self._others or self._pool.lost:
             return True
         listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
-        self._others |= listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
+        self._others = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
         return self._others
 
     async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> Attempt:
@@ -213,17 +213,15 @@ def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
     shown = {n for n, call in enumerate(calls) if call.number in named} or {len(calls) - 1}
     first = min(shown)
     if "fence" in error.wanted and (token := calls[first].token) is not None:
-        passed = [n for n in range(first) if _passed(calls[n], token.shard)]
-        shown |= set(sorted(passed, key=lambda n: _numbers(calls[n]))[-1:])
+        passed = [(numbers, n) for n in range(first) if (numbers := _passed(calls[n], token.shard))]
+        shown |= {n for _, n in sorted(passed)[-1:]}
     return tuple(sorted(shown))
 
 
-def _passed(call: Call, shard: str) -> bool:
-    return call.token is not None and call.token.shard == shard and call.answered and not call.fenced
-
-
-def _numbers(call: Call) -> tuple[int, int]:
-    return call.token.numbers if call.token is not None else (0, 0)
+def _passed(call: Call, shard: str) -> tuple[int, int] | None:
+    """The numbers of the shard's token that the fence let pass; None where this is no such call."""
+    token = call.token
+    return token.numbers if token is not None and token.shard == shard and call.answered and not call.fenced else None
 
 
 def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import busy, expect
 from conformance.busy import FEW, SHARE, SOON, Shed, put_through
-from conformance.errors import Violation
+from conformance.errors import Unprepared, Violation
 from conformance.judge import MANY
 from conformance.lifecycle import State
 from conformance.report import Result, Status
@@ -175,6 +175,24 @@ def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
         await expect.acked(trial.client.list())
 
     assert run(reads).status is Status.PASSED
+    assert len(attempts) == 3
+
+
+def test_where_anything_was_turned_away_what_did_not_happen_may_have_been_too() -> None:
+    mood, attempts = Mood(), list[str]()
+
+    async def reads(trial: Trial) -> None:
+        mood.left = 1
+        await expect.acked(trial.client.list())
+
+    async def hangs_up(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        if len(attempts) < 3:
+            raise Unprepared("it does not leave IDLE, and nobody hears why")
+
+    plan = [proof(reads, "TST-1a", machines=1), proof(hangs_up, "TST-1b", machines=1, transitions=1)]
+    report = asyncio.run(judged(plan, jobs=1, serve={"servicer": mood.servicer}))
+    assert [result.status for result in report.results] == [Status.PASSED] * 2
     assert len(attempts) == 3
 
 

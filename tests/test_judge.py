@@ -10,7 +10,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance import errors
 from conformance.behaviour import Needs, behaviour, declared
 from conformance.catalogue import Level
-from conformance.judge import ATTEMPTS, decisive, outcome
+from conformance.judge import MANY, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.report import Report, Status
@@ -69,7 +69,14 @@ def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> 
 
 
 def test_what_a_provider_legally_lacks_is_skipped() -> None:
-    assert outcome(entry(), errors.Unsupported("no Delete"))[:2] == (Status.SKIPPED, "no Delete")
+    assert outcome(entry(), errors.Unsupported("no Delete")) == (Status.SKIPPED, "no Delete", "", "")
+
+
+def test_what_another_clause_forbids_is_left_to_who_judges_that() -> None:
+    broken = errors.Violation("this", "that", clauses=["OPS-2", "FEN-1"])
+    assert outcome(entry("FEN-1a"), broken)[0] is Status.FAILED
+    left = (Status.ERROR, "wanted this; got that; OPS-2 and FEN-1 judge that", "", "")
+    assert outcome(entry("LIF-1a"), broken) == left
 
 
 @pytest.mark.parametrize(
@@ -92,9 +99,20 @@ def test_what_the_kit_could_not_tell_is_an_error_and_never_a_failure(error: Exce
 
 @pytest.mark.parametrize("error", [KeyError("x"), AssertionError("x"), OSError("x")])
 def test_a_bug_of_the_kit_is_an_error_that_says_so(error: Exception) -> None:
-    status, reason, _, _ = outcome(entry(), error)
-    assert status is Status.ERROR
-    assert reason.startswith(f"the kit itself failed: {type(error).__name__}: ")
+    reason = f"the kit itself failed: {type(error).__name__}: {error}"
+    assert outcome(entry(), error) == (Status.ERROR, reason, "", "")
+
+
+def test_a_body_is_given_what_the_run_was_asked_for() -> None:
+    given: list[tuple[str | None, int, str]] = []
+
+    async def keeps(trial: Trial) -> None:
+        given.append((trial.fence_scope, trial.examples, trial.unique("x").rpartition("-tst-1a-")[2]))
+        if len(given) == 1:
+            raise errors.Disturbed("somebody else has it")
+
+    run(proof(keeps, machines=1), fence_scope="shard-machine", examples=7)
+    assert given == [("shard-machine", 7, "1-x1"), ("shard-machine", 7, "2-x1")]
 
 
 def test_a_result_has_the_calls_of_its_behaviour_and_of_no_other() -> None:
@@ -142,10 +160,10 @@ def test_a_behaviour_that_somebody_disturbs_is_judged_on_another_machine() -> No
     assert report.home.clean
 
 
-def test_the_third_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provider() -> None:
-    core, foreigner = provider(8), Foreigner(times=ATTEMPTS)
+def test_the_last_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provider() -> None:
+    core, foreigner = provider(16), Foreigner(times=MANY + 1)
     report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
-    assert len(foreigner.took) == ATTEMPTS
+    assert len(foreigner.took) == MANY
     assert report.results[0].status is Status.PASSED, "the body saw it, and this one does not mind"
 
 
@@ -161,6 +179,24 @@ def test_what_could_not_be_told_while_somebody_is_about_is_judged_again() -> Non
 
     report = run(proof(puzzled, machines=1, start=State.IDLE), core=core)
     assert (report.results[0].status, len(attempts)) == (Status.PASSED, 2)
+
+
+def test_who_was_about_once_may_be_about_again() -> None:
+    core, attempts = provider(8), list[str]()
+
+    async def puzzled(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        stranger = sorted(core.machines)[-1]
+        shard = Shard("foreign")
+        if len(attempts) == 1:
+            await trial.client.create(stranger, shard.token(epoch=1, sequence=1))
+        else:
+            await trial.client.delete(stranger, shard.token(epoch=1, sequence=len(attempts)))
+        if len(attempts) < 3:
+            raise errors.Unprepared("it was drained under us")
+
+    report = run(proof(puzzled, machines=1, start=State.IDLE), core=core)
+    assert (report.results[0].status, len(attempts)) == (Status.PASSED, 3)
 
 
 def test_what_could_not_be_told_while_nobody_is_about_is_not_judged_again() -> None:

@@ -6,14 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from conformance.behaviour import watching
-from conformance.errors import Unprepared, Violation
+from conformance.errors import Disturbed, Unprepared, Violation
 from conformance.lifecycle import State, Verb
 from conformance.passage import BINDING, LEAVING, LIFE, look_on
 from conformance.report import Status
+from conformance.sightings import READERS
 from fake_provider.core import Core
 from tests.runs import judged, nothing, proof, provider, states_of
 
 if TYPE_CHECKING:
+    import pytest
+
     from conformance.behaviour import Behaviour, Watched
     from conformance.passage import Passage
     from conformance.report import Report
@@ -53,6 +56,42 @@ def test_one_passage_serves_all_that_watch_the_same() -> None:
     assert states_of(core) == {}
 
 
+def test_who_could_begin_meanwhile_waits_for_the_passage_that_is_under_way() -> None:
+    shorts = [proof(nothing, f"TST-9{letter}", machines=1) for letter in "abc"]
+    report = run(*onlookers(LIFE), *shorts, jobs=2)
+    assert set(statuses(report)) == {Status.PASSED}
+    assert report.bill.configure == 1
+
+
+def test_who_waits_for_a_passage_keeps_nobody_else_from_beginning() -> None:
+    diary: list[str] = []
+
+    async def writes(trial: Trial) -> None:
+        diary.append(trial.entry.id)
+
+    async def looks_and_writes(trial: Trial) -> None:
+        await look_on(trial)
+        await writes(trial)
+
+    long = [proof(writes, f"TST-9{letter}", machines=1, transitions=8) for letter in "ab"]
+    run(*onlookers(LIFE, looks_and_writes), *long, jobs=2, core=provider(8, latency=0.1))
+    assert diary[:2] == ["TST-9a", "TST-9b"]
+
+
+def test_who_is_judged_again_on_another_machine_takes_that_one() -> None:
+    machines: list[str] = []
+
+    async def disturbed(trial: Trial) -> None:
+        machines.append((await look_on(trial)).machine)
+        if len(machines) == 1:
+            raise Disturbed("somebody else has it")
+
+    report = run(onlooker("TST-1a", BINDING, disturbed))
+    assert statuses(report) == [Status.PASSED]
+    assert report.bill.configure == 2
+    assert machines[-1:] == list(report.results[0].machines)
+
+
 def test_each_shows_the_machine_and_the_calls_that_it_was_judged_by() -> None:
     first, *others = run(*onlookers(BINDING)).results
     for result in others:
@@ -76,8 +115,48 @@ def test_what_is_watched_is_shown_from_before_to_after() -> None:
         (Verb.CREATE, "in flight"),
         (Verb.CREATE, "at rest"),
     ]
-    assert passage.controls.keys() == set(LIFE)
+    assert {verb: call.rpc for verb, call in passage.controls.items()} == {
+        Verb.CREATE: "Drain",
+        Verb.CONFIGURE: "Create",
+        Verb.DRAIN: "Create",
+    }
     assert passage.unlisted == ()
+    again = ("", ", sent again in flight,", ", sent again at rest,")
+    acks = [f"the ack of {verb.value}{when}" for verb in LIFE for when in again]
+    assert [sighting.rpc for sighting in passage.seen[-9:]] == acks
+    assert {sighting.rpc for sighting in passage.seen[:-9]} == {"Get", "List"}
+    assert (passage.seen[0].rpc, passage.seen[-10].rpc) == ("Get", "Get")
+
+
+def test_who_has_seen_enough_of_a_machine_on_its_way_looks_no_more() -> None:
+    kept: list[Passage] = []
+
+    async def keeps(trial: Trial) -> None:
+        kept.append(await look_on(trial))
+
+    run(onlooker("TST-1a", BINDING, keeps), core=provider(8, latency=0.5))
+    lists = [s for s in kept[0].seen if s.rpc == "List" and s.state is State.CONFIGURING]
+    assert 3 <= len(lists) <= 3 * READERS
+
+
+def test_of_a_large_fleet_it_lists_the_states_that_the_machine_may_be_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("conformance.found.LARGE", 7)
+    monkeypatch.setattr("conformance.found.CROWD", -1)
+    kept: list[Passage] = []
+
+    async def keeps(trial: Trial) -> None:
+        kept.append(await look_on(trial))
+
+    run(onlooker("TST-1a", LIFE, keeps))
+    [passage] = kept
+    assert passage.unlisted is None, "what is not listed says nothing"
+    assert {frozenset(call.request.states) for call in passage.calls if call.rpc == "List"} == {
+        frozenset({State.CREATING, State.IDLE}),
+        frozenset({State.IDLE, State.CONFIGURING, State.CONFIGURED}),
+        frozenset({State.CONFIGURED, State.DRAINING, State.IDLE}),
+    }
 
 
 class HidesWhatMoves(Core):
