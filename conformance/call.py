@@ -124,6 +124,11 @@ class Call:
         return self.answered and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
     @property
+    def cut_off(self) -> bool:
+        """Whether its connection ended before an answer came."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and not self.answered
+
+    @property
     def machine_id(self) -> str:
         """The machine that was asked for; empty for List."""
         return str(getattr(self.request, "machine_id", "") or getattr(self.request, "id", ""))

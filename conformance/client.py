@@ -12,7 +12,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import underway
 from conformance.answer import in_words, reader, trouble
-from conformance.busy import SOON, Shed, while_busy
+from conformance.busy import SOON, Shed
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.letters import LOST
 from conformance.turns import Turns
@@ -40,6 +40,12 @@ CUT = (
 STREAM_LOST = "Stream removed ("
 """How they begin where a call ended in the middle: by the provider, which can reset it, or with the connection."""
 RESET = "Received RST_STREAM"
+
+UNSEEN = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
+"""And where the server has not looked at the call, as it takes so many at once and no more (REFUSED_STREAM: RFC 9113,
+8.7). Nothing has come of it, and its token is as good as before."""
+UNSEEN_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Seconds before it is sent again."""
 
 T = TypeVar("T")
 
@@ -200,18 +206,26 @@ class Client:
 
     async def _read(self, rpc: str, request: Any) -> Call:
         """Who reads once more changes nothing; so what was not to be had is simply asked for again."""
-        call = await while_busy(lambda: self._read_through(rpc, request), insists=self.shed.little, pauses=SOON)
+        for pause in (*SOON, None):
+            call = await self._read_in_weather(rpc, request)
+            if pause is None or not (self._cut(call) or (call.busy and self.shed.little)):
+                break
+            await asyncio.sleep(pause)
         if not call.answered:
             missed()
         return call
 
-    async def _read_through(self, rpc: str, request: Any) -> Call:
+    async def _read_in_weather(self, rpc: str, request: Any) -> Call:
         for _ in range(AGAIN):
             call = await self.call(rpc, request)
             if self.storm is None or not self.lost(call):
                 break
             self.storm.again[rpc] += 1
         return call
+
+    def _cut(self, call: Call) -> bool:
+        """Whether the connection was lost meanwhile: a server may close one for its age, and gRPC dials again."""
+        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self._hung_up)
 
     def lost(self, call: Call) -> bool:
         """Whether the weather may have taken the answer: where nobody hung up, and it was at work meanwhile."""
@@ -242,6 +256,17 @@ class Client:
         return call
 
     async def _finish(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+        """What the call comes to. What nobody has looked at is sent again as it was."""
+        call = await self._send(rpc, request, method, timeout)
+        for pause in UNSEEN_PAUSES:
+            if self._hung_up or not call.details.startswith(UNSEEN):
+                break
+            await asyncio.sleep(pause)
+            call = await self._send(rpc, request, method, timeout)
+        self.shed.add(call)
+        return call
+
+    async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
         started, limit = self.now(), timeout or self.rpc_timeout
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
@@ -271,7 +296,6 @@ class Client:
             ended=self.now(),
         )
         record(call)
-        self.shed.add(call)
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:

@@ -29,7 +29,8 @@ MESSAGES = ("host", "resources", "allocatable")
 """What says nothing where it is empty, just as where it is not set."""
 
 
-async def _answer(asked: Awaitable[Call] | Call) -> Call:
+async def answered(asked: Awaitable[Call] | Call) -> Call:
+    """The call is answered, in whatever way. Raises NoAnswer where it is not, and no Violation."""
     call = asked if isinstance(asked, Call) else await asked
     if not call.answered:
         raise NoAnswer(f"{call.rpc} was not answered: {call.outcome()}")
@@ -38,7 +39,7 @@ async def _answer(asked: Awaitable[Call] | Call) -> Call:
 
 async def accepted(asked: Awaitable[Call] | Call) -> Call:
     """The call passes the fence; it may be refused for a reason of its own (§5)."""
-    call = await _answer(asked)
+    call = await answered(asked)
     if call.fenced:
         raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
     return call
@@ -46,7 +47,7 @@ async def accepted(asked: Awaitable[Call] | Call) -> Call:
 
 async def fenced(asked: Awaitable[Call] | Call) -> Call:
     """The call is refused with FAILED_PRECONDITION (FEN-1)."""
-    call = await _answer(asked)
+    call = await answered(asked)
     if not (call.fenced or call.spent):
         raise Violation(
             f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION",
@@ -58,7 +59,7 @@ async def fenced(asked: Awaitable[Call] | Call) -> Call:
 
 async def acked(asked: Awaitable[Call] | Call) -> Call:
     """The call is answered OK."""
-    call = await _answer(asked)
+    call = await answered(asked)
     if not call.ok:
         raise Violation(f"{call.rpc} to be answered OK", call.outcome(), calls=[call])
     return call
@@ -66,7 +67,7 @@ async def acked(asked: Awaitable[Call] | Call) -> Call:
 
 async def refused(asked: Awaitable[Call] | Call) -> Call:
     """The call is refused, and not by the fence (COD-2, COD-3)."""
-    call = await _answer(asked)
+    call = await answered(asked)
     if call.ok or call.fenced:
         raise Violation(
             f"{call.rpc} to be refused, with any code but FAILED_PRECONDITION", call.outcome(), calls=[call]
@@ -76,7 +77,7 @@ async def refused(asked: Awaitable[Call] | Call) -> Call:
 
 async def code(asked: Awaitable[Call] | Call, *codes: grpc.StatusCode) -> Call:
     """The call is answered with one of `codes`."""
-    call = await _answer(asked)
+    call = await answered(asked)
     if call.code not in codes:
         wanted = " or ".join(c.name for c in codes)
         raise Violation(f"{call.rpc} to answer {wanted}", call.outcome(), calls=[call])

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
 MANY = 6
-"""And so often where somebody else is about, or the provider sheds load: that may well come three times."""
+"""And so often where what disturbs may well come three times: somebody else is about, load or a connection is shed."""
 STORMY = 40
 """And so often in weather of our own making, which takes what it takes and never means the provider."""
 
-DOUBTFUL = (Violation, Unprepared, NotObserved, NoAnswer)
-"""What a call may lead to that the provider had no time for."""
 RESPITE: Final = 0.5
 """Seconds, times the attempt, that a provider has to itself before it is asked again what it had no time for."""
 
@@ -50,8 +48,8 @@ class Attempt:
     """Other machines could do better."""
     disturbed: bool
     """Somebody else is the reason."""
-    shed: bool
-    """The provider sheds load, and may have shed what would have come to another end."""
+    doubtful: bool
+    """The provider had no time for what would have come to another end, or a connection ended under it."""
 
 
 class Judge:
@@ -90,25 +88,26 @@ class Judge:
             result, spoilt, disturbed = tried.result, tried.spoilt, tried.disturbed
             broken = result.status in (Status.FAILED, Status.WARNED) and behaviour.needs.slots
             unproved = broken or result.status is Status.ERROR
-            most = max(MANY, self._most) if tried.shed else self._most
+            doubtful = tried.doubtful and (await self._yard.client.list(cap=1)).answered
+            most = max(MANY, self._most) if doubtful else self._most
             if (disturbed or unproved) and await self._somebody_is_about() and attempt < self._most:
                 # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks, or ask
                 # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
                 spoilt = disturbed = True
             # A machine that was somebody else's before anything began is no attempt: it only takes time.
             counts = not (disturbed and behaviour.needs.machines and not result.machines)
-            if not (spoilt or tried.shed) or (counts and attempt >= most) or self._pool.hopeless(behaviour.needs):
+            if not (spoilt or doubtful) or (counts and attempt >= most) or self._pool.hopeless(behaviour.needs):
                 return result, lease
             now = self._yard.client.now()
             if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
                 return result, lease
             self._attempts[behaviour.id] = attempt + counts
             await self._pool.release(lease, wanted=set(behaviour.needs.starts))
-            if tried.shed:
+            if doubtful:
                 await asyncio.sleep(RESPITE * attempt)
             other = self._pool.lease(behaviour.needs)
             if other is None:
-                return None if disturbed or tried.shed else result, lease
+                return None if disturbed or doubtful else result, lease
             lease = other
 
     @property
@@ -166,15 +165,20 @@ class Judge:
             result=result,
             spoilt=spoilt,
             disturbed=isinstance(error, Disturbed),
-            shed=self._shed(error, log.calls),
+            doubtful=self._doubtful(error, log.calls),
         )
 
-    def _shed(self, error: Exception | None, calls: Sequence[Call]) -> bool:
+    def _doubtful(self, error: Exception | None, calls: Sequence[Call]) -> bool:
         shed = self._yard.client.shed
-        if not shed.little or not isinstance(error, DOUBTFUL):
-            return False
-        # A call whose client had hung up was not heard to be turned away: nothing came of it, is all that is known.
-        return any(call.busy for call in calls) or (isinstance(error, Unprepared) and shed.turned_away > 0)
+        match error:
+            case Violation():
+                return shed.little and any(call.busy for call in calls)
+            case Unprepared() | NotObserved() | NoAnswer():
+                # Whose client had hung up was not heard to be turned away: nothing came of it, is all that shows.
+                turned_away = shed.little and (shed.turned_away > 0 or any(call.busy for call in calls))
+                return turned_away or any(call.cut_off for call in calls)
+            case _:
+                return False
 
     async def _run(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
         trial = Trial(

@@ -182,16 +182,16 @@ def test_what_could_not_be_told_while_somebody_is_about_is_judged_again() -> Non
 
 
 def test_who_was_about_once_may_be_about_again() -> None:
-    core, attempts = provider(8), list[str]()
+    core, attempts, strangers = provider(8), list[str](), list[str]()
 
     async def puzzled(trial: Trial) -> None:
         attempts.append(trial.machine.id)
-        stranger = sorted(core.machines)[-1]
         shard = Shard("foreign")
         if len(attempts) == 1:
-            await trial.client.create(stranger, shard.token(epoch=1, sequence=1))
+            strangers.append(next(each for each in core.machines if each != trial.machine.id))
+            await trial.client.create(strangers[0], shard.token(epoch=1, sequence=1))
         else:
-            await trial.client.delete(stranger, shard.token(epoch=1, sequence=len(attempts)))
+            await trial.client.delete(strangers[0], shard.token(epoch=1, sequence=len(attempts)))
         if len(attempts) < 3:
             raise errors.Unprepared("it was drained under us")
 

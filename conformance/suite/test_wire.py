@@ -44,6 +44,7 @@ NO_EDGE = tuple(code for code in StatusCode if code not in (StatusCode.OK, Statu
 
 async def both(plain: Call, later: Call, *, what: str, free: Collection[StatusCode] = ()) -> None:
     """The two calls, the second with unknown fields, are answered with one code, or each with one of `free`."""
+    plain, later = await expect.answered(plain), await expect.answered(later)
     expect.fact(
         plain.code is later.code or {plain.code, later.code} <= {*free},
         wanted=f"{what} with unknown fields to answer {plain.code.name}, as without them",

@@ -1,0 +1,59 @@
+"""Servers that take few calls at once, or close a connection for its age, conform: gRPC says how to live with them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+import fake_provider.server
+from conformance import catalogue, expect, plan
+from conformance.client import UNSEEN
+from conformance.report import Status, Verdict
+from tests.runs import judged, proof, provider
+
+if TYPE_CHECKING:
+    from conformance.behaviour import Behaviour
+    from conformance.report import Report
+    from conformance.trial import Trial
+
+FEW_STREAMS = {"grpc.max_concurrent_streams": 4}
+SHORT_LIVED = {"grpc.max_connection_age_ms": 150, "grpc.max_connection_age_grace_ms": 2000}
+
+
+def chosen(*select: str) -> list[Behaviour]:
+    known = catalogue.load()
+    return list(plan.plan(known, plan.functions(), [entry.id for entry in known.select(select, ())]))
+
+
+def run(behaviours: list[Behaviour], options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Report:
+    monkeypatch.setattr(fake_provider.server, "_OPTIONS", (*fake_provider.server._OPTIONS, *options.items()))
+    core = provider(24, latency=0.02)
+    return asyncio.run(judged(behaviours, core, serve={"rpc_delay": 0.005}, rpc_timeout=20.0, seed=1))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [FEW_STREAMS, SHORT_LIVED], ids=["few streams", "short-lived connections"])
+def test_it_is_conformant(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run(chosen("FEN", "OPS", "LIF-1*", "WIR-3*", "WIR-4*"), options, monkeypatch)
+    wrong = [f"{r.id} {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
+    assert (report.verdict, wrong) == (Verdict.CONFORMANT, [])
+    assert report.home.clean
+
+
+async def asks_a_lot(trial: Trial) -> None:
+    token = trial.new_shard().token(epoch=1, sequence=1)
+    answers = await asyncio.gather(*(trial.machine.drain(token) for _ in range(32)))
+    expect.fact(sum(not call.fenced for call in answers) == 1, wanted="one to pass", got="others")
+
+
+def test_a_call_that_no_server_has_looked_at_is_sent_again_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run([proof(asks_a_lot, machines=1)], FEW_STREAMS, monkeypatch)
+    [result] = report.results
+    assert result.status is Status.PASSED, result.reason
+    refused = [call for call in result.calls if call.code is grpc.StatusCode.UNAVAILABLE]
+    assert refused, "the server took all of them at once"
+    assert all(call.outcome().removeprefix("UNAVAILABLE: ").startswith(UNSEEN) for call in refused)
+    assert not report.notes, "that is no load that was shed"
