@@ -40,10 +40,14 @@ async def ask(
     `own`: the token is the next of the machine's own shard, so that with a newer one it is the same question. `alone`:
     nothing but the weather cuts this way; what goes another way is left to who made that.
     """
+
+    def patiently(token: Token) -> Coroutine[Any, Any, Call]:
+        return _patiently(machine, verb, token, send, via, own)
+
     if via.storm is None:
-        call, breach = await _patiently(machine, verb, token, send, via, own), None
+        call, breach = await patiently(token), None
     else:
-        call, breach = await _ask(via.storm, machine, verb, token, send, via, own, alone)
+        call, breach = await _ask(via.storm, machine, verb, token, patiently, via, own, alone)
     if not call.answered:
         missed()
     return call, breach
@@ -54,7 +58,7 @@ async def _patiently(machine: Machine, verb: Verb, token: Token, send: Sender, v
 
     async def again() -> Token | None:
         # Where it was asked for more meanwhile, what is asked now would come in another order.
-        if not via.shed.little or (own and machine.sent != sent):
+        if via.hung_up or not via.shed.little or (own and machine.sent != sent):
             return None
         return await machine.renew(verb) if own else token
 
@@ -78,7 +82,7 @@ async def _ask(
             heard = replace(call, code=grpc.StatusCode.OK, details="", response=ack, answered=True)
             storm.again[verb.value] += 1
             twice = await send(call.token or token)
-            if twice.answered and not twice.fenced:
+            if twice.answered and not (twice.fenced or twice.busy):
                 return heard, _spent(call, twice)
             if not own or sent != machine.sent:
                 return heard, None  # it was asked for more meanwhile, and may be on its way by now

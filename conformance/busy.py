@@ -7,11 +7,13 @@ RESOURCE_EXHAUSTED are no answer yet. Who has no other one after a few times, or
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from conformance.call import Call
     from conformance.token import Token
@@ -25,23 +27,47 @@ PAUSES: Final = (*SOON, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 FEW: Final = 8
 SHARE: Final = 12
 """Calls that a provider may turn away in any case, and else one of so many, and is taken to shed load."""
+STEPS: Final = (8, 2)
+"""Calls at once that it is asked for next where it is more."""
 
 
 class Shed:
-    """How much of what it was asked the provider had no time for, over all connections of a run."""
+    """How much of what it was asked the provider had no time for, over all connections of a run.
+
+    Where that is much, it may be that it takes so many calls at once and no more: then less is asked at once, in steps.
+    Where it is still much, that is its answer.
+    """
 
     def __init__(self) -> None:
         self.asked = self.turned_away = 0
+        self._asked = self._turned_away = 0
+        self._since = 0.0
+        """When the last step was taken, on the run's clock: what was under way then is no matter of it."""
+        self._steps = iter(STEPS)
+        self._gate: asyncio.Semaphore | None = None
 
     def add(self, call: Call) -> None:
         """One call more."""
         self.asked += 1
         self.turned_away += call.busy
+        if call.started < self._since:
+            return
+        self._asked += 1
+        self._turned_away += call.busy
+        if call.busy and not self.little:
+            step = next(self._steps, None)
+            self._gate = asyncio.Semaphore(step) if step else None
+            if step:
+                self._asked, self._turned_away, self._since = 0, 0, call.ended
 
     @property
     def little(self) -> bool:
-        """Whether that is asked again. Of who turns much away, it is the answer."""
-        return self.turned_away <= max(FEW, self.asked // SHARE)
+        """Whether what it had no time for is asked again."""
+        return self._turned_away <= max(FEW, self._asked // SHARE)
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Where there is time for one call more."""
+        return self._gate or nullcontext()
 
     @property
     def said(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -75,10 +75,12 @@ class Client:
         self.rpc_timeout = rpc_timeout
         self.count = 0
         self.shed = Shed()
+        self._takes_turns = True
         self._clock = asyncio.get_running_loop().time
         self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
-        self._hung_up = False
+        self.hung_up = False
+        """Whether this connection was closed by us."""
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._turns = Turns()
         self.storm: Storm | None = None
@@ -125,6 +127,7 @@ class Client:
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
         client.storm, client._turns, client.shed = self.storm, self._turns, self.shed
+        client._takes_turns = False  # its calls may have to wait for those of this one
         try:
             yield client
         finally:
@@ -137,7 +140,7 @@ class Client:
 
     async def hang_up(self) -> None:
         """Close the connection at once; what is under way is cancelled, and counts as not answered."""
-        self._hung_up = True
+        self.hung_up = True
         await self._channel.close()
 
     async def give_up(self) -> None:
@@ -211,6 +214,8 @@ class Client:
             if pause is None or not (self._cut(call) or (call.busy and self.shed.little)):
                 break
             await asyncio.sleep(pause)
+            if self.hung_up:
+                break
         if not call.answered:
             missed()
         return call
@@ -225,11 +230,11 @@ class Client:
 
     def _cut(self, call: Call) -> bool:
         """Whether the connection was lost meanwhile: a server may close one for its age, and gRPC dials again."""
-        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self._hung_up)
+        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
 
     def lost(self, call: Call) -> bool:
         """Whether the weather may have taken the answer: where nobody hung up, and it was at work meanwhile."""
-        if call.answered or self._hung_up or self.storm is None:
+        if call.answered or self.hung_up or self.storm is None:
             return False
         return call.details.startswith(LOST) or self.weathered(call.started)
 
@@ -259,14 +264,20 @@ class Client:
         """What the call comes to. What nobody has looked at is sent again as it was."""
         call = await self._send(rpc, request, method, timeout)
         for pause in UNSEEN_PAUSES:
-            if self._hung_up or not call.details.startswith(UNSEEN):
+            if not call.details.startswith(UNSEEN):
                 break
             await asyncio.sleep(pause)
+            if self.hung_up:
+                break
             call = await self._send(rpc, request, method, timeout)
         self.shed.add(call)
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+        async with self.shed.turn() if self._takes_turns else nullcontext():
+            return await self._sent(rpc, request, method, timeout)
+
+    async def _sent(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
         started, limit = self.now(), timeout or self.rpc_timeout
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
@@ -281,7 +292,7 @@ class Client:
             told, details = details, in_words(details, limit=self.target.max_answer)
             answered &= told == details
         except asyncio.CancelledError:
-            if not self._hung_up:
+            if not self.hung_up:
                 raise
             code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
         call = Call(
@@ -305,7 +316,7 @@ class Client:
         provider may send either. They differ in what is left behind: a live connection, time on the clock.
         Weather of our own leaves a live connection too, where somebody has dialled again by now.
         """
-        if self._hung_up or details.startswith(NO_CONNECTION):
+        if self.hung_up or details.startswith(NO_CONNECTION):
             return False
         if self.storm is not None and code in CUT and (details.startswith(LOST) or self.weathered(started)):
             return False

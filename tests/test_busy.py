@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from conformance import busy, expect
-from conformance.busy import FEW, SHARE, SOON, Shed, put_through
+from conformance.busy import FEW, SHARE, SOON, STEPS, Shed, put_through
 from conformance.errors import Unprepared, Violation
 from conformance.judge import MANY
 from conformance.lifecycle import State
@@ -32,7 +33,7 @@ FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "SOON", (0.0,) * len(SOON))
     monkeypatch.setattr("conformance.judge.RESPITE", 0.0)
 
@@ -72,25 +73,52 @@ def test_where_it_is_too_late_nobody_is_asked_again() -> None:
     assert (call.code, call.put_off, sent) == (UNAVAILABLE, False, [FIRST])
 
 
+def one(number: int, code: grpc.StatusCode) -> Call:
+    return replace(a_call(code=code), started=float(number), ended=number + 0.5)
+
+
 def shed(turned_away: int, *, of: int) -> Shed:
+    """What is known after so many calls, one after the other, of which the first were turned away."""
     counted = Shed()
     for number in range(of):
-        counted.add(a_call(code=UNAVAILABLE if number < turned_away else OK))
+        counted.add(one(number, UNAVAILABLE if number < turned_away else OK))
     return counted
 
 
-def test_who_turns_much_away_is_taken_at_their_word() -> None:
-    assert shed(FEW, of=FEW).little
-    assert not shed(FEW + 1, of=FEW + 1).little
-    assert shed(10, of=10 * SHARE).little
-    assert not shed(10, of=10 * SHARE - 1).little
+def at_once(counted: Shed) -> int | None:
+    """How many calls there is time for at once; None where that is any number."""
+    gate = counted.turn()
+    return gate._value if isinstance(gate, asyncio.Semaphore) else None
+
+
+def test_who_turns_much_away_is_asked_for_less_at_once_and_then_taken_at_their_word() -> None:
+    found = [(at_once(counted), counted.little) for counted in (shed(n, of=n) for n in range(4 * FEW + 4))]
+    expected = [(None, True), *((step, True) for step in STEPS), (None, False)]
+    assert found == [each for each in expected for _ in range(FEW + 1)]
+
+
+def test_of_many_calls_a_share_may_be_turned_away() -> None:
+    assert at_once(shed(10, of=10)) == STEPS[0]
+    busy_last = Shed()
+    for number in range(10 * SHARE):
+        busy_last.add(one(number, OK if number < 10 * SHARE - 10 else UNAVAILABLE))
+    assert at_once(busy_last) is None
+    busy_last.add(one(10 * SHARE, UNAVAILABLE))
+    assert at_once(busy_last) == STEPS[0]
+
+
+def test_what_was_under_way_when_less_was_asked_for_is_no_matter_of_that() -> None:
+    counted = shed(FEW + 1, of=FEW + 1)
+    for _ in range(5 * FEW):
+        counted.add(one(FEW, UNAVAILABLE))
+    assert (at_once(counted), counted.turned_away) == (STEPS[0], 6 * FEW + 1)
 
 
 def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
     assert shed(FEW, of=1000).said == ""
     assert shed(10, of=1000).said.startswith("10 of 1000 calls were turned away")
     assert "and were asked again; --jobs 1" in shed(10, of=1000).said
-    assert "too many to be asked again" in shed(10, of=11).said
+    assert "too many to be asked again" in shed(40, of=41).said
 
 
 class Mood:
@@ -176,6 +204,25 @@ def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
 
     assert run(reads).status is Status.PASSED
     assert len(attempts) == 3
+
+
+@pytest.mark.parametrize("rpc", ["List", "Drain"])
+def test_who_has_hung_up_asks_no_more(rpc: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("conformance.busy.SOON", "conformance.client.SOON"):
+        monkeypatch.setattr(name, (0.2, 0.2, 0.2))
+
+    async def hangs_up(trial: Trial, mood: Mood) -> None:
+        async with trial.client.another() as client:
+            await client.channel.channel_ready()
+            mood.left = 1
+            asks = client.list() if rpc == "List" else trial.machine.drain(client=client)
+            asked = asyncio.ensure_future(asks)
+            await mood.turned_away.wait()
+            await asyncio.sleep(0.05)  # the answer is heard, and the next try not yet made
+            await client.hang_up()
+            assert (await asked).busy
+
+    assert run(hangs_up).status is Status.PASSED
 
 
 def test_where_anything_was_turned_away_what_did_not_happen_may_have_been_too() -> None:

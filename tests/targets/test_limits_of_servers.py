@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-import fake_provider.server
 from conformance import catalogue, expect, plan
 from conformance.client import UNSEEN
 from conformance.report import Status, Verdict
@@ -19,8 +18,14 @@ if TYPE_CHECKING:
     from conformance.report import Report
     from conformance.trial import Trial
 
-FEW_STREAMS = {"grpc.max_concurrent_streams": 4}
-SHORT_LIVED = {"grpc.max_connection_age_ms": 150, "grpc.max_connection_age_grace_ms": 2000}
+FEW_STREAMS = {"options": (("grpc.max_concurrent_streams", 4),)}
+SHORT_LIVED = {"options": (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 2000))}
+FEW_CALLS = {"maximum_concurrent_rpcs": 12}
+LIMITS: dict[str, dict[str, Any]] = {
+    "few streams": FEW_STREAMS,
+    "short-lived connections": SHORT_LIVED,
+    "few calls": FEW_CALLS,
+}
 
 
 def chosen(*select: str) -> list[Behaviour]:
@@ -28,16 +33,21 @@ def chosen(*select: str) -> list[Behaviour]:
     return list(plan.plan(known, plan.functions(), [entry.id for entry in known.select(select, ())]))
 
 
-def run(behaviours: list[Behaviour], options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Report:
-    monkeypatch.setattr(fake_provider.server, "_OPTIONS", (*fake_provider.server._OPTIONS, *options.items()))
+def run(behaviours: list[Behaviour], limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Report:
+    unlimited = grpc.aio.server
+
+    def limited(*, options: tuple[tuple[str, int], ...]) -> grpc.aio.Server:
+        return unlimited(**(limits | {"options": (*options, *limits.get("options", ()))}))
+
+    monkeypatch.setattr(grpc.aio, "server", limited)
     core = provider(24, latency=0.02)
     return asyncio.run(judged(behaviours, core, serve={"rpc_delay": 0.005}, rpc_timeout=20.0, seed=1))
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("options", [FEW_STREAMS, SHORT_LIVED], ids=["few streams", "short-lived connections"])
-def test_it_is_conformant(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    report = run(chosen("FEN", "OPS", "LIF-1*", "WIR-3*", "WIR-4*"), options, monkeypatch)
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+def test_it_is_conformant(limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run(chosen("FEN", "OPS", "LIF-1*", "WIR-3*", "WIR-4*"), limits, monkeypatch)
     wrong = [f"{r.id} {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
     assert (report.verdict, wrong) == (Verdict.CONFORMANT, [])
     assert report.home.clean
