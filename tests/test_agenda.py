@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from conformance.agenda import Agenda, Phase
 from conformance.lifecycle import State, Verb
@@ -56,6 +56,30 @@ async def creates(trial: Trial) -> None:
 
 async def deletes(trial: Trial) -> None:
     await trial.drive(trial.machine, Verb.DELETE)
+
+
+class Spares:
+    """A pool that says what it is asked to spare."""
+
+    def spare(self, *, idle: int, bound: bool) -> list[tuple[int, bool]]:
+        return [(idle, bound)]
+
+
+def spared(*plan: Behaviour, phase: Phase, in_time: bool = True, keep: bool = False) -> list[Any]:
+    agenda = Agenda(plan, keep=keep)
+    agenda.turn(phase)
+    return agenda.spare(cast("Any", Spares()), in_time=in_time)
+
+
+def test_what_nothing_will_want_any_more_goes_home_in_time() -> None:
+    later = (leaver(), proof(behaviour_id="TST-1e", machines=2, alone=True))
+    assert spared(*later, phase=Phase.TOGETHER) == [(1, True)], "one IDLE machine for who deletes it, and bound ones"
+    assert spared(leaver(), phase=Phase.TOGETHER) == [(1, False)]
+    assert spared(*later, phase=Phase.TOGETHER, in_time=False) == []
+    assert spared(leaver(), proof(machines=1), phase=Phase.TOGETHER) == [], "somebody is waiting"
+    assert spared(phase=Phase.LEAVING, in_time=False) == [(0, False)]
+    assert spared(phase=Phase.QUIET) == []
+    assert spared(phase=Phase.TOGETHER, keep=True) == []
 
 
 def test_creators_are_first_and_what_is_soon_over_comes_before_what_takes_long() -> None:

@@ -267,6 +267,17 @@ def test_a_declaration_is_read_back_from_the_function() -> None:
     assert declared(test_a_declaration_is_read_back_from_the_function) is None
 
 
+def test_what_was_seen_is_judged_once() -> None:
+    attempts = list[str]()
+
+    async def breaks(trial: Trial) -> None:
+        attempts.append(trial.machine.id)
+        raise errors.Violation("this", "that")
+
+    report = run(proof(breaks, machines=1))
+    assert (report.results[0].status, len(attempts)) == (Status.FAILED, 1)
+
+
 def test_who_watches_a_passage_needs_nothing_else() -> None:
     with pytest.raises(ValueError, match="TST-1a watches a passage"):
         behaviour("TST-1a", watches=(Verb.CONFIGURE, Verb.DRAIN), machines=2)
