@@ -7,13 +7,13 @@ RESOURCE_EXHAUSTED are no answer yet. Who has no other one after a few times, or
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+import sys
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from conformance.call import Call
     from conformance.token import Token
@@ -27,8 +27,52 @@ PAUSES: Final = (*SOON, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 FEW: Final = 8
 SHARE: Final = 12
 """Calls that a provider may turn away in any case, and else one of so many, and is taken to shed load."""
+TOO_MUCH: Final = 5
+"""Where more than one call of so many was turned away in all, nothing that was seen can be relied on."""
 STEPS: Final = (8, 2)
 """Calls at once that it is asked for next where it is more."""
+
+
+class Gate:
+    """Lets so many in at once, or all; who is inside when it becomes narrower counts."""
+
+    def __init__(self) -> None:
+        self._limit = sys.maxsize
+        self._inside = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def limit(self) -> int | None:
+        """How many; None for all."""
+        return self._limit if self._limit < sys.maxsize else None
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = limit or sys.maxsize
+        self._call()
+
+    async def __aenter__(self) -> None:
+        while self._inside >= self._limit:
+            called = asyncio.get_running_loop().create_future()
+            self._waiting.append(called)
+            try:
+                await called
+            except asyncio.CancelledError:
+                self._call()  # the place is somebody else's
+                raise
+        self._inside += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._inside -= 1
+        self._call()
+
+    def _call(self) -> None:
+        free = self._limit - self._inside
+        while self._waiting and free > 0:
+            called = self._waiting.popleft()
+            if not called.done():
+                called.set_result(None)
+                free -= 1
 
 
 class Shed:
@@ -44,7 +88,8 @@ class Shed:
         self._since = 0.0
         """When the last step was taken, on the run's clock: what was under way then is no matter of it."""
         self._steps = iter(STEPS)
-        self._gate: asyncio.Semaphore | None = None
+        self.gate = Gate()
+        """What every call goes through that cannot be waited for by another one."""
 
     def add(self, call: Call) -> None:
         """One call more."""
@@ -55,9 +100,8 @@ class Shed:
         self._asked += 1
         self._turned_away += call.busy
         if call.busy and not self.little:
-            step = next(self._steps, None)
-            self._gate = asyncio.Semaphore(step) if step else None
-            if step:
+            self.gate.limit = next(self._steps, None)
+            if self.gate.limit:
                 self._asked, self._turned_away, self._since = 0, 0, call.ended
 
     @property
@@ -65,20 +109,23 @@ class Shed:
         """Whether what it had no time for is asked again."""
         return self._turned_away <= max(FEW, self._asked // SHARE)
 
-    def turn(self) -> AbstractAsyncContextManager[object]:
-        """Where there is time for one call more."""
-        return self._gate or nullcontext()
-
     @property
     def said(self) -> str:
         """What is to be said of it; nothing of a few."""
         if self.turned_away <= FEW:
             return ""
         told = "and were asked again" if self.little else "too many to be asked again"
-        return (
-            f"{self.turned_away} of {self.asked} calls were turned away with UNAVAILABLE or RESOURCE_EXHAUSTED, {told};"
-            " --jobs 1 asks less at once"
-        )
+        return f"{self._count}, {told}; --jobs 1 asks less at once"
+
+    @property
+    def too_much(self) -> str:
+        """Why no verdict can rest on what was seen; empty where it can."""
+        much = self.turned_away > FEW and self.turned_away * TOO_MUCH > self.asked
+        return f"{self._count}: too many to rely on the others" if much else ""
+
+    @property
+    def _count(self) -> str:
+        return f"{self.turned_away} of {self.asked} calls were turned away with UNAVAILABLE or RESOURCE_EXHAUSTED"
 
 
 async def while_busy(ask: Callable[[], Awaitable[Call]], *, insists: bool, pauses: Sequence[float] = PAUSES) -> Call:

@@ -274,7 +274,7 @@ class Client:
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        async with self.shed.turn() if self._takes_turns else nullcontext():
+        async with self.shed.gate if self._takes_turns else nullcontext():
             return await self._sent(rpc, request, method, timeout)
 
     async def _sent(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:

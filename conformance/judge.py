@@ -82,12 +82,15 @@ class Judge:
 
         No result where somebody else has the machines and no others can be had now: it is to be judged later.
         """
+        seen: Result | None = None
         while True:
             attempt = self._attempts.get(behaviour.id, 1)
             tried = await self._attempt(behaviour, lease, attempt)
             result, spoilt, disturbed = tried.result, tried.spoilt, tried.disturbed
-            broken = result.status in (Status.FAILED, Status.WARNED) and behaviour.needs.slots
-            unproved = broken or result.status is Status.ERROR
+            if result.status is Status.ERROR and seen is not None:
+                return seen, lease  # that it came to nothing when it was tried again does not make it undone
+            broken = result.status in (Status.FAILED, Status.WARNED)
+            unproved = (broken and behaviour.needs.slots) or result.status is Status.ERROR
             doubtful = tried.doubtful and (await self._yard.client.list(cap=1)).answered
             most = max(MANY, self._most) if doubtful else self._most
             if (disturbed or unproved) and await self._somebody_is_about() and attempt < self._most:
@@ -104,6 +107,7 @@ class Judge:
             self._attempts[behaviour.id] = attempt + counts
             await self._pool.release(lease, wanted=set(behaviour.needs.starts))
             if doubtful:
+                seen = result if broken else None
                 await asyncio.sleep(RESPITE * attempt)
             other = self._pool.lease(behaviour.needs)
             if other is None:
@@ -145,6 +149,8 @@ class Judge:
         breach = next((m.breach for m in lease.machines if m.breach is not None), None) if ids else None
         if breach is not None and (behaviour.entry.clause.id in breach.clauses or not isinstance(error, Violation)):
             error, spoilt = breach, False
+        if error is None and self._yard.client.shed.too_much:
+            error = NoAnswer(self._yard.client.shed.too_much)
         lost = log.missed and self._yard.client.weathered(started)
         if lost and error is not None and not isinstance(error, Unsupported):
             error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ import grpc
 import pytest
 
 from conformance import busy, expect
-from conformance.busy import FEW, SHARE, SOON, STEPS, Shed, put_through
+from conformance.busy import FEW, SHARE, SOON, STEPS, Gate, Shed, put_through
 from conformance.errors import Unprepared, Violation
 from conformance.judge import MANY
-from conformance.lifecycle import State
+from conformance.lifecycle import State, Verb
 from conformance.report import Result, Status
 from conformance.token import Token
 from fake_provider.core import Core
@@ -85,33 +86,57 @@ def shed(turned_away: int, *, of: int) -> Shed:
     return counted
 
 
-def at_once(counted: Shed) -> int | None:
-    """How many calls there is time for at once; None where that is any number."""
-    gate = counted.turn()
-    return gate._value if isinstance(gate, asyncio.Semaphore) else None
-
-
 def test_who_turns_much_away_is_asked_for_less_at_once_and_then_taken_at_their_word() -> None:
-    found = [(at_once(counted), counted.little) for counted in (shed(n, of=n) for n in range(4 * FEW + 4))]
+    found = [(counted.gate.limit, counted.little) for counted in (shed(n, of=n) for n in range(4 * FEW + 4))]
     expected = [(None, True), *((step, True) for step in STEPS), (None, False)]
     assert found == [each for each in expected for _ in range(FEW + 1)]
 
 
+def test_a_gate_lets_so_many_in_at_once_and_counts_who_is_inside_already() -> None:
+    async def facts() -> None:
+        gate, inside, most = Gate(), 0, [0]
+
+        async def goes_through() -> None:
+            nonlocal inside
+            async with gate:
+                inside += 1
+                most.append(inside)
+                await asyncio.sleep(0.001)
+                inside -= 1
+
+        async with asyncio.TaskGroup() as group:
+            early = [group.create_task(goes_through()) for _ in range(6)]
+            await asyncio.sleep(0)
+            gate.limit = 2
+            late = [group.create_task(goes_through()) for _ in range(20)]
+            await asyncio.sleep(0)
+            late[3].cancel()
+            await asyncio.wait(early)
+            most.clear()
+        assert max(most) == 2
+        assert [task.cancelled() for task in late].count(True) == 1
+        gate.limit = None
+        await asyncio.gather(*(goes_through() for _ in range(9)))
+        assert max(most) == 9
+
+    asyncio.run(facts())
+
+
 def test_of_many_calls_a_share_may_be_turned_away() -> None:
-    assert at_once(shed(10, of=10)) == STEPS[0]
+    assert shed(10, of=10).gate.limit == STEPS[0]
     busy_last = Shed()
     for number in range(10 * SHARE):
         busy_last.add(one(number, OK if number < 10 * SHARE - 10 else UNAVAILABLE))
-    assert at_once(busy_last) is None
+    assert busy_last.gate.limit is None
     busy_last.add(one(10 * SHARE, UNAVAILABLE))
-    assert at_once(busy_last) == STEPS[0]
+    assert busy_last.gate.limit == STEPS[0]
 
 
 def test_what_was_under_way_when_less_was_asked_for_is_no_matter_of_that() -> None:
     counted = shed(FEW + 1, of=FEW + 1)
     for _ in range(5 * FEW):
         counted.add(one(FEW, UNAVAILABLE))
-    assert (at_once(counted), counted.turned_away) == (STEPS[0], 6 * FEW + 1)
+    assert (counted.gate.limit, counted.turned_away) == (STEPS[0], 6 * FEW + 1)
 
 
 def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
@@ -119,6 +144,31 @@ def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
     assert shed(10, of=1000).said.startswith("10 of 1000 calls were turned away")
     assert "and were asked again; --jobs 1" in shed(10, of=1000).said
     assert "too many to be asked again" in shed(40, of=41).said
+
+
+def test_where_much_was_turned_away_in_all_no_verdict_rests_on_the_rest() -> None:
+    assert shed(FEW, of=FEW).too_much == ""
+    assert shed(20, of=100).too_much == ""
+    assert shed(20, of=99).too_much.startswith("20 of 99 calls were turned away")
+
+
+def test_a_provider_that_turns_every_third_call_away_is_not_judged_by_the_others() -> None:
+    calls = itertools.count(1)
+
+    class Third(Servicer):
+        async def answer(self, context: Any, work: Any) -> Any:
+            if next(calls) % 3 == 0:
+                await context.abort(UNAVAILABLE, "not now")
+            return await super().answer(context, work)
+
+    async def binds(trial: Trial) -> None:
+        for _ in range(4):
+            await trial.drive(trial.machine, Verb.CONFIGURE)
+            await trial.drive(trial.machine, Verb.DRAIN)
+
+    report = asyncio.run(judged([proof(binds, machines=1, transitions=8)], serve={"servicer": Third}))
+    assert (report.results[0].status, report.exit_code) == (Status.ERROR, 3)
+    assert report.home.clean
 
 
 class Mood:
@@ -192,6 +242,21 @@ def test_what_was_turned_away_is_not_asked_after_something_newer(monkeypatch: py
     result = run(two)
     assert result.status is Status.PASSED
     assert [call.rpc for call in result.calls if call.rpc != "Get"][-2:] == ["Configure", "Drain"]
+
+
+def test_what_cannot_be_told_when_it_is_tried_again_undoes_nothing() -> None:
+    attempts = list[str]()
+
+    async def reads(trial: Trial, mood: Mood) -> None:
+        attempts.append(trial.machine.id)
+        if len(attempts) > 1:
+            raise Unprepared("it is gone for good")
+        mood.left = len(SOON) + 1
+        await expect.acked(trial.client.list())
+
+    result = run(reads)
+    assert (result.status, len(attempts)) == (Status.FAILED, 2)
+    assert result.got == "UNAVAILABLE: not now"
 
 
 def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
