@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from conformance import fingerprint
+from conformance.lifecycle import Verb
 from conformance.report import Status, follows
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from conformance.report import Report, Result
 
 BROKEN = (Status.FAILED, Status.WARNED)
+MUTATING = frozenset(verb.value for verb in Verb)
 SHAPE = (*("delete", "revisions", "fence_scope", "tls", "client_certificate", "health", "reflection", "spot", "zones"),)
 """What two runs of one provider find alike. Its fleet is not in it: machines come and go."""
 PASSES = frozenset({"OK", "FAILED_PRECONDITION"})
@@ -242,10 +244,22 @@ def _refused_otherwise(before: Result, after: Result) -> bool:
 
     In both, as what is met on the way depends on when: a retry may be refused in one run, and not at all in the other.
     """
+    if _raced(before) or _raced(after):
+        return False
     one, other = answers(before), answers(after)
     return any(
         (refused := one[rpc] - PASSES) - other[rpc] and (other[rpc] - PASSES) - refused for rpc in one if rpc in other
     )
+
+
+def _raced(result: Result) -> bool:
+    """Whether calls for one machine were under way at once: who came first is chance, and so is what follows."""
+    until: dict[str, float] = {}
+    for call in sorted((call for call in result.calls if call.rpc in MUTATING), key=lambda call: call.started):
+        if call.started < until.get(call.machine_id, 0.0):
+            return True
+        until[call.machine_id] = call.ended
+    return False
 
 
 def _traits(before: Found | None, after: Found | None) -> tuple[Trait, ...]:

@@ -65,8 +65,12 @@ def test_a_selection_has_not_lost_what_it_was_not_asked_for() -> None:
     assert [(c.id, c.kind) for c in gone.changes] == [("TST-2a", Kind.GONE)]
 
 
-def answering(*codes: grpc.StatusCode, answered: bool = True) -> Report:
-    return a_report(a_result(P, calls=tuple(a_call("Drain", code=code, answered=answered) for code in codes)))
+def answering(*codes: grpc.StatusCode, answered: bool = True, at_once: bool = False) -> Report:
+    """A behaviour whose Drains were answered so: one after the other, or all at once."""
+    calls = [a_call("Drain", code=code, answered=answered) for code in codes]
+    times = [0.0 if at_once else float(number) for number in range(len(calls))]
+    spread = (replace(call, started=at, ended=at + 0.5) for call, at in zip(calls, times, strict=True))
+    return a_report(a_result(P, calls=tuple(spread)))
 
 
 OK, ABORTED, FENCED = grpc.StatusCode.OK, grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION
@@ -93,6 +97,13 @@ def test_answers_differ_where_each_refuses_with_a_code_that_the_other_does_not(
         codes = compare(here, there).changes[0].codes()["Drain"]
         assert "ABORTED" in codes[0]
         assert "UNAVAILABLE" in codes[1]
+
+
+def test_what_is_answered_in_a_race_is_chance() -> None:
+    race, other = answering(OK, ABORTED, at_once=True), answering(OK, BUSY, at_once=True)
+    assert not compare(race, other).differs
+    assert not compare(race, answering(OK, BUSY)).differs
+    assert compare(answering(OK, ABORTED), answering(OK, BUSY)).differs
 
 
 def test_what_was_found_at_the_target_is_compared_but_for_its_fleet() -> None:
