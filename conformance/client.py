@@ -75,7 +75,7 @@ class Client:
         self.rpc_timeout = rpc_timeout
         self.count = 0
         self.shed = Shed()
-        self._takes_turns = True
+        self._gated = True
         self._clock = asyncio.get_running_loop().time
         self._epoch = self._clock() if epoch is None else epoch
         self._suffix = suffix
@@ -127,7 +127,7 @@ class Client:
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
         client.storm, client._turns, client.shed = self.storm, self._turns, self.shed
-        client._takes_turns = False  # its calls may have to wait for those of this one
+        client._gated = False  # its calls may have to wait for those of this one
         try:
             yield client
         finally:
@@ -274,7 +274,7 @@ class Client:
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        async with self.shed.gate if self._takes_turns else nullcontext():
+        async with self.shed.gate if self._gated else nullcontext():
             return await self._sent(rpc, request, method, timeout)
 
     async def _sent(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:

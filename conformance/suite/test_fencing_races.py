@@ -10,8 +10,6 @@ import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Violation
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 BURST = 12
 ROUNDS = 2
-BUSY = (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED)
 
 
 async def _one_passes(trial: Trial, send: Callable[[int], Awaitable[Call]], *, what: str) -> Call:
@@ -38,7 +35,7 @@ async def _one_passes(trial: Trial, send: Callable[[int], Awaitable[Call]], *, w
 
     calls = await trial.together(BURST, one)
     let_in = [call for call in calls if not call.fenced]
-    passed = [call for call in let_in if call.answered and call.code not in BUSY]
+    passed = [call for call in let_in if call.answered and not call.busy]
     if len(passed) > 1:
         raise Violation(
             f"at most one of {BURST} concurrent {what} with token {passed[0].token} to pass the fence",
@@ -195,7 +192,7 @@ def judge_history(calls: Sequence[Call]) -> None:
     way or over when it ended; and no token passes twice. One that was turned away as too many, or never
     answered, may have been let in all the same: that code may be the call's own.
     """
-    known = [call for call in calls if call.answered and call.code not in BUSY and call.token is not None]
+    known = [call for call in calls if call.answered and not call.busy and call.token is not None]
     for call in known:
         rivals = [r for r in known if r is not call and _numbers(r) >= _numbers(call) and not r.fenced]
         before = next((r for r in rivals if r.ended < call.started), None)
