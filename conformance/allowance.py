@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from conformance import catalogue, waiver
-from conformance.compare import Kind, became, compare
+from conformance.compare import became, compare
+from conformance.comparison_values import Kind
 from conformance.scale import behaviours
 
 if TYPE_CHECKING:
     from conformance.catalogue import Catalogue
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.run_options import Options
     from conformance.settings import Settings
 

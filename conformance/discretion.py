@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from conformance.call import Told
     from conformance.found import Found
     from conformance.kept import Kept
-    from conformance.report import Home, Report, Result
+    from conformance.report import Home, Report
+    from conformance.result import Result
 
 SHORTEST = 4
 """A value of fewer characters stands in any text by chance, and is nobody's secret."""

@@ -20,7 +20,8 @@ from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.opening import opened
 from conformance.pool import Pool
-from conformance.report import Report, Result, Status, Time
+from conformance.report import Report, Time
+from conformance.result import Result, Status
 from conformance.storm import weather
 from conformance.yard import Yard
 

@@ -11,7 +11,8 @@ from conformance.bill import Bill
 if TYPE_CHECKING:
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.scale.figures import Progress
 
 

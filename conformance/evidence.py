@@ -11,7 +11,8 @@ from conformance import grpcurl
 
 if TYPE_CHECKING:
     from conformance.call import Told
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.token import Token
 
 

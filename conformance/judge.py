@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from conformance import events
 from conformance.call import DIGITS, CallLog, recording
-from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, NoAnswer, NotObserved, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State, Verb
-from conformance.report import Result, Status
+from conformance.result import BROKEN, Result, Status
 from conformance.trial import Trial
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ STORMY = 40
 
 RESPITE: Final = 0.5
 """Seconds, times the attempt, that a provider has to itself before it is asked again what it had no time for."""
-
-BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

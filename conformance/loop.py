@@ -16,8 +16,9 @@ from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.errors import ConformanceError, TargetError, UsageError
 from conformance.interrupts import SIGNALS, heard
-from conformance.report import Home, Report, Result, Status, Time
+from conformance.report import Home, Report, Time
 from conformance.reporters.files import Files
+from conformance.result import Result, Status
 from conformance.scale import behaviours
 from conformance.settings import FAKE, check_report_dir, version
 from conformance.stop import Stop

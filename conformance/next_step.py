@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.call import one_line
 from conformance.catalogue import Level
-from conformance.report import Status
 from conformance.reporters import terminal
+from conformance.result import Status
 from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.catalogue import Clause, Entry
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 GROWS: Final = ("SHP", "LST", "LIF", "OPS", "COD", "FEN", "MET", "revisions", "WIR", "SEC")
 """The areas in the order in which a provider grows; revisions are the optional part of List."""

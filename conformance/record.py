@@ -24,7 +24,8 @@ from conformance.found import SHARD, SHARD_MACHINE, Found
 from conformance.kept import Kept
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
-from conformance.report import FORMAT, Home, Report, Result, Status, Time, Verdict
+from conformance.report import FORMAT, Home, Report, Time
+from conformance.result import Result, Status, Verdict
 from conformance.scale.kept import scale_of
 from conformance.text import cut
 from conformance.token import Token

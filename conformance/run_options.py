@@ -11,7 +11,7 @@ from conformance.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.report import Result
+    from conformance.result import Result
     from conformance.weather import Fault
 
 

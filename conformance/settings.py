@@ -70,7 +70,7 @@ def check_report_dir(directory: Path) -> None:
 
     A ledger that names machines left by an earlier run is not overwritten: it is swept first.
     """
-    from conformance import ledger
+    from conformance import file_lock, ledger
     from conformance.reporters.files import FORMATS, LOG
 
     path = directory / "ledger.ndjson"
@@ -78,7 +78,7 @@ def check_report_dir(directory: Path) -> None:
         if path.exists() and path.stat().st_size:
             # First of all: what lies here is not touched while its machines are away, or its run lives.
             with path.open("a", encoding="utf-8") as file:
-                ledger.lock(file, f"the ledger {path}")
+                file_lock.lock(file, f"the ledger {path}")
             left = ledger.read(path).entries
             if left:
                 raise UsageError(

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import catalogue
 from conformance.patience import Patience
-from conformance.report import Status, Verdict
+from conformance.result import Status, Verdict
 from conformance.run_options import Options
 from conformance.scale.behaviours import name_of
 from selftest.churning import churn

@@ -62,8 +62,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "discretion",
         # What is known of a run: values.
         "evidence",
-        "events latency chain grpcurl",
+        "events call_latency chain grpcurl",
         "report",
+        "result comparison_values latency",
         "asked weather run_options",
         "behaviour bill ledger patience stop buf",
         # The wire.
@@ -73,6 +74,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "answer",
         "size turns",
         # The words.
+        "file_lock",
         "errors lifecycle token fields text clock interrupts underway",
     )
 )

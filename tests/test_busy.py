@@ -15,7 +15,7 @@ from conformance.busy import FEW, SHARE, SOON, STEPS, Gate, Shed, put_through
 from conformance.errors import Unprepared, Violation
 from conformance.judge import MANY
 from conformance.lifecycle import State, Verb
-from conformance.report import Result, Status
+from conformance.result import Result, Status
 from conformance.token import Token
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected

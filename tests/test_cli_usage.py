@@ -16,8 +16,8 @@ import trustme
 from conformance import catalogue, cli, run_command, settings
 from conformance.errors import UsageError
 from conformance.ledger import Ledger
-from conformance.report import Status
 from conformance.reporters import json as json_report
+from conformance.result import Status
 from tests.values import a_report, a_result
 
 BIN = Path(sys.executable).parent

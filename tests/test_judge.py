@@ -13,7 +13,7 @@ from conformance.catalogue import Level
 from conformance.judge import MANY, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
-from conformance.report import Report, Status
+from conformance.result import Status
 from conformance.token import Shard
 from fake_provider.core import Core
 from tests.runs import entry, judged, proof, provider
@@ -21,6 +21,7 @@ from tests.values import a_call
 
 if TYPE_CHECKING:
     from conformance.call import Call
+    from conformance.report import Report
     from conformance.trial import Trial
 
 

@@ -14,10 +14,10 @@ from conformance.bill import Bill
 from conformance.catalogue import Level
 from conformance.errors import UsageError
 from conformance.lifecycle import Verb
-from conformance.report import Report, Status, Verdict
 from conformance.reporters import json as json_report
 from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
+from conformance.result import Status, Verdict
 from tests import drawn
 from tests.runs import judged, proof
 from tests.values import a_call, a_found, a_report, a_result
@@ -25,6 +25,7 @@ from tests.values import a_call, a_found, a_report, a_result
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from conformance.report import Report
     from conformance.trial import Trial
 
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import cli, events, record
-from conformance.report import Status
 from conformance.reporters import badge, junit, markdown, terminal
 from conformance.reporters import json as json_report
 from conformance.reporters.files import FORMATS, LOG, Files
+from conformance.result import Status
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 import conformance.reporters
 from conformance import events, record
 from conformance.errors import TargetError
-from conformance.report import Report, Verdict
 from conformance.reporters import figures, terminal
+from conformance.result import Verdict
 from conformance.run_options import Options
 from conformance.scale import budget, lane
 from conformance.scale.soak import Soak
@@ -33,6 +33,8 @@ from tests.runs import SHORT, provider, states_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from conformance.report import Report
 
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 pytestmark = pytest.mark.timeout(240)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.report import Status, Verdict
 from conformance.reporters.json import dumps
+from conformance.result import Status, Verdict
 
 if TYPE_CHECKING:
     from conformance.report import Report

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.compare import Kind
-from conformance.report import Status
+from conformance.comparison_values import Kind
+from conformance.result import Status
 from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conformance.compare import Change, Comparison, Side
-    from conformance.report import Result
+    from conformance.comparison_values import Change, Comparison, Side
+    from conformance.result import Result
 
 SHOWN = (
     *(Kind.NEWLY_FAILING, Kind.FAILS_DIFFERENTLY, Kind.NEWLY_UNJUDGED, Kind.NEWLY_SKIPPED, Kind.NEWLY_PASSING),

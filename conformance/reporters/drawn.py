@@ -15,7 +15,8 @@ from conformance.text import cut
 
 if TYPE_CHECKING:
     from conformance.call import Told
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 LONGEST = 600
 """A string longer than this many characters is drawn cut."""

@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from conformance import latency
+from conformance import call_latency, latency
 from conformance.chain import ran, waited_for
 from conformance.evidence import again, exhibits
-from conformance.report import Status, Verdict, causes
 from conformance.reporters import figures
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.drawn import embedded, fate
+from conformance.result import Status, Verdict, causes
 from conformance.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 LONGEST = 2000
 """A text longer than this many characters is shown cut."""
@@ -135,7 +136,7 @@ def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
 
 
 def _rows(report: Report) -> tuple[Row, ...]:
-    samples = latency.samples(report)
+    samples = call_latency.samples(report)
     shortest = min((taken[0] for taken in samples.values()), default=0.0)
     longest = max((taken[-1] for taken in samples.values()), default=0.0)
     return tuple(

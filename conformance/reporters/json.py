@@ -8,8 +8,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from conformance.call import DIGITS
-from conformance.report import FORMAT, follows
+from conformance.report import FORMAT
 from conformance.reporters import comparison
+from conformance.result import follows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from conformance.call import Told
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.waiver import Waived
 
 

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status, follows
 from conformance.reporters import terminal
+from conformance.result import Status, follows
 
 if TYPE_CHECKING:
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.waiver import Waived
 
 

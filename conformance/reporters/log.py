@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from conformance import events
 from conformance.call import DIGITS
 from conformance.errors import UsageError
-from conformance.ledger import lock
+from conformance.file_lock import lock
 from conformance.report import FORMAT
 from conformance.reporters.json import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 

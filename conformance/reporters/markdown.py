@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.evidence import rerun
-from conformance.report import Status, causes
 from conformance.reporters import comparison, terminal
+from conformance.result import Status, causes
 from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
-    from conformance.report import Cause, Report, Result
+    from conformance.report import Report
+    from conformance.result import Cause, Result
 
 LONGEST = 65_000
 """Characters: a comment may have 65,536, and a job's summary a MiB."""

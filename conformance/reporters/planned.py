@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import Level
 from conformance.lifecycle import Verb
-from conformance.report import Status
 from conformance.reporters.json import found_dict
+from conformance.result import Status
 from conformance.text import printable
 
 if TYPE_CHECKING:

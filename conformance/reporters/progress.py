@@ -13,14 +13,15 @@ from rich.text import Text
 
 from conformance import events
 from conformance.call import one_line
-from conformance.report import Status, Verdict
 from conformance.reporters import figures, terminal
+from conformance.result import Status, Verdict
 from conformance.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.scale.figures import Progress
 
 STYLES = {

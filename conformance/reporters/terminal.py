@@ -10,8 +10,8 @@ from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
 from conformance.evidence import rerun
-from conformance.report import Status, Verdict, causes
 from conformance.reporters import comparison, figures
+from conformance.result import Status, Verdict, causes
 from conformance.text import printable
 from conformance.waiver import Standing
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from conformance.call import Told
     from conformance.events import RunStarted
-    from conformance.report import Cause, Report, Result
+    from conformance.report import Report
+    from conformance.result import Cause, Result
     from conformance.waiver import Waived
 
 LAST_CALLS = 8

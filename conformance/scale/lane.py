@@ -11,11 +11,11 @@ from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.errors import TargetError, TargetLost
 from conformance.found import connect
-from conformance.judge import BROKEN
 from conformance.lifecycle import State, Verb
 from conformance.opening import opened
 from conformance.pool import Pool
-from conformance.report import Report, Result, Status, Time
+from conformance.report import Report, Time
+from conformance.result import BROKEN, Result, Status
 from conformance.scale import behaviours, budget, memory
 from conformance.scale import soak as soaks
 from conformance.scale.churn import Churn
