@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from conformance import lanes
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -172,14 +173,6 @@ def _check(name: str, value: Any) -> None:
             from conformance.patience import parse_patience
 
             parse_patience(value)
-        case "soak":
-            from conformance.scale.soak import parse as parse_soak
-
-            parse_soak(value)
-        case "budget":
-            from conformance.scale.budget import parse as parse_budget
-
-            parse_budget(value)
         case "timeout" | "rpc-timeout" | "connect-timeout":
             from conformance.patience import parse_duration
 
@@ -200,6 +193,8 @@ def _check(name: str, value: Any) -> None:
             from conformance.weather import parse_fault
 
             parse_fault(value)
+        case _ if name in lanes.options():
+            lanes.options()[name].parse(value)
         case _:
             pass
 

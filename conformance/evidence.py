@@ -11,6 +11,7 @@ from conformance import grpcurl
 
 if TYPE_CHECKING:
     from conformance.call import Told
+    from conformance.lane_figures import LaneFigures
     from conformance.report import Report
     from conformance.result import Result
     from conformance.token import Token
@@ -82,8 +83,8 @@ def _why(token: Token | None, mark: Token | None) -> str:
 
 def rerun(report: Report, result: Result) -> str:
     """The command that judges one behaviour once more, as it was judged in this run."""
-    if report.scale is not None:
-        return churn(report)
+    if report.figures is not None:
+        return rerun_lane(report, report.figures)
     ledger = PurePath(report.ledger)
     if ledger.name == "ledger.ndjson":  # with a report around it
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
@@ -91,12 +92,9 @@ def rerun(report: Report, result: Result) -> str:
     return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
 
 
-def churn(report: Report) -> str:
-    """The command that runs the scale lane once more as it ran in this run."""
-    scale = report.scale
-    size = ["--max-machines", str(scale.machines), "--max-creates", str(scale.most_creates)] if scale else []
-    soak = ["--soak", scale.soak] if scale else []
-    lane = ["--lane", "scale", *soak, *size, "--seed", str(report.seed)]
+def rerun_lane(report: Report, figures: LaneFigures) -> str:
+    """Returns the command that runs a lane again as it ran in this run."""
+    lane = ["--lane", figures.lane, *figures.repeat_options, "--seed", str(report.seed)]
     return shlex.join(["conformance-run", *_target(report), *lane])
 
 

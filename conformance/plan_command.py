@@ -59,10 +59,10 @@ def plan_command(measured: Path | None, latency: str | None, form: str, **given:
     from conformance.reporters import planned as rendered
 
     settings = settings_from(**given)
-    if settings.scale is not None:
+    if not settings.lane.needs_plan:
         raise UsageError(
-            "a plan is of the conformance lane",
-            hint="the scale lane says how many machines and creates before it starts any; --max-creates N bounds them",
+            f"the {settings.lane.name} lane has no plan",
+            hint="--max-machines N and --max-creates N limit what it starts",
         )
     transitions = tempo_from(measured, latency)
     planned = plan_for(settings, transitions)
@@ -76,7 +76,7 @@ def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[f
 
     known: dict[Verb, tuple[float, str]] = {}
     if measured is not None:
-        from conformance.record import read
+        from conformance.lanes.records import read
 
         took = read(measured).took
         if not took:
@@ -94,14 +94,13 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     """Look at the target, and run dry what would run there. Raises TargetError where no run could start."""
     import asyncio
 
-    from conformance import catalogue, fit, plan
+    from conformance import fit, plan
     from conformance.dryrun import Tempo, dry_run
     from conformance.lifecycle import Verb
     from conformance.loop import EMBEDDED
     from conformance.reporters.planned import Planned
 
-    known, options = catalogue.load(), settings.options
-    chosen = plan.plan(known, plan.functions(), (e.id for e in known.select(settings.select, settings.exclude)))
+    chosen, options = plan.selected(settings.select, settings.exclude), settings.options
     found, call, address = asyncio.run(_look(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (EMBEDDED, "as the fake is served")) | dict(transitions)

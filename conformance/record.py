@@ -26,14 +26,15 @@ from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.report import FORMAT, Home, Report, Time
 from conformance.result import Result, Status, Verdict
-from conformance.scale.kept import scale_of
 from conformance.text import cut
 from conformance.token import Token
 from conformance.waiver import Standing, Waived, Waiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from conformance.lane_figures import FiguresReader, LaneFigures
 
 HINT: Final = "give the report.json or the events.ndjson that --report-dir wrote"
 TRUNCATED: Final = "truncated: the log ends before the run did"
@@ -43,8 +44,10 @@ _BEHAVIOUR: Final = re.compile(r"[A-Z]{3}-[0-9]+[a-z]+")
 _CLAUSE: Final = re.compile(r"[A-Z]{3}-[0-9]+")
 
 
-def read(path: Path) -> Report:
+def read(path: Path, figures: Mapping[str, FiguresReader] | None = None) -> Report:
     """The run that the report.json or events.ndjson at `path` tells of; its content says which of them it is.
+
+    `figures` has, by lane, the readers of what lanes measured: `lanes.records.read` knows them all.
 
     Only what a report tells of calls and of the target is there again. Raises UsageError for any other file.
     """
@@ -56,7 +59,7 @@ def read(path: Path) -> Report:
         hint = "its run has not finished: the events.ndjson beside it holds what there is" if not content else HINT
         raise UsageError(f"{path} is empty", hint=hint)
     try:
-        return read_text(content)
+        return read_text(content, figures)
     except Malformed as error:
         raise UsageError(f"{path} is no record of a run: {cut(str(error), 200)}", hint=HINT) from error
 
@@ -69,17 +72,17 @@ def failed_in(path: Path) -> tuple[str, ...]:
     return failed
 
 
-def read_text(content: bytes) -> Report:
+def read_text(content: bytes, figures: Mapping[str, FiguresReader] | None = None) -> Report:
     """As `read`, of a file's content. Raises Malformed."""
     lines = content.rstrip().split(b"\n")
     try:
         first = Fields(_json(lines[0]), "line 1")
     except Malformed:
         # The header was cut, or this is a report, which has a line for everything.
-        return _whole(Fields(_json(content)))
+        return _whole(Fields(_json(content)), figures)
     if "event" in first:
-        return _log([first, *_rest(lines)])
-    return _whole(Fields(_json(content)))
+        return _log([first, *_rest(lines)], figures)
+    return _whole(Fields(_json(content)), figures)
 
 
 def _json(content: bytes) -> Any:
@@ -110,7 +113,19 @@ def _check_format(record: Fields) -> None:
 # A report.
 
 
-def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] | None = None) -> Report:
+def _figures(record: Fields, readers: Mapping[str, FiguresReader] | None) -> LaneFigures | None:
+    """What a lane measured: under the lane's name, read by the lane."""
+    for lane, reader in (readers or {}).items():
+        if lane in record and record.object_or_null(lane) is not None:
+            return reader(record.free(lane), lane)
+    return None
+
+
+def _whole(
+    record: Fields,
+    readers: Mapping[str, FiguresReader] | None,
+    results: Callable[[str | None], tuple[Result, ...]] | None = None,
+) -> Report:
     """A report, from report.json or from a log's last line; `results` has them where the lines above it do."""
     _check_format(record)
     record.named("verdict", Verdict, "a verdict")
@@ -146,7 +161,7 @@ def _whole(record: Fields, results: Callable[[str | None], tuple[Result, ...]] |
         whole=record.flag("whole"),
         asked=_asked(record.object("asked")),
         took=record.mapping("took", Fields.seconds),
-        scale=scale_of(record.object_or_null("scale")),
+        figures=_figures(record, readers),
         weather=weather.read(record.object_or_null("weather")),
         waivers_file=record.text("waivers_file"),
         waivers=tuple(map(_waived, record.objects("waivers"))),
@@ -343,10 +358,10 @@ class _Story:
         )
 
 
-def _log(lines: list[Fields]) -> Report:
+def _log(lines: list[Fields], figures: Mapping[str, FiguresReader] | None) -> Report:
     header = lines[0]
     if header.text("event") == "run-finished" and len(lines) == 1:
-        return _whole(header)  # of a target that could not be judged at all
+        return _whole(header, figures)  # of a target that could not be judged at all
     if header.text("event") != "run-started":
         raise Malformed("its first line is not where a run starts")
     _check_format(header)
@@ -359,7 +374,7 @@ def _log(lines: list[Fields]) -> Report:
         if line.text("event") == "run-finished":
             if number < len(lines):
                 raise Malformed(f"line {number + 1} comes after the run's end")
-            return _whole(line, lambda stopped: story.told(f"not judged: {stopped}"))
+            return _whole(line, figures, lambda stopped: story.told(f"not judged: {stopped}"))
         story.hear(line)
     results = story.told(UNFINISHED)
     seconds = [result.seconds for result in results if result.id in story.results]

@@ -51,17 +51,17 @@ At the end a line says of each behaviour whether it happened again. Exit codes a
 def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> None:
     """Judge behaviours of an earlier run again."""
     from conformance import catalogue, evidence
-    from conformance.record import read
+    from conformance.lanes.records import read
     from conformance.replay import chosen, compared
     from conformance.run_command import execute
     from conformance.settings import Settings, version
     from conformance.text import printable
 
     before = read(record)
-    if before.scale is not None:
+    if before.figures is not None:
         raise UsageError(
-            "that was a run of the scale lane: nothing in it can be judged by itself",
-            hint=f"run it again: {evidence.churn(before)}",
+            f"that was a run of the {before.figures.lane} lane: no behaviour of it can be judged by itself",
+            hint=f"run it again: {evidence.rerun_lane(before, before.figures)}",
         )
     target = _target(before, given)
     directory: Path | None = given["report_dir"] if _typed("report_dir") else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.asked import Asked
+from conformance.lane_figures import Effect
 from conformance.result import Status, Verdict, judge
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from conformance.bill import Bill
     from conformance.comparison_values import Comparison
     from conformance.found import Found
+    from conformance.lane_figures import LaneFigures
     from conformance.result import Result
-    from conformance.scale.figures import Scale
     from conformance.waiver import Waived
     from conformance.weather import Weather
 
@@ -88,8 +89,8 @@ class Report:
     only_new: bool = False
     """Whether a failure that is not new leaves the exit code alone. The verdict is what it is."""
 
-    scale: Scale | None = None
-    """What the scale lane measured; None where the conformance lane ran."""
+    figures: LaneFigures | None = None
+    """What the lane measured; None for the conformance lane, which only judges."""
 
     @property
     def waived(self) -> Mapping[str, Waived]:
@@ -113,29 +114,29 @@ class Report:
     def verdict_line(self) -> str:
         """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide.
 
-        A budget is no part of the verdict, but that it is exceeded is said here too: `conformant, over budget`.
+        A lane's figures are not part of the verdict, but their headline follows it: `conformant, over budget`.
         """
         statuses = {Status.FAILED} | ({Status.WARNED} if self.strict else set())
         count = sum(result.id in self.waived for result in self.with_status(*statuses))
         waived = f", {count} waived" if count else ""
-        return f"{self.verdict.value}{waived}{', over budget' if self.scale and self.scale.over else ''}"
+        headline = f", {self.figures.headline}" if self.figures and self.figures.headline else ""
+        return f"{self.verdict.value}{waived}{headline}"
 
     @property
     def exit_code(self) -> int:
-        """0 conformant · 1 not conformant, a waiver broken or a budget exceeded · 3 inconclusive · 4 not all is home.
-
-        A budget of which nothing could be measured leaves a run inconclusive.
+        """0 conformant · 1 not conformant, a waiver broken or a budget exceeded · 3 inconclusive · 4 machines are left.
 
         With `only_new` as if what failed before, in the same way, or was not judged before either, were not there.
         """
-        if any(waived.standing.broken for waived in self.waivers) or (self.scale and self.scale.over):
+        effect = self.figures.effect if self.figures else Effect.NONE
+        if effect is Effect.FAILED or any(waived.standing.broken for waived in self.waivers):
             return 1
         match self._deciding:
             case Verdict.NON_CONFORMANT:
                 return 1
             case Verdict.INCONCLUSIVE:
                 return 3
-            case Verdict.CONFORMANT if self.scale and self.scale.unmeasured:
+            case Verdict.CONFORMANT if effect is Effect.INCONCLUSIVE:
                 return 3
             case Verdict.CONFORMANT:
                 return 0 if self.home.clean or self.home.kept else 4

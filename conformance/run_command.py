@@ -14,13 +14,13 @@ import click
 from conformance.console import complain, reporting_errors
 from conformance.errors import UsageError
 from conformance.held import held_against
-from conformance.lanes import asked_for
+from conformance.lane_options import chosen_lane
 from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.loop import Loop
+    from conformance.loop import RunController
     from conformance.report import Report
     from conformance.settings import Settings
     from conformance.target import Target
@@ -127,7 +127,7 @@ def settings_from(**given: Any) -> Settings:
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
-        scale=asked_for(**given),
+        **chosen_lane(**given),
         **held_against(**given),
     )
 
@@ -188,7 +188,7 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     """Run the suite, show it, write what was asked for, and `tell` more of it; the exit code."""
     from rich.console import Console
 
-    from conformance import loop
+    from conformance.loop import RunController, hearing
     from conformance.reporters.progress import Live
 
     console = Console(
@@ -201,34 +201,43 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    done = loop.Loop(settings, live)
-    with loop.hearing(done):
+    run = RunController(settings, live)
+    with hearing(run):
         try:
-            loop.run(done)
+            _conduct(run)
         finally:
             with suppress(OSError):
                 live.end()
-        return _concluded(done, settings, tell)
+        return _concluded(run, settings, tell)
 
 
-def _concluded(done: Loop, settings: Settings, tell: Callable[[Report], None]) -> int:
+def _conduct(run: RunController) -> None:
+    if run.settings.lane.needs_plan:
+        from conformance import pytest_loop
+
+        pytest_loop.run(run)
+    else:
+        run.conduct()
+
+
+def _concluded(run: RunController, settings: Settings, tell: Callable[[Report], None]) -> int:
     """Say what the report does not, and forget a ledger that nobody needs; the exit code."""
     from conformance.settings import state_directory
     from conformance.text import printable
 
-    for trouble in done.muted:
+    for trouble in run.listener_errors:
         complain(f"error: not all could be shown or written: {printable(trouble)}")
-    if done.error is not None:
-        if isinstance(done.error, UsageError) or done.report is not None:
-            raise done.error
+    if run.error is not None:
+        if isinstance(run.error, UsageError) or run.report is not None:
+            raise run.error
         where = settings.report_dir or state_directory()
         complain(
-            f"error: {printable(done.error.message)}",
+            f"error: {printable(run.error.message)}",
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
         )
         return 3
-    assert done.report is not None
-    tell(done.report)
-    if settings.report_dir is None and done.report.home.clean:
-        Path(done.report.ledger).unlink(missing_ok=True)
-    return done.report.exit_code or (2 if done.muted else 0)
+    assert run.report is not None
+    tell(run.report)
+    if settings.report_dir is None and run.report.home.clean:
+        Path(run.report.ledger).unlink(missing_ok=True)
+    return run.report.exit_code or (2 if run.listener_errors else 0)

@@ -53,7 +53,7 @@ HEAD = "# Failures that are tolerated until they are mended. See `conformance wa
 def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str | None) -> None:
     """Write waivers for what failed in a run."""
     from conformance import waiver
-    from conformance.record import read
+    from conformance.lanes.records import read
     from conformance.waiver import made
 
     try:

@@ -371,4 +371,4 @@ def test_the_installed_commands_refuse_without_a_traceback() -> None:
 @pytest.mark.parametrize("option", ["--fault", "--select", "--jobs"])
 def test_what_only_the_conformance_lane_knows_is_refused_in_the_scale_lane(refused: Refuse, option: str) -> None:
     value = {"--fault": "lost-answer", "--select": "FEN", "--jobs": "2"}[option]
-    assert refused(*TARGET, "--lane", "scale", option, value).error == f"{option} and the scale lane"
+    assert refused(*TARGET, "--lane", "scale", option, value).error == f"{option} does not apply to the scale lane"

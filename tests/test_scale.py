@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from conformance.bill import Meter
 from conformance.errors import UsageError, Violation
+from conformance.lanes import scale
+from conformance.lanes.scale import budget, soak
+from conformance.lanes.scale.growth import ENOUGH, Sizes
+from conformance.lanes.scale.oracle import OWNER, REMEMBERED, Expected, Oracle, differences
+from conformance.lanes.scale.quiescence import Quiescence
 from conformance.latency import percentile
 from conformance.lifecycle import State, Verb
-from conformance.scale import behaviours, budget, soak
-from conformance.scale.digest import Digest
-from conformance.scale.gate import Gate
-from conformance.scale.growth import ENOUGH, Sizes
-from conformance.scale.oracle import OWNER, REMEMBERED, Expected, Oracle, differences
+from conformance.quantile_sketch import QuantileSketch
 from conformance.yard import Watch
 from tests.values import a_call
 
@@ -84,9 +85,9 @@ def test_a_budget_is_given_once() -> None:
 
 
 def test_a_budget_without_a_call_is_neither_kept_nor_exceeded() -> None:
-    digest = Digest()
+    digest = QuantileSketch()
     digest.add(0.25)
-    held = budget.held(budget.parse_all(["list.max=200ms", "list.p50=1s", "get.p50=1s"]), {"List": digest.summary()})
+    held = budget.check(budget.parse_all(["list.max=200ms", "list.p50=1s", "get.p50=1s"]), {"List": digest.summary()})
     assert [(each.over, each.seconds is None) for each in held] == [(True, False), (False, False), (False, True)]
 
 
@@ -98,7 +99,7 @@ def test_a_soak_is_a_time_or_a_number_of_transitions(text: str, share: float) ->
 
 @pytest.mark.parametrize("text", ["", "0", "0ops", "-5ops", "5 op", "many"])
 def test_anything_else_is_no_soak(text: str) -> None:
-    with pytest.raises(UsageError, match="is no soak"):
+    with pytest.raises(UsageError, match="is not a soak"):
         soak.parse(text)
 
 
@@ -108,7 +109,7 @@ def test_anything_else_is_no_soak(text: str) -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=200))
 def test_a_digest_tells_percentiles_to_one_per_cent_and_the_longest_exactly(taken: list[float]) -> None:
-    digest = Digest()
+    digest = QuantileSketch()
     for seconds in taken:
         digest.add(seconds)
     for share in (50, 90, 99):
@@ -118,7 +119,7 @@ def test_a_digest_tells_percentiles_to_one_per_cent_and_the_longest_exactly(take
 
 
 def test_a_digest_of_a_million_takes_the_room_of_a_few() -> None:
-    draw, digest = random.Random(1), Digest()
+    draw, digest = random.Random(1), QuantileSketch()
     for _ in range(50_000):
         digest.add(draw.lognormvariate(-5, 1))
     assert len(digest._bins) < 1_500
@@ -160,7 +161,7 @@ def test_what_was_seen_too_seldom_or_empty_says_nothing() -> None:
 
 def test_nobody_moves_while_the_gate_is_quiet() -> None:
     async def scene() -> list[str]:
-        gate, said = Gate(), list[str]()
+        gate, said = Quiescence(), list[str]()
         entered, leave = asyncio.Event(), asyncio.Event()
 
         async def mover(name: str) -> None:
@@ -191,7 +192,7 @@ def test_nobody_moves_while_the_gate_is_quiet() -> None:
 
 
 def test_every_behaviour_of_the_lane_is_of_a_clause_and_rests_on_its_own_kind() -> None:
-    entries = behaviours.load()
+    entries = scale.LANE.entries()
     ids = {entry.id for entry in entries}
     assert len(ids) == len(entries)
     assert all(entry.id == f"{entry.clause.id}scale" for entry in entries)

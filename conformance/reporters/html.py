@@ -19,7 +19,7 @@ from markupsafe import Markup
 from conformance import call_latency, latency
 from conformance.chain import ran, waited_for
 from conformance.evidence import again, exhibits
-from conformance.reporters import figures
+from conformance.reporters import sections
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.drawn import embedded, fate
@@ -169,7 +169,7 @@ def _environment() -> jinja2.Environment:
         again=again,
         fate=fate,
         kinds=SHOWN,
-        figures=figures.lines,
+        section_lines=sections.lines,
     )
     environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
     return environment

@@ -75,10 +75,19 @@ def as_dict(report: Report) -> dict[str, Any]:
         },
         "ledger": report.ledger,
         "asked": asked_dict(report.asked),
-        "scale": dataclasses.asdict(report.scale) if report.scale is not None else None,
+        **figures_dict(report),
         "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
+
+
+def figures_dict(report: Report) -> dict[str, Any]:
+    """What a lane measured, under the lane's name.
+
+    Format 1 has always had the key `scale`; the key of any other lane is only in that lane's reports.
+    """
+    figures = report.figures
+    return {"scale": None} | ({figures.lane: figures.as_json()} if figures is not None else {})
 
 
 def waived_dict(waived: Waived) -> dict[str, Any]:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def render(report: Report) -> str:
     """The report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
-    over = report.scale.over if report.scale is not None else ()
+    failed = report.figures.failed_checks if report.figures is not None else ()
     broken = [each for each in report.waivers if each.standing.broken]
     waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
     numbers: dict[str, Any] = {
-        "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(over)),
-        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken) + len(over)),
+        "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(failed)),
+        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken) + len(failed)),
         "errors": str(counts[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
@@ -51,10 +51,9 @@ def render(report: Report) -> str:
     for each in broken:
         case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
         ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))
-    for held in over:
-        case = ET.SubElement(suite, "testcase", classname="conformance.budget", name=held.budget.name)
-        said = f"{held.seconds:.3f} s, and {held.budget.seconds:g} s was promised"
-        ET.SubElement(case, "failure", type="budget", message=said)
+    for check in failed:
+        case = ET.SubElement(suite, "testcase", classname=f"conformance.{check.kind}", name=_clean(check.name))
+        ET.SubElement(case, "failure", type=check.kind, message=_clean(check.message))
     for result in report.results:
         suite.append(_case(result, report.waived.get(result.id)))
     ET.indent(root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from conformance import events
@@ -81,7 +80,7 @@ def as_line(event: events.Event) -> dict[str, Any]:
         case events.Noted():
             return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
         case events.Progressed():
-            return {"event": "progressed", **dataclasses.asdict(event.progress)}
+            return {"event": "progressed", **event.progress.as_json()}
         case events.RunFinished():
             whole = as_dict(event.report)
             if event.report.run:

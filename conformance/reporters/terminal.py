@@ -10,7 +10,7 @@ from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
 from conformance.evidence import rerun
-from conformance.reporters import comparison, figures
+from conformance.reporters import comparison, sections
 from conformance.result import Status, Verdict, causes
 from conformance.text import printable
 from conformance.waiver import Standing
@@ -162,8 +162,8 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
     lines += _unjudged(report)
-    if report.scale is not None:
-        lines += figures.lines(report.scale)
+    if report.figures is not None:
+        lines += sections.lines(report.figures.sections)
     if report.comparison is not None and compared:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:

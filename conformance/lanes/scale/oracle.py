@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 50_000
 """Operation ids: some 12 MB. One that comes back later than that is not noticed."""
-OWNER: Final = "conformance.scale/machine"
+OWNER: Final = "conformance.lanes.scale/machine"
 """The key of metadata under which a machine's own id is stored."""
 
 
@@ -56,8 +56,8 @@ class Expected:
         """Cluster and metadata of the last binding, or of the one to come: no other machine's, no other time's."""
         return f"{self.prefix}b{self.bindings}", {
             OWNER: self.id,
-            "conformance.scale/binding": str(self.bindings),
-            "conformance.scale/empty": "",
+            "conformance.lanes.scale/binding": str(self.bindings),
+            "conformance.lanes.scale/empty": "",
             "Conformance.Scale/Empty": "é e\u0301 \u0000 \n ",
         }
 

@@ -10,18 +10,18 @@ from grpc import StatusCode
 
 from conformance.call import recording
 from conformance.errors import NoAnswer
+from conformance.lanes.scale.oracle import Expected
+from conformance.lanes.scale.timings import Tape
 from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.scale.oracle import Expected
-from conformance.scale.timings import Tape
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Iterator
 
     from conformance.call import Call
+    from conformance.lanes.scale.oracle import Oracle
+    from conformance.lanes.scale.timings import Timings
     from conformance.machine import Machine
-    from conformance.scale.oracle import Oracle
-    from conformance.scale.timings import Timings
     from conformance.token import Token
     from conformance.yard import Watch, Yard
 
@@ -40,7 +40,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds before a call that was put off is made again; each pause is twice the last one."""
 
 
-class Drive:
+class Worker:
     """Takes one edge after the other. All methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
 
     def __init__(

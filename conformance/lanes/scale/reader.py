@@ -1,16 +1,12 @@
-"""The figures of the scale lane, read back from a record."""
+"""Reads the figures of the scale lane back from a record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from conformance.fields import Fields
+from conformance.lanes.scale.budget import KINDS, MEASURES, Budget, BudgetResult
+from conformance.lanes.scale.figures import Fleet, ScaleFigures
+from conformance.lanes.scale.growth import Growth
 from conformance.latency import Latencies
-from conformance.scale.budget import KINDS, MEASURES, Budget, Held
-from conformance.scale.figures import Fleet, Scale
-from conformance.scale.growth import Growth
-
-if TYPE_CHECKING:
-    from conformance.fields import Fields
 
 _COUNTS = (
     *("machines", "most_creates", "operations", "checks", "facts", "disagreements", "pushed_back", "disturbed"),
@@ -18,12 +14,11 @@ _COUNTS = (
 )
 
 
-def scale_of(kept: Fields | None) -> Scale | None:
-    """The figures as they were; None where another lane ran. Raises Malformed."""
-    if kept is None:
-        return None
+def read(value: object, place: str) -> ScaleFigures:
+    """Returns the figures in a JSON value, which stands at `place`. Raises Malformed."""
+    kept = Fields(value, place)
     fleet = kept.object("fleet")
-    return Scale(
+    return ScaleFigures(
         soak=kept.text("soak"),
         seconds=kept.seconds("seconds"),
         fleet=Fleet(fewest=fleet.count("fewest"), most=fleet.count("most")),
@@ -59,9 +54,9 @@ def _growth(one: Fields) -> Growth:
     )
 
 
-def _held(one: Fields) -> Held:
+def _held(one: Fields) -> BudgetResult:
     budget = one.object("budget")
-    return Held(
+    return BudgetResult(
         budget=Budget(
             kind=budget.named("kind", {kind: kind for kind in KINDS}.__getitem__, "a kind of call"),
             measure=budget.named("measure", {measure: measure for measure in MEASURES}.__getitem__, "a measure"),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.call import recording
 from conformance.errors import NoAnswer, Violation
+from conformance.lanes.scale.figures import Fleet
+from conformance.lanes.scale.oracle import differences
+from conformance.lanes.scale.timings import Tape
 from conformance.lifecycle import State
-from conformance.scale.figures import Fleet
-from conformance.scale.oracle import differences
-from conformance.scale.timings import Tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.scale.oracle import Difference, Expected, Oracle
-    from conformance.scale.timings import Timings
+    from conformance.lanes.scale.oracle import Difference, Expected, Oracle
+    from conformance.lanes.scale.timings import Timings
 
 LONGEST_LAG: Final = 10.0
 """Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
