@@ -62,7 +62,7 @@ def run(target: str, *, emit: Callable[[Event], None] | None = None, **options: 
 
 
 async def run_async(target: str, *, emit: Callable[[Event], None] | None = None, **options: Value) -> Report:
-    """Like `run`, in the running event loop. Cancelled once, it returns all machines; cancelled twice, it ends at once."""
+    """Like `run`, in the running event loop. Cancelled once it returns all machines; cancelled twice it just ends."""
     return await _judge(_settings(target, options), emit)
 
 

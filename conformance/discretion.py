@@ -18,7 +18,7 @@ from conformance.text import LONGEST_SENT, clip
 from conformance.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from conformance.call import Told
     from conformance.found import Found
@@ -63,10 +63,6 @@ class Discretion:
             if isinstance(error, ConformanceError):
                 error.message, error.hint = self.hide(error.message), error.hint and self.hide(error.hint)
             raise
-
-    def before(self, emit: Callable[[events.Event], None]) -> Callable[[events.Event], None]:
-        """A listener that passes events on as they may be told."""
-        return lambda event: emit(self.event(event))
 
     def event(self, event: events.Event) -> events.Event:
         """The event as it may be told."""

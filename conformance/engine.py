@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.agenda import Agenda, Phase
-from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.errors import TargetError
 from conformance.found import connect
@@ -20,7 +19,8 @@ from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.opening import opened
 from conformance.pool import Pool
-from conformance.report import Report, Time
+from conformance.report import Time
+from conformance.report_builder import ReportBuilder
 from conformance.result import Result, Status
 from conformance.storm import weather
 from conformance.yard import Yard
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from conformance.ledger import Ledger
     from conformance.opening import Opening
     from conformance.pool import Lease
-    from conformance.report import Home
+    from conformance.report import Home, Report
     from conformance.run_options import Options
     from conformance.stop import Stop
     from conformance.target import Target
@@ -62,7 +62,7 @@ async def run(
             course = Course(plan, opening, ledger, emit)
             try:
                 async with weather(opening.client, options.faults, seed=options.seed):
-                    return opening.discretion.report(await course.run())
+                    return await course.run()
             except asyncio.CancelledError:
                 await course.give_up()
                 raise
@@ -80,12 +80,12 @@ class Course:
     ) -> None:
         client, found, options, slots = opening.client, opening.found, opening.options, opening.slots
         self._plan, self._client, self._found, self._ledger = plan, client, found, ledger
-        self._options, self._stop, self._name, self._started = options, opening.stop, opening.run, opening.at
-        self._emit = emit = opening.discretion.before(emit)
+        self._options, self._stop = options, opening.stop
         self._looked = client.now()
         self._slots = len(slots)
         self._most = fit.breadth(plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines)
         self._meter = Meter(max_creates=options.max_creates)
+        self._says = ReportBuilder(opening, ledger, self._meter, emit)
         self._yard = Yard(
             run=opening.run,
             client=client,
@@ -107,7 +107,7 @@ class Course:
             seed=options.seed,
             examples=options.examples,
             fence_scope=options.fence_scope,
-            emit=emit,
+            emit=self._says.emit,
         )
         self._agenda = Agenda([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
@@ -115,11 +115,9 @@ class Course:
         """When the last verdict of what is under way can be expected, by what transitions have taken so far."""
         self._results: dict[str, Result] = {}
         self._chains: dict[str, float] = {}
-        self._notes: list[str] = []
         self._cut: str | None = None
         """Why something was not judged that should have been; a stop that came when all was judged cut nothing."""
         self._checking = asyncio.Lock()
-        self._lacking = tuple(name for name in options.require if not found.has(name))
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
         self._machines += 1
@@ -127,26 +125,10 @@ class Course:
 
     async def run(self) -> Report:
         """All phases, then home."""
-        self._emit(
-            events.RunStarted(
-                run=self._name,
-                target=self._client.target.address,
-                at=self._started,
-                seed=self._options.seed,
-                found=self._found,
-                behaviours=tuple(b.entry for b in self._plan),
-                machines=self._most,
-                ledger=str(self._ledger.path),
-                version=self._options.version,
-                strict=self._options.strict,
-                lacking=self._lacking,
-                whole=self._options.whole,
-                asked=asked(self._options, self._client.target),
-            )
-        )
+        self._says.start([b.entry for b in self._plan], machines=self._most, whole=self._options.whole)
         shortage = fit.check_slots(self._plan, self._found, slots=self._slots)
         if shortage is not None:
-            self._note(shortage)
+            self._says.note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
         try:
             self._agenda = Agenda(applicable, keep=self._options.keep)
@@ -163,11 +145,9 @@ class Course:
             self._cut = self._stop.reason
         self._client.clear_up()
         if self._client.shed.said:
-            self._note(self._client.shed.said)
+            self._says.note(self._client.shed.said)
         home = await self._pool.home(keep=self._options.keep)
-        report = self._report(home)
-        self._emit(events.RunFinished(report=report))
-        return report
+        return self._finished(home)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         lacking = fit.missing(behaviour, self._found)
@@ -230,7 +210,9 @@ class Course:
             self._agenda.pending.clear()
             return 0.0
         if waited == 0.0:
-            self._note(f"{len(self._agenda.pending)} behaviours wait for machines that somebody else may give back")
+            self._says.note(
+                f"{len(self._agenda.pending)} behaviours wait for machines that somebody else may give back"
+            )
         before = self._client.now()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(5.0, max(0.05, waited * 0.05))):
@@ -311,42 +293,22 @@ class Course:
 
     def _finish(self, result: Result) -> None:
         self._results[result.id] = result
+        self._says.add(result)
+
+    def _finished(self, home: Home) -> Report:
         now = self._client.now()
-        self._emit(events.BehaviourFinished(result=result, at=now, bill=self._meter.bill(now), rpcs=self._client.count))
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
-        self._emit(events.Noted(at=self._client.now(), text=text))
-
-    def _report(self, home: Home) -> Report:
-        now, options = self._client.now(), self._options
         alone = {b.id for b in self._plan if b.needs.alone}
         longest = max((chain for b, chain in self._chains.items() if b not in alone), default=0.0)
         quiet = sum(chain for b, chain in self._chains.items() if b in alone)
-        return Report(
-            run=self._name,
-            version=options.version,
-            target=self._client.target.address,
-            started=self._started,
-            seed=options.seed,
-            found=self._found,
-            results=tuple(self._results[b.id] for b in self._plan),
-            quarantined=tuple(sorted(self._pool.quarantined.items())),
-            notes=tuple(self._notes),
-            bill=self._meter.bill(now),
+        return self._says.finish(
+            [self._results[b.id] for b in self._plan],
+            home=home,
             time=Time(
                 wall=round(now, 3),
                 critical_path=round(min(now, self._looked + longest + quiet), 3),
                 sum=round(sum(self._chains.values()), 3),
             ),
-            home=home,
-            rpcs=self._client.count,
-            ledger=str(self._ledger.path),
             stopped=self._cut,
-            strict=options.strict,
-            lacking=self._lacking,
-            whole=options.whole,
-            asked=asked(options, self._client.target),
-            took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
-            weather=self._client.storm.told() if self._client.storm else None,
+            whole=self._options.whole,
+            quarantined=sorted(self._pool.quarantined.items()),
         )
