@@ -20,33 +20,40 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "plan_command replay_command next_command",
         "run_command sweep_command config_command completion_command render_command diff_command waive_command",
         "proto_command catalogue_command selftest_command",
-        "loop options",
+        "pytest_loop options",
+        "loop",
+        "dispatcher",
         "allowance",
-        "settings console configuration completion held lanes",
+        "settings console configuration completion held lane_options",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
         "reporters.json reporters.terminal",
-        "reporters.comparison reporters.figures",
+        "reporters.comparison reporters.sections",
         "reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
         "suite",
         "passage",
         "sightings",
-        # Two ways to drive machines home: after a run, and after its death.
-        "dryrun scale.lane",
+        # The lanes, a package each.
+        "lanes.records",
+        "lanes",
+        "lanes.suite lanes.scale",
+        # Two ways to return machines: after a run, and after its death.
+        "dryrun lanes.scale.run",
         "engine sweep",
-        "judge",
+        "judge report_builder",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
         "explore",
         # Machines, and whether there are enough of them.
         "agenda",
         "pool fit opening",
-        "scale.churn",
-        "scale.drive scale.follower",
+        "lanes.scale.churn",
+        "lanes.scale.supply",
+        "lanes.scale.worker lanes.scale.follower",
         "machine",
         "again claim unheard way",
         "yard record storm",
@@ -55,9 +62,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "compare waiver",
         "fingerprint",
         # A churn: what is expected of each machine, and what is counted.
-        "scale.oracle scale.kept scale.timings",
-        "scale.budget scale.soak scale.growth",
-        "scale.digest scale.figures scale.gate scale.memory scale.behaviours scale",
+        "lanes.scale.oracle lanes.scale.reader lanes.scale.timings",
+        "lanes.scale.budget lanes.scale.growth lanes.scale.figures",
+        "lanes.scale.schedule lanes.scale.quiescence lanes.scale.memory lanes.scale.text quantile_sketch",
+        "lanes.scale.soak lanes.catalogue_file",
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.
@@ -74,7 +82,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "answer",
         "size turns",
         # The words.
-        "file_lock",
+        "file_lock lane_figures lanes.protocol",
         "errors lifecycle token fields text clock interrupts underway",
     )
 )
@@ -202,11 +210,11 @@ def test_nothing_that_is_installed_knows_the_selftest_or_the_tests() -> None:
 
 
 @pytest.mark.parametrize("package", ["conformance", "fake_provider", "selftest"])
-def test_no_file_is_longer_than_400_lines(package: str) -> None:
+def test_no_file_is_longer_than_500_lines(package: str) -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in modules(package).values()
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
     }
     assert {name: lines for name, lines in long.items() if name not in LONG} == {}
 

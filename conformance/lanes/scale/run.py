@@ -10,7 +10,7 @@ from conformance import events, fit
 from conformance.bill import Meter
 from conformance.errors import TargetError, TargetLost
 from conformance.found import connect
-from conformance.lanes import scale
+from conformance.lanes import catalogue_file
 from conformance.lanes.scale import budget, memory
 from conformance.lanes.scale import soak as soaks
 from conformance.lanes.scale.churn import Callbacks, Churn, ChurnPlan
@@ -111,7 +111,7 @@ class ScaleRun:
 
     async def run(self) -> Report:
         """Runs the churn, and returns all machines."""
-        entries, client = scale.LANE.entries(), self._opening.client
+        entries, client = catalogue_file.entries(__package__), self._opening.client
         self._says.start(entries, machines=self._size.machines)
         self._says.note(
             f"scale lane: {self._size.machines} machines at once for {self._settings.soak}, and not more than"
