@@ -1,4 +1,4 @@
-"""What a failure rests on, in words: which call did what, and the commands that show it again."""
+"""The evidence of a failure in words: which call did what, and the commands that show it again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """A decisive call: which of the result's calls it is, what it did or should have done, and why."""
+    """A decisive call: its number among the result's calls, what it did or should have done, and why."""
 
     number: int
     call: Told
@@ -28,7 +28,7 @@ class Exhibit:
 
 
 def exhibits(result: Result) -> tuple[Exhibit, ...]:
-    """The decisive calls of a failure, in words and in their order; none where nothing failed."""
+    """Returns the decisive calls of a failure, in their order; none if nothing failed."""
     calls = [(number, result.calls[number]) for number in result.decisive]
     mark = _mark(result)
     return tuple(
@@ -43,7 +43,7 @@ def exhibits(result: Result) -> tuple[Exhibit, ...]:
 
 
 def _mark(result: Result) -> Told | None:
-    """The call that set the mark which a later one is judged by, where the fence is what is judged."""
+    """Returns the call that set the mark by which a later one is judged; None if the fence is not judged."""
     decisive = [result.calls[number] for number in result.decisive]
     if "fence" not in result.wanted or len(decisive) < 2:
         return None
@@ -65,7 +65,7 @@ def _role(result: Result, call: Told, mark: Told | None, *, alone: bool) -> str:
 
 
 def _why(token: Token | None, mark: Token | None) -> str:
-    """How a token stands to the mark."""
+    """Returns how a token compares with the mark."""
     if token is None or mark is None:
         return ""
     if token.numbers == mark.numbers:
@@ -82,7 +82,7 @@ def _why(token: Token | None, mark: Token | None) -> str:
 
 
 def rerun(report: Report, result: Result) -> str:
-    """The command that judges one behaviour once more, as it was judged in this run."""
+    """Returns the command that judges one behaviour again, as it was judged in this run."""
     if report.figures is not None:
         return rerun_lane(report, report.figures)
     ledger = PurePath(report.ledger)
@@ -103,7 +103,7 @@ def _target(report: Report) -> list[str]:
 
 
 def again(report: Report, result: Result) -> tuple[str, ...]:
-    """Commands that show a failure again: the behaviour anew, what it is about, and its decisive calls one by one."""
+    """Returns commands that show a failure again: the behaviour, its description, and its decisive calls one by one."""
     sent = grpcurl.lines(report, result, decisive=True)
     return (
         rerun(report, result),

@@ -87,7 +87,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
 
 
 def _typed(name: str) -> bool:
-    """Whether an option was given to this command: what a run was asked for goes before what a file says of all."""
+    """Returns whether an option was given to this command: the run's options outrank a configuration file."""
     return click.get_current_context().get_parameter_source(name) in (
         ParameterSource.COMMANDLINE,
         ParameterSource.ENVIRONMENT,
@@ -95,7 +95,7 @@ def _typed(name: str) -> bool:
 
 
 def _target(before: Report, given: dict[str, Any]) -> Target | None:
-    """Where to look again; None for the embedded fake. Raises UsageError where the way there needs more."""
+    """Returns the target of the replay; None for the embedded fake. Raises UsageError if credentials are missing."""
     if not _typed("target"):
         if before.asked.fake:
             return None
@@ -113,7 +113,7 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 
 
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
-    """The options of the run, but for those that are given anew."""
+    """Returns the options of the run, with those that are given again."""
     from conformance.patience import parse_duration, parse_patience
     from conformance.run_options import Options
     from conformance.settings import version
