@@ -107,7 +107,7 @@ class ReportBuilder:
             whole=whole,
             asked=asked(options, client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
-            weather=client.storm.told() if client.storm else None,
+            weather=client.faults.stats() if client.faults else None,
             figures=figures,
         )
         report = opening.discretion.report(report)

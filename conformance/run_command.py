@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from conformance.report import Report
     from conformance.run_options import Options
     from conformance.settings import Settings
-    from conformance.target import Target
-    from conformance.weather import Fault
 
 NO_TARGET: Final = "no target"
 
@@ -77,12 +75,11 @@ def settings_from(**given: Any) -> Settings:
     select, exclude = _selected(given), catalogue.patterns(given["exclude"])
     known, file = catalogue.load(), configuration_of(context)
     whole = len(known.select(select, exclude)) == len(known.entries)
-    target = None if given["fake"] else target_from(**given)
     return Settings(
-        target=target,
+        target=None if given["fake"] else target_from(**given),
         select=select,
         exclude=exclude,
-        options=_options(given, target, whole=whole),
+        options=_options(given, whole=whole),
         report_dir=given["report_dir"],
         quiet=given["quiet"],
         verbose=given["verbose"],
@@ -123,10 +120,11 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
     return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
 
 
-def _options(given: dict[str, Any], target: Target | None, *, whole: bool) -> Options:
+def _options(given: dict[str, Any], *, whole: bool) -> Options:
     from conformance.patience import parse_duration, parse_patience
     from conformance.run_options import Options
     from conformance.settings import version
+    from conformance.weather import parse_faults
 
     return Options(
         seed=secrets.randbelow(2**32) if given["seed"] is None else given["seed"],
@@ -144,23 +142,11 @@ def _options(given: dict[str, Any], target: Target | None, *, whole: bool) -> Op
         rpc_timeout=parse_duration(given["rpc_timeout"]),
         connect_timeout=parse_duration(given["connect_timeout"]),
         timeout=parse_duration(given["timeout"]) if given["timeout"] else None,
-        faults=_faults(given["fault"], target),
+        faults=parse_faults(given["fault"]),
         whole=whole,
         version=version(),
         fake=given["fake"],
     )
-
-
-def _faults(given: tuple[str, ...], target: Target | None) -> tuple[Fault, ...]:
-    from conformance.weather import Kind, parse_faults
-
-    faults = parse_faults(given)
-    if target is not None and target.tls is not None and any(fault.kind is Kind.LOST_ANSWER for fault in faults):
-        raise UsageError(
-            f"--fault {Kind.LOST_ANSWER} cannot look into TLS, to see which answer it is",
-            hint="lose answers with their connection instead: --fault reset=2s",
-        )
-    return faults
 
 
 def _required(given: tuple[str, ...]) -> tuple[str, ...]:

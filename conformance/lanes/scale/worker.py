@@ -35,13 +35,13 @@ PUT_OFF: Final = (
 )
 """Codes of a provider that is overloaded, or of a broken connection: sent again, the call may succeed."""
 TRIES: Final = 3
-"""How often a Create is sent if a free slot refuses it: another client may have had it for a moment."""
+"""How often a Create is sent if a free slot refuses it: another client may briefly have had it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds before a call that was put off is sent again; each pause is twice the last one."""
 
 
 class Worker:
-    """Takes one transition after the other. Methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
+    """Runs one transition after the other. Methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
 
     def __init__(
         self,
