@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from conformance.json_reader import DEEPEST, Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEEPEST = 8
-"""Free-form JSON is no deeper than this, so that it can be written again."""
-
 T = TypeVar("T")
-
-
-class Malformed(ValueError):
-    """What was read is not what it should be; says where."""
-
-
-def parse(text: str) -> Any:
-    """JSON's value, without NaN and the infinities, which JSON does not have. Raises Malformed for anything else."""
-    try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("it is no JSON") from error
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(name)
 
 
 class Fields:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.asked import Asked
 from conformance.catalogue import Level
+from conformance.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -75,9 +76,9 @@ class Result:
 class Time:
     """Seconds: as the clock saw them, as they must be, and as they would be one after the other."""
 
-    wall: float
-    critical_path: float
-    sum: float
+    wall: Seconds
+    critical_path: Seconds
+    sum: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "again claim unheard way",
         "yard record storm",
+        "record_schema",
         "found",
         # A run held against another, and against what is tolerated.
         "compare waiver",
@@ -74,6 +75,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "size turns",
         # The words.
         "errors lifecycle token fields text clock interrupts underway",
+        "json_reader value_types",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""
