@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from conformance.value_types import Count, Seconds
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,11 +24,11 @@ SHORTEST = 1e-5
 class Latencies:
     """How long the answered calls of one RPC took."""
 
-    count: int
-    p50: float
-    p90: float
-    p99: float
-    max: float
+    count: Count
+    p50: Seconds
+    p90: Seconds
+    p99: Seconds
+    max: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

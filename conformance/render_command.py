@@ -29,7 +29,7 @@ there, the rest was not judged, and that is said. PATH - is standard output.
 \b
 Exit codes:
   0  rendered, whatever the run's verdict was
-  2  FILE is no record of a run, or a PATH cannot be written
+  2  FILE is not a run record, or a PATH cannot be written
 """
 
 FORMATS = {

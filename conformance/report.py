@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from conformance.asked import Asked
 from conformance.lane_figures import Effect
 from conformance.result import Status, Verdict, judge
+from conformance.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,9 +28,9 @@ FORMAT = 1
 class Time:
     """Seconds: as the clock saw them, as they must be, and as they would be one after the other."""
 
-    wall: float
-    critical_path: float
-    sum: float
+    wall: Seconds
+    critical_path: Seconds
+    sum: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

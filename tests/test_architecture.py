@@ -57,13 +57,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "again claim unheard way",
         "yard record storm",
+        "record_schema",
         "found faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
         # A churn: what is expected of each machine, and what is counted.
-        "lanes.scale.oracle lanes.scale.reader lanes.scale.timings",
-        "lanes.scale.budget lanes.scale.growth lanes.scale.figures",
+        "lanes.scale.reader",
+        "lanes.scale.oracle lanes.scale.figures lanes.scale.timings",
+        "lanes.scale.budget lanes.scale.growth",
         "lanes.scale.schedule lanes.scale.quiescence lanes.scale.memory lanes.scale.text quantile_sketch",
         "lanes.scale.soak lanes.catalogue_file",
         # What may leave the kit.
@@ -83,7 +85,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "size turns",
         # The words.
         "file_lock lane_figures lanes.protocol",
-        "errors lifecycle token fields text clock interrupts underway",
+        "errors lifecycle token text clock interrupts underway",
+        "json_reader value_types",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""

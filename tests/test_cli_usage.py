@@ -178,7 +178,7 @@ def test_a_baseline_that_is_no_report_is_named(refused: Refuse, tmp_path: Path, 
     path = tmp_path / "baseline.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     refusal = refused(*TARGET, "--select", "failed", "--baseline", str(path))
-    assert "baseline.json is no record of a run: " in refusal.error
+    assert "baseline.json is not a run record: " in refusal.error
 
 
 def test_a_baseline_in_which_nothing_failed_selects_nothing(refused: Refuse, tmp_path: Path) -> None:

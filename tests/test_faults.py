@@ -17,7 +17,7 @@ from conformance.dryrun import leapt
 from conformance.faults import LostAnswers
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
-from conformance.report import Status
+from conformance.result import Status
 from conformance.run_options import Options
 from conformance.shortcut import shortcut
 from conformance.storm import weather

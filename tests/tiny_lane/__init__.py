@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from conformance import events
 from conformance.bill import Meter
 from conformance.errors import UsageError
-from conformance.fields import Malformed
+from conformance.json_reader import Malformed
 from conformance.lane_figures import Effect, FailedCheck, Section
 from conformance.lanes import catalogue_file
 from conformance.lanes.protocol import LaneOption

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from msgspec import Meta
 
 from conformance.errors import UsageError
 from conformance.patience import parse_duration
 from conformance.text import cut
+from conformance.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 KINDS: Final = ("Create", "Configure", "Drain", "Delete", "Get", "List", "Delta", "Page")
 """The kinds of calls that are timed. List has three: the whole fleet, since a revision, and capped or filtered."""
 MEASURES: Final = ("p50", "p90", "p99", "max")
+Kind = Annotated[str, Meta(pattern=rf"^({'|'.join(KINDS)})\Z")]
+Measure = Annotated[str, Meta(pattern=rf"^({'|'.join(MEASURES)})\Z")]
 _HINT: Final = f"write list.p99=500ms: one of {', '.join(k.lower() for k in KINDS)}, and one of {', '.join(MEASURES)}"
 
 
@@ -24,9 +29,9 @@ _HINT: Final = f"write list.p99=500ms: one of {', '.join(k.lower() for k in KIND
 class Budget:
     """At most `seconds` for a measure of a kind of call."""
 
-    kind: str
-    measure: str
-    seconds: float
+    kind: Kind
+    measure: Measure
+    seconds: Seconds
 
     @property
     def name(self) -> str:
@@ -39,7 +44,7 @@ class BudgetResult:
     """A budget and what was measured, in seconds; None if no such call was answered."""
 
     budget: Budget
-    seconds: float | None
+    seconds: Seconds | None
 
     @property
     def over(self) -> bool:

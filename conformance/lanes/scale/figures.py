@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.lane_figures import Effect
 from conformance.lanes.scale import text
+from conformance.lanes.scale.budget import BudgetResult, Kind
+from conformance.lanes.scale.growth import Growth
+from conformance.latency import Latencies
+from conformance.value_types import Count, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conformance.lane_figures import FailedCheck, Section
-    from conformance.lanes.scale.budget import BudgetResult
-    from conformance.lanes.scale.growth import Growth
-    from conformance.latency import Latencies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ class ChurnProgress:
 class Fleet:
     """The numbers of machines that whole Lists contained. Other clients' machines come and go."""
 
-    fewest: int = 0
-    most: int = 0
+    fewest: Count = 0
+    most: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,30 +63,30 @@ class ScaleFigures:
 
     soak: str
     """The requested length: `60s`, `3000ops`."""
-    machines: int
+    machines: Count
     """The most machines that were driven at once."""
-    most_creates: int
+    most_creates: Count
     """The limit on creates."""
-    seconds: float
+    seconds: Seconds
     """How long the churn took, from its first machine to its last check."""
-    operations: int
+    operations: Count
     """Transitions that were seen to their end."""
-    checks: int
+    checks: Count
     """How often all machines were at rest and compared."""
-    facts: int
+    facts: Count
     """How often an answer was compared with what it should show."""
-    disagreements: int
-    pushed_back: int
+    disagreements: Count
+    pushed_back: Count
     """Calls that the provider put off, with UNAVAILABLE or RESOURCE_EXHAUSTED."""
-    disturbed: int
+    disturbed: Count
     """Machines that another client took."""
     fleet: Fleet
-    latencies: Mapping[str, Latencies]
+    latencies: dict[Kind, Latencies]
     growth: tuple[Growth, ...]
     budgets: tuple[BudgetResult, ...]
-    memory: int
+    memory: Count
     """The most memory that the kit's process has ever used."""
-    memory_growth: int
+    memory_growth: Count
     """How much more it used at the last check than half-way through."""
 
     lane: ClassVar[str] = "scale"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.quantile_sketch import QuantileSketch
+from conformance.value_types import Count, Seconds
 
 ENOUGH: Final = 5
 """The number of answers of about one size from which its cost is known."""
@@ -25,10 +26,10 @@ class Growth:
     """
 
     what: str
-    smallest: int
-    largest: int
-    at_smallest: float
-    at_largest: float
+    smallest: Count
+    largest: Count
+    at_smallest: Seconds
+    at_largest: Seconds
     exponent: float | None
     why: str
 

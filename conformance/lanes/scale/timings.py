@@ -10,8 +10,6 @@ from conformance.lanes.scale.growth import Growth, Sizes
 from conformance.quantile_sketch import QuantileSketch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from conformance.call import Call
     from conformance.latency import Latencies
 
@@ -47,7 +45,7 @@ class Timings:
         """Returns the 99th percentile in seconds by kind."""
         return {kind: self._by[kind].percentile(99) for kind in KINDS if kind in self._by}
 
-    def latencies(self) -> Mapping[str, Latencies]:
+    def latencies(self) -> dict[str, Latencies]:
         """Returns the latencies by kind, without kinds that were never answered."""
         return {kind: self._by[kind].summary() for kind in KINDS if kind in self._by}
 
