@@ -10,16 +10,18 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from conformance.behaviour import STARTS, apart
+from conformance.behaviour import apart
 from conformance.fit import precedence
 from conformance.lifecycle import State
+from conformance.needs import STARTS
 from conformance.pool import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from conformance.behaviour import Behaviour, Needs, Watched
+    from conformance.behaviour import Behaviour
     from conformance.machine import Machine
+    from conformance.needs import Needs, Watched
     from conformance.pool import Pool
 
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from conformance import events, fit
 from conformance.agenda import Agenda, Phase
-from conformance.asked import asked
 from conformance.bill import Meter
+from conformance.engine_faults import weather
 from conformance.errors import TargetError
-from conformance.found import connect
 from conformance.judge import Judge
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.opening import opened
 from conformance.pool import Pool
+from conformance.probe import connect
 from conformance.report import Report, Result, Status, Time
-from conformance.storm import weather
+from conformance.run_options import asked
 from conformance.yard import Yard
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from conformance.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.behaviour import Behaviour, Watched
+    from conformance.behaviour import Behaviour
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.passage import Passage
+    from conformance.needs import Watched
+    from conformance.observations import Passage
     from conformance.pool import Lease, Pool
     from conformance.yard import Yard
 

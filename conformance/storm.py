@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from typing import Any, TypeAlias
 
-    from conformance.client import Client
     from conformance.target import Target
     from conformance.weather import Fault
 
@@ -307,15 +306,3 @@ async def storm(target: Target, faults: Sequence[Fault], *, seed: int, least: in
     finally:
         server.close()
         await made[0].end()
-
-
-@asynccontextmanager
-async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
-    """While the body runs, the client calls through a storm of these faults, which has broken; none without faults."""
-    if not faults:
-        yield
-        return
-    async with storm(client.target, faults, seed=seed, least=least) as made:
-        await client.go_through(made)
-        made.breaks()
-        yield

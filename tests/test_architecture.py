@@ -35,9 +35,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "suite",
         "passage",
         "sightings",
+        "observations",
         # Two ways to drive machines home: after a run, and after its death.
         "dryrun scale.lane",
         "engine sweep",
+        "engine_faults",
         "judge",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
@@ -50,7 +52,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "again claim unheard way",
         "yard record storm",
-        "found",
+        "probe",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
@@ -64,8 +66,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "evidence",
         "events latency chain grpcurl",
         "report",
-        "asked weather run_options",
-        "behaviour bill ledger patience stop buf",
+        "run_options",
+        "asked weather found",
+        "behaviour",
+        "needs bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
         "letters busy",

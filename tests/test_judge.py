@@ -8,11 +8,12 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import errors
-from conformance.behaviour import Needs, behaviour, declared
+from conformance.behaviour import behaviour, declared
 from conformance.catalogue import Level
 from conformance.judge import MANY, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
+from conformance.needs import Needs
 from conformance.report import Report, Status
 from conformance.token import Shard
 from fake_provider.core import Core

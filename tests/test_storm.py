@@ -10,11 +10,12 @@ import grpc
 import pytest
 
 from conformance.client import Client
+from conformance.engine_faults import weather
 from conformance.errors import TargetError
-from conformance.found import connect
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
-from conformance.storm import Storm, storm, weather
+from conformance.probe import connect
+from conformance.storm import Storm, storm
 from conformance.target import Target
 from conformance.token import Shard, Token
 from conformance.weather import parse_faults

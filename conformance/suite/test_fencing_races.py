@@ -14,7 +14,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Violation
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, marked
+from conformance.suite._fencing import calm, marked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
