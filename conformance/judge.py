@@ -58,7 +58,7 @@ MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
     RetryReason.OTHER_CLIENT: 6,
     RetryReason.OVERLOAD: 6,
     RetryReason.LOST_CONNECTION: 6,
-    # Faults are dropped at random, and are never the provider's doing.
+    # Injected faults hit at random, and are never the provider's doing.
     RetryReason.FAULT: 40,
 }
 """How many attempts a behaviour gets in all, by the reason for the next one."""
@@ -213,8 +213,8 @@ class Judge:
         error = _weightiest(error, breach, behaviour.entry)
         if error is None and client.shed.too_much:
             error = NoAnswer(client.shed.too_much)
-        dropped = bool(log.missed) and client.weathered(started)
-        dropped = dropped and error is not None and not isinstance(error, Unsupported)
+        undecided = error is not None and not isinstance(error, Unsupported)
+        dropped = undecided and log.missed > 0 and client.weathered(started)
         if dropped:
             error = Disturbed(f"fault injection dropped {log.missed} responses that this behaviour needs")
         status, reason, wanted, got = outcome(behaviour.entry, error)
