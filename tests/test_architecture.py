@@ -39,7 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # Two ways to drive machines home: after a run, and after its death.
         "dryrun scale.lane",
         "engine sweep",
-        "engine_faults",
+        "engine_faults run_log",
         "judge",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
