@@ -53,9 +53,8 @@ async def listing(
     """A List that holds what it should.
 
     At once: no state but those asked for, nothing over the cap. As soon as it has caught up, for a List may lag
-    (LST-10): all machines of `inside`, none of `outside`, and at least so many.
+    (LST-10): all machines of `inside`, none of `outside`, and at least `least` machines.
     """
-    asked = ", ".join(state_of(state).name for state in states) or "everything"
     async for last in looks(trial, longest=longest):
         call = await expect.acked((client or trial.client).list(states, cap=cap))
         found = ids(call)
@@ -67,12 +66,18 @@ async def listing(
             break
         if last:
             await asyncio.gather(*(machine.read() for machine in (*inside, *outside)))  # still as we left them?
+            wanted = _wanted(states, missing, strays, f"at least {least} machines", cap=cap)
             got = f"{len(found)} machines, without {missing} and with {strays}"
-            wanted = f"at least {least} machines in a List of {asked} with cap {cap}"
-            if missing or strays:
-                wanted = f"List of {asked} " + (f"to hold {missing}" if missing else f"not to hold {strays}")
             expect.fact(False, wanted=wanted, got=got, calls=[call])
     return call
+
+
+def _wanted(states: Sequence[State | int], missing: list[str], strays: list[str], enough: str, *, cap: int) -> str:
+    """What a List should have held, in words."""
+    asked = ", ".join(state_of(state).name for state in states) or "everything"
+    if missing:
+        return f"List of {asked} to hold {missing}"
+    return f"List of {asked} not to hold {strays}" if strays else f"{enough} in a List of {asked} with cap {cap}"
 
 
 async def cursor(trial: Trial) -> bytes:
