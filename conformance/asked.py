@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from conformance.patience import Patience
 from conformance.value_types import Count, FenceScope, Seconds
-
-if TYPE_CHECKING:
-    from conformance.run_options import Options
-    from conformance.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +26,3 @@ class Asked:
     """The name that the provider's certificate was checked for, where it is not the address's."""
     faults: tuple[str, ...] = ()
     """The weather of the run, as it was asked for."""
-
-
-def asked(options: Options, target: Target) -> Asked:
-    """What a run of `options` on `target` is asked for."""
-    return Asked(
-        examples=options.examples,
-        fence_scope=options.fence_scope,
-        use_idle=options.use_idle,
-        patience=options.patience,
-        rpc_timeout=options.rpc_timeout,
-        fake=options.fake,
-        headers=tuple(name for name, _ in target.headers),
-        faults=tuple(fault.text for fault in options.faults),
-        server_name=target.tls.server_name if target.tls else None,
-    )

@@ -9,8 +9,9 @@ from conformance.errors import TargetError
 from conformance.lifecycle import State
 
 if TYPE_CHECKING:
-    from conformance.behaviour import Behaviour, Needs, Plan
+    from conformance.behaviour import Behaviour, Plan
     from conformance.found import Found
+    from conformance.needs import Needs
 
 LACKS: Final = {
     "delete": "the provider has no Delete, which is optional (LIF-8)",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from conformance.client import Client
 from conformance.discretion import Discretion
-from conformance.found import connect, look
 from conformance.ledger import Ledger
+from conformance.probe import connect, look
 from conformance.stop import Stop
 
 if TYPE_CHECKING:

@@ -6,55 +6,22 @@ them, and the others judge what was seen then: a Create costs somebody money.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from conformance.call import heard, record
 from conformance.lifecycle import EDGES, State, Verb
-from conformance.sightings import Sighting, watching
+from conformance.observations import Ack, Passage, Sighting
+from conformance.sightings import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from conformance.behaviour import Watched
     from conformance.call import Call
+    from conformance.needs import Watched
     from conformance.trial import Trial
 
 BINDING: Final = (Verb.CONFIGURE, Verb.DRAIN)
 LIFE: Final = (Verb.CREATE, *BINDING)
 LEAVING: Final = (Verb.DELETE,)
 """What most look on at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The ack of an edge's call, or of the same call again: `when` says so then."""
-
-    verb: Verb
-    call: Call
-    when: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What was shown of one machine on its way."""
-
-    machine: str
-    """Its id."""
-    seen: tuple[Sighting, ...]
-    """By Get and List, and in the acks."""
-    acks: tuple[Ack, ...]
-    """Three for each edge: the first, of the same call on the way, and at rest; but for those that were refused."""
-    controls: Mapping[Verb, Call]
-    """Before each edge, a call that starts nothing: how long this provider takes for any answer."""
-    unlisted: tuple[Call, ...] | None
-    """Lists of everything that did not hold the machine; None of a fleet too large to list again and again."""
-    calls: tuple[Call, ...]
-    """All of them."""
-
-    def at(self, *verbs: Verb) -> Iterator[Ack]:
-        """The acks of these edges."""
-        return (ack for ack in self.acks if ack.verb in verbs)
 
 
 async def look_on(trial: Trial) -> Passage:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance import events
-from conformance.asked import Asked, asked
+from conformance.asked import Asked
 from conformance.bill import Bill
 from conformance.lifecycle import Verb
 from conformance.report import Home, Report, Time
 from conformance.result import Result, Status
+from conformance.run_options import asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

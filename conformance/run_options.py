@@ -6,12 +6,14 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from conformance.asked import Asked
 from conformance.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.result import Result
+    from conformance.target import Target
     from conformance.weather import Fault
 
 
@@ -44,3 +46,18 @@ class Options:
     """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
     """Which failures `fail_fast` does not stop for."""
+
+
+def asked(options: Options, target: Target) -> Asked:
+    """What a run of `options` on `target` is asked for."""
+    return Asked(
+        examples=options.examples,
+        fence_scope=options.fence_scope,
+        use_idle=options.use_idle,
+        patience=options.patience,
+        rpc_timeout=options.rpc_timeout,
+        fake=options.fake,
+        headers=tuple(name for name, _ in target.headers),
+        faults=tuple(fault.text for fault in options.faults),
+        server_name=target.tls.server_name if target.tls else None,
+    )

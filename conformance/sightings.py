@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.errors import NotObserved, Unsupported
-from conformance.lifecycle import State, state_of
+from conformance.observations import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.call import Call
+    from conformance.lifecycle import State
     from conformance.machine import Machine
     from conformance.trial import Trial
 
@@ -28,24 +29,6 @@ LONG, MANY = 0.15, 8
 that is answered late leaves most of that time to the state before."""
 LONGEST_LAG = 10.0
 """Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One reading of the machine, by Get or by List."""
-
-    rpc: str
-    machine: pb.Machine
-
-    @property
-    def state(self) -> State:
-        """The state that it shows."""
-        return state_of(self.machine.state)
-
-    @property
-    def where(self) -> str:
-        """Where this was seen, in words."""
-        return f"{self.rpc} of {self.machine.id}, {self.state.name},"
 
 
 @dataclass(slots=True)

@@ -12,11 +12,11 @@ from conformance.busy import while_busy
 from conformance.client import Client
 from conformance.discretion import Discretion
 from conformance.errors import ConformanceError, UsageError
-from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine
 from conformance.pool import NOBODY, home_of
+from conformance.probe import connect, look
 from conformance.report import Home
 from conformance.token import Shard
 from conformance.unheard import Unheard

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from hypothesis.strategies import SearchStrategy
 
-    from conformance.behaviour import Watched
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.client import Client
     from conformance.found import Found
-    from conformance.passage import Passage
+    from conformance.needs import Watched
+    from conformance.observations import Passage
     from conformance.pool import Pool
     from conformance.yard import Yard
 

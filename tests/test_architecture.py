@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "suite",
         "passage",
         "sightings",
+        "observations",
         # The lanes, a package each.
         "lanes.records",
         "lanes",
@@ -44,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # Two ways to return machines: after a run, and after its death.
         "dryrun lanes.scale.run",
         "engine sweep",
+        "engine_faults run_log",
         "judge report_builder",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
@@ -58,7 +60,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "again claim unheard way",
         "yard record storm",
         "record_schema",
-        "found faults",
+        "probe faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
@@ -75,8 +77,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "events call_latency chain grpcurl",
         "report",
         "result comparison_values latency",
-        "asked weather run_options",
-        "behaviour bill ledger patience stop buf",
+        "run_options",
+        "asked weather found",
+        "behaviour",
+        "needs bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
         "busy",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from conformance import events, fit
 from conformance.bill import Meter
 from conformance.errors import TargetError, TargetLost
-from conformance.found import connect
 from conformance.lanes import catalogue_file
 from conformance.lanes.scale import budget, memory
 from conformance.lanes.scale import soak as soaks
@@ -19,6 +18,7 @@ from conformance.lanes.scale.oracle import Oracle
 from conformance.lanes.scale.supply import Size
 from conformance.opening import opened
 from conformance.pool import Pool
+from conformance.probe import connect
 from conformance.report import Time
 from conformance.report_builder import ReportBuilder
 from conformance.result import BROKEN, Result, Status
