@@ -39,7 +39,7 @@ class _StuckList(Servicer):
 
 @mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class HugeStatesEndTheWorker(_StuckList):
-    """Makes a bit mask of the states."""
+    """Crashes on large state numbers in a List, because it builds a bit mask of them."""
 
     def odd(self, wanted: Filter) -> bool:
         return any(state > 1000 for state in wanted.states)
@@ -47,7 +47,7 @@ class HugeStatesEndTheWorker(_StuckList):
 
 @mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class HugeCapsEndTheWorker(_StuckList):
-    """Allocates as many machines as were asked for."""
+    """Crashes on a large cap, because it allocates that many machines."""
 
     def odd(self, wanted: Filter) -> bool:
         return wanted.max_results > 1_000_000
@@ -55,7 +55,7 @@ class HugeCapsEndTheWorker(_StuckList):
 
 @mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
 class GarbageCursorsEndTheWorker(_StuckList):
-    """Decodes a cursor as text, outside of any handler."""
+    """Crashes on an invalid revision, because it decodes it as text outside any error handler."""
 
     def odd(self, wanted: Filter) -> bool:
         return b"\xff" in wanted.since
@@ -63,7 +63,7 @@ class GarbageCursorsEndTheWorker(_StuckList):
 
 @mutant("COD-5", "COD-5b", alone="it answers nobody after the first odd List")
 class GarbageCursorsKeepALock(Servicer):
-    """The error path of List forgets to release what every mutating call waits for."""
+    """Keeps a lock after a List with an invalid revision, and every mutating call waits for that lock."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         self.__dict__["held"] = self.__dict__.get("held") or b"\xff" in request.since_revision
