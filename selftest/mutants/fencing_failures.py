@@ -41,14 +41,14 @@ class _TakesItBack(Core):
     because="its mark for Configure is set by a Create that is refused",
 )
 class FailureTakesTheMarkBack(_TakesItBack):
-    """Sets the mark in the transaction that a refusal rolls back."""
+    """Restores the old mark if the call is refused."""
 
     codes = (Code.NOT_FOUND, Code.ABORTED, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT)
 
 
 @mutant("FEN-6", "FEN-6a", also=("FEN-4a",), because="its stale calls, too, meet the mark of a call that found nothing")
 class UnknownMachineMovesNoMark(_TakesItBack):
-    """Does not raise the mark for a machine that it does not know."""
+    """Does not raise the mark for an unknown machine."""
 
     codes = (Code.NOT_FOUND,)
 
@@ -62,7 +62,7 @@ class NoEdgeMovesNoMark(_TakesItBack):
 
 @mutant("FEN-6", "FEN-6b", "FEN-6c")
 class RetryMovesNoMark(Core):
-    """Raises the mark only where something is done: not for a retry."""
+    """Does not raise the mark for a retry."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         if verb is not self.retrying:
