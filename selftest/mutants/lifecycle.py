@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @mutant("LIF-12", "LIF-12a", "LIF-1a")
 class DrainGivesTheHostBack(Core):
-    """Takes a drained machine for one that nobody needs, and releases it."""
+    """Releases the host when a Drain ends."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(self.cleared_by_delete(machine), state=State.SPECULATIVE)
@@ -27,7 +27,7 @@ class DrainGivesTheHostBack(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class DeleteEndsIdle(Core):
-    """The cloud's terminate is never awaited, and the next look finds the instance still running."""
+    """Ends a Delete in IDLE."""
 
     def settle(self, machine: Machine) -> Machine:
         gone = machine.operation and machine.operation.verb is Verb.DELETE
@@ -36,7 +36,7 @@ class DeleteEndsIdle(Core):
 
 @mutant("LIF-1", "LIF-1b")
 class BoundOnce(Core):
-    """Keeps a `used` flag for each machine that Drain forgets to reset."""
+    """Refuses a second Configure of the same machine, because Drain does not reset its `used` flag."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         used = self.__dict__.setdefault("used", {})
@@ -49,7 +49,7 @@ class BoundOnce(Core):
 
 @mutant("LIF-1", "LIF-1a", "LIF-1b")
 class ConfigureEndsIdle(Core):
-    """Reports success of the join script before the machine is marked as bound."""
+    """Ends a Configure in IDLE."""
 
     def settle(self, machine: Machine) -> Machine:
         bound = machine.operation and machine.operation.verb is Verb.CONFIGURE
@@ -58,7 +58,7 @@ class ConfigureEndsIdle(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class CreateIsRefused(Core):
-    """Wants a machine to exist before it is created."""
+    """Refuses to create a machine that has no host yet."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CREATE and not machine.host:
@@ -97,21 +97,21 @@ class ShownWrong(Core):
     because="what looks IDLE is asked for what an IDLE machine has",
 )
 class CreatingLooksIdleAtFirst(ShownWrong):
-    """Writes the target optimistically; the sync with the cloud puts it right a moment later."""
+    """Shows a CREATING machine as IDLE in the first two Gets."""
 
     real, shown, looks = State.CREATING, State.IDLE, 2
 
 
 @mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksConfiguredAtFirst(ShownWrong):
-    """Writes the target optimistically; the agent's heartbeat puts it right a moment later."""
+    """Shows a CONFIGURING machine as CONFIGURED in the first two Gets."""
 
     real, shown, looks = State.CONFIGURING, State.CONFIGURED, 2
 
 
 @mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksIdleAtFirst(ShownWrong):
-    """Writes the target optimistically; the eviction loop puts it right a moment later."""
+    """Shows a DRAINING machine as IDLE in the first two Gets."""
 
     real, shown, looks = State.DRAINING, State.IDLE, 2
 
@@ -127,7 +127,7 @@ class DrainingLooksIdleAtFirst(ShownWrong):
     because="what looks IDLE at first is seen to go by whoever has it",
 )
 class DeletingLooksIdle(ShownWrong):
-    """Has no word for a machine that is on its way out."""
+    """Shows a DELETING machine as IDLE in Get."""
 
     real, shown = State.DELETING, State.IDLE
 
@@ -139,7 +139,7 @@ class DeletingLooksIdle(ShownWrong):
     alone="what it shows as SPECULATIVE counts as given back, so that hardly a slot is left for anybody",
 )
 class CreatingLooksSpeculative(ShownWrong):
-    """Has no word for a machine that is on its way in."""
+    """Shows a CREATING machine as SPECULATIVE in Get."""
 
     real, shown = State.CREATING, State.SPECULATIVE
 
@@ -151,7 +151,7 @@ class CreatingLooksSpeculative(ShownWrong):
     alone="what it shows as IDLE is leased as IDLE, and refuses what is asked of it then",
 )
 class ConfiguringLooksIdle(ShownWrong):
-    """Get reads a cache that is only written when a transition ends."""
+    """Shows a CONFIGURING machine as IDLE in Get."""
 
     real, shown = State.CONFIGURING, State.IDLE
 
@@ -164,28 +164,28 @@ class ConfiguringLooksIdle(ShownWrong):
     because="a machine on its way down seems to be at rest",
 )
 class DrainingLooksConfigured(ShownWrong):
-    """A machine counts as CONFIGURED for as long as it has a cluster."""
+    """Shows a DRAINING machine as CONFIGURED in Get."""
 
     real, shown = State.DRAINING, State.CONFIGURED
 
 
 @mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksCreating(ShownWrong):
-    """One word, pending, for everything that is on its way."""
+    """Shows a CONFIGURING machine as CREATING in Get."""
 
     real, shown = State.CONFIGURING, State.CREATING
 
 
 @mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksDeleting(ShownWrong):
-    """One word, terminating, for everything that is on its way down."""
+    """Shows a DRAINING machine as DELETING in Get."""
 
     real, shown = State.DRAINING, State.DELETING
 
 
 @mutant("LIF-2", "LIF-2b", "LIF-2c", latency="120ms")
 class ListShowsTheDesiredState(Core):
-    """List serves the spec, Get the status."""
+    """Shows the target state in List while a transition runs."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         moving = machine.state in TRANSITIONAL and machine.operation
@@ -214,28 +214,28 @@ class Restless(Core):
 
 @mutant("LIF-3", "LIF-3a")
 class IdleReaper(Restless):
-    """A cost saver takes IDLE machines back after a while."""
+    """Takes IDLE machines back to SPECULATIVE after a while."""
 
     rests, then = State.IDLE, State.SPECULATIVE
 
 
 @mutant("LIF-3", "LIF-3a", "OPS-6b")
 class BindingsExpire(Restless):
-    """A binding is a lease that somebody would have to renew."""
+    """Takes CONFIGURED machines back to IDLE after a while."""
 
     rests, then = State.CONFIGURED, State.IDLE
 
 
 @mutant("LIF-3", "LIF-3a", alone="where all that is bound fails, no machine can be had, and who comes first is luck")
 class BindingsFail(Restless):
-    """A health check that nobody set up marks every machine as broken."""
+    """Marks CONFIGURED machines as FAILED after a while."""
 
     rests, then = State.CONFIGURED, State.FAILED
 
 
 @mutant("LIF-3", "LIF-3b", alone="slots that come alive under everybody are taken for somebody else's")
 class SlotsComeAlive(Core):
-    """A warm-pool loop starts slots by itself, the ones that somebody looks at first."""
+    """Starts SPECULATIVE machines by itself after several Gets."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         looked: dict[str, int] = self.__dict__.setdefault("looked", {})
