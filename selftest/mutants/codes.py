@@ -1,4 +1,4 @@
-"""Providers that make machines up, or take edges that are not there (contract §4, COD-1 and COD-2)."""
+"""Providers that create unknown machines or accept calls without an edge (contract §4, COD-1 and COD-2)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RefusedCreateIsListed(Core):
 
 
 class _Unknown(Core):
-    """Answers another code for an id that it does not know, on some RPCs."""
+    """Answers another code for an unknown id, on some RPCs."""
 
     verbs: frozenset[Verb | None]
     code: Code
@@ -142,7 +142,7 @@ class LongIdsAreInternal(Core):
 
 
 class _Lenient(Core):
-    """Finds a machine by something that is merely like its id."""
+    """Finds a machine by an id that only resembles its own."""
 
     def normal(self, machine_id: str) -> str:
         raise NotImplementedError
@@ -290,7 +290,7 @@ class DeleteInterruptsConfigure(_TakesEdge):
     "COD-2e",
     latency="120ms",
     also=("LIF-2a",),
-    because="the claim of a new machine is a Drain",
+    because="the kit claims a new machine with a Drain",
 )
 class DrainInterruptsCreate(_TakesEdge):
     """Cancels a running Create when Drain is called."""

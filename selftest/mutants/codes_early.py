@@ -1,4 +1,4 @@
-"""Providers that take a call before its time, on a machine that is still on its way (§4, COD-2 and COD-3)."""
+"""Providers that accept a call too early, while a transition runs (contract §4, COD-2 and COD-3)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CreateRebuildsWhatIsDrained(_TakesEarly):
 
 
 class _OwnConfigureWhileDraining(Core):
-    """Not a mutant: says OK to a Configure for the cluster that the machine is just being drained from."""
+    """Not a mutant: answers OK to a Configure for the cluster of a DRAINING machine."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)
@@ -96,7 +96,7 @@ class ConfigureOfWhatComesIsFailedPrecondition(Core):
         return Rejected(Code.FAILED_PRECONDITION, rejected.message) if early else rejected
 
 
-# What a refusal leaves behind.
+# Effects of a refused call.
 
 
 @mutant("COD-2", "COD-2e")
@@ -109,7 +109,14 @@ class RefusedDrainForgetsTheCreate(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-2", "COD-2d", "COD-2i", also=("OPS-6b",), because="who loses a race is refused as well", latency="200ms")
+@mutant(
+    "COD-2",
+    "COD-2d",
+    "COD-2i",
+    also=("OPS-6b",),
+    because="the losing call of a race is refused as well",
+    latency="200ms",
+)
 class RefusedCallsRenameTheOperation(Core):
     """Replaces the running operation before it checks that a call has an edge."""
 
@@ -121,7 +128,9 @@ class RefusedCallsRenameTheOperation(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-2", "COD-2d", latency="200ms", alone="who asks in between has stopped a machine that others wait for")
+@mutant(
+    "COD-2", "COD-2d", latency="200ms", alone="a refused call of one behaviour stops a machine that others wait for"
+)
 class ARefusalStopsTheBootstrap(Core):
     """Stops the machine's work queue on a refused call, so that the running transition never ends."""
 

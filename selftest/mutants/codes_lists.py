@@ -1,4 +1,4 @@
-"""Providers that an odd List keeps from answering the next one (contract §4, COD-5)."""
+"""Providers that stop answering after an unusual List (contract §4, COD-5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _StuckList(Servicer):
-    """Answers nothing well any more once a List was odd."""
+    """Stops answering correctly after an unusual List."""
 
     stuck = False
 
@@ -37,7 +37,7 @@ class _StuckList(Servicer):
         return wanted
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class HugeStatesEndTheWorker(_StuckList):
     """Crashes on large state numbers in a List, because it builds a bit mask of them."""
 
@@ -45,7 +45,7 @@ class HugeStatesEndTheWorker(_StuckList):
         return any(state > 1000 for state in wanted.states)
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class HugeCapsEndTheWorker(_StuckList):
     """Crashes on a large cap, because it allocates that many machines."""
 
@@ -53,7 +53,7 @@ class HugeCapsEndTheWorker(_StuckList):
         return wanted.max_results > 1_000_000
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class GarbageCursorsEndTheWorker(_StuckList):
     """Crashes on an invalid revision, because it decodes it as text outside any error handler."""
 
@@ -61,7 +61,7 @@ class GarbageCursorsEndTheWorker(_StuckList):
         return b"\xff" in wanted.since
 
 
-@mutant("COD-5", "COD-5b", alone="it answers nobody after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class GarbageCursorsKeepALock(Servicer):
     """Keeps a lock after a List with an invalid revision, and every mutating call waits for that lock."""
 

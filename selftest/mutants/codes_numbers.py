@@ -1,4 +1,4 @@
-"""Providers that trip over numbers below zero, or over states that there are not (contract §4, COD-3 and COD-4)."""
+"""Providers that mishandle negative numbers or unknown states (contract §4, COD-3 and COD-4)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NegativeNumbersOfConfigureAreFenced(Core):
         super().validate_first_token(verb, token)
 
 
-@mutant("COD-4", "COD-4h", also=("MET-3a",), because="its machine may have been called so before")
+@mutant("COD-4", "COD-4h", also=("MET-3a",), because="its machine may have had such a call before")
 class RefusedNegativeNumbersLeaveANote(Core):
     """Writes the caller to the machine before it checks that a token number is negative."""
 

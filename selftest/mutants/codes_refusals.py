@@ -1,4 +1,4 @@
-"""Providers that refuse a call that has no edge, and have done something by then (contract §4, COD-2 and COD-3)."""
+"""Providers whose refusal of a call without an edge has an effect (contract §4, COD-2 and COD-3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _RefusesWithAnEffect(Core):
-    """Refuses a call that has no edge, and has done something by then."""
+    """Refuses a call that has no edge, after an effect."""
 
     verb: Verb
     rests: State

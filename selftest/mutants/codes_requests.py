@@ -1,4 +1,4 @@
-"""Providers that say FAILED_PRECONDITION where it is not the fence, or stumble over odd requests (§4, COD-3..5)."""
+"""Providers that misuse FAILED_PRECONDITION or mishandle unusual requests (contract §4, COD-3 to COD-5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Ack, Configure, Drain, Filter, Request
     from fake_provider.servicer import Context
 
-# COD-3: FAILED_PRECONDITION is the fence's.
+# COD-3: FAILED_PRECONDITION is for the fence only.
 
 
 class _Precondition(Core):
@@ -149,7 +149,7 @@ class OddCapIsFailedPrecondition(Core):
             raise Rejected(Code.FAILED_PRECONDITION, "max_results must not be negative")
 
 
-# COD-4: what is wrong by itself.
+# COD-4: invalid requests.
 
 
 @mutant("COD-4", "COD-4a")
@@ -304,7 +304,12 @@ class NegativeNumbersOfDrainPass(Core):
             super().validate_first_token(verb, token)
 
 
-@mutant("FEN-2", "FEN-2b", "COD-4g", alone="whatever begins with a Configure is turned away, and says nothing else")
+@mutant(
+    "FEN-2",
+    "FEN-2b",
+    "COD-4g",
+    alone="it rejects every shard that begins with a Configure, so other behaviours cannot run",
+)
 class ShardsIntroduceThemselves(Core):
     """Rejects a new shard whose first call is a Configure, because it expects a Create first."""
 
@@ -333,11 +338,11 @@ class NegativeSequencesOfDrainAreFenced(Core):
         super().validate_first_token(verb, token)
 
 
-# COD-5: still there.
+# COD-5: the server keeps answering.
 
 
 class _Stuck(Servicer):
-    """Answers nothing well any more once it has met something odd."""
+    """Stops answering correctly after an unusual request."""
 
     stuck = False
 

@@ -1,4 +1,4 @@
-"""Providers that compare tokens wrongly, or that do not fence everything (FEN-1, 2, 3, 7, 10)."""
+"""Providers that compare tokens wrongly or do not fence every call (FEN-1, 2, 3, 7, 10)."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class EitherNumberWillDo(Core):
         return token.epoch > mark.epoch or token.sequence > mark.sequence
 
 
-@mutant("FEN-3", "FEN-3b", "FEN-3c", also=("COD-3a",), because="its tokens, too, are of epochs further on")
+@mutant("FEN-3", "FEN-3b", "FEN-3c", also=("COD-3a",), because="its tokens have later epochs too")
 class EpochRisesByOne(Core):
     """Refuses an epoch that is more than one above the mark's."""
 

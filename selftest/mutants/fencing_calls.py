@@ -1,4 +1,4 @@
-"""Providers whose fence depends on the call: on its RPC, its moment, its client, or how often it came (FEN-1..12)."""
+"""Providers whose fence depends on the RPC, the time, the client or the number of calls (FEN-1 to FEN-12)."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ class TheMarkGoesWithTheClient(Servicer):
         return done  # type: ignore[no-any-return]
 
 
-@mutant("FEN-6", "FEN-6e", latency="2s", tcp=True, alone="whoever hangs up cannot bring its machine on after that")
+@mutant(
+    "FEN-6", "FEN-6e", latency="2s", tcp=True, alone="a behaviour that disconnects cannot drive its machine afterwards"
+)
 class WhoHangsUpIsTakenForDead(Servicer):
     """Fences a shard for good if its client disconnects."""
 

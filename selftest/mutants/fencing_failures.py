@@ -1,4 +1,4 @@
-"""Providers whose mark depends on how the call ends (FEN-6)."""
+"""Providers whose mark depends on the result of the call (FEN-6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _TakesItBack(Core):
-    """Puts the mark back where it was, where the call did not come to what was wanted of it."""
+    """Restores the old mark if the call did not reach what a subclass requires."""
 
     codes: tuple[Code, ...] = ()
 
@@ -38,7 +38,7 @@ class _TakesItBack(Core):
     "FEN-6c",
     "FEN-6d",
     also=("FEN-7d",),
-    because="its mark for Configure is set by a Create that is refused",
+    because="its mark for Configure is set by a refused Create",
 )
 class FailureTakesTheMarkBack(_TakesItBack):
     """Restores the old mark if the call is refused."""
@@ -46,7 +46,12 @@ class FailureTakesTheMarkBack(_TakesItBack):
     codes = (Code.NOT_FOUND, Code.ABORTED, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT)
 
 
-@mutant("FEN-6", "FEN-6a", also=("FEN-4a",), because="its stale calls, too, meet the mark of a call that found nothing")
+@mutant(
+    "FEN-6",
+    "FEN-6a",
+    also=("FEN-4a",),
+    because="its stale calls also depend on the mark of a call for an unknown machine",
+)
 class UnknownMachineMovesNoMark(_TakesItBack):
     """Does not raise the mark for an unknown machine."""
 

@@ -1,4 +1,4 @@
-"""Providers whose fence comes too late, or that act on calls which it refuses (FEN-4 and FEN-5)."""
+"""Providers that check the fence too late or act on calls that it refuses (FEN-4 and FEN-5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
     from fake_provider.request import Ack, Request
 
-# FEN-4: what comes before the fence, and what it lets out.
+# FEN-4: the order of checks, and what a refusal reveals.
 
 
 @mutant("FEN-4", "FEN-4a", "FEN-6a")
@@ -251,7 +251,7 @@ class StaleShardsAreLockedOut(Core):
 class _StartsAllTheSame(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
-        with suppress(Rejected):  # where there is no edge, there is nothing to queue
+        with suppress(Rejected):  # without an edge there is nothing to queue
             if self.retry_of(verb, machine, request) is None:
                 self.check_edge(verb, machine, request)
                 self.start(verb, machine, request, now)

@@ -1,4 +1,4 @@
-"""Providers that mix marks up, lose them, or keep some so and some so (FEN-9, 12, 13)."""
+"""Providers that mix marks up, lose them or keep them inconsistently (FEN-9, 12, 13)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fake_provider.servicer import Context, Fenced, T
     from fake_provider.store import MarkKey
 
-# FEN-9: whose mark.
+# FEN-9: separate marks for each shard.
 
 
 @mutant("FEN-9", "FEN-9i")
@@ -205,7 +205,7 @@ class LongShardIdsAbbreviated(_Renames):
         return shard if len(shard) < 200 else shard[:100] + shard[-100:]
 
 
-@mutant("FEN-12", "FEN-12c", alone="whoever has two shards with one hash finds it, and who that is, is luck")
+@mutant("FEN-12", "FEN-12c", alone="only a behaviour with two shards of the same hash finds it, which is random")
 class ShardIdsHashedShort(_Renames):
     """Keeps marks under a 12-bit hash of the shard id."""
 
@@ -263,7 +263,7 @@ class KeysJoinedWithNothing(_Joins):
     """Keeps marks under a hash of both ids joined without a separator."""
 
 
-# FEN-12: how long.
+# FEN-12: how long marks last.
 
 
 class _Forgets(Core):
@@ -289,7 +289,7 @@ class DeleteForgetsMarks(_Forgets):
     when = (State.SPECULATIVE,)
 
 
-@mutant("FEN-12", "FEN-12a", also=("FEN-4b",), because="it judges at IDLE by marks that a Drain has set")
+@mutant("FEN-12", "FEN-12a", also=("FEN-4b",), because="at IDLE it relies on marks that a Drain has set")
 class DrainForgetsMarks(_Forgets):
     """Removes a machine's marks when the machine is drained."""
 
@@ -330,7 +330,7 @@ class MarksOf256Shards(_Remembers):
     most = 256
 
 
-@mutant("FEN-12", "FEN-12c", alone="who is forgotten is fenced for good, and that comes to be everybody")
+@mutant("FEN-12", "FEN-12c", alone="it fences each forgotten shard for good, and in the end all shards")
 class ForgottenShardsAreFenced(Core):
     """Keeps the marks of the last 256 shards only, and fences all older ones for good."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _ReadsEarly(Servicer):
-    """Reads the mark, waits for something, and then compares with what it has read."""
+    """Reads the mark, waits, and then compares the token with the old value."""
 
     async def stale(self, request: Fenced, verb: Verb = Verb.CREATE) -> None:
         marks, token = self.core.inventory.marks, self.token(request)
@@ -137,7 +137,7 @@ class MarkIsSetLate(Servicer):
         return answer
 
 
-@mutant("FEN-11", "FEN-11h", alone="whoever calls again at once finds it, and who is that quick, is luck")
+@mutant("FEN-11", "FEN-11h", alone="only a behaviour that calls again at once finds it, which is random")
 class MarkIsRememberedForAMoment(Core):
     """Compares with a copy of the mark that is up to a hundredth of a second old."""
 

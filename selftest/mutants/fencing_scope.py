@@ -1,4 +1,4 @@
-"""FEN-13 (§5): of what a mark is kept, the same everywhere."""
+"""Providers whose marks do not have the same scope everywhere (contract §5, FEN-13)."""
 
 from __future__ import annotations
 

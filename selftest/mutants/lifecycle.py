@@ -1,4 +1,4 @@
-"""Providers that take a wrong way through the lifecycle, or do not rest (contract §2, LIF-1..3)."""
+"""Providers with wrong transitions, or whose machines do not rest (contract §2, LIF-1 to LIF-3)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class CreateIsRefused(Core):
         super().check_edge(verb, machine, request)
 
 
-# LIF-2: what is seen on the way.
+# LIF-2: states during a transition.
 
 
 class ShownWrong(Core):
@@ -94,7 +94,7 @@ class ShownWrong(Core):
         "FEN-5e",
         "OPS-2a",
     ),
-    because="what looks IDLE is asked for what an IDLE machine has",
+    because="they expect the properties of an IDLE machine from one that looks IDLE",
 )
 class CreatingLooksIdleAtFirst(ShownWrong):
     """Shows a CREATING machine as IDLE in the first two Gets."""
@@ -124,7 +124,7 @@ class DrainingLooksIdleAtFirst(ShownWrong):
         "COD-2c",
         "FEN-5c",
     ),
-    because="what looks IDLE at first is seen to go by whoever has it",
+    because="a behaviour that gets such a machine sees it change",
 )
 class DeletingLooksIdle(ShownWrong):
     """Shows a DELETING machine as IDLE in Get."""
@@ -136,7 +136,7 @@ class DeletingLooksIdle(ShownWrong):
     "LIF-2",
     "LIF-2a",
     latency="120ms",
-    alone="what it shows as SPECULATIVE counts as given back, so that hardly a slot is left for anybody",
+    alone="the kit takes its CREATING machines for returned ones, and few machines remain",
 )
 class CreatingLooksSpeculative(ShownWrong):
     """Shows a CREATING machine as SPECULATIVE in Get."""
@@ -148,7 +148,7 @@ class CreatingLooksSpeculative(ShownWrong):
     "LIF-2",
     "LIF-2b",
     latency="120ms",
-    alone="what it shows as IDLE is leased as IDLE, and refuses what is asked of it then",
+    alone="the kit leases its CONFIGURING machines as IDLE, and their calls are refused",
 )
 class ConfiguringLooksIdle(ShownWrong):
     """Shows a CONFIGURING machine as IDLE in Get."""
@@ -161,7 +161,7 @@ class ConfiguringLooksIdle(ShownWrong):
     "LIF-2c",
     latency="120ms",
     also=("COD-4f",),
-    because="a machine on its way down seems to be at rest",
+    because="a DRAINING machine seems to be at rest",
 )
 class DrainingLooksConfigured(ShownWrong):
     """Shows a DRAINING machine as CONFIGURED in Get."""
@@ -199,7 +199,7 @@ class ListShowsTheDesiredState(Core):
 
 
 class Restless(Core):
-    """Not a mutant: what has been in one state for a while moves by itself."""
+    """Not a mutant: a machine leaves one state by itself after a while."""
 
     rests: State
     then: State
@@ -226,14 +226,18 @@ class BindingsExpire(Restless):
     rests, then = State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-3", "LIF-3a", alone="where all that is bound fails, no machine can be had, and who comes first is luck")
+@mutant(
+    "LIF-3",
+    "LIF-3a",
+    alone="every CONFIGURED machine fails, so machines run out, and which behaviour sees it first is random",
+)
 class BindingsFail(Restless):
     """Marks CONFIGURED machines as FAILED after a while."""
 
     rests, then = State.CONFIGURED, State.FAILED
 
 
-@mutant("LIF-3", "LIF-3b", alone="slots that come alive under everybody are taken for somebody else's")
+@mutant("LIF-3", "LIF-3b", alone="the kit takes machines that start by themselves for another client's")
 class SlotsComeAlive(Core):
     """Starts SPECULATIVE machines by itself after several Gets."""
 

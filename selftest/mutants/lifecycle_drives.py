@@ -1,4 +1,4 @@
-"""Providers that move others, answer late or wrongly, or never end a drain (contract §2, LIF-9..12)."""
+"""Providers that change other machines, ack late or wrongly, or never end a Drain (contract §2, LIF-9 to LIF-12)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftest.mutant import mutant
 if TYPE_CHECKING:
     from fake_provider.request import Ack, Drain, Request
 
-# LIF-9: the others.
+# LIF-9: other machines.
 
 
 class MovesOthers(Core):
@@ -40,7 +40,7 @@ class MovesOthers(Core):
     "LIF-9",
     "LIF-9a",
     also=("LIF-3a", "LIF-6c", "OPS-2b"),
-    because="what it disturbs may be what they want to see at rest",
+    because="the disturbed machine may be one that they observe at rest",
 )
 class DrainEmptiesTheFleet(MovesOthers):
     """Drains all CONFIGURED machines when one Drain ends."""
@@ -48,14 +48,14 @@ class DrainEmptiesTheFleet(MovesOthers):
     verb, rests, then = Verb.DRAIN, State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="what it disturbs may be what LIF-3a wants to see at rest")
+@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="the disturbed machine may be one that LIF-3a observes at rest")
 class ConfigureWakesNeighbours(MovesOthers):
     """Configures all IDLE machines when one Configure ends."""
 
     verb, rests, then = Verb.CONFIGURE, State.IDLE, State.CONFIGURED
 
 
-@mutant("LIF-9", "LIF-9c", alone="whose machine goes is luck, and who has lost one cannot go on")
+@mutant("LIF-9", "LIF-9c", alone="which behaviour loses its machine is random, and that behaviour cannot continue")
 class DeleteScalesDownBySize(MovesOthers):
     """Deletes all IDLE machines when one Delete ends."""
 
@@ -66,7 +66,7 @@ class DeleteScalesDownBySize(MovesOthers):
     "LIF-9",
     "LIF-9b",
     also=("COD-2a",),
-    because="the slot that it looks at may be given a host meanwhile",
+    because="the SPECULATIVE machine that it observes may get a host",
 )
 class CreateHostsTheWrongSlotsToo(Core):
     """Attaches a host to all SPECULATIVE machines that were read when one is created."""
@@ -86,7 +86,7 @@ class CreateHostsTheWrongSlotsToo(Core):
     "LIF-9",
     "LIF-9a",
     also=("COD-2b", "OPS-2b"),
-    because="the binding that it moves may be the one that is to refuse, or is asked again",
+    because="the changed binding may be that of a machine whose refusals or retries they judge",
 )
 class ConfigureMovesTheLastBinding(Core):
     """Shows the cluster of the last Configure on all CONFIGURED machines."""
@@ -165,7 +165,7 @@ class RetryAckShowsTheSource(Core):
     "LIF-11a",
     "LIF-11c",
     also=("LIF-4a",),
-    because="an ack without a machine has no id either",
+    because="an ack without a machine has no machine id either",
 )
 class AckShowsNoMachine(Servicer):
     """Sends an ack with an operation_id and no machine."""
@@ -190,7 +190,7 @@ class AckShowsTheLastMachine(Core):
         return last if moved else machine
 
 
-# LIF-12: no grace.
+# LIF-12: a grace period of 0.
 
 
 @mutant("LIF-12", "LIF-12a", machines=250)
@@ -230,7 +230,12 @@ class GraceZeroFailsWithoutAWord(Core):
 
 
 @mutant(
-    "LIF-12", "LIF-12a", "OPS-5d", "OPS-6c", also=("LIF-3a",), because="it sees machines that were drained a moment ago"
+    "LIF-12",
+    "LIF-12a",
+    "OPS-5d",
+    "OPS-6c",
+    also=("LIF-3a",),
+    because="it observes machines that were drained a moment ago",
 )
 class DrainedMachinesComeBack(Core):
     """Binds a drained machine again a moment later."""

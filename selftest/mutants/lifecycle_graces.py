@@ -1,4 +1,4 @@
-"""Providers that end a drain otherwise where it has a grace period (contract §2, LIF-1 and LIF-7)."""
+"""Providers that end a Drain wrongly if it has a grace period (contract §2, LIF-1 and LIF-7)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class GraceIsUndone(_Graceful):
         return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a listing of the fleet shows it as well")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a List of the fleet shows it as well")
 class GraceLeavesTheBinding(_Graceful):
     """Does not clear the binding after a Drain with a grace period."""
 

@@ -1,4 +1,4 @@
-"""Providers in which it matters who asks, over which line, or who else is in the cluster (LIF-1, 2, 5, 6, 9)."""
+"""Providers that depend on the calling shard, the connection or the other machines (LIF-1, 2, 5, 6, 9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Configure, Request
 
 
-@mutant("LIF-1", "LIF-1a", also=("LIF-12a",), because="another shard may have bound its machine")
+@mutant("LIF-1", "LIF-1a", also=("LIF-12a",), because="another shard may have configured its machine")
 class OnlyWhoBoundItDrains(Core):
     """Refuses a Drain from another shard than the one that configured the machine."""
 
@@ -32,7 +32,7 @@ class OnlyWhoBoundItDrains(Core):
             owners[machine.id] = request.token.shard
 
 
-@mutant("LIF-2", "LIF-2e", latency="120ms", alone="who reads what another connection has written cannot go on")
+@mutant("LIF-2", "LIF-2e", latency="120ms", alone="a behaviour that reads over another connection cannot continue")
 class ReadersHaveAReplica(Servicer):
     """Answers Get from a replica that is up to a second late, except on the connection that made the change."""
 

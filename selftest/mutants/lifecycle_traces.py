@@ -1,4 +1,4 @@
-"""Providers that show a wrong id, host or binding, or keep what is over (contract §2, LIF-4..8)."""
+"""Providers that show a wrong id, host or binding, or keep an old one (contract §2, LIF-4 to LIF-8)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GetShowsTheInstanceId(Core):
     "LIF-4a",
     "LIF-4b",
     also=("LIF-11a",),
-    because="the machine in the ack is not the one that was asked for",
+    because="the machine in the ack is not the requested one",
 )
 class AckShowsTheInstanceId(Core):
     """Shows the host's id as the machine's id in acks."""
@@ -59,9 +59,7 @@ class SlotsVanish(Core):
 # LIF-5: the host.
 
 
-@mutant(
-    "LIF-5", "LIF-5a", also=("MET-1f",), because="the machine that it binds is to stay as it was but for its metadata"
-)
+@mutant("LIF-5", "LIF-5a", also=("MET-1f",), because="it expects only the metadata of its machine to change")
 class HostChangesAtConfigure(Core):
     """Changes the host at Configure."""
 
@@ -116,7 +114,7 @@ class HostsHaveNoRef(Core):
         "OPS-2b",
         "LIF-9c",
     ),
-    because="whoever compares a machine with how it was sees another host",
+    because="a behaviour that compares a machine with an earlier read sees another host",
 )
 class HostRefIsMadeUpAtEachRead(Core):
     """Shows another host.ref in each Get."""
@@ -267,7 +265,7 @@ class LastErrorTellsOfTheDrain(Core):
         return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="theirs may be machines that were drained twice")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="their machines may have been drained twice before")
 class SecondRoundLeavesItsCluster(Core):
     """Keeps the cluster after the second and every later Drain of a machine."""
 

@@ -1,4 +1,4 @@
-"""LST broken: filters, caps, and a List that knows otherwise than Get."""
+"""Providers with wrong filters or caps, or whose List and Get differ (contract §7, LST-1 to LST-4 and LST-10)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVING = (State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING)
 
 
 class Before(Core):
-    """Not a mutant: knows what each machine was before its last change."""
+    """Not a mutant: remembers each machine as it was before its last change."""
 
     def put(self, machine: Machine) -> Machine:
         if machine.id in self.machines:
@@ -82,7 +82,7 @@ class ManyStatesMeanAll(Core):
     "LST-1",
     "LST-1c",
     also=("LST-2a", "LST-3a", "WIR-2a"),
-    because="between the two states of a filter lies what may be on its way just then",
+    because="other behaviours' machines may be in a state between the two of a filter",
 )
 class StatesAreARange(Core):
     """Returns all states between the lowest and the highest of a filter."""
@@ -280,10 +280,10 @@ class NegativeCrashes(Core):
             raise Rejected(Code.INTERNAL, "LIMIT must not be negative")
 
 
-# A set.
+# No machine twice.
 
 
-@mutant("LST-3", "LST-3a", also=("LST-2a",), because="it lists more than there are")
+@mutant("LST-3", "LST-3a", also=("LST-2a",), because="its List is longer than the fleet")
 class TwiceOnItsWay(Core):
     """Lists machines in transition twice."""
 
@@ -330,7 +330,7 @@ class ListNeverSeesBindings(Before):
         return replace(machine, state=State.CONFIGURING) if machine.state is State.CONFIGURED else machine
 
 
-@mutant("LST-4", "LST-4c", also=("LIF-6d",), because="a listing of the fleet shows it as well")
+@mutant("LST-4", "LST-4c", also=("LIF-6d",), because="a List of the fleet shows it as well")
 class ListRemembersTheCluster(Before):
     """Shows the old cluster in List after a Drain."""
 

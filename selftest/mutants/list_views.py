@@ -1,4 +1,4 @@
-"""Providers whose List shows one thing or another, by how it is asked (contract §7, LST-1, LST-4 and LST-10)."""
+"""Providers whose List depends on how it is called (contract §7, LST-1, LST-4 and LST-10)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _SomeListsAreThin(Core):
-    """Not a mutant: leaves something out of the Lists that are asked in some way."""
+    """Not a mutant: omits something from certain Lists."""
 
     def thinned(self, wanted: Filter) -> bool:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""MET-1 broken: metadata that is lost or changed."""
+"""Providers that lose or change metadata (contract §6, MET-1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bare(machine: Machine) -> Machine:
 
 
 class Rewriting(Core):
-    """Not a mutant: what a subclass does to keys and values before it keeps them."""
+    """Not a mutant: changes keys and values before it stores them."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {self.text(key): self.text(value) for key, value in metadata.items()}
@@ -35,7 +35,7 @@ class Rewriting(Core):
         return replace(super().bound(machine, request), shard_metadata=self.kept_of(request.metadata))
 
 
-# Where it shows.
+# Where metadata is shown.
 
 
 @mutant("MET-1", "MET-1a")
@@ -86,7 +86,7 @@ class AckTrimsMetadata(Core):
     "MET-2",
     "MET-2c",
     also=("MET-1b", "MET-1e", "MET-1g", "MET-4b", "MET-4c"),
-    because="their machine may have had a binding before, which the ack shows instead of theirs",
+    because="the ack may show an earlier binding of their machine",
 )
 class AckShowsTheFirstBinding(Core):
     """Shows the metadata of the machine's first binding in the ack of every Configure."""
@@ -147,7 +147,7 @@ class ListHasNoMetadataWhileDraining(Core):
         return bare(machine) if machine.state is State.DRAINING else machine
 
 
-# What becomes of it.
+# How metadata is changed.
 
 
 @mutant("MET-1", "MET-1a")

@@ -1,4 +1,4 @@
-"""MET-2..4 broken: metadata that is kept, shared or cut."""
+"""Providers that keep, share or cut metadata (contract §6, MET-2 to MET-4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fake_provider.request import Configure, Request
-# What is left of it.
+# What remains after a binding.
 
 
 @mutant("MET-2", "MET-2a", "MET-2b")
@@ -105,7 +105,7 @@ class AnEmptyMapIsNoUpdate(Core):
         return replace(super().bound(machine, request), shard_metadata=rows.get(machine.id, {}))
 
 
-# Whose it is.
+# Metadata of other machines.
 
 
 @mutant(
@@ -114,7 +114,7 @@ class AnEmptyMapIsNoUpdate(Core):
     "MET-3b",
     "MET-3c",
     also=("MET-2d",),
-    because="what others bind with is shown by a binding without metadata, too",
+    because="a binding without metadata shows the metadata of other machines too",
 )
 class OneMapForAll(Core):
     """Shares one metadata map between all machines."""
@@ -125,7 +125,7 @@ class OneMapForAll(Core):
         return replace(super().bound(machine, request), shard_metadata=shared)
 
 
-@mutant("MET-3", "MET-3a", also=("MET-2d",), because="a binding without metadata may show what another one has sent")
+@mutant("MET-3", "MET-3a", also=("MET-2d",), because="a binding without metadata may show that of another machine")
 class TheLastRequestWins(Core):
     """Stores the metadata of the last Configure on every machine that settles."""
 
@@ -149,7 +149,7 @@ class KeptByCluster(Core):
         return replace(machine, shard_metadata=max(same, key=lambda m: m.revision).shard_metadata) if same else machine
 
 
-@mutant("MET-3", "MET-3b", alone="whose metadata it takes is luck, and everybody may be the one")
+@mutant("MET-3", "MET-3b", alone="which machine loses its metadata is random")
 class DrainClearsEverybodys(Core):
     """Clears the metadata of all machines when one is drained."""
 
@@ -160,7 +160,7 @@ class DrainClearsEverybodys(Core):
         return super().cleared_by_drain(machine)
 
 
-# How much of it.
+# Large metadata.
 
 
 @mutant("MET-4", "MET-4a")

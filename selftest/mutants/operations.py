@@ -1,4 +1,4 @@
-"""Providers that do not know a retry when they see one (contract §3, OPS-1 and OPS-2)."""
+"""Providers that do not recognise a retry (contract §3, OPS-1 and OPS-2)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class _NewId(Core):
     "OPS-2a",
     latency="120ms",
     also=("OPS-4a",),
-    because="retries that come together are in flight",
+    because="concurrent retries arrive while the transition runs",
 )
 class CreateInFlightHasANewId(_NewId):
     """Gives a repeated Create a new operation_id while the transition runs."""
@@ -181,7 +181,7 @@ class GoneIsNotThere(_RefusesRetries):
 
 
 class _Keyed(Core):
-    """Keys the retry on something more than machine and target; whoever comes with another gets a new id."""
+    """Recognises a retry by more than machine and target, and gives any other call a new operation_id."""
 
     def key(self, request: Request) -> object:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Providers that use an id twice, or let a retry change something (contract §3, OPS-3 and OPS-5)."""
+"""Providers that use an operation id twice or let a retry change something (contract §3, OPS-3 and OPS-5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fake_provider.machine import EDGES, Machine, State, Verb
 from fake_provider.request import Configure, Drain, Request
 from selftest.mutant import mutant
 
-# OPS-3: a new one is a new one.
+# OPS-3: a new transition has a new id.
 
 
 @mutant("OPS-3", "OPS-3a", "OPS-3b")
@@ -78,7 +78,7 @@ class CounterStartsAnewWithEachLife(Core):
     "OPS-3",
     "OPS-3b",
     also=("COD-2e", "COD-4f", "FEN-5c", "FEN-5d", "OPS-5a", "OPS-5d"),
-    because="their slot may have had a life before",
+    because="their machine may have been created and deleted before",
 )
 class CreateIsRememberedForGood(Core):
     """Treats a Create after a Delete as a retry of the first Create."""
@@ -96,7 +96,7 @@ class CreateIsRememberedForGood(Core):
     "OPS-3",
     "OPS-3b",
     also=("COD-2e", "FEN-5c", "LIF-1b", "OPS-6a"),
-    because="their slots may have had a life before",
+    because="their machines may have been created and deleted before",
 )
 class SecondCreateDoesNothing(Core):
     """Answers OK with a new operation_id to a Create after a Delete, but never ends it."""
@@ -151,7 +151,7 @@ class DrainsAreRememberedForGood(Core):
 
 
 class _Rebinds(Core):
-    """A Configure for another cluster on a machine that is bound, or being bound, changes the binding."""
+    """Changes the binding on a Configure for another cluster."""
 
     rebound: State
     new_id: bool = False
@@ -265,7 +265,7 @@ class OtherClusterIsRefusedWithAnEffect(Core):
 
 
 class _Owned(Core):
-    """Not a mutant: knows which shard has brought each machine on its way, and with that what is no retry to it."""
+    """Not a mutant: remembers which shard started a transition, and does not treat some calls as retries."""
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         raise NotImplementedError
@@ -304,7 +304,11 @@ class WhatMovesIsTheShardsOwn(_Owned):
         return machine.moving and not mine
 
 
-@mutant("OPS-3", "OPS-3a", alone="a life whose operation id was there before cannot be claimed, so nobody has machines")
+@mutant(
+    "OPS-3",
+    "OPS-3a",
+    alone="the kit cannot claim a machine whose operation_id was used before, so no behaviour gets one",
+)
 class IdsWrapAround(Core):
     """Uses only six operation ids in turn."""
 

@@ -1,4 +1,4 @@
-"""Providers that read, wait, and then act on what they have read (contract §3, OPS-4 and OPS-6)."""
+"""Providers with races between reading a machine and changing it (contract §3, OPS-4 and OPS-6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _NoLock(Servicer):
-    """Decides by the machine as it was some milliseconds ago."""
+    """Decides by the state of the machine some milliseconds ago."""
 
     async def stale(self, verb: Verb, request: Fenced) -> None:
         seen = self.core.machines.get(request.machine_id)
@@ -66,7 +66,7 @@ class DeleteHasNoLock(_NoLock):
         return await super().Delete(request, context)
 
 
-@mutant("OPS-4", "OPS-4b", also=("OPS-6a",), because="its calls, too, come at once and by several connections")
+@mutant("OPS-4", "OPS-4b", also=("OPS-6a",), because="its calls are concurrent and use several connections too")
 class OneLockPerConnection(_NoLock):
     """Checks the state and starts a Configure under a separate lock for each connection."""
 
@@ -77,7 +77,7 @@ class OneLockPerConnection(_NoLock):
             return await super().Configure(request, context)
 
 
-@mutant("OPS-4", "OPS-4a", also=("LIF-5c",), because="the listing may come while its first host is replaced")
+@mutant("OPS-4", "OPS-4a", also=("LIF-5c",), because="the List may be answered while the first host is replaced")
 class SecondCreateLaunchesAsWell(Core):
     """Launches a second host for a concurrent Create; it replaces the first one later."""
 
@@ -143,7 +143,7 @@ class EveryClusterIsAccepted(Core):
     "OPS-6",
     "OPS-6b",
     also=("OPS-4b",),
-    because="Configures at once meet the same gap",
+    because="concurrent Configures hit the same race",
 )
 class ConfigureAndDeleteHaveNoLock(_NoLock):
     """Does not lock a machine against a concurrent Configure and Delete."""
@@ -161,7 +161,7 @@ class ConfigureAndDeleteHaveNoLock(_NoLock):
     "OPS-6",
     "OPS-6b",
     also=("COD-2d",),
-    because="the Configure that it runs into may be the one that COD-2d has under way",
+    because="the running Configure may be that of COD-2d",
 )
 class DeleteGoesAhead(Core):
     """Accepts a Delete while CONFIGURING, and a Configure while DELETING."""
@@ -178,7 +178,7 @@ class DeleteGoesAhead(Core):
     "OPS-6",
     "OPS-6c",
     also=("COD-5a", "COD-5b", "COD-5c", "COD-5d"),
-    because="the odd requests of one of them come while a Drain runs",
+    because="one of them sends unusual requests while a Drain runs",
 )
 class ConfigureStopsADrain(Core):
     """Cancels a running Drain before it refuses a Configure."""

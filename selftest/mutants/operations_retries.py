@@ -1,4 +1,4 @@
-"""Providers that start something for a retry, or keep something of it (contract §3, OPS-2, OPS-3 and OPS-5)."""
+"""Providers that start or store something for a retry (contract §3, OPS-2, OPS-3 and OPS-5)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class IdIsClusterAndRound(Core):
 
 
 class _KeepsTheOthersMetadata(Core):
-    """Not a mutant: refuses a Configure for another cluster, and has stored its metadata by then."""
+    """Not a mutant: stores the metadata of a Configure for another cluster before it refuses the call."""
 
     state: State
 

@@ -1,4 +1,4 @@
-"""LST-6..9 broken: deltas that forget, repeat themselves, or leave the caller blind."""
+"""Providers whose deltas omit or repeat changes, or are empty (contract §7, LST-6 to LST-9)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Uncounted(Core):
 
 
 class Historian(Core):
-    """Not a mutant: knows in which state each machine was at a revision."""
+    """Not a mutant: remembers the state of each machine at each revision."""
 
     def put(self, machine: Machine) -> Machine:
         kept = super().put(machine)
@@ -41,7 +41,7 @@ class Historian(Core):
         return next((state for when, state in reversed(past) if when <= revision), None)
 
 
-# LST-6: what changed is told.
+# LST-6: a delta contains all changes.
 
 
 @mutant("LST-6", "LST-6a")
@@ -137,7 +137,7 @@ class OldCursorsAreGone(Core):
         return since
 
 
-@mutant("LST-6", "LST-6f", also=("LST-7c",), because="somebody else may have asked with the cursor that it has")
+@mutant("LST-6", "LST-6f", also=("LST-7c",), because="another behaviour may have used the same revision")
 class CursorsAreUsedUp(Core):
     """Returns each change only once for the same revision."""
 
@@ -175,7 +175,7 @@ class FilterOrCursor(Core):
             raise Rejected(Code.INVALID_ARGUMENT, "states and since_revision exclude each other")
 
 
-# LST-7: what did not change is not told.
+# LST-7: a delta contains nothing else.
 
 
 @mutant("LST-7", "LST-7b", "LST-7a", "LST-7c")
@@ -214,7 +214,7 @@ class ADeltaReturnsTheOldCursor(Core):
         return replace(listing, revision=wanted.since) if self.since(wanted.since) else listing
 
 
-# LST-8: who is lost gets everything.
+# LST-8: an unknown revision is answered with the full list.
 
 
 @mutant("LST-8", "LST-8a")

@@ -1,4 +1,4 @@
-"""Providers whose deltas tell what did not change, or lose what did (contract §7, LST-6 to LST-9)."""
+"""Providers whose deltas contain unchanged machines or omit changed ones (contract §7, LST-6 to LST-9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SHP broken: machines without a type, prices that are none, errors where there are none."""
+"""Providers with missing types, invalid prices or wrong errors (contract §8, SHP)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Shown(Core):
-    """Not a mutant: what a subclass makes of every machine that it shows."""
+    """Not a mutant: changes every machine in all answers."""
 
     def look(self, machine: Machine) -> Machine:
         return machine
@@ -201,7 +201,7 @@ class RiskIsUnknownWhileDraining(Shown):
 
 
 class Resourced(Servicer):
-    """Not a mutant: memory is written as a subclass writes it."""
+    """Not a mutant: writes memory in the subclass's format."""
 
     memory = "8Gi"
     field = "resources"
@@ -323,7 +323,7 @@ class RefusalsAreErrors(Core):
             return super().serve(verb, request, now)
         except Rejected as rejected:
             machine = self.machines.get(request.machine_id)
-            # The kit's own claim of a machine is a refused Drain at IDLE; this one only minds the other calls.
+            # The kit claims a machine with a Drain that is refused at IDLE; other refusals are enough here.
             if machine and verb is not Verb.DRAIN:
                 self.put(replace(machine, last_error=str(rejected)))
             raise

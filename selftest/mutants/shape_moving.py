@@ -1,4 +1,4 @@
-"""SHP broken on the way: what a machine has at rest and not while it moves (contract §8)."""
+"""Providers whose machines have a wrong shape during a transition (contract §8, SHP)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _OnItsWay(Core):
-    """Not a mutant: shows a machine in one state otherwise, whoever asks."""
+    """Not a mutant: changes machines in one state in all answers."""
 
     state: State
 

@@ -1,4 +1,4 @@
-"""WIR broken: strict parsers, heavy requests, and doors that should not be there."""
+"""Providers with strict parsers, low size limits or wrong methods (contract §1, WIR)."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class HealthIsUnknown(Servicer):
 
 
 def described(change: Callable[[descriptor_pb2.FileDescriptorProto], object]) -> descriptor_pool.DescriptorPool:
-    """The contract's file with a change."""
+    """Returns the contract's descriptors with one change."""
     file = descriptor_pb2.FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     change(file)
@@ -323,7 +323,7 @@ class OneMebibyteInAll(Core):
 
 
 class CatchAll(grpc.GenericRpcHandler):
-    """Answers whatever nobody else answers, as `answer` says, for the paths that `mine` says."""
+    """Answers the paths that `mine` accepts with `answer`, if no other handler does."""
 
     def __init__(self, mine: Callable[[str], bool], answer: Callable[[str, Context], Awaitable[bytes]]) -> None:
         self.mine, self.answer = mine, answer

@@ -1,4 +1,4 @@
-"""WIR-3 broken: work that hangs on whoever asked for it."""
+"""Providers whose transitions depend on the caller's connection (contract §1, WIR-3)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HELD = 1.5
-"""Seconds for which an answer is kept from who may hang up meanwhile, of transitions of two: no machine is so busy."""
+"""Seconds for which an answer is held back: less than a transition takes, so it still runs when the client leaves."""
 
 
 class Hanging(Servicer):
-    """Not a mutant: stays with its caller for a moment after the work, as one that waits for the cloud does."""
+    """Not a mutant: holds the answer back for a moment, like a provider that waits for its cloud."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done = await super().answer(context, work)
@@ -37,7 +37,7 @@ class Hanging(Servicer):
         return done
 
     def gone(self, machine: Machine) -> None:
-        """The caller is gone; `machine` is as the work left it."""
+        """Handles a disconnected client; `machine` is the state after its call."""
 
     def undo(self, machine: Machine) -> None:
         if machine.operation and machine.moving:
@@ -111,7 +111,7 @@ class MetadataOfNobodyIsDropped(Hanging):
             self.core.put(replace(machine, shard_metadata={}))
 
 
-@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True, alone="whoever has its machine next finds the binding")
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True, alone="the next behaviour that leases its machine sees the binding")
 class DrainedForNobodyStaysBound(Hanging):
     """Still shows the cluster after a Drain if the client disconnects."""
 
