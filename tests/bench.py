@@ -5,8 +5,8 @@ against a provider that counts the machines in its Lists. The last table is the 
 which records every call, and a bare stub on another connection to the same provider.
 
 With --against REV the only table compares this tree with that git revision. Both are installed in the user's cache,
-each in its own environment. Old and new run in turn against one provider, and the ratios new / old are taken within
-each pair, so that a busy machine slows both.
+each in its own environment. Old and new run in turn against one provider, each as often first as second. The ratios
+new / old are taken within each pair, because a busy machine slows both runs of it.
 """
 
 from __future__ import annotations
@@ -211,13 +211,19 @@ def against(revision: str, latencies: list[str], pairs: int, console: Console) -
                 for kit in (old, new):  # not counted: the first run compiles modules
                     one_run(address, "--select", "FEN-1a", kit=kit)
                 runs = []
-                for _ in range(pairs):
-                    runs.append((one_run(address, kit=old), one_run(address, kit=new)))
+                for number in range(pairs):
+                    if number % 2 == 0:
+                        before = one_run(address, kit=old)
+                        after = one_run(address, kit=new)
+                    else:  # no bias for the run that comes first
+                        after = one_run(address, kit=new)
+                        before = one_run(address, kit=old)
+                    runs.append((before, after))
                     progress.advance(task)
             for name, figure in FIGURES.items():
-                before, after = ([figure(run) for run in column] for column in zip(*runs, strict=True))
-                ratios = [now / then for then, now in zip(before, after, strict=True)]
-                medians = (f"{statistics.median(values):,.2f}" for values in (before, after))
+                columns = [[figure(run) for run in column] for column in zip(*runs, strict=True)]
+                ratios = [now / then for then, now in zip(*columns, strict=True)]
+                medians = (f"{statistics.median(column):,.2f}" for column in columns)
                 spread = (f"{each:.3f}" for each in (statistics.median(ratios), min(ratios), max(ratios)))
                 table.add_row(latency, name, *medians, *spread, end_section=name == "RPCs")
     return table
