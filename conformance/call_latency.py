@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from conformance.report import Report
 
 ORDER = (*(verb.value for verb in Verb), "Get", "List")
-"""The contract's RPCs, as people read them."""
+"""The contract's RPCs in the order in which they are shown."""
 
 
 def samples(report: Report) -> Mapping[str, tuple[float, ...]]:
-    """Per RPC of the contract how long each answered call took, the shortest first.
+    """Returns, by RPC of the contract, how long each answered call took, the shortest first.
 
-    A call that was never answered took as long as we had patience, which says nothing of the provider.
+    Unanswered calls are left out: they took as long as the kit's deadline.
     """
     taken: dict[str, list[float]] = {rpc: [] for rpc in ORDER}
     for result in report.results:
@@ -31,5 +31,5 @@ def samples(report: Report) -> Mapping[str, tuple[float, ...]]:
 
 
 def by_rpc(report: Report) -> Mapping[str, Latencies]:
-    """The latencies per RPC, in the contract's order; an RPC that was never answered is not in it."""
+    """Returns the latencies by RPC, in the contract's order, without RPCs that were never answered."""
     return {rpc: summary(taken) for rpc, taken in samples(report).items()}

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from conformance.result import Result
 
 PASSES = frozenset({"OK", "FAILED_PRECONDITION"})
-"""Codes that say nothing of an implementation: whether a call passes, and that the fence refuses it, is judged."""
+"""Codes that do not distinguish implementations: accepted calls and fenced calls are judged anyway."""
 
 
 class Kind(StrEnum):
-    """What became of a behaviour from one run to the other."""
+    """How a behaviour changed from one run to the other."""
 
     NEWLY_FAILING = "newly failing"
     FAILS_DIFFERENTLY = "fails differently"
@@ -26,31 +26,31 @@ class Kind(StrEnum):
     NEWLY_COVERED = "newly covered"
     GONE = "gone"
     ANSWERS_DIFFER = "answers differ"
-    """It ended alike, but calls were refused with other codes."""
+    """It ended in the same way, but calls were refused with other codes."""
     STILL_FAILING = "still failing"
     STILL_UNJUDGED = "still not judged"
     BY_CHANCE = "seen in one run only"
-    """It passed in one run; in the other there was nothing to see when it looked."""
+    """It passed in one run; in the other it came too late to observe anything."""
 
     @property
     def differs(self) -> bool:
-        """Whether two runs of one provider do not show it."""
+        """Whether this is a difference that two runs of one provider do not show."""
         return self not in (Kind.STILL_FAILING, Kind.STILL_UNJUDGED, Kind.BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One behaviour in both runs; None in a run that does not have it."""
+    """One behaviour in both runs; None for a run without it."""
 
     kind: Kind
     before: Result | None
     after: Result | None
     cause: str | None = None
-    """Where it fails, or failed, because it rests on another failure of that run: that one's id."""
+    """The id of the failure that it is a consequence of, if any."""
 
     @property
     def result(self) -> Result:
-        """The newer result that there is."""
+        """The newer result."""
         result = self.after or self.before
         assert result is not None
         return result
@@ -61,7 +61,7 @@ class Change:
         return self.result.id
 
     def codes(self) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-        """Where they differ, the codes that each RPC was answered with: in the one run and in the other."""
+        """Returns, by RPC, the codes of its answers in both runs, if they differ."""
         before, after = answers(self.before), answers(self.after)
         return {
             rpc: (tuple(sorted(before.get(rpc, ()))), tuple(sorted(after.get(rpc, ()))))
@@ -72,7 +72,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trait:
-    """One thing that was found at the target, and was not the same in both runs."""
+    """A property of the target that differs between the runs."""
 
     name: str
     before: str
@@ -90,7 +90,7 @@ class Slower:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """An RPC got slower where its median is more than `factor` times what it was, and `least` seconds longer."""
+    """An RPC is slower if its median grew by more than `factor` and by more than `least` seconds."""
 
     factor: float = 1.5
     least: float = 0.005
@@ -101,7 +101,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Which run it is."""
+    """One of the two runs."""
 
     name: str
     target: str
@@ -114,23 +114,23 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One run, held against another."""
+    """One run, compared with another."""
 
     before: Side
     after: Side
     changes: tuple[Change, ...]
     unselected: int
-    """Behaviours of the one run that the other, a selection, was not asked for: they are not gone."""
+    """The number of behaviours of the first run that were not selected in the second one."""
     traits: tuple[Trait, ...]
     slower: tuple[Slower, ...]
     tolerance: Tolerance
 
     def of(self, *kinds: Kind) -> tuple[Change, ...]:
-        """The behaviours of which this became, in the catalogue's order."""
+        """Returns the changes of these kinds, in the catalogue's order."""
         return tuple(change for change in self.changes if change.kind in kinds)
 
     def heads(self, *kinds: Kind) -> tuple[tuple[Change, tuple[Change, ...]], ...]:
-        """The same by causes: each that does not go with another one, with those that go with it."""
+        """Returns the same by causes: each cause with the changes that are its consequences."""
         by_id = {change.id: change for change in self.of(*kinds)}
         roots = {change.id: self._head(change, by_id) for change in by_id.values()}
         return tuple(
@@ -145,17 +145,17 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether anything differs that does not between two runs of one provider."""
+        """Whether anything differs that two runs of one provider do not show."""
         return bool(self.traits) or self.unselected > 0 or any(change.kind.differs for change in self.changes)
 
     @property
     def known(self) -> frozenset[str]:
-        """The behaviours that fail as they did before, or were not judged before either."""
+        """The behaviours that fail as before, or were not judged before either."""
         return frozenset(change.id for change in self.of(Kind.STILL_FAILING, Kind.STILL_UNJUDGED))
 
 
 def answers(result: Result | None) -> Mapping[str, frozenset[str]]:
-    """The codes that the provider answered each RPC of a behaviour with, by their names."""
+    """Returns, by RPC, the names of the codes in the provider's answers."""
     codes: dict[str, set[str]] = {}
     for call in result.calls if result is not None else ():
         if call.answered:

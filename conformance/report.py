@@ -1,4 +1,4 @@
-"""A finished run as one frozen value. What is written and printed are pure functions of it."""
+"""A finished run as one frozen value. Everything that is written or printed is a pure function of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Time:
-    """Seconds: as the clock saw them, as they must be, and as they would be one after the other."""
+    """Seconds: by the clock, on the critical path, and in sequence."""
 
     wall: Seconds
     critical_path: Seconds
@@ -35,25 +35,25 @@ class Time:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """Whether all that was started is home again; `left` names what is not, each with the reason."""
+    """Whether all started machines were returned; `left` names those that were not, with the reasons."""
 
     left: tuple[tuple[str, str], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
-    """What was ours, or asked for by us, and is somebody else's as far as one can tell, with what it shows. It is not
-    for us to touch; where nobody else uses the provider, somebody has to look at it."""
+    """Machines that the run started, or requested, and that seem to belong to another client now, with what they show.
+    The kit does not touch them. If no other client uses the provider, they have to be checked by hand."""
     kept: bool = False
     known: bool = True
-    """False where the record ends before the machines were home: then only the ledger can tell."""
+    """False if the record ends before the machines were returned: then only the ledger knows."""
 
     @property
     def clean(self) -> bool:
-        """Whether it is known that nothing is left."""
+        """Whether it is known that no machine is left."""
         return self.known and not self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that is known of a run."""
+    """Everything that is known about a run."""
 
     run: str
     version: str
@@ -78,24 +78,24 @@ class Report:
     """Whether every behaviour of the catalogue was selected."""
     asked: Asked = field(default_factory=Asked)
     took: Mapping[str, float] = field(default_factory=dict)
-    """The median seconds of each verb's transitions that were seen from ack to settling, by the verb's name."""
+    """The median seconds of transitions from ack to settling, by the verb's name."""
     weather: Weather | None = None
-    """What the run's own faults have done to it; None where there were none."""
+    """What the injected faults did; None if there were none."""
     waivers: tuple[Waived, ...] = ()
-    """Every waiver that was read, with what this run says of it."""
+    """Every waiver that was read, with its status in this run."""
     waivers_file: str = ""
-    """Where they were read; empty where there are none."""
+    """The file of the waivers; empty if there are none."""
     comparison: Comparison | None = None
-    """What is new since the run that this one is held against, if any."""
+    """The comparison with the baseline, if there is one."""
     only_new: bool = False
-    """Whether a failure that is not new leaves the exit code alone. The verdict is what it is."""
+    """Whether failures that are not new leave the exit code alone. They do not change the verdict."""
 
     figures: LaneFigures | None = None
     """What the lane measured; None for the conformance lane, which only judges."""
 
     @property
     def waived(self) -> Mapping[str, Waived]:
-        """The failures and warnings that are tolerated, by the behaviours' ids."""
+        """The tolerated failures and warnings by the behaviours' ids."""
         return {waived.id: waived for waived in self.waivers if waived.standing.tolerates}
 
     @property
@@ -105,15 +105,15 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: from the results that are not waived, unless the target lacks what is required of it.
+        """The verdict on the results that are not waived; non-conformant if the target lacks a required capability.
 
-        Nobody knows how a truncated run would have ended: what speaks for the target is not enough there.
+        A truncated run is never conformant, because its end is not known.
         """
         return self._verdict(self.waived)
 
     @property
     def verdict_line(self) -> str:
-        """The verdict with what it tolerates: `conformant, 2 waived`. A waived warning counts where it would decide.
+        """The verdict with what it tolerates: `conformant, 2 waived`. Waived warnings count if they would decide.
 
         A lane's figures are not part of the verdict, but their headline follows it: `conformant, over budget`.
         """
@@ -127,7 +127,8 @@ class Report:
     def exit_code(self) -> int:
         """0 conformant · 1 not conformant, a waiver broken or a budget exceeded · 3 inconclusive · 4 machines are left.
 
-        With `only_new` as if what failed before, in the same way, or was not judged before either, were not there.
+        With `only_new`, failures that the baseline has too, in the same way, and behaviours that were not judged there
+        either, do not count.
         """
         effect = self.figures.effect if self.figures else Effect.NONE
         if effect is Effect.FAILED or any(waived.standing.broken for waived in self.waivers):
@@ -156,10 +157,10 @@ class Report:
         return Verdict.INCONCLUSIVE if verdict is Verdict.CONFORMANT and self.truncated else verdict
 
     def with_status(self, *statuses: Status) -> tuple[Result, ...]:
-        """The results that ended so."""
+        """Returns the results with one of these statuses."""
         return tuple(result for result in self.results if result.status in statuses)
 
     @property
     def violations(self) -> Mapping[str, Result]:
-        """What is broken by its id: failures and warnings."""
+        """The failures and warnings by id."""
         return {result.id: result for result in self.with_status(Status.FAILED, Status.WARNED)}

@@ -24,9 +24,9 @@ class Status(StrEnum):
     WARNED = "warned"
     """The provider broke a SHOULD."""
     SKIPPED = "skipped"
-    """The provider legally lacks what is judged."""
+    """The provider does not have the capability and need not have it."""
     ERROR = "error"
-    """The kit could not tell."""
+    """The kit could not judge it."""
 
 
 JUDGED: Final = (Status.PASSED, Status.FAILED, Status.WARNED)
@@ -38,7 +38,7 @@ BROKEN: Final = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.M
 
 
 class Verdict(StrEnum):
-    """What a run says of the target."""
+    """The verdict of a run on its target."""
 
     CONFORMANT = "conformant"
     NON_CONFORMANT = "non-conformant"
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How one behaviour ended, and the calls that it rests on. Times in seconds on the run's clock."""
+    """How one behaviour ended, with its calls as evidence. Times in seconds on the run's clock."""
 
     entry: Entry
     status: Status
@@ -59,7 +59,7 @@ class Result:
     machines: tuple[str, ...] = ()
     calls: tuple[Told, ...] = field(default=(), repr=False)
     decisive: tuple[int, ...] = ()
-    """Which of the calls show what is wrong: indices into `calls`, in order. Empty where nothing is."""
+    """The indices of the calls that show what is wrong, in order. Empty if nothing is."""
 
     @property
     def id(self) -> str:
@@ -69,17 +69,17 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """A behaviour that failed by itself, and those that failed because they rest on it."""
+    """A behaviour that failed by itself, and its consequences: those that failed because they rest on it."""
 
     root: Result
     consequences: tuple[Result, ...]
 
 
 def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
-    """What is broken, first things first: failures before warnings, and what most others follow from before the rest.
+    """Returns the causes of what is broken: failures before warnings, and those with the most consequences first.
 
-    Every failure and every warning is in just one of them, as its root or as a consequence. A result follows from
-    what it rests on, directly or by way of others that may be whole, where that is broken and follows from nothing.
+    Every failure and every warning is in exactly one cause, as its root or as a consequence. A result is a consequence
+    of what it rests on, directly or indirectly, if that is broken and is not a consequence itself.
     """
     grounds = {result.id: result.entry.rests_on for result in results}
     broken = {result.id: result for result in results if result.status in (Status.FAILED, Status.WARNED)}
@@ -97,12 +97,12 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
 
 
 def follows(results: Sequence[Result]) -> dict[str, str]:
-    """Of each behaviour that failed because it rests on what is broken, by id: the id of what broke by itself."""
+    """Returns, for the id of each consequence, the id of its cause."""
     return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
 
 
 def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:
-    """All that a behaviour rests on, the nearest first."""
+    """Returns everything that a behaviour rests on, the nearest first."""
     known: dict[str, None] = {}
     layer = list(grounds.get(behaviour_id, ()))
     while layer:
@@ -116,9 +116,10 @@ def _broken_below(behaviour_id: str, grounds: Mapping[str, Sequence[str]], broke
 
 
 def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collection[str] = ()) -> Verdict:
-    """A broken MUST decides; then a MUST that could not be judged; a run that judged nothing says nothing.
+    """Returns the verdict: a broken MUST decides, then a MUST that could not be judged, or that nothing was judged.
 
-    With `strict` a broken SHOULD counts like a MUST. What is `tolerated`, by its id, was judged and decides nothing.
+    With `strict` a broken SHOULD counts like a MUST. Results whose id is in `tolerated` count as judged, but do not
+    decide.
     """
     counting = [result for result in results if result.id not in tolerated]
     statuses = {result.status for result in counting}

@@ -1,7 +1,7 @@
-"""junit.xml, as CI systems read it: a behaviour is a test case.
+"""Writes junit.xml for CI systems: a behaviour is a test case.
 
-What is known of one stands in the properties of the suite, under its id: the schema that Jenkins holds such files to
-knows no properties of a case.
+The properties of a behaviour are among the properties of the suite, with its id as a prefix: the schema that Jenkins
+uses has no properties of test cases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def render(report: Report) -> str:
-    """The report as JUnit XML."""
+    """Returns the report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
     failed = report.figures.failed_checks if report.figures is not None else ()
     broken = [each for each in report.waivers if each.standing.broken]
@@ -71,7 +71,7 @@ def _facts(report: Report, result: Result, cause: str | None) -> dict[str, str]:
 
 
 def _case(result: Result, waived: Waived | None) -> ET.Element:
-    """A behaviour; a failure that is waived is skipped, as CI systems say of what is expected to fail."""
+    """Returns a behaviour as a test case. A waived failure is skipped, the CI term for an expected failure."""
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -98,5 +98,5 @@ def _case(result: Result, waived: Waived | None) -> ET.Element:
 
 
 def _clean(text: str) -> str:
-    """Text that XML can hold: a provider may send any character."""
+    """Returns text that XML can contain: a provider may send any character."""
     return "".join(c if c in "\t\n" or (c.isprintable() and ord(c) < 0xFFFE) or c == " " else "�" for c in text)

@@ -1,4 +1,4 @@
-"""The live view: a progress bar on a terminal, one line per behaviour elsewhere."""
+"""Shows a run while it lasts: a progress bar on a terminal, one line per behaviour elsewhere."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Live:
         self._running: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
-        """Show one event."""
+        """Shows one event."""
         match event:
             case events.RunStarted():
                 if not self._quiet:
@@ -84,7 +84,7 @@ class Live:
                 self._summary(event.report)
 
     def end(self) -> None:
-        """Take the bar away, also after a run that did not end by itself."""
+        """Removes the progress bar, also after a run that was interrupted."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
