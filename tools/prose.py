@@ -12,14 +12,12 @@ import re
 import sys
 import tokenize
 import tomllib
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proselint.checks import __register__ as proselint_checks
-from proselint.registry import CheckRegistry
-from proselint.registry.checks import Check, CheckFlags
-from proselint.registry.checks.engine import Fancy, RegexOptions
+from proselint.registry.checks import Check
+from proselint.registry.checks.engine import Fancy, Fast, RegexOptions
 from proselint.registry.checks.types import PreferredForms
 from proselint.tools import LintFile
 
@@ -36,7 +34,11 @@ CODE_IN_MARKDOWN = (
     r"\]\([^)]*\)",
     r"<[^>\n]*>",
 )
-CODE_IN_TEMPLATES = (r"\{[{%#].*?[}%#]\}", r"<style.*?</style>", r"""<[/!]?\w*|\b(?!(?:alt|title|aria-label)=)[\w:-]+="[^"]*"|>""")
+CODE_IN_TEMPLATES = (
+    r"\{[{%#].*?[}%#]\}",
+    r"<style.*?</style>",
+    r'<[/!]?\w*|\b(?!(?:alt|title|aria-label)=)[\w:-]+="[^"]*"|>',
+)
 STRING_PREFIX = re.compile(r"[A-Za-z]*(\"\"\"|'''|\"|')")
 
 
@@ -106,22 +108,30 @@ def prose_of(path: Path) -> str:
             return source
 
 
-def checks(configuration: dict[str, Any]) -> tuple[Check, ...]:
-    """Returns proselint's checks and ours; a space in a phrase stands for any white space."""
-    ours = [("phrases", True, configuration["phrases"]), ("sentences", False, configuration["sentences"])]
-    return (
-        *proselint_checks,
-        *(
-            Check(
-                check_type=PreferredForms({phrase.replace(" ", r"\s+"): instead for phrase, instead in table.items()}),
+def pattern(phrase: str) -> str:
+    """Returns the regular expression for a phrase of the configuration; a space stands for any white space."""
+    return "(?:{})".format(phrase.replace(" ", r"\s+"))
+
+
+def checks(configuration: dict[str, Any]) -> Iterator[Check]:
+    """Yields the checks of proselint that the configuration names, and one for each kind of phrase."""
+    yield from (check for check in proselint_checks if check.path.split(".")[0] in configuration["proselint"])
+    # RE2 is six times as fast as re, but has no lookarounds.
+    for name, any_case in (("phrases", True), ("sentences", False)):
+        options = RegexOptions(case_insensitive=any_case)
+        for engine, lookaround in ((Fast(options), False), (Fancy(options), True)):
+            yield Check(
+                check_type=PreferredForms(
+                    {
+                        pattern(phrase): instead
+                        for phrase, instead in configuration[name].items()
+                        if ("(?" in phrase) is lookaround
+                    }
+                ),
                 path=name,
                 message="'{1}': write {0}",
-                engine=Fancy(RegexOptions(case_insensitive=any_case)),
-                flags=CheckFlags(allow_quotes=True),
+                engine=engine,
             )
-            for name, any_case, table in ours
-        ),
-    )
 
 
 def files(paths: Sequence[Path], excluded: Sequence[str], suffixes: Sequence[str]) -> Iterator[Path]:
@@ -134,29 +144,27 @@ def files(paths: Sequence[Path], excluded: Sequence[str], suffixes: Sequence[str
                 yield file
 
 
-def findings(path: Path, enabled: dict[str, bool]) -> Iterator[str]:
+def findings(path: Path, wanted: Sequence[Check]) -> Iterator[str]:
     """Yields one line for each phrase that should be written in another way."""
     prose = prose_of(path)
     if not prose.strip():
         return
-    for found in LintFile(str(path), prose).lint({"max_errors": 10_000, "checks": enabled}):
-        line, column = found.pos
-        message = " ".join(found.check_result.message.split())
-        yield f"{path.relative_to(ROOT)}:{line}:{column}: {message} [{found.check_result.check_path}]"
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    file = LintFile(str(name), prose)
+    for found in sorted((found for check in wanted for found in check.check(file.content)), key=lambda one: one.span):
+        line, column = file.line_col_of(found.span[0])
+        yield f"{name}:{line}:{column}: {' '.join(found.message.split())} [{found.check_path}]"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was found, and returns 1 if there was anything."""
     configuration = tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))
-    CheckRegistry().register_many(checks(configuration))
-    enabled = {name: True for name in ("phrases", "sentences", *configuration["proselint"])}
-    counts: Counter[str] = Counter()
+    wanted = list(checks(configuration))
     paths = [Path(argument).resolve() for argument in arguments] or [ROOT / path for path in configuration["paths"]]
-    for path in files(paths, configuration["exclude"], configuration["suffixes"]):
-        for line in findings(path, enabled):
-            counts[str(path.relative_to(ROOT))] += 1
-            print(line)
-    return 1 if counts else 0
+    checked = files(paths, configuration["exclude"], configuration["suffixes"])
+    found = [finding for path in checked for finding in findings(path, wanted)]
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
