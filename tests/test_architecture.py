@@ -50,7 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine",
         "again claim unheard way",
         "yard record storm",
-        "found",
+        "found faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
@@ -68,7 +68,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
-        "letters busy",
+        "busy",
         "call target catalogue",
         "answer",
         "size turns",
