@@ -60,6 +60,12 @@ def test_a_phrase_in_python_and_no_identifier(
     assert {found.split()[0] for found in lines(path, capsys, 1)} == {str(line)}
 
 
+def test_the_first_word_of_a_docstring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "module.py"
+    path.write_text('def f():\n    """Whether it is so."""\n    return "Whether it is so"\n', encoding="utf-8")
+    assert lines(path, capsys, 1) == ["2 'Whether'"]
+
+
 def test_a_phrase_in_a_template_and_in_a_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, catalogue = tmp_path / "page.html.j2", tmp_path / "catalogue.toml"
     page.write_text('<p class="anew" title="try anew">{{ weather }}</p>\n<p>all is home</p>\n', encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proselint.checks import __register__ as proselint_checks
-from proselint.registry.checks import Check
+from proselint.registry.checks import Check, Padding
 from proselint.registry.checks.engine import Fancy, Fast, RegexOptions
 from proselint.registry.checks.types import PreferredForms
 from proselint.tools import LintFile
@@ -39,6 +39,8 @@ CODE_IN_TEMPLATES = (
     r"<style.*?</style>",
     r'<[/!]?\w*|\b(?!(?:alt|title|aria-label)=)[\w:-]+="[^"]*"|>',
 )
+DOCSTRING = "¶"
+"""Marks the beginning of a docstring in the prose of Python code."""
 STRING_PREFIX = re.compile(r"[A-Za-z]*(\"\"\"|'''|\"|')")
 
 
@@ -64,7 +66,8 @@ def words_of_string(literal: str) -> str:
         return spaces(literal)
     if "f" in prefix[0].lower():
         body = without(body, [r"\{[^{}]*\}"])
-    return spaces(prefix[0]) + body.replace("\\n", "  ") + spaces(prefix[1])
+    begin = spaces(prefix[0][:-1]) + (DOCSTRING if prefix[1] == '"""' else " ")
+    return begin + body.replace("\\n", "  ") + spaces(prefix[1])
 
 
 def prose_of_python(source: str) -> str:
@@ -108,25 +111,27 @@ def prose_of(path: Path) -> str:
             return source
 
 
-def pattern(phrase: str) -> str:
+def pattern(phrase: str, before: str) -> str:
     """Returns the regular expression for a phrase of the configuration; a space stands for any white space."""
-    return "(?:{})".format(phrase.replace(" ", r"\s+"))
+    return rf"{before}(?:{phrase})\b".replace(" ", r"\s+")
 
 
 def checks(configuration: dict[str, Any]) -> Iterator[Check]:
     """Yields the checks of proselint that the configuration names, and one for each kind of phrase."""
     yield from (check for check in proselint_checks if check.path.split(".")[0] in configuration["proselint"])
     # RE2 is six times as fast as re, but has no lookarounds.
-    for name, any_case in (("phrases", True), ("sentences", False)):
+    kinds = (("phrases", r"\b", True), ("sentences", r"\b", False), ("docstrings", DOCSTRING, False))
+    for name, before, any_case in kinds:
         options = RegexOptions(case_insensitive=any_case)
         for engine, lookaround in ((Fast(options), False), (Fancy(options), True)):
             yield Check(
                 check_type=PreferredForms(
                     {
-                        pattern(phrase): instead
+                        pattern(phrase, before): instead
                         for phrase, instead in configuration[name].items()
                         if ("(?" in phrase) is lookaround
-                    }
+                    },
+                    padding=Padding.RAW,
                 ),
                 path=name,
                 message="'{1}': write {0}",
@@ -153,7 +158,7 @@ def findings(path: Path, wanted: Sequence[Check]) -> Iterator[str]:
     file = LintFile(str(name), prose)
     for found in sorted((found for check in wanted for found in check.check(file.content)), key=lambda one: one.span):
         line, column = file.line_col_of(found.span[0])
-        yield f"{name}:{line}:{column}: {' '.join(found.message.split())} [{found.check_path}]"
+        yield f"{name}:{line}:{column}: {' '.join(found.message.replace(DOCSTRING, '').split())} [{found.check_path}]"
 
 
 def main(arguments: Sequence[str]) -> int:
