@@ -133,7 +133,7 @@ async def _looks(seconds: float) -> AsyncIterator[None]:
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
-    """Returns a copy without fields that may change by themselves (LST-4); unknown fields of a later contract may too."""
+    """Returns a copy without fields that may change by themselves (LST-4); unknown fields may too."""
     still = pb.Machine()
     still.CopyFrom(machine)
     still.DiscardUnknownFields()
