@@ -1,4 +1,4 @@
-"""What a run was asked for, as far as what a behaviour sees depends on it: a replay asks for the same again."""
+"""The options that a replay must repeat, because what a behaviour sees depends on them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Asked:
 
     examples: Count = 25
     fence_scope: FenceScope | None = None
-    """The scope of the mark that was demanded; None where any will do (FEN-13)."""
+    """The scope of the mark that the user demands; None if any will do (FEN-13)."""
     use_idle: bool = False
     patience: Patience = field(default_factory=Patience)
     rpc_timeout: Seconds = 30.0
     fake: bool = False
     """Whether the target was the embedded fake, whose address died with the run."""
     headers: tuple[str, ...] = ()
-    """The names of the headers that went with every call; their values are nobody's business."""
+    """The names of the headers that went with every call. Their values are secrets and are not kept."""
     server_name: str | None = None
-    """The name that the provider's certificate was checked for, where it is not the address's."""
+    """The name that the provider's certificate was checked for; None if it is the address's."""
     faults: tuple[str, ...] = ()
-    """The weather of the run, as it was asked for."""
+    """The injected faults, as they were given."""

@@ -1,4 +1,4 @@
-"""A behaviour: a catalogue entry, what it needs, and the function that proves it. Many make a plan."""
+"""Defines a behaviour: a catalogue entry, what it needs, and the function that proves it. A plan is many of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Behaviour:
-    """An entry of the catalogue with the function that judges it."""
+    """An entry of the catalogue with what it needs and the function that judges it."""
 
     entry: Entry
     needs: Needs
@@ -36,7 +36,7 @@ Plan: TypeAlias = tuple[Behaviour, ...]
 
 
 def apart(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
-    """Those that need machines of their own: of all that watch the same passage, the first."""
+    """Yields the behaviours that need machines of their own: of all that watch the same edges, only the first."""
     passages: set[Watched] = set()
     for behaviour in behaviours:
         watches = behaviour.needs.watches
@@ -61,9 +61,10 @@ def behaviour(
     deletes: bool = False,
     watches: Watched = (),
 ) -> Callable[[Body], Body]:
-    """Declare that the decorated coroutine function proves `behaviour_id` of the catalogue.
+    """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
-    Who `watches` needs what that needs, and says nothing else. Raises ValueError where it does, or cannot start so.
+    What a behaviour that `watches` needs follows from the edges. Raises ValueError if it declares more than that, or if
+    machines cannot start in `start`.
     """
     if start not in STARTS:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
@@ -89,6 +90,6 @@ def behaviour(
 
 
 def declared(function: Any) -> tuple[str, Needs] | None:
-    """What `behaviour` wrote on a function; None for any other function."""
+    """Returns what `behaviour` declared for a function; None for any other function."""
     found: tuple[str, Needs] | None = getattr(function, MARK, None)
     return found

@@ -1,7 +1,7 @@
-"""A passage: a machine taken along its edges while it is looked at, once in a run, for all that only look on.
+"""Records a lifecycle: takes a machine along some edges while it is read, once in a run, for all that only observe.
 
-Who changes nothing needs no machine of its own. So the first of those that watch the same edges takes its machine along
-them, and the others judge what was seen then: a Create costs somebody money.
+A behaviour that changes nothing needs no machine of its own. The first one that watches certain edges takes its machine
+along them, and the others judge the recording: a Create costs somebody money.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 BINDING: Final = (Verb.CONFIGURE, Verb.DRAIN)
 LIFE: Final = (Verb.CREATE, *BINDING)
 LEAVING: Final = (Verb.DELETE,)
-"""What most look on at."""
+"""The edges that most behaviours watch."""
 
 
 async def look_on(trial: Trial) -> Passage:
-    """What was seen of a machine along the edges that the behaviour watches; of its own machine, if it has one.
+    """Returns the recording of the edges that the behaviour watches; makes it first if the behaviour has a machine.
 
-    Raises Unprepared where that does not get to the end.
+    Raises Unprepared if the machine does not get to the end.
     """
     if trial.machines or trial.watches not in trial.passages:
         trial.passages[trial.watches] = await take(trial, trial.watches)
@@ -38,7 +38,7 @@ async def look_on(trial: Trial) -> Passage:
 
 
 async def take(trial: Trial, verbs: Watched) -> Passage:
-    """Take the trial's machine along the edges of `verbs`. Raises Unprepared where it does not get to the end."""
+    """Takes the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
     machine, large = trial.machine, trial.found.large
     seen = [Sighting("Get", await machine.read())]
     acks: list[Ack] = []
@@ -58,7 +58,7 @@ async def take(trial: Trial, verbs: Watched) -> Passage:
             await trial.bring(machine, edge.target)
         seen += [*sightings.all, Sighting("Get", await machine.read())]
         given.append(Ack(verb, await machine.call(verb), "at rest"))
-        acks += [ack for ack in given if ack.call.ok]  # where not, that is OPS-2's matter
+        acks += [ack for ack in given if ack.call.ok]  # a refused repetition is for OPS-2 to judge
     for ack in acks:
         again = ack.when and f", sent again {ack.when},"
         seen.append(Sighting(f"the ack of {ack.verb.value}{again}", ack.call.response.machine))

@@ -1,4 +1,4 @@
-"""How a run is to be."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a run is to be. Times in seconds; None means no limit."""
+    """The options of a run. Times in seconds; None means no limit."""
 
     seed: int = 0
     examples: int = 25
@@ -37,19 +37,19 @@ class Options:
     connect_timeout: float = 10.0
     timeout: float | None = None
     faults: tuple[Fault, ...] = ()
-    """What the run does to its own line to the target, from the first lease to the last verdict."""
+    """The faults that the run injects into its own calls, from the first lease to the last verdict."""
     whole: bool = True
     version: str = ""
     fake: bool = False
-    """Whether the target is the embedded fake: only for the record."""
+    """Whether the target is the embedded fake; only recorded."""
     luck: random.Random = field(default_factory=random.Random, repr=False)
-    """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
+    """Names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
-    """Which failures `fail_fast` does not stop for."""
+    """Returns whether `fail_fast` ignores this failure."""
 
 
 def asked(options: Options, target: Target) -> Asked:
-    """What a run of `options` on `target` is asked for."""
+    """Returns the options that a replay of this run must repeat."""
     return Asked(
         examples=options.examples,
         fence_scope=options.fence_scope,
