@@ -165,10 +165,16 @@ class RunPart(Part):
     ledger: str
     asked: Asked
 
+    def __post_init__(self) -> None:
+        self.shape()
+
+    def shape(self) -> Found | None:
+        """Returns what was found; None if the object is empty, because the target was not reached."""
+        return decode(self.found, FoundPart, "found").make(Found, speculative=(), idle=()) if self.found else None
+
     def report(self, **others: Any) -> Report:
-        """Returns a report of this and of `others`. Raises Malformed."""
-        found = decode(self.found, FoundPart, "found").make(Found, speculative=(), idle=()) if self.found else None
-        return self.make(Report, version=self.kit, found=found, **others)
+        """Returns a report of this and of `others`."""
+        return self.make(Report, version=self.kit, found=self.shape(), **others)
 
 
 class ReportPart(RunPart):
@@ -190,6 +196,7 @@ class ReportPart(RunPart):
     took: dict[str, Seconds]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_time(self.started)
 
     def value(self, results: tuple[Result, ...]) -> Report:
@@ -219,6 +226,7 @@ class RunStarted(RunPart, tag_field="event", tag="run-started"):
     behaviours: tuple[EntryPart, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_time(self.at)
 
 

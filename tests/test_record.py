@@ -233,7 +233,8 @@ def test_a_log_may_be_cut_after_any_byte(tmp_path: Path) -> None:
 
 def test_zeroes_that_a_power_cut_left_at_the_end_are_no_line() -> None:
     content = logged(story(a_report(a_result()))[:-1])
-    assert record.read_text(content + b"\0" * 512).truncated
+    for end in (b"\0" * 512, b"7", b"[]"):
+        assert record.read_text(content + end).truncated
 
 
 # What is no record.
@@ -333,6 +334,7 @@ def lines_with(number: int, **fields: Any) -> bytes:
     ("content", "why"),
     [
         (lines_with(0, event="noted"), "its first line is not where a run starts"),
+        (lines_with(0, found={"fleet": 1}), "line 1: found.fleet: expected `object`, got `int`"),
         (lines_with(0, format=9), "it has format 9, and this kit reads format 1"),
         (lines_with(1, event="danced"), "line 2.event: invalid value 'danced'"),
         (lines_with(1, id="TST-9z"), "line 2.id: 'TST-9z' is not a behaviour of the run"),
