@@ -7,10 +7,7 @@ that was on its way, it is known what it was, and both are seen on any provider.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import grpc
 
 from conformance.busy import put_through
 from conformance.call import cut, missed
@@ -24,9 +21,9 @@ if TYPE_CHECKING:
 
     from conformance.call import Call
     from conformance.client import Client
+    from conformance.faults import FaultInjection
     from conformance.lifecycle import State, Verb
     from conformance.machine import Machine
-    from conformance.storm import Storm
     from conformance.token import Token
 
     Sender: TypeAlias = Callable[[Token], Coroutine[Any, Any, Call]]
@@ -44,10 +41,10 @@ async def ask(
     def patiently(token: Token) -> Coroutine[Any, Any, Call]:
         return _patiently(machine, verb, token, send, via, own)
 
-    if via.storm is None:
+    if via.faults is None:
         call, breach = await patiently(token), None
     else:
-        call, breach = await _ask(via.storm, machine, verb, token, patiently, via, own, alone)
+        call, breach = await _ask(via.faults, machine, verb, token, patiently, via, own, alone)
     if not call.answered:
         missed()
     return call, breach
@@ -66,33 +63,39 @@ async def _patiently(machine: Machine, verb: Verb, token: Token, send: Sender, v
 
 
 async def _ask(
-    storm: Storm, machine: Machine, verb: Verb, token: Token, send: Sender, via: Client, own: bool, alone: bool
+    faults: FaultInjection,
+    machine: Machine,
+    verb: Verb,
+    token: Token,
+    send: Sender,
+    via: Client,
+    own: bool,
+    alone: bool,
 ) -> tuple[Call, Violation | None]:
     seen, sent, key = machine.state, machine.sent, (verb.value, machine.id, token)
-    if verb in machine.exposed and storm.loses and token.shard and alone:
+    if verb in machine.exposed and faults.loses_answers and token.shard and alone:
         machine.exposed.discard(verb)
-        storm.box.wanted.add(key)
+        faults.lost_answers.select(*key)
     try:
         call = await send(token)
     finally:
-        storm.box.wanted.discard(key)
+        faults.lost_answers.deselect(*key)
     for _ in range(AGAIN):
-        ack = storm.box.letter(call.details)
-        if ack is not None:
-            heard = replace(call, code=grpc.StatusCode.OK, details="", response=ack, answered=True)
-            storm.again[verb.value] += 1
+        heard = faults.lost_answers.reveal(call)
+        if heard is not None:
+            faults.retries[verb.value] += 1
             twice = await send(call.token or token)
             if twice.answered and not (twice.fenced or twice.busy):
                 return heard, _spent(call, twice)
             if not own or sent != machine.sent:
                 return heard, None  # it was asked for more meanwhile, and may be on its way by now
-            storm.again[verb.value] += 1
+            faults.retries[verb.value] += 1
             again = await send(await machine.renew(verb))
-            breach = await _same(verb, via, call, again, ack.operation_id, seen) if sent == machine.sent else None
+            breach = await _same(verb, via, call, again, heard.operation_id, seen) if sent == machine.sent else None
             return (again if again.ok else heard), breach
         if not (own and alone) or not via.lost(call):
             break
-        storm.again[verb.value] += 1
+        faults.retries[verb.value] += 1
         call = await send(await machine.renew(verb))
     return call, None
 

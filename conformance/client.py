@@ -14,14 +14,13 @@ from conformance import underway
 from conformance.answer import in_words, reader, trouble
 from conformance.busy import SOON, Shed
 from conformance.call import DIGITS, Call, missed, record, token_of
-from conformance.letters import LOST
 from conformance.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
+    from conformance.faults import FaultInjection
     from conformance.lifecycle import State
-    from conformance.storm import Storm
     from conformance.target import Target
     from conformance.token import Token
 
@@ -83,20 +82,21 @@ class Client:
         """Whether this connection was closed by us."""
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._turns = Turns()
-        self.storm: Storm | None = None
-        """The weather that calls go through, if any."""
+        self.faults: FaultInjection | None = None
+        """The faults that calls suffer, if any."""
         self._dial()
 
     def _dial(self) -> None:
         self._channel = self.target.channel()
         self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
 
-    async def go_through(self, storm: Storm) -> None:
-        """From now on, call by way of the storm."""
-        fair = self._channel
-        self.storm, self.target = storm, storm.target
-        self._dial()
-        await fair.close()
+    async def inject(self, faults: FaultInjection) -> None:
+        """Makes all calls from now on suffer `faults`."""
+        self.faults = faults
+        if faults.proxy is not None:
+            direct, self.target = self._channel, faults.proxy.target
+            self._dial()
+            await direct.close()
 
     def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
         return self._channel.unary_unary(
@@ -107,8 +107,8 @@ class Client:
 
     def clear_up(self) -> None:
         """From now on there is no weather any more: machines go home undisturbed."""
-        if self.storm is not None:
-            self.storm.clears()
+        if self.faults is not None:
+            self.faults.stop()
 
     def now(self) -> float:
         """Seconds on the run's clock."""
@@ -126,7 +126,7 @@ class Client:
         `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
-        client.storm, client._turns, client.shed = self.storm, self._turns, self.shed
+        client.faults, client._turns, client.shed = self.faults, self._turns, self.shed
         client._gated = False  # its calls may have to wait for those of this one
         try:
             yield client
@@ -223,9 +223,9 @@ class Client:
     async def _read_in_weather(self, rpc: str, request: Any) -> Call:
         for _ in range(AGAIN):
             call = await self.call(rpc, request)
-            if self.storm is None or not self.lost(call):
+            if self.faults is None or not self.lost(call):
                 break
-            self.storm.again[rpc] += 1
+            self.faults.retries[rpc] += 1
         return call
 
     def _cut(self, call: Call) -> bool:
@@ -234,13 +234,11 @@ class Client:
 
     def lost(self, call: Call) -> bool:
         """Whether the weather may have taken the answer: where nobody hung up, and it was at work meanwhile."""
-        if call.answered or self.hung_up or self.storm is None:
-            return False
-        return call.details.startswith(LOST) or self.weathered(call.started)
+        return not (call.answered or self.hung_up) and self.weathered(call.started)
 
     def weathered(self, since: float) -> bool:
         """Whether the weather may have taken answers `since` then, in seconds on the run's clock."""
-        return self.storm is not None and self.storm.doubtful(since + self._epoch)
+        return self.faults is not None and self.faults.may_have_dropped_since(since + self._epoch)
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""
@@ -280,6 +278,7 @@ class Client:
     async def _sent(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
         started, limit = self.now(), timeout or self.rpc_timeout
+        loses_answer = self.faults is not None and self.faults.lost_answers.claim(rpc, request)
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
@@ -306,6 +305,8 @@ class Client:
             started=started,
             ended=self.now(),
         )
+        if self.faults is not None and loses_answer:
+            call = self.faults.lost_answers.withhold(call)
         record(call)
         return call
 
@@ -318,7 +319,7 @@ class Client:
         """
         if self.hung_up or details.startswith(NO_CONNECTION):
             return False
-        if self.storm is not None and code in CUT and (details.startswith(LOST) or self.weathered(started)):
+        if code in CUT and self.weathered(started):
             return False
         if details.startswith(STREAM_LOST) and RESET not in details:
             return False

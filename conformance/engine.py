@@ -347,5 +347,5 @@ class Course:
             whole=options.whole,
             asked=asked(options, self._client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
-            weather=self._client.storm.told() if self._client.storm else None,
+            weather=self._client.faults.stats() if self._client.faults else None,
         )

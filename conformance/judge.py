@@ -116,7 +116,7 @@ class Judge:
 
     @property
     def _most(self) -> int:
-        if self._yard.client.storm is not None:
+        if self._yard.client.faults is not None:
             return STORMY
         return MANY if self._others or self._pool.lost else ATTEMPTS
 

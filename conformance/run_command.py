@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from conformance.loop import Loop
     from conformance.report import Report
     from conformance.settings import Settings
-    from conformance.target import Target
-    from conformance.weather import Fault
 
 NO_TARGET: Final = "no target"
 
@@ -72,6 +70,7 @@ def settings_from(**given: Any) -> Settings:
     from conformance.patience import parse_duration, parse_patience
     from conformance.run_options import Options
     from conformance.settings import Settings, version
+    from conformance.weather import parse_faults
 
     context = click.get_current_context()
     if given["fake"] and given["target"]:
@@ -117,7 +116,7 @@ def settings_from(**given: Any) -> Settings:
             rpc_timeout=parse_duration(given["rpc_timeout"]),
             connect_timeout=parse_duration(given["connect_timeout"]),
             timeout=parse_duration(timeout) if timeout else None,
-            faults=_faults(given["fault"], target),
+            faults=parse_faults(given["fault"]),
             whole=len(chosen) == len(known.entries),
             version=version(),
             fake=given["fake"],
@@ -130,18 +129,6 @@ def settings_from(**given: Any) -> Settings:
         scale=asked_for(**given),
         **held_against(**given),
     )
-
-
-def _faults(given: tuple[str, ...], target: Target | None) -> tuple[Fault, ...]:
-    from conformance.weather import Kind, parse_faults
-
-    faults = parse_faults(given)
-    if target is not None and target.tls is not None and any(fault.kind is Kind.LOST_ANSWER for fault in faults):
-        raise UsageError(
-            f"--fault {Kind.LOST_ANSWER} cannot look into TLS, to see which answer it is",
-            hint="lose answers with their connection instead: --fault reset=2s",
-        )
-    return faults
 
 
 def _required(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The weather, made: a local port before the target, where what passes is delayed, throttled, cut or lost.
+"""The weather, made: a local port before the target, where what passes is delayed, throttled or cut.
 
 A storm breaks when it is told to and clears when it is told to; before and after, bytes pass as they come.
 """
@@ -9,22 +9,20 @@ import asyncio
 import math
 import random
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from conformance.letters import Letterbox, Wire
+from conformance.faults import FaultInjection
 from conformance.relay import dial, reset
-from conformance.weather import Kind, Weather
+from conformance.weather import Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from conformance.client import Client
     from conformance.target import Target
     from conformance.weather import Fault
-
-    Change: TypeAlias = Callable[[bytes], bytes]
 
 _CHUNK: Final = 16384
 _NEWS: Final = 2.0
@@ -41,27 +39,18 @@ class Storm:
     def __init__(self, target: Target, port: int, faults: Sequence[Fault], *, seed: int, least: int) -> None:
         self._least = least
         self.target = target.by_way_of(f"127.0.0.1:{port}")
-        self.box = Letterbox()
-        """The answers that are to be lost, and were."""
-        self.again: Counter[str] = Counter()
-        """By RPC, calls that the kit made again for want of an answer."""
+        self.did: Counter[str] = Counter()
+        """How often each thing has happened so far."""
         self._hurt = -math.inf
         """When calls may last have been lost at random, on the loop's clock."""
         self._onward = target.dialled
         self._faults = {fault.kind: fault for fault in faults}
-        self._texts = tuple(fault.text for fault in faults)
         self._random = random.Random(f"{seed}/weather")
-        self._did: Counter[str] = Counter()
         self._raging = False
         self._open = asyncio.Event()
         self._open.set()
         self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def loses(self) -> bool:
-        """Whether answers are to be lost."""
-        return self._raging and Kind.LOST_ANSWER in self._faults
 
     def breaks(self) -> None:
         """From now on there is weather, on the connections that there are and on new ones."""
@@ -91,10 +80,6 @@ class Storm:
         """Now calls may be lost."""
         self._hurt = asyncio.get_running_loop().time()
 
-    def told(self) -> Weather:
-        """What there has been so far."""
-        return Weather(faults=self._texts, did=dict(self._did), lost=dict(self.box.lost), again=dict(self.again))
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something go on until the storm is over."""
         task = asyncio.ensure_future(work)
@@ -123,41 +108,20 @@ class Storm:
             return
         line = _Line(writer, onward, self._least)
         self._lines.add(line)
-        self._did["connections"] += 1
+        self.did["connections"] += 1
         if self._raging:
             self._doom(line)
         try:
             async with asyncio.TaskGroup() as group:
-                up, down = self._ways(onward)
-                group.create_task(self._carry(line, reader, onward, up))
-                group.create_task(self._carry(line, there, writer, down))
+                group.create_task(self._carry(line, reader, onward))
+                group.create_task(self._carry(line, there, writer))
             line.close()
         finally:
             self._lines.discard(line)
             if not line.closed:
                 line.cut()
 
-    def _ways(self, onward: asyncio.StreamWriter) -> tuple[Change, Change]:
-        """What becomes of bytes on their way up and down: only where answers are lost does one look into them."""
-        if Kind.LOST_ANSWER not in self._faults:
-            return bytes, bytes
-        wire = Wire(self.box)
-
-        def down(data: bytes) -> bytes:
-            out, back = wire.down(data)
-            if back and not onward.is_closing():
-                onward.write(back)
-            return out
-
-        return wire.up, down
-
-    async def _carry(
-        self,
-        line: _Line,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        change: Change,
-    ) -> None:
+    async def _carry(self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One direction of a connection: what is read goes on when it is due, in its order."""
         loop = asyncio.get_running_loop()
         due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue(_AHEAD)
@@ -184,10 +148,8 @@ class Storm:
                 if line.dead:
                     self._tell(line)
                     break
-                data = change(chunk)
-                free = self._when(free, loop.time(), len(data))
-                if data:
-                    await due.put((free, data))
+                free = self._when(free, loop.time(), len(chunk))
+                await due.put((free, chunk))
             await due.put(None)
             await delivery
         except OSError:  # one end was reset, and so the other is
@@ -199,10 +161,10 @@ class Storm:
     def _when(self, free: float, now: float, size: int) -> float:
         """When bytes that are here now may go on, on a line where those before them are through at `free`."""
         if fault := self._fault(Kind.DELAY):
-            self._did["delayed"] += 1
+            self.did["delayed"] += 1
             now += self._random.uniform(fault.low, fault.high)
         if fault := self._fault(Kind.THROTTLE):
-            self._did["throttled"] += 1
+            self.did["throttled"] += 1
             return max(now, free) + size / fault.low
         return max(now, free)
 
@@ -220,11 +182,11 @@ class Storm:
             end(line)
 
     def _reset(self, line: _Line) -> None:
-        self._did["resets"] += 1
+        self.did["resets"] += 1
         line.cut()
 
     def _half(self, line: _Line) -> None:
-        self._did["half-open"] += 1
+        self.did["half-open"] += 1
         line.half()
         self.spawn(self._missed(line))
 
@@ -243,7 +205,7 @@ class Storm:
             await asyncio.sleep(seconds * self._random.uniform(0.5, 1.5))
             if not self._raging:
                 return
-            self._did["blackholes"] += 1
+            self.did["blackholes"] += 1
             self._open.clear()
             await asyncio.sleep(seconds)
             self._open.set()
@@ -311,11 +273,16 @@ async def storm(target: Target, faults: Sequence[Fault], *, seed: int, least: in
 
 @asynccontextmanager
 async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
-    """While the body runs, the client calls through a storm of these faults, which has broken; none without faults."""
+    """While the body runs, the client's calls suffer these faults; only network faults put a proxy in their way."""
     if not faults:
         yield
         return
-    async with storm(client.target, faults, seed=seed, least=least) as made:
-        await client.go_through(made)
-        made.breaks()
+    network = [fault for fault in faults if fault.kind is not Kind.LOST_ANSWER]
+    async with AsyncExitStack() as stack:
+        proxy = (
+            await stack.enter_async_context(storm(client.target, network, seed=seed, least=least)) if network else None
+        )
+        await client.inject(FaultInjection(faults, proxy))
+        if proxy is not None:
+            proxy.breaks()
         yield

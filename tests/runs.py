@@ -139,9 +139,10 @@ async def judged(
 
 
 @asynccontextmanager
-async def connected(address: str, *, rpc_timeout: float = 5.0) -> AsyncIterator[Client]:
-    """A client of the provider at `address`."""
-    client = Client(Target(address=address), rpc_timeout=rpc_timeout)
+async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> AsyncIterator[Client]:
+    """A client of the provider at an address, or at a target."""
+    target = Target(address=provider) if isinstance(provider, str) else provider
+    client = Client(target, rpc_timeout=rpc_timeout)
     try:
         yield client
     finally:
@@ -150,12 +151,12 @@ async def connected(address: str, *, rpc_timeout: float = 5.0) -> AsyncIterator[
 
 @asynccontextmanager
 async def yard_at(
-    address: str, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
+    provider: str | Target, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
 ) -> AsyncIterator[Yard]:
     """What the machines of one run share, with a ledger of its own."""
     with tempfile.TemporaryDirectory() as directory:
-        async with connected(address) as client:
-            ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=address)
+        async with connected(provider) as client:
+            ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=client.target.address)
             try:
                 yield Yard(
                     run=run,

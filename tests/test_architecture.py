@@ -51,7 +51,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "again claim unheard way",
         "yard record storm",
         "record_schema",
-        "found",
+        "found faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
@@ -69,7 +69,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "behaviour bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
-        "letters busy",
+        "busy",
         "call target catalogue",
         "answer",
         "size turns",

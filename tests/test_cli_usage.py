@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-import trustme
 
 from conformance import catalogue, cli, run_command, settings
 from conformance.errors import UsageError
@@ -147,14 +146,6 @@ def test_every_other_nonsense_is_one_line_too(refused: Refuse, arguments: tuple[
 def test_a_headers_value_is_never_repeated(refused: Refuse) -> None:
     refusal = refused(*TARGET, "--header", "authorization=s3cret\n")
     assert "s3cret" not in refusal.error + refusal.hint
-
-
-def test_an_answer_cannot_be_lost_where_nobody_sees_which_it_is(refused: Refuse, tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    trustme.CA().cert_pem.write_to_path(authority)
-    refusal = refused(*TARGET, "--tls-ca", str(authority), "--fault", "lost-answer")
-    assert refusal.error == "--fault lost-answer cannot look into TLS, to see which answer it is"
-    assert "--fault reset=2s" in refusal.hint
 
 
 # --select failed
