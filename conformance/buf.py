@@ -42,7 +42,7 @@ CATEGORIES = ("FILE", "WIRE_JSON")
 """The categories of breaking change that the project's buf.yaml forbids."""
 
 INSTALL = "pip install 'capacity-provider-conformance[proto]'"
-"""How buf is installed: as an extra, for few need it."""
+"""buf is an extra, because a run does not need it."""
 
 TIMEOUT = 60.0
 """How long all of buf's runs for one question may take, in seconds."""

@@ -114,7 +114,7 @@ def _whole(record: Any, figures: Mapping[str, FiguresReader] | None) -> Report:
     _check_format(record)
     whole = decode(record, WholePart)
     if len({result.id for result in whole.behaviours}) < len(whole.behaviours):
-        raise Malformed("a behaviour is told of twice")
+        raise Malformed("two results have the same behaviour id")
     return _with_figures(whole.value(tuple(result.value() for result in whole.behaviours)), record, figures)
 
 
@@ -188,7 +188,7 @@ def _log(lines: list[Any], figures: Mapping[str, FiguresReader] | None) -> Repor
     header = decode(lines[0], RunStarted, "line 1")
     story = _Story(plan={one.id: one.entry() for one in header.behaviours})
     if len(story.plan) < len(header.behaviours):
-        raise Malformed("a behaviour is planned twice")
+        raise Malformed("the plan names a behaviour twice")
     for number, value in enumerate(lines[1:], 2):
         line: Line = decode(value, LINE, f"line {number}")
         if isinstance(line, RunStarted):

@@ -263,4 +263,4 @@ class RunFinished(ReportPart, tag_field="event", tag="run-finished"):
 Event = BehaviourStarted | BehaviourFinished | Noted | Progressed
 Line = RunStarted | Event | RunFinished
 LINE: Any = Line
-"""The same, as a value: a type checker takes a union for no type to call with."""
+"""The union as an argument: mypy does not accept a union as a `type[T]`."""

@@ -8,5 +8,5 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, le=1e300)]
-"""Limited so that sums are finite, too."""
+"""The upper limit keeps sums finite."""
 FenceScope = Annotated[str, Meta(pattern=r"^(shard|shard-machine)\Z")]
