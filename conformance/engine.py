@@ -160,9 +160,9 @@ class Course:
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
             await self._abandon()
             self._cut = self._stop.reason
-        self._client.clear_up()
-        if self._client.shed.said:
-            self._note(self._client.shed.said)
+        self._client.stop_faults()
+        if self._client.overload.summary:
+            self._note(self._client.overload.summary)
         home = await self._pool.home(keep=self._options.keep)
         report = self._report(home)
         self._emit(events.RunFinished(report=report))
@@ -291,7 +291,9 @@ class Course:
         if self._ledger.trouble is not None:
             self._stop(f"the ledger cannot be written: {self._ledger.trouble}")
         async with self._checking:
-            if self._client.weathered(0.0):  # who does not answer in weather of our own may be there all the same
+            if self._client.may_have_dropped_since(
+                0.0
+            ):  # who does not answer in weather of our own may be there all the same
                 return
             if self._stop.reason is not None or (await self._client.list(cap=1)).answered:
                 return

@@ -11,6 +11,7 @@ from conformance.call import DIGITS, CallLog, recording
 from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, NoAnswer, NotObserved, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State, Verb
+from conformance.machine import Policy
 from conformance.report import Result, Status
 from conformance.trial import Trial
 
@@ -146,12 +147,14 @@ class Judge:
                 error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
             except Exception as raised:
                 error = raised
-        breach = next((m.breach for m in lease.machines if m.breach is not None), None) if ids else None
-        if breach is not None and (behaviour.entry.clause.id in breach.clauses or not isinstance(error, Violation)):
-            error, spoilt = breach, False
-        if error is None and self._yard.client.shed.too_much:
-            error = NoAnswer(self._yard.client.shed.too_much)
-        lost = log.missed and self._yard.client.weathered(started)
+        violation = next((m.violation for m in lease.machines if m.violation is not None), None) if ids else None
+        if violation is not None and (
+            behaviour.entry.clause.id in violation.clauses or not isinstance(error, Violation)
+        ):
+            error, spoilt = violation, False
+        if error is None and self._yard.client.overload.why_unreliable:
+            error = NoAnswer(self._yard.client.overload.why_unreliable)
+        lost = log.missed and self._yard.client.may_have_dropped_since(started)
         if lost and error is not None and not isinstance(error, Unsupported):
             error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True
         status, reason, wanted, got = outcome(behaviour.entry, error)
@@ -175,13 +178,13 @@ class Judge:
         )
 
     def _doubtful(self, error: Exception | None, calls: Sequence[Call]) -> bool:
-        shed = self._yard.client.shed
+        overload = self._yard.client.overload
         match error:
             case Violation():
-                return shed.little and any(call.busy for call in calls)
+                return overload.tolerable and any(call.busy for call in calls)
             case Unprepared() | NotObserved() | NoAnswer():
                 # Whose client had hung up was not heard to be turned away: nothing came of it, is all that shows.
-                turned_away = shed.little and (shed.turned_away > 0 or any(call.busy for call in calls))
+                turned_away = overload.tolerable and (overload.rejected > 0 or any(call.busy for call in calls))
                 return turned_away or any(call.cut_off for call in calls)
             case _:
                 return False
@@ -202,14 +205,13 @@ class Judge:
         )
         for machine in lease.machines:
             # The last machine in a row that moves "by itself" is moved by the provider.
-            machine.blames = attempt >= self._most
-            machine.exposed, machine.breach = set(Verb), None
+            machine.policy = Policy(blames_provider=attempt >= self._most, drop_responses=frozenset(Verb))
+            machine.violation = None
         try:
             await behaviour.body(trial)
         finally:
             for machine in lease.machines:
-                machine.blames = False
-                machine.exposed.clear()
+                machine.policy = Policy()
 
 
 def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:

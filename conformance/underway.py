@@ -27,3 +27,29 @@ async def outcome(task: asyncio.Task[T]) -> T:
     if not task.done():
         await asyncio.wait((task,))
     return task.result()
+
+
+class BackgroundTasks:
+    """Tasks that run to their end even if the callers that wait for them are cancelled."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs `work` as a task, and returns or raises what it does."""
+        task = begin(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await outcome(task)
+
+    async def wait(self) -> None:
+        """Returns when no task is left, including those that start meanwhile."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def cancel(self) -> None:
+        """Cancels all tasks and waits until they have ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

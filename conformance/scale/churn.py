@@ -251,7 +251,7 @@ class Churn:
             with suppress(Violation):
                 if not await drive.came_back():
                     self.disturbed += 1
-                    self._failed += drive.machine.beaten
+                    self._failed += drive.machine.ownership.lost_race
                     self._note(f"left to somebody else: {disturbed.message}")
         except NoAnswer as error:
             self._note(f"{drive.machine.id} is not driven any more: {error.message}")
