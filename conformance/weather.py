@@ -30,10 +30,10 @@ _FORMS: Final = (
 
 
 class Kind(StrEnum):
-    """What can be done to a line."""
+    """The kinds of faults."""
 
     LOST_ANSWER = "lost-answer"
-    """The request passes, the call is done, and its answer is never heard."""
+    """The provider carries out the call, and the client drops the answer."""
     DELAY = "delay"
     """All that is sent arrives later, each way."""
     THROTTLE = "throttle"
@@ -63,7 +63,7 @@ class Weather:
 
     faults: tuple[str, ...]
     did: Mapping[str, int] = field(default_factory=dict)
-    """How often each thing happened: connections, resets, blackholes, chunks that were delayed …"""
+    """What the proxy of the network faults counted: connections, resets, blackholes, delayed chunks …"""
     lost: Mapping[str, int] = field(default_factory=dict)
     """By RPC, answers that were lost: the call was done, and nobody heard."""
     again: Mapping[str, int] = field(default_factory=dict)
