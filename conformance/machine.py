@@ -16,8 +16,9 @@ from conformance.claim import Owner, Ownership, claim_ownership
 from conformance.errors import Disturbed, NoAnswer, Unprepared
 from conformance.lifecycle import EDGES, State, Verb, next_verb, state_of
 from conformance.machine_record import LastSeen, MachineRecord
+from conformance.recovery import any_applied, fence_off
 from conformance.token import Shard, Token
-from conformance.unheard import Unheard, any_applied, fence_off
+from conformance.unheard import Unheard
 from conformance.yard import Watch, mistaken
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "scale.drive scale.follower",
         "selection",
         "machine",
-        "machine_record again",
+        "machine_record again recovery",
         "claim unheard",
         "yard record storm",
         "found faults",
