@@ -25,10 +25,11 @@ ELSEWHERE = ("SEC",)
 OPENING = """\
 # The kill matrix
 
-Would the kit notice if your provider did this? Each mutant is the bundled fake with one defect; below, by the clause
-that it breaks, is what it does wrong and which behaviours find it. `make selftest` runs the whole suite against each,
-holds them to it, and writes `kill-matrix.json`: what fails by itself, and what else fails as a consequence. Generated
-from `selftest/mutants/`."""
+Would the kit notice if your provider did this? Each mutant is the bundled fake provider with one defect. The tables
+below are ordered by the clause that a mutant breaks, and show what it does wrong and which behaviours must find it.
+`make selftest` runs the whole suite against each mutant, checks that these behaviours find it, and writes
+`kill-matrix.json`: the behaviours that fail because of the defect itself, and those that fail as a consequence.
+Generated from `selftest/mutants/`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def markdown(mutants: Mapping[str, Mutant]) -> str:
         broken = sorted((m for m in mutants.values() if m.clause == clause.id), key=lambda m: m.name)
         if broken:
             head = f"## {clause.id}\n\n{escaped(clause.text)}"
-            table = ["| what the provider does wrong | who finds it |", "|---|---|"]
+            table = ["| what the provider does wrong | behaviours that find it |", "|---|---|"]
             table += [f"| {_story(mutant)} | {', '.join(map(_link, mutant.found_by))} |" for mutant in broken]
             blocks += [head, "\n".join(table)]
     return "\n\n".join(blocks) + "\n"

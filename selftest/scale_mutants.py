@@ -1,7 +1,6 @@
-"""Providers whose defect shows under load, or after a while, and which must be found by the scale lane.
+"""Providers whose defect shows only under load or after a while, and which the scale lane must find.
 
-Not among `MUTANTS`: there each behaviour is judged by itself, on a machine or a few, and is over long before these
-go wrong.
+They are not among `MUTANTS`, whose behaviours run on a few machines and end long before these defects show.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ C = TypeVar("C", bound=type[Core])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Churned:
-    """A defect, and the clause of which the scale lane must find it."""
+    """A defect, and the clause for which the scale lane must find it."""
 
     name: str
     story: str
@@ -37,7 +36,7 @@ class Churned:
     core: type[Core]
 
     def provider(self) -> Core:
-        """A new provider with this defect."""
+        """Returns a new provider with this defect."""
         return self.core(fleet(64), latency=Latency.parse("0..10ms"))
 
 
@@ -45,7 +44,7 @@ CHURNED: dict[str, Churned] = {}
 
 
 def churned(clause: str) -> Callable[[C], C]:
-    """Register a subclass of Core as a provider that breaks `clause` when it is driven for long, or hard."""
+    """Registers a subclass of Core as a provider that breaks `clause` under long or heavy load."""
 
     def register(cls: C) -> C:
         story = cleandoc(cls.__doc__ or "")
@@ -67,7 +66,7 @@ class _Counts(Core):
 
 @churned("LIF-4")
 class LosesARow(_Counts):
-    """Every 500th transition ends in a transaction that is rolled back too far: the machine's row is gone."""
+    """Loses a machine's row after every 500 transitions."""
 
     def advance(self, now: float) -> None:
         super().advance(now)
@@ -80,7 +79,7 @@ class LosesARow(_Counts):
 
 @churned("LIF-3")
 class ReapsTheWrongMachine(_Counts):
-    """The reaper of dead hosts takes the one that has rested longest, every 400 transitions."""
+    """Deletes the machine that has rested longest after every 400 transitions."""
 
     def advance(self, now: float) -> None:
         super().advance(now)
@@ -94,7 +93,7 @@ class ReapsTheWrongMachine(_Counts):
 
 @churned("OPS-2")
 class ForgetsOperations(Core):
-    """Operations are kept in a table of the last 1,000."""
+    """Remembers only the last 1,000 operations."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -105,7 +104,7 @@ class ForgetsOperations(Core):
 
 @churned("OPS-3")
 class CreatesShareAnOperation(Core):
-    """Creates are batched: what comes while four are under way rides with the last of them."""
+    """Gives a Create the operation_id of another one when four or more run."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         creating = [m for m in self.machines.values() if m.state is State.CREATING and m.operation]
@@ -116,7 +115,7 @@ class CreatesShareAnOperation(Core):
 
 @churned("OPS-3")
 class CountsToAHundred(Core):
-    """The operation's number has two digits."""
+    """Uses only a hundred different operation ids."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         serial = super().new_operation_id(verb, machine)
@@ -125,7 +124,7 @@ class CountsToAHundred(Core):
 
 @churned("LST-6")
 class LosesAChange(Core):
-    """One change in 300 meets a full queue, and is not told to those who follow."""
+    """Omits one change in 300 from deltas."""
 
     changes = 0
 
@@ -142,7 +141,7 @@ class LosesAChange(Core):
 
 @churned("FEN-12")
 class ForgetsMarks(Core):
-    """Marks are a cache of the 60 shards that called last."""
+    """Keeps the marks of the last 60 shards only."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         super().raise_mark(verb, key, token)
@@ -156,7 +155,7 @@ class ForgetsMarks(Core):
 
 @churned("MET-3")
 class MixesMetadataUp(Core):
-    """The buffer of metadata is shared: one Configure in 200 stores what the one before it has sent."""
+    """Stores the metadata of the previous Configure in one Configure out of 200."""
 
     bindings = 0
 
@@ -170,7 +169,7 @@ class MixesMetadataUp(Core):
 
 @churned("LST-3")
 class ListsWhileItMoves(_Counts):
-    """List reads the table in two pieces: where much moves, a machine is in both."""
+    """Lists a machine twice while several machines are in transition."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)

@@ -1,7 +1,7 @@
-"""Variants: odd but conformant providers, in which no behaviour may fail or warn, and none may be undecided.
+"""Variants: unusual but conformant providers, for which no behaviour may fail, warn or end in an error.
 
-Each does something that the contract leaves open, and that a real provider somewhere does. Where that is something
-which it should not do, the warnings of just this are no news.
+Each does something that the contract leaves open and that real providers do. If a SHOULD advises against it, the
+variant names the behaviours that may warn of it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=type)
 
 CALM = Patience(20.0, 20.0, 20.0, 20.0)
-"""A conformant provider settles; on a busy machine it may take its time."""
+"""A conformant provider settles in the end, but it may be slow on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One conformant oddity. `options` go to the core's constructor, `serving` to the server's."""
+    """One conformant provider. `options` go to the core's constructor, `serving` to the server's."""
 
     name: str
     story: str
@@ -56,60 +56,62 @@ class Variant:
     options: dict[str, Any] = field(default_factory=dict)
     serving: dict[str, Any] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
-    """What a MAY leaves open and this one has not: the behaviours that say so, and judge nothing."""
+    """The MAY behaviours whose feature this variant does not have; they report that, and judge nothing."""
     warns: tuple[str, ...] = ()
-    """Who may warn of it, and need not each time: it does what a SHOULD says that it should not."""
+    """The behaviours that may warn of this variant, in some or all runs, because it breaks a SHOULD."""
     faulty: int = 0
-    """So many slots more are labelled so that their Create fails, as the contract says how (§9)."""
+    """The number of extra slots whose label makes their Create fail (contract §9)."""
 
     def provider(self) -> Core:
-        """A new provider of this kind."""
+        """Returns a new provider of this kind."""
         machines = fleet(self.machines, idle=self.idle, faulty=self.faulty)
         return self.core(machines, latency=Latency.parse(self.latency), **self.options)
 
     def wrong(self, report: Report) -> list[Result]:
-        """What was found that nobody may find: all but what a SHOULD warns this one of."""
+        """Returns the results that must not occur: failures, errors, and warnings that are not in `warns`."""
         found = report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
         return [r for r in found if r.status is not Status.WARNED or r.id not in self.warns]
 
     def run_options(self, seed: int) -> Options:
-        """How the kit is run against it."""
+        """Returns the options of a run against this variant."""
         return Options(patience=CALM, rpc_timeout=20.0, seed=seed, use_idle=self.use_idle, luck=random.Random(seed))
 
 
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant(name="Reference", story="The bundled fake as it is."),
+        Variant(name="Reference", story="The bundled fake provider, unchanged."),
         Variant(
-            name="MarkPerMachine", story="Keeps one mark per shard and machine.", options={"scope": Scope.SHARD_MACHINE}
+            name="MarkPerMachine",
+            story="Keeps one mark for each shard and machine.",
+            options={"scope": Scope.SHARD_MACHINE},
         ),
-        Variant(name="NoDelete", story="Cannot give a host back.", machines=64, options={"deletes": False}),
+        Variant(name="NoDelete", story="Does not have Delete.", machines=64, options={"deletes": False}),
         Variant(name="NoRevisions", story="Gives no revisions.", options={"revisions": False}),
         Variant(
             name="BareMetal",
-            story="A pool of machines that are always there: all IDLE, no Delete.",
+            story="Has a fixed pool of machines, all IDLE, and no Delete.",
             machines=8,
             idle=8,
             use_idle=True,
             options={"deletes": False},
         ),
-        Variant(name="Instant", story="Every transition is over before its ack.", latency="0"),
-        Variant(name="Slow", story="Transitions take a third of a second.", latency="300ms"),
-        Variant(name="Uneven", story="No two transitions take the same time.", latency="0..150ms"),
+        Variant(name="Instant", story="Ends every transition before its ack.", latency="0"),
+        Variant(name="Slow", story="Takes a third of a second for each transition.", latency="300ms"),
+        Variant(name="Uneven", story="Takes a different time for each transition.", latency="0..150ms"),
         Variant(
             name="AtTargetIsRetry",
-            story="Drain of an IDLE machine and Delete of a SPECULATIVE one are answered as retries.",
+            story="Answers Drain of an IDLE machine and Delete of a SPECULATIVE one as retries.",
             options={"drain_of_idle": "retry", "delete_of_speculative": "retry"},
         ),
-        Variant(name="SlowRpcs", story="Every RPC takes 50 ms.", serving={"rpc_delay": 0.05}),
-        Variant(name="HalfIdle", story="Half of the fleet is IDLE when the kit comes.", idle=12),
-        Variant(name="FourMachines", story="Has four machines and no more.", machines=4),
-        Variant(name="NoHealth", story="Serves no health service.", serving={"health": False}),
-        Variant(name="NoReflection", story="Serves no reflection.", serving={"reflection": False}),
+        Variant(name="SlowRpcs", story="Takes 50 ms for each RPC.", serving={"rpc_delay": 0.05}),
+        Variant(name="HalfIdle", story="Has a fleet of which half is IDLE at the start.", idle=12),
+        Variant(name="FourMachines", story="Has only four machines.", machines=4),
+        Variant(name="NoHealth", story="Does not serve the health service.", serving={"health": False}),
+        Variant(name="NoReflection", story="Does not serve reflection.", serving={"reflection": False}),
         Variant(
             name="FaultySlots",
-            story="Some slots are there to fail, and say so by their label.",
+            story="Has slots whose Create fails, marked by their label.",
             faulty=6,
             options={"faults": Faults()},
         ),
@@ -118,7 +120,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def variant(**options: Any) -> Callable[[T], T]:
-    """Register a subclass of Core or Servicer as a conformant variant."""
+    """Registers a subclass of Core or Servicer as a conformant variant."""
 
     def register(cls: T) -> T:
         seat: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
@@ -131,7 +133,7 @@ def variant(**options: Any) -> Callable[[T], T]:
 
 @variant()
 class OpaqueCursors(Core):
-    """Gives cursors that are random bytes, and remembers what they meant."""
+    """Gives random bytes as revisions, and remembers what they stand for."""
 
     def encode_cursor(self, number: int) -> bytes:
         given: dict[bytes, int] = self.__dict__.setdefault("given", {})
@@ -146,7 +148,7 @@ class OpaqueCursors(Core):
 
 @variant()
 class RestlessRevision(Core):
-    """Gives another revision on every List, whether or not something changed."""
+    """Gives another revision with every List, even if nothing has changed."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         self.inventory.revision += 1
@@ -155,7 +157,7 @@ class RestlessRevision(Core):
 
 @variant()
 class RandomOrder(Core):
-    """Lists machines in another order each time."""
+    """Lists machines in a random order."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)
@@ -166,7 +168,7 @@ class RandomOrder(Core):
 
 @variant()
 class WildOperationIds(Core):
-    """Gives operation ids of any form: long, short, with spaces, in any script."""
+    """Gives operation ids of any form: long, with control characters or spaces, in any script."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         serial = super().new_operation_id(verb, machine)
@@ -175,7 +177,7 @@ class WildOperationIds(Core):
 
 @variant()
 class AnyCode(Core):
-    """Refuses a call that has no edge with whatever code comes to mind, FAILED_PRECONDITION excepted."""
+    """Refuses a call that has no edge with any code except FAILED_PRECONDITION."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         codes = [code for code in Code if code is not Code.FAILED_PRECONDITION]
@@ -194,7 +196,7 @@ class TokenDemanded(Core):
 
 @variant()
 class UnicodeIds(Core):
-    """Calls its machines by names with spaces, slashes and letters of many scripts."""
+    """Uses machine ids with spaces, slashes and letters of several scripts."""
 
     def __init__(self, machines: Sequence[Machine], **options: Any) -> None:
         super().__init__([replace(m, id=f"zürich/ラック 7/{m.id}~é") for m in machines], **options)
@@ -202,7 +204,7 @@ class UnicodeIds(Core):
 
 @variant()
 class RestlessFleet(Core):
-    """Labels, prices and machines that nobody drives change by themselves, all the time."""
+    """Changes labels, prices and revisions of machines all the time, without any call."""
 
     def advance(self, now: float) -> None:
         super().advance(now)
@@ -214,7 +216,7 @@ class RestlessFleet(Core):
 
 @variant()
 class SmallMetadata(Core):
-    """Takes no more metadata than it has to: 64 keys and 16 KiB."""
+    """Accepts no more metadata than it must: 64 keys and 16 KiB."""
 
     def validate_metadata(self, request: Configure) -> None:
         size = sum(len(k.encode()) + len(v.encode()) for k, v in request.metadata.items())
@@ -224,7 +226,7 @@ class SmallMetadata(Core):
 
 @variant()
 class SmallBlobs(Core):
-    """Takes blobs of up to 16 KiB, and says RESOURCE_EXHAUSTED above."""
+    """Accepts bootstrap blobs of up to 16 KiB, and answers RESOURCE_EXHAUSTED above."""
 
     def validate_blob(self, request: Configure) -> None:
         if len(request.blob) > 16 * 1024:
@@ -233,7 +235,7 @@ class SmallBlobs(Core):
 
 @variant()
 class NewerThanTheKit(Servicer):
-    """Answers with fields that the kit has never heard of."""
+    """Answers with fields that the kit does not know."""
 
     def build(self, machine: Machine) -> pb.Machine:
         built = super().build(machine)
@@ -243,7 +245,7 @@ class NewerThanTheKit(Servicer):
 
 @variant()
 class NegativeCapIsNone(Core):
-    """Takes a negative cap for no cap."""
+    """Treats a negative cap as no cap."""
 
     def validate_filter(self, wanted: Filter) -> None:
         pass
@@ -254,7 +256,7 @@ class NegativeCapIsNone(Core):
 
 @variant()
 class ValidatesAtTheDoor(Core):
-    """Looks at what is asked before it looks at the token: what makes no sense is no call."""
+    """Validates a request before it checks the token, so that an invalid request does not move the mark."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         self.validate(verb, request)
@@ -263,7 +265,7 @@ class ValidatesAtTheDoor(Core):
 
 @variant(warns=("LST-9a", "LST-10a", "LST-10b"))
 class ListLags(Core):
-    """Answers each List from another replica, of which the slowest is half a second behind."""
+    """Answers each List from a random replica that is up to half a second late."""
 
     at = 0.0
 
@@ -292,12 +294,12 @@ class ListLags(Core):
 
 @variant()
 class WholeDeltas(RestlessFleet):
-    """Has a price that has moved at each look, and tells the whole fleet to whoever asks what has changed."""
+    """Changes a price at each List, and returns the whole fleet as the delta."""
 
     whole = False
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
-        self.whole = not wanted.max_results  # a page tells what it must, as nobody would come to an end otherwise
+        self.whole = not wanted.max_results  # a page must stay a real delta, or paging would never end
         return super().list_machines(wanted, now)
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
@@ -309,7 +311,7 @@ class WholeDeltas(RestlessFleet):
 
 @variant()
 class TellsTheTime(Servicer):
-    """Answers with a field of tomorrow, in which the machine was heard of last, and now and then with an empty host."""
+    """Adds an unknown field with changing content to each machine, and sometimes an empty host."""
 
     def machine(self, machine: Machine) -> pb.Machine:
         built = pb.Machine()
@@ -325,7 +327,7 @@ class TellsTheTime(Servicer):
 
 @variant(latency="200ms")
 class AckWaits(Servicer):
-    """Answers a call when its transition is over, which takes no second."""
+    """Answers a call only when its transition has ended, after less than a second."""
 
     async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
         ack = await super().answer(context, work)
@@ -340,7 +342,7 @@ class AckWaits(Servicer):
 
 @variant()
 class ShedsLoad(Servicer):
-    """Has no time for every 40th call, whichever it is, and says so before it looks at it."""
+    """Turns every 40th call away before it looks at it."""
 
     every = 40
     asked = 0
@@ -355,7 +357,7 @@ class ShedsLoad(Servicer):
 
 @variant()
 class ShedsLoadLate(Core):
-    """Is out of time at every 250th call that would change something, and its fence has let that pass by then."""
+    """Turns every 250th mutating call away after it has raised the mark."""
 
     asked = 0
 
@@ -368,12 +370,12 @@ class ShedsLoadLate(Core):
 
 @variant(machines=8, idle=8, use_idle=True, options={"deletes": False})
 class IdleAnyCode(AnyCode):
-    """Refuses to Create what was there from the start, each time with another code."""
+    """Refuses to create machines that were IDLE at the start, each time with another code."""
 
 
 @variant(latency="0")
 class AnswersFromMemory(Core):
-    """Is quick, answers a retry word for word as the first time, and so also a Configure for another cluster."""
+    """Answers retries with the first ack, and a Configure for another cluster too; transitions take no time."""
 
     def same_target(self, operation: Operation, request: Request) -> bool:
         return True

@@ -1,8 +1,12 @@
-"""`make bench`: what a run costs, measured side by side, as a table.
+"""Measures what a run costs, and prints tables.
 
-Each run is the real `conformance-run` against a real `fake-provider serve` in another process; where a fleet is
-large, against one that counts what its Lists carry. The last table is the price of one RPC: the kit's client,
-recording, against a bare stub on the same connection's twin.
+Each run is the real `conformance-run` against a real `fake-provider serve` in another process; for large fleets,
+against a provider that counts the machines in its Lists. The last table is the price of one RPC: the kit's client,
+which records every call, and a bare stub on another connection to the same provider.
+
+With --against REV the only table compares this tree with that git revision. Both are installed in the user's cache,
+each in its own environment. Old and new run in turn against one provider, each as often first as second. The ratios
+new / old are taken within each pair, because a busy machine slows both runs of it.
 """
 
 from __future__ import annotations
@@ -10,23 +14,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from tests.large import cost
+from tests.revision import clean_environment, commit_of, install_commit, install_current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 BIN = Path(sys.executable).parent
 
@@ -43,17 +50,46 @@ def provider(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-def one_run(address: str, *options: str) -> dict[str, Any]:
-    """One conformance run: its report, with the seconds of the whole process added."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """An installed kit: the directory of its programs, and the environment that they run in."""
+
+    programs: Path
+    environment: Mapping[str, str]
+
+
+CURRENT = Kit(programs=BIN, environment=os.environ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run: its report, and what its process used."""
+
+    report: dict[str, Any]
+    wall: float
+    cpu: float
+    """Seconds, user and system."""
+    peak: float
+    """Megabytes."""
+
+
+def one_run(address: str, *options: str, kit: Kit = CURRENT) -> Run:
+    """One conformance run as a process. Exits unless the provider is conformant."""
     with tempfile.TemporaryDirectory() as directory:
-        started = time.perf_counter()
-        command = [str(BIN / "conformance-run"), "--target", address, "--quiet", "--seed", "1", *options]
-        done = subprocess.run([*command, "--report-dir", directory], capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
-        report: dict[str, Any] = json.loads((Path(directory) / "report.json").read_text(encoding="utf-8"))
-    if done.returncode != 0:
-        raise SystemExit(f"conformance-run ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return {**report, "process": seconds}
+        output, started = Path(directory) / "output", time.perf_counter()
+        command = [str(kit.programs / "conformance-run"), "--target", address, "--quiet", "--seed", "1", *options]
+        with output.open("wb") as file:
+            # In the temporary directory no configuration file is found.
+            process = subprocess.Popen(
+                [*command, "--report-dir", directory], stdout=file, stderr=file, cwd=directory, env=kit.environment
+            )
+            # Of this child alone; its peak is never less than this process had when it started the child.
+            _, status, used = os.wait4(process.pid, 0)
+        wall, process.returncode = time.perf_counter() - started, os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{output.read_text(encoding='utf-8')}")
+        report = json.loads((Path(directory) / "report.json").read_text(encoding="utf-8"))
+    return Run(report=report, wall=wall, cpu=used.ru_utime + used.ru_stime, peak=used.ru_maxrss / 1024)
 
 
 def planned(address: str, latency: str, *options: str) -> dict[str, Any]:
@@ -89,10 +125,11 @@ def runs(latencies: list[str], console: Console) -> Table:
             with provider("--latency", latency) as address:
                 options = ("--jobs", jobs) if jobs != "all" else ()
                 estimate = planned(address, latency if latency != "0" else "1ms", *options)
-                report = one_run(address, *options)
+                run = one_run(address, *options)
+            report = run.report
             wall, path = report["time"]["wall"], report["time"]["critical_path"]
             bill = report["bill"]
-            figures = (f"{report['process']:.2f}", f"{wall:.2f}", f"{path:.2f}", f"{wall / path:.2f}")
+            figures = (f"{run.wall:.2f}", f"{wall:.2f}", f"{path:.2f}", f"{wall / path:.2f}")
             counts = (bill["create"], estimate["bill"]["create"], bill["peak_machines"], report["rpcs"])
             table.add_row(latency, jobs, *figures, f"{estimate['time']['wall']:.2f}", *map(str, counts))
             progress.advance(task)
@@ -148,14 +185,68 @@ async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
     return table
 
 
+FIGURES: Final[Mapping[str, Callable[[Run], float]]] = {
+    "process s": lambda run: run.wall,
+    "CPU s": lambda run: run.cpu,
+    "peak MB": lambda run: run.peak,
+    "RPCs": lambda run: run.report["rpcs"],
+}
+
+
+def against(revision: str, latencies: list[str], pairs: int, console: Console) -> Table:
+    """A revision of the kit and the current tree, run in turn: medians, and the ratios within each pair."""
+    commit = commit_of(revision)
+    with console.status("installing both"):
+        old, new = (
+            Kit(programs=programs, environment=clean_environment())
+            for programs in (install_commit(commit), install_current())
+        )
+    table = Table(title=f"old: {commit[:12]}, new: this tree; {pairs} pairs of runs")
+    for name in ("latency", "figure", "old", "new", "new / old", "lowest", "highest"):
+        table.add_column(name, justify="right")
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("pairs", total=pairs * len(latencies))
+        for latency in latencies:
+            with provider("--latency", latency) as address:
+                for kit in (old, new):  # not counted: the first run compiles modules
+                    one_run(address, "--select", "FEN-1a", kit=kit)
+                runs = []
+                for number in range(pairs):
+                    if number % 2 == 0:
+                        before = one_run(address, kit=old)
+                        after = one_run(address, kit=new)
+                    else:  # no bias for the run that comes first
+                        after = one_run(address, kit=new)
+                        before = one_run(address, kit=old)
+                    runs.append((before, after))
+                    progress.advance(task)
+            for name, figure in FIGURES.items():
+                columns = [[figure(run) for run in column] for column in zip(*runs, strict=True)]
+                ratios = [now / then for then, now in zip(*columns, strict=True)]
+                medians = (f"{statistics.median(column):,.2f}" for column in columns)
+                spread = (f"{each:.3f}" for each in (statistics.median(ratios), min(ratios), max(ratios)))
+                table.add_row(latency, name, *medians, *spread, end_section=name == "RPCs")
+    return table
+
+
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--latency", action="append", help="a latency of the fake; repeatable [0, 200ms, 1s]")
-    parser.add_argument("--machines", action="append", type=int, help="a fleet's size; repeatable [64, 10000, 100000]")
+    parser.add_argument("--machines", action="append", type=int, help="a fleet size; repeatable [64, 10000, 100000]")
+    parser.add_argument("--against", metavar="REV", help="compare this tree with a git revision, and measure no more")
+    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="with --against: pairs of runs [5]")
     given = parser.parse_args()
-    console = Console(width=110)  # also in a log, where nobody tells how wide it is
-    console.print(runs(given.latency or ["0", "200ms", "1s"], console))
+    if given.pairs < 1:
+        parser.error("--pairs must be 1 or more")
+    console = Console(width=110)  # in a log file the width is not known
+    latencies = given.latency or ["0", "200ms", "1s"]
+    if given.against:
+        console.print(against(given.against, latencies, given.pairs, console))
+        return
+    console.print(runs(latencies, console))
     console.print(large(given.machines or [64, 10_000, 100_000], console))
     with provider() as address:
         console.print(asyncio.run(rpc(address)))

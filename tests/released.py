@@ -1,38 +1,48 @@
-"""The catalogue's promise: what a release has judged keeps its id, its level and its meaning, or is retired by name.
+"""The catalogue's promise: a released behaviour keeps its id, its level and its meaning, or is retired by name.
 
-`python -m tests.released` freezes the catalogue as the one of a release; `make baseline` does so with the proto.
+`python -m tests.released` freezes the catalogue as the one of a release; `make baseline` does the same for the proto.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conformance.catalogue import clause_of
+from conformance.catalogue import AREAS, clause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGUE = ROOT / "conformance/catalogue.toml"
-RELEASED = ROOT / "conformance/catalogue.released.txt"
-HEAD = "# What the last release judges: id, level, the release that had it first. Written by `make baseline`.\n"
+CATALOGUE = ROOT / "conformance/catalogue"
+RELEASED = CATALOGUE / "released.txt"
+HEAD = "# The behaviours of the last release: id, level, first release. Written by `make baseline`.\n"
 
 
-def promises(catalogue: str) -> dict[str, tuple[str, str]]:
-    """Of each behaviour in a catalogue's TOML, retired or not: its level, and the release that had it first."""
-    raw = tomllib.loads(catalogue)
-    levels = {name: clause["level"] for name, clause in raw["clause"].items()}
-    return {
-        name: (body.get("level", levels[clause_of(name)]), body["since"]) for name, body in raw["behaviour"].items()
-    }
+def texts() -> list[str]:
+    """Returns the catalogue's TOML files."""
+    return [(CATALOGUE / f"{area}.toml").read_text(encoding="utf-8") for area in AREAS]
+
+
+def promises(catalogue: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Returns the level and the first release of each behaviour in a catalogue's TOML files, retired ones included."""
+    kept = {}
+    for raw in map(tomllib.loads, catalogue):
+        levels = {name: clause["level"] for name, clause in raw["clause"].items()}
+        for name, body in raw["behaviour"].items():
+            kept[name] = (body.get("level", levels[clause_of(name)]), body["since"])
+    return kept
 
 
 def read(released: str) -> dict[str, tuple[str, str]]:
-    """The promises in the text of a frozen catalogue."""
+    """Returns the promises in the text of a frozen catalogue."""
     lines = (line.split() for line in released.splitlines() if line and not line.startswith("#"))
     return {name: (level, since) for name, level, since in lines}
 
 
 def broken(released: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]], *, version: str) -> list[str]:
-    """What was promised and is not kept, and what is new and says otherwise; a line each."""
+    """Returns a line for each promise that is broken, and for each new behaviour that claims an older release."""
     lines = []
     for name, (level, since) in released.items():
         if name not in now:
@@ -46,5 +56,5 @@ def broken(released: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]]
 
 
 if __name__ == "__main__":
-    frozen = promises(CATALOGUE.read_text(encoding="utf-8"))
+    frozen = promises(texts())
     RELEASED.write_text(HEAD + "".join(f"{n} {lv} {since}\n" for n, (lv, since) in frozen.items()), encoding="utf-8")

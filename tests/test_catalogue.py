@@ -42,14 +42,20 @@ observed = "Get."
 since = "0.1.0"
 retired = "0.2.0: LIF-1a does it"
 """
-KNOWN = catalogue.parse(TEXT)
+
+
+def parsed(text: str) -> catalogue.Catalogue:
+    return catalogue.parse({"area.toml": text})
+
+
+KNOWN = parsed(TEXT)
 
 
 def ids(*patterns: str) -> list[str]:
     return sorted(KNOWN.match(patterns))
 
 
-def test_an_entry_has_its_clauses_level_unless_it_has_its_own() -> None:
+def test_an_entry_has_the_level_of_its_clause_unless_it_sets_one() -> None:
     assert [entry.level for entry in KNOWN.entries] == [Level.MUST, Level.MAY, Level.SHOULD, Level.MUST]
     assert KNOWN["FEN-1a"].clause.text == "Equal is not newer."
     assert KNOWN["FEN-1b"].needs == ("delete",)
@@ -80,7 +86,7 @@ def test_a_pattern_is_an_id_a_clause_an_area_or_a_glob(patterns: list[str], chos
 @pytest.mark.parametrize(
     ("pattern", "near"), [("FEM-1b", "FEN-1b"), ("FEN-1c", "FEN-1"), ("LFI", "LIF"), ("FEN-2*", "FEN")]
 )
-def test_a_pattern_that_names_nothing_is_answered_with_the_nearest_that_would(pattern: str, near: str) -> None:
+def test_an_unknown_pattern_is_refused_with_the_nearest_names(pattern: str, near: str) -> None:
     with pytest.raises(UsageError, match="matches no behaviour") as caught:
         ids("LIF-1a", pattern)
     assert caught.value.hint is not None
@@ -88,28 +94,28 @@ def test_a_pattern_that_names_nothing_is_answered_with_the_nearest_that_would(pa
     assert "conformance list" in caught.value.hint
 
 
-def test_where_nothing_is_near_only_the_list_is_named() -> None:
+def test_without_a_near_name_the_hint_is_only_the_list() -> None:
     with pytest.raises(UsageError) as caught:
         ids("xyzzy")
     assert caught.value.hint == "`conformance list` shows them all"
 
 
-def test_an_id_that_nobody_knows_is_answered_with_the_nearest() -> None:
+def test_an_unknown_id_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(UsageError, match=r"no behaviour 'FEN-1x'; did you mean .*FEN-1"):
         KNOWN["FEN-1x"]
 
 
-def test_a_selection_is_in_the_contracts_order_and_less_what_is_excluded() -> None:
+def test_a_selection_keeps_the_catalogues_order_and_omits_excluded_entries() -> None:
     assert [e.id for e in KNOWN.select(["LIF", "FEN"], ["FEN-1b"])] == ["FEN-1a", "FEN-12a", "LIF-1a"]
     assert [e.id for e in KNOWN.select([], ["FEN"])] == ["LIF-1a"]
 
 
-def test_a_selection_that_leaves_nothing_is_refused() -> None:
+def test_an_empty_selection_is_refused() -> None:
     with pytest.raises(UsageError, match="leaves no behaviour"):
         KNOWN.select(["FEN"], ["FEN-*"])
 
 
-def test_an_exclusion_that_names_nothing_is_refused_too() -> None:
+def test_an_unknown_exclusion_is_refused() -> None:
     with pytest.raises(UsageError, match="matches no behaviour"):
         KNOWN.select([], ["FEM-1"])
 
@@ -118,35 +124,66 @@ ENTRY = '\n[behaviour.{}]\ntitle = "t"\nobserved = "o"\nsince = "0.1.0"\n{}'
 
 
 @pytest.mark.parametrize("name", ["FEN-9a", "FEN-1", "fen-1a", "FEN-1A"])
-def test_an_entry_that_names_no_clause_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="names no clause"):
-        catalogue.parse(TEXT + ENTRY.format(name, ""))
+def test_an_entry_of_an_unknown_clause_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^area.toml: behaviour .* names no clause"):
+        parsed(TEXT + ENTRY.format(name, ""))
 
 
 def test_a_misspelt_key_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"FEN-1z has unknown keys \['need'\]"):
-        catalogue.parse(TEXT + ENTRY.format("FEN-1z", 'need = ["delete"]'))
+    with pytest.raises(ValueError, match=r"^area.toml: behaviour FEN-1z has unknown keys \['need'\]"):
+        parsed(TEXT + ENTRY.format("FEN-1z", 'need = ["delete"]'))
 
 
-def test_an_id_is_given_once() -> None:
+def test_an_id_is_defined_once() -> None:
     with pytest.raises(ValueError, match="FEN-1a"):
-        catalogue.parse(TEXT + ENTRY.format("FEN-1a", ""))
+        parsed(TEXT + ENTRY.format("FEN-1a", ""))
 
 
 def test_a_level_is_one_of_three() -> None:
-    with pytest.raises(ValueError, match="OUGHT"):
-        catalogue.parse(TEXT + ENTRY.format("FEN-1z", 'level = "OUGHT"'))
+    with pytest.raises(ValueError, match=r"^area.toml: .*OUGHT"):
+        parsed(TEXT + ENTRY.format("FEN-1z", 'level = "OUGHT"'))
 
 
-def test_what_lacks_a_field_is_refused() -> None:
-    with pytest.raises(ValueError, match="FEN-1z lacks 'observed'"):
-        catalogue.parse(TEXT + '\n[behaviour.FEN-1z]\ntitle = "t"\nsince = "0.1.0"\n')
+def test_an_entry_without_a_required_field_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^area.toml: behaviour FEN-1z lacks 'observed'"):
+        parsed(TEXT + '\n[behaviour.FEN-1z]\ntitle = "t"\nsince = "0.1.0"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[clause.FEN-3]\ntext = 't'", "clause FEN-3 lacks 'level'"),
+        ("[clause.FEN-3]\nlevel = 'MUST'\ntext = 't'\nsince = '0.1.0'", r"clause FEN-3 has unknown keys \['since'\]"),
+        ("[behavior.FEN-1z]\ntitle = 't'", r"unknown tables \['behavior'\]"),
+        ("[clause.FEN-3", "Expected "),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_name(text: str, error: str) -> None:
+    with pytest.raises(ValueError, match=f"^lane.toml: {error}"):
+        catalogue.parse({"area.toml": TEXT, "lane.toml": text})
+
+
+@pytest.mark.parametrize("text", ['[clause.FEN-1]\nlevel = "MUST"\ntext = "t"\n', ENTRY.format("FEN-1a", "")])
+def test_an_id_is_defined_in_one_file(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^lane.toml: FEN-1a? is already defined in another file"):
+        catalogue.parse({"area.toml": TEXT, "lane.toml": text})
+
+
+def test_behaviours_may_belong_to_a_clause_of_another_file_and_rest_on_its_behaviours() -> None:
+    both = catalogue.parse({"lane.toml": ENTRY.format("FEN-1scale", 'rests_on = ["FEN-1a"]'), "area.toml": TEXT})
+    assert both["FEN-1scale"].clause is both["FEN-1a"].clause
+
+
+def test_a_lane_reads_its_own_file() -> None:
+    clauses = {clause.id: clause for clause in KNOWN.clauses}
+    (entry,) = catalogue.read_entries(ENTRY.format("FEN-1scale", ""), clauses=clauses, source="scale.toml")
+    assert (entry.id, entry.clause, entry.level) == ("FEN-1scale", clauses["FEN-1"], Level.MUST)
+    with pytest.raises(ValueError, match=r"^scale.toml: behaviour FEN-9scale names no clause"):
+        catalogue.read_entries(ENTRY.format("FEN-9scale", ""), clauses=clauses, source="scale.toml")
 
 
 def test_a_must_that_no_behaviour_judges_is_uncovered() -> None:
-    bare = catalogue.parse(
-        TEXT + '\n[clause.FEN-2]\nlevel = "MUST"\ntext = "t"\n[clause.LIF-9]\nlevel = "MUST"\ntext = "t"\n'
-    )
+    bare = parsed(TEXT + '\n[clause.FEN-2]\nlevel = "MUST"\ntext = "t"\n[clause.LIF-9]\nlevel = "MUST"\ntext = "t"\n')
     assert catalogue.uncovered(bare, sections=["FEN"]) == ["FEN-2"]
     assert catalogue.uncovered(KNOWN, sections=["FEN", "LIF"]) == []
 
@@ -166,17 +203,17 @@ def test_an_entry_names_what_it_rests_on() -> None:
 @pytest.mark.parametrize("ground", ["FEN-9z", "LIF-1b"])
 def test_an_entry_cannot_rest_on_what_is_not_judged(ground: str) -> None:
     with pytest.raises(ValueError, match=f"FEN-12a rests on {ground}: no such behaviour"):
-        catalogue.parse(TEXT.replace('rests_on = ["FEN-1a"]', f'rests_on = ["{ground}"]'))
+        parsed(TEXT.replace('rests_on = ["FEN-1a"]', f'rests_on = ["{ground}"]'))
 
 
 def test_entries_cannot_rest_on_each_other() -> None:
     text = TEXT.replace('title = "An equal token is fenced"', 'title = "E"\nrests_on = ["FEN-12a"]')
     with pytest.raises(ValueError, match=r"behaviours rest on each other: .*FEN-1a"):
-        catalogue.parse(text)
+        parsed(text)
 
 
-def test_where_some_are_not_judged_the_others_rest_on_the_nearest_that_are() -> None:
-    """Else two failures of one cause would be two causes."""
+def test_the_grounds_of_entries_that_are_left_out_are_inherited() -> None:
+    """Otherwise two failures with one cause would be reported as two causes."""
     known = catalogue.load()
     chain = ["FEN-1a"]
     while known[chain[-1]].rests_on:
@@ -188,6 +225,6 @@ def test_where_some_are_not_judged_the_others_rest_on_the_nearest_that_are() -> 
     assert chosen[bottom].rests_on == ()
 
 
-def test_where_all_are_judged_each_rests_on_what_it_says() -> None:
+def test_the_grounds_of_a_whole_catalogue_stay_the_same() -> None:
     known = catalogue.load()
     assert known.among({entry.id for entry in known.entries}) == known.entries

@@ -1,4 +1,4 @@
-"""Providers that make machines up, or take edges that are not there (contract §4, COD-1 and COD-2)."""
+"""Providers that create unknown machines or accept calls without an edge (contract §4, COD-1 and COD-2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @mutant("COD-1", "COD-1a")
 class CreateMakesMachinesUp(Core):
-    """Create is an upsert."""
+    """Creates a machine for an unknown id, because Create is an upsert."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.CREATE and request.machine_id and request.machine_id not in self.machines:
@@ -28,7 +28,7 @@ class CreateMakesMachinesUp(Core):
 
 @mutant("COD-1", "COD-1a")
 class GetMakesMachinesUp(Core):
-    """A map that makes an entry for each key that is looked up."""
+    """Adds a machine to its map for each unknown id that Get looks up."""
 
     def get(self, machine_id: str, now: float) -> Machine:
         if machine_id and machine_id not in self.machines:
@@ -38,7 +38,7 @@ class GetMakesMachinesUp(Core):
 
 @mutant("COD-1", "COD-1a")
 class RefusedCreateIsListed(Core):
-    """Answers NOT_FOUND, and has written the row before it looked."""
+    """Answers NOT_FOUND to a Create of an unknown id, but has already written the row."""
 
     def find(self, machine_id: str) -> Machine:
         if machine_id not in self.machines:
@@ -51,7 +51,7 @@ class RefusedCreateIsListed(Core):
 
 
 class _Unknown(Core):
-    """Answers another code for an id that it does not know, on some RPCs."""
+    """Answers another code for an unknown id, on some RPCs."""
 
     verbs: frozenset[Verb | None]
     code: Code
@@ -70,49 +70,49 @@ class _Unknown(Core):
 
 @mutant("COD-1", "COD-1a", "COD-1b")
 class UnknownIsInvalid(_Unknown):
-    """An id that is not there is the caller's mistake."""
+    """Answers INVALID_ARGUMENT instead of NOT_FOUND for an unknown id."""
 
     verbs, code = frozenset({Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN}), Code.INVALID_ARGUMENT
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownConfigureIsInternal(_Unknown):
-    """The lookup raises a KeyError, and nobody catches it."""
+    """Answers INTERNAL to a Configure of an unknown id, because nothing catches the KeyError."""
 
     verbs, code = frozenset({Verb.CONFIGURE}), Code.INTERNAL
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownDrainIsAborted(_Unknown):
-    """What is not there is in no state to be drained."""
+    """Answers ABORTED to a Drain of an unknown id."""
 
     verbs, code = frozenset({Verb.DRAIN}), Code.ABORTED
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownCreateIsExhausted(_Unknown):
-    """What is not in the quota is over the quota."""
+    """Answers RESOURCE_EXHAUSTED to a Create of an unknown id, as if it exceeded the quota."""
 
     verbs, code = frozenset({Verb.CREATE}), Code.RESOURCE_EXHAUSTED
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownDeleteIsInvalid(_Unknown):
-    """Validates the id against the list of machines before anything else."""
+    """Answers INVALID_ARGUMENT to a Delete of an unknown id, because it validates ids first."""
 
     verbs, code = frozenset({Verb.DELETE}), Code.INVALID_ARGUMENT
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownGetIsUnavailable(_Unknown):
-    """What the cache lacks will surely come."""
+    """Answers UNAVAILABLE to a Get of an unknown id, as if its cache were only late."""
 
     verbs, code = frozenset({None}), Code.UNAVAILABLE
 
 
 @mutant("COD-1", "COD-1a")
 class UnknownDeleteIsOk(Core):
-    """What is not there is as good as deleted."""
+    """Answers OK to a Delete of an unknown id, as if it were already deleted."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.DELETE and request.machine_id and request.machine_id not in self.machines:
@@ -123,7 +123,7 @@ class UnknownDeleteIsOk(Core):
 
 @mutant("COD-1", "COD-1b")
 class OddIdsAreInvalid(Core):
-    """Checks an id against a pattern first."""
+    """Answers INVALID_ARGUMENT for ids that do not match a pattern."""
 
     def find(self, machine_id: str) -> Machine:
         if not all(c.isalnum() or c in "-._" for c in machine_id):
@@ -133,7 +133,7 @@ class OddIdsAreInvalid(Core):
 
 @mutant("COD-1", "COD-1b")
 class LongIdsAreInternal(Core):
-    """The column holds 255 characters."""
+    """Answers INTERNAL for ids longer than its 255-character column."""
 
     def find(self, machine_id: str) -> Machine:
         if len(machine_id) > 255:
@@ -142,7 +142,7 @@ class LongIdsAreInternal(Core):
 
 
 class _Lenient(Core):
-    """Finds a machine by something that is merely like its id."""
+    """Finds a machine by an id that only resembles its own."""
 
     def normal(self, machine_id: str) -> str:
         raise NotImplementedError
@@ -153,7 +153,7 @@ class _Lenient(Core):
 
 @mutant("COD-1", "COD-1c")
 class IdsAreTrimmed(_Lenient):
-    """Trims every string that comes in."""
+    """Trims whitespace from the ends of machine ids."""
 
     def normal(self, machine_id: str) -> str:
         return machine_id.strip()
@@ -161,7 +161,7 @@ class IdsAreTrimmed(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsAreLowercased(_Lenient):
-    """Machine ids are host names, and those know no case."""
+    """Compares machine ids without regard to case, like host names."""
 
     def normal(self, machine_id: str) -> str:
         return machine_id.lower()
@@ -169,7 +169,7 @@ class IdsAreLowercased(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsEndAtNul(_Lenient):
-    """Hands the id on to C."""
+    """Cuts machine ids at the first NUL, because it passes them to C code."""
 
     def normal(self, machine_id: str) -> str:
         return machine_id.partition("\0")[0]
@@ -177,7 +177,7 @@ class IdsEndAtNul(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsAreResourceNames(_Lenient):
-    """Takes what follows the last slash."""
+    """Uses only the part of a machine id after its last slash."""
 
     def normal(self, machine_id: str) -> str:
         return machine_id.strip("/").rpartition("/")[2]
@@ -185,7 +185,7 @@ class IdsAreResourceNames(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsAreMatchedByPrefix(_Lenient):
-    """Looks a machine up as a command line would: the start of its id will do."""
+    """Accepts the beginning of a machine's id, as a command line would."""
 
     def normal(self, machine_id: str) -> str:
         return next((known for known in self.machines if known.startswith(machine_id)), machine_id)
@@ -193,7 +193,7 @@ class IdsAreMatchedByPrefix(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsArePatterns(_Lenient):
-    """Looks a machine up with LIKE."""
+    """Looks machine ids up with SQL LIKE, so that `%` and `_` are wildcards."""
 
     def normal(self, machine_id: str) -> str:
         start = machine_id.rstrip("%*_")
@@ -203,7 +203,7 @@ class IdsArePatterns(_Lenient):
 
 @mutant("COD-1", "COD-1c")
 class IdsAreCut(_Lenient):
-    """Keeps as much of an id as the longest one has."""
+    """Cuts machine ids at the length of its longest one."""
 
     def normal(self, machine_id: str) -> str:
         return machine_id[: max(map(len, self.machines))]
@@ -225,42 +225,42 @@ class _TakesEdge(Core):
 
 @mutant("COD-2", "COD-2a")
 class ConfigureStartsSlots(_TakesEdge):
-    """Configure of a slot creates the machine on the way."""
+    """Creates a SPECULATIVE machine when it is configured."""
 
     verb, rests = Verb.CONFIGURE, State.SPECULATIVE
 
 
 @mutant("COD-2", "COD-2a")
 class DrainOfASlotStarts(_TakesEdge):
-    """Drain does not look at the state, as draining nothing does no harm."""
+    """Starts a Drain of a SPECULATIVE machine, because it does not check the state."""
 
     verb, rests = Verb.DRAIN, State.SPECULATIVE
 
 
 @mutant("COD-2", "COD-2b")
 class CreateRebuildsBoundMachines(_TakesEdge):
-    """Create of a machine that is bound launches it anew."""
+    """Launches a CONFIGURED machine again when Create is called."""
 
     verb, rests = Verb.CREATE, State.CONFIGURED
 
 
 @mutant("COD-2", "COD-2b")
 class DeleteTakesBoundMachines(_TakesEdge):
-    """Delete of a machine that is bound drains it on the way."""
+    """Drains and deletes a CONFIGURED machine when Delete is called."""
 
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
 @mutant("COD-2", "COD-2e", latency="250ms")
 class DrainOfIdleStarts(_TakesEdge):
-    """Drain of an IDLE machine is a drain like any other."""
+    """Starts a Drain of an IDLE machine."""
 
     verb, rests = Verb.DRAIN, State.IDLE
 
 
 @mutant("COD-2", "COD-2c", "COD-2e")
 class DrainOfIdleStartsAgain(Core):
-    """Drain of an IDLE machine is another drain, also where it was drained before."""
+    """Starts another Drain of an IDLE machine, even if that machine was already drained."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         idle = verb is Verb.DRAIN and machine.state is State.IDLE
@@ -273,14 +273,14 @@ class DrainOfIdleStartsAgain(Core):
 
 @mutant("COD-2", "COD-2d", latency="120ms")
 class CreateInterruptsConfigure(_TakesEdge):
-    """Only a machine that is bound is safe from Create."""
+    """Launches a CONFIGURING machine again when Create is called."""
 
     verb, rests = Verb.CREATE, State.CONFIGURING
 
 
 @mutant("COD-2", "COD-2d", latency="120ms")
 class DeleteInterruptsConfigure(_TakesEdge):
-    """Until it is bound a machine may be deleted."""
+    """Deletes a CONFIGURING machine when Delete is called."""
 
     verb, rests = Verb.DELETE, State.CONFIGURING
 
@@ -290,44 +290,44 @@ class DeleteInterruptsConfigure(_TakesEdge):
     "COD-2e",
     latency="120ms",
     also=("LIF-2a",),
-    because="the claim of a new machine is a Drain",
+    because="the kit claims a new machine with a Drain",
 )
 class DrainInterruptsCreate(_TakesEdge):
-    """Drain cancels whatever is under way."""
+    """Cancels a running Create when Drain is called."""
 
     verb, rests = Verb.DRAIN, State.CREATING
 
 
 @mutant("COD-2", "COD-2i", latency="120ms")
 class ConfigureInterruptsDelete(_TakesEdge):
-    """Configure saves a machine that is about to be deleted."""
+    """Cancels a running Delete when Configure is called."""
 
     verb, rests = Verb.CONFIGURE, State.DELETING
 
 
 @mutant("COD-2", "COD-2i", latency="120ms")
 class DrainInterruptsDelete(_TakesEdge):
-    """What is being deleted may as well be drained first."""
+    """Drains a DELETING machine when Drain is called."""
 
     verb, rests = Verb.DRAIN, State.DELETING
 
 
 @mutant("COD-2", "COD-2f", latency="120ms")
 class DeleteInterruptsDrain(_TakesEdge):
-    """What is being drained may as well be deleted."""
+    """Deletes a DRAINING machine when Delete is called."""
 
     verb, rests = Verb.DELETE, State.DRAINING
 
 
 @mutant("COD-2", "COD-2g", latency="250ms")
 class DrainInterruptsConfigure(_TakesEdge):
-    """Drain cancels the bootstrap."""
+    """Cancels a running Configure when Drain is called."""
 
     verb, rests = Verb.DRAIN, State.CONFIGURING
 
 
 @mutant("COD-2", "COD-2h", latency="600ms")
 class ConfigureInterruptsDrain(_TakesEdge):
-    """Configure hands a machine on before it is empty."""
+    """Configures a DRAINING machine before it is empty."""
 
     verb, rests = Verb.CONFIGURE, State.DRAINING

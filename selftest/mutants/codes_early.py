@@ -1,4 +1,4 @@
-"""Providers that take a call before its time, on a machine that is still on its way (§4, COD-2 and COD-3)."""
+"""Providers that accept a call too early, while a transition runs (contract §4, COD-2 and COD-3)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _TakesEarly(Core):
 
 @mutant("COD-2", "COD-2j", latency="200ms")
 class ConfigureHurriesAMachineThatComes(_TakesEarly):
-    """A bootstrap may be handed in as soon as there is an instance to boot with it."""
+    """Accepts a Configure of a CREATING machine."""
 
     verb, rests = Verb.CONFIGURE, State.CREATING
 
@@ -45,20 +45,20 @@ class ConfigureHurriesAMachineThatComes(_TakesEarly):
 
 @mutant("COD-2", "COD-2j", latency="600ms")
 class DeleteCancelsCreate(_TakesEarly):
-    """Delete of a machine that is coming cancels the launch."""
+    """Cancels a running Create when Delete is called."""
 
     verb, rests = Verb.DELETE, State.CREATING
 
 
 @mutant("COD-2", "COD-2k", latency="200ms")
 class CreateRebuildsWhatIsDrained(_TakesEarly):
-    """Create of a machine that is being drained launches it anew: it is to be empty anyway."""
+    """Launches a DRAINING machine again when Create is called."""
 
     verb, rests = Verb.CREATE, State.DRAINING
 
 
 class _OwnConfigureWhileDraining(Core):
-    """Not a mutant: says OK to a Configure for the cluster that the machine is just being drained from."""
+    """Not a mutant: answers OK to a Configure for the cluster of a DRAINING machine."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)
@@ -75,7 +75,7 @@ class _OwnConfigureWhileDraining(Core):
 
 @mutant("COD-2", "COD-2h", latency="200ms")
 class OwnConfigureStopsTheDrain(_OwnConfigureWhileDraining):
-    """Whoever wants the binding back may have it, as long as the drain is not over."""
+    """Stops a running Drain when Configure is called for the machine's own cluster."""
 
     def after(self, machine: Machine) -> Machine:
         return replace(machine, state=State.CONFIGURED)
@@ -83,12 +83,12 @@ class OwnConfigureStopsTheDrain(_OwnConfigureWhileDraining):
 
 @mutant("COD-2", "COD-2h", latency="200ms")
 class WhatHasAClusterIsBound(_OwnConfigureWhileDraining):
-    """Compares clusters before it looks at the state: who is bound to that one already has nothing to do."""
+    """Treats a Configure for a DRAINING machine's own cluster as a retry, because it compares clusters first."""
 
 
 @mutant("COD-3", "COD-3d", "COD-2j", latency="200ms")
 class ConfigureOfWhatComesIsFailedPrecondition(Core):
-    """A machine has to be there before it can be bound."""
+    """Answers FAILED_PRECONDITION to a Configure of a CREATING machine."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         rejected = super().no_edge(verb, machine)
@@ -96,12 +96,12 @@ class ConfigureOfWhatComesIsFailedPrecondition(Core):
         return Rejected(Code.FAILED_PRECONDITION, rejected.message) if early else rejected
 
 
-# What a refusal leaves behind.
+# Effects of a refused call.
 
 
 @mutant("COD-2", "COD-2e")
 class RefusedDrainForgetsTheCreate(Core):
-    """The record of the last operation is replaced before Drain sees that there is nothing to drain."""
+    """Replaces the machine's last operation before it checks that a Drain has an edge."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         if verb is Verb.DRAIN and machine.state is State.IDLE and machine.created_by:
@@ -109,9 +109,16 @@ class RefusedDrainForgetsTheCreate(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-2", "COD-2d", "COD-2i", also=("OPS-6b",), because="who loses a race is refused as well", latency="200ms")
+@mutant(
+    "COD-2",
+    "COD-2d",
+    "COD-2i",
+    also=("OPS-6b",),
+    because="the losing call of a race is refused as well",
+    latency="200ms",
+)
 class RefusedCallsRenameTheOperation(Core):
-    """The record of the operation under way is replaced before the call sees that it has no edge."""
+    """Replaces the running operation before it checks that a call has an edge."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         if machine.moving and machine.operation and machine.operation.verb is not Verb.CREATE:
@@ -121,9 +128,11 @@ class RefusedCallsRenameTheOperation(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-2", "COD-2d", latency="200ms", alone="who asks in between has stopped a machine that others wait for")
+@mutant(
+    "COD-2", "COD-2d", latency="200ms", alone="a refused call of one behaviour stops a machine that others wait for"
+)
 class ARefusalStopsTheBootstrap(Core):
-    """A refused call ends the machine's work queue with an error, and what was under way in it never ends."""
+    """Stops the machine's work queue on a refused call, so that the running transition never ends."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Providers that an odd List keeps from answering the next one (contract §4, COD-5)."""
+"""Providers that stop answering after an unusual List (contract §4, COD-5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _StuckList(Servicer):
-    """Answers nothing well any more once a List was odd."""
+    """Stops answering correctly after an unusual List."""
 
     stuck = False
 
@@ -37,33 +37,33 @@ class _StuckList(Servicer):
         return wanted
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class HugeStatesEndTheWorker(_StuckList):
-    """Makes a bit mask of the states."""
+    """Crashes on large state numbers in a List, because it builds a bit mask of them."""
 
     def odd(self, wanted: Filter) -> bool:
         return any(state > 1000 for state in wanted.states)
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class HugeCapsEndTheWorker(_StuckList):
-    """Allocates as many machines as were asked for."""
+    """Crashes on a large cap, because it allocates that many machines."""
 
     def odd(self, wanted: Filter) -> bool:
         return wanted.max_results > 1_000_000
 
 
-@mutant("COD-5", "COD-5b", alone="it is gone after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class GarbageCursorsEndTheWorker(_StuckList):
-    """Decodes a cursor as text, outside of any handler."""
+    """Crashes on an invalid revision, because it decodes it as text outside any error handler."""
 
     def odd(self, wanted: Filter) -> bool:
         return b"\xff" in wanted.since
 
 
-@mutant("COD-5", "COD-5b", alone="it answers nobody after the first odd List")
+@mutant("COD-5", "COD-5b", alone="it stops answering after the first unusual List")
 class GarbageCursorsKeepALock(Servicer):
-    """The error path of List forgets to release what every mutating call waits for."""
+    """Keeps a lock after a List with an invalid revision, and every mutating call waits for that lock."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         self.__dict__["held"] = self.__dict__.get("held") or b"\xff" in request.since_revision

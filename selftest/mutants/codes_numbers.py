@@ -1,4 +1,4 @@
-"""Providers that trip over numbers below zero, or over states that there are not (contract §4, COD-3 and COD-4)."""
+"""Providers that mishandle negative numbers or unknown states (contract §4, COD-3 and COD-4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @mutant("COD-3", "COD-3c")
 class OddStatesAreFailedPrecondition(Core):
-    """A state has to be one."""
+    """Answers FAILED_PRECONDITION to a List with an unknown state."""
 
     def validate_filter(self, wanted: Filter) -> None:
         super().validate_filter(wanted)
@@ -27,7 +27,7 @@ class OddStatesAreFailedPrecondition(Core):
 
 @mutant("COD-4", "COD-4g")
 class NegativeNumbersOfConfigurePass(Core):
-    """Configure has a way in of its own, and nobody looks at the token there."""
+    """Accepts negative token numbers on Configure, which it does not validate."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is not Verb.CONFIGURE:
@@ -36,7 +36,7 @@ class NegativeNumbersOfConfigurePass(Core):
 
 @mutant("COD-4", "COD-4h")
 class NegativeNumbersOfConfigureAreFenced(Core):
-    """Configure has a fence of its own, and it starts at zero."""
+    """Answers FAILED_PRECONDITION to a Configure with negative numbers, because its mark starts at zero."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is Verb.CONFIGURE and token.negative:
@@ -44,9 +44,9 @@ class NegativeNumbersOfConfigureAreFenced(Core):
         super().validate_first_token(verb, token)
 
 
-@mutant("COD-4", "COD-4h", also=("MET-3a",), because="its machine may have been called so before")
+@mutant("COD-4", "COD-4h", also=("MET-3a",), because="its machine may have had such a call before")
 class RefusedNegativeNumbersLeaveANote(Core):
-    """Notes who called with what on the machine, and sees then that a number is negative."""
+    """Writes the caller to the machine before it checks that a token number is negative."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         machine = self.machines.get(machine_id)
@@ -57,7 +57,7 @@ class RefusedNegativeNumbersLeaveANote(Core):
 
 @mutant("COD-4", "COD-4f")
 class RefusedNegativeGraceUnbinds(Core):
-    """Takes the cluster off the machine's record, and sees then that the grace period is negative."""
+    """Clears the machine's cluster before it checks that the grace period is negative."""
 
     def validate_grace(self, request: Drain) -> None:
         if request.grace < 0:
@@ -67,7 +67,7 @@ class RefusedNegativeGraceUnbinds(Core):
 
 @mutant("COD-4", "COD-4f")
 class RefusedNegativeGraceForgetsTheOperation(Core):
-    """Drain's record replaces that of the Configure, and sees then that the grace period is negative."""
+    """Replaces the Configure's operation before it checks that the grace period is negative."""
 
     def validate_grace(self, request: Drain) -> None:
         machine = self.machines[request.machine_id]

@@ -1,4 +1,4 @@
-"""Providers that refuse a call that has no edge, and have done something by then (contract §4, COD-2 and COD-3)."""
+"""Providers whose refusal of a call without an edge has an effect (contract §4, COD-2 and COD-3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _RefusesWithAnEffect(Core):
-    """Refuses a call that has no edge, and has done something by then."""
+    """Refuses a call that has no edge, after an effect."""
 
     verb: Verb
     rests: State
@@ -31,7 +31,7 @@ class _RefusesWithAnEffect(Core):
 
 @mutant("COD-2", "COD-2b")
 class RefusedDeleteUnbinds(_RefusesWithAnEffect):
-    """The node is removed from its cluster before Delete sees that the machine is bound."""
+    """Removes a CONFIGURED machine from its cluster before it refuses a Delete."""
 
     verb, rests = Verb.DELETE, State.CONFIGURED
 
@@ -41,7 +41,7 @@ class RefusedDeleteUnbinds(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2b")
 class RefusedCreateForgetsTheOperation(_RefusesWithAnEffect):
-    """The record of the last operation is cleared before Create sees that there is no slot."""
+    """Clears the last operation before it refuses a Create."""
 
     verb, rests = Verb.CREATE, State.CONFIGURED
 
@@ -52,7 +52,7 @@ class RefusedCreateForgetsTheOperation(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2a")
 class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
-    """The cluster is written into the row before Configure sees that there is no host."""
+    """Writes the cluster to a SPECULATIVE machine before it refuses a Configure."""
 
     verb, rests = Verb.CONFIGURE, State.SPECULATIVE
 
@@ -62,7 +62,7 @@ class RefusedConfigureBindsTheSlot(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2e", latency="250ms", machines=96)
 class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
-    """A drain that finds nothing to drain is a failed drain."""
+    """Marks an IDLE machine as FAILED when it refuses a Drain."""
 
     verb, rests = Verb.DRAIN, State.IDLE
 
@@ -72,7 +72,7 @@ class RefusedDrainOfIdleFails(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2d", latency="120ms")
 class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
-    """The bootstrap's context is cancelled by the next call for the machine, also where that is refused."""
+    """Cancels a running Configure before it refuses a Create."""
 
     verb, rests = Verb.CREATE, State.CONFIGURING
 
@@ -82,7 +82,7 @@ class RefusedCreateEndsTheBootstrap(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2i", latency="120ms")
 class RefusedConfigureEndsTheTermination(_RefusesWithAnEffect):
-    """Configure takes the machine off the list of those to be deleted, and sees then that it cannot be bound yet."""
+    """Cancels a running Delete before it refuses a Configure."""
 
     verb, rests = Verb.CONFIGURE, State.DELETING
 
@@ -92,7 +92,7 @@ class RefusedConfigureEndsTheTermination(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2g", latency="250ms")
 class RefusedDrainEndsTheBootstrap(_RefusesWithAnEffect):
-    """Drain stops what is being done with the machine, and then sees that it is not bound yet."""
+    """Cancels a running Configure before it refuses a Drain."""
 
     verb, rests = Verb.DRAIN, State.CONFIGURING
 
@@ -102,7 +102,7 @@ class RefusedDrainEndsTheBootstrap(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2d", "OPS-6b", latency="120ms")
 class RefusedDeleteUnbindsInFlight(_RefusesWithAnEffect):
-    """The node is removed from its cluster before Delete sees that the machine is being bound."""
+    """Removes a CONFIGURING machine from its cluster before it refuses a Delete."""
 
     verb, rests = Verb.DELETE, State.CONFIGURING
 
@@ -112,7 +112,7 @@ class RefusedDeleteUnbindsInFlight(_RefusesWithAnEffect):
 
 @mutant("COD-2", "COD-2f", latency="120ms")
 class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
-    """The drain's context is cancelled by the next call for the machine, also where that is refused."""
+    """Cancels a running Drain before it refuses a Delete."""
 
     verb, rests = Verb.DELETE, State.DRAINING
 
@@ -136,7 +136,7 @@ class RefusedDeleteEndsTheDrain(_RefusesWithAnEffect):
     latency="250ms",
 )
 class NoEdgeIsFailedPrecondition(Core):
-    """The machine is not in the right state: the textbook case of FAILED_PRECONDITION."""
+    """Answers FAILED_PRECONDITION to a call that has no edge."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         return Rejected(Code.FAILED_PRECONDITION, f"cannot {verb} while {machine.state.name}, not {EDGES[verb].source}")

@@ -1,4 +1,4 @@
-"""Providers that say FAILED_PRECONDITION where it is not the fence, or stumble over odd requests (§4, COD-3..5)."""
+"""Providers that misuse FAILED_PRECONDITION or mishandle unusual requests (contract §4, COD-3 to COD-5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fake_provider.request import Ack, Configure, Drain, Filter, Request
     from fake_provider.servicer import Context
 
-# COD-3: FAILED_PRECONDITION is the fence's.
+# COD-3: FAILED_PRECONDITION is for the fence only.
 
 
 class _Precondition(Core):
@@ -37,35 +37,35 @@ class _Precondition(Core):
 
 @mutant("COD-3", "COD-3a", "COD-3b", "COD-2b", "FEN-4b")
 class CreateOfBoundIsFailedPrecondition(_Precondition):
-    """There should be no machine before Create."""
+    """Answers FAILED_PRECONDITION to a Create of a CONFIGURED machine."""
 
     verb, rests = Verb.CREATE, State.CONFIGURED
 
 
 @mutant("COD-3", "COD-3a", "COD-3b", "COD-2b")
 class DeleteOfBoundIsFailedPrecondition(_Precondition):
-    """Please drain first."""
+    """Answers FAILED_PRECONDITION to a Delete of a CONFIGURED machine."""
 
     verb, rests = Verb.DELETE, State.CONFIGURED
 
 
 @mutant("COD-3", "COD-3d", "COD-2e")
 class DrainOfIdleIsFailedPrecondition(_Precondition):
-    """There should be a binding before Drain."""
+    """Answers FAILED_PRECONDITION to a Drain of an IDLE machine."""
 
     verb, rests = Verb.DRAIN, State.IDLE
 
 
 @mutant("COD-3", "COD-3a", "COD-3b")
 class OtherClusterIsFailedPrecondition(_Precondition):
-    """Please drain before you bind to another cluster."""
+    """Answers FAILED_PRECONDITION to a Configure for another cluster."""
 
     verb, rests = Verb.CONFIGURE, State.CONFIGURED
 
 
 @mutant("COD-3", "COD-3a", "COD-3d", "COD-2d")
 class BusyIsFailedPrecondition(Core):
-    """A machine that is on its way is not ready for another call."""
+    """Answers FAILED_PRECONDITION to a call that has no edge while a transition runs."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         rejected = super().no_edge(verb, machine)
@@ -74,7 +74,7 @@ class BusyIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3d", "COD-2a")
 class SlotIsFailedPrecondition(Core):
-    """There should be a host first."""
+    """Answers FAILED_PRECONDITION to a call that has no edge from a state without a host."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         rejected = super().no_edge(verb, machine)
@@ -83,7 +83,7 @@ class SlotIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3d", "COD-2a")
 class SlotOnOfferIsFailedPrecondition(Core):
-    """A slot is nothing yet that a call could be made for; what comes of it is refused as it should be."""
+    """Answers FAILED_PRECONDITION to a call that has no edge from SPECULATIVE."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         rejected = super().no_edge(verb, machine)
@@ -93,7 +93,7 @@ class SlotOnOfferIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3a", "COD-4d")
 class EmptyClusterIsFailedPrecondition(Core):
-    """There should be a cluster first."""
+    """Answers FAILED_PRECONDITION to a Configure without a cluster_id."""
 
     def validate_cluster(self, request: Configure) -> None:
         if not request.cluster:
@@ -102,7 +102,7 @@ class EmptyClusterIsFailedPrecondition(Core):
 
 @mutant("COD-1", "COD-1a", "COD-3b")
 class UnknownIsFailedPrecondition(Core):
-    """There should be a machine first."""
+    """Answers FAILED_PRECONDITION for an unknown id."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if request.machine_id not in self.machines:
@@ -113,7 +113,7 @@ class UnknownIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3b")
 class LongMetadataIsFailedPrecondition(Core):
-    """Metadata has to be like labels."""
+    """Answers FAILED_PRECONDITION for metadata keys that are empty or not ASCII, which labels must not be."""
 
     def validate_metadata(self, request: Configure) -> None:
         if not all(key and key.isascii() for key in request.metadata):
@@ -122,7 +122,7 @@ class LongMetadataIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3c")
 class GetOfUnknownIsFailedPrecondition(Core):
-    """What is not there is not ready to be read."""
+    """Answers FAILED_PRECONDITION to a Get of an unknown id."""
 
     def get(self, machine_id: str, now: float) -> Machine:
         if machine_id not in self.machines:
@@ -132,7 +132,7 @@ class GetOfUnknownIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3c")
 class StaleCursorIsFailedPrecondition(Core):
-    """A cursor that is not known has expired."""
+    """Answers FAILED_PRECONDITION for an unknown revision."""
 
     def since(self, cursor: bytes) -> int:
         if cursor and self.decode_cursor(cursor) is None:
@@ -142,19 +142,19 @@ class StaleCursorIsFailedPrecondition(Core):
 
 @mutant("COD-3", "COD-3c")
 class OddCapIsFailedPrecondition(Core):
-    """A cap has to be one."""
+    """Answers FAILED_PRECONDITION for a negative cap."""
 
     def validate_filter(self, wanted: Filter) -> None:
         if wanted.max_results < 0:
             raise Rejected(Code.FAILED_PRECONDITION, "max_results must not be negative")
 
 
-# COD-4: what is wrong by itself.
+# COD-4: invalid requests.
 
 
 @mutant("COD-4", "COD-4a")
 class EmptyIdIsNotFound(Core):
-    """The empty id is one more that does not exist."""
+    """Answers NOT_FOUND for an empty machine id."""
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
         pass
@@ -162,7 +162,7 @@ class EmptyIdIsNotFound(Core):
 
 @mutant("COD-4", "COD-4b")
 class RefusedEmptyIdsLeaveARow(Core):
-    """The row is made before the request is looked at, and the refusal forgets to take it back."""
+    """Creates a row for an empty machine id, and does not remove it when it refuses the call."""
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
         if verb is not None and not machine_id:
@@ -174,7 +174,7 @@ class RefusedEmptyIdsLeaveARow(Core):
 
 @mutant("COD-4", "COD-4a")
 class EmptyIdOfGetIsNotFound(Core):
-    """Only the mutating calls are validated."""
+    """Answers NOT_FOUND to a Get of an empty id, because it validates mutating calls only."""
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
         if verb:
@@ -183,7 +183,7 @@ class EmptyIdOfGetIsNotFound(Core):
 
 @mutant("COD-3", "COD-3c", "COD-4b")
 class EmptyIdIsFailedPrecondition(Core):
-    """An id has to be there first."""
+    """Answers FAILED_PRECONDITION for an empty machine id."""
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
         if not machine_id:
@@ -192,7 +192,7 @@ class EmptyIdIsFailedPrecondition(Core):
 
 @mutant("COD-4", "COD-4b")
 class EmptyIdPicksAMachine(Core):
-    """Create without an id takes whichever slot is free."""
+    """Creates some free machine when Create has no machine id."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.CREATE and not request.machine_id:
@@ -202,7 +202,7 @@ class EmptyIdPicksAMachine(Core):
 
 @mutant("COD-4", "COD-4c")
 class EmptyClusterIsNotFound(Core):
-    """The empty cluster is one more that does not exist."""
+    """Answers NOT_FOUND to a Configure without a cluster_id."""
 
     def validate_cluster(self, request: Configure) -> None:
         if not request.cluster:
@@ -211,7 +211,7 @@ class EmptyClusterIsNotFound(Core):
 
 @mutant("COD-4", "COD-4c", "COD-4d")
 class EmptyClusterFailsLater(Core):
-    """Takes a Configure without a cluster, and fails when the node cannot join."""
+    """Accepts a Configure without a cluster_id, and fails when the node cannot join."""
 
     def validate_cluster(self, request: Configure) -> None:
         pass
@@ -223,7 +223,7 @@ class EmptyClusterFailsLater(Core):
 
 @mutant("COD-4", "COD-4d")
 class RefusedEmptyClusterKeepsItsMetadata(Core):
-    """Writes the metadata, and then sees that there is no cluster."""
+    """Stores the metadata before it refuses a Configure without a cluster_id."""
 
     def validate_cluster(self, request: Configure) -> None:
         if not request.cluster:
@@ -234,7 +234,7 @@ class RefusedEmptyClusterKeepsItsMetadata(Core):
 
 @mutant("COD-4", "COD-4e")
 class NegativeGraceIsNone(Core):
-    """Takes less than no time for no time."""
+    """Treats a negative grace period as none."""
 
     def validate_grace(self, request: Drain) -> None:
         pass
@@ -242,7 +242,7 @@ class NegativeGraceIsNone(Core):
 
 @mutant("COD-4", "COD-4e")
 class NegativeGraceIsOutOfRange(Core):
-    """Has a code of its own for numbers."""
+    """Answers OUT_OF_RANGE for a negative grace period."""
 
     def validate_grace(self, request: Drain) -> None:
         if request.grace < 0:
@@ -251,7 +251,7 @@ class NegativeGraceIsOutOfRange(Core):
 
 @mutant("COD-4", "COD-4f")
 class NegativeGraceIsFailedPrecondition(Core):
-    """A grace period has to be one."""
+    """Answers FAILED_PRECONDITION for a negative grace period."""
 
     def validate_grace(self, request: Drain) -> None:
         if request.grace < 0:
@@ -260,7 +260,7 @@ class NegativeGraceIsFailedPrecondition(Core):
 
 @mutant("COD-4", "COD-4f")
 class RefusedNegativeGraceDrains(Core):
-    """The deadline is worked out when the drain is under way, and that is when it fails."""
+    """Refuses a negative grace period only after the Drain has started."""
 
     def validate_grace(self, request: Drain) -> None:
         machine = self.machines[request.machine_id]
@@ -271,7 +271,7 @@ class RefusedNegativeGraceDrains(Core):
 
 @mutant("COD-4", "COD-4e")
 class OnlyMinusOneIsNegative(Core):
-    """Casts to 32 bits, and the smallest 64-bit number is a zero there."""
+    """Casts the grace period to 32 bits, so that the smallest 64-bit number becomes zero."""
 
     def validate_grace(self, request: Drain) -> None:
         if request.grace == -1:
@@ -280,7 +280,7 @@ class OnlyMinusOneIsNegative(Core):
 
 @mutant("COD-4", "COD-4g")
 class NegativeNumbersPass(Core):
-    """Compares tokens, and never looks at one by itself."""
+    """Accepts first tokens with negative numbers."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         pass
@@ -288,7 +288,7 @@ class NegativeNumbersPass(Core):
 
 @mutant("COD-4", "COD-4g")
 class NegativeSequencesPass(Core):
-    """Looks at the epoch only."""
+    """Accepts negative sequence numbers, because it validates only the epoch."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if token.epoch < 0:
@@ -297,16 +297,21 @@ class NegativeSequencesPass(Core):
 
 @mutant("COD-4", "COD-4g")
 class NegativeNumbersOfDrainPass(Core):
-    """Drain has a way in of its own, and nobody looks at the token there."""
+    """Accepts negative token numbers on Drain, which it does not validate."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is not Verb.DRAIN:
             super().validate_first_token(verb, token)
 
 
-@mutant("FEN-2", "FEN-2b", "COD-4g", alone="whatever begins with a Configure is turned away, and says nothing else")
+@mutant(
+    "FEN-2",
+    "FEN-2b",
+    "COD-4g",
+    alone="it rejects every shard that begins with a Configure, so other behaviours cannot run",
+)
 class ShardsIntroduceThemselves(Core):
-    """A shard introduces itself with Create: whoever begins with a Configure must be mistaken."""
+    """Rejects a new shard whose first call is a Configure, because it expects a Create first."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         super().validate_first_token(verb, token)
@@ -316,7 +321,7 @@ class ShardsIntroduceThemselves(Core):
 
 @mutant("COD-4", "COD-4h")
 class NegativeNumbersAreFenced(Core):
-    """A shard that is not known has the mark (0, 0)."""
+    """Answers FAILED_PRECONDITION for negative first numbers, because a new shard's mark is (0, 0)."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if token.negative:
@@ -325,7 +330,7 @@ class NegativeNumbersAreFenced(Core):
 
 @mutant("COD-4", "COD-4h")
 class NegativeSequencesOfDrainAreFenced(Core):
-    """Drain has a fence of its own, and it starts at zero."""
+    """Answers FAILED_PRECONDITION to a first Drain with a negative sequence number."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is Verb.DRAIN and token.sequence < 0:
@@ -333,11 +338,11 @@ class NegativeSequencesOfDrainAreFenced(Core):
         super().validate_first_token(verb, token)
 
 
-# COD-5: still there.
+# COD-5: the server keeps answering.
 
 
 class _Stuck(Servicer):
-    """Answers nothing well any more once it has met something odd."""
+    """Stops answering correctly after an unusual request."""
 
     stuck = False
 
@@ -356,7 +361,7 @@ class _Stuck(Servicer):
 
 @mutant("COD-5", "COD-5a")
 class EmptyRequestsPoisonALock(_Stuck):
-    """An assertion about the id fails while a lock is held."""
+    """Keeps a lock when an assertion about an empty id fails."""
 
     def odd(self, request: object) -> bool:
         return not getattr(request, "machine_id", "") and not getattr(request, "shard_id", "")
@@ -364,7 +369,7 @@ class EmptyRequestsPoisonALock(_Stuck):
 
 @mutant("COD-5", "COD-5c")
 class HugeIdsPoisonALock(_Stuck):
-    """The write of a log line fails while a lock is held."""
+    """Keeps a lock when it cannot write a huge id to its log."""
 
     def odd(self, request: object) -> bool:
         return len(getattr(request, "machine_id", "")) > 60_000
@@ -372,7 +377,7 @@ class HugeIdsPoisonALock(_Stuck):
 
 @mutant("COD-5", "COD-5c")
 class HugeShardIdsPoisonALock(_Stuck):
-    """The mark does not fit into its column, and the transaction stays open."""
+    """Leaves a transaction open when a shard id does not fit into its column."""
 
     def odd(self, request: object) -> bool:
         return len(getattr(request, "shard_id", "")) > 60_000
@@ -380,7 +385,7 @@ class HugeShardIdsPoisonALock(_Stuck):
 
 @mutant("COD-5", "COD-5c")
 class HugeClustersPoisonALock(_Stuck):
-    """The cluster does not fit into its column, and the transaction stays open."""
+    """Leaves a transaction open when a cluster_id does not fit into its column."""
 
     def odd(self, request: object) -> bool:
         return len(getattr(request, "cluster_id", "")) > 60_000
@@ -388,7 +393,7 @@ class HugeClustersPoisonALock(_Stuck):
 
 @mutant("COD-5", "COD-5d")
 class StrangeRequestsPoisonALock(_Stuck):
-    """What decodes to nothing but unknown fields ends the worker."""
+    """Crashes on a request that contains only unknown fields."""
 
     def odd(self, request: Any) -> bool:
         return bool(request.ByteSize()) and not request.ListFields()

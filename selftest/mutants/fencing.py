@@ -1,4 +1,4 @@
-"""Providers that compare tokens wrongly, or that do not fence everything (FEN-1, 2, 3, 7, 10)."""
+"""Providers that compare tokens wrongly or do not fence every call (FEN-1, 2, 3, 7, 10)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @mutant("FEN-1", "FEN-1a", "FEN-1b", "FEN-1c")
 class EqualTokenPasses(Core):
-    """Compares with >= instead of >."""
+    """Accepts a token equal to the mark: it compares with >= instead of >."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) or token == mark
@@ -28,7 +28,7 @@ class EqualTokenPasses(Core):
 
 @mutant("FEN-1", "FEN-1c")
 class EqualTokenPassesOnConfigure(Core):
-    """Configure has a comparison of its own, and that is >=."""
+    """Accepts a token equal to the mark on Configure."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) or (verb is Verb.CONFIGURE and token == mark)
@@ -36,7 +36,7 @@ class EqualTokenPassesOnConfigure(Core):
 
 @mutant("FEN-1", "FEN-1b")
 class EqualTokenPassesOnDrain(Core):
-    """Drain has a comparison of its own, and that is >=."""
+    """Accepts a token equal to the mark on Drain."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) or (verb is Verb.DRAIN and token == mark)
@@ -44,7 +44,7 @@ class EqualTokenPassesOnDrain(Core):
 
 @mutant("FEN-1", "FEN-1c")
 class EqualTokenPassesOnDelete(Core):
-    """Delete has a comparison of its own, and that is >=."""
+    """Accepts a token equal to the mark on Delete."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) or (verb is Verb.DELETE and token == mark)
@@ -52,7 +52,7 @@ class EqualTokenPassesOnDelete(Core):
 
 @mutant("FEN-1", "FEN-1b", "FEN-1c", "FEN-1e")
 class LateCallsAreForgiven(Core):
-    """Lets calls in that are one sequence late, since networks reorder."""
+    """Accepts a token that is one sequence number late, because networks reorder calls."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         late = token.epoch == mark.epoch and token.sequence == mark.sequence - 1
@@ -61,7 +61,7 @@ class LateCallsAreForgiven(Core):
 
 @mutant("FEN-1", "FEN-1b", "FEN-1c")
 class SequenceZeroAlwaysPasses(Core):
-    """Takes a sequence of 0 within the mark's epoch for one that was not set."""
+    """Accepts sequence number 0 in the mark's epoch, as if it had not been set."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) or (token.epoch == mark.epoch and token.sequence == 0)
@@ -69,7 +69,7 @@ class SequenceZeroAlwaysPasses(Core):
 
 @mutant("FEN-1", "FEN-1d", latency="300ms")
 class NotFencedInFlight(Core):
-    """Asks the fence only of machines at rest; who is on its way has a lock already."""
+    """Does not fence calls for a machine while its transition runs."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         machine = self.machines.get(machine_id)
@@ -79,7 +79,7 @@ class NotFencedInFlight(Core):
 
 @mutant("FEN-1", "FEN-1d", latency="300ms")
 class DrainPassesInFlight(Core):
-    """Lets a stale Drain of a moving machine through to the state, which refuses it anyway."""
+    """Does not fence a Drain while a transition runs, because the state refuses it anyway."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         machine = self.machines.get(machine_id)
@@ -92,7 +92,7 @@ class DrainPassesInFlight(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class MarkStartsAtZero(Core):
-    """Compares a new shard's token with a mark of (0, 0), so that (0, 0) is refused."""
+    """Compares a new shard's token with a mark of (0, 0), and so refuses (0, 0)."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         if token.shard and (token.epoch, token.sequence) == (0, 0):
@@ -102,7 +102,7 @@ class MarkStartsAtZero(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class EpochsStartAtOne(Core):
-    """Takes epoch 0 of a new shard for a stale one."""
+    """Fences a new shard's token with epoch 0."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if token.epoch == 0:
@@ -111,7 +111,7 @@ class EpochsStartAtOne(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class FirstContactMustBeTheBeginning(Core):
-    """Knows no shard in the middle of its life: after a loss of marks everybody is locked out."""
+    """Fences a new shard whose sequence number is above 1."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if token.sequence > 1:
@@ -120,7 +120,7 @@ class FirstContactMustBeTheBeginning(Core):
 
 @mutant("FEN-2", "FEN-2b")
 class ConfigureWantsAKnownShard(Core):
-    """Refuses a Configure by a shard that it has not seen before, unless it is the shard's very first call."""
+    """Fences a Configure from a new shard whose sequence number is above 1."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is Verb.CONFIGURE and token.sequence > 1:
@@ -129,7 +129,7 @@ class ConfigureWantsAKnownShard(Core):
 
 @mutant("FEN-2", "FEN-2b")
 class DeleteWantsAKnownShard(Core):
-    """Refuses a Delete by a shard that it has not seen before."""
+    """Fences a Delete from a new shard."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is Verb.DELETE:
@@ -138,7 +138,7 @@ class DeleteWantsAKnownShard(Core):
 
 @mutant("FEN-2", "FEN-2a")
 class DrainWantsAKnownShard(Core):
-    """Refuses a Drain by a shard that it has not seen before."""
+    """Fences a Drain from a new shard."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         if verb is Verb.DRAIN:
@@ -147,7 +147,7 @@ class DrainWantsAKnownShard(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class FirstContactSetsNoMark(Core):
-    """Registers a new shard with a mark below everything, and forgets to raise it by the call at hand."""
+    """Registers a new shard without a mark, and does not raise it with the first call."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         known = key in self.inventory.marks
@@ -157,7 +157,7 @@ class FirstContactSetsNoMark(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class FirstContactMarksItsEpochOnly(Core):
-    """Registers a new shard with its epoch, and the sequence of it at 0."""
+    """Sets a new shard's mark to its epoch with sequence number 0."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         known = key in self.inventory.marks
@@ -166,7 +166,7 @@ class FirstContactMarksItsEpochOnly(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b")
 class ZerosAreNoToken(Core):
-    """Takes the numbers (0, 0) for no token, whatever the shard."""
+    """Accepts the numbers (0, 0) from any shard, as if the call had no token."""
 
     def unfenced(self, token: Token) -> bool:
         return token.epoch == 0 and token.sequence == 0
@@ -174,7 +174,7 @@ class ZerosAreNoToken(Core):
 
 @mutant("FEN-2", "FEN-2a", "FEN-2b", "FEN-1b")
 class SequenceZeroIsNoToken(Core):
-    """Takes a sequence of 0 for no token, whatever the shard and epoch."""
+    """Accepts sequence number 0 from any shard, as if the call had no token."""
 
     def unfenced(self, token: Token) -> bool:
         return token.sequence == 0
@@ -185,7 +185,7 @@ class SequenceZeroIsNoToken(Core):
 
 @mutant("FEN-3", "FEN-3a", "FEN-3b", "FEN-3c")
 class EpochIgnored(Core):
-    """Compares sequences alone."""
+    """Compares only sequence numbers."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.sequence > mark.sequence
@@ -193,7 +193,7 @@ class EpochIgnored(Core):
 
 @mutant("FEN-1", "FEN-1a", "FEN-1b")
 class SequenceIgnored(Core):
-    """Compares epochs alone, and takes every later call of the same epoch for an equal one."""
+    """Compares only epochs, and so refuses every later call of the same epoch."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch > mark.epoch
@@ -201,7 +201,7 @@ class SequenceIgnored(Core):
 
 @mutant("FEN-3", "FEN-3b", "FEN-3c")
 class SequenceRisesOverEpochs(Core):
-    """Wants the sequence to rise also where the epoch does."""
+    """Refuses a newer epoch if its sequence number is not higher too."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch >= mark.epoch and token.sequence > mark.sequence
@@ -209,15 +209,15 @@ class SequenceRisesOverEpochs(Core):
 
 @mutant("FEN-3", "FEN-3a", "FEN-3b", "FEN-3c")
 class EitherNumberWillDo(Core):
-    """Lets a token in whose epoch or whose sequence is higher."""
+    """Accepts a token if either its epoch or its sequence number is higher."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch > mark.epoch or token.sequence > mark.sequence
 
 
-@mutant("FEN-3", "FEN-3b", "FEN-3c", also=("COD-3a",), because="its tokens, too, are of epochs further on")
+@mutant("FEN-3", "FEN-3b", "FEN-3c", also=("COD-3a",), because="its tokens have later epochs too")
 class EpochRisesByOne(Core):
-    """Takes an epoch that jumps for a corrupt one."""
+    """Refuses an epoch that is more than one above the mark's."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) and token.epoch - mark.epoch <= 1
@@ -225,7 +225,7 @@ class EpochRisesByOne(Core):
 
 @mutant("FEN-3", "FEN-3b", "FEN-3c")
 class SequenceIsNotResetByANewEpoch(Core):
-    """Raises the mark number by number: a new epoch inherits the old one's sequence."""
+    """Keeps the highest sequence number of all epochs in the mark."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         sequence = max(token.sequence, self.inventory.marks.get(key, token).sequence)
@@ -234,7 +234,7 @@ class SequenceIsNotResetByANewEpoch(Core):
 
 @mutant("FEN-3", "FEN-3c")
 class EpochIgnoredOnConfigure(Core):
-    """Compares sequences alone, on Configure."""
+    """Compares only sequence numbers on Configure."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.sequence > mark.sequence if verb is Verb.CONFIGURE else newer(token, mark)
@@ -242,7 +242,7 @@ class EpochIgnoredOnConfigure(Core):
 
 @mutant("FEN-3", "FEN-3c")
 class EpochIgnoredOnDelete(Core):
-    """Compares sequences alone, on Delete."""
+    """Compares only sequence numbers on Delete."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.sequence > mark.sequence if verb is Verb.DELETE else newer(token, mark)
@@ -250,7 +250,7 @@ class EpochIgnoredOnDelete(Core):
 
 @mutant("FEN-3", "FEN-3b")
 class EpochIgnoredOnDrain(Core):
-    """Compares sequences alone, on Drain."""
+    """Compares only sequence numbers on Drain."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.sequence > mark.sequence if verb is Verb.DRAIN else newer(token, mark)
@@ -261,7 +261,7 @@ class EpochIgnoredOnDrain(Core):
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-7c", "FEN-6a", "FEN-7d")
 class MarkPerRpc(Core):
-    """Keeps a map of marks in each handler."""
+    """Keeps separate marks for each RPC."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         shard, machine = super().mark_key(verb, machine_id, token)
@@ -270,7 +270,7 @@ class MarkPerRpc(Core):
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-7d")
 class CreateHasItsOwnMark(Core):
-    """Keeps the marks of Create apart, with the speculative slots."""
+    """Keeps separate marks for Create."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         shard, machine = super().mark_key(verb, machine_id, token)
@@ -279,7 +279,7 @@ class CreateHasItsOwnMark(Core):
 
 @mutant("FEN-7", "FEN-7b", "FEN-7d")
 class ConfigureHasItsOwnMark(Core):
-    """Keeps the marks of Configure apart, with the bindings."""
+    """Keeps separate marks for Configure."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         shard, machine = super().mark_key(verb, machine_id, token)
@@ -288,7 +288,7 @@ class ConfigureHasItsOwnMark(Core):
 
 @mutant("FEN-7", "FEN-7a", "FEN-7d")
 class DrainHasItsOwnMark(Core):
-    """Keeps the marks of Drain apart."""
+    """Keeps separate marks for Drain."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         shard, machine = super().mark_key(verb, machine_id, token)
@@ -297,7 +297,7 @@ class DrainHasItsOwnMark(Core):
 
 @mutant("FEN-7", "FEN-7b", "FEN-7d")
 class DeleteHasItsOwnMark(Core):
-    """Keeps the marks of Delete apart."""
+    """Keeps separate marks for Delete."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         shard, machine = super().mark_key(verb, machine_id, token)
@@ -314,35 +314,35 @@ class _Unfenced(Core):
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5e", "FEN-7d")
 class CreateIsNotFenced(_Unfenced):
-    """Does not ask the fence on Create: there is nothing to be lost yet."""
+    """Does not fence Create."""
 
     open_to = Verb.CREATE
 
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c", "FEN-7d")
 class ConfigureIsNotFenced(_Unfenced):
-    """Does not ask the fence on Configure: it is idempotent, after all."""
+    """Does not fence Configure."""
 
     open_to = Verb.CONFIGURE
 
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5d", "FEN-7d")
 class DrainIsNotFenced(_Unfenced):
-    """Does not ask the fence on Drain: to make things smaller is always safe."""
+    """Does not fence Drain."""
 
     open_to = Verb.DRAIN
 
 
 @mutant("FEN-7", "FEN-7a", "FEN-7b", "FEN-5c", "FEN-7d")
 class DeleteIsNotFenced(_Unfenced):
-    """Does not ask the fence on Delete, the RPC that came last."""
+    """Does not fence Delete."""
 
     open_to = Verb.DELETE
 
 
 @mutant("FEN-7", "FEN-7c")
 class TransitionsDoNotMoveTheMark(Core):
-    """Takes the mark back for a call that starts a transition: it is to be set when that has settled, and is not."""
+    """Does not raise the mark for a call that starts a transition."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         super().check_edge(verb, machine, request)

@@ -1,4 +1,4 @@
-"""Providers whose fence depends on the call: on its RPC, its moment, its client, or how often it came (FEN-1..12)."""
+"""Providers whose fence depends on the RPC, the time, the client or the number of calls (FEN-1 to FEN-12)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @mutant("FEN-5", "FEN-5a")
 class TwentyRefusalsAreEnough(Core):
-    """Takes a mark for corrupt whose shard was refused twenty times in a row, and lets it in."""
+    """Accepts a stale token after it has refused the shard twenty times in a row."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         refused: dict[str, int] = self.__dict__.setdefault("refused", {})
@@ -35,7 +35,7 @@ class TwentyRefusalsAreEnough(Core):
 
 @mutant("FEN-5", "FEN-5d")
 class FencedCallsRenameTheOperation(Refusal):
-    """The record of the last operation is replaced before the fence is asked."""
+    """Replaces the machine's last operation before it refuses a fenced call."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
@@ -56,7 +56,7 @@ class _RenamesOn(Core):
 
 @mutant("FEN-9", "FEN-9c")
 class DrainKnowsShardsInLowerCase(_RenamesOn):
-    """Drain's handler keeps shard ids in lower case, as host names are."""
+    """Compares shard ids in lower case on Drain."""
 
     def rename(self, shard: str) -> str:
         return shard.lower()
@@ -64,7 +64,7 @@ class DrainKnowsShardsInLowerCase(_RenamesOn):
 
 @mutant("FEN-9", "FEN-9f")
 class ConfigureTrimsShards(_RenamesOn):
-    """Configure's handler trims every string that comes in."""
+    """Trims shard ids on Configure."""
 
     verb = Verb.CONFIGURE
 
@@ -74,7 +74,7 @@ class ConfigureTrimsShards(_RenamesOn):
 
 @mutant("FEN-9", "FEN-9d")
 class DrainCutsShards(_RenamesOn):
-    """Drain's handler writes shard ids to a column of 255 characters."""
+    """Cuts shard ids at 255 characters on Drain."""
 
     def rename(self, shard: str) -> str:
         return shard[:255]
@@ -82,7 +82,7 @@ class DrainCutsShards(_RenamesOn):
 
 @mutant("FEN-12", "FEN-12b", latency="300ms")
 class NotFencedWhileItGoes(Core):
-    """Whatever is asked of a machine that is on its way out is refused anyway, so the fence is not asked."""
+    """Does not fence calls for a DELETING machine."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         machine = self.machines.get(machine_id)
@@ -116,21 +116,21 @@ class _MarksAtTheEnd(Core):
 
 @mutant("FEN-12", "FEN-12e", latency="200ms")
 class TheMarkComesWithTheHost(_MarksAtTheEnd):
-    """Create's mark is written when the host is there, in one transaction with it."""
+    """Sets Create's mark only when the host is attached."""
 
     verb = Verb.CREATE
 
 
 @mutant("FEN-12", "FEN-12b", latency="200ms")
 class TheMarkComesWhenTheHostIsGone(_MarksAtTheEnd):
-    """Delete's mark is written when the host is gone, in one transaction with that."""
+    """Sets Delete's mark only when the host is removed."""
 
     verb = Verb.DELETE
 
 
 @mutant("FEN-6", "FEN-6e", latency="2s", tcp=True)
 class TheMarkGoesWithTheClient(Servicer):
-    """The mark is set in a transaction on the request's context, which is rolled back when the client goes."""
+    """Restores the old mark if the client disconnects."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         marks = self.core.inventory.marks
@@ -147,9 +147,11 @@ class TheMarkGoesWithTheClient(Servicer):
         return done  # type: ignore[no-any-return]
 
 
-@mutant("FEN-6", "FEN-6e", latency="2s", tcp=True, alone="whoever hangs up cannot bring its machine on after that")
+@mutant(
+    "FEN-6", "FEN-6e", latency="2s", tcp=True, alone="a behaviour that disconnects cannot drive its machine afterwards"
+)
 class WhoHangsUpIsTakenForDead(Servicer):
-    """A shard whose client goes has crashed, and is fenced for good."""
+    """Fences a shard for good if its client disconnects."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         before = dict(self.core.inventory.marks)

@@ -1,4 +1,4 @@
-"""Providers whose mark depends on how the call ends (FEN-6)."""
+"""Providers whose mark depends on the result of the call (FEN-6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _TakesItBack(Core):
-    """Puts the mark back where it was, where the call did not come to what was wanted of it."""
+    """Restores the old mark if the call did not reach what a subclass requires."""
 
     codes: tuple[Code, ...] = ()
 
@@ -38,17 +38,22 @@ class _TakesItBack(Core):
     "FEN-6c",
     "FEN-6d",
     also=("FEN-7d",),
-    because="its mark for Configure is set by a Create that is refused",
+    because="its mark for Configure is set by a refused Create",
 )
 class FailureTakesTheMarkBack(_TakesItBack):
-    """Sets the mark in the transaction that a refusal rolls back."""
+    """Restores the old mark if the call is refused."""
 
     codes = (Code.NOT_FOUND, Code.ABORTED, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT)
 
 
-@mutant("FEN-6", "FEN-6a", also=("FEN-4a",), because="its stale calls, too, meet the mark of a call that found nothing")
+@mutant(
+    "FEN-6",
+    "FEN-6a",
+    also=("FEN-4a",),
+    because="its stale calls also depend on the mark of a call for an unknown machine",
+)
 class UnknownMachineMovesNoMark(_TakesItBack):
-    """Does not raise the mark for a machine that it does not know."""
+    """Does not raise the mark for an unknown machine."""
 
     codes = (Code.NOT_FOUND,)
 
@@ -62,7 +67,7 @@ class NoEdgeMovesNoMark(_TakesItBack):
 
 @mutant("FEN-6", "FEN-6b", "FEN-6c")
 class RetryMovesNoMark(Core):
-    """Raises the mark only where something is done: not for a retry."""
+    """Does not raise the mark for a retry."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         if verb is not self.retrying:

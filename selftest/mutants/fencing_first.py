@@ -1,4 +1,4 @@
-"""Providers whose fence comes too late, or that act on calls which it refuses (FEN-4 and FEN-5)."""
+"""Providers that check the fence too late or act on calls that it refuses (FEN-4 and FEN-5)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
     from fake_provider.request import Ack, Request
 
-# FEN-4: what comes before the fence, and what it lets out.
+# FEN-4: the order of checks, and what a refusal reveals.
 
 
 @mutant("FEN-4", "FEN-4a", "FEN-6a")
 class ExistenceBeforeFence(Core):
-    """Looks the machine up first."""
+    """Looks the machine up before it checks the fence."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if request.machine_id:
@@ -32,7 +32,7 @@ class ExistenceBeforeFence(Core):
 
 @mutant("FEN-4", "FEN-4a", "FEN-6a")
 class ExistenceBeforeFenceOnDelete(Core):
-    """Looks the machine up first, on Delete."""
+    """Looks the machine up before it checks the fence on Delete."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if request.machine_id and verb is Verb.DELETE:
@@ -51,26 +51,26 @@ class _RetryFirst(Core):
 
 @mutant("FEN-4", "FEN-4b")
 class RetryBeforeFence(_RetryFirst):
-    """Answers a retry from its cache before it asks the fence."""
+    """Answers a retry before it checks the fence."""
 
 
 @mutant("FEN-4", "FEN-4b")
 class ConfigureRetryBeforeFence(_RetryFirst):
-    """Answers a retry of Configure before it asks the fence."""
+    """Answers a retry of Configure before it checks the fence."""
 
     on = (Verb.CONFIGURE,)
 
 
 @mutant("FEN-4", "FEN-4b")
 class DrainRetryBeforeFence(_RetryFirst):
-    """Answers a retry of Drain before it asks the fence."""
+    """Answers a retry of Drain before it checks the fence."""
 
     on = (Verb.DRAIN,)
 
 
 @mutant("FEN-4", "FEN-4b")
 class FencedCallAnswersItsRetry(Core):
-    """Asks the fence first, and then answers a fenced retry all the same: it is harmless."""
+    """Checks the fence, but answers a fenced retry OK."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         try:
@@ -85,7 +85,7 @@ class FencedCallAnswersItsRetry(Core):
 
 @mutant("FEN-4", "FEN-4b")
 class StateBeforeFence(Core):
-    """Looks at the state first: a call that has no edge is refused as such, stale or not."""
+    """Checks the state before the fence, so that a stale call without an edge gets another code."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)
@@ -96,7 +96,7 @@ class StateBeforeFence(Core):
 
 @mutant("FEN-4", "FEN-4a", "FEN-4b", "FEN-1a")
 class FencedIsAborted(Core):
-    """Answers a fenced call with ABORTED, as the gRPC documentation has it for sequencer checks."""
+    """Answers a fenced call with ABORTED, which the gRPC documentation recommends for such checks."""
 
     def fenced(self, verb: Verb, token: Token) -> Rejected:
         return Rejected(Code.ABORTED, "stale token")
@@ -126,7 +126,7 @@ class _Tells(Core):
 
 @mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheOperation(_Tells):
-    """Names the operation in the refusal, so that the caller can look it up."""
+    """Reveals the operation id in the refusal of a fenced call."""
 
     def tale(self, machine: Machine) -> str:
         return f" (last operation {machine.operation.id})" if machine.operation else ""
@@ -134,7 +134,7 @@ class FencedAnswerTellsTheOperation(_Tells):
 
 @mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheCluster(_Tells):
-    """Names the cluster in the refusal, so that the caller sees who has the machine now."""
+    """Reveals the cluster in the refusal of a fenced call."""
 
     def tale(self, machine: Machine) -> str:
         return f": bound to {machine.cluster}" if machine.cluster else ""
@@ -142,7 +142,7 @@ class FencedAnswerTellsTheCluster(_Tells):
 
 @mutant("FEN-4", "FEN-4c")
 class FencedAnswerTellsTheHost(_Tells):
-    """Names the host in the refusal."""
+    """Reveals the host in the refusal of a fenced call."""
 
     def tale(self, machine: Machine) -> str:
         return f" for host {machine.host.ref}" if machine.host else ""
@@ -180,33 +180,33 @@ class _MarkMoves(Refusal):
 
 @mutant("FEN-5", "FEN-5a", "FEN-5b")
 class RefusalLowersTheMark(_MarkMoves):
-    """Sets the mark to whatever came last, before it compares."""
+    """Sets the mark to the token of every call, even of a fenced one."""
 
 
 @mutant("FEN-5", "FEN-5b")
 class RefusedDeleteLowersTheMark(_MarkMoves):
-    """Sets the mark to whatever Delete brought, before it compares."""
+    """Sets the mark to the token of every Delete, even of a fenced one."""
 
     on = (Verb.DELETE,)
 
 
 @mutant("FEN-5", "FEN-5b")
 class RefusedConfigureLowersTheMark(_MarkMoves):
-    """Sets the mark to whatever Configure brought, before it compares."""
+    """Sets the mark to the token of every Configure, even of a fenced one."""
 
     on = (Verb.CONFIGURE,)
 
 
 @mutant("FEN-5", "FEN-5a")
 class RefusedDrainLowersTheMark(_MarkMoves):
-    """Sets the mark to whatever Drain brought, before it compares."""
+    """Sets the mark to the token of every Drain, even of a fenced one."""
 
     on = (Verb.DRAIN,)
 
 
 @mutant("FEN-5", "FEN-5a", "FEN-5b")
 class RefusalRaisesTheSequence(_MarkMoves):
-    """Takes the maximum of each number into the mark, before it compares."""
+    """Raises the mark's sequence number to that of a fenced token, whatever its epoch."""
 
     def moved(self, token: Token, mark: Token) -> Token:
         return replace(mark, sequence=max(token.sequence, mark.sequence))
@@ -214,7 +214,7 @@ class RefusalRaisesTheSequence(_MarkMoves):
 
 @mutant("FEN-5", "FEN-5a", "FEN-5b")
 class RefusalCountsAsACall(_MarkMoves):
-    """Counts a refused call into the mark: the shard's next one is refused with it."""
+    """Raises the mark's sequence number by one for each fenced call."""
 
     def moved(self, token: Token, mark: Token) -> Token:
         return replace(mark, sequence=mark.sequence + 1)
@@ -240,7 +240,7 @@ class RefusalCountsAsACall(_MarkMoves):
     "FEN-12e",
 )
 class StaleShardsAreLockedOut(Core):
-    """Takes whoever comes with a stale token for an intruder, and lets its shard in no more."""
+    """Fences a shard for good after one stale token."""
 
     def fenced(self, verb: Verb, token: Token) -> Rejected:
         last = replace(token, epoch=2**63 - 1, sequence=2**63 - 1)
@@ -251,7 +251,7 @@ class StaleShardsAreLockedOut(Core):
 class _StartsAllTheSame(Refusal):
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
-        with suppress(Rejected):  # where there is no edge, there is nothing to queue
+        with suppress(Rejected):  # without an edge there is nothing to queue
             if self.retry_of(verb, machine, request) is None:
                 self.check_edge(verb, machine, request)
                 self.start(verb, machine, request, now)
@@ -259,14 +259,14 @@ class _StartsAllTheSame(Refusal):
 
 @mutant("FEN-5", "FEN-5e")
 class FencedCreateStarts(_StartsAllTheSame):
-    """Queues a Create and asks the fence after that."""
+    """Starts a Create that it fences."""
 
     on = (Verb.CREATE,)
 
 
 @mutant("FEN-5", "FEN-5e")
 class FencedCreateStartsLater(Refusal):
-    """Hands a Create to a queue, whose worker does not ask what the fence said."""
+    """Starts a Create that it fences, a moment later."""
 
     on = (Verb.CREATE,)
 
@@ -286,28 +286,28 @@ class FencedCreateStartsLater(Refusal):
 
 @mutant("FEN-5", "FEN-5c", "FEN-5e")
 class FencedConfigureStarts(_StartsAllTheSame):
-    """Queues a Configure and asks the fence after that."""
+    """Starts a Configure that it fences."""
 
     on = (Verb.CONFIGURE,)
 
 
 @mutant("FEN-5", "FEN-5d")
 class FencedDrainStarts(_StartsAllTheSame):
-    """Queues a Drain and asks the fence after that."""
+    """Starts a Drain that it fences."""
 
     on = (Verb.DRAIN,)
 
 
 @mutant("FEN-5", "FEN-5c", "FEN-5e")
 class FencedDeleteStarts(_StartsAllTheSame):
-    """Queues a Delete and asks the fence after that."""
+    """Starts a Delete that it fences."""
 
     on = (Verb.DELETE,)
 
 
 @mutant("FEN-5", "FEN-5d")
 class FencedConfigureRewritesMetadata(Refusal):
-    """Stores a Configure's metadata before it asks the fence."""
+    """Stores the metadata of a Configure that it fences."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
@@ -317,7 +317,7 @@ class FencedConfigureRewritesMetadata(Refusal):
 
 @mutant("FEN-5", "FEN-5f", latency="300ms")
 class FencedConfigureRebindsInFlight(Refusal):
-    """Stores a Configure's binding before it asks the fence, where the machine is not bound yet."""
+    """Stores the binding of a Configure that it fences while another Configure runs."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
@@ -327,7 +327,7 @@ class FencedConfigureRebindsInFlight(Refusal):
 
 @mutant("FEN-5", "FEN-5f", latency="300ms")
 class FencedDrainCancelsTheTransition(Refusal):
-    """Cancels the transition that is under way before it asks the fence."""
+    """Cancels the running transition on a Drain that it fences."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         machine = self.machines[request.machine_id]
@@ -337,7 +337,7 @@ class FencedDrainCancelsTheTransition(Refusal):
 
 @mutant("FEN-5", "FEN-5f", "FEN-1d", latency="300ms")
 class WhoeverDisturbsIsBanned(Refusal):
-    """A stale call for a machine that is on its way gets its shard locked out, until somebody has had a look."""
+    """Fences a shard for good after a stale call for a machine in transition."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         if self.machines[request.machine_id].moving:

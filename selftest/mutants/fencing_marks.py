@@ -1,4 +1,4 @@
-"""Providers that mix marks up, lose them, or keep some so and some so (FEN-9, 12, 13)."""
+"""Providers that mix marks up, lose them or keep them inconsistently (FEN-9, 12, 13)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from fake_provider.servicer import Context, Fenced, T
     from fake_provider.store import MarkKey
 
-# FEN-9: whose mark.
+# FEN-9: separate marks for each shard.
 
 
 @mutant("FEN-9", "FEN-9i")
 class OneMarkPerMachine(Core):
-    """Keeps the mark with the machine, whoever calls."""
+    """Keeps one mark per machine for all shards."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         return "", machine_id
@@ -35,7 +35,7 @@ class OneMarkPerMachine(Core):
 
 @mutant("FEN-9", "FEN-9b", "FEN-9i")
 class OneMarkPerMachineOnDelete(Core):
-    """Keeps Delete's mark with the machine, whoever calls."""
+    """Keeps one mark per machine for all shards on Delete."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         return ("", machine_id) if verb is Verb.DELETE else super().mark_key(verb, machine_id, token)
@@ -43,7 +43,7 @@ class OneMarkPerMachineOnDelete(Core):
 
 @mutant("FEN-9", "FEN-9i")
 class OneMarkPerMachineOnDrain(Core):
-    """Keeps Drain's mark with the machine, whoever calls."""
+    """Keeps one mark per machine for all shards on Drain."""
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
         return ("", machine_id) if verb is Verb.DRAIN else super().mark_key(verb, machine_id, token)
@@ -51,7 +51,7 @@ class OneMarkPerMachineOnDrain(Core):
 
 @mutant("FEN-9", "FEN-9a", "FEN-9b", "FEN-9c", "FEN-9d", "FEN-9e", "FEN-9f")
 class LastShardIsRemembered(Core):
-    """Has room for one shard and its mark in each machine's record."""
+    """Keeps the mark of only the last shard in each machine's record."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         last: dict[str, str] = self.__dict__.setdefault("last", {})
@@ -64,7 +64,7 @@ class LastShardIsRemembered(Core):
 
 @mutant("FEN-9", "FEN-9i")
 class NewcomersMustBeNewerThanAll(Core):
-    """Compares a new shard's first epoch with the highest that any shard has reached."""
+    """Fences a new shard whose epoch is below the highest epoch of all shards."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         highest = max(
@@ -85,7 +85,7 @@ class _Renames(Core):
 
 @mutant("FEN-9", "FEN-9c")
 class ShardIdsInLowerCase(_Renames):
-    """Keeps shard ids in lower case, as host names are."""
+    """Keeps shard ids in lower case."""
 
     def rename(self, shard: str) -> str:
         return shard.lower()
@@ -93,7 +93,7 @@ class ShardIdsInLowerCase(_Renames):
 
 @mutant("FEN-9", "FEN-9c")
 class ShardIdsCollated(_Renames):
-    """Keeps marks in a table whose collation folds case, German sharp s included."""
+    """Folds the case of shard ids, including the German sharp s."""
 
     def rename(self, shard: str) -> str:
         return shard.casefold()
@@ -101,7 +101,7 @@ class ShardIdsCollated(_Renames):
 
 @mutant("FEN-9", "FEN-9c")
 class TheFirstSpellingHasTheMark(Core):
-    """Looks marks up by the folded id and compares the exact one then: who folds to a known one has no mark at all."""
+    """Keeps no mark for a shard id that differs from a known one only in case."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         spellings: dict[str, str] = self.__dict__.setdefault("spellings", {})
@@ -111,7 +111,7 @@ class TheFirstSpellingHasTheMark(Core):
 
 @mutant("FEN-9", "FEN-9f")
 class ShardIdsTrimmed(_Renames):
-    """Trims spaces off shard ids."""
+    """Trims spaces at the ends of shard ids."""
 
     def rename(self, shard: str) -> str:
         return shard.strip()
@@ -119,7 +119,7 @@ class ShardIdsTrimmed(_Renames):
 
 @mutant("FEN-9", "FEN-9f")
 class ShardIdsPaddedWithSpaces(_Renames):
-    """Keeps shard ids in a CHAR column: spaces at the end do not count."""
+    """Ignores trailing spaces in shard ids, like a CHAR column."""
 
     def rename(self, shard: str) -> str:
         return shard.rstrip(" ")
@@ -127,7 +127,7 @@ class ShardIdsPaddedWithSpaces(_Renames):
 
 @mutant("FEN-9", "FEN-9f")
 class ShardIdsEndAtNul(_Renames):
-    """Hands shard ids to a C library: they end at the first NUL."""
+    """Cuts shard ids at the first NUL."""
 
     def rename(self, shard: str) -> str:
         return shard.partition("\0")[0]
@@ -135,7 +135,7 @@ class ShardIdsEndAtNul(_Renames):
 
 @mutant("FEN-9", "FEN-9f")
 class ShardIdsWithSingleSpaces(_Renames):
-    """Makes one space of many."""
+    """Replaces several spaces in a shard id by one."""
 
     def rename(self, shard: str) -> str:
         return re.sub(r"\s+", " ", shard)
@@ -159,7 +159,7 @@ class ShardIdsCompatible(_Renames):
 
 @mutant("FEN-9", "FEN-9e")
 class ShardIdsInAscii(_Renames):
-    """Drops what is not ASCII from shard ids."""
+    """Removes non-ASCII characters from shard ids."""
 
     def rename(self, shard: str) -> str:
         return shard.encode("ascii", "ignore").decode()
@@ -167,7 +167,7 @@ class ShardIdsInAscii(_Renames):
 
 @mutant("FEN-9", "FEN-9e")
 class ShardIdsUnescaped(_Renames):
-    """Unescapes shard ids as if they came in a URL."""
+    """Unescapes shard ids as if they were part of a URL."""
 
     def rename(self, shard: str) -> str:
         return urllib.parse.unquote(shard)
@@ -175,7 +175,7 @@ class ShardIdsUnescaped(_Renames):
 
 @mutant("FEN-9", "FEN-9e")
 class ShardIdsAsFileNames(_Renames):
-    """Keeps each mark in a file whose name has an underscore for whatever is no letter or digit."""
+    """Keeps each mark in a file, in whose name other characters than letters and digits become underscores."""
 
     def rename(self, shard: str) -> str:
         return re.sub(r"[^\w]", "_", shard)
@@ -191,7 +191,7 @@ class ShardIdsOf64Characters(_Renames):
 
 @mutant("FEN-9", "FEN-9d")
 class ShardIdsOf255Characters(_Renames):
-    """Cuts shard ids at 255 characters: VARCHAR(255)."""
+    """Cuts shard ids at 255 characters, like VARCHAR(255)."""
 
     def rename(self, shard: str) -> str:
         return shard[:255]
@@ -199,15 +199,15 @@ class ShardIdsOf255Characters(_Renames):
 
 @mutant("FEN-9", "FEN-9d")
 class LongShardIdsAbbreviated(_Renames):
-    """Keeps the beginning and the end of long shard ids."""
+    """Keeps only the beginning and the end of a long shard id."""
 
     def rename(self, shard: str) -> str:
         return shard if len(shard) < 200 else shard[:100] + shard[-100:]
 
 
-@mutant("FEN-12", "FEN-12c", alone="whoever has two shards with one hash finds it, and who that is, is luck")
+@mutant("FEN-12", "FEN-12c", alone="only a behaviour with two shards of the same hash finds it, which is random")
 class ShardIdsHashedShort(_Renames):
-    """Keeps marks under 12 bits of a hash."""
+    """Keeps marks under a 12-bit hash of the shard id."""
 
     def rename(self, shard: str) -> str:
         return hashlib.sha256(shard.encode()).hexdigest()[:3]
@@ -215,7 +215,7 @@ class ShardIdsHashedShort(_Renames):
 
 @mutant("FEN-9", "FEN-9g")
 class EmptyShardIsNoShard(Core):
-    """Lets every call with an empty shard id through, whatever its numbers."""
+    """Does not fence calls with an empty shard id, whatever their numbers."""
 
     def unfenced(self, token: Token) -> bool:
         return not token.shard
@@ -223,7 +223,7 @@ class EmptyShardIsNoShard(Core):
 
 @mutant("FEN-9", "FEN-9g")
 class ShortShardIsNoShard(Core):
-    """Takes shard ids of one character for placeholders, and does not fence them."""
+    """Does not fence shard ids of one character."""
 
     def unfenced(self, token: Token) -> bool:
         return token.absent or len(token.shard) == 1
@@ -231,7 +231,7 @@ class ShortShardIsNoShard(Core):
 
 @mutant("FEN-9", "FEN-9g")
 class EmptyShardIsLockedOut(Core):
-    """Lets an empty shard id in once, as the default shard's, and never again."""
+    """Accepts an empty shard id once, and fences it for good afterwards."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return bool(token.shard) and super().passes(verb, token, mark)
@@ -246,24 +246,24 @@ class _Joins(Core):
 
 @mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
 class KeysJoinedWithASlash(_Joins):
-    """Keeps marks under shard/machine, where either may have a slash in it."""
+    """Keeps marks under shard/machine, although either id may contain a slash."""
 
     joint = "/"
 
 
 @mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
 class KeysJoinedWithADash(_Joins):
-    """Keeps marks under shard-machine, where both have dashes in them."""
+    """Keeps marks under shard-machine, although both ids contain dashes."""
 
     joint = "-"
 
 
 @mutant("FEN-9", "FEN-9h", scope=Scope.SHARD_MACHINE)
 class KeysJoinedWithNothing(_Joins):
-    """Keeps marks under a hash of both ids, one written after the other."""
+    """Keeps marks under a hash of both ids joined without a separator."""
 
 
-# FEN-12: how long.
+# FEN-12: how long marks last.
 
 
 class _Forgets(Core):
@@ -284,28 +284,28 @@ class _Forgets(Core):
 
 @mutant("FEN-12", "FEN-12b")
 class DeleteForgetsMarks(_Forgets):
-    """Keeps marks with the machine, and drops them with it."""
+    """Removes a machine's marks when the machine is deleted."""
 
     when = (State.SPECULATIVE,)
 
 
-@mutant("FEN-12", "FEN-12a", also=("FEN-4b",), because="it judges at IDLE by marks that a Drain has set")
+@mutant("FEN-12", "FEN-12a", also=("FEN-4b",), because="at IDLE it relies on marks that a Drain has set")
 class DrainForgetsMarks(_Forgets):
-    """Keeps marks with the binding, and drops them with it."""
+    """Removes a machine's marks when the machine is drained."""
 
     when = (State.IDLE,)
 
 
 @mutant("FEN-12", "FEN-12a")
 class ConfigureForgetsMarks(_Forgets):
-    """Starts with fresh marks for each binding."""
+    """Removes a machine's marks when the machine is configured."""
 
     when = (State.CONFIGURED,)
 
 
 @mutant("FEN-12", "FEN-12e")
 class CreateForgetsMarks(_Forgets):
-    """Starts with fresh marks for each host."""
+    """Removes a machine's marks when the machine is created."""
 
     when = (State.CREATING,)
 
@@ -325,14 +325,14 @@ class _Remembers(Core):
 
 @mutant("FEN-12", "FEN-12c")
 class MarksOf256Shards(_Remembers):
-    """Keeps marks in a cache of 256."""
+    """Keeps the marks of the last 256 shards only."""
 
     most = 256
 
 
-@mutant("FEN-12", "FEN-12c", alone="who is forgotten is fenced for good, and that comes to be everybody")
+@mutant("FEN-12", "FEN-12c", alone="it fences each forgotten shard for good, and in the end all shards")
 class ForgottenShardsAreFenced(Core):
-    """Keeps marks in a cache of 256, and lets nobody in whom it had to forget: better safe than sorry."""
+    """Keeps the marks of the last 256 shards only, and fences all older ones for good."""
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         kept: dict[str, None] = self.__dict__.setdefault("kept", {})
@@ -344,7 +344,7 @@ class ForgottenShardsAreFenced(Core):
 
 @mutant("FEN-12", "FEN-12d")
 class MarksPerConnection(Servicer):
-    """Keeps marks with the connection."""
+    """Keeps separate marks for each connection."""
 
     peer = ""
 

@@ -61,14 +61,14 @@ class _Narrow(Core):
 
 @mutant("FEN-10", "FEN-10a")
 class EpochIsAFloat(_Narrow):
-    """Compares epochs as doubles, as JSON does: 2^53 + 1 is 2^53."""
+    """Compares epochs as doubles: 2^53 + 1 equals 2^53."""
 
     epoch = staticmethod(_float)
 
 
 @mutant("FEN-10", "FEN-10b")
 class SequenceIsAFloat(_Narrow):
-    """Compares sequences as doubles, as JSON does: 2^53 + 1 is 2^53."""
+    """Compares sequence numbers as doubles: 2^53 + 1 equals 2^53."""
 
     sequence = staticmethod(_float)
 
@@ -82,7 +82,7 @@ class EpochIsAnInt32(_Narrow):
 
 @mutant("FEN-10", "FEN-10b")
 class SequenceIsAnInt32(_Narrow):
-    """Casts sequences to int32: 2^31 is negative."""
+    """Casts sequence numbers to int32: 2^31 is negative."""
 
     sequence = staticmethod(_int32)
 
@@ -96,21 +96,21 @@ class EpochIsAUint32(_Narrow):
 
 @mutant("FEN-10", "FEN-10b")
 class SequenceIsAUint32(_Narrow):
-    """Casts sequences to uint32: 2^32 is 0."""
+    """Casts sequence numbers to uint32: 2^32 is 0."""
 
     sequence = staticmethod(_uint32)
 
 
 @mutant("FEN-10", "FEN-10b")
 class SequenceSaturates(_Narrow):
-    """Clamps sequences to int32: from 2^31 on all are the same."""
+    """Limits sequence numbers to int32: all numbers from 2^31 on are equal."""
 
     sequence = staticmethod(_saturated)
 
 
 @mutant("FEN-10", "FEN-10c")
 class DrainHasInt32(_Narrow):
-    """Casts both numbers to int32 in Drain's handler."""
+    """Casts both numbers to int32 on Drain."""
 
     epoch = sequence = staticmethod(_int32)
     on = (Verb.DRAIN,)
@@ -118,7 +118,7 @@ class DrainHasInt32(_Narrow):
 
 @mutant("FEN-10", "FEN-10d")
 class ConfigureHasFloats(_Narrow):
-    """Has both numbers go through JSON in Configure's handler."""
+    """Converts both numbers to doubles on Configure, because they pass through JSON."""
 
     epoch = sequence = staticmethod(_float)
     on = (Verb.CONFIGURE,)
@@ -126,15 +126,15 @@ class ConfigureHasFloats(_Narrow):
 
 @mutant("FEN-10", "FEN-10d")
 class DeleteHasUint32(_Narrow):
-    """Casts both numbers to uint32 in Delete's handler."""
+    """Casts both numbers to uint32 on Delete."""
 
     epoch = sequence = staticmethod(_uint32)
     on = (Verb.DELETE,)
 
 
-@mutant("FEN-10", "FEN-10a", also=("FEN-3b",), because="after an epoch of one digit comes one of two")
+@mutant("FEN-10", "FEN-10a", also=("FEN-3b",), because="its epochs go from one digit to two")
 class EpochsCompareAsText(Core):
-    """Keeps epochs as strings: "10" comes before "9"."""
+    """Compares epochs as strings: "10" is less than "9"."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return (str(token.epoch), token.sequence) > (str(mark.epoch), mark.sequence)
@@ -142,7 +142,7 @@ class EpochsCompareAsText(Core):
 
 @mutant("FEN-10", "FEN-10b")
 class SequencesCompareAsText(Core):
-    """Keeps sequences as strings: "10" comes before "9"."""
+    """Compares sequence numbers as strings: "10" is less than "9"."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return (token.epoch, str(token.sequence)) > (mark.epoch, str(mark.sequence))
@@ -150,7 +150,7 @@ class SequencesCompareAsText(Core):
 
 @mutant("FEN-10", "FEN-10a", "FEN-10b")
 class MarksAreKeptAsFloats(Core):
-    """Keeps the mark in a column of type double, and compares integers with it."""
+    """Keeps the mark as doubles, and compares integers with it."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, _as(mark, _float, _float))
@@ -158,7 +158,7 @@ class MarksAreKeptAsFloats(Core):
 
 @mutant("FEN-10", "FEN-10e")
 class NumbersArePacked(Core):
-    """Packs both into one number, 32 bits for the sequence: larger ones spill into the epoch."""
+    """Packs both numbers into one with 32 bits for the sequence, so that larger ones overflow into the epoch."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return (token.epoch << 32) + token.sequence > (mark.epoch << 32) + mark.sequence
@@ -166,7 +166,7 @@ class NumbersArePacked(Core):
 
 @mutant("FEN-10", "FEN-10e")
 class NumbersAreAddedUp(Core):
-    """Weighs an epoch as a million calls."""
+    """Adds the sequence number to a million times the epoch, and compares the sums."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return token.epoch * 10**6 + token.sequence > mark.epoch * 10**6 + mark.sequence
@@ -174,7 +174,7 @@ class NumbersAreAddedUp(Core):
 
 @mutant("FEN-10", "FEN-10e")
 class TokensArePackedToo(Core):
-    """Asks the comparison of old as well, which packed both numbers into one: who is newer by either passes."""
+    """Also accepts a token that is newer when both numbers are packed into one."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         packed, highest = ((each.epoch << 32) + each.sequence for each in (token, mark))
@@ -183,7 +183,7 @@ class TokensArePackedToo(Core):
 
 @mutant("FEN-10", "FEN-10a", "FEN-10b")
 class LargeFirstNumbersAreFenced(Core):
-    """Takes a new shard whose numbers are larger than any counter comes to for a forger."""
+    """Fences a new shard whose numbers are above 2^53."""
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
         super().validate_first_token(verb, token)
@@ -193,7 +193,7 @@ class LargeFirstNumbersAreFenced(Core):
 
 @mutant("FEN-10", "FEN-10a", "FEN-10b")
 class LargeNumbersCompareLoosely(Core):
-    """Compares as doubles, and lets equal ones in from 2^53 on: they may have differed."""
+    """Accepts an equal token from 2^53 on, because doubles cannot tell the numbers apart."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         loose = _as(token, _float, _float)
@@ -203,7 +203,7 @@ class LargeNumbersCompareLoosely(Core):
 
 @mutant("FEN-1", "FEN-1f")
 class NumbersAreUnsigned(Core):
-    """Keeps both numbers unsigned: -1 is the newest there is."""
+    """Compares numbers as unsigned: -1 is the highest."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(_as(token, _uint64, _uint64), _as(mark, _uint64, _uint64))
@@ -220,7 +220,7 @@ class OrderIsASubtraction(Core):
 
 @mutant("FEN-1", "FEN-1f")
 class NegativeNumbersBecomeTheMark(Core):
-    """Refuses a number below zero, and its unsigned counter keeps it: as the largest that there is."""
+    """Raises the mark to a fenced token with a negative number, read as unsigned."""
 
     def fenced(self, verb: Verb, token: Token) -> Rejected:
         if token.negative:
@@ -230,7 +230,7 @@ class NegativeNumbersBecomeTheMark(Core):
 
 @mutant("FEN-3", "FEN-3b", "FEN-3c")
 class NegativeSequencesAreOld(Core):
-    """Takes a sequence below zero for an old one, also where its epoch is new."""
+    """Refuses a negative sequence number, even in a newer epoch."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         return newer(token, mark) and token.sequence >= 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _ReadsEarly(Servicer):
-    """Reads the mark, waits for something, and then compares with what it has read."""
+    """Reads the mark, waits, and then compares the token with the old value."""
 
     async def stale(self, request: Fenced, verb: Verb = Verb.CREATE) -> None:
         marks, token = self.core.inventory.marks, self.token(request)
@@ -39,7 +39,7 @@ class _ReadsEarly(Servicer):
 
 @mutant("FEN-11", "FEN-11a", "FEN-11b", "FEN-11c", "FEN-11d")
 class CreateChecksAndThenSets(_ReadsEarly):
-    """Has an await between the check and the set of Create's mark."""
+    """Does not check and raise Create's mark in one step."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(request)
@@ -48,7 +48,7 @@ class CreateChecksAndThenSets(_ReadsEarly):
 
 @mutant("FEN-11", "FEN-11b", "FEN-11f")
 class ConfigureChecksAndThenSets(_ReadsEarly):
-    """Has an await between the check and the set of Configure's mark."""
+    """Does not check and raise Configure's mark in one step."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(request)
@@ -57,7 +57,7 @@ class ConfigureChecksAndThenSets(_ReadsEarly):
 
 @mutant("FEN-11", "FEN-11a", "FEN-11f")
 class DrainChecksAndThenSets(_ReadsEarly):
-    """Has an await between the check and the set of Drain's mark."""
+    """Does not check and raise Drain's mark in one step."""
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(request)
@@ -66,7 +66,7 @@ class DrainChecksAndThenSets(_ReadsEarly):
 
 @mutant("FEN-11", "FEN-11b")
 class DeleteChecksAndThenSets(_ReadsEarly):
-    """Has an await between the check and the set of Delete's mark."""
+    """Does not check and raise Delete's mark in one step."""
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(request)
@@ -89,7 +89,7 @@ class _AllReadEarly(_ReadsEarly):
 
 @mutant("FEN-11", "FEN-11d")
 class FirstContactIsARace(_AllReadEarly):
-    """Creates a shard's row with an await in between; from then on the row is locked."""
+    """Does not check and set a new shard's mark in one step; known shards are locked."""
 
     async def stale(self, request: Fenced, verb: Verb = Verb.CREATE) -> None:
         if self.core.mark_key(verb, request.machine_id, self.token(request)) not in self.core.inventory.marks:
@@ -98,7 +98,7 @@ class FirstContactIsARace(_AllReadEarly):
 
 @mutant("FEN-11", "FEN-11e")
 class EachRpcHasALockOfItsOwn(_AllReadEarly):
-    """Locks check and set per RPC: two different RPCs do not see each other."""
+    """Checks and raises the mark under a separate lock for each RPC."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -114,7 +114,7 @@ class EachRpcHasALockOfItsOwn(_AllReadEarly):
 
 @mutant("FEN-11", "FEN-11c")
 class EachConnectionHasALockOfItsOwn(_AllReadEarly):
-    """Locks check and set per connection: two connections do not see each other."""
+    """Checks and raises the mark under a separate lock for each connection."""
 
     async def Create(self, request: Any, context: Context) -> pb.TransitionAck:  # noqa: N802
         seen: set[tuple[str, Token]] = self.__dict__.setdefault("seen", set())
@@ -127,7 +127,7 @@ class EachConnectionHasALockOfItsOwn(_AllReadEarly):
 
 @mutant("FEN-11", "FEN-11g")
 class MarkIsSetLate(Servicer):
-    """Checks at once, and sets the mark to its own token once more when the answer is out."""
+    """Sets the mark to a Create's token again a moment after the answer."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         answer = await super().Create(request, context)
@@ -137,9 +137,9 @@ class MarkIsSetLate(Servicer):
         return answer
 
 
-@mutant("FEN-11", "FEN-11h", alone="whoever calls again at once finds it, and who is that quick, is luck")
+@mutant("FEN-11", "FEN-11h", alone="only a behaviour that calls again at once finds it, which is random")
 class MarkIsRememberedForAMoment(Core):
-    """Compares with a copy of the mark that is a hundredth of a second old."""
+    """Compares with a copy of the mark that is up to a hundredth of a second old."""
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
         copies: dict[str, tuple[float, Token]] = self.__dict__.setdefault("copies", {})
@@ -155,7 +155,7 @@ class MarkIsRememberedForAMoment(Core):
 
 @mutant("FEN-11", "FEN-11a", "FEN-11b", "FEN-11d")
 class WhoeverMeetsAnotherIsFenced(Servicer):
-    """Refuses all calls of a shard that come at the same moment, since one of them may be a zombie's."""
+    """Fences all concurrent Creates of a shard, because one of them may come from a zombie."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         here: dict[str, int] = self.__dict__.setdefault("here", {})

@@ -29,7 +29,7 @@ class _BlindsTheFenced(Refusal):
 
 @mutant("FEN-8", "FEN-8a")
 class GetIsFencedWithTheMachine(_BlindsTheFenced):
-    """Refuses to show a machine of which a call was fenced, until one passes."""
+    """Refuses a Get of a machine after a fenced call, until a call for it is accepted."""
 
     def get(self, machine_id: str, now: float) -> Machine:
         if machine_id in self.blind:
@@ -39,7 +39,7 @@ class GetIsFencedWithTheMachine(_BlindsTheFenced):
 
 @mutant("FEN-8", "FEN-8a", "FEN-8b")
 class ListIsFencedToo(_BlindsTheFenced):
-    """Refuses to list while there is a machine of which a call was fenced and none passed since."""
+    """Refuses a List after a fenced call, until a call for the same machine is accepted."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         if self.blind:

@@ -1,4 +1,4 @@
-"""FEN-13 (§5): of what a mark is kept, the same everywhere."""
+"""Providers whose marks do not have the same scope everywhere (contract §5, FEN-13)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _HalfAndHalf(Core):
 
 @mutant("FEN-13", "FEN-13a", "FEN-13b")
 class ScopeDependsOnExistence(_HalfAndHalf):
-    """Keeps marks in the machine's record, and those for ids without one with the shard."""
+    """Keeps marks per machine for known machines, and per shard for unknown ones."""
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         return machine_id in self.machines
@@ -31,7 +31,7 @@ class ScopeDependsOnExistence(_HalfAndHalf):
 
 @mutant("FEN-13", "FEN-13b")
 class ScopeDependsOnTheState(_HalfAndHalf):
-    """Keeps marks with the binding where there is one, and with the shard elsewhere."""
+    """Keeps marks per machine for CONFIGURED machines, and per shard for others."""
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         return machine_id in self.machines and self.machines[machine_id].state is State.CONFIGURED
@@ -39,7 +39,7 @@ class ScopeDependsOnTheState(_HalfAndHalf):
 
 @mutant("FEN-13", "FEN-13c")
 class ScopeDependsOnTheMachine(_HalfAndHalf):
-    """Deals machines to two backends in turn, each with a scope of its own."""
+    """Keeps marks per machine for every second machine, and per shard for the others."""
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         dealt: dict[str, int] = self.__dict__.setdefault("dealt", {})
@@ -48,7 +48,7 @@ class ScopeDependsOnTheMachine(_HalfAndHalf):
 
 @mutant("FEN-7", "FEN-7d", "FEN-13b", "FEN-13c")
 class ScopeDependsOnTheVerb(_HalfAndHalf):
-    """Keeps Configure's marks per machine and everybody else's per shard."""
+    """Keeps Configure's marks per machine, and those of other RPCs per shard."""
 
     def per_machine(self, verb: Verb, machine_id: str) -> bool:
         return verb is Verb.CONFIGURE
@@ -56,7 +56,7 @@ class ScopeDependsOnTheVerb(_HalfAndHalf):
 
 @mutant("FEN-13", "FEN-13a", "FEN-13b", "FEN-13c")
 class TheMarkGoesWithTheLastMachine(Core):
-    """Keeps a row for each shard, with the machine in it that it spoke of last: for another one it starts anew."""
+    """Resets a shard's mark when the shard calls another machine than before."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         last: dict[str, str] = self.__dict__.setdefault("last", {})

@@ -1,4 +1,4 @@
-"""Providers that take a wrong way through the lifecycle, or do not rest (contract §2, LIF-1..3)."""
+"""Providers with wrong transitions, or whose machines do not rest (contract §2, LIF-1 to LIF-3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @mutant("LIF-12", "LIF-12a", "LIF-1a")
 class DrainGivesTheHostBack(Core):
-    """Takes a drained machine for one that nobody needs, and releases it."""
+    """Releases the host when a Drain ends."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(self.cleared_by_delete(machine), state=State.SPECULATIVE)
@@ -27,7 +27,7 @@ class DrainGivesTheHostBack(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class DeleteEndsIdle(Core):
-    """The cloud's terminate is never awaited, and the next look finds the instance still running."""
+    """Ends a Delete in IDLE."""
 
     def settle(self, machine: Machine) -> Machine:
         gone = machine.operation and machine.operation.verb is Verb.DELETE
@@ -36,7 +36,7 @@ class DeleteEndsIdle(Core):
 
 @mutant("LIF-1", "LIF-1b")
 class BoundOnce(Core):
-    """Keeps a `used` flag for each machine that Drain forgets to reset."""
+    """Refuses a second Configure of the same machine, because Drain does not reset its `used` flag."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         used = self.__dict__.setdefault("used", {})
@@ -49,7 +49,7 @@ class BoundOnce(Core):
 
 @mutant("LIF-1", "LIF-1a", "LIF-1b")
 class ConfigureEndsIdle(Core):
-    """Reports success of the join script before the machine is marked as bound."""
+    """Ends a Configure in IDLE."""
 
     def settle(self, machine: Machine) -> Machine:
         bound = machine.operation and machine.operation.verb is Verb.CONFIGURE
@@ -58,7 +58,7 @@ class ConfigureEndsIdle(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class CreateIsRefused(Core):
-    """Wants a machine to exist before it is created."""
+    """Refuses to create a machine that has no host yet."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CREATE and not machine.host:
@@ -66,7 +66,7 @@ class CreateIsRefused(Core):
         super().check_edge(verb, machine, request)
 
 
-# LIF-2: what is seen on the way.
+# LIF-2: states during a transition.
 
 
 class ShownWrong(Core):
@@ -94,24 +94,24 @@ class ShownWrong(Core):
         "FEN-5e",
         "OPS-2a",
     ),
-    because="what looks IDLE is asked for what an IDLE machine has",
+    because="they expect the properties of an IDLE machine from one that looks IDLE",
 )
 class CreatingLooksIdleAtFirst(ShownWrong):
-    """Writes the target optimistically; the sync with the cloud puts it right a moment later."""
+    """Shows a CREATING machine as IDLE in the first two Gets."""
 
     real, shown, looks = State.CREATING, State.IDLE, 2
 
 
 @mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksConfiguredAtFirst(ShownWrong):
-    """Writes the target optimistically; the agent's heartbeat puts it right a moment later."""
+    """Shows a CONFIGURING machine as CONFIGURED in the first two Gets."""
 
     real, shown, looks = State.CONFIGURING, State.CONFIGURED, 2
 
 
 @mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksIdleAtFirst(ShownWrong):
-    """Writes the target optimistically; the eviction loop puts it right a moment later."""
+    """Shows a DRAINING machine as IDLE in the first two Gets."""
 
     real, shown, looks = State.DRAINING, State.IDLE, 2
 
@@ -124,10 +124,10 @@ class DrainingLooksIdleAtFirst(ShownWrong):
         "COD-2c",
         "FEN-5c",
     ),
-    because="what looks IDLE at first is seen to go by whoever has it",
+    because="a behaviour that gets such a machine sees it change",
 )
 class DeletingLooksIdle(ShownWrong):
-    """Has no word for a machine that is on its way out."""
+    """Shows a DELETING machine as IDLE in Get."""
 
     real, shown = State.DELETING, State.IDLE
 
@@ -136,10 +136,10 @@ class DeletingLooksIdle(ShownWrong):
     "LIF-2",
     "LIF-2a",
     latency="120ms",
-    alone="what it shows as SPECULATIVE counts as given back, so that hardly a slot is left for anybody",
+    alone="the kit takes its CREATING machines for returned ones, and few machines remain",
 )
 class CreatingLooksSpeculative(ShownWrong):
-    """Has no word for a machine that is on its way in."""
+    """Shows a CREATING machine as SPECULATIVE in Get."""
 
     real, shown = State.CREATING, State.SPECULATIVE
 
@@ -148,10 +148,10 @@ class CreatingLooksSpeculative(ShownWrong):
     "LIF-2",
     "LIF-2b",
     latency="120ms",
-    alone="what it shows as IDLE is leased as IDLE, and refuses what is asked of it then",
+    alone="the kit leases its CONFIGURING machines as IDLE, and their calls are refused",
 )
 class ConfiguringLooksIdle(ShownWrong):
-    """Get reads a cache that is only written when a transition ends."""
+    """Shows a CONFIGURING machine as IDLE in Get."""
 
     real, shown = State.CONFIGURING, State.IDLE
 
@@ -161,31 +161,31 @@ class ConfiguringLooksIdle(ShownWrong):
     "LIF-2c",
     latency="120ms",
     also=("COD-4f",),
-    because="a machine on its way down seems to be at rest",
+    because="a DRAINING machine seems to be at rest",
 )
 class DrainingLooksConfigured(ShownWrong):
-    """A machine counts as CONFIGURED for as long as it has a cluster."""
+    """Shows a DRAINING machine as CONFIGURED in Get."""
 
     real, shown = State.DRAINING, State.CONFIGURED
 
 
 @mutant("LIF-2", "LIF-2b", latency="120ms")
 class ConfiguringLooksCreating(ShownWrong):
-    """One word, pending, for everything that is on its way."""
+    """Shows a CONFIGURING machine as CREATING in Get."""
 
     real, shown = State.CONFIGURING, State.CREATING
 
 
 @mutant("LIF-2", "LIF-2c", latency="120ms")
 class DrainingLooksDeleting(ShownWrong):
-    """One word, terminating, for everything that is on its way down."""
+    """Shows a DRAINING machine as DELETING in Get."""
 
     real, shown = State.DRAINING, State.DELETING
 
 
 @mutant("LIF-2", "LIF-2b", "LIF-2c", latency="120ms")
 class ListShowsTheDesiredState(Core):
-    """List serves the spec, Get the status."""
+    """Shows the target state in List while a transition runs."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         moving = machine.state in TRANSITIONAL and machine.operation
@@ -199,7 +199,7 @@ class ListShowsTheDesiredState(Core):
 
 
 class Restless(Core):
-    """Not a mutant: what has been in one state for a while moves by itself."""
+    """Not a mutant: a machine leaves one state by itself after a while."""
 
     rests: State
     then: State
@@ -214,28 +214,32 @@ class Restless(Core):
 
 @mutant("LIF-3", "LIF-3a")
 class IdleReaper(Restless):
-    """A cost saver takes IDLE machines back after a while."""
+    """Takes IDLE machines back to SPECULATIVE after a while."""
 
     rests, then = State.IDLE, State.SPECULATIVE
 
 
 @mutant("LIF-3", "LIF-3a", "OPS-6b")
 class BindingsExpire(Restless):
-    """A binding is a lease that somebody would have to renew."""
+    """Takes CONFIGURED machines back to IDLE after a while."""
 
     rests, then = State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-3", "LIF-3a", alone="where all that is bound fails, no machine can be had, and who comes first is luck")
+@mutant(
+    "LIF-3",
+    "LIF-3a",
+    alone="every CONFIGURED machine fails, so machines run out, and which behaviour sees it first is random",
+)
 class BindingsFail(Restless):
-    """A health check that nobody set up marks every machine as broken."""
+    """Marks CONFIGURED machines as FAILED after a while."""
 
     rests, then = State.CONFIGURED, State.FAILED
 
 
-@mutant("LIF-3", "LIF-3b", alone="slots that come alive under everybody are taken for somebody else's")
+@mutant("LIF-3", "LIF-3b", alone="the kit takes machines that start by themselves for another client's")
 class SlotsComeAlive(Core):
-    """A warm-pool loop starts slots by itself, the ones that somebody looks at first."""
+    """Starts SPECULATIVE machines by itself after several Gets."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         looked: dict[str, int] = self.__dict__.setdefault("looked", {})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @mutant("LIF-10", "LIF-10b", latency="40ms,create=1200ms")
 class CreateWaitsForItsEnd(Waits):
-    """Answers when the instance is up."""
+    """Answers a Create only when the transition has ended."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         return await self.when_settled(request, await super().Create(request, context))
@@ -27,7 +27,7 @@ class CreateWaitsForItsEnd(Waits):
 
 @mutant("LIF-10", "LIF-10c", latency="40ms,delete=1200ms")
 class DeleteWaitsForItsEnd(Waits):
-    """Answers when the instance is gone."""
+    """Answers a Delete only when the transition has ended."""
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         return await self.when_settled(request, await super().Delete(request, context))
@@ -35,7 +35,7 @@ class DeleteWaitsForItsEnd(Waits):
 
 @mutant("LIF-10", "LIF-10a", latency="40ms,configure=1200ms")
 class RetriesWaitForTheEnd(Waits):
-    """Whoever asks again joins the work, and is answered with its result."""
+    """Answers a repeated Configure only when the transition has ended."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         machine = self.core.machines.get(request.machine_id)
@@ -63,7 +63,7 @@ class _RepeatedAckIsThin(Core):
 
 @mutant("LIF-5", "LIF-5a")
 class RepeatedAckHasNoHost(_RepeatedAckIsThin):
-    """A retry is answered from the operation's record, which has no host."""
+    """Omits the host from the ack of a retry."""
 
     def thin(self, machine: Machine) -> Machine:
         return replace(machine, host=None)
@@ -71,7 +71,7 @@ class RepeatedAckHasNoHost(_RepeatedAckIsThin):
 
 @mutant("LIF-6", "LIF-6a")
 class RepeatedAckHasNoCluster(_RepeatedAckIsThin):
-    """A retry is answered from the operation's record, which has no cluster."""
+    """Omits the cluster from the ack of a retry."""
 
     def thin(self, machine: Machine) -> Machine:
         return replace(machine, cluster="")
@@ -79,7 +79,7 @@ class RepeatedAckHasNoCluster(_RepeatedAckIsThin):
 
 @mutant("SHP-1", "SHP-1c")
 class RepeatedAckHasNoType(_RepeatedAckIsThin):
-    """A retry is answered from the operation's record, which has the id, the state and the binding."""
+    """Omits the instance_type from the ack of a retry."""
 
     def thin(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="")
@@ -87,7 +87,7 @@ class RepeatedAckHasNoType(_RepeatedAckIsThin):
 
 @mutant("MET-1", "MET-1b", latency="120ms")
 class RepeatedAckHasNoMetadataYet(_RepeatedAckIsThin):
-    """A retry is answered from the operation's record, which gets its metadata when all is done."""
+    """Omits the metadata from the ack of a repeated Configure while it runs."""
 
     def thin(self, machine: Machine) -> Machine:
         return replace(machine, shard_metadata={}) if machine.state is State.CONFIGURING else machine
@@ -95,7 +95,7 @@ class RepeatedAckHasNoMetadataYet(_RepeatedAckIsThin):
 
 @mutant("MET-1", "MET-1b", latency="120ms")
 class RepeatedDrainAckHasNoMetadata(_RepeatedAckIsThin):
-    """The ack of a Drain that comes again shows what the machine will be like."""
+    """Omits the metadata from the ack of a repeated Drain while it runs."""
 
     def thin(self, machine: Machine) -> Machine:
         return replace(machine, shard_metadata={}) if machine.state is State.DRAINING else machine

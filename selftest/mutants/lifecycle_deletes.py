@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @mutant("LIF-8", "LIF-8b", machines=64, latency="250ms", deletes=False)
 class DeleteOfAMovingMachineIsAborted(Core):
-    """Looks whether the machine is free before it says that there is no Delete."""
+    """Answers ABORTED instead of UNIMPLEMENTED to a Delete while a transition runs."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)
@@ -26,7 +26,7 @@ class DeleteOfAMovingMachineIsAborted(Core):
 
 @mutant("LIF-8", "LIF-8b", machines=64, deletes=False)
 class DeleteLooksTheMachineUp(Core):
-    """Looks the machine up before it says that there is no Delete; where the kit first asked, it was still asleep."""
+    """Answers NOT_FOUND instead of UNIMPLEMENTED to a Delete of an unknown id once any machine is bound."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.DELETE and any(machine.cluster for machine in self.machines.values()):
@@ -36,7 +36,7 @@ class DeleteLooksTheMachineUp(Core):
 
 @mutant("LIF-8", "LIF-8b", machines=64, deletes=False)
 class DeleteIsDoneAndNotOffered(Core):
-    """Says that there is no Delete, and has handed the machine back by then."""
+    """Answers UNIMPLEMENTED to a Delete of an IDLE machine, but deletes it."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)

@@ -1,4 +1,4 @@
-"""Providers that move others, answer late or wrongly, or never end a drain (contract §2, LIF-9..12)."""
+"""Providers that change other machines, ack late or wrongly, or never end a Drain (contract §2, LIF-9 to LIF-12)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftest.mutant import mutant
 if TYPE_CHECKING:
     from fake_provider.request import Ack, Drain, Request
 
-# LIF-9: the others.
+# LIF-9: other machines.
 
 
 class MovesOthers(Core):
@@ -40,24 +40,24 @@ class MovesOthers(Core):
     "LIF-9",
     "LIF-9a",
     also=("LIF-3a", "LIF-6c", "OPS-2b"),
-    because="what it disturbs may be what they want to see at rest",
+    because="the disturbed machine may be one that they observe at rest",
 )
 class DrainEmptiesTheFleet(MovesOthers):
-    """Drains by instance type instead of by machine."""
+    """Drains all CONFIGURED machines when one Drain ends."""
 
     verb, rests, then = Verb.DRAIN, State.CONFIGURED, State.IDLE
 
 
-@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="what it disturbs may be what LIF-3a wants to see at rest")
+@mutant("LIF-9", "LIF-9a", also=("LIF-3a",), because="the disturbed machine may be one that LIF-3a observes at rest")
 class ConfigureWakesNeighbours(MovesOthers):
-    """Applies a template to the whole group."""
+    """Configures all IDLE machines when one Configure ends."""
 
     verb, rests, then = Verb.CONFIGURE, State.IDLE, State.CONFIGURED
 
 
-@mutant("LIF-9", "LIF-9c", alone="whose machine goes is luck, and who has lost one cannot go on")
+@mutant("LIF-9", "LIF-9c", alone="which behaviour loses its machine is random, and that behaviour cannot continue")
 class DeleteScalesDownBySize(MovesOthers):
-    """Makes the group smaller by one, and the cloud chooses which one goes; then the one that was meant goes too."""
+    """Deletes all IDLE machines when one Delete ends."""
 
     verb, rests, then = Verb.DELETE, State.IDLE, State.DELETING
 
@@ -66,10 +66,10 @@ class DeleteScalesDownBySize(MovesOthers):
     "LIF-9",
     "LIF-9b",
     also=("COD-2a",),
-    because="the slot that it looks at may be given a host meanwhile",
+    because="the SPECULATIVE machine that it observes may get a host",
 )
 class CreateHostsTheWrongSlotsToo(Core):
-    """Keeps the slots that were looked up in one place for all callers, and attaches a host to each of them."""
+    """Attaches a host to all SPECULATIVE machines that were read when one is created."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         self.__dict__.setdefault("seen", set()).add(machine.id)
@@ -86,10 +86,10 @@ class CreateHostsTheWrongSlotsToo(Core):
     "LIF-9",
     "LIF-9a",
     also=("COD-2b", "OPS-2b"),
-    because="the binding that it moves may be the one that is to refuse, or is asked again",
+    because="the changed binding may be that of a machine whose refusals or retries they judge",
 )
 class ConfigureMovesTheLastBinding(Core):
-    """A shared map from shard to cluster: the last Configure's cluster shows on everything that is bound."""
+    """Shows the cluster of the last Configure on all CONFIGURED machines."""
 
     def bound(self, machine: Machine, request: Any) -> Machine:
         for other in list(self.machines.values()):
@@ -116,7 +116,7 @@ class Waits(Servicer):
 
 @mutant("LIF-10", "LIF-10a", latency="40ms,drain=1200ms")
 class DrainWaitsForItsEnd(Waits):
-    """Evicts every pod before it answers."""
+    """Answers a Drain only when the transition has ended."""
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         return await self.when_settled(request, await super().Drain(request, context))
@@ -124,7 +124,7 @@ class DrainWaitsForItsEnd(Waits):
 
 @mutant("LIF-10", "LIF-10a", latency="40ms,configure=1200ms")
 class ConfigureWaitsForItsEnd(Waits):
-    """Answers when the node has joined."""
+    """Answers a Configure only when the transition has ended."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         return await self.when_settled(request, await super().Configure(request, context))
@@ -135,7 +135,7 @@ class ConfigureWaitsForItsEnd(Waits):
 
 @mutant("LIF-11", "LIF-11a", "LIF-11c")
 class AckShowsTheSource(Core):
-    """The snapshot is taken before the work begins."""
+    """Shows the source state in the ack while the transition runs."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, state=EDGES[verb].source) if machine.moving else machine
@@ -143,7 +143,7 @@ class AckShowsTheSource(Core):
 
 @mutant("LIF-11", "LIF-11a")
 class CreateAckShowsASlot(Core):
-    """Create answers with the row as it was read."""
+    """Shows SPECULATIVE in the ack of Create."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, state=State.SPECULATIVE) if verb is Verb.CREATE else machine
@@ -151,7 +151,7 @@ class CreateAckShowsASlot(Core):
 
 @mutant("LIF-11", "LIF-11a", "LIF-11c")
 class RetryAckShowsTheSource(Core):
-    """The stored answer of the first call is the machine as it was before."""
+    """Shows the source state in the ack of a retry."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         before = self.machines.get(request.machine_id)
@@ -165,10 +165,10 @@ class RetryAckShowsTheSource(Core):
     "LIF-11a",
     "LIF-11c",
     also=("LIF-4a",),
-    because="an ack without a machine has no id either",
+    because="an ack without a machine has no machine id either",
 )
 class AckShowsNoMachine(Servicer):
-    """Answers with an operation_id alone."""
+    """Sends an ack with an operation_id and no machine."""
 
     def ack(self, ack: Ack) -> pb.TransitionAck:
         return pb.TransitionAck(operation_id=ack.operation_id)
@@ -181,7 +181,7 @@ class AckShowsNoMachine(Servicer):
     because="the id in the ack is another machine's",
 )
 class AckShowsTheLastMachine(Core):
-    """One field for the snapshot, shared by all calls that come at the same moment."""
+    """Shows another machine in the ack of concurrent calls."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         last: Machine = self.__dict__.get("last", machine)
@@ -190,12 +190,12 @@ class AckShowsTheLastMachine(Core):
         return last if moved else machine
 
 
-# LIF-12: no grace.
+# LIF-12: a grace period of 0.
 
 
 @mutant("LIF-12", "LIF-12a", machines=250)
 class GraceZeroNeverEnds(Core):
-    """Zero means no deadline, and the drain waits for ever."""
+    """Never ends a Drain with a grace period of 0."""
 
     def schedule(self, machine: Machine, now: float) -> None:
         if machine.state is not State.DRAINING:
@@ -204,7 +204,7 @@ class GraceZeroNeverEnds(Core):
 
 @mutant("LIF-12", "LIF-12a")
 class GraceZeroIsUndone(Core):
-    """A drain whose deadline has passed at once is rolled back."""
+    """Ends a Drain with a grace period of 0 in CONFIGURED."""
 
     def settle(self, machine: Machine) -> Machine:
         drained = machine.operation and machine.operation.verb is Verb.DRAIN
@@ -213,7 +213,7 @@ class GraceZeroIsUndone(Core):
 
 @mutant("LIF-12", "LIF-12a")
 class GraceZeroIsRefused(Core):
-    """Checks for a grace period that is greater than zero."""
+    """Refuses a grace period of 0."""
 
     def validate_grace(self, request: Drain) -> None:
         if request.grace <= 0:
@@ -222,7 +222,7 @@ class GraceZeroIsRefused(Core):
 
 @mutant("LIF-12", "LIF-12a", machines=250)
 class GraceZeroFailsWithoutAWord(Core):
-    """A drain that had no time for evictions ends in FAILED, and does not say why."""
+    """Ends a Drain with a grace period of 0 in FAILED without a last_error."""
 
     def settle(self, machine: Machine) -> Machine:
         drained = machine.operation and machine.operation.verb is Verb.DRAIN
@@ -230,10 +230,15 @@ class GraceZeroFailsWithoutAWord(Core):
 
 
 @mutant(
-    "LIF-12", "LIF-12a", "OPS-5d", "OPS-6c", also=("LIF-3a",), because="it sees machines that were drained a moment ago"
+    "LIF-12",
+    "LIF-12a",
+    "OPS-5d",
+    "OPS-6c",
+    also=("LIF-3a",),
+    because="it observes machines that were drained a moment ago",
 )
 class DrainedMachinesComeBack(Core):
-    """The controller that drains is not the only one: another puts the binding back a moment later."""
+    """Binds a drained machine again a moment later."""
 
     def advance(self, now: float) -> None:
         super().advance(now)

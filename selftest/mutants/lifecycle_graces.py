@@ -1,4 +1,4 @@
-"""Providers that end a drain otherwise where it has a grace period (contract §2, LIF-1 and LIF-7)."""
+"""Providers that end a Drain wrongly if it has a grace period (contract §2, LIF-1 and LIF-7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Graceful(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class GraceNeverEnds(_Graceful):
-    """Waits for workloads that have a grace period, and never looks whether it is over."""
+    """Never ends a Drain with a grace period."""
 
     def awaited(self, machine: Machine, operation_id: str) -> bool:
         return super().awaited(machine, operation_id) and not self.graceful(machine)
@@ -37,7 +37,7 @@ class GraceNeverEnds(_Graceful):
 
 @mutant("LIF-1", "LIF-1a")
 class GraceIsNotOffered(Core):
-    """Knows only drains without a grace period."""
+    """Answers UNIMPLEMENTED to a Drain with a grace period."""
 
     def validate_grace(self, request: Drain) -> None:
         super().validate_grace(request)
@@ -47,16 +47,16 @@ class GraceIsNotOffered(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class GraceIsUndone(_Graceful):
-    """When a grace period is over the drain counts as not having worked, and the binding stays."""
+    """Ends a Drain with a grace period in CONFIGURED."""
 
     def settle(self, machine: Machine) -> Machine:
         undone = machine.state is State.DRAINING and self.graceful(machine)
         return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a listing of the fleet shows it as well")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d",), because="a List of the fleet shows it as well")
 class GraceLeavesTheBinding(_Graceful):
-    """The eviction with a grace period is another piece of code, and does not clear the binding."""
+    """Does not clear the binding after a Drain with a grace period."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return machine if self.graceful(machine) else super().cleared_by_drain(machine)

@@ -1,4 +1,4 @@
-"""Providers in which it matters who asks, over which line, or who else is in the cluster (LIF-1, 2, 5, 6, 9)."""
+"""Providers that depend on the calling shard, the connection or the other machines (LIF-1, 2, 5, 6, 9)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from fake_provider.request import Configure, Request
 
 
-@mutant("LIF-1", "LIF-1a", also=("LIF-12a",), because="another shard may have bound its machine")
+@mutant("LIF-1", "LIF-1a", also=("LIF-12a",), because="another shard may have configured its machine")
 class OnlyWhoBoundItDrains(Core):
-    """A binding is the shard's that made it, and nobody else may end it."""
+    """Refuses a Drain from another shard than the one that configured the machine."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         super().check_edge(verb, machine, request)
@@ -32,9 +32,9 @@ class OnlyWhoBoundItDrains(Core):
             owners[machine.id] = request.token.shard
 
 
-@mutant("LIF-2", "LIF-2e", latency="120ms", alone="who reads what another connection has written cannot go on")
+@mutant("LIF-2", "LIF-2e", latency="120ms", alone="a behaviour that reads over another connection cannot continue")
 class ReadersHaveAReplica(Servicer):
-    """Who changes a machine reads what was written; all others read a replica that is up to a second late."""
+    """Answers Get from a replica that is up to a second late, except on the connection that made the change."""
 
     async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
         replicas: dict[tuple[str, str], tuple[float, pb.Machine]] = self.__dict__.setdefault("replicas", {})
@@ -55,7 +55,7 @@ class ReadersHaveAReplica(Servicer):
 
 @mutant("LIF-9", "LIF-9a")
 class DrainEmptiesTheCluster(Core):
-    """Drains by cluster instead of by machine."""
+    """Drains all machines of a cluster when one of them is drained."""
 
     def settle(self, machine: Machine) -> Machine:
         if machine.state is State.DRAINING:
@@ -67,7 +67,7 @@ class DrainEmptiesTheCluster(Core):
 
 @mutant("LIF-6", "LIF-6c")
 class ClusterIsALabelValue(Core):
-    """Keeps the cluster as a label of the node: 63 characters."""
+    """Cuts cluster ids at 63 characters, like a label value."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), cluster=request.cluster[:63])
@@ -75,7 +75,7 @@ class ClusterIsALabelValue(Core):
 
 @mutant("LIF-6", "LIF-6c")
 class ClusterOf255Characters(Core):
-    """Cuts cluster ids at 255 characters: VARCHAR(255)."""
+    """Cuts cluster ids at 255 characters, like VARCHAR(255)."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), cluster=request.cluster[:255])

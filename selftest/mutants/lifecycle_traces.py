@@ -1,4 +1,4 @@
-"""Providers that show a wrong id, host or binding, or keep what is over (contract §2, LIF-4..8)."""
+"""Providers that show a wrong id, host or binding, or keep an old one (contract §2, LIF-4 to LIF-8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selftest.mutant import mutant
 
 @mutant("LIF-4", "LIF-4b")
 class SlotsAreNumberedAnew(Core):
-    """Each life of a slot has a number, and it shows in the id."""
+    """Shows another id in Get after the machine was deleted."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         lived = machine.state is State.SPECULATIVE and machine.operation
@@ -25,7 +25,7 @@ class SlotsAreNumberedAnew(Core):
 
 @mutant("LIF-4", "LIF-4a")
 class GetShowsTheInstanceId(Core):
-    """As soon as there is an instance its id is the machine's id."""
+    """Shows the host's id as the machine's id in Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return replace(machine, id=machine.host.ref) if machine.host else machine
@@ -36,10 +36,10 @@ class GetShowsTheInstanceId(Core):
     "LIF-4a",
     "LIF-4b",
     also=("LIF-11a",),
-    because="the machine in the ack is not the one that was asked for",
+    because="the machine in the ack is not the requested one",
 )
 class AckShowsTheInstanceId(Core):
-    """The ack is built from the cloud's answer, under the cloud's id."""
+    """Shows the host's id as the machine's id in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, id=machine.host.ref) if machine.host else machine
@@ -47,7 +47,7 @@ class AckShowsTheInstanceId(Core):
 
 @mutant("LIF-4", "LIF-4b")
 class SlotsVanish(Core):
-    """Deletes the row, not only the machine."""
+    """Answers NOT_FOUND for a machine after it was deleted."""
 
     def find(self, machine_id: str) -> Machine:
         machine = super().find(machine_id)
@@ -59,11 +59,9 @@ class SlotsVanish(Core):
 # LIF-5: the host.
 
 
-@mutant(
-    "LIF-5", "LIF-5a", also=("MET-1f",), because="the machine that it binds is to stay as it was but for its metadata"
-)
+@mutant("LIF-5", "LIF-5a", also=("MET-1f",), because="it expects only the metadata of its machine to change")
 class HostChangesAtConfigure(Core):
-    """host.ref is the node's name once there is a node."""
+    """Changes the host at Configure."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), host=host_for(request.cluster))
@@ -71,7 +69,7 @@ class HostChangesAtConfigure(Core):
 
 @mutant("LIF-5", "LIF-5a")
 class HostChangesAtDrain(Core):
-    """Re-images the machine after a drain, and calls that a new host."""
+    """Changes the host at Drain."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(super().cleared_by_drain(machine), host=host_for(machine.cluster))
@@ -79,7 +77,7 @@ class HostChangesAtDrain(Core):
 
 @mutant("LIF-5", "LIF-5a")
 class HostHiddenWhileDraining(Core):
-    """A machine that is on its way down shows no host any more."""
+    """Shows no host while DRAINING in Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return replace(machine, host=None) if machine.state is State.DRAINING else machine
@@ -87,7 +85,7 @@ class HostHiddenWhileDraining(Core):
 
 @mutant("LIF-5", "LIF-5a")
 class HostMissingInAcks(Core):
-    """The ack is built from the request, which knows no host."""
+    """Shows no host in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, host=None)
@@ -95,7 +93,7 @@ class HostMissingInAcks(Core):
 
 @mutant("LIF-5", "LIF-5a", "LIF-5b", "LIF-5c")
 class HostsHaveNoProvider(Core):
-    """Fills in host.ref, and leaves host.provider to whoever knows it."""
+    """Leaves host.provider empty."""
 
     def new_host(self, machine: Machine, operation: Operation) -> Host:
         return replace(super().new_host(machine, operation), provider="")
@@ -103,7 +101,7 @@ class HostsHaveNoProvider(Core):
 
 @mutant("LIF-5", "LIF-5a", "LIF-5b", "LIF-5c")
 class HostsHaveNoRef(Core):
-    """Names the provider, and nothing by which the host could be found."""
+    """Leaves host.ref empty."""
 
     def new_host(self, machine: Machine, operation: Operation) -> Host:
         return replace(super().new_host(machine, operation), ref="")
@@ -116,10 +114,10 @@ class HostsHaveNoRef(Core):
         "OPS-2b",
         "LIF-9c",
     ),
-    because="whoever compares a machine with how it was sees another host",
+    because="a behaviour that compares a machine with an earlier read sees another host",
 )
 class HostRefIsMadeUpAtEachRead(Core):
-    """host.ref holds the address of an object in memory."""
+    """Shows another host.ref in each Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         self.inventory.operations += 1
@@ -128,7 +126,7 @@ class HostRefIsMadeUpAtEachRead(Core):
 
 @mutant("LIF-5", "LIF-5b", latency="100ms")
 class HostIsPendingWhileCreating(Core):
-    """While the instance boots, host.ref is the id of the request for it."""
+    """Shows a temporary host.ref while CREATING."""
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         machine = super().under_way(verb, machine, request, operation)
@@ -137,7 +135,7 @@ class HostIsPendingWhileCreating(Core):
 
 @mutant("LIF-5", "LIF-5b", "LIF-5c")
 class SlotsHaveHosts(Core):
-    """Names the host that a slot would get."""
+    """Shows a host on SPECULATIVE machines."""
 
     def put(self, machine: Machine) -> Machine:
         empty = machine.state is State.SPECULATIVE and not machine.host
@@ -146,7 +144,7 @@ class SlotsHaveHosts(Core):
 
 @mutant("LIF-5", "LIF-5c", "LST-4a")
 class ListShowsNoHosts(Core):
-    """List is a summary, and leaves out what is one message deeper."""
+    """Shows no hosts in List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, host=None)
@@ -157,7 +155,7 @@ class ListShowsNoHosts(Core):
 
 @mutant("LIF-6", "LIF-6a")
 class ClusterHiddenWhileDraining(Core):
-    """Clears the binding when the drain starts, not when it ends."""
+    """Clears the cluster when a Drain starts instead of when it ends."""
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         machine = super().under_way(verb, machine, request, operation)
@@ -166,7 +164,7 @@ class ClusterHiddenWhileDraining(Core):
 
 @mutant("LIF-6", "LIF-6a")
 class ClusterHiddenWhileConfiguring(Core):
-    """Shows the cluster when the node has joined it, not before."""
+    """Shows no cluster while CONFIGURING."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return replace(machine, cluster="") if machine.state is State.CONFIGURING else machine
@@ -177,7 +175,7 @@ class ClusterHiddenWhileConfiguring(Core):
 
 @mutant("LIF-6", "LIF-6a", "LIF-7a", "MET-2a")
 class ClusterKeptAtIdle(Core):
-    """Remembers the last cluster, as it may well be the next one."""
+    """Keeps the cluster after a Drain."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(super().cleared_by_drain(machine), cluster=machine.cluster)
@@ -185,7 +183,7 @@ class ClusterKeptAtIdle(Core):
 
 @mutant("LIF-6", "LIF-6c")
 class ClusterLowercased(Core):
-    """Makes a DNS label of the cluster's id."""
+    """Converts cluster ids to lower case."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), cluster=request.cluster.lower())
@@ -193,7 +191,7 @@ class ClusterLowercased(Core):
 
 @mutant("LIF-6", "LIF-6c")
 class ClusterTrimmed(Core):
-    """Trims every string that comes in."""
+    """Trims whitespace from the ends of cluster ids."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), cluster=request.cluster.strip())
@@ -201,7 +199,7 @@ class ClusterTrimmed(Core):
 
 @mutant("LIF-6", "LIF-6c")
 class ClusterAsATag(Core):
-    """Keeps the cluster's id in an instance tag that takes no other characters than these."""
+    """Replaces characters of cluster ids that an instance tag does not allow."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         tag = "".join(c if c.isascii() and (c.isalnum() or c in "-_ ") else "-" for c in request.cluster)
@@ -210,7 +208,7 @@ class ClusterAsATag(Core):
 
 @mutant("LIF-6", "LIF-6b")
 class EmptyClusterIsBound(Core):
-    """Never looks whether there is a cluster_id."""
+    """Accepts an empty cluster_id and ends in CONFIGURED."""
 
     def validate_cluster(self, request: Configure) -> None:
         pass
@@ -218,7 +216,7 @@ class EmptyClusterIsBound(Core):
 
 @mutant("LIF-6", "LIF-6b")
 class EmptyClusterIsTheDefaultOne(Core):
-    """Takes a default where cluster_id is empty."""
+    """Replaces an empty cluster_id by a default."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if isinstance(request, Configure) and not request.cluster:
@@ -228,7 +226,7 @@ class EmptyClusterIsTheDefaultOne(Core):
 
 @mutant("LIF-6", "LIF-6a", "LIF-6d", "LST-4a")
 class ListShowsNoClusters(Core):
-    """List is a summary without bindings."""
+    """Shows no clusters in List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, cluster="")
@@ -236,7 +234,7 @@ class ListShowsNoClusters(Core):
 
 @mutant("LIF-6", "LIF-6d")
 class ListShowsAPoolAsCluster(Core):
-    """In List, cluster says to which pool an unbound machine belongs."""
+    """Shows a pool's name as the cluster of unbound machines in List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, cluster=machine.cluster or "free-pool")
@@ -247,7 +245,7 @@ class ListShowsAPoolAsCluster(Core):
 
 @mutant("MET-2", "MET-2a", "LIF-7a")
 class MetadataKeptAtIdle(Core):
-    """Clears the cluster and forgets the metadata."""
+    """Keeps the metadata after a Drain."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(super().cleared_by_drain(machine), shard_metadata=machine.shard_metadata)
@@ -261,15 +259,15 @@ class MetadataKeptAtIdle(Core):
     because="it compares two bindings, last_error included",
 )
 class LastErrorTellsOfTheDrain(Core):
-    """Uses last_error for a note on what happened last."""
+    """Writes a note about the Drain to last_error."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="theirs may be machines that were drained twice")
+@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="their machines may have been drained twice before")
 class SecondRoundLeavesItsCluster(Core):
-    """Clears the binding that it finds first in the history, which is right once."""
+    """Keeps the cluster after the second and every later Drain of a machine."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         rounds: dict[str, int] = self.__dict__.setdefault("rounds", {})
@@ -280,7 +278,7 @@ class SecondRoundLeavesItsCluster(Core):
 
 @mutant("MET-2", "MET-2a", "LIF-7a")
 class MetadataKeptInList(Core):
-    """The index that List reads is never told that a binding is over."""
+    """Shows the last binding's metadata in List at IDLE."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         kept: dict[str, Machine] = self.__dict__.setdefault("kept", {})
@@ -300,7 +298,7 @@ class MetadataKeptInList(Core):
 
 @mutant("LIF-8", "LIF-8a")
 class HostKeptAfterDelete(Core):
-    """The slot remembers the host that it had."""
+    """Keeps the host after a Delete."""
 
     def cleared_by_delete(self, machine: Machine) -> Machine:
         return replace(super().cleared_by_delete(machine), host=machine.host)
@@ -308,7 +306,7 @@ class HostKeptAfterDelete(Core):
 
 @mutant("LIF-8", "LIF-8a")
 class BindingComesBackAfterDelete(Core):
-    """The slot is restored from a backup that was made when it was bound."""
+    """Shows the last binding's metadata again after a Delete."""
 
     def settle(self, machine: Machine) -> Machine:
         kept: dict[str, Machine] = self.__dict__.setdefault("kept", {})
@@ -322,7 +320,7 @@ class BindingComesBackAfterDelete(Core):
 
 @mutant("LIF-8", "LIF-8a")
 class ListKeepsTheHost(Core):
-    """List and the slot's row are two tables, and Delete clears one."""
+    """Shows a host on SPECULATIVE machines in List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, host=host_for(machine.id)) if machine.state is State.SPECULATIVE else machine
@@ -330,7 +328,7 @@ class ListKeepsTheHost(Core):
 
 @mutant("LIF-8", "LIF-8b", machines=64)
 class DeleteIsOnlySometimesUnimplemented(Core):
-    """Says UNIMPLEMENTED for ids that it does not know, and deletes the others."""
+    """Answers UNIMPLEMENTED to a Delete of an unknown id only, and deletes known machines."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.DELETE and request.machine_id not in self.machines:
@@ -340,7 +338,7 @@ class DeleteIsOnlySometimesUnimplemented(Core):
 
 @mutant("LIF-8", "LIF-8b", machines=64, deletes=False)
 class DeleteOfABoundMachineIsAborted(Core):
-    """Looks at the state before it says that there is no Delete."""
+    """Answers ABORTED instead of UNIMPLEMENTED to a Delete of a bound machine."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)
@@ -351,7 +349,7 @@ class DeleteOfABoundMachineIsAborted(Core):
 
 @mutant("LIF-8", "LIF-8c", machines=64, deletes=False)
 class DeleteOfASlotIsOk(Core):
-    """Where there is no host there is nothing to delete, and that is a success."""
+    """Answers OK instead of UNIMPLEMENTED to a Delete of a SPECULATIVE machine."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine = self.machines.get(request.machine_id)

@@ -1,4 +1,4 @@
-"""LST broken: filters, caps, and a List that knows otherwise than Get."""
+"""Providers with wrong filters or caps, or whose List and Get differ (contract §7, LST-1 to LST-4 and LST-10)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVING = (State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING)
 
 
 class Before(Core):
-    """Not a mutant: knows what each machine was before its last change."""
+    """Not a mutant: remembers each machine as it was before its last change."""
 
     def put(self, machine: Machine) -> Machine:
         if machine.id in self.machines:
@@ -40,7 +40,7 @@ class Before(Core):
 
 @mutant("LST-1", "LST-1c")
 class OnlyTheFirstState(Servicer):
-    """One state is read out of the filter: the first."""
+    """Filters by the first of several states only."""
 
     def filter(self, request: pb.ListFilter) -> Filter:
         return replace(super().filter(request), states=frozenset(request.states[:1]))
@@ -48,7 +48,7 @@ class OnlyTheFirstState(Servicer):
 
 @mutant("LST-1", "LST-1c")
 class OnlyTheLastState(Servicer):
-    """A loop over the states that assigns."""
+    """Filters by the last of several states only."""
 
     def filter(self, request: pb.ListFilter) -> Filter:
         return replace(super().filter(request), states=frozenset(request.states[-1:]))
@@ -56,7 +56,7 @@ class OnlyTheLastState(Servicer):
 
 @mutant("LST-1", "LST-1c")
 class AllOfTheStates(Core):
-    """Filters are joined with AND."""
+    """Returns only machines that are in all of the states of a filter at once."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return all(machine.state == state for state in wanted.states)
@@ -64,7 +64,7 @@ class AllOfTheStates(Core):
 
 @mutant("LST-1", "LST-1a", "LST-1b")
 class FiltersAreIgnored(Core):
-    """List returns everything, whatever is asked for."""
+    """Ignores the filter and returns all machines."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return True
@@ -72,7 +72,7 @@ class FiltersAreIgnored(Core):
 
 @mutant("LST-1", "LST-1c")
 class ManyStatesMeanAll(Core):
-    """More than one state falls back to a scan without a filter."""
+    """Ignores a filter of more than one state."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return len(wanted.states) > 1 or super().matches(machine, wanted)
@@ -82,10 +82,10 @@ class ManyStatesMeanAll(Core):
     "LST-1",
     "LST-1c",
     also=("LST-2a", "LST-3a", "WIR-2a"),
-    because="between the two states of a filter lies what may be on its way just then",
+    because="other behaviours' machines may be in a state between the two of a filter",
 )
 class StatesAreARange(Core):
-    """WHERE state BETWEEN the least and the greatest."""
+    """Returns all states between the lowest and the highest of a filter."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return not wanted.states or min(wanted.states) <= machine.state <= max(wanted.states)
@@ -93,7 +93,7 @@ class StatesAreARange(Core):
 
 @mutant("LST-1", "LST-1d")
 class NoStateMeansLive(Core):
-    """Without a filter only machines that are free for use are listed."""
+    """Omits CONFIGURED machines from a List without a filter."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(machine, wanted) and (bool(wanted.states) or machine.state is not State.CONFIGURED)
@@ -101,7 +101,7 @@ class NoStateMeansLive(Core):
 
 @mutant("LST-1", "LST-1b")
 class NoStateMeansWithAHost(Core):
-    """Without a filter slots are left out, from the second time on: there are so many."""
+    """Omits SPECULATIVE machines from every List without a filter except the first."""
 
     lists = 0
 
@@ -116,7 +116,7 @@ class NoStateMeansWithAHost(Core):
 
 @mutant("LST-1", "LST-1e")
 class NoStateMeansAtRest(Core):
-    """Without a filter machines on their way are left out."""
+    """Omits machines in transition from a List without a filter."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(machine, wanted) and (bool(wanted.states) or machine.state not in MOVING)
@@ -124,7 +124,7 @@ class NoStateMeansAtRest(Core):
 
 @mutant("LST-1", "LST-1e")
 class NobodyIsOnTheWay(Core):
-    """Machines on their way are locked, and List skips locked rows."""
+    """Omits machines in transition from every List."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(machine, wanted) and machine.state not in MOVING
@@ -132,7 +132,7 @@ class NobodyIsOnTheWay(Core):
 
 @mutant("LST-1", "LST-1e")
 class FoundUnderTheOldState(Before):
-    """The index by state is written when a transition ends: List finds a machine where it was."""
+    """Finds a machine in transition under its source state."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(self.before(machine) if machine.state in MOVING else machine, wanted)
@@ -140,7 +140,7 @@ class FoundUnderTheOldState(Before):
 
 @mutant("LST-1", "LST-1e")
 class FoundUnderTheNextState(Core):
-    """Filters are in terms of where a machine will be: CONFIGURING is found under CONFIGURED."""
+    """Finds a CONFIGURING machine under CONFIGURED."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         later = State.CONFIGURED if machine.state is State.CONFIGURING else machine.state
@@ -149,7 +149,7 @@ class FoundUnderTheNextState(Core):
 
 @mutant("LST-1", "LST-1f")
 class UnspecifiedIsAnyState(Core):
-    """The enum's zero in a filter means no filter."""
+    """Treats UNSPECIFIED in a filter as no filter."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return State.UNSPECIFIED in wanted.states or super().matches(machine, wanted)
@@ -157,7 +157,7 @@ class UnspecifiedIsAnyState(Core):
 
 @mutant("LST-1", "LST-1a")
 class SomeStatesCannotBeAskedFor(Core):
-    """Filters are offered for stable states only."""
+    """Refuses a filter with a transitional state."""
 
     def validate_filter(self, wanted: Filter) -> None:
         if any(state in MOVING for state in wanted.states):
@@ -166,7 +166,7 @@ class SomeStatesCannotBeAskedFor(Core):
 
 @mutant("LST-1", "LST-1g", "LST-1c")
 class TwoStatesAtMost(Servicer):
-    """The statement has two placeholders."""
+    """Filters by the first two of several states only."""
 
     def filter(self, request: pb.ListFilter) -> Filter:
         return replace(super().filter(request), states=frozenset(list(request.states)[:2]))
@@ -177,7 +177,7 @@ class TwoStatesAtMost(Servicer):
 
 @mutant("LST-2", "LST-2b", "LST-2a")
 class CapBeforeFilter(Core):
-    """LIMIT in the inner query, WHERE in the outer one."""
+    """Applies the cap before the filter."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(replace(wanted, states=frozenset()), now)
@@ -186,7 +186,7 @@ class CapBeforeFilter(Core):
 
 @mutant("LST-2", "LST-2a")
 class OneTooMany(Core):
-    """A cap that is off by one, upwards: the machine that tells whether there are more."""
+    """Returns one machine more than the cap."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return machines[: limit + 1] if limit else machines
@@ -194,7 +194,7 @@ class OneTooMany(Core):
 
 @mutant("LST-2", "LST-2a", "LST-2b")
 class OneTooFew(Core):
-    """A cap that is off by one, downwards."""
+    """Returns one machine fewer than the cap."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return machines[: max(1, limit - 1)] if limit else machines
@@ -202,7 +202,7 @@ class OneTooFew(Core):
 
 @mutant("LST-2", "LST-2a", "LST-2b")
 class CapIsIgnored(Core):
-    """max_results is not implemented."""
+    """Ignores max_results."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return machines
@@ -210,7 +210,7 @@ class CapIsIgnored(Core):
 
 @mutant("LST-2", "LST-2a")
 class CapOverflows(Core):
-    """One more than asked for is read, and 2^31-1 and one is negative."""
+    """Returns nothing for a cap of 2^31-1, because it adds one to the cap."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return [] if limit == 2**31 - 1 else super().cap(machines, limit)
@@ -218,7 +218,7 @@ class CapOverflows(Core):
 
 @mutant("LST-2", "LST-2a")
 class CapForEachState(Core):
-    """The cap is applied to each state's query."""
+    """Applies the cap to each state separately."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         states = {m.state for m in machines}
@@ -229,7 +229,7 @@ class CapForEachState(Core):
 
 @mutant("LST-2", "LST-2a")
 class AllOrNothing(Core):
-    """What does not fit under the cap is not returned at all."""
+    """Returns nothing if more machines match than the cap allows."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return [] if limit and len(machines) > limit else machines
@@ -237,7 +237,7 @@ class AllOrNothing(Core):
 
 @mutant("LST-2", "LST-2c", machines=48)
 class APageOfTwenty(Core):
-    """Whoever names no cap gets a page of twenty."""
+    """Returns at most twenty machines without a cap."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         return super().cap(machines, limit or 20)
@@ -245,7 +245,7 @@ class APageOfTwenty(Core):
 
 @mutant("LST-2", "LST-2c")
 class APageOfOneState(Core):
-    """Whoever names no cap gets a page of half the fleet, slots first."""
+    """Returns at most half of the fleet without a cap, SPECULATIVE machines first."""
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
         half = len(self.machines) // 2
@@ -254,7 +254,7 @@ class APageOfOneState(Core):
 
 @mutant("LST-2", "LST-2d")
 class NegativeCutsTheEnd(Core):
-    """A slice up to a negative number leaves the last ones out."""
+    """Omits the last machines for a negative cap."""
 
     def validate_filter(self, wanted: Filter) -> None:
         pass
@@ -262,7 +262,7 @@ class NegativeCutsTheEnd(Core):
 
 @mutant("LST-2", "LST-2d")
 class NegativeIsNothing(Core):
-    """A negative cap holds nothing."""
+    """Returns nothing for a negative cap."""
 
     def validate_filter(self, wanted: Filter) -> None:
         pass
@@ -273,19 +273,19 @@ class NegativeIsNothing(Core):
 
 @mutant("LST-2", "LST-2d")
 class NegativeCrashes(Core):
-    """A negative cap reaches the database, which complains."""
+    """Answers INTERNAL for a negative cap."""
 
     def validate_filter(self, wanted: Filter) -> None:
         if wanted.max_results < 0:
             raise Rejected(Code.INTERNAL, "LIMIT must not be negative")
 
 
-# A set.
+# No machine twice.
 
 
-@mutant("LST-3", "LST-3a", also=("LST-2a",), because="it lists more than there are")
+@mutant("LST-3", "LST-3a", also=("LST-2a",), because="its List is longer than the fleet")
 class TwiceOnItsWay(Core):
-    """A machine on its way is in the table of machines and in the table of operations."""
+    """Lists machines in transition twice."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)
@@ -294,7 +294,7 @@ class TwiceOnItsWay(Core):
 
 @mutant("LST-3", "LST-3a")
 class TwiceForAStateTwice(Servicer):
-    """Each state of the filter is a query, also one that is named again."""
+    """Lists a machine once more for each state that the filter repeats."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         answer = await super().List(request, context)
@@ -308,7 +308,7 @@ class TwiceForAStateTwice(Servicer):
 
 @mutant("LST-4", "LST-4a", "LST-4b", "LST-4d")
 class ListLeavesResourcesOut(Core):
-    """List shows no resources, to be small."""
+    """Omits resources from List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, resources={}, allocatable={})
@@ -316,7 +316,7 @@ class ListLeavesResourcesOut(Core):
 
 @mutant("LST-4", "LST-4a", "LST-4b", "LST-4d")
 class GetHasAnotherZone(Core):
-    """Get shows the zone's id, List its name."""
+    """Shows another zone in Get than in List."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return replace(machine, zone=f"use1-{machine.zone[-1:]}")
@@ -324,15 +324,15 @@ class GetHasAnotherZone(Core):
 
 @mutant("LST-4", "LST-4a")
 class ListNeverSeesBindings(Before):
-    """List's cache is not told of a Configure that has ended."""
+    """Shows CONFIGURED machines as CONFIGURING in List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, state=State.CONFIGURING) if machine.state is State.CONFIGURED else machine
 
 
-@mutant("LST-4", "LST-4c", also=("LIF-6d",), because="a listing of the fleet shows it as well")
+@mutant("LST-4", "LST-4c", also=("LIF-6d",), because="a List of the fleet shows it as well")
 class ListRemembersTheCluster(Before):
-    """List's row keeps the cluster after Drain."""
+    """Shows the old cluster in List after a Drain."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         drained = machine.state is State.IDLE and self.before(machine).state is State.DRAINING
@@ -341,7 +341,7 @@ class ListRemembersTheCluster(Before):
 
 @mutant("LST-4", "LST-4b", "LST-4d")
 class SlotsAreListedWithoutInstanceType(Core):
-    """What a slot would be is looked up by Get only."""
+    """Omits allocatable of SPECULATIVE machines from List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return replace(machine, allocatable={}) if machine.state is State.SPECULATIVE else machine
@@ -349,7 +349,7 @@ class SlotsAreListedWithoutInstanceType(Core):
 
 @mutant("LST-10", "LST-10b")
 class ListShowsWhatHasSettled(Before):
-    """List is served from the last consistent state: a machine on its way is shown where it was."""
+    """Shows machines in transition in their source state in List."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(self.shown_in_list(machine), wanted)
@@ -360,7 +360,7 @@ class ListShowsWhatHasSettled(Before):
 
 @mutant("LST-10", "LST-10a")
 class ListIsCached(Servicer):
-    """List is answered from a copy that is made anew twice a second."""
+    """Answers List from a copy that is up to half a second old."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         kept: dict[bytes, tuple[float, pb.MachineList]] = vars(self).setdefault("kept", {})

@@ -1,4 +1,4 @@
-"""Providers whose List shows one thing or another, by how it is asked (contract §7, LST-1, LST-4 and LST-10)."""
+"""Providers whose List depends on how it is called (contract §7, LST-1, LST-4 and LST-10)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _SomeListsAreThin(Core):
-    """Not a mutant: leaves something out of the Lists that are asked in some way."""
+    """Not a mutant: omits something from certain Lists."""
 
     def thinned(self, wanted: Filter) -> bool:
         raise NotImplementedError
@@ -37,7 +37,7 @@ class _SomeListsAreThin(Core):
 
 @mutant("LST-4", "LST-4a")
 class TheWholeFleetIsThin(_SomeListsAreThin):
-    """Without a filter the metadata is left out: it would be a lot."""
+    """Omits metadata from a List without a filter."""
 
     def thinned(self, wanted: Filter) -> bool:
         return not wanted.states
@@ -45,7 +45,7 @@ class TheWholeFleetIsThin(_SomeListsAreThin):
 
 @mutant("LST-4", "LST-4a")
 class PagesAreThin(_SomeListsAreThin):
-    """A List with a cap is a page of the overview, which has no resources."""
+    """Omits resources from a List with a cap."""
 
     def thinned(self, wanted: Filter) -> bool:
         return wanted.max_results > 0
@@ -56,7 +56,7 @@ class PagesAreThin(_SomeListsAreThin):
 
 @mutant("LST-4", "LST-4a")
 class DeltasAreThin(_SomeListsAreThin):
-    """A delta is read from the change log, which has no metadata."""
+    """Omits metadata from deltas."""
 
     def thinned(self, wanted: Filter) -> bool:
         return self.since(wanted.since) > 0
@@ -64,7 +64,7 @@ class DeltasAreThin(_SomeListsAreThin):
 
 @mutant("LST-4", "LST-4d")
 class RetiredMachinesAreListed(Core):
-    """List still holds machines that were taken out of service, and Get knows them no more."""
+    """Lists machines that Get does not find."""
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
         known = super().oldest_first(since)
@@ -80,7 +80,7 @@ class RetiredMachinesAreListed(Core):
 
 @mutant("LST-1", "LST-1h", latency="120ms")
 class WhatComesIsNotListed(Core):
-    """A machine is put on the list when its host is there, and the slot is off it by then."""
+    """Omits CREATING machines from List."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(machine, wanted) and machine.state is not State.CREATING
@@ -88,7 +88,7 @@ class WhatComesIsNotListed(Core):
 
 @mutant("LST-1", "LST-1i", latency="120ms")
 class WhatGoesIsNotListed(Core):
-    """A machine is taken off the list when it is to go, and the slot is put on it when it has gone."""
+    """Omits DELETING machines from List."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         return super().matches(machine, wanted) and machine.state is not State.DELETING
@@ -96,7 +96,7 @@ class WhatGoesIsNotListed(Core):
 
 @mutant("LST-10", "LST-10a", "LST-10b")
 class TheWholeListIsCached(Servicer):
-    """A List of everything is answered from a copy that is made anew twice a second; others are not."""
+    """Answers a List without filter and cap from a copy that is up to half a second old."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         if request.ByteSize():

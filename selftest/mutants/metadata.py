@@ -1,4 +1,4 @@
-"""MET-1 broken: metadata that is lost or changed."""
+"""Providers that lose or change metadata (contract §6, MET-1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bare(machine: Machine) -> Machine:
 
 
 class Rewriting(Core):
-    """Not a mutant: what a subclass does to keys and values before it keeps them."""
+    """Not a mutant: changes keys and values before it stores them."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {self.text(key): self.text(value) for key, value in metadata.items()}
@@ -35,12 +35,12 @@ class Rewriting(Core):
         return replace(super().bound(machine, request), shard_metadata=self.kept_of(request.metadata))
 
 
-# Where it shows.
+# Where metadata is shown.
 
 
 @mutant("MET-1", "MET-1a")
 class GetLeavesMetadataOut(Core):
-    """Get is served from a table that has no column for metadata."""
+    """Omits metadata from Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return bare(machine)
@@ -48,7 +48,7 @@ class GetLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1a")
 class ListLeavesMetadataOut(Core):
-    """List leaves the metadata out to keep the answer small."""
+    """Omits metadata from List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return bare(machine)
@@ -56,7 +56,7 @@ class ListLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1b", "MET-4b")
 class AckLeavesMetadataOut(Core):
-    """The ack is built from the machine as it was before the call."""
+    """Omits metadata from the ack of Configure."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return bare(machine) if verb is Verb.CONFIGURE else machine
@@ -64,7 +64,7 @@ class AckLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1b")
 class FirstAckLeavesMetadataOut(Core):
-    """The ack of a Configure is built from the machine as it was before the call; that of a retry is not."""
+    """Omits metadata from the first ack of Configure, but not from that of a retry."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         seen: set[str] = self.__dict__.setdefault("seen", set())
@@ -76,7 +76,7 @@ class FirstAckLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1e")
 class AckTrimsMetadata(Core):
-    """The ack is put together by the API layer, which trims what it is given, and not by the store, which does not."""
+    """Trims keys and values of metadata in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, shard_metadata={k.strip(): v.strip() for k, v in machine.shard_metadata.items()})
@@ -86,10 +86,10 @@ class AckTrimsMetadata(Core):
     "MET-2",
     "MET-2c",
     also=("MET-1b", "MET-1e", "MET-1g", "MET-4b", "MET-4c"),
-    because="their machine may have had a binding before, which the ack shows instead of theirs",
+    because="the ack may show an earlier binding of their machine",
 )
 class AckShowsTheFirstBinding(Core):
-    """The ack of Configure is made from a cache that has the machine's first binding."""
+    """Shows the metadata of the machine's first binding in the ack of every Configure."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         bindings: dict[str, dict[str, str]] = self.__dict__.setdefault("bindings", {})
@@ -100,7 +100,7 @@ class AckShowsTheFirstBinding(Core):
 
 @mutant("MET-1", "MET-1b")
 class RepeatedAckLeavesMetadataOut(Core):
-    """A retry is answered from the operation's record, which keeps no metadata."""
+    """Omits metadata from the ack of a repeated Configure at CONFIGURED."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return bare(machine) if verb is Verb.CONFIGURE and machine.state is State.CONFIGURED else machine
@@ -108,7 +108,7 @@ class RepeatedAckLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1b", "MET-2b")
 class DrainAckLeavesMetadataOut(Core):
-    """Drain's ack shows what the machine will be like."""
+    """Omits metadata from the ack of Drain."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return bare(machine) if verb is Verb.DRAIN else machine
@@ -116,7 +116,7 @@ class DrainAckLeavesMetadataOut(Core):
 
 @mutant("MET-1", "MET-1c", "MET-2c", "MET-3a")
 class MetadataComesWithTheNode(Core):
-    """Metadata is read back from the node, which is not there before CONFIGURED."""
+    """Omits metadata from Get while CONFIGURING."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return bare(machine) if machine.state is State.CONFIGURING else machine
@@ -124,7 +124,7 @@ class MetadataComesWithTheNode(Core):
 
 @mutant("MET-1", "MET-1c")
 class ListHasNoMetadataWhileConfiguring(Core):
-    """List joins metadata from bindings that are complete."""
+    """Omits metadata from List while CONFIGURING."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return bare(machine) if machine.state is State.CONFIGURING else machine
@@ -132,7 +132,7 @@ class ListHasNoMetadataWhileConfiguring(Core):
 
 @mutant("MET-1", "MET-1d", "MET-2b")
 class DrainClearsMetadataAtOnce(Core):
-    """Drain clears the metadata when it begins, and the cluster when it ends."""
+    """Clears the metadata when a Drain starts, and the cluster when it ends."""
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         machine = super().under_way(verb, machine, request, operation)
@@ -141,18 +141,18 @@ class DrainClearsMetadataAtOnce(Core):
 
 @mutant("MET-1", "MET-1d")
 class ListHasNoMetadataWhileDraining(Core):
-    """List counts a draining machine as no longer bound."""
+    """Omits metadata from List while DRAINING."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return bare(machine) if machine.state is State.DRAINING else machine
 
 
-# What becomes of it.
+# How metadata is changed.
 
 
 @mutant("MET-1", "MET-1a")
 class OnlyKnownKeys(Rewriting):
-    """Metadata is parsed into a struct, and back."""
+    """Stores only metadata keys that it knows."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         known = ("priority", "interruption-penalty", "binding-generation", "owner", "small", "only second", "shared")
@@ -161,7 +161,7 @@ class OnlyKnownKeys(Rewriting):
 
 @mutant("MET-1", "MET-1a", "MET-1e")
 class EmptyValuesAreDropped(Rewriting):
-    """An empty value is taken for an absent one."""
+    """Drops metadata with an empty value."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in metadata.items() if value}
@@ -169,7 +169,7 @@ class EmptyValuesAreDropped(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class TheEmptyKeyIsDropped(Rewriting):
-    """A key without a name cannot be stored."""
+    """Drops metadata with an empty key."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in metadata.items() if key}
@@ -177,7 +177,7 @@ class TheEmptyKeyIsDropped(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class SpacesAreTrimmed(Rewriting):
-    """Keys and values are trimmed as they come in."""
+    """Trims spaces at the ends of metadata keys and values."""
 
     def text(self, text: str) -> str:
         return text.strip(" ")
@@ -185,7 +185,7 @@ class SpacesAreTrimmed(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class KeysAreLowercased(Rewriting):
-    """Keys are HTTP headers somewhere on the way."""
+    """Converts metadata keys to lower case."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key.lower(): value for key, value in metadata.items()}
@@ -193,7 +193,7 @@ class KeysAreLowercased(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class KeysAreUniqueWithoutCase(Rewriting):
-    """The column's collation ignores case: the last of two such keys stays."""
+    """Keeps only the last of several metadata keys that differ only in case."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return dict({key.lower(): (key, value) for key, value in metadata.items()}.values())
@@ -201,7 +201,7 @@ class KeysAreUniqueWithoutCase(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class CutAtNul(Rewriting):
-    """Strings go through C."""
+    """Cuts metadata keys and values at the first NUL."""
 
     def text(self, text: str) -> str:
         return text.partition("\0")[0]
@@ -209,7 +209,7 @@ class CutAtNul(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class RefusesControlCharacters(Core):
-    """Values that would break the log are refused."""
+    """Refuses metadata values with control characters."""
 
     def validate_metadata(self, request: Configure) -> None:
         if any(unicodedata.category(c) == "Cc" for v in request.metadata.values() for c in v):
@@ -218,7 +218,7 @@ class RefusesControlCharacters(Core):
 
 @mutant("MET-1", "MET-1e")
 class LineEndsAreMadeTheSame(Rewriting):
-    """A text column turns CRLF into LF."""
+    """Converts CRLF and CR in metadata to LF."""
 
     def text(self, text: str) -> str:
         return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -226,7 +226,7 @@ class LineEndsAreMadeTheSame(Rewriting):
 
 @mutant("MET-1", "MET-1e")
 class JsonIsRead(Rewriting):
-    """Values that are JSON are stored as JSON, and printed again."""
+    """Parses metadata values that are JSON, and formats them again."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: self.text(value) for key, value in metadata.items()}
@@ -240,7 +240,7 @@ class JsonIsRead(Rewriting):
 
 @mutant("MET-1", "MET-1f")
 class ValuesAreLabelValues(Rewriting):
-    """Metadata is kept as labels of the node: 63 characters."""
+    """Cuts metadata keys and values at 63 characters, like label values."""
 
     def text(self, text: str) -> str:
         return text[:63]
@@ -248,7 +248,7 @@ class ValuesAreLabelValues(Rewriting):
 
 @mutant("MET-1", "MET-1f")
 class ReservedKeysAreDropped(Rewriting):
-    """Keys of the kubernetes.io domains are the platform's own."""
+    """Drops metadata keys in the kubernetes.io domains."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in metadata.items() if "kubernetes.io/" not in key}
@@ -256,7 +256,7 @@ class ReservedKeysAreDropped(Rewriting):
 
 @mutant("MET-1", "MET-1f")
 class KeysOverwriteFields(Rewriting):
-    """The machine is a document, and metadata is merged into it."""
+    """Overwrites the field last_error with the metadata of that key."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         return replace(super().bound(machine, request), last_error=request.metadata.get("last_error", ""))
@@ -264,7 +264,7 @@ class KeysOverwriteFields(Rewriting):
 
 @mutant("MET-1", "MET-1f")
 class KeysNamedLikeFieldsAreDropped(Rewriting):
-    """Keys that are also fields are taken for an attempt to overwrite them."""
+    """Drops metadata keys that are named like fields."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in metadata.items() if key not in ("id", "state", "cluster")}
@@ -272,7 +272,7 @@ class KeysNamedLikeFieldsAreDropped(Rewriting):
 
 @mutant("MET-1", "MET-1g", "MET-1h")
 class NormalisedToCompatible(Rewriting):
-    """All text is normalised as it comes in: NFKC, for safety."""
+    """Normalises metadata to NFKC."""
 
     def text(self, text: str) -> str:
         return unicodedata.normalize("NFKC", text)
@@ -280,7 +280,7 @@ class NormalisedToCompatible(Rewriting):
 
 @mutant("MET-1", "MET-1g")
 class NormalisedToComposed(Rewriting):
-    """All text is normalised as it comes in: NFC, as the web does."""
+    """Normalises metadata to NFC."""
 
     def text(self, text: str) -> str:
         return unicodedata.normalize("NFC", text)
@@ -288,7 +288,7 @@ class NormalisedToComposed(Rewriting):
 
 @mutant("MET-1", "MET-1g", "MET-1h")
 class ThreeBytesAreEnough(Rewriting):
-    """The column is MySQL's utf8: characters beyond the basic plane become question marks."""
+    """Replaces characters outside the Basic Multilingual Plane by question marks, like MySQL's utf8."""
 
     def text(self, text: str) -> str:
         return "".join(c if ord(c) < 0x10000 else "?" for c in text)
@@ -296,7 +296,7 @@ class ThreeBytesAreEnough(Rewriting):
 
 @mutant("MET-1", "MET-1g")
 class ByteOrderMarkIsEaten(Rewriting):
-    """Text is decoded as UTF-8 with a signature."""
+    """Removes a byte order mark at the beginning of metadata."""
 
     def text(self, text: str) -> str:
         return text.removeprefix("\ufeff")
@@ -304,7 +304,7 @@ class ByteOrderMarkIsEaten(Rewriting):
 
 @mutant("MET-1", "MET-1g")
 class InvisibleCharactersAreStripped(Rewriting):
-    """Zero-width and directional characters are taken for an attack."""
+    """Removes zero-width and directional characters from metadata."""
 
     def text(self, text: str) -> str:
         return "".join(c for c in text if unicodedata.category(c) != "Cf")
@@ -312,7 +312,7 @@ class InvisibleCharactersAreStripped(Rewriting):
 
 @mutant("MET-1", "MET-1g", "MET-1h")
 class LatinOnly(Rewriting):
-    """The bytes go through latin-1."""
+    """Replaces characters outside Latin-1 in metadata."""
 
     def text(self, text: str) -> str:
         return text.encode("latin-1", "replace").decode("latin-1")

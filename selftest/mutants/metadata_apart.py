@@ -1,4 +1,4 @@
-"""MET-2..4 broken: metadata that is kept, shared or cut."""
+"""Providers that keep, share or cut metadata (contract §6, MET-2 to MET-4)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fake_provider.request import Configure, Request
-# What is left of it.
+# What remains after a binding.
 
 
 @mutant("MET-2", "MET-2a", "MET-2b")
 class DrainKeepsMetadata(Core):
-    """Drain clears the cluster and forgets the metadata."""
+    """Clears the cluster but not the metadata at Drain."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         return replace(machine, cluster="")
@@ -40,21 +40,21 @@ class _AckShowsTheLastBinding(Core):
 
 @mutant("MET-2", "MET-2a")
 class RepeatedCreateShowsTheLastBinding(_AckShowsTheLastBinding):
-    """Create's retry answers with the node's record, which is cleared when there is another."""
+    """Shows the last binding in the ack of a repeated Create at IDLE."""
 
     verb = Verb.CREATE
 
 
 @mutant("MET-2", "MET-2b", also=("LIF-6a",), because="the cluster of the last binding is shown too")
 class RepeatedDrainShowsTheLastBinding(_AckShowsTheLastBinding):
-    """Drain's retry answers with what was drained."""
+    """Shows the last binding in the ack of a repeated Drain at IDLE."""
 
     verb = Verb.DRAIN
 
 
 @mutant("MET-2", "MET-2a")
 class ListStillShowsMetadataAtIdle(Core):
-    """List's own table is not cleaned up."""
+    """Shows the last binding's metadata in List after a Drain."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         vars(self).setdefault("old", {})[machine.id] = request.metadata
@@ -66,7 +66,7 @@ class ListStillShowsMetadataAtIdle(Core):
 
 @mutant("LIF-6", "LIF-6a", "MET-2b")
 class ClusterGoesFirst(Core):
-    """Drain takes the cluster away when it begins, and the metadata when it ends."""
+    """Clears the cluster when a Drain starts, and the metadata when it ends."""
 
     def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         machine = super().under_way(verb, machine, request, operation)
@@ -75,7 +75,7 @@ class ClusterGoesFirst(Core):
 
 @mutant("MET-2", "MET-2c", "MET-2d")
 class BindingsAddUp(Core):
-    """Metadata is merged into what the row already held, and only hidden at IDLE."""
+    """Adds the metadata of a new binding to that of earlier ones."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         rows: dict[str, dict[str, str]] = vars(self).setdefault("rows", {})
@@ -85,7 +85,7 @@ class BindingsAddUp(Core):
 
 @mutant("MET-2", "MET-2c", also=("MET-1e", "OPS-5c"), because="their machines may have had a binding before")
 class FirstWriteWins(Core):
-    """A key that was set once is not set again."""
+    """Keeps the first value of a metadata key in all later bindings."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         rows: dict[str, dict[str, str]] = vars(self).setdefault("rows", {})
@@ -96,7 +96,7 @@ class FirstWriteWins(Core):
 
 @mutant("MET-2", "MET-2d")
 class AnEmptyMapIsNoUpdate(Core):
-    """Metadata is only written where there is any."""
+    """Shows the last binding's metadata if a Configure has none."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         rows: dict[str, Mapping[str, str]] = vars(self).setdefault("rows", {})
@@ -105,7 +105,7 @@ class AnEmptyMapIsNoUpdate(Core):
         return replace(super().bound(machine, request), shard_metadata=rows.get(machine.id, {}))
 
 
-# Whose it is.
+# Metadata of other machines.
 
 
 @mutant(
@@ -114,10 +114,10 @@ class AnEmptyMapIsNoUpdate(Core):
     "MET-3b",
     "MET-3c",
     also=("MET-2d",),
-    because="what others bind with is shown by a binding without metadata, too",
+    because="a binding without metadata shows the metadata of other machines too",
 )
 class OneMapForAll(Core):
-    """A default argument that is a dict."""
+    """Shares one metadata map between all machines."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         shared: dict[str, str] = vars(self).setdefault("shared", {})
@@ -125,9 +125,9 @@ class OneMapForAll(Core):
         return replace(super().bound(machine, request), shard_metadata=shared)
 
 
-@mutant("MET-3", "MET-3a", also=("MET-2d",), because="a binding without metadata may show what another one has sent")
+@mutant("MET-3", "MET-3a", also=("MET-2d",), because="a binding without metadata may show that of another machine")
 class TheLastRequestWins(Core):
-    """What is written when a Configure completes is read from a variable that the next Configure has set."""
+    """Stores the metadata of the last Configure on every machine that settles."""
 
     latest: Mapping[str, str] = {}
 
@@ -142,16 +142,16 @@ class TheLastRequestWins(Core):
 
 @mutant("MET-3", "MET-3c")
 class KeptByCluster(Core):
-    """Metadata is kept under the cluster's id."""
+    """Shares metadata between all machines of a cluster in Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         same = [m for m in self.machines.values() if m.cluster and m.cluster == machine.cluster]
         return replace(machine, shard_metadata=max(same, key=lambda m: m.revision).shard_metadata) if same else machine
 
 
-@mutant("MET-3", "MET-3b", alone="whose metadata it takes is luck, and everybody may be the one")
+@mutant("MET-3", "MET-3b", alone="which machine loses its metadata is random")
 class DrainClearsEverybodys(Core):
-    """The cleanup lacks its WHERE clause."""
+    """Clears the metadata of all machines when one is drained."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         for other in list(self.machines.values()):
@@ -160,12 +160,12 @@ class DrainClearsEverybodys(Core):
         return super().cleared_by_drain(machine)
 
 
-# How much of it.
+# Large metadata.
 
 
 @mutant("MET-4", "MET-4a")
 class FortyKeysAreEnough(Core):
-    """More than forty keys are refused."""
+    """Refuses more than forty metadata keys."""
 
     def validate_metadata(self, request: Configure) -> None:
         if len(request.metadata) > 40:
@@ -174,7 +174,7 @@ class FortyKeysAreEnough(Core):
 
 @mutant("MET-4", "MET-4a")
 class EightKibAreEnough(Core):
-    """More than 8 KiB are refused."""
+    """Refuses more than 8 KiB of metadata."""
 
     def validate_metadata(self, request: Configure) -> None:
         if sum(len(key) + len(value) for key, value in request.metadata.items()) > 8192:
@@ -183,7 +183,7 @@ class EightKibAreEnough(Core):
 
 @mutant("MET-4", "MET-4b")
 class MoreThan100KeysAreCut(Rewriting):
-    """The first hundred keys are kept."""
+    """Stores only the first hundred metadata keys."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return dict(sorted(metadata.items())[:100])
@@ -191,7 +191,7 @@ class MoreThan100KeysAreCut(Rewriting):
 
 @mutant("MET-4", "MET-4b")
 class ManyKeysAreAnInternalError(Core):
-    """The database's complaint is handed on as it is."""
+    """Answers INTERNAL for more than a hundred metadata keys."""
 
     def validate_metadata(self, request: Configure) -> None:
         if len(request.metadata) > 100:
@@ -200,7 +200,7 @@ class ManyKeysAreAnInternalError(Core):
 
 @mutant("MET-4", "MET-4b")
 class ManyKeysAreRefusedTooLate(Core):
-    """The size is checked when the binding is written, and that is after the machine was put on its way."""
+    """Refuses too many metadata keys only after it has stored the cluster."""
 
     def validate_metadata(self, request: Configure) -> None:
         pass
@@ -214,7 +214,7 @@ class ManyKeysAreRefusedTooLate(Core):
 
 @mutant("MET-4", "MET-4c")
 class LongValuesAreCut(Rewriting):
-    """A VARCHAR(16384), and a database that cuts in silence."""
+    """Cuts metadata keys and values at 16,384 characters."""
 
     def validate_metadata(self, request: Configure) -> None:
         pass
@@ -225,7 +225,7 @@ class LongValuesAreCut(Rewriting):
 
 @mutant("MET-4", "MET-4c")
 class LongKeysAreCut(Rewriting):
-    """A key column of 512 characters."""
+    """Cuts metadata keys at 512 characters."""
 
     def kept_of(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {key[:512]: value for key, value in metadata.items()}
@@ -233,7 +233,7 @@ class LongKeysAreCut(Rewriting):
 
 @mutant("MET-4", "MET-4c")
 class LongValuesAreOutOfRange(Core):
-    """What is too long is refused with a code that tells the shard to try again."""
+    """Answers ABORTED for metadata values of more than 64 KiB."""
 
     def validate_metadata(self, request: Configure) -> None:
         if any(len(value.encode()) > 65536 for value in request.metadata.values()):

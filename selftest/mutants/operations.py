@@ -1,4 +1,4 @@
-"""Providers that do not know a retry when they see one (contract §3, OPS-1 and OPS-2)."""
+"""Providers that do not recognise a retry (contract §3, OPS-1 and OPS-2)."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ class _NoId(Core):
 
 @mutant("OPS-1", "OPS-1a")
 class CreateHasNoId(_NoId):
-    """The cloud gives no id for a launch, so there is none."""
+    """Leaves the operation_id of Create empty."""
 
     verb = Verb.CREATE
 
 
 @mutant("OPS-1", "OPS-1a")
 class ConfigureHasNoId(_NoId):
-    """Configure is one ssh session, and nobody thought of it as an operation."""
+    """Leaves the operation_id of Configure empty."""
 
     verb = Verb.CONFIGURE
 
 
 @mutant("OPS-1", "OPS-1a")
 class DrainHasNoId(_NoId):
-    """Drain is done by somebody else, who gives no id."""
+    """Leaves the operation_id of Drain empty."""
 
     verb = Verb.DRAIN
 
 
 @mutant("OPS-1", "OPS-1b")
 class DeleteHasNoId(_NoId):
-    """What is gone needs no id."""
+    """Leaves the operation_id of Delete empty."""
 
     verb = Verb.DELETE
 
 
 @mutant("OPS-1", "OPS-1a", "OPS-1b")
 class RetryHasNoId(Core):
-    """The early return for a retry builds its own ack, without the id."""
+    """Leaves the operation_id of a retry empty."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         return None if super().retry_of(verb, machine, request) is None else ""
@@ -83,59 +83,59 @@ class _NewId(Core):
     "OPS-2a",
     latency="120ms",
     also=("OPS-4a",),
-    because="retries that come together are in flight",
+    because="concurrent retries arrive while the transition runs",
 )
 class CreateInFlightHasANewId(_NewId):
-    """Makes the id before it looks whether the launch is under way."""
+    """Gives a repeated Create a new operation_id while the transition runs."""
 
     verb, moving = Verb.CREATE, True
 
 
 @mutant("OPS-2", "OPS-2a")
 class CreateAtRestHasANewId(_NewId):
-    """Forgets the launch as soon as it is over."""
+    """Gives a repeated Create a new operation_id at rest."""
 
     verb, moving = Verb.CREATE, False
 
 
 @mutant("OPS-2", "OPS-2b")
 class ConfigureInFlightHasANewId(_NewId):
-    """Makes the id before it looks whether the bootstrap is under way."""
+    """Gives a repeated Configure a new operation_id while the transition runs."""
 
     verb, moving = Verb.CONFIGURE, True
 
 
 @mutant("OPS-2", "OPS-2b", "OPS-2d", "OPS-4d")
 class ConfigureAtRestHasANewId(_NewId):
-    """A bound machine is a success of its own, with an id of its own."""
+    """Gives a repeated Configure a new operation_id at rest."""
 
     verb, moving = Verb.CONFIGURE, False
 
 
 @mutant("OPS-2", "OPS-2c")
 class DrainInFlightHasANewId(_NewId):
-    """Makes the id before it looks whether the eviction is under way."""
+    """Gives a repeated Drain a new operation_id while the transition runs."""
 
     verb, moving = Verb.DRAIN, True
 
 
 @mutant("OPS-2", "OPS-2c")
 class DrainAtRestHasANewId(_NewId):
-    """An empty machine is a success of its own, with an id of its own."""
+    """Gives a repeated Drain a new operation_id at rest."""
 
     verb, moving = Verb.DRAIN, False
 
 
 @mutant("OPS-2", "OPS-2f")
 class DeleteInFlightHasANewId(_NewId):
-    """Makes the id before it looks whether the termination is under way."""
+    """Gives a repeated Delete a new operation_id while the transition runs."""
 
     verb, moving = Verb.DELETE, True
 
 
 @mutant("OPS-2", "OPS-2f")
 class DeleteAtRestHasANewId(_NewId):
-    """An empty slot is a success of its own, with an id of its own."""
+    """Gives a repeated Delete a new operation_id at rest."""
 
     verb, moving = Verb.DELETE, False
 
@@ -154,34 +154,34 @@ class _RefusesRetries(Core):
 
 @mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", "OPS-2f", latency="120ms")
 class BusyMachinesRefuseRetries(_RefusesRetries):
-    """A lock on the machine while it is on its way, which the caller itself meets again."""
+    """Refuses retries while the transition runs."""
 
     verbs, moving = frozenset(Verb), True
 
 
 @mutant("OPS-2", "OPS-2b", "OPS-2d")
 class BoundIsAlreadyExists(_RefusesRetries):
-    """Configure of a bound machine is ALREADY_EXISTS, whoever bound it."""
+    """Refuses a repeated Configure at CONFIGURED."""
 
     verbs, moving = frozenset({Verb.CONFIGURE}), False
 
 
 @mutant("OPS-2", "OPS-2a")
 class LivingIsAlreadyExists(_RefusesRetries):
-    """Create of a machine that lives is ALREADY_EXISTS, whoever created it."""
+    """Refuses a repeated Create at IDLE."""
 
     verbs, moving = frozenset({Verb.CREATE}), False
 
 
 @mutant("OPS-2", "OPS-2c", "OPS-2f")
 class GoneIsNotThere(_RefusesRetries):
-    """A Drain or a Delete that is over has nothing left to do, and says so with an error."""
+    """Refuses a repeated Drain or Delete at rest."""
 
     verbs, moving = frozenset({Verb.DRAIN, Verb.DELETE}), False
 
 
 class _Keyed(Core):
-    """Keys the retry on something more than machine and target; whoever comes with another gets a new id."""
+    """Recognises a retry by more than machine and target, and gives any other call a new operation_id."""
 
     def key(self, request: Request) -> object:
         raise NotImplementedError
@@ -197,7 +197,7 @@ class _Keyed(Core):
 
 @mutant("OPS-2", "OPS-2b", "OPS-2d")
 class RetriesAreKeyedOnTheShard(_Keyed):
-    """Each shard has operations of its own."""
+    """Gives a retry by another shard another operation_id."""
 
     def key(self, request: Request) -> object:
         return request.token.shard
@@ -205,7 +205,7 @@ class RetriesAreKeyedOnTheShard(_Keyed):
 
 @mutant("OPS-2", "OPS-2b", "OPS-2d")
 class RetriesAreKeyedOnTheToken(_Keyed):
-    """The token is the idempotency key."""
+    """Gives a retry with another token another operation_id."""
 
     def key(self, request: Request) -> object:
         return request.token
@@ -213,7 +213,7 @@ class RetriesAreKeyedOnTheToken(_Keyed):
 
 @mutant("OPS-2", "OPS-2d")
 class RetriesAreKeyedOnTheEpoch(_Keyed):
-    """A shard that was restarted starts anew."""
+    """Gives a retry with another epoch another operation_id."""
 
     def key(self, request: Request) -> object:
         return request.token.epoch
@@ -221,7 +221,7 @@ class RetriesAreKeyedOnTheEpoch(_Keyed):
 
 @mutant("OPS-2", "OPS-2d")
 class RetriesAreKeyedOnTheBlob(_Keyed):
-    """The idempotency key is a hash of the whole request."""
+    """Gives a retry with another bootstrap blob another operation_id."""
 
     def key(self, request: Request) -> object:
         return request.blob if isinstance(request, Configure) else b""
@@ -229,7 +229,7 @@ class RetriesAreKeyedOnTheBlob(_Keyed):
 
 @mutant("OPS-2", "OPS-2d")
 class RetriesAreKeyedOnTheConnection(Servicer):
-    """Operations live in the session of a connection."""
+    """Gives a retry over another connection another operation_id."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         ack = await super().Configure(request, context)
@@ -241,7 +241,7 @@ class RetriesAreKeyedOnTheConnection(Servicer):
 
 @mutant("OPS-2", "OPS-2d")
 class RetriesAreCounted(Core):
-    """Remembers an operation for the next few calls only."""
+    """Gives every retry after the tenth another operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -252,7 +252,7 @@ class RetriesAreCounted(Core):
 
 @mutant("OPS-2", "OPS-2e")
 class RetryConfiguresAgain(Core):
-    """Runs the bootstrap once more, under the same operation."""
+    """Runs the Configure again on a retry at CONFIGURED, with the same operation_id."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         machine, ack = self.machines.get(request.machine_id), super().serve(verb, request, now)
@@ -264,7 +264,7 @@ class RetryConfiguresAgain(Core):
 
 @mutant("OPS-2", "OPS-2c")
 class RetryDrainsAgain(Core):
-    """Runs the eviction once more, under the same operation."""
+    """Runs the Drain again on a retry at IDLE, with the same operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -275,7 +275,7 @@ class RetryDrainsAgain(Core):
 
 @mutant("OPS-2", "OPS-2a")
 class RetryAttachesAnotherHost(Core):
-    """A Create that comes again launches again, under the same operation."""
+    """Attaches another host on a repeated Create, with the same operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)

@@ -1,4 +1,4 @@
-"""Providers that use an id twice, or let a retry change something (contract §3, OPS-3 and OPS-5)."""
+"""Providers that use an operation id twice or let a retry change something (contract §3, OPS-3 and OPS-5)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fake_provider.machine import EDGES, Machine, State, Verb
 from fake_provider.request import Configure, Drain, Request
 from selftest.mutant import mutant
 
-# OPS-3: a new one is a new one.
+# OPS-3: a new transition has a new id.
 
 
 @mutant("OPS-3", "OPS-3a", "OPS-3b")
 class IdIsTheMachines(Core):
-    """One operation per machine, named after it."""
+    """Uses one operation_id for each machine."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         return f"op-{machine.id}"
@@ -23,7 +23,7 @@ class IdIsTheMachines(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class IdIsMachineAndVerb(Core):
-    """Named after what is done to what."""
+    """Uses one operation_id for each machine and RPC."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         return f"{verb}-{machine.id}"
@@ -31,7 +31,7 @@ class IdIsMachineAndVerb(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class IdsAreCountedPerMachine(Core):
-    """A counter for each machine, and nothing of the machine in the id."""
+    """Uses a counter for each machine as the operation_id, so that machines share ids."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         counts: dict[str, int] = self.__dict__.setdefault("counts", {})
@@ -41,7 +41,7 @@ class IdsAreCountedPerMachine(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class IdIsMachineAndCluster(Core):
-    """A hash of the binding that the operation leads to or from."""
+    """Builds the operation_id from RPC, machine and cluster, so that a second binding reuses it."""
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         self.__dict__["cluster"] = request.cluster if isinstance(request, Configure) else machine.cluster
@@ -54,7 +54,7 @@ class IdIsMachineAndCluster(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class IdsAreTimestamps(Core):
-    """Named after the second in which it began."""
+    """Uses the current second as the operation_id."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         return f"op-{int(self.__dict__.get('now', 0))}"
@@ -66,7 +66,7 @@ class IdsAreTimestamps(Core):
 
 @mutant("OPS-3", "OPS-3b", "OPS-3c")
 class CounterStartsAnewWithEachLife(Core):
-    """The counter is part of the machine's record, and Delete clears the record."""
+    """Restarts the machine's operation counter at each Create."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         counts: dict[str, int] = self.__dict__.setdefault("counts", {})
@@ -78,10 +78,10 @@ class CounterStartsAnewWithEachLife(Core):
     "OPS-3",
     "OPS-3b",
     also=("COD-2e", "COD-4f", "FEN-5c", "FEN-5d", "OPS-5a", "OPS-5d"),
-    because="their slot may have had a life before",
+    because="their machine may have been created and deleted before",
 )
 class CreateIsRememberedForGood(Core):
-    """The idempotency record of a Create outlives the machine, and the next Create is taken for a retry."""
+    """Treats a Create after a Delete as a retry of the first Create."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         created: dict[str, str] = self.__dict__.setdefault("created", {})
@@ -96,10 +96,10 @@ class CreateIsRememberedForGood(Core):
     "OPS-3",
     "OPS-3b",
     also=("COD-2e", "FEN-5c", "LIF-1b", "OPS-6a"),
-    because="their slots may have had a life before",
+    because="their machines may have been created and deleted before",
 )
 class SecondCreateDoesNothing(Core):
-    """Answers a Create after a Delete with a new id, and leaves it at that."""
+    """Answers OK with a new operation_id to a Create after a Delete, but never ends it."""
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         if verb is Verb.CREATE and machine.operation and machine.operation.verb is Verb.DELETE:
@@ -112,7 +112,7 @@ class SecondCreateDoesNothing(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class SecondBindingIsTakenForTheFirst(Core):
-    """The idempotency record of a Configure outlives the binding."""
+    """Treats a second Configure for the same cluster as a retry of the first, although a Drain came between."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         bindings: dict[tuple[str, str], str] = self.__dict__.setdefault("bindings", {})
@@ -131,7 +131,7 @@ class SecondBindingIsTakenForTheFirst(Core):
 
 @mutant("OPS-3", "OPS-3c")
 class DrainsAreRememberedForGood(Core):
-    """A Drain of an IDLE machine is answered with its last Drain, though that was in another life."""
+    """Answers a Drain of an IDLE machine with the operation_id of a Drain from an earlier life."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         drains: dict[str, str] = self.__dict__.setdefault("drains", {})
@@ -151,7 +151,7 @@ class DrainsAreRememberedForGood(Core):
 
 
 class _Rebinds(Core):
-    """A Configure for another cluster on a machine that is bound, or being bound, changes the binding."""
+    """Changes the binding on a Configure for another cluster."""
 
     rebound: State
     new_id: bool = False
@@ -168,28 +168,28 @@ class _Rebinds(Core):
 
 @mutant("OPS-5", "OPS-5a")
 class ConfiguredIsRebound(_Rebinds):
-    """Configure is an upsert."""
+    """Rebinds a CONFIGURED machine to another cluster under the old operation_id."""
 
     rebound = State.CONFIGURED
 
 
 @mutant("OPS-5", "OPS-5a")
 class ConfiguredIsReboundAnew(_Rebinds):
-    """Configure is an upsert, and each is an operation."""
+    """Rebinds a CONFIGURED machine to another cluster under a new operation_id."""
 
     rebound, new_id = State.CONFIGURED, True
 
 
 @mutant("OPS-5", "OPS-5b", "OPS-6a")
 class ConfiguringIsRebound(_Rebinds):
-    """The row is written at each call, and what it says when the bootstrap ends counts."""
+    """Rebinds a CONFIGURING machine to another cluster."""
 
     rebound = State.CONFIGURING
 
 
 @mutant("OPS-5", "OPS-5a", "OPS-5b")
 class OtherClusterIsANewOperation(Core):
-    """Says OK to a Configure for another cluster, with a new id, and does nothing."""
+    """Answers OK with a new operation_id to a Configure for another cluster, and does nothing."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         if isinstance(request, Configure) and machine.cluster and request.cluster != machine.cluster:
@@ -199,7 +199,7 @@ class OtherClusterIsANewOperation(Core):
 
 @mutant("OPS-5", "OPS-5a")
 class OtherClusterForgetsTheOperation(Core):
-    """Refuses a Configure for another cluster, and has overwritten the record of the operation by then."""
+    """Changes the stored operation_id before it refuses a Configure for another cluster."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CONFIGURE and machine.cluster and machine.operation:
@@ -221,21 +221,21 @@ class _StoresMetadata(Core):
 
 @mutant("OPS-5", "OPS-5c")
 class RetryAtRestStoresItsMetadata(_StoresMetadata):
-    """Metadata is an upsert."""
+    """Stores the metadata of a repeated Configure at CONFIGURED."""
 
     moving = False
 
 
 @mutant("OPS-5", "OPS-5c")
 class RetryInFlightStoresItsMetadata(_StoresMetadata):
-    """The last metadata before the end counts."""
+    """Stores the metadata of a repeated Configure while it runs."""
 
     moving = True
 
 
 @mutant("OPS-5", "OPS-5d")
 class RetryOfDrainTakesItsGrace(Core):
-    """A Drain that comes again sets a new deadline."""
+    """Postpones the end of a Drain that is repeated with a grace period."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -246,7 +246,7 @@ class RetryOfDrainTakesItsGrace(Core):
 
 @mutant("OPS-5", "OPS-5d")
 class OtherGraceIsAnotherDrain(Core):
-    """Keys a Drain on its grace period."""
+    """Gives a Drain that is repeated with a grace period another operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -255,7 +255,7 @@ class OtherGraceIsAnotherDrain(Core):
 
 @mutant("OPS-5", "OPS-5a")
 class OtherClusterIsRefusedWithAnEffect(Core):
-    """Validates after the binding is written."""
+    """Stores the other cluster before it refuses a Configure at CONFIGURED."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if isinstance(request, Configure) and machine.state is State.CONFIGURED:
@@ -265,7 +265,7 @@ class OtherClusterIsRefusedWithAnEffect(Core):
 
 
 class _Owned(Core):
-    """Not a mutant: knows which shard has brought each machine on its way, and with that what is no retry to it."""
+    """Not a mutant: remembers which shard started a transition, and does not treat some calls as retries."""
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         raise NotImplementedError
@@ -282,7 +282,7 @@ class _Owned(Core):
 
 @mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2d")
 class RestIsTheShardsOwn(_Owned):
-    """What rests is known by the shard that brought it there: another one that asks for the same finds no edge."""
+    """Refuses a retry at rest from another shard than the first caller."""
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         return not machine.moving and not mine
@@ -290,7 +290,7 @@ class RestIsTheShardsOwn(_Owned):
 
 @mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", latency="120ms")
 class OneCallAtATimeForAShard(_Owned):
-    """A shard that has a call under way for a machine is told to wait for its end; others join it."""
+    """Refuses a retry by the same shard while the transition runs, but not one by another shard."""
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         return machine.moving and mine
@@ -298,15 +298,19 @@ class OneCallAtATimeForAShard(_Owned):
 
 @mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2c", latency="120ms")
 class WhatMovesIsTheShardsOwn(_Owned):
-    """A machine that is on its way is locked by the shard that sent it: another one that asks for the same waits."""
+    """Refuses a retry by another shard while the transition runs."""
 
     def disowned(self, machine: Machine, mine: bool) -> bool:
         return machine.moving and not mine
 
 
-@mutant("OPS-3", "OPS-3a", alone="a life whose operation id was there before cannot be claimed, so nobody has machines")
+@mutant(
+    "OPS-3",
+    "OPS-3a",
+    alone="the kit cannot claim a machine whose operation_id was used before, so no behaviour gets one",
+)
 class IdsWrapAround(Core):
-    """Numbers its slots for operations, of which there are six."""
+    """Uses only six operation ids in turn."""
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
         number = self.__dict__["number"] = (self.__dict__.get("number", -1) + 1) % 6

@@ -1,4 +1,4 @@
-"""Providers that read, wait, and then act on what they have read (contract §3, OPS-4 and OPS-6)."""
+"""Providers with races between reading a machine and changing it (contract §3, OPS-4 and OPS-6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _NoLock(Servicer):
-    """Decides by the machine as it was some milliseconds ago."""
+    """Decides by the state of the machine some milliseconds ago."""
 
     async def stale(self, verb: Verb, request: Fenced) -> None:
         seen = self.core.machines.get(request.machine_id)
@@ -32,7 +32,7 @@ class _NoLock(Servicer):
 
 @mutant("OPS-4", "OPS-4a")
 class CreateHasNoLock(_NoLock):
-    """Asks the cloud for its quota between the look at the slot and the launch."""
+    """Does not check the state and start a Create in one step."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(Verb.CREATE, request)
@@ -41,7 +41,7 @@ class CreateHasNoLock(_NoLock):
 
 @mutant("OPS-4", "OPS-4b", "OPS-6a")
 class ConfigureHasNoLock(_NoLock):
-    """Renders the bootstrap between the look at the machine and the binding."""
+    """Does not check the state and start a Configure in one step."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(Verb.CONFIGURE, request)
@@ -50,7 +50,7 @@ class ConfigureHasNoLock(_NoLock):
 
 @mutant("OPS-4", "OPS-4c")
 class DrainHasNoLock(_NoLock):
-    """Lists the pods between the look at the machine and the drain."""
+    """Does not check the state and start a Drain in one step."""
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(Verb.DRAIN, request)
@@ -59,16 +59,16 @@ class DrainHasNoLock(_NoLock):
 
 @mutant("OPS-4", "OPS-4e")
 class DeleteHasNoLock(_NoLock):
-    """Looks for volumes between the look at the machine and the termination."""
+    """Does not check the state and start a Delete in one step."""
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(Verb.DELETE, request)
         return await super().Delete(request, context)
 
 
-@mutant("OPS-4", "OPS-4b", also=("OPS-6a",), because="its calls, too, come at once and by several connections")
+@mutant("OPS-4", "OPS-4b", also=("OPS-6a",), because="its calls are concurrent and use several connections too")
 class OneLockPerConnection(_NoLock):
-    """The lock lives in the connection's session."""
+    """Checks the state and starts a Configure under a separate lock for each connection."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         lock: asyncio.Lock = self.__dict__.setdefault("locks", {}).setdefault(context.peer(), asyncio.Lock())
@@ -77,9 +77,9 @@ class OneLockPerConnection(_NoLock):
             return await super().Configure(request, context)
 
 
-@mutant("OPS-4", "OPS-4a", also=("LIF-5c",), because="the listing may come while its first host is replaced")
+@mutant("OPS-4", "OPS-4a", also=("LIF-5c",), because="the List may be answered while the first host is replaced")
 class SecondCreateLaunchesAsWell(Core):
-    """Of two Creates at once both launch; the second host replaces the first when it comes up."""
+    """Launches a second host for a concurrent Create; it replaces the first one later."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -96,7 +96,7 @@ class SecondCreateLaunchesAsWell(Core):
 
 @mutant("OPS-4", "OPS-4d")
 class RetriesAtOnceHaveNewIds(Servicer):
-    """The record of the operation is locked by the first retry, and the others go without."""
+    """Gives concurrent retries of a Configure other operation ids."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         machine = self.core.machines.get(request.machine_id)
@@ -118,7 +118,7 @@ class RetriesAtOnceHaveNewIds(Servicer):
 
 @mutant("OPS-6", "OPS-6a")
 class TheLastClusterIsReported(Core):
-    """One operation, and yet each caller has written its cluster into the row."""
+    """Stores the cluster of each concurrent Configure, even of those that it refuses."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if isinstance(request, Configure) and machine.state is State.CONFIGURING:
@@ -128,7 +128,7 @@ class TheLastClusterIsReported(Core):
 
 @mutant("OPS-6", "OPS-6a")
 class EveryClusterIsAccepted(Core):
-    """A queue of Configures for each machine: all are accepted, and the first one is carried out."""
+    """Accepts all concurrent Configures for different clusters, and carries out the first."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         if machine.state is State.CONFIGURING and self.another(machine, request):
@@ -143,10 +143,10 @@ class EveryClusterIsAccepted(Core):
     "OPS-6",
     "OPS-6b",
     also=("OPS-4b",),
-    because="Configures at once meet the same gap",
+    because="concurrent Configures hit the same race",
 )
 class ConfigureAndDeleteHaveNoLock(_NoLock):
-    """Each verb has a lock of its own."""
+    """Does not lock a machine against a concurrent Configure and Delete."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         await self.stale(Verb.CONFIGURE, request)
@@ -161,10 +161,10 @@ class ConfigureAndDeleteHaveNoLock(_NoLock):
     "OPS-6",
     "OPS-6b",
     also=("COD-2d",),
-    because="the Configure that it runs into may be the one that COD-2d has under way",
+    because="the running Configure may be that of COD-2d",
 )
 class DeleteGoesAhead(Core):
-    """A Delete is let through at any moment before the machine is bound."""
+    """Accepts a Delete while CONFIGURING, and a Configure while DELETING."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.DELETE and machine.state is State.CONFIGURING:
@@ -178,10 +178,10 @@ class DeleteGoesAhead(Core):
     "OPS-6",
     "OPS-6c",
     also=("COD-5a", "COD-5b", "COD-5c", "COD-5d"),
-    because="the odd requests of one of them come while a Drain runs",
+    because="one of them sends unusual requests while a Drain runs",
 )
 class ConfigureStopsADrain(Core):
-    """Refuses the Configure that comes while it drains, and has called off the drain by then."""
+    """Cancels a running Drain before it refuses a Configure."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if verb is Verb.CONFIGURE and machine.state is State.DRAINING:
@@ -197,7 +197,7 @@ class ConfigureStopsADrain(Core):
 
 @mutant("OPS-6", "OPS-6c", also=("LIF-6a",), because="its machine may have refused another cluster before")
 class DrainKeepsTheOtherCluster(Core):
-    """A refused Configure leaves its cluster in the row, and the drain's end does not clear that one."""
+    """Keeps the cluster of a refused Configure, and shows it after the Drain."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if isinstance(request, Configure) and machine.state in (State.DRAINING, State.CONFIGURED):
@@ -211,7 +211,7 @@ class DrainKeepsTheOtherCluster(Core):
 
 @mutant("OPS-6", "OPS-6a")
 class EverybodyLosesTheRace(Servicer):
-    """Whoever meets another call for the machine is told to come back, when the work has begun already."""
+    """Answers ABORTED to all concurrent Configures but the first, although one of them has started."""
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         here: dict[str, int] = self.__dict__.setdefault("here", {})
@@ -230,7 +230,7 @@ class EverybodyLosesTheRace(Servicer):
 
 @mutant("OPS-6", "OPS-6a", "OPS-5b")
 class LosersComeLater(Core):
-    """What is refused is queued all the same, and takes its turn when the machine is free again."""
+    """Carries out a refused Configure later, when the machine is CONFIGURED."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         if isinstance(request, Configure) and machine.state is State.CONFIGURING:

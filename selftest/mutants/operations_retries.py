@@ -1,4 +1,4 @@
-"""Providers that start something for a retry, or keep something of it (contract §3, OPS-2, OPS-3 and OPS-5)."""
+"""Providers that start or store something for a retry (contract §3, OPS-2, OPS-3 and OPS-5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @mutant("OPS-2", "OPS-2d")
 class RetriesAreKeyedOnTheMetadata(Core):
-    """Compares the whole binding, metadata included: with another map it is another operation."""
+    """Gives a retry with other metadata another operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -34,7 +34,7 @@ class RetriesAreKeyedOnTheMetadata(Core):
 
 @mutant("OPS-2", "OPS-2g", latency="120ms")
 class RetriesStartTheClockAnew(Core):
-    """Runs the script once more for each call that comes meanwhile, under the same operation."""
+    """Restarts the running transition on each retry, with the same operation_id."""
 
     time = 0.0
 
@@ -58,7 +58,7 @@ class RetriesStartTheClockAnew(Core):
 
 @mutant("OPS-3", "OPS-3a")
 class IdIsClusterAndRound(Core):
-    """Named after the cluster, and how often this machine was bound to it: two machines do that for the first time."""
+    """Builds the operation_id from RPC, cluster and a counter, so that two machines of a cluster share ids."""
 
     cluster = ""
 
@@ -76,7 +76,7 @@ class IdIsClusterAndRound(Core):
 
 
 class _KeepsTheOthersMetadata(Core):
-    """Not a mutant: refuses a Configure for another cluster, and has stored its metadata by then."""
+    """Not a mutant: stores the metadata of a Configure for another cluster before it refuses the call."""
 
     state: State
 
@@ -88,21 +88,21 @@ class _KeepsTheOthersMetadata(Core):
 
 @mutant("OPS-5", "OPS-5a")
 class OtherClusterLeavesItsMetadata(_KeepsTheOthersMetadata):
-    """Stores the metadata, and then sees that the machine is bound to another cluster."""
+    """Stores the metadata before it refuses a Configure for another cluster at CONFIGURED."""
 
     state = State.CONFIGURED
 
 
 @mutant("OPS-5", "OPS-5b", "OPS-6a", latency="120ms")
 class OtherClusterLeavesItsMetadataInFlight(_KeepsTheOthersMetadata):
-    """Stores the metadata, and then sees that the machine is being bound to another cluster."""
+    """Stores the metadata before it refuses a Configure for another cluster while CONFIGURING."""
 
     state = State.CONFIGURING
 
 
 @mutant("WIR-3", "WIR-3e", latency="2s", tcp=True)
 class ARetryThatGoesRenamesTheOperation(Servicer):
-    """Whoever asks again takes the operation over, and whoever leaves puts another one in its place."""
+    """Changes the operation_id if a client disconnects during a retry."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done: Any = await super().answer(context, work)

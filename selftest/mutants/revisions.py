@@ -1,4 +1,4 @@
-"""LST-6..9 broken: deltas that forget, repeat themselves, or leave the caller blind."""
+"""Providers whose deltas omit or repeat changes, or are empty (contract §7, LST-6 to LST-9)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Uncounted(Core):
 
 
 class Historian(Core):
-    """Not a mutant: knows in which state each machine was at a revision."""
+    """Not a mutant: remembers the state of each machine at each revision."""
 
     def put(self, machine: Machine) -> Machine:
         kept = super().put(machine)
@@ -41,12 +41,12 @@ class Historian(Core):
         return next((state for when, state in reversed(past) if when <= revision), None)
 
 
-# LST-6: what changed is told.
+# LST-6: a delta contains all changes.
 
 
 @mutant("LST-6", "LST-6a")
 class RevisionIsTheSizeOfTheFleet(Core):
-    """The revision says how many machines there are, and every delta is the whole fleet."""
+    """Uses the number of machines as the revision."""
 
     def since(self, cursor: bytes) -> int:
         return 0
@@ -57,14 +57,14 @@ class RevisionIsTheSizeOfTheFleet(Core):
 
 @mutant("LST-6", "LST-6b")
 class ConfigureIsNotCounted(Uncounted):
-    """Bindings live in another table than the revision."""
+    """Does not change the revision at Configure."""
 
     uncounted = (State.CONFIGURING, State.CONFIGURED)
 
 
 @mutant("LST-6", "LST-6b", "LST-6c", "LST-6f")
 class DrainIsNotCounted(Uncounted):
-    """Drain's two writes forget the revision; the machine's revision is as old as its Create."""
+    """Does not change the revision at Drain."""
 
     uncounted = (State.DRAINING, State.IDLE)
 
@@ -76,7 +76,7 @@ class DrainIsNotCounted(Uncounted):
 
 @mutant("LST-6", "LST-6d")
 class CreateIsNotCounted(Uncounted):
-    """Create's writes forget the revision."""
+    """Does not change the revision at Create."""
 
     def put(self, machine: Machine) -> Machine:
         known = self.machines.get(machine.id)
@@ -87,7 +87,7 @@ class CreateIsNotCounted(Uncounted):
 
 @mutant("LST-6", "LST-6h")
 class DeleteIsNotCounted(Uncounted):
-    """A row that is emptied begins again with the first revision."""
+    """Does not change the revision at Delete."""
 
     uncounted = (State.DELETING, State.SPECULATIVE)
 
@@ -97,14 +97,14 @@ class DeleteIsNotCounted(Uncounted):
 
 @mutant("LST-6", "LST-6e")
 class SettlingIsNotCounted(Uncounted):
-    """Only calls move the revision: that a transition has ended is no change."""
+    """Does not change the revision when a transition ends."""
 
     uncounted = (State.IDLE, State.CONFIGURED)
 
 
 @mutant("LST-6", "LST-6c")
 class BackIsNoChange(Historian):
-    """A delta compares states: a machine that is where it was has not changed."""
+    """Omits a machine from a delta if it is in the same state as before."""
 
     def changed(self, machine: Machine, since: int) -> bool:
         return super().changed(machine, since) and self.state_at(machine, since) is not machine.state
@@ -112,7 +112,7 @@ class BackIsNoChange(Historian):
 
 @mutant("LST-6", "LST-6h")
 class FreeSlotsAreInNoDelta(Core):
-    """Who asks for changes wants machines: slots are left out."""
+    """Omits SPECULATIVE machines from deltas."""
 
     def changed(self, machine: Machine, since: int) -> bool:
         return super().changed(machine, since) and not (since and machine.state is State.SPECULATIVE)
@@ -120,7 +120,7 @@ class FreeSlotsAreInNoDelta(Core):
 
 @mutant("LST-6", "LST-6f", "LST-6c")
 class AShortMemory(Core):
-    """The change log holds three entries; from before that, nothing is told."""
+    """Answers with an empty delta if the revision is more than three changes old."""
 
     def changed(self, machine: Machine, since: int) -> bool:
         return super().changed(machine, since) and (not since or self.inventory.revision - since <= 3)
@@ -128,7 +128,7 @@ class AShortMemory(Core):
 
 @mutant("LST-6", "LST-6f")
 class OldCursorsAreGone(Core):
-    """The change log holds six entries; a cursor from before that is an error."""
+    """Answers with an error if the revision is more than six changes old."""
 
     def since(self, cursor: bytes) -> int:
         since = super().since(cursor)
@@ -137,9 +137,9 @@ class OldCursorsAreGone(Core):
         return since
 
 
-@mutant("LST-6", "LST-6f", also=("LST-7c",), because="somebody else may have asked with the cursor that it has")
+@mutant("LST-6", "LST-6f", also=("LST-7c",), because="another behaviour may have used the same revision")
 class CursorsAreUsedUp(Core):
-    """A cursor is a subscription: what it has brought it does not bring again."""
+    """Returns each change only once for the same revision."""
 
     def changed(self, machine: Machine, since: int) -> bool:
         told: dict[int, set[tuple[str, int]]] = vars(self).setdefault("told", {})
@@ -152,7 +152,7 @@ class CursorsAreUsedUp(Core):
 
 @mutant("LST-6", "LST-6g")
 class FilterOfTheOldState(Historian):
-    """A delta's filter is applied to what the machine was at the cursor."""
+    """Applies the filter of a delta to the states at the given revision."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         vars(self)["asked"] = self.since(wanted.since)
@@ -167,7 +167,7 @@ class FilterOfTheOldState(Historian):
 
 @mutant("LST-6", "LST-6g")
 class FilterOrCursor(Core):
-    """A filter and a cursor together are not supported."""
+    """Refuses a List with both a filter and a revision."""
 
     def validate_filter(self, wanted: Filter) -> None:
         super().validate_filter(wanted)
@@ -175,12 +175,12 @@ class FilterOrCursor(Core):
             raise Rejected(Code.INVALID_ARGUMENT, "states and since_revision exclude each other")
 
 
-# LST-7: what did not change is not told.
+# LST-7: a delta contains nothing else.
 
 
 @mutant("LST-7", "LST-7b", "LST-7a", "LST-7c")
 class DeltasAreFull(Core):
-    """since_revision is not implemented, but there is a revision."""
+    """Ignores since_revision, but returns revisions."""
 
     def since(self, cursor: bytes) -> int:
         return 0
@@ -188,7 +188,7 @@ class DeltasAreFull(Core):
 
 @mutant("LST-7", "LST-7b")
 class TheLastChangeAgain(Core):
-    """At least as new, instead of newer: the last change is told again and again."""
+    """Includes the last change again in every delta."""
 
     def changed(self, machine: Machine, since: int) -> bool:
         return machine.revision >= since
@@ -196,7 +196,7 @@ class TheLastChangeAgain(Core):
 
 @mutant("LST-7", "LST-7a", "LST-7b")
 class HeartbeatsAreChanges(Core):
-    """Every machine that has a host reports in, and that writes its row."""
+    """Treats every machine with a host as changed at each List."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         for machine in list(self.machines.values()):
@@ -207,19 +207,19 @@ class HeartbeatsAreChanges(Core):
 
 @mutant("LST-7", "LST-7c")
 class ADeltaReturnsTheOldCursor(Core):
-    """The revision that comes with a delta is the one that it was asked with."""
+    """Returns a delta with the revision of the request."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)
         return replace(listing, revision=wanted.since) if self.since(wanted.since) else listing
 
 
-# LST-8: who is lost gets everything.
+# LST-8: an unknown revision is answered with the full list.
 
 
 @mutant("LST-8", "LST-8a")
 class GarbageIsRefused(Core):
-    """A cursor that cannot be read is an error."""
+    """Refuses an invalid revision."""
 
     def since(self, cursor: bytes) -> int:
         if cursor and self.decode_cursor(cursor) is None:
@@ -229,7 +229,7 @@ class GarbageIsRefused(Core):
 
 @mutant("LST-8", "LST-8a")
 class GarbageCrashes(Core):
-    """A cursor is decoded as text without a second thought."""
+    """Crashes on a revision that is not text."""
 
     def decode_cursor(self, cursor: bytes) -> int | None:
         return super().decode_cursor(cursor.decode().encode())
@@ -237,7 +237,7 @@ class GarbageCrashes(Core):
 
 @mutant("LST-8", "LST-8a", "LST-8b")
 class TheLostSeeNothing(Core):
-    """A cursor that cannot be read counts as the newest one."""
+    """Answers an invalid revision with an empty delta."""
 
     def since(self, cursor: bytes) -> int:
         since = self.decode_cursor(cursor) if cursor else 0
@@ -246,7 +246,7 @@ class TheLostSeeNothing(Core):
 
 @mutant("LST-8", "LST-8b")
 class TheFutureIsEmpty(Core):
-    """A cursor that is ahead is compared as any other: nothing is newer."""
+    """Answers a future revision with an empty delta."""
 
     def since(self, cursor: bytes) -> int:
         return (self.decode_cursor(cursor) or 0) if cursor else 0
@@ -254,7 +254,7 @@ class TheFutureIsEmpty(Core):
 
 @mutant("LST-8", "LST-8b")
 class TheFutureIsAnError(Core):
-    """A cursor that is ahead is out of range."""
+    """Answers a future revision with an error."""
 
     def since(self, cursor: bytes) -> int:
         if cursor and (self.decode_cursor(cursor) or 0) > self.inventory.revision:
@@ -264,7 +264,7 @@ class TheFutureIsAnError(Core):
 
 @mutant("LST-8", "LST-8b")
 class EightBytesOfTheFuture(Core):
-    """Cursors are eight bytes, the highest first; one that is ahead is an empty delta."""
+    """Answers a future revision of eight big-endian bytes with an empty delta."""
 
     def encode_cursor(self, number: int) -> bytes:
         return number.to_bytes(8, "big")
@@ -275,7 +275,7 @@ class EightBytesOfTheFuture(Core):
 
 @mutant("LST-8", "LST-8b")
 class EightLittleBytesOfTheFuture(Core):
-    """Cursors are eight bytes, the lowest first; one that is ahead is an empty delta."""
+    """Answers a future revision of eight little-endian bytes with an empty delta."""
 
     def encode_cursor(self, number: int) -> bytes:
         return number.to_bytes(8, "little")
@@ -287,7 +287,7 @@ class EightLittleBytesOfTheFuture(Core):
 
 @mutant("LST-8", "LST-8c")
 class ShortCursorsCrash(Core):
-    """A cursor is sliced before anybody has looked at its length."""
+    """Crashes on a revision of fewer than eight bytes."""
 
     def decode_cursor(self, cursor: bytes) -> int | None:
         return super().decode_cursor(cursor) if cursor[7] else None
@@ -295,7 +295,7 @@ class ShortCursorsCrash(Core):
 
 @mutant("LST-8", "LST-8c")
 class LongNumbersCrash(Core):
-    """A cursor that is all digits is trusted to fit 64 bits."""
+    """Crashes on a revision whose digits exceed 64 bits."""
 
     def since(self, cursor: bytes) -> int:
         if cursor.isdigit():
@@ -308,7 +308,7 @@ class LongNumbersCrash(Core):
 
 @mutant("LST-9", "LST-9a")
 class APageSaysItWasAll(Core):
-    """The revision of a capped delta is the newest one."""
+    """Returns the newest revision with a capped delta, so that the rest is lost."""
 
     def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
         return self.encode_cursor(self.inventory.revision)
@@ -316,7 +316,7 @@ class APageSaysItWasAll(Core):
 
 @mutant("LST-9", "LST-9a")
 class PagesByName(Core):
-    """A capped delta comes in the order of ids, and its revision is its newest machine's."""
+    """Orders a capped delta by id, and returns the revision of its newest machine."""
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
         return sorted(super().oldest_first(since), key=lambda machine: machine.id)
@@ -327,7 +327,7 @@ class PagesByName(Core):
 
 @mutant("LST-9", "LST-9a")
 class ThePageAgain(Core):
-    """The revision of a capped delta is the one that it was asked with."""
+    """Returns a capped delta with the revision of the request."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)

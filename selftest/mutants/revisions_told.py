@@ -1,4 +1,4 @@
-"""Providers whose deltas tell what did not change, or lose what did (contract §7, LST-6 to LST-9)."""
+"""Providers whose deltas contain unchanged machines or omit changed ones (contract §7, LST-6 to LST-9)."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class _EndsUncounted(Core):
 
 @mutant("LST-6", "LST-6d", latency="120ms")
 class TheHostIsNotCounted(_EndsUncounted):
-    """The call moves the revision; that the host is there is written by somebody else."""
+    """Does not change the revision when a Create ends."""
 
     verb = Verb.CREATE
 
 
 @mutant("LST-6", "LST-6h", latency="120ms")
 class TheLossIsNotCounted(_EndsUncounted):
-    """The call moves the revision; that the host is gone is written by somebody else."""
+    """Does not change the revision when a Delete ends."""
 
     verb = Verb.DELETE
 
 
 @mutant("LST-7", "LST-7a")
 class ReadsAreChanges(Core):
-    """Writes down when a machine was last asked for, and that writes its row."""
+    """Treats a machine as changed after each Get."""
 
     def get(self, machine_id: str, now: float) -> Machine:
         shown = super().get(machine_id, now)
@@ -59,7 +59,7 @@ class ReadsAreChanges(Core):
 
 @mutant("LST-7", "LST-7a")
 class RetriesAreChanges(Core):
-    """Counts how often an operation was asked for, and that writes the machine's row."""
+    """Treats a machine as changed after each retry."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -70,7 +70,7 @@ class RetriesAreChanges(Core):
 
 @mutant("LST-7", "LST-7a")
 class FencedCallsAreChanges(Refusal):
-    """Writes down who was fenced last, and that writes the machine's row."""
+    """Treats a machine as changed after each fenced call."""
 
     def and_yet(self, verb: Verb, request: Request, now: float) -> None:
         self.put(self.machines[request.machine_id])
@@ -78,7 +78,7 @@ class FencedCallsAreChanges(Refusal):
 
 @mutant("LST-7", "LST-7a")
 class RefusedCallsAreChanges(Core):
-    """Writes down who was refused last, and that writes the machine's row."""
+    """Treats a machine as changed after each refused call."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         self.put(machine)
@@ -87,7 +87,7 @@ class RefusedCallsAreChanges(Core):
 
 @mutant("LST-7", "LST-7a")
 class CursorsAreTheConnections(Servicer):
-    """Keeps cursors in the connection's session: over another one they are not known, and get the full list."""
+    """Answers a revision from another connection with the full list."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         given: set[bytes] = self.__dict__.setdefault("given", {}).setdefault(context.peer(), set())
@@ -100,7 +100,7 @@ class CursorsAreTheConnections(Servicer):
 
 @mutant("LST-9", "LST-9a")
 class AFilteredPageSaysItWasAll(Core):
-    """Knows what a page has left out only where there is no filter."""
+    """Returns the newest revision with a capped and filtered delta, so that the rest is lost."""
 
     filtered = False
 
@@ -114,7 +114,7 @@ class AFilteredPageSaysItWasAll(Core):
 
 @mutant("LST-8", "LST-8a")
 class TheFilteredSeeNothing(Core):
-    """A cursor that cannot be read is the whole fleet's affair: with a filter nothing comes of it."""
+    """Answers an invalid revision with an empty delta if there is a filter."""
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)

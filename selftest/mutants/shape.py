@@ -1,4 +1,4 @@
-"""SHP broken: machines without a type, prices that are none, errors where there are none."""
+"""Providers with missing types, invalid prices or wrong errors (contract §8, SHP)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Shown(Core):
-    """Not a mutant: what a subclass makes of every machine that it shows."""
+    """Not a mutant: changes every machine in all answers."""
 
     def look(self, machine: Machine) -> Machine:
         return machine
@@ -39,7 +39,7 @@ class Shown(Core):
 
 @mutant("SHP-1", "SHP-1a")
 class TypeOnlyAsALabel(Shown):
-    """The instance type is in the labels, where Kubernetes has it."""
+    """Leaves instance_type empty."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="")
@@ -47,7 +47,7 @@ class TypeOnlyAsALabel(Shown):
 
 @mutant("SHP-1", "SHP-1a")
 class RetiredMachinesHaveNoState(Core):
-    """A machine that was taken out of service has a state that the contract has no word for."""
+    """Shows a machine in the state UNSPECIFIED."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -57,7 +57,7 @@ class RetiredMachinesHaveNoState(Core):
 
 @mutant("SHP-1", "SHP-1a")
 class BareMetalHasNoCapacityType(Shown):
-    """What is neither on demand nor spot is left unspecified."""
+    """Leaves the capacity_type of bare-metal machines UNSPECIFIED."""
 
     def look(self, machine: Machine) -> Machine:
         owned = machine.capacity_type is CapacityType.BARE_METAL
@@ -66,7 +66,7 @@ class BareMetalHasNoCapacityType(Shown):
 
 @mutant("SHP-1", "SHP-1a", "SHP-1d", "SHP-1e")
 class SlotsHaveNoType(Shown):
-    """The type is known when the host is there."""
+    """Leaves the instance_type of machines without a host empty."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="") if machine.host is None else machine
@@ -74,7 +74,7 @@ class SlotsHaveNoType(Shown):
 
 @mutant("SHP-1", "SHP-1d")
 class NoCapacityTypeWhileCreating(Shown):
-    """Which market the host comes from is written when it has come."""
+    """Leaves capacity_type UNSPECIFIED while CREATING."""
 
     def look(self, machine: Machine) -> Machine:
         under_way = machine.state is State.CREATING
@@ -83,7 +83,7 @@ class NoCapacityTypeWhileCreating(Shown):
 
 @mutant("SHP-1", "SHP-1e")
 class NoTypeWhileDeleting(Shown):
-    """The host's record is gone before the host is."""
+    """Leaves instance_type empty while DELETING."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="") if machine.state is State.DELETING else machine
@@ -91,7 +91,7 @@ class NoTypeWhileDeleting(Shown):
 
 @mutant("SHP-1", "SHP-1c")
 class NoTypeWhileConfiguring(Shown):
-    """While it joins the cluster a machine is described by its node, which is not there yet."""
+    """Leaves instance_type empty while CONFIGURING."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="") if machine.state is State.CONFIGURING else machine
@@ -99,7 +99,7 @@ class NoTypeWhileConfiguring(Shown):
 
 @mutant("SHP-1", "SHP-1c")
 class AnAckIsThin(Core):
-    """An ack carries the id, the state and the binding."""
+    """Leaves instance_type and capacity_type empty in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, instance_type="", capacity_type=CapacityType.UNSPECIFIED)
@@ -107,7 +107,7 @@ class AnAckIsThin(Core):
 
 @mutant("SHP-1", "SHP-1a")
 class GetIsThin(Core):
-    """Get does not join the table of types."""
+    """Leaves instance_type empty in Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
         return replace(machine, instance_type="")
@@ -115,7 +115,7 @@ class GetIsThin(Core):
 
 @mutant("SHP-1", "SHP-1b")
 class ZoneOnlyAsALabel(Shown):
-    """The zone is in the labels, where Kubernetes has it."""
+    """Leaves the zone empty."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, zone="")
@@ -123,7 +123,7 @@ class ZoneOnlyAsALabel(Shown):
 
 @mutant("SHP-1", "SHP-1b")
 class ZoneOfTheWishOnly(Shown):
-    """A slot has the zone that was asked for; where the host is then is not written down."""
+    """Leaves the zone of machines with a host empty."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, zone="") if machine.host else machine
@@ -134,7 +134,7 @@ class ZoneOfTheWishOnly(Shown):
 
 @mutant("SHP-2", "SHP-2a")
 class UnknownPriceIsNan(Shown):
-    """A price that is not known is not a number."""
+    """Shows NaN as the price of bare-metal machines."""
 
     def look(self, machine: Machine) -> Machine:
         owned = machine.capacity_type is CapacityType.BARE_METAL
@@ -143,7 +143,7 @@ class UnknownPriceIsNan(Shown):
 
 @mutant("SHP-2", "SHP-2a")
 class UnknownPriceIsMinusOne(Shown):
-    """A price that is not known is -1."""
+    """Shows -1 as an unknown price."""
 
     def look(self, machine: Machine) -> Machine:
         return machine if machine.price_per_hour else replace(machine, price_per_hour=-1.0)
@@ -151,7 +151,7 @@ class UnknownPriceIsMinusOne(Shown):
 
 @mutant("SHP-2", "SHP-2a")
 class SoldOutIsInfinite(Shown):
-    """What cannot be had costs infinitely much."""
+    """Shows infinity as the price of SPECULATIVE machines."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, price_per_hour=math.inf) if machine.state is State.SPECULATIVE else machine
@@ -159,7 +159,7 @@ class SoldOutIsInfinite(Shown):
 
 @mutant("SHP-2", "SHP-2c")
 class BoundIsSold(Shown):
-    """A machine that is in use is not for sale: its price is -1."""
+    """Shows -1 as the price of bound machines."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, price_per_hour=-1.0) if machine.cluster else machine
@@ -167,7 +167,7 @@ class BoundIsSold(Shown):
 
 @mutant("SHP-2", "SHP-2b")
 class RiskInPercent(Shown):
-    """The probability is given in percent."""
+    """Shows the interruption probability in percent."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, interruption_probability=machine.interruption_probability * 100)
@@ -175,7 +175,7 @@ class RiskInPercent(Shown):
 
 @mutant("SHP-2", "SHP-2b")
 class SpotIsSafe(Shown):
-    """The cloud does not tell a probability, so it is 0."""
+    """Shows an interruption probability of 0 for SPOT machines."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, interruption_probability=0.0)
@@ -183,7 +183,7 @@ class SpotIsSafe(Shown):
 
 @mutant("SHP-2", "SHP-2b")
 class UnknownRiskIsNegative(Shown):
-    """A probability that is not known is -1."""
+    """Shows -1 as an unknown interruption probability."""
 
     def look(self, machine: Machine) -> Machine:
         return machine if machine.interruption_probability else replace(machine, interruption_probability=-1.0)
@@ -191,7 +191,7 @@ class UnknownRiskIsNegative(Shown):
 
 @mutant("SHP-2", "SHP-2c")
 class RiskIsUnknownWhileDraining(Shown):
-    """While a machine leaves its cluster its risk is nought by nought."""
+    """Shows NaN as the interruption probability while DRAINING."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, interruption_probability=math.nan) if machine.state is State.DRAINING else machine
@@ -201,7 +201,7 @@ class RiskIsUnknownWhileDraining(Shown):
 
 
 class Resourced(Servicer):
-    """Not a mutant: memory is written as a subclass writes it."""
+    """Not a mutant: writes memory in the subclass's format."""
 
     memory = "8Gi"
     field = "resources"
@@ -214,49 +214,49 @@ class Resourced(Servicer):
 
 @mutant("SHP-3", "SHP-3a")
 class GigabytesWithAB(Resourced):
-    """Memory in GB, as people write it."""
+    """Writes memory as `8GB`."""
 
     memory = "8GB"
 
 
 @mutant("SHP-3", "SHP-3a")
 class UnitsAfterASpace(Resourced):
-    """A space between number and unit."""
+    """Writes memory with a space before the unit, `8 Gi`."""
 
     memory, field = "8 Gi", "allocatable"
 
 
 @mutant("SHP-3", "SHP-3a")
 class LowerCaseUnits(Resourced):
-    """Units in lower case."""
+    """Writes memory with a lower-case unit, `8gi`."""
 
     memory = "8gi"
 
 
 @mutant("SHP-3", "SHP-3a")
 class DecimalComma(Resourced):
-    """A number as the locale has it."""
+    """Writes memory with a decimal comma, `7,5Gi`."""
 
     memory = "7,5Gi"
 
 
 @mutant("SHP-3", "SHP-3a")
 class UnknownIsEmpty(Resourced):
-    """What is not known is the empty string."""
+    """Writes unknown memory as an empty string."""
 
     memory, field = "", "allocatable"
 
 
 @mutant("SHP-3", "SHP-3a")
 class ANumberAsItIsPrinted(Resourced):
-    """Infinite, as floats are printed."""
+    """Writes memory as `inf`."""
 
     memory = "inf"
 
 
 @mutant("SHP-3", "SHP-3b")
 class AllocatableIsSetAndEmpty(Servicer):
-    """The field is always there, and filled when the node has joined."""
+    """Sets allocatable without any resource."""
 
     def build(self, machine: Machine) -> pb.Machine:
         built = super().build(machine)
@@ -267,7 +267,7 @@ class AllocatableIsSetAndEmpty(Servicer):
 
 @mutant("SHP-3", "SHP-3b")
 class ResourcesAreSetAndEmpty(Servicer):
-    """Resources are filled for machines that have a host."""
+    """Sets resources without any resource on machines without a host."""
 
     def build(self, machine: Machine) -> pb.Machine:
         built = super().build(machine)
@@ -282,7 +282,7 @@ class ResourcesAreSetAndEmpty(Servicer):
 
 @mutant("SHP-4", "SHP-4a")
 class NoErrorIsOk(Shown):
-    """last_error says that all is well."""
+    """Sets last_error to "OK" on every machine."""
 
     def look(self, machine: Machine) -> Machine:
         return replace(machine, last_error="OK")
@@ -290,7 +290,7 @@ class NoErrorIsOk(Shown):
 
 @mutant("SHP-4", "SHP-4a")
 class FailedWithoutAWord(Shown):
-    """Why a machine has failed is in the log."""
+    """Shows a FAILED machine without a last_error."""
 
     def look(self, machine: Machine) -> Machine:
         broken = machine.id == min(self.machines)
@@ -299,7 +299,7 @@ class FailedWithoutAWord(Shown):
 
 @mutant("SHP-4", "SHP-4b")
 class ProgressIsAnError(Shown):
-    """last_error is the status line: it says what is being done."""
+    """Sets last_error to the progress while CONFIGURING and DRAINING."""
 
     def look(self, machine: Machine) -> Machine:
         under_way = machine.state in (State.CONFIGURING, State.DRAINING)
@@ -308,7 +308,7 @@ class ProgressIsAnError(Shown):
 
 @mutant("SHP-4", "SHP-4b")
 class AnAckCarriesAnError(Core):
-    """The ack's last_error is the operation's result so far."""
+    """Sets last_error in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
         return replace(machine, last_error="<nil>")
@@ -316,14 +316,14 @@ class AnAckCarriesAnError(Core):
 
 @mutant("SHP-4", "SHP-4c")
 class RefusalsAreErrors(Core):
-    """Whatever goes wrong with a machine is written on it, a refused call too."""
+    """Sets last_error when a call other than Drain is refused."""
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         try:
             return super().serve(verb, request, now)
         except Rejected as rejected:
             machine = self.machines.get(request.machine_id)
-            # The kit's own claim of a machine is a refused Drain at IDLE; this one only minds the other calls.
+            # The kit claims a machine with a Drain that is refused at IDLE; other refusals are enough here.
             if machine and verb is not Verb.DRAIN:
                 self.put(replace(machine, last_error=str(rejected)))
             raise

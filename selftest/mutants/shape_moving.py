@@ -1,4 +1,4 @@
-"""SHP broken on the way: what a machine has at rest and not while it moves (contract §8)."""
+"""Providers whose machines have a wrong shape during a transition (contract §8, SHP)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _OnItsWay(Core):
-    """Not a mutant: shows a machine in one state otherwise, whoever asks."""
+    """Not a mutant: changes machines in one state in all answers."""
 
     state: State
 
@@ -35,7 +35,7 @@ class _OnItsWay(Core):
 
 @mutant("SHP-4", "SHP-4d", latency="120ms")
 class WaitingForCapacityIsAnError(_OnItsWay):
-    """While a machine comes last_error says what is awaited."""
+    """Sets last_error to the progress while CREATING."""
 
     state = State.CREATING
 
@@ -45,7 +45,7 @@ class WaitingForCapacityIsAnError(_OnItsWay):
 
 @mutant("SHP-4", "SHP-4e", latency="120ms")
 class TerminationIsAnError(_OnItsWay):
-    """While a machine goes last_error says how far that is."""
+    """Sets last_error to the progress while DELETING."""
 
     state = State.DELETING
 
@@ -55,7 +55,7 @@ class TerminationIsAnError(_OnItsWay):
 
 @mutant("SHP-2", "SHP-2d", latency="120ms")
 class PriceIsUnknownWhileCreating(_OnItsWay):
-    """What a machine costs is known when it is there, and until then it is not a number."""
+    """Shows NaN as the price while CREATING."""
 
     state = State.CREATING
 
@@ -65,7 +65,7 @@ class PriceIsUnknownWhileCreating(_OnItsWay):
 
 @mutant("SHP-1", "SHP-1b", latency="120ms")
 class NoZoneWhileConfiguring(_OnItsWay):
-    """The zone is a label of the node, which has not joined yet."""
+    """Leaves the zone empty while CONFIGURING."""
 
     state = State.CONFIGURING
 
@@ -75,7 +75,7 @@ class NoZoneWhileConfiguring(_OnItsWay):
 
 @mutant("SHP-3", "SHP-3b", latency="120ms")
 class AllocatableIsEmptyWhileConfiguring(Servicer):
-    """The field is set with the binding, and filled when the node has joined."""
+    """Sets allocatable without any resource while CONFIGURING."""
 
     def build(self, machine: Machine) -> pb.Machine:
         built = super().build(machine)

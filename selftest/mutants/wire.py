@@ -1,4 +1,4 @@
-"""WIR broken: strict parsers, heavy requests, and doors that should not be there."""
+"""Providers with strict parsers, low size limits or wrong methods (contract §1, WIR)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def strict(request: Any) -> None:
 
 @mutant("WIR-1", "WIR-1a", "WIR-1b")
 class MutationsAreStrict(Servicer):
-    """A request with a field that is not known is refused: it might be important."""
+    """Refuses mutating calls with unknown fields."""
 
     def token(self, request: Fenced) -> Token:
         strict(request)
@@ -43,7 +43,7 @@ class MutationsAreStrict(Servicer):
 
 @mutant("WIR-1", "WIR-1a", "WIR-1b")
 class DrainIsStrict(Servicer):
-    """Drain alone is parsed strictly: it is dangerous."""
+    """Refuses a Drain with unknown fields."""
 
     def drain(self, request: pb.DrainRequest) -> Request:
         strict(request)
@@ -52,7 +52,7 @@ class DrainIsStrict(Servicer):
 
 @mutant("WIR-1", "WIR-1b")
 class ConfigureIsStrict(Servicer):
-    """Configure alone is parsed strictly: what it carries is kept."""
+    """Refuses a Configure with unknown fields."""
 
     def configure(self, request: pb.ConfigureRequest) -> Request:
         strict(request)
@@ -61,7 +61,7 @@ class ConfigureIsStrict(Servicer):
 
 @mutant("WIR-1", "WIR-1b")
 class UnknownFieldsNameTheCluster(Servicer):
-    """A hand-written parser takes a field that it does not know for the one before: the last text is the cluster."""
+    """Takes the cluster_id of a Configure from an unknown field."""
 
     def configure(self, request: pb.ConfigureRequest) -> Request:
         if len(UnknownFieldSet(request)):
@@ -71,7 +71,7 @@ class UnknownFieldsNameTheCluster(Servicer):
 
 @mutant("WIR-1", "WIR-1c")
 class UnknownFieldsAskForLess(Servicer):
-    """A Get with a field that is not known is answered as to a client of another version, without what is new."""
+    """Omits resources from a Get with unknown fields."""
 
     async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
         shown = pb.Machine()
@@ -83,7 +83,7 @@ class UnknownFieldsAskForLess(Servicer):
 
 @mutant("WIR-1", "WIR-1a")
 class UnknownFieldsMakeAnotherRequest(Servicer):
-    """A retry is known by the bytes of its request, token apart: with a field more it is another operation."""
+    """Gives a repeated Create with unknown fields another operation_id."""
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
         ack = await super().Create(request, context)
@@ -93,7 +93,7 @@ class UnknownFieldsMakeAnotherRequest(Servicer):
 
 @mutant("WIR-1", "WIR-1a")
 class DeleteIsStrict(Servicer):
-    """Delete alone is parsed strictly: it cannot be undone."""
+    """Refuses a Delete with unknown fields."""
 
     def delete(self, request: pb.DeleteRequest) -> Request:
         strict(request)
@@ -102,7 +102,7 @@ class DeleteIsStrict(Servicer):
 
 @mutant("WIR-1", "WIR-1c")
 class ListIsStrict(Servicer):
-    """A filter that is not known cannot be applied, so the List is refused."""
+    """Refuses a List with unknown fields."""
 
     def filter(self, request: pb.ListFilter) -> Filter:
         strict(request)
@@ -111,7 +111,7 @@ class ListIsStrict(Servicer):
 
 @mutant("WIR-1", "WIR-1c")
 class UnknownFiltersMatchNothing(Servicer):
-    """A filter that is not known is one that no machine passes."""
+    """Returns no machines for a List with unknown fields."""
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
         answer = await super().List(request, context)
@@ -126,7 +126,7 @@ class UnknownFiltersMatchNothing(Servicer):
 
 @mutant("WIR-1", "WIR-1c")
 class FormerFiltersStillFilter(UnknownFiltersMatchNothing):
-    """Still has the filters of the contract before this one, under the numbers that are reserved for them now."""
+    """Returns no machines for a List with the fields that the contract reserves."""
 
     def filters(self, number: int) -> bool:
         return number in (2, 3)
@@ -134,7 +134,7 @@ class FormerFiltersStillFilter(UnknownFiltersMatchNothing):
 
 @mutant("WIR-1", "WIR-1b")
 class UnknownFieldsAreReadAsTheNext(Servicer):
-    """A hand-written parser loses its place at a field that it does not know: what it kept of it is lost."""
+    """Loses the metadata of a Configure with unknown fields."""
 
     def configure(self, request: pb.ConfigureRequest) -> Request:
         if len(UnknownFieldSet(request)):
@@ -147,7 +147,7 @@ class UnknownFieldsAreReadAsTheNext(Servicer):
 
 @mutant("WIR-2", "WIR-2a")
 class UnknownStatesAreRefused(Core):
-    """A state that is not in the enum is an invalid argument."""
+    """Refuses a filter with an unknown state."""
 
     def validate_filter(self, wanted: Filter) -> None:
         super().validate_filter(wanted)
@@ -157,7 +157,7 @@ class UnknownStatesAreRefused(Core):
 
 @mutant("WIR-2", "WIR-2a")
 class UnknownStatesAreDropped(Servicer):
-    """States that are not known are left out of the filter, and an empty filter means all."""
+    """Ignores unknown states in a filter, and returns all machines if there are no others."""
 
     def filter(self, request: pb.ListFilter) -> Filter:
         known = frozenset(int(state) for state in request.states) & frozenset(int(state) for state in State)
@@ -166,7 +166,7 @@ class UnknownStatesAreDropped(Servicer):
 
 @mutant("WIR-2", "WIR-2a")
 class UnknownStatesSpoilTheFilter(Core):
-    """One state that is not known, and nothing matches."""
+    """Returns no machines for a filter with an unknown state, whatever else it contains."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         known = all(state in State.__members__.values() for state in wanted.states)
@@ -175,7 +175,7 @@ class UnknownStatesSpoilTheFilter(Core):
 
 @mutant("WIR-2", "WIR-2a")
 class UnknownStatesAreIndices(Core):
-    """-1 is the last state of the table."""
+    """Treats state -1 as IDLE, the last entry of a table."""
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
         table = [State.FAILED, State.CONFIGURED, State.IDLE]
@@ -187,20 +187,20 @@ class UnknownStatesAreIndices(Core):
 
 @mutant("WIR-4", "WIR-4a")
 class HealthIsNeverSet(Servicer):
-    """The health service is registered and nobody sets it."""
+    """Answers NOT_SERVING to health checks."""
 
     health = "NOT_SERVING"
 
 
 @mutant("WIR-4", "WIR-4a")
 class HealthIsUnknown(Servicer):
-    """The health service starts with UNKNOWN and stays there."""
+    """Answers UNKNOWN to health checks."""
 
     health = "UNKNOWN"
 
 
 def described(change: Callable[[descriptor_pb2.FileDescriptorProto], object]) -> descriptor_pool.DescriptorPool:
-    """The contract's file with a change."""
+    """Returns the contract's descriptors with one change."""
     file = descriptor_pb2.FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     change(file)
@@ -216,14 +216,14 @@ def field(file: descriptor_pb2.FileDescriptorProto, message: str, name: str) -> 
 
 @mutant("WIR-4", "WIR-4b")
 class AnotherNumber(Servicer):
-    """A field was moved up to close a gap."""
+    """Describes a field with another number."""
 
     descriptors = described(lambda file: setattr(field(file, "ListFilter", "max_results"), "number", 2))
 
 
 @mutant("WIR-4", "WIR-4b")
 class AnotherType(Servicer):
-    """Numbers that are never negative were made fixed-width."""
+    """Describes a field with another type."""
 
     descriptors = described(
         lambda file: setattr(
@@ -234,21 +234,21 @@ class AnotherType(Servicer):
 
 @mutant("WIR-4", "WIR-4b")
 class NoListMethod(Servicer):
-    """List was renamed."""
+    """Describes List under another name."""
 
     descriptors = described(lambda file: setattr(file.service[0].method[5], "name", "ListMachines"))
 
 
 @mutant("WIR-4", "WIR-4b")
 class ListStreams(Servicer):
-    """List answers in a stream."""
+    """Describes List as a streaming method."""
 
     descriptors = described(lambda file: setattr(file.service[0].method[5], "server_streaming", True))
 
 
 @mutant("WIR-4", "WIR-4b")
 class AStateIsMissing(Servicer):
-    """The enum knows no FAILED."""
+    """Describes the states without FAILED."""
 
     descriptors = described(lambda file: file.enum_type[0].value.pop())
 
@@ -258,7 +258,7 @@ class AStateIsMissing(Servicer):
 
 @mutant("WIR-5", "WIR-5a")
 class ABlobOf16KibAtMost(Core):
-    """The cloud's limit for user data is handed on with the cloud's code."""
+    """Answers ABORTED for a bootstrap blob above 16 KiB."""
 
     def validate_blob(self, request: Configure) -> None:
         if len(request.blob) > 16384:
@@ -267,7 +267,7 @@ class ABlobOf16KibAtMost(Core):
 
 @mutant("WIR-5", "WIR-5a")
 class ABigBlobIsAnInternalError(Core):
-    """The blob is written to a column that is too small."""
+    """Answers INTERNAL for a large bootstrap blob."""
 
     def validate_blob(self, request: Configure) -> None:
         if len(request.blob) > 65535:
@@ -276,7 +276,7 @@ class ABigBlobIsAnInternalError(Core):
 
 @mutant("WIR-5", "WIR-5a")
 class ABigBlobIsRefusedTooLate(Core):
-    """The blob is looked at when the machine is already bound."""
+    """Refuses a large bootstrap blob only after it has bound the machine."""
 
     def validate_blob(self, request: Configure) -> None:
         pass
@@ -291,7 +291,7 @@ class ABigBlobIsRefusedTooLate(Core):
 
 @mutant("WIR-5", "WIR-5b")
 class MetadataAboveItsLimitIsUnavailable(Core):
-    """Metadata goes to a store that refuses more than 32 KiB, and the refusal reads like an outage."""
+    """Answers UNAVAILABLE for metadata above 32 KiB."""
 
     def validate_metadata(self, request: Configure) -> None:
         if sum(len(key) + len(value) for key, value in request.metadata.items()) > 32768:
@@ -300,7 +300,7 @@ class MetadataAboveItsLimitIsUnavailable(Core):
 
 @mutant("WIR-5", "WIR-5b")
 class MetadataIsCutAt32Kib(Core):
-    """What does not fit into 32 KiB is left out."""
+    """Drops the metadata that exceeds 32 KiB."""
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
         kept: dict[str, str] = {}
@@ -312,7 +312,7 @@ class MetadataIsCutAt32Kib(Core):
 
 @mutant("WIR-5", "WIR-5c")
 class OneMebibyteInAll(Core):
-    """A request of more than 1 MiB and a bit is an internal error."""
+    """Answers INTERNAL for a request above about 1 MiB."""
 
     def validate_blob(self, request: Configure) -> None:
         if len(request.blob) + sum(len(value) for value in request.metadata.values()) > (1 << 20) + 1024:
@@ -323,7 +323,7 @@ class OneMebibyteInAll(Core):
 
 
 class CatchAll(grpc.GenericRpcHandler):
-    """Answers whatever nobody else answers, as `answer` says, for the paths that `mine` says."""
+    """Answers the paths that `mine` accepts with `answer`, if no other handler does."""
 
     def __init__(self, mine: Callable[[str], bool], answer: Callable[[str, Context], Awaitable[bytes]]) -> None:
         self.mine, self.answer = mine, answer
@@ -351,7 +351,7 @@ async def not_found(path: str, context: Context) -> bytes:
 
 @mutant("WIR-6", "WIR-6a", "WIR-6b")
 class UnknownMethodsAreNotFound(Servicer):
-    """A gateway answers for what it has no route to, with the web's code."""
+    """Answers NOT_FOUND for an unknown method or service."""
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         return (CatchAll(lambda path: "NoSuch" in path or "v9" in path, not_found),)
@@ -359,7 +359,7 @@ class UnknownMethodsAreNotFound(Servicer):
 
 @mutant("WIR-6", "WIR-6a")
 class UnknownMethodsAreUnknown(Servicer):
-    """A method that is not there is an error like any other."""
+    """Answers UNKNOWN for an unknown method."""
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         return (CatchAll(lambda path: path.startswith(f"/{SERVICE}/NoSuch"), unknown),)
@@ -367,7 +367,7 @@ class UnknownMethodsAreUnknown(Servicer):
 
 @mutant("WIR-6", "WIR-6a")
 class MethodsWithoutCase(Servicer):
-    """Methods are looked up without regard to case."""
+    """Serves methods without regard to the case of their names."""
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         return (CatchAll(lambda path: path == f"/{SERVICE}/create", nothing),)
@@ -375,7 +375,7 @@ class MethodsWithoutCase(Servicer):
 
 @mutant("WIR-6", "WIR-6b")
 class AnyServiceWillDo(Servicer):
-    """Only the method's name is looked at, so every version of the service is served."""
+    """Serves List under any service name."""
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         return (CatchAll(lambda path: SERVICE not in path and path.endswith("/List"), nothing),)

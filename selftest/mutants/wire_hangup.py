@@ -1,4 +1,4 @@
-"""WIR-3 broken: work that hangs on whoever asked for it."""
+"""Providers whose transitions depend on the caller's connection (contract §1, WIR-3)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HELD = 1.5
-"""Seconds for which an answer is kept from who may hang up meanwhile, of transitions of two: no machine is so busy."""
+"""Seconds for which an answer is held back: less than a transition takes, so it still runs when the client leaves."""
 
 
 class Hanging(Servicer):
-    """Not a mutant: stays with its caller for a moment after the work, as one that waits for the cloud does."""
+    """Not a mutant: holds the answer back for a moment, like a provider that waits for its cloud."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done = await super().answer(context, work)
@@ -37,7 +37,7 @@ class Hanging(Servicer):
         return done
 
     def gone(self, machine: Machine) -> None:
-        """The caller is gone; `machine` is as the work left it."""
+        """Handles a disconnected client; `machine` is the state after its call."""
 
     def undo(self, machine: Machine) -> None:
         if machine.operation and machine.moving:
@@ -50,7 +50,7 @@ class Hanging(Servicer):
 
 @mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class TakenBackWhenTheClientGoes(Hanging):
-    """The transaction is rolled back when the request's context is cancelled."""
+    """Rolls the transition back if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         self.undo(machine)
@@ -58,7 +58,7 @@ class TakenBackWhenTheClientGoes(Hanging):
 
 @mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class StuckWhenTheClientGoes(Hanging):
-    """The work runs on the request's context: cancelled, it never comes to its end."""
+    """Never ends the transition if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.operation and machine.moving:
@@ -67,7 +67,7 @@ class StuckWhenTheClientGoes(Hanging):
 
 @mutant("WIR-3", "WIR-3a", "WIR-3b", "WIR-3c", "WIR-3f", latency="2s", tcp=True)
 class FailedWhenTheClientGoes(Hanging):
-    """The work runs on the request's context: cancelled, it has failed."""
+    """Ends the transition in FAILED if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.moving:
@@ -76,7 +76,7 @@ class FailedWhenTheClientGoes(Hanging):
 
 @mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class DrainStopsWhenTheClientGoes(Hanging):
-    """Only Drain waits on the request's context: its evictions stop."""
+    """Rolls a Drain back if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.DRAINING:
@@ -85,7 +85,7 @@ class DrainStopsWhenTheClientGoes(Hanging):
 
 @mutant("WIR-3", "WIR-3d", latency="2s", tcp=True)
 class TakenBackButForItsMetadata(Hanging):
-    """The transaction is rolled back when the caller's deadline passes, and the metadata is another transaction."""
+    """Rolls the transition back except for its metadata if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         self.undo(machine)
@@ -95,7 +95,7 @@ class TakenBackButForItsMetadata(Hanging):
 
 @mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class BoundForNobodyIsBoundToNothing(Hanging):
-    """Who asked for the Configure also writes the cluster down, if they are still there."""
+    """Loses the cluster of a Configure if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.CONFIGURING:
@@ -104,16 +104,16 @@ class BoundForNobodyIsBoundToNothing(Hanging):
 
 @mutant("WIR-3", "WIR-3b", latency="2s", tcp=True)
 class MetadataOfNobodyIsDropped(Hanging):
-    """Who asked for the Configure also writes the metadata down, if they are still there."""
+    """Loses the metadata of a Configure if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.CONFIGURING:
             self.core.put(replace(machine, shard_metadata={}))
 
 
-@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True, alone="whoever has its machine next finds the binding")
+@mutant("WIR-3", "WIR-3b", latency="2s", tcp=True, alone="the next behaviour that leases its machine sees the binding")
 class DrainedForNobodyStaysBound(Hanging):
-    """Who asked for the Drain also takes the binding away at its end, if they are still there."""
+    """Still shows the cluster after a Drain if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.DRAINING:
@@ -128,7 +128,7 @@ class DrainedForNobodyStaysBound(Hanging):
 
 @mutant("WIR-3", "WIR-3c", latency="2s", tcp=True)
 class CreateIsOrphanedWhenTheClientGoes(Hanging):
-    """Only Create waits on the request's context: the host comes, and nobody writes it down."""
+    """Never ends a Create if the client disconnects."""
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.CREATING and machine.operation:
@@ -137,7 +137,7 @@ class CreateIsOrphanedWhenTheClientGoes(Hanging):
 
 @mutant("WIR-3", "WIR-3e", latency="2s", tcp=True)
 class ARetryThatGoesTakesTheOperationWithIt(Servicer):
-    """Whoever asks again joins the operation, and whoever leaves cancels it."""
+    """Ends the transition in FAILED if a client disconnects during a retry."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done = await super().answer(context, work)
@@ -156,7 +156,7 @@ class ARetryThatGoesTakesTheOperationWithIt(Servicer):
 
 @mutant("WIR-3", "WIR-3d", latency="300ms")
 class TheDeadlineIsTheOperations(Servicer):
-    """The caller's deadline is handed on to the work, which fails when it passes."""
+    """Ends the transition in FAILED when the caller's deadline passes."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         done = await super().answer(context, work)
