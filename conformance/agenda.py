@@ -1,34 +1,67 @@
 """What is still to be judged, in the order in which it should begin, and which machines are kept for it.
 
-Three phases, one after the other. Most behaviours run together. A few want a quiet fleet, and run alone on machines
-that are at rest. What ends with a Delete comes last, on machines that go home anyway: a Delete in the middle of a run
-would cost one more Create.
+Three phases, one after the other. Most behaviours run together. A few need a quiet fleet, and run alone on machines
+that are at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the
+middle of a run would cost one more Create.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from conformance.behaviour import STARTS, apart
+from conformance.behaviour import apart
 from conformance.fit import precedence
 from conformance.lifecycle import State
+from conformance.needs import STARTS
 from conformance.pool import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from conformance.behaviour import Behaviour, Needs, Watched
+    from conformance.behaviour import Behaviour
     from conformance.machine import Machine
+    from conformance.needs import Needs, Watched
     from conformance.pool import Pool
 
 
 class Phase(Enum):
-    """What runs with what."""
+    """Which behaviours may run at the same time."""
 
     TOGETHER = auto()
     QUIET = auto()
     LEAVING = auto()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """One look at what can begin: what has been tried in it, and what is set aside for behaviours that must wait."""
+
+    busy: int
+    """How many jobs are running."""
+    wanted: frozenset[State]
+    """The states in which waiting behaviours want machines that are not easily brought there."""
+    reserved: set[State] = field(default_factory=set)
+    """The states whose machines are left to a behaviour that wants several of them."""
+    refused: set[Needs] = field(default_factory=set)
+    """Needs for which there was no lease. The answer stays the same until something else is leased."""
+
+    def may_try(self, needs: Needs) -> bool:
+        """Returns whether a lease for `needs` is worth asking for, and takes no machine that is reserved."""
+        return needs not in self.refused and not (needs.transitions and self.reserved.intersection(needs.starts))
+
+    def began(self) -> None:
+        """Notes that something was leased."""
+        self.busy += 1
+        self.refused.clear()
+
+    def failed(self, needs: Needs) -> None:
+        """Notes that there was no lease for `needs`."""
+        self.refused.add(needs)
+        # If each machine that is returned went to another behaviour, several would never be free together.
+        if needs.machines > 1 and needs.transitions and self.busy:
+            self.reserved.add(needs.start)
 
 
 class Agenda:
@@ -39,86 +72,88 @@ class Agenda:
         self._keep = keep
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
         self._under_way: set[Watched] = set()
-        """The passages that somebody takes a machine along: who watches them waits, and wants no machine."""
+        """The lifecycles that are being recorded: behaviours that watch them wait, and need no machine."""
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
         for phase, waiting in self._phases.items():
-            # The quiet phase goes from what leaves a machine as it was to what moves it.
+            # In the quiet phase, behaviours that leave a machine as it was come before those that move it.
             waiting.sort(key=lambda b: b.needs.transitions if phase is Phase.QUIET else precedence(b.needs))
 
     def turn(self, phase: Phase) -> None:
-        """Go on to the next phase."""
+        """Enters the next phase."""
         self._phase = phase
 
     @property
     def pending(self) -> list[Behaviour]:
-        """What waits in this phase; who takes something on, or gives it back, changes it here."""
+        """What waits in this phase. The engine adds behaviours that have to be judged again, and removes others."""
         return self._phases[self._phase]
 
     @property
     def _later(self) -> list[Behaviour]:
+        """What waits in the phases after this one."""
         return [b for phase, waiting in self._phases.items() if phase.value > self._phase.value for b in waiting]
 
     @property
     def rest(self) -> list[Behaviour]:
-        """All that has not begun, in whichever phase."""
+        """Everything that has not begun, in any phase."""
         return [behaviour for waiting in self._phases.values() for behaviour in waiting]
 
     def drop(self, behaviour: Behaviour) -> None:
-        """It will not be judged, or has begun."""
+        """Removes a behaviour that has begun, or will not be judged."""
         for waiting in self._phases.values():
             if behaviour in waiting:
                 waiting.remove(behaviour)
 
     def clear(self) -> None:
-        """Nothing more will be judged."""
+        """Removes everything: nothing more will be judged."""
         for waiting in self._phases.values():
             waiting.clear()
 
     def due(
         self, pool: Pool, passages: Collection[Watched], *, running: Collection[Behaviour | None], jobs: int
     ) -> Iterator[tuple[Behaviour, Lease]]:
-        """What can begin now, each with its lease, where some of at most `jobs` are running; None is a way home.
+        """Yields what can begin now, each behaviour with its lease, as long as no more than `jobs` jobs run.
 
-        Where a passage has been seen, who watches it needs no machine; one that is under way is waited for.
+        `running` has None for a job that only cleans machines up. A behaviour that watches a lifecycle needs no
+        machine once that is recorded, and waits while it is being recorded.
         """
         for behaviour in [b for b in self.rest if b.needs.watches in passages]:
             self.drop(behaviour)
             yield behaviour, Lease(machines=(), starts=())
-        busy = len(running)
         self._under_way = {behaviour.needs.watches for behaviour in running if behaviour} - {()}
-        wanted = {
-            start for b in self.pending for start in b.needs.starts if start is State.CONFIGURED or b.needs.transitions
-        }
-        spoken_for: set[State] = set()
-        vain: set[Needs] = set()  # who needs the same gets the same answer, until something else is leased
+        this = _Round(busy=len(running), wanted=_wanted(self.pending))
         for behaviour in list(self.pending):
-            if busy >= jobs:
+            if this.busy >= jobs:
                 return
-            needs = behaviour.needs
-            if needs in vain or needs.watches in self._under_way:
+            if behaviour.needs.watches in self._under_way or not this.may_try(behaviour.needs):
                 continue
-            if needs.transitions and spoken_for.intersection(needs.starts):
+            lease = self._lease_for(behaviour, pool, this)
+            if lease is None:
+                this.failed(behaviour.needs)
                 continue
-            chosen = behaviour
-            lease = pool.lease(needs, apart=_apart(needs, wanted), give_back=False)
-            if lease is None and State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs)):
-                # A machine must make place for it. If that is to cost a Delete, let it be one that is judged.
-                chosen, lease = self._leaver(pool) or (behaviour, None)
-                if lease is None and not busy:
-                    chosen, lease = behaviour, pool.lease(needs, give_back=True)
-            # Who wants several machines would never get them if each that comes free were given to somebody else.
-            if lease is None and needs.machines > 1 and needs.transitions and busy:
-                spoken_for.add(needs.start)
-            vain.add(needs)
-            if lease is not None:
-                vain.clear()
-                busy += 1
-                self.drop(chosen)
-                self._under_way |= {chosen.needs.watches} - {()}
-                yield chosen, lease
+            this.began()
+            chosen, _ = lease
+            self.drop(chosen)
+            self._under_way |= {chosen.needs.watches} - {()}
+            yield lease
+
+    def _lease_for(self, behaviour: Behaviour, pool: Pool, this: _Round) -> tuple[Behaviour, Lease] | None:
+        """Returns a lease for the behaviour, or for another one that makes room for it; None if there is none now."""
+        needs = behaviour.needs
+        lease = pool.lease(needs, apart=_apart(needs, this.wanted), give_back=False)
+        if lease is not None:
+            return behaviour, lease
+        if not _needs_room(needs, pool):
+            return None
+        # If making room costs a Delete, let it be one that is judged.
+        leaver = self._leaver(pool)
+        if leaver is not None or this.busy:
+            return leaver
+        lease = pool.lease(needs, give_back=True)
+        return (behaviour, lease) if lease is not None else None
 
     def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
+        """Returns a behaviour that deletes a machine that lives now, with its lease."""
         for behaviour in self._phases[Phase.LEAVING]:
             if behaviour.needs.watches in self._under_way:
                 continue
@@ -128,32 +163,51 @@ class Agenda:
         return None
 
     def wanted(self, lease: Lease) -> set[State]:
-        """Where the leases start that the machines of this one could still serve; none where it shall go home."""
+        """Returns the states in which the machines of this lease can be used again; none if they are to be cleaned up.
+
+        With `keep`, that is never.
+        """
         starts = {start for behaviour in self.rest for start in behaviour.needs.starts}
         return starts or set(lease.starts if self._keep else ())
 
     def spare(self, pool: Pool, *, in_time: bool) -> list[Machine]:
-        """The free machines that nothing will want any more: they go home while the last ones are still judged.
+        """Returns the free machines that nothing will use again: they are cleaned up during the last behaviours.
 
-        Where they could not be there `in_time`, before the last verdict, the quiet phase would have to wait for them.
+        `in_time`: they can be clean before the last verdict. Otherwise the quiet phase would have to wait for them.
         """
         waiting = any(b.needs.watches not in self._under_way for b in self.pending)
         if waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
             return []
         leaving = sum(b.needs.machines for b in apart(self._later) if not b.needs.alone)
-        # Bound machines are two transitions from home, and those at rest do not disturb the quiet phase.
+        # A bound machine is two transitions from being clean, and at rest it does not disturb the quiet phase.
         return pool.spare(idle=leaving, bound=any(b.needs.alone for b in self._later))
 
 
-def _apart(needs: Needs, wanted: set[State]) -> Collection[State]:
-    """Machines in which states are left to others, where `wanted` are the states that somebody waits for."""
+def _wanted(waiting: Iterable[Behaviour]) -> frozenset[State]:
+    """Returns the states in which waiting behaviours want machines, except those whose machines soon come free."""
+    return frozenset(
+        start
+        for behaviour in waiting
+        for start in behaviour.needs.starts
+        if start is State.CONFIGURED or behaviour.needs.transitions
+    )
+
+
+def _apart(needs: Needs, wanted: Collection[State]) -> Collection[State]:
+    """Returns the states whose machines a lease leaves to others; others wait for machines in the `wanted` states."""
     if not needs.transitions:
         return STARTS  # soon over: not worth a Configure or a Drain before it
-    # Who has long to go with machines of both kinds does not wait for both to come free at once.
+    # A long behaviour on machines of both kinds does not wait until both kinds are free at once.
     return () if needs.bound else wanted
 
 
+def _needs_room(needs: Needs, pool: Pool) -> bool:
+    """Returns whether a machine has to be deleted, so that there is a slot, before these needs can be met."""
+    return State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs))
+
+
 def _phase_of(behaviour: Behaviour) -> Phase:
+    """Returns the phase in which a behaviour is judged."""
     if behaviour.needs.alone:
         return Phase.QUIET
     return Phase.LEAVING if behaviour.needs.leaves else Phase.TOGETHER

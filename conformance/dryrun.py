@@ -1,7 +1,7 @@
-"""A run that touches nothing: the plan on a fake of the target's shape, on a clock that leaps over every wait.
+"""Runs a plan without touching the target: on a fake of the target's shape, on a clock that leaps over every wait.
 
-It is the engine that runs, with its own choices, polls and windows; so creations, peak and time are not guessed but
-counted. What the fake cannot have is left out: who judges TLS needs no machine, and no time to speak of.
+The real engine runs, with its own choices, polls and windows, so creations, peak and time are counted, not guessed.
+What the fake cannot have is left out: behaviours that judge TLS need no machine, and hardly any time.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
 
 WORK: Final = 0.0006
-"""Seconds that the kit itself is busy with one call, about: measured by `make bench` on two slow cores."""
+"""Approximate seconds of the kit's own work for one call: measured by `make bench` on two slow cores."""
 UNKNOWN: Final = 0.05
-"""Seconds, for a transition of which nothing is known: short, so that an estimate is never more than it will be."""
+"""Seconds for an unknown transition: short, so that an estimate is never too high."""
 MOST: Final = 512
-"""So many slots are enough to dry-run on: a run of the whole suite keeps no fifth of them busy."""
+"""Maximum number of slots in a dry run: a run of the whole suite keeps less than a fifth of them busy."""
 ON_THE_LINE: Final = frozenset({"tls", "client-certificate"})
-"""What the fake of a dry run does not have."""
+"""Capabilities that the fake of a dry run does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tempo:
-    """How fast the target is, in seconds: each verb's transitions, as far as known, and one call there and back."""
+    """How fast the target is, in seconds: the known transitions by verb, and the round trip of one call."""
 
     transitions: Mapping[Verb, float] = field(default_factory=dict)
     call: float = 0.0
 
     @property
     def unknown(self) -> tuple[Verb, ...]:
-        """The verbs of whose transitions nothing is known."""
+        """The verbs whose transitions have an unknown duration."""
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
 def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: Options) -> Report:
-    """The report of a run of `plan`, as it would be at a conformant target of this shape and tempo.
+    """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and tempo.
 
-    Results are the fake's. What counts is what was judged at all, the bill and the time. Raises TargetError where
+    The results are the fake's: use only which behaviours were judged, the bill and the time. Raises TargetError if
     there are too few machines.
     """
     chosen = tuple(b for b in plan if not ON_THE_LINE.intersection(b.entry.needs))
@@ -77,9 +77,9 @@ def dry_run(plan: Plan, found: Found, *, tempo: Tempo, options: Options) -> Repo
 
 
 def leapt(plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **given: Any) -> Report:
-    """The report of a run on a provider in this process, by a clock that leaps: it takes as long as its work.
+    """Returns the report of a run on a provider in this process, by a clock that leaps: it waits for nothing.
 
-    How busy the machine is shows in none of it. `given` goes to the server.
+    The load of this computer does not show in the times. `given` goes to the server.
     """
     report: Report = leaping(_run(plan, core, options, servicer, given))
     return report
@@ -90,7 +90,7 @@ async def _run(plan: Plan, core: Core, options: Options, servicer: type[Servicer
     made: list[Servicer] = []
 
     class Working(servicer):  # type: ignore[valid-type, misc]
-        """Answers as ever, after the kit has done its part of the call."""
+        """Answers as usual, after the time that the kit itself needs for the call."""
 
         async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
             loop.spend(WORK)
@@ -112,7 +112,7 @@ async def _run(plan: Plan, core: Core, options: Options, servicer: type[Servicer
 
 
 def stand_in(found: Found, tempo: Tempo) -> Core:
-    """A conformant provider of the target's shape: its free machines, what it has and lacks, its prices on average."""
+    """Returns a conformant provider of the target's shape: free machines, capabilities, and the average price."""
     spans = {verb: tempo.transitions.get(verb, UNKNOWN) for verb in Verb}
     return Core(
         list(_fleet(found)),
@@ -132,7 +132,7 @@ def _fleet(found: Found) -> Iterator[Machine]:
 
 
 class _Foreign:
-    """A channel over TCP, whose calls the leaping clock waits for."""
+    """A channel over TCP. The leaping clock waits for its calls."""
 
     def __init__(self, channel: grpc.aio.Channel, loop: LeapingLoop) -> None:
         self._channel, self._loop = channel, loop

@@ -1,7 +1,7 @@
-"""The verbs in which behaviours state facts. Each returns what it saw, or raises with wanted and got.
+"""The verbs with which behaviours state facts. Each returns what it saw, or raises with `wanted` and `got`.
 
-A broken fact is a `Violation`: the provider's fault. A call that the provider never answered is `NoAnswer`: it
-says nothing about the clause.
+A fact that does not hold is a `Violation`: the provider's fault. A call that the provider never answered is `NoAnswer`:
+it says nothing about the clause.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from conformance.yard import Watch
 
 MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
-"""What may change by itself between two reads (LST-4)."""
+"""Fields that may change by themselves between two reads (LST-4)."""
 MESSAGES = ("host", "resources", "allocatable")
-"""What says nothing where it is empty, just as where it is not set."""
+"""Messages that mean the same if they are empty and if they are not set."""
 
 
 async def answered(asked: Awaitable[Call] | Call) -> Call:
-    """The call is answered, in whatever way. Raises NoAnswer where it is not, and no Violation."""
+    """The call is answered, in whatever way. Raises NoAnswer if it is not, and never a Violation."""
     call = asked if isinstance(asked, Call) else await asked
     if not call.answered:
         raise NoAnswer(f"{call.rpc} was not answered: {call.outcome()}")
@@ -120,7 +120,7 @@ async def stays(machines: Iterable[Machine], state: State, *, seconds: float) ->
 
 
 async def _looks(seconds: float) -> AsyncIterator[None]:
-    """Moments to look, from now until `seconds` are over; at least one."""
+    """Yields when to look, from now until `seconds` are over; at least once."""
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + seconds, FIRST_POLL
     while True:
@@ -133,7 +133,7 @@ async def _looks(seconds: float) -> AsyncIterator[None]:
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
-    """A copy without what may move by itself (LST-4), and without fields of a contract to come, which may too."""
+    """Returns a copy without fields that may change by themselves (LST-4); unknown fields may too."""
     still = pb.Machine()
     still.CopyFrom(machine)
     still.DiscardUnknownFields()
@@ -143,7 +143,7 @@ def at_rest(machine: pb.Machine) -> pb.Machine:
 
 
 def same(one: pb.Machine, other: pb.Machine, *, what: str) -> None:
-    """Two readings of one machine at rest agree, but for what may move by itself (LST-4)."""
+    """Two readings of one machine at rest agree, except in what may change by itself (LST-4)."""
     left, right = at_rest(one), at_rest(other)
     if left != right:
         names = sorted(f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name))
@@ -159,7 +159,7 @@ def _short(machine: pb.Machine, name: str) -> str:
 
 
 async def unchanged(machine: Machine, before: pb.Machine, *, by: str, seconds: float = 0.0) -> None:
-    """The machine is as it was `before`, but for what may move by itself, at every look over a window of `seconds`."""
+    """The machine is as it was `before`, except what may change by itself, at every look in a window of `seconds`."""
     async for _ in _looks(seconds):
         same(before, await machine.read(), what=f"{machine.id} to be unchanged by {by}")
 

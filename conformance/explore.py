@@ -1,8 +1,8 @@
-"""Properties: Hypothesis draws cases, a coroutine judges each, and a violation is shrunk to its smallest case.
+"""Judges properties: Hypothesis draws cases, a coroutine judges each, and a violation is shrunk to its smallest case.
 
-Drawing needs no provider, so all is drawn at once, and judged where everything is judged. Only what breaks the
-property is searched. Hypothesis is synchronous and the engine's loop is not: that search runs in a thread and hands
-every case to the loop, so that other behaviours go on meanwhile.
+Drawing cases needs no provider, so all are drawn first and then judged on the engine's loop. Only a violation starts a
+search for a smaller case. Hypothesis is synchronous and the engine's loop is not, so the search runs in a thread and
+hands every case to the loop; other behaviours go on meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Case = TypeVar("Case")
 async def explore(
     strategy: SearchStrategy[Case], judge: Callable[[Case], Awaitable[None]], *, examples: int, seed: int
 ) -> None:
-    """Judge up to `examples` cases drawn from `strategy`, the same ones for the same seed.
+    """Judges up to `examples` cases drawn from `strategy`, the same ones for the same seed.
 
     Raises the Violation of the smallest case that breaks the property; the calls of that case are the last in
     the behaviour's log. Any other outcome ends the search as it is.
@@ -45,7 +45,7 @@ async def explore(
 
 @lru_cache(maxsize=32)
 def _drawn(strategy: SearchStrategy[Any], examples: int, seed: int) -> Sequence[Any]:
-    """The cases, remembered: the self-test draws the same ones for every provider. Nobody changes a case."""
+    """Returns the cases. Cached, as the self-test draws the same ones for every provider; a case is never changed."""
     cases: list[Any] = []
     _run(strategy, cases.append, examples=examples, seed=seed, phases=(Phase.generate,))
     return cases
@@ -60,9 +60,9 @@ async def _smallest(
     passed: int,
     first: Violation,
 ) -> Violation:
-    """The violation of the smallest case, where `passed` cases passed and the next is the `first` that did not.
+    """Returns the violation of the smallest case: `passed` cases passed, and the next one raised `first`.
 
-    What is known is not judged again. Whatever ends the search, the violation was seen.
+    Cases with a known result are not judged again. However the search ends, there is a violation to return.
     """
     loop = asyncio.get_running_loop()
     known: list[Violation | None] = [first, *[None] * passed]
@@ -71,7 +71,7 @@ async def _smallest(
     judging: set[asyncio.Task[None] | None] = set()
 
     async def on_loop(case: Case) -> None:
-        if stopped:  # meanwhile: a case that begins now would drive a machine that is on its way home
+        if stopped:  # checked again here: a case that begins now would drive a machine that is being cleaned up
             return
         judging.add(asyncio.current_task())
         await judge(case)
@@ -89,16 +89,16 @@ async def _smallest(
         except Violation as violation:
             broken.append(violation)
             raise
-        except BaseException as error:  # the kit could not tell, or the run ends: not a matter for shrinking
+        except BaseException as error:  # the kit could not tell, or the run ends: nothing to shrink
             stopped.append(error)
 
     phases = (Phase.generate, Phase.shrink)
     search = asyncio.create_task(asyncio.to_thread(_run, strategy, run, examples=examples, seed=seed, phases=phases))
     try:
-        with suppress(Violation, Flaky):  # Flaky is what does not come back
+        with suppress(Violation, Flaky):  # Flaky: the violation did not happen again
             await asyncio.shield(search)
     except asyncio.CancelledError as cancelled:
-        # The thread cannot be cancelled. It is told, and heard out: nothing may be judged after we are gone.
+        # The thread cannot be cancelled. Tell it to stop and wait for it: nothing may be judged after we return.
         stopped.append(cancelled)
         for task in filter(None, judging):
             task.cancel()

@@ -1,4 +1,4 @@
-"""Whether a plan fits a target: what does not apply, what there are too few machines for, how broad to go."""
+"""Checks before a run whether a plan fits the target: what does not apply, and how many machines there must be."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from conformance.errors import TargetError
 from conformance.lifecycle import State
 
 if TYPE_CHECKING:
-    from conformance.behaviour import Behaviour, Needs, Plan
+    from conformance.behaviour import Behaviour, Plan
     from conformance.found import Found
+    from conformance.needs import Needs
 
 LACKS: Final = {
     "delete": "the provider has no Delete, which is optional (LIF-8)",
@@ -24,7 +25,7 @@ LACKS: Final = {
 
 
 def missing(behaviour: Behaviour, found: Found) -> str | None:
-    """The capability that the behaviour needs and the target legally lacks; a key of LACKS."""
+    """Returns the capability, a key of LACKS, that the behaviour needs and the target legally lacks; None if none."""
     needs = list(behaviour.entry.needs)
     if State.SPECULATIVE in behaviour.needs.starts:
         needs.append("create")
@@ -32,7 +33,7 @@ def missing(behaviour: Behaviour, found: Found) -> str | None:
 
 
 def check_size(plan: Plan, found: Found, *, slots: int, use_idle: bool, max_machines: int | None) -> None:
-    """Raise TargetError where some behaviour needs more machines than there are: before anything is touched."""
+    """Raises TargetError if a behaviour needs more machines than there are, before anything is touched."""
     usable = min(slots, max_machines or slots)
     short = [b for b in plan if b.needs.machines > usable and missing(b, found) is None]
     if not short:
@@ -43,21 +44,22 @@ def check_size(plan: Plan, found: Found, *, slots: int, use_idle: bool, max_mach
     limit = f", --max-machines {max_machines}" if max_machines else ""
     raise TargetError(
         f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",
-        hint=_mend(plan, short, found, most, use_idle=use_idle),
+        hint=_fix(plan, short, found, most, use_idle=use_idle),
     )
 
 
-def _mend(plan: Plan, short: list[Behaviour], found: Found, most: int, *, use_idle: bool) -> str:
-    mends = []
+def _fix(plan: Plan, short: list[Behaviour], found: Found, most: int, *, use_idle: bool) -> str:
+    """Returns what the user can do about too few machines."""
+    fixes = []
     if found.idle and not use_idle:
-        mends.append(f"--use-idle lets the kit drive the {len(found.idle)} IDLE ones")
+        fixes.append(f"--use-idle lets the kit drive the {len(found.idle)} IDLE ones")
     if len(short) < len(plan):
-        mends.append(f"--exclude {','.join(b.id for b in short)} runs the others")
-    return " · ".join(mends) or f"give the provider at least {most} SPECULATIVE machines"
+        fixes.append(f"--exclude {','.join(b.id for b in short)} runs the others")
+    return " · ".join(fixes) or f"give the provider at least {most} SPECULATIVE machines"
 
 
 def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
-    """What to say beforehand where a provider without Delete has too few slots to judge every Create; None else."""
+    """Returns a warning if a provider without Delete has too few slots to judge every Create; None otherwise."""
     if found.delete or not found.speculative:
         return None
     creators = [b for b in apart(plan) if b.needs.creates and missing(b, found) is None]
@@ -71,28 +73,27 @@ def check_slots(plan: Plan, found: Found, *, slots: int) -> str | None:
 
 
 def precedence(needs: Needs) -> tuple[bool, bool, bool, int, int]:
-    """What starts first, smallest first.
+    """Returns the key by which behaviours start, smallest first.
 
-    Whoever creates a machine that is warm afterwards; then who judges a second life, before the others come to rest
-    on one; then who wants no transition, and is over before anybody has
-    missed the machine; then the heaviest. Who wants several machines counts for as many: later, they would hardly
-    ever be free together.
+    First the behaviours that create a machine, which is warm afterwards; then those that judge a second life, before
+    other behaviours have machines in use; then those that wait for no transition, and are over before a machine is
+    missed; then the heaviest. The weight counts for each machine: later, several would hardly ever be free together.
     """
     creator = needs.creates and State.SPECULATIVE in needs.starts
     return not creator, not needs.creates, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
 
 
 def breadth(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:
-    """How many machines live at once: as few as let the wall time come near the longest chain.
+    """Returns how many machines live at once: as few as let the wall time come near the longest chain.
 
-    Never over a limit; and where there are few slots, half of them are left to somebody else.
+    Never more than `max_machines`; and if there are few slots, half of them are left to other clients.
     """
     widest = max((b.needs.machines for b in plan), default=0)
     work = sum(b.needs.weight * b.needs.machines for b in apart(plan))
     longest = max((b.needs.chain for b in plan), default=0) or 1
-    # Fewer than the bare division: each machine costs a Create, and the wall time may be half the longest chain more.
+    # Two thirds of the plain quotient: each machine costs a Create, and the wall time may exceed the chain by half.
     wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs
     fair = max(widest, slots // 2)
     most = max(widest, min(wanted, fair))
-    # What would need more than the limit lacks something else as well, and is not judged.
+    # A behaviour that needs more than the limit was found not to apply: `check_size` raises for any other.
     return min(most, max_machines or most)

@@ -1,9 +1,14 @@
-"""One behaviour on its leased machines -> Result: prepare, run the body, name the outcome; again where disturbed."""
+"""Judges one behaviour on its leased machines: prepares them, runs the body, and decides whether to try again.
+
+`perform -> classify -> result or again`: an attempt is a frozen value that carries the suspected reasons for another
+attempt; the reason that is confirmed decides by MAX_ATTEMPTS how often that may happen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from conformance import events
@@ -16,41 +21,81 @@ from conformance.report import Result, Status
 from conformance.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from conformance.behaviour import Behaviour, Watched
+    from conformance.behaviour import Behaviour
+    from conformance.busy import OverloadTracker
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.passage import Passage
+    from conformance.needs import Watched
+    from conformance.observations import Passage
     from conformance.pool import Lease, Pool
     from conformance.yard import Yard
 
-ATTEMPTS = 3
-"""A behaviour that was disturbed, or whose machines could not be prepared, is tried so often in all."""
-MANY = 6
-"""And so often where what disturbs may well come three times: somebody else is about, load or a connection is shed."""
-STORMY = 40
-"""And so often in weather of our own making, which takes what it takes and never means the provider."""
 
+class RetryReason(Enum):
+    """Why the result of an attempt may say nothing about the provider, so that the behaviour is judged again."""
+
+    BAD_MACHINE = auto()
+    """A leased machine could not be prepared, and was taken out of the pool."""
+    INTERFERENCE = auto()
+    """A machine moved by itself: another client did it, or the provider."""
+    OTHER_CLIENT = auto()
+    """Another client is known to use the provider, and may have caused what was seen."""
+    OVERLOAD = auto()
+    """The provider turned calls away."""
+    LOST_CONNECTION = auto()
+    """A connection ended before an answer came."""
+    FAULT = auto()
+    """The run's own fault injection dropped answers that the behaviour needs."""
+
+
+MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
+    RetryReason.BAD_MACHINE: 3,
+    # The last of these is held against the provider: a machine that still moves is moved by it.
+    RetryReason.INTERFERENCE: 3,
+    # These may well happen three times in a row to a provider that conforms.
+    RetryReason.OTHER_CLIENT: 6,
+    RetryReason.OVERLOAD: 6,
+    RetryReason.LOST_CONNECTION: 6,
+    # Injected faults hit at random, and are never the provider's doing.
+    RetryReason.FAULT: 40,
+}
+"""How many attempts a behaviour gets in all, by the reason for the next one."""
+
+NEEDS_RESPITE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
+"""The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
+NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
+"""An attempt whose body never began is not counted for these: it only took time, which has a limit of its own."""
 RESPITE: Final = 0.5
-"""Seconds, times the attempt, that a provider has to itself before it is asked again what it had no time for."""
+"""Seconds, times the number of the attempt, before a provider that had too much to do is asked again."""
 
 BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How one try ended, and why another one may end otherwise."""
+    """One attempt at a behaviour."""
 
+    number: int
     result: Result
-    """It names no machines where the body did not begin."""
-    spoilt: bool
-    """Other machines could do better."""
-    disturbed: bool
-    """Somebody else is the reason."""
-    doubtful: bool
-    """The provider had no time for what would have come to another end, or a connection ended under it."""
+    began: bool
+    """Whether the machines could be prepared, so that the body ran."""
+    suspected: tuple[RetryReason, ...]
+    """Why another attempt may end otherwise, most likely first. Some reasons have to be confirmed at the target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What earlier attempts at a behaviour have left for the next one."""
+
+    attempt: int = 1
+    """The number of the next attempt."""
+    since: float | None = None
+    """When the first attempt had to be repeated, on the run's clock; None if none had."""
+    violation: Result | None = None
+    """A violation that an overloaded provider showed. A later attempt that tells nothing does not cancel it."""
 
 
 class Judge:
@@ -71,93 +116,117 @@ class Judge:
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
         self.passages: dict[Watched, Passage] = {}
-        """What was seen so far, for all that watch the same."""
-        self._attempts: dict[str, int] = {}
-        self._others = False
-        """Whether somebody else is known to be about: machines live that we never touched, or a slot was lost."""
-        self._disturbed: dict[str, float] = {}
-        """When each was disturbed first."""
+        """The lifecycles recorded so far, for all behaviours that watch the same edges."""
+        self._histories: dict[str, History] = {}
+        self._other_client = False
+        """Whether machines live that this run never touched."""
 
     async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result | None, Lease]:
-        """The result, and the lease that is to be released: another one where the first was spoilt.
+        """Returns the result and the lease to release, which differs from `lease` if other machines were tried.
 
-        No result where somebody else has the machines and no others can be had now: it is to be judged later.
+        The result is None if the machines are taken and no others can be leased now: judge the behaviour later.
         """
-        seen: Result | None = None
         while True:
-            attempt = self._attempts.get(behaviour.id, 1)
-            tried = await self._attempt(behaviour, lease, attempt)
-            result, spoilt, disturbed = tried.result, tried.spoilt, tried.disturbed
-            if result.status is Status.ERROR and seen is not None:
-                return seen, lease  # that it came to nothing when it was tried again does not make it undone
-            broken = result.status in (Status.FAILED, Status.WARNED)
-            unproved = (broken and behaviour.needs.slots) or result.status is Status.ERROR
-            doubtful = tried.doubtful and (await self._yard.client.list(cap=1)).answered
-            most = max(MANY, self._most) if doubtful else self._most
-            if (disturbed or unproved) and await self._somebody_is_about() and attempt < self._most:
-                # A slot is nobody's: on a fast provider somebody may take it and give it back between two looks, or ask
-                # for something that has no edge from a slot, and meet a machine that we have started meanwhile.
-                spoilt = disturbed = True
-            # A machine that was somebody else's before anything began is no attempt: it only takes time.
-            counts = not (disturbed and behaviour.needs.machines and not result.machines)
-            if not (spoilt or doubtful) or (counts and attempt >= most) or self._pool.hopeless(behaviour.needs):
-                return result, lease
-            now = self._yard.client.now()
-            if now - self._disturbed.setdefault(behaviour.id, now) > self._yard.patience.longest:
-                return result, lease
-            self._attempts[behaviour.id] = attempt + counts
-            await self._pool.release(lease, wanted=set(behaviour.needs.starts))
-            if doubtful:
-                seen = result if broken else None
-                await asyncio.sleep(RESPITE * attempt)
-            other = self._pool.lease(behaviour.needs)
+            history = self._histories.get(behaviour.id, History())
+            attempt = await self._perform(behaviour, lease, history.attempt)
+            if attempt.result.status is Status.ERROR and history.violation is not None:
+                return history.violation, lease
+            reason = await self._confirmed(attempt)
+            following = self._following(behaviour, history, attempt, reason) if reason else None
+            if reason is None or following is None:
+                return attempt.result, lease
+            self._histories[behaviour.id] = following
+            other = await self._exchange(behaviour, lease, attempt, reason)
             if other is None:
-                return None if disturbed or doubtful else result, lease
+                return attempt.result if reason is RetryReason.BAD_MACHINE else None, lease
             lease = other
 
-    @property
-    def _most(self) -> int:
-        if self._yard.client.faults is not None:
-            return STORMY
-        return MANY if self._others or self._pool.lost else ATTEMPTS
+    async def _confirmed(self, attempt: Attempt) -> RetryReason | None:
+        """Returns the first suspected reason for another attempt that holds; None if none does."""
+        for reason in attempt.suspected:
+            match reason:
+                case RetryReason.OVERLOAD | RetryReason.LOST_CONNECTION:
+                    # If the target does not answer at all, it is gone, and another attempt would not help.
+                    holds = (await self._yard.client.list(cap=1)).answered
+                case RetryReason.OTHER_CLIENT:
+                    holds = await self._sees_other_client()
+                case _:
+                    holds = True
+            if holds:
+                return reason
+        return None
 
-    async def _somebody_is_about(self) -> bool:
-        if self._others or self._pool.lost:
+    def _following(
+        self, behaviour: Behaviour, history: History, attempt: Attempt, reason: RetryReason
+    ) -> History | None:
+        """Returns the history with which the next attempt begins; None if there is to be none."""
+        counts = attempt.began or reason not in NOT_COUNTED
+        if (counts and attempt.number >= self._limit(reason)) or self._pool.hopeless(behaviour.needs):
+            return None
+        now = self._yard.client.now()
+        since = now if history.since is None else history.since
+        if now - since > self._yard.patience.longest:
+            return None
+        seen = reason in NEEDS_RESPITE and attempt.result.status in (Status.FAILED, Status.WARNED)
+        violation = attempt.result if seen else history.violation
+        return History(attempt=attempt.number + counts, since=since, violation=violation)
+
+    async def _exchange(
+        self, behaviour: Behaviour, lease: Lease, attempt: Attempt, reason: RetryReason
+    ) -> Lease | None:
+        """Returns machines for another attempt in place of `lease`; None if there are none now."""
+        await self._pool.release(lease, wanted=set(behaviour.needs.starts))
+        if reason in NEEDS_RESPITE:
+            await asyncio.sleep(RESPITE * attempt.number)
+        return self._pool.lease(behaviour.needs)
+
+    def _limit(self, reason: RetryReason) -> int:
+        """Returns how many attempts a behaviour gets. What is so for the whole run raises the limit of each reason."""
+        reasons = {reason}
+        if self._yard.client.faults is not None:
+            reasons.add(RetryReason.FAULT)
+        if self._other_client or self._pool.lost:
+            reasons.add(RetryReason.OTHER_CLIENT)
+        return max(MAX_ATTEMPTS[each] for each in reasons)
+
+    async def _sees_other_client(self) -> bool:
+        """Returns whether another client is active: it took a slot first, or machines live that we never touched."""
+        if self._other_client or self._pool.lost:
             return True
         listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
-        self._others = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
-        return self._others
+        self._other_client = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
+        return self._other_client
 
-    async def _attempt(self, behaviour: Behaviour, lease: Lease, attempt: int) -> Attempt:
-        log, clock = CallLog(frozenset(m.id for m in lease.machines)), self._yard.client.now
-        started, spoilt, ids = clock(), False, tuple[str, ...]()
+    async def _perform(self, behaviour: Behaviour, lease: Lease, number: int) -> Attempt:
+        """Prepares the machines, runs the body, and returns how that ended."""
+        client, log = self._yard.client, CallLog(frozenset(m.id for m in lease.machines))
+        started, began, ids = client.now(), False, tuple[str, ...]()
         error: Exception | None = None
         with recording(log):
             try:
                 await self._pool.prepare(lease)
-                started = clock()
-                seen = self.passages.get(behaviour.needs.watches) if not lease.machines else None
-                ids = (seen.machine,) if seen is not None else tuple(m.id for m in lease.machines)
+                started, began, ids = client.now(), True, self._machines(behaviour, lease)
                 self._emit(events.BehaviourStarted(id=behaviour.id, at=started, machines=ids))
-                await self._run(behaviour, lease, attempt)
-            except Disturbed as disturbed:
-                error, spoilt = disturbed, True
-            except Unprepared as unprepared:
-                # The pool has taken out what could not be prepared; what the body itself could not drive stays in.
-                error, spoilt = unprepared, any(m.id in self._pool.quarantined for m in lease.machines)
+                await self._run(behaviour, lease, number)
             except Exception as raised:
                 error = raised
-        violation = next((m.violation for m in lease.machines if m.violation is not None), None) if ids else None
-        if violation is not None and (
-            behaviour.entry.clause.id in violation.clauses or not isinstance(error, Violation)
-        ):
-            error, spoilt = violation, False
-        if error is None and self._yard.client.overload.why_unreliable:
-            error = NoAnswer(self._yard.client.overload.why_unreliable)
-        lost = log.missed and self._yard.client.may_have_dropped_since(started)
-        if lost and error is not None and not isinstance(error, Unsupported):
-            error, spoilt = Disturbed(f"the weather took what it needs: {log.missed} calls were not answered"), True
+        violation = next((m.violation for m in lease.machines if m.violation is not None), None) if began else None
+        error = _weightiest(error, violation, behaviour.entry)
+        if error is None and client.overload.why_unreliable:
+            error = NoAnswer(client.overload.why_unreliable)
+        undecided = error is not None and not isinstance(error, Unsupported)
+        dropped = undecided and log.missed > 0 and client.may_have_dropped_since(started)
+        if dropped:
+            error = Disturbed(f"fault injection dropped {log.missed} responses that this behaviour needs")
         status, reason, wanted, got = outcome(behaviour.entry, error)
+        reasons = classify(
+            error,
+            status,
+            log.calls,
+            overload=client.overload,
+            slots=behaviour.needs.slots,
+            quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
+        )
         result = Result(
             entry=behaviour.entry,
             status=status,
@@ -165,31 +234,22 @@ class Judge:
             wanted=wanted,
             got=got,
             started=started,
-            seconds=round(clock() - started, DIGITS),
+            seconds=round(client.now() - started, DIGITS),
             machines=ids,
             calls=tuple(log.calls),
             decisive=decisive(error, log.calls),
         )
         return Attempt(
-            result=result,
-            spoilt=spoilt,
-            disturbed=isinstance(error, Disturbed),
-            doubtful=self._doubtful(error, log.calls),
+            number=number, result=result, began=began, suspected=(RetryReason.FAULT,) if dropped else reasons
         )
 
-    def _doubtful(self, error: Exception | None, calls: Sequence[Call]) -> bool:
-        overload = self._yard.client.overload
-        match error:
-            case Violation():
-                return overload.tolerable and any(call.busy for call in calls)
-            case Unprepared() | NotObserved() | NoAnswer():
-                # Whose client had hung up was not heard to be turned away: nothing came of it, is all that shows.
-                turned_away = overload.tolerable and (overload.rejected > 0 or any(call.busy for call in calls))
-                return turned_away or any(call.cut_off for call in calls)
-            case _:
-                return False
+    def _machines(self, behaviour: Behaviour, lease: Lease) -> tuple[str, ...]:
+        """Returns the ids of the machines that are judged: the leased ones, or the one of a recorded lifecycle."""
+        seen = self.passages.get(behaviour.needs.watches) if not lease.machines else None
+        return (seen.machine,) if seen is not None else tuple(m.id for m in lease.machines)
 
-    async def _run(self, behaviour: Behaviour, lease: Lease, attempt: int) -> None:
+    async def _run(self, behaviour: Behaviour, lease: Lease, number: int) -> None:
+        """Runs the body."""
         trial = Trial(
             behaviour.entry,
             lease.machines,
@@ -199,13 +259,14 @@ class Judge:
             seed=self._seed,
             examples=self._examples,
             fence_scope=self._fence_scope,
-            attempt=attempt,
+            attempt=number,
             watches=behaviour.needs.watches,
             passages=self.passages,
         )
         for machine in lease.machines:
-            # The last machine in a row that moves "by itself" is moved by the provider.
-            machine.policy = Policy(blames_provider=attempt >= self._most, drop_responses=frozenset(Verb))
+            # If the machines of all earlier attempts moved "by themselves", it is the provider that moves them.
+            blames = number >= self._limit(RetryReason.INTERFERENCE)
+            machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
         try:
             await behaviour.body(trial)
@@ -214,10 +275,64 @@ class Judge:
                 machine.policy = Policy()
 
 
-def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
-    """The indices of the calls that show a violation: those that it names, or else the last one.
+def _weightiest(error: Exception | None, violation: Violation | None, entry: Entry) -> Exception | None:
+    """Returns what a behaviour ends with: the body's error, or a violation that a retry of a call has shown.
 
-    Where the fence is what is judged, so is the call that set the mark: the shard's newest token that had passed.
+    A violation that the body found itself comes first, unless the other one is about the clause that is judged.
+    """
+    if violation is None or (isinstance(error, Violation) and entry.clause.id not in violation.clauses):
+        return error
+    return violation
+
+
+def classify(
+    error: Exception | None,
+    status: Status,
+    calls: Sequence[Call],
+    *,
+    overload: OverloadTracker,
+    slots: bool,
+    quarantined: bool,
+) -> tuple[RetryReason, ...]:
+    """Returns why another attempt may end otherwise, most likely first, from what happened in this one.
+
+    `slots`: the behaviour looks at slots, which no claim protects. `quarantined`: one of its machines was taken out of
+    the pool.
+    """
+    if isinstance(error, Disturbed):
+        return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
+    reasons = []
+    if (strain := _strain(error, calls, overload)) is not None:
+        reasons.append(strain)
+    if status is Status.ERROR or (slots and status in (Status.FAILED, Status.WARNED)):
+        # Another client may take a slot and give it back between two looks, or send a call that has no edge from a
+        # slot and meet a machine that we have started meanwhile.
+        reasons.append(RetryReason.OTHER_CLIENT)
+    if quarantined and isinstance(error, Unprepared):
+        reasons.append(RetryReason.BAD_MACHINE)
+    return tuple(reasons)
+
+
+def _strain(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
+    """Returns whether the provider had too much to do, or lost a connection, so that it may have ended in this way."""
+    # If the provider turns away a large share of calls, that is its answer.
+    busy = overload.tolerable and any(call.busy for call in calls)
+    match error:
+        case Violation() if busy:
+            return RetryReason.OVERLOAD
+        # A caller that closed early does not see its call turned away, only that nothing came of it.
+        case Unprepared() | NotObserved() | NoAnswer() if busy or (overload.tolerable and overload.rejected > 0):
+            return RetryReason.OVERLOAD
+        case Unprepared() | NotObserved() | NoAnswer() if any(call.cut_off for call in calls):
+            return RetryReason.LOST_CONNECTION
+        case _:
+            return None
+
+
+def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
+    """Returns the indices of the calls that show a violation: those that it names, or else the last one.
+
+    If the fence is judged, the call that set the mark is one of them: the shard's newest token that had passed.
     """
     if not isinstance(error, Violation) or not calls:
         return ()
@@ -231,13 +346,13 @@ def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
 
 
 def _passed(call: Call, shard: str) -> tuple[int, int] | None:
-    """The numbers of the shard's token that the fence let pass; None where this is no such call."""
+    """Returns the numbers of the shard's token if the fence accepted this call; None for any other call."""
     token = call.token
     return token.numbers if token is not None and token.shard == shard and call.answered and not call.fenced else None
 
 
 def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, str]:
-    """Status, reason, wanted and got for what a body raised, if anything."""
+    """Returns status, reason, wanted and got for what a body raised, if anything."""
     match error:
         case None:
             return Status.PASSED, "", "", ""

@@ -1,4 +1,4 @@
-"""How every run begins, whatever it judges: the target is reached and looked at, and nothing is started yet."""
+"""Begins a run, whatever it judges: connects to the target and probes it. Nothing is started yet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from conformance.client import Client
 from conformance.discretion import Discretion
-from conformance.found import connect, look
 from conformance.ledger import Ledger
+from conformance.probe import connect, look
 from conformance.stop import Stop
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A run that has begun: its name, the way to its target, and what was found there."""
+    """A run that has begun: its name, the client of its target, and what the probe found there."""
 
     run: str
     client: Client
     found: Found
     slots: list[tuple[str, State]]
-    """The machines that may be driven, each with its home."""
+    """The machines that may be driven, each with its original state."""
     options: Options
     stop: Stop
     discretion: Discretion
@@ -41,10 +41,10 @@ class Opening:
 
     @asynccontextmanager
     async def ledger(self, at: Callable[[str], Path], *, durable: bool = True) -> AsyncIterator[Ledger]:
-        """The ledger of this run; `durable` is whether what is started outlives this process.
+        """Yields the ledger of this run; `durable`: what is started outlives this process.
 
-        Raises UsageError where it cannot be written. Whoever is cancelled inside waits for no answer any more: what
-        may have been started stands in it.
+        Raises UsageError if it cannot be written. If the body is cancelled, no answer is waited for any more: the
+        ledger says what may have been started.
         """
         path, address = at(self.run), self.client.target.address
         ledger = Ledger(path, run=self.run, target=address, hide=self.discretion.hide, durable=durable)
@@ -59,10 +59,10 @@ class Opening:
 
 @asynccontextmanager
 async def opened(target: Target, *, options: Options, stop: Stop | None = None) -> AsyncIterator[Opening]:
-    """A run of `target`, begun; it is over, and the connection closed, when the block is.
+    """Yields a run of `target` that has begun; closes the connection when the body is over.
 
-    Raises TargetError where the target cannot be reached, or is no capacity provider. No header's value is in anything
-    that is raised, also inside.
+    Raises TargetError if the target cannot be reached, or is not a capacity provider. No header's value is in anything
+    that is raised, by the body either.
     """
     run, stop = f"cpc-{options.luck.getrandbits(32):08x}", stop or Stop()
     discretion, client = Discretion(target.headers), Client(target, rpc_timeout=options.rpc_timeout)

@@ -1,66 +1,33 @@
-"""A passage: a machine taken along its edges while it is looked at, once in a run, for all that only look on.
+"""Records a lifecycle: takes a machine along some edges while it is read, once in a run, for all that only observe.
 
-Who changes nothing needs no machine of its own. So the first of those that watch the same edges takes its machine along
-them, and the others judge what was seen then: a Create costs somebody money.
+A behaviour that changes nothing needs no machine of its own. The first one that watches certain edges takes its machine
+along them, and the others judge the recording: a Create costs somebody money.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from conformance.call import heard, record
 from conformance.lifecycle import EDGES, State, Verb
-from conformance.sightings import Sighting, watching
+from conformance.observations import Ack, Passage, Sighting
+from conformance.sightings import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from conformance.behaviour import Watched
     from conformance.call import Call
+    from conformance.needs import Watched
     from conformance.trial import Trial
 
 BINDING: Final = (Verb.CONFIGURE, Verb.DRAIN)
 LIFE: Final = (Verb.CREATE, *BINDING)
 LEAVING: Final = (Verb.DELETE,)
-"""What most look on at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The ack of an edge's call, or of the same call again: `when` says so then."""
-
-    verb: Verb
-    call: Call
-    when: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What was shown of one machine on its way."""
-
-    machine: str
-    """Its id."""
-    seen: tuple[Sighting, ...]
-    """By Get and List, and in the acks."""
-    acks: tuple[Ack, ...]
-    """Three for each edge: the first, of the same call on the way, and at rest; but for those that were refused."""
-    controls: Mapping[Verb, Call]
-    """Before each edge, a call that starts nothing: how long this provider takes for any answer."""
-    unlisted: tuple[Call, ...] | None
-    """Lists of everything that did not hold the machine; None of a fleet too large to list again and again."""
-    calls: tuple[Call, ...]
-    """All of them."""
-
-    def at(self, *verbs: Verb) -> Iterator[Ack]:
-        """The acks of these edges."""
-        return (ack for ack in self.acks if ack.verb in verbs)
+"""The edges that most behaviours watch."""
 
 
 async def look_on(trial: Trial) -> Passage:
-    """What was seen of a machine along the edges that the behaviour watches; of its own machine, if it has one.
+    """Returns the recording of the edges that the behaviour watches; makes it first if the behaviour has a machine.
 
-    Raises Unprepared where that does not get to the end.
+    Raises Unprepared if the machine does not get to the end.
     """
     if trial.machines or trial.watches not in trial.passages:
         trial.passages[trial.watches] = await take(trial, trial.watches)
@@ -71,7 +38,7 @@ async def look_on(trial: Trial) -> Passage:
 
 
 async def take(trial: Trial, verbs: Watched) -> Passage:
-    """Take the trial's machine along the edges of `verbs`. Raises Unprepared where it does not get to the end."""
+    """Takes the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
     machine, large = trial.machine, trial.found.large
     seen = [Sighting("Get", await machine.read())]
     acks: list[Ack] = []
@@ -91,7 +58,7 @@ async def take(trial: Trial, verbs: Watched) -> Passage:
             await trial.bring(machine, edge.target)
         seen += [*sightings.all, Sighting("Get", await machine.read())]
         given.append(Ack(verb, await machine.call(verb), "at rest"))
-        acks += [ack for ack in given if ack.call.ok]  # where not, that is OPS-2's matter
+        acks += [ack for ack in given if ack.call.ok]  # a refused repetition is for OPS-2 to judge
     for ack in acks:
         again = ack.when and f", sent again {ack.when},"
         seen.append(Sighting(f"the ack of {ack.verb.value}{again}", ack.call.response.machine))

@@ -132,8 +132,8 @@ async def _look(settings: Settings) -> tuple[Found, float, str]:
     from conformance.call import CallLog, recording
     from conformance.client import Client
     from conformance.discretion import Discretion
-    from conformance.found import connect, look
     from conformance.loop import embedded
+    from conformance.probe import connect, look
     from conformance.settings import FAKE
     from conformance.target import Target
 

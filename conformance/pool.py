@@ -26,8 +26,8 @@ from conformance.yard import mistaken
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from conformance.behaviour import Needs
     from conformance.machine import Machine
+    from conformance.needs import Needs
     from conformance.yard import Yard
 
 NOBODY = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)

@@ -1,4 +1,4 @@
-"""An earlier run, to be seen again: which of its behaviours, asked for how, and whether it came as before."""
+"""Repeats an earlier run: chooses which of its behaviours to judge again, and compares the results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OPEN: Final = (*BROKEN, Status.ERROR)
 
 
 def chosen(report: Report, patterns: Sequence[str], known: Catalogue) -> tuple[str, ...]:
-    """The ids to judge again: those of the run that `patterns` name; without any, all that did not pass.
+    """Returns the ids to judge again: those of the run that match `patterns`; without patterns, all that did not pass.
 
-    Raises UsageError where a pattern names nothing that the run had, or where nothing is left to see again.
+    Raises UsageError if a pattern matches nothing in that run, or if nothing is left to judge again.
     """
     had = {result.id: result for result in report.results}
     for pattern in patterns:
@@ -46,13 +46,13 @@ def _few(names: Sequence[str], most: int = 8) -> str:
 
 
 def compared(before: Report, now: Report) -> list[str]:
-    """Of each behaviour that was judged again, a line: whether it came as before."""
+    """Returns a line for each behaviour that was judged again: whether it ended as before."""
     earlier = {result.id: result for result in before.results}
     return [f"replay     {result.id}: {came(earlier[result.id], result)}" for result in now.results]
 
 
 def came(before: Result, now: Result) -> str:
-    """Whether a behaviour ended as before, in words; ids, numbers and what providers say in prose do not matter."""
+    """Returns whether a behaviour ended as before, in words. Ids, numbers and the provider's own prose are ignored."""
     match before.status in BROKEN, now.status in BROKEN:
         case True, True:
             if fingerprint.of(before) == fingerprint.of(now):

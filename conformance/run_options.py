@@ -1,4 +1,4 @@
-"""How a run is to be."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from conformance.asked import Asked
 from conformance.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.report import Result
+    from conformance.target import Target
     from conformance.weather import Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a run is to be. Times in seconds; None means no limit."""
+    """The options of a run. Times in seconds; None means no limit."""
 
     seed: int = 0
     examples: int = 25
@@ -35,12 +37,27 @@ class Options:
     connect_timeout: float = 10.0
     timeout: float | None = None
     faults: tuple[Fault, ...] = ()
-    """What the run does to its own line to the target, from the first lease to the last verdict."""
+    """The faults that the run injects into its own calls, from the first lease to the last verdict."""
     whole: bool = True
     version: str = ""
     fake: bool = False
-    """Whether the target is the embedded fake: only for the record."""
+    """Whether the target is the embedded fake; only recorded."""
     luck: random.Random = field(default_factory=random.Random, repr=False)
-    """What names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
+    """Names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
     tolerates: Callable[[Result], bool] = lambda result: False
-    """Which failures `fail_fast` does not stop for."""
+    """Returns whether `fail_fast` ignores this failure."""
+
+
+def asked(options: Options, target: Target) -> Asked:
+    """Returns the options that a replay of this run must repeat."""
+    return Asked(
+        examples=options.examples,
+        fence_scope=options.fence_scope,
+        use_idle=options.use_idle,
+        patience=options.patience,
+        rpc_timeout=options.rpc_timeout,
+        fake=options.fake,
+        headers=tuple(name for name, _ in target.headers),
+        faults=tuple(fault.text for fault in options.faults),
+        server_name=target.tls.server_name if target.tls else None,
+    )

@@ -10,8 +10,8 @@ from conformance.lifecycle import State
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from conformance.behaviour import Needs
     from conformance.machine import Machine
+    from conformance.needs import Needs
 
 ENOUGH_ALIVE: Final = 0.75
 """If more than this share of the machines that should live do, no further Create replaces the others."""

@@ -1,4 +1,4 @@
-"""What readers see of a machine on its way: Gets and Lists that overlap with whatever is done to it."""
+"""Observes a machine on its way: Gets and Lists that overlap with whatever is done to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.errors import NotObserved, Unsupported
-from conformance.lifecycle import State, state_of
+from conformance.observations import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -16,36 +16,19 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.call import Call
+    from conformance.lifecycle import State
     from conformance.machine import Machine
     from conformance.trial import Trial
 
 READERS = 2
-"""Of each kind: a provider that is slow to answer is still asked every few milliseconds."""
+"""Readers of each kind, so that a provider that is slow to answer is still asked every few milliseconds."""
 SHORTEST, SHARE = 0.004, 0.08
-"""Seconds between two looks of one reader, and their share of the wait so far."""
+"""Minimum seconds between two reads of one reader, and the pause as a share of the wait so far."""
 LONG, MANY = 0.15, 8
-"""Seconds, and times the longest that nobody looked. What was under way for so long should have been seen: a call
-that is answered late leaves most of that time to the state before."""
+"""Seconds, and multiples of the longest gap between two answers. A transition that took longer than their sum should
+have been seen; a call that is answered late may leave most of its time to the state before."""
 LONGEST_LAG = 10.0
-"""Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One reading of the machine, by Get or by List."""
-
-    rpc: str
-    machine: pb.Machine
-
-    @property
-    def state(self) -> State:
-        """The state that it shows."""
-        return state_of(self.machine.state)
-
-    @property
-    def where(self) -> str:
-        """Where this was seen, in words."""
-        return f"{self.rpc} of {self.machine.id}, {self.state.name},"
+"""Seconds. If List still differs from Get after that, it is not late but wrong."""
 
 
 @dataclass(slots=True)
@@ -57,10 +40,10 @@ class Sightings:
     started: float = 0.0
     seconds: float = 0.0
     blind: float = 0.0
-    """The longest between two answers to one reader: by a pause, a slow answer, or a machine too busy to ask."""
+    """The longest gap between two answers to one reader: a pause, a slow answer, or a computer too busy to ask."""
 
     def add(self, rpc: str, shown: pb.Machine) -> None:
-        """Keep a reading. What shows the same as the one before weighs nothing, and nothing keeps its List alive."""
+        """Adds a reading. Equal readings share one message, which is a copy so that it does not keep its List alive."""
         last = self.all[-1].machine if self.all else None
         if last != shown:
             last = type(shown)()
@@ -68,17 +51,17 @@ class Sightings:
         self.all.append(Sighting(rpc, last))
 
     def at(self, *states: State, rpc: str | None = None) -> Iterator[Sighting]:
-        """The readings in one of the states, by one RPC or by any."""
+        """Returns the readings in one of the states, by one RPC or by any."""
         return (s for s in self.all if s.state in states and rpc in (None, s.rpc))
 
     def count(self, *states: State, rpc: str | None = None) -> int:
-        """How many there are."""
+        """Returns how many such readings there are."""
         return sum(1 for _ in self.at(*states, rpc=rpc))
 
     def demand(self, state: State, *rpcs: str) -> None:
-        """Raise where one of the RPCs never saw the machine in `state`: there was nothing to judge.
+        """Raises if one of the RPCs never saw the machine in `state`: then there was nothing to judge.
 
-        Unsupported where the provider is simply that fast, NotObserved where there was time enough to see it.
+        Unsupported if the provider is simply that fast, NotObserved if there was time enough to see it.
         """
         unseen = [rpc for rpc in rpcs if not self.count(state, rpc=rpc)]
         if not unseen:
@@ -99,10 +82,10 @@ async def watching(
     rpcs: Collection[str] = ("Get", "List"),
     each: Callable[[Call], None] = lambda listing: None,
 ) -> AsyncIterator[Sightings]:
-    """Look at the machine again and again, by Get and by List of `states`, while the body runs.
+    """Reads the machine again and again, by Get and by List of `states`, while the body runs.
 
-    A reader that has seen it in the state `enough` three times has seen enough. What `each` List raises is raised when
-    the body is over.
+    A reader that has seen it in the state `enough` three times stops. What `each` raises for a List is raised when the
+    body is over.
     """
     seen = Sightings(machine, started=trial.client.now())
     over = asyncio.Event()
@@ -116,10 +99,10 @@ async def watching(
     finally:
         seen.seconds = trial.client.now() - seen.started
         over.set()
-        fates = await asyncio.gather(*readers, return_exceptions=True)
-    for fate in fates:
-        if isinstance(fate, BaseException):
-            raise fate
+        outcomes = await asyncio.gather(*readers, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _look(
@@ -133,6 +116,7 @@ async def _look(
     *,
     delay: float,
 ) -> None:
+    """Reads the machine by one RPC until the body is over, or enough was seen."""
     client, machine = trial.client, seen.machine
     pause, answered = delay, client.now()
     while not over.is_set() and (enough is None or seen.count(enough, rpc=rpc) < 3):
@@ -155,9 +139,9 @@ async def _look(
 
 
 async def looks(trial: Trial, *, longest: float = LONGEST_LAG) -> AsyncIterator[bool]:
-    """Look again and again, ever more seldom, for as long as a List may lag (LST-10), or for `longest` seconds.
+    """Yields once for each look, ever more seldom, as long as a List may lag (LST-10), or for `longest` seconds.
 
-    Yields whether this look is the last one.
+    The value says whether this look is the last one.
     """
     clock = trial.client.now
     started, limit = clock(), min(longest, trial.patience.drain)

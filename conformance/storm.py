@@ -9,10 +9,9 @@ import asyncio
 import math
 import random
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from conformance.faults import FaultInjection
 from conformance.relay import dial, reset
 from conformance.weather import Kind
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from typing import Any
 
-    from conformance.client import Client
     from conformance.target import Target
     from conformance.weather import Fault
 
@@ -269,20 +267,3 @@ async def storm(target: Target, faults: Sequence[Fault], *, seed: int, least: in
     finally:
         server.close()
         await made[0].end()
-
-
-@asynccontextmanager
-async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
-    """While the body runs, the client's calls suffer these faults; only network faults put a proxy in their way."""
-    if not faults:
-        yield
-        return
-    network = [fault for fault in faults if fault.kind is not Kind.LOST_ANSWER]
-    async with AsyncExitStack() as stack:
-        proxy = (
-            await stack.enter_async_context(storm(client.target, network, seed=seed, least=least)) if network else None
-        )
-        await client.inject(FaultInjection(faults, proxy))
-        if proxy is not None:
-            proxy.breaks()
-        yield

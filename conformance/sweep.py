@@ -1,4 +1,4 @@
-"""Brings home what a dead run left, and what an answer that it never heard has started."""
+"""Cleans up the machines of a dead run, those included whose Create was never answered."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from conformance.busy import retry_while_overloaded
 from conformance.client import Client
 from conformance.discretion import Discretion
 from conformance.errors import ConformanceError, UsageError
-from conformance.found import connect, look
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
 from conformance.machine import Machine, Policy
 from conformance.pool import NOBODY, home_of
+from conformance.probe import connect, look
 from conformance.report import Home
 from conformance.token import Shard
 from conformance.unheard import Unheard
@@ -41,9 +41,9 @@ async def sweep(
     any_target: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Home:
-    """Bring home every machine that the ledger at `path` does not say is home; name what will not come.
+    """Cleans up every machine that the ledger at `path` has open, and names those that cannot be cleaned up.
 
-    Raises UsageError for no ledger, one of a run that still lives, or one about another target; TargetError where
+    Raises UsageError if there is no ledger, if its run still lives, or if it is about another target; TargetError if
     the target cannot be reached.
     """
     if _never_began(path):
@@ -58,7 +58,7 @@ async def sweep(
     discretion = Discretion(target.headers)
 
     def tell(line: str) -> None:
-        with suppress(OSError):  # who reads no more keeps no machine from coming home
+        with suppress(OSError):  # a closed output must not keep machines from being cleaned up
             say(line)
 
     ledger = Ledger(path, run=record.run, target=record.target, hide=discretion.hide)
@@ -78,23 +78,25 @@ async def sweep(
                 patience=patience,
                 deletes=found.delete,
             )
-            fates = await asyncio.gather(
+            outcomes = await asyncio.gather(
                 *(
                     _bring_home(entry, yard, number, lambda line: tell(discretion.hide(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )
-        return discretion.home(Home(left=tuple(fate for fate in fates if fate is not None)))
+        return discretion.home(Home(left=tuple(outcome for outcome in outcomes if outcome is not None)))
     finally:
         await client.close()
         ledger.close()
 
 
 def _never_began(path: Path) -> bool:
+    """Returns whether the run died before its first entry."""
     return path.is_file() and not path.stat().st_size
 
 
 async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str], None]) -> tuple[str, str] | None:
+    """Cleans one machine up; returns its id and the reason if that is not possible."""
     machine = Machine(
         entry.machine,
         yard,
@@ -126,20 +128,20 @@ async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str]
         say(f"{machine.id} is left: {error.message}")
         return machine.id, error.message
     except Exception as error:
-        # Whatever is wrong with us, the others are to come home, and this one is to be named.
+        # Even after a bug in the kit, the other machines must be cleaned up, and this one named.
         return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
     return None
 
 
 async def _never_ours(machine: Machine, entry: Entry) -> bool:
-    """Whether the machine lives, was never seen to live by the dead run, and not through any call of it."""
+    """Returns whether the machine lives, but not through any call of the dead run, which never saw it live."""
     if entry.home is not State.SPECULATIVE or entry.host is not None or machine.state is State.SPECULATIVE:
         return False
     return entry.resting or not await machine.may_be_ours()
 
 
 def _foreign(machine: object, entry: Entry, yard: Yard) -> bool:
-    """Whether the machine's life is another one than the dead run's: another host, or a binding that it never made."""
+    """Returns whether another client owns the machine now: it has another host, or a binding that is not the run's."""
     host, cluster = machine.host.ref, machine.cluster  # type: ignore[attr-defined]  # a pb.Machine
     other = bool(entry.host and host and yard.ledger.hide(host) != entry.host)
     return other or bool(cluster and not cluster.startswith(yard.run))

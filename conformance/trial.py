@@ -1,4 +1,4 @@
-"""What one behaviour may touch: its machines, new shards, ids that do not exist, and the clock's one window."""
+"""What the body of a behaviour may use: its machines, new shards, ids that do not exist, and the time to wait."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from hypothesis.strategies import SearchStrategy
 
-    from conformance.behaviour import Watched
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.client import Client
     from conformance.found import Found
-    from conformance.passage import Passage
+    from conformance.needs import Watched
+    from conformance.observations import Passage
     from conformance.pool import Pool
     from conformance.yard import Yard
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
 PAGE = 2000
-"""Machines. So many of a large fleet are looked at where any will do."""
+"""Machines of a large fleet to read if any will do."""
 
 
 class Trial:
-    """Handed to a behaviour's body. Nothing that it gives needs to be given back: the pool restores."""
+    """The argument of a behaviour's body. The body does not have to clean anything up: the pool does."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Trial:
         """The scope that the user demands, if any."""
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
-        """The edges of the passage that the behaviour looks on at, if it does."""
+        """The edges that the behaviour only observes; empty for any other behaviour."""
         self.passages: MutableMapping[Watched, Passage] = {} if passages is None else passages
-        """What was seen in this run so far, by whoever looks on."""
+        """The lifecycles recorded in this run so far, by any behaviour."""
         self.examples = examples
-        """How many cases a property tries at most."""
+        """Maximum number of cases that a property tries."""
         self._yard = yard
         self._pool = pool
         self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
@@ -78,29 +78,29 @@ class Trial:
 
     @property
     def window(self) -> float:
-        """Seconds for which "nothing moves" is looked at: about the provider's slowest transition, within bounds."""
+        """Seconds for which "nothing moves" is observed: about the provider's slowest transition, within bounds."""
         return min(max(SHORTEST_WINDOW, self.slowest), LONGEST_WINDOW)
 
     @property
     def slowest(self) -> float:
-        """Seconds that the provider's slowest transition of this run has taken; 0 where none has ended yet."""
+        """Seconds that the provider's slowest transition of this run has taken; 0 if none has ended yet."""
         return self._yard.meter.slowest
 
     def unique(self, what: str) -> str:
-        """A name that nobody else has ever used."""
+        """Returns a name that was never used before."""
         self._count += 1
         return f"{self._name}-{what}{self._count}"
 
     def owners(self, call: Call) -> frozenset[str]:
-        """The machines of this run, whoever drove them, whose acks had the operation id of `call`."""
+        """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
         return self._yard.meter.owners(call.operation_id)
 
     def new_shard(self) -> Shard:
-        """A shard that the provider has never heard of."""
+        """Returns a shard that is new to the provider."""
         return Shard(self.unique("s"))
 
     def stranger(self, machine_id: str | None = None) -> Machine:
-        """A machine that does not exist. It is written into the ledger all the same: a provider may make it up."""
+        """Returns a machine that does not exist. It goes into the ledger all the same: a provider may create it."""
         machine = Machine(
             machine_id if machine_id is not None else self.unique("no-such-machine-"),
             self._yard,
@@ -111,18 +111,18 @@ class Trial:
         self._pool.stranger(machine)
         return machine
 
-    # What does not judge: a behaviour about one thing needs others to work, and says so where they do not.
+    # These do not judge: a behaviour about one thing needs others to work, and is Unprepared if they do not.
 
     async def bring(self, machine: Machine, to: State) -> pb.Machine:
-        """Drive a machine to a stable state. Raises Unprepared where it does not get there."""
+        """Drives a machine to a stable state. Raises Unprepared if it does not get there."""
         return await machine.bring(to)
 
     async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
-        """Configure an IDLE machine and wait until it is CONFIGURED. Raises Unprepared."""
+        """Configures an IDLE machine and waits until it is CONFIGURED. Raises Unprepared if it does not get there."""
         return await self.drive(machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata))
 
     async def drive(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
-        """Take one edge and wait for its end. Raises Unprepared where it is refused or ends elsewhere."""
+        """Takes one edge and waits for its end. Raises Unprepared if the call is refused or ends elsewhere."""
         call = await (asked if asked is not None else machine.call(verb))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
@@ -132,19 +132,19 @@ class Trial:
         return call
 
     async def begin(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
-        """Set out along one edge and do not wait for its end. Raises Unprepared where that is refused."""
+        """Sends the call of one edge and does not wait for its end. Raises Unprepared if the call is refused."""
         call = await (asked if asked is not None else machine.call(verb))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
         return call
 
     async def listed(self, machine: Machine, *states: State) -> pb.Machine | None:
-        """A machine that we drove as List shows it among those in `states` (none: all); None where it is not there."""
+        """Returns a machine we drove, as List shows it among those in `states` (none: all); None if it is not there."""
         listing = await self.list(states, since=self.found.since)
         return next((m for m in listing.machines if m.id == machine.id), None)
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
-        """List. Raises NoAnswer where it does not answer OK."""
+        """Lists machines. Raises NoAnswer if List does not answer OK."""
         call = await self.client.list(states, cap=cap, since=since)
         if not call.ok:
             raise NoAnswer(f"List answered {call.outcome()}")
@@ -152,19 +152,19 @@ class Trial:
         return listing
 
     async def some(self) -> Sequence[pb.Machine]:
-        """Machines as List shows them: all; of a large fleet those in states where few are, and a page of others."""
+        """Returns machines as List shows them: all; of a large fleet, the uncrowded states and a page of the others."""
         if not self.found.large:
             return [*(await self.list()).machines]
         few = await self.list(self.found.few(State.IDLE, State.CONFIGURED))
         return [*few.machines, *(await self.list(cap=PAGE)).machines]
 
     async def changed(self) -> Sequence[pb.Machine]:
-        """All machines that this run may have changed, or made up, as List shows them, and maybe others."""
+        """Returns all machines that this run may have changed or created, as List shows them, and maybe others."""
         since = self.found.since
         return [*(await self.list(() if since else self.found.few(), since=since)).machines]
 
     async def in_motion(self, machine: Machine, verb: Verb) -> bool:
-        """Whether `verb`'s transition is still seen under way. A provider may be so fast that it never is."""
+        """Returns whether `verb`'s transition is still under way. A provider may be so fast that it never is."""
         return state_of((await machine.read()).state) is EDGES[verb].via
 
     async def explore(
@@ -174,8 +174,8 @@ class Trial:
         *,
         examples: int | None = None,
     ) -> None:
-        """Judge cases drawn from `strategy`, at most `--examples` of them; raises the smallest Violation."""
-        from conformance.explore import explore  # Hypothesis is not light, and few behaviours want it
+        """Judges cases drawn from `strategy`, at most `--examples` of them; raises the smallest Violation."""
+        from conformance.explore import explore  # Hypothesis is slow to import, and few behaviours need it
 
         await explore(strategy, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
 
@@ -183,14 +183,14 @@ class Trial:
 
     @asynccontextmanager
     async def connections(self, count: int) -> AsyncIterator[Sequence[Client]]:
-        """`count` clients, each over a connection of its own, all connected."""
+        """Yields `count` clients, each over a connection of its own, all connected."""
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(self.client.another()) for _ in range(count)]
             await asyncio.gather(*(client.channel.channel_ready() for client in clients))
             yield clients
 
     async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> Sequence[Call]:
-        """`call(0)` … `call(count - 1)`, released at the same moment."""
+        """Runs `call(0)` … `call(count - 1)`, released at the same moment."""
         gate = asyncio.Event()
 
         async def one(number: int) -> Call:

@@ -120,7 +120,7 @@ def _run(asked: tuple[str, int, Sequence[str], Sequence[str]]) -> Run:
 
 
 def search(given: argparse.Namespace) -> list[Run]:
-    """All runs that are planned, those in the log first; says how far it is, and at once what was wrong."""
+    """Makes all planned runs, except those in the log; reports progress, and at once every wrong verdict."""
     variants = given.variant or list(VARIANTS)
     plan = [(v, given.seed) for v in variants] if given.variant and given.seed is not None else []
     plan = plan or planned(given.rounds, given.first, variants)
@@ -136,15 +136,25 @@ def search(given: argparse.Namespace) -> list[Run]:
                 with given.log.open("a", encoding="utf-8") as log:
                     log.write(json.dumps({name: getattr(one, name) for name in Run.__slots__}) + "\n")
             if one.wrong:
-                weather = " ".join(f"--fault {fault}" for fault in given.fault)
-                again = f"python -m tests.flake --variant {one.variant} --seed {one.seed} {weather}"
-                print(f"WRONG {one.variant} seed {one.seed}: {one.wrong}\n  again: {again}", flush=True)
+                print(_wrong(one, given.fault), flush=True)
             if len(done) % max(1, len(plan) // 50) == 0:
                 pace = (time.monotonic() - began) / (len(done) - before)
-                left = pace * (len(plan) - len(done))
-                wrong = sum(bool(run.wrong) for run in done)
-                print(f"{len(done)}/{len(plan)} runs, {wrong} wrong, about {left / 60:.0f} min left", flush=True)
+                print(_progress(done, len(plan), pace), flush=True)
     return done
+
+
+def _wrong(one: Run, faults: Sequence[str]) -> str:
+    """Returns what was wrong with a run, and the command that repeats it."""
+    options = " ".join(f"--fault {fault}" for fault in faults)
+    again = f"python -m tests.flake --variant {one.variant} --seed {one.seed} {options}"
+    return f"WRONG {one.variant} seed {one.seed}: {one.wrong}\n  again: {again}"
+
+
+def _progress(done: Sequence[Run], planned: int, pace: float) -> str:
+    """Returns how far the search is; `pace` is the seconds that a run takes."""
+    left = pace * (planned - len(done))
+    wrong = sum(bool(run.wrong) for run in done)
+    return f"{len(done)}/{planned} runs, {wrong} wrong, about {left / 60:.0f} min left"
 
 
 def main(arguments: Sequence[str]) -> int:

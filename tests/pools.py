@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from conformance.behaviour import Needs
 from conformance.lifecycle import State
 from conformance.machine import Machine
+from conformance.needs import Needs
 from conformance.pool import Lease, Pool
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer

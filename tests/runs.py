@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance import engine
-from conformance.behaviour import Behaviour, Needs
+from conformance.behaviour import Behaviour
 from conformance.bill import Meter
 from conformance.catalogue import Clause, Entry, Level, clause_of
 from conformance.client import Client
 from conformance.ledger import Ledger
 from conformance.machine import Machine
+from conformance.needs import Needs
 from conformance.patience import Patience
 from conformance.run_options import Options
 from conformance.target import Target

@@ -35,9 +35,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "suite",
         "passage",
         "sightings",
+        "observations",
         # Two ways to drive machines home: after a run, and after its death.
         "dryrun scale.lane",
         "engine sweep",
+        "engine_faults run_log",
         "judge",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
@@ -52,7 +54,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "machine_record again recovery",
         "claim unheard",
         "yard record storm",
-        "found faults",
+        "probe faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
@@ -66,8 +68,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "evidence",
         "events latency chain grpcurl",
         "report",
-        "asked weather run_options",
-        "behaviour bill ledger patience stop buf",
+        "run_options",
+        "asked weather found",
+        "behaviour",
+        "needs bill ledger patience stop buf",
         # The wire.
         "client relay reflection kept shortcut",
         "busy",

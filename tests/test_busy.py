@@ -21,7 +21,7 @@ from conformance.busy import (
 )
 from conformance.concurrency_limit import ConcurrencyLimiter
 from conformance.errors import Unprepared, Violation
-from conformance.judge import MANY
+from conformance.judge import MAX_ATTEMPTS, RetryReason
 from conformance.lifecycle import State, Verb
 from conformance.report import Result, Status
 from conformance.token import Token
@@ -337,7 +337,7 @@ def test_who_answers_nothing_else_fails_in_the_end() -> None:
     report = asyncio.run(judged([proof(reads, machines=1)], provider(cls=Outage)))
     assert report.results[0].status is Status.FAILED
     assert report.results[0].got == "UNAVAILABLE: what the cache lacks will come"
-    assert len(attempts) == MANY
+    assert len(attempts) == MAX_ATTEMPTS[RetryReason.OVERLOAD]
 
 
 FENCED = grpc.StatusCode.FAILED_PRECONDITION

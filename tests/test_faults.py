@@ -14,13 +14,13 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance import record
 from conformance.call import Call, CallLog, recording
 from conformance.dryrun import leapt
+from conformance.engine_faults import weather
 from conformance.faults import LostAnswers
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine, Policy
 from conformance.report import Status
 from conformance.run_options import Options
 from conformance.shortcut import shortcut
-from conformance.storm import weather
 from conformance.target import Target, Tls
 from conformance.token import Shard, Token
 from conformance.weather import parse_faults

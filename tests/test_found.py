@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from conformance.errors import TargetError
-from conformance.found import Found, connect, look
+from conformance.probe import connect, look
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.fence import Scope
@@ -22,6 +22,8 @@ from tests.runs import connected, provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from conformance.found import Found
 
 
 def found(core: Core | None = None, *, rpc_timeout: float = 5.0, **serve: Any) -> Found:

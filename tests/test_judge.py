@@ -8,11 +8,12 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import errors
-from conformance.behaviour import Needs, behaviour, declared
+from conformance.behaviour import behaviour, declared
 from conformance.catalogue import Level
-from conformance.judge import MANY, decisive, outcome
+from conformance.judge import MAX_ATTEMPTS, RetryReason, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
+from conformance.needs import Needs
 from conformance.report import Report, Status
 from conformance.token import Shard
 from fake_provider.core import Core
@@ -161,9 +162,9 @@ def test_a_behaviour_that_somebody_disturbs_is_judged_on_another_machine() -> No
 
 
 def test_the_last_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provider() -> None:
-    core, foreigner = provider(16), Foreigner(times=MANY + 1)
+    core, foreigner = provider(16), Foreigner(times=MAX_ATTEMPTS[RetryReason.OTHER_CLIENT] + 1)
     report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
-    assert len(foreigner.took) == MANY
+    assert len(foreigner.took) == MAX_ATTEMPTS[RetryReason.OTHER_CLIENT]
     assert report.results[0].status is Status.PASSED, "the body saw it, and this one does not mind"
 
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from conformance.call import CallLog, recording
-from conformance.found import look
 from conformance.lifecycle import State
+from conformance.probe import look
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.server import serving

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from conformance.behaviour import watching
 from conformance.errors import Disturbed, Unprepared, Violation
 from conformance.lifecycle import State, Verb
+from conformance.needs import watching
 from conformance.passage import BINDING, LEAVING, LIFE, look_on
 from conformance.report import Status
 from conformance.sightings import READERS
@@ -17,8 +17,9 @@ from tests.runs import judged, nothing, proof, provider, states_of
 if TYPE_CHECKING:
     import pytest
 
-    from conformance.behaviour import Behaviour, Watched
-    from conformance.passage import Passage
+    from conformance.behaviour import Behaviour
+    from conformance.needs import Watched
+    from conformance.observations import Passage
     from conformance.report import Report
     from conformance.trial import Trial
     from fake_provider.machine import Machine

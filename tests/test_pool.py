@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from conformance.behaviour import Needs
 from conformance.errors import BudgetSpent, Disturbed, Unprepared
 from conformance.lifecycle import State
 from conformance.machine import Machine
+from conformance.needs import Needs
 from conformance.token import Shard
 from fake_provider.core import Core
 from fake_provider.faults import Faults

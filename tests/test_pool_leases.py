@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance.behaviour import Needs
 from conformance.lifecycle import State
 from conformance.machine import Machine
+from conformance.needs import Needs
 from fake_provider.fleet import fleet
 from tests.pools import SLOT, ids, leased, pooled
 from tests.runs import provider, states_of

@@ -10,9 +10,10 @@ import grpc
 import pytest
 
 from conformance.client import Client
+from conformance.engine_faults import weather
 from conformance.errors import TargetError
-from conformance.found import connect
-from conformance.storm import storm, weather
+from conformance.probe import connect
+from conformance.storm import storm
 from conformance.target import Target
 from conformance.token import Shard
 from conformance.weather import parse_faults

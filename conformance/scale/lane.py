@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from conformance import events, fit
-from conformance.asked import asked
 from conformance.bill import Meter
 from conformance.errors import TargetError, TargetLost
-from conformance.found import connect
 from conformance.judge import BROKEN
 from conformance.lifecycle import State, Verb
 from conformance.opening import opened
 from conformance.pool import Pool
+from conformance.probe import connect
 from conformance.report import Report, Result, Status, Time
+from conformance.run_options import asked
 from conformance.scale import behaviours, budget, memory
 from conformance.scale import soak as soaks
 from conformance.scale.churn import Churn

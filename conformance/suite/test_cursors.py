@@ -12,8 +12,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
 from conformance.lifecycle import State
-from conformance.suite.test_list import ids
-from conformance.suite.test_revisions import cursor
+from conformance.suite._list import cursor, ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

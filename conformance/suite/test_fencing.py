@@ -10,86 +10,24 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 from hypothesis import strategies as st
 
 from conformance import expect
 from conformance.behaviour import behaviour
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.errors import Unsupported
+from conformance.lifecycle import EDGES, State, Verb
+from conformance.suite._fencing import FRESH, LAST, MARK, STALE, calm, in_flight, introduced, marked, offered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from conformance.call import Call
     from conformance.machine import Machine
     from conformance.token import Shard
     from conformance.trial import Trial
-
-T = TypeVar("T")
-
-LAST = 2**63 - 1
-ROUNDS = 3
-"""So often is a transition started anew that was over before it could be looked at."""
-
-_CALM = {
-    State.SPECULATIVE: (Verb.DRAIN, Verb.CONFIGURE, Verb.DELETE),
-    State.IDLE: (Verb.CREATE, Verb.DRAIN),
-    State.CONFIGURED: (Verb.CREATE, Verb.CONFIGURE, Verb.DELETE),
-}
-
-
-def offered(trial: Trial) -> tuple[Verb, ...]:
-    """The mutating RPCs that the provider has."""
-    return tuple(verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete)
-
-
-def calm(trial: Trial, state: State) -> tuple[Verb, ...]:
-    """The verbs that start nothing on a machine in `state`, whatever their token."""
-    return tuple(verb for verb in _CALM[state] if verb in offered(trial))
-
-
-STALE, MARK, FRESH = (1, 3), (2, 6), (3, 9)
-"""Epoch and sequence of three tokens whose order nobody can mistake: who fails with these does not fail for it."""
-
-
-async def introduced(trial: Trial, machine: Machine, *, epoch: int = 1, verb: Verb = Verb.CREATE) -> Shard:
-    """A new shard that has made its first call, whatever came of it: first contact is FEN-2's to judge."""
-    shard = trial.new_shard()
-    await machine.call(verb, shard.token(epoch=epoch, sequence=1))
-    return shard
-
-
-async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
-    """A shard whose mark, on the trial's machine in `state`, is just this token."""
-    machine, verb = trial.machine, calm(trial, state)[0]
-    known = (epoch, sequence) > (1, 1)
-    shard = await introduced(trial, machine, epoch=max(1, epoch - 1), verb=verb) if known else trial.new_shard()
-    await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
-    return shard
-
-
-async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = ROUNDS) -> bool:
-    """Take `verb`'s edge, `attack` at once, and say whether the machine was still on its way then.
-
-    A Get that is sent along tells. A transition that was over too soon is started anew; one whose ack already
-    shows the target is not, for there is nothing to be seen of it.
-    """
-    machine, edge = trial.machine, EDGES[verb]
-    for _ in range(rounds):
-        await trial.bring(machine, edge.source)
-        ack = await machine.call(verb)
-        if not ack.ok:
-            raise Unprepared(f"{verb.value} of {machine.id} answered {ack.outcome()}")
-        _, seen = await asyncio.gather(attack(), machine.read())
-        if state_of(seen.state) is edge.via:
-            return True
-        if state_of(ack.response.machine.state) is edge.target:
-            return False
-    return False
-
 
 # FEN-1: not newer is fenced.
 

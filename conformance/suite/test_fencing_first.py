@@ -12,7 +12,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unprepared, Unsupported
 from conformance.lifecycle import EDGES, State, Verb
-from conformance.suite.test_fencing import FRESH, MARK, STALE, calm, in_flight, introduced, marked, offered
+from conformance.suite._fencing import FRESH, MARK, STALE, calm, in_flight, introduced, marked, offered
 
 if TYPE_CHECKING:
     from conformance.call import Call

@@ -17,7 +17,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import LAST, calm, introduced, marked, offered
+from conformance.suite._fencing import LAST, calm, introduced, marked, offered
 from conformance.token import Shard, Token
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Violation
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, marked
+from conformance.suite._fencing import calm, marked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -186,28 +186,41 @@ async def test_a_zombie_never_gets_in_between(trial: Trial) -> None:
 
 
 def judge_history(calls: Sequence[Call]) -> None:
-    """Every answer is one that some order of the calls explains; of two calls, who ended first came first.
+    """Every answer is one that some order of the calls explains. Of two calls, the one that ended first came first.
 
-    A call is fenced where one at least as new was let in before it began; it passes where none such was under
-    way or over when it ended; and no token passes twice. One that was turned away as too many, or never
-    answered, may have been let in all the same: that code may be the call's own.
+    A call that was turned away as too many, or never answered, may have been let in all the same: that code may be
+    the call's own.
     """
     known = [call for call in calls if call.answered and not call.busy and call.token is not None]
+    unsure = [call for call in calls if call not in known and call.token is not None]
     for call in known:
-        rivals = [r for r in known if r is not call and _numbers(r) >= _numbers(call) and not r.fenced]
-        before = next((r for r in rivals if r.ended < call.started), None)
-        if before is not None and not call.fenced:
-            raise Violation(
-                f"{call.rpc} with token {call.token} to be fenced after {before.token}",
-                call.outcome(),
-                calls=[before, call],
-            )
-        twin = next((r for r in rivals if _numbers(r) == _numbers(call)), None)
-        if twin is not None and not call.fenced:
-            raise Violation(f"token {call.token} to pass once", "it passed twice", calls=[twin, call])
-        doubtful = [r for r in calls if r not in known and r.token is not None and _numbers(r) >= _numbers(call)]
-        if call.fenced and not any(r.started < call.ended for r in (*rivals, *doubtful)):
-            raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
+        passed = [other for other in known if other is not call and not other.fenced]
+        if call.fenced:
+            _judge_fenced(call, _as_new(call, [*passed, *unsure]))
+        else:
+            _judge_passed(call, _as_new(call, passed))
+
+
+def _judge_fenced(call: Call, rivals: Sequence[Call]) -> None:
+    """A call is fenced only if one at least as new was under way or over when it ended."""
+    if not any(rival.started < call.ended for rival in rivals):
+        raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
+
+
+def _judge_passed(call: Call, rivals: Sequence[Call]) -> None:
+    """A call passes only if none at least as new was let in before it began, and no token passes twice."""
+    before = next((rival for rival in rivals if rival.ended < call.started), None)
+    if before is not None:
+        wanted = f"{call.rpc} with token {call.token} to be fenced after {before.token}"
+        raise Violation(wanted, call.outcome(), calls=[before, call])
+    twin = next((rival for rival in rivals if _numbers(rival) == _numbers(call)), None)
+    if twin is not None:
+        raise Violation(f"token {call.token} to pass once", "it passed twice", calls=[twin, call])
+
+
+def _as_new(call: Call, others: Sequence[Call]) -> list[Call]:
+    """The others whose tokens are at least as new as the call's."""
+    return [other for other in others if _numbers(other) >= _numbers(call)]
 
 
 def _numbers(call: Call) -> tuple[int, int]:

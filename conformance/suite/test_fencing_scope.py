@@ -13,7 +13,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import NoAnswer
 from conformance.found import SHARD, SHARD_MACHINE
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_fencing import calm, offered
+from conformance.suite._fencing import calm, offered
 from conformance.token import Token
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ machines that a List before and a List after agree on.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from functools import partial
@@ -17,82 +16,28 @@ from hypothesis import strategies as st
 from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.errors import Unsupported, Violation
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.lifecycle import EDGES, State, Verb
 from conformance.passage import LEAVING, LIFE, look_on
-from conformance.sightings import LONGEST_LAG, looks, watching
+from conformance.sightings import LONGEST_LAG, watching
+from conformance.suite._list import ALL, ids, listing, only
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from conformance.call import Call
-    from conformance.client import Client
     from conformance.machine import Machine
     from conformance.trial import Trial
 
-ALL: Final[tuple[State, ...]] = tuple(state for state in State if state is not State.UNSPECIFIED)
 PLENTY: Final = 10**6
 """A cap that no fleet reaches."""
 UNKNOWN: Final = 4242
 """A state that the contract does not have."""
 
 
-def ids(call: Call) -> list[str]:
-    """The ids in a listing."""
-    return [machine.id for machine in call.response.machines]
-
-
-def only(call: Call, states: Collection[State | int]) -> None:
-    """The listing holds machines in these states and no other, if any are named (LST-1)."""
-    strays = [m for m in call.response.machines if states and m.state not in states]
-    expect.fact(
-        not strays,
-        wanted=f"List of {', '.join(state_of(s).name for s in states)} to hold machines in these states only",
-        got=f"{len(strays)} others, such as {strays[0].id if strays else ''}"
-        f" {state_of(strays[0].state).name if strays else ''}",
-        calls=[call],
-    )
-
-
 def once(call: Call) -> None:
     """The listing holds no machine twice (LST-3)."""
     twice = [machine for machine, count in Counter(ids(call)).items() if count > 1]
     expect.fact(not twice, wanted="a listing without repeats", got=f"{twice[:3]} more than once", calls=[call])
-
-
-async def listing(
-    trial: Trial,
-    states: Sequence[State | int] = (),
-    *,
-    inside: Sequence[Machine] = (),
-    outside: Sequence[Machine] = (),
-    least: int = 0,
-    cap: int = 0,
-    client: Client | None = None,
-    longest: float = LONGEST_LAG,
-) -> Call:
-    """A List that holds what it should.
-
-    At once: no state but those asked for, nothing over the cap. As soon as it has caught up, for a List may lag
-    (LST-10): all machines of `inside`, none of `outside`, and at least so many.
-    """
-    asked = ", ".join(state_of(state).name for state in states) or "everything"
-    async for last in looks(trial, longest=longest):
-        call = await expect.acked((client or trial.client).list(states, cap=cap))
-        found = ids(call)
-        only(call, states)
-        expect.fact(not cap or len(found) <= cap, wanted=f"at most {cap} machines", got=len(found), calls=[call])
-        missing = [m.id for m in inside if m.id not in found]
-        strays = [m.id for m in outside if m.id in found]
-        if not missing and not strays and len(found) >= least:
-            break
-        if last:
-            await asyncio.gather(*(machine.read() for machine in (*inside, *outside)))  # still as we left them?
-            got = f"{len(found)} machines, without {missing} and with {strays}"
-            wanted = f"at least {least} machines in a List of {asked} with cap {cap}"
-            if missing or strays:
-                wanted = f"List of {asked} " + (f"to hold {missing}" if missing else f"not to hold {strays}")
-            expect.fact(False, wanted=wanted, got=got, calls=[call])
-    return call
 
 
 @behaviour("LST-1a", machines=2, bound=1)

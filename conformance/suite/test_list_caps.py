@@ -15,7 +15,7 @@ from conformance import expect
 from conformance.behaviour import behaviour
 from conformance.lifecycle import State
 from conformance.sightings import looks
-from conformance.suite.test_list import ALL, ids, listing, only
+from conformance.suite._list import ALL, ids, listing, only
 from conformance.trial import PAGE
 
 if TYPE_CHECKING:

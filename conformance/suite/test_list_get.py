@@ -19,6 +19,7 @@ from conformance.sightings import looks
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.call import Call
     from conformance.machine import Machine
     from conformance.trial import Trial
 
@@ -85,34 +86,43 @@ async def test_list_and_get_agree_after_a_binding(trial: Trial) -> None:
 async def test_list_and_get_agree_on_the_fleet(trial: Trial) -> None:
     resting = [m.id for m in await trial.some() if m.id and state_of(m.state).stable]
     left = set(trial.random.sample(resting, min(12, len(resting))))
-    # Somebody else may move them: only what Get shows at rest twice, and List otherwise every time, counts.
+    # Another client may move them: it counts only what Get shows at rest twice, and List otherwise every time.
     async for last in looks(trial):
         before = {machine: await trial.client.get(machine) for machine in left}
         call = await expect.acked(trial.client.list())
         listed = {m.id: m for m in call.response.machines if m.id in left}
-        for machine, first in before.items():
-            second = await trial.client.get(machine)
-            if last and machine in listed and first.code is second.code is StatusCode.NOT_FOUND:
-                wanted = f"Get to know {machine}, which List shows at every look"
-                expect.fact(False, wanted=wanted, got=second.outcome(), calls=[first, second])
-            if machine in listed and StatusCode.NOT_FOUND in (first.code, second.code):
-                continue  # it may have gone just now
-            if not first.ok or not second.ok:
-                left.discard(machine)
-                continue
-            here, there = expect.at_rest(first.response), expect.at_rest(second.response)
-            if (
-                here != there
-                or not state_of(there.state).stable
-                or (machine in listed and expect.at_rest(listed[machine]) == there)
-            ):
-                left.discard(machine)
-            elif last:
-                if machine not in listed:
-                    raise NotObserved(f"List does not hold {machine}, which is LST-2's to judge")
-                expect.same(there, listed[machine], what=f"Get and List of {machine}")
+        left = {
+            machine
+            for machine, first in before.items()
+            if await differs(trial, machine, first, listed.get(machine), last=last)
+        }
         if not left:
             return
+
+
+async def differs(trial: Trial, machine: str, first: Call, listed: pb.Machine | None, *, last: bool) -> bool:
+    """Returns whether List still shows a machine otherwise than Get did before (`first`) and does now.
+
+    At the `last` look, that is a Violation.
+    """
+    second = await trial.client.get(machine)
+    if listed is not None and StatusCode.NOT_FOUND in (first.code, second.code):
+        # It may have gone just now.
+        if last and first.code is second.code:
+            wanted = f"Get to know {machine}, which List shows at every look"
+            expect.fact(False, wanted=wanted, got=second.outcome(), calls=[first, second])
+        return True
+    if not first.ok or not second.ok:
+        return False
+    here, there = expect.at_rest(first.response), expect.at_rest(second.response)
+    moves = here != there or not state_of(there.state).stable
+    if moves or (listed is not None and expect.at_rest(listed) == there):
+        return False
+    if last:
+        if listed is None:
+            raise NotObserved(f"List does not hold {machine}, which is LST-2's to judge")
+        expect.same(there, listed, what=f"Get and List of {machine}")
+    return True
 
 
 @behaviour("LST-10a", machines=1, transitions=2)

@@ -13,7 +13,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import Unprepared
 from conformance.lifecycle import State, Verb
 from conformance.sightings import watching
-from conformance.suite.test_metadata import RESTING, TOO_LARGE, configured, of_binding, shown
+from conformance.suite._metadata import RESTING, TOO_LARGE, configured, of_binding, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

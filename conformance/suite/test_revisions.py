@@ -14,7 +14,7 @@ from conformance.behaviour import behaviour
 from conformance.errors import NotObserved, Unsupported
 from conformance.lifecycle import EDGES, State, Verb, state_of
 from conformance.sightings import looks
-from conformance.suite.test_list import ids, listing
+from conformance.suite._list import cursor, ids, listing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 FEW, MANY, MOST_PAGES = 4, 40, 120
-
-
-async def cursor(trial: Trial) -> bytes:
-    """The revision of now."""
-    call = await expect.acked(trial.client.list(trial.found.few()))
-    revision: bytes = call.response.revision
-    if not revision:
-        raise NotObserved("this List has no revision, as the first one had")
-    return revision
 
 
 async def delta(trial: Trial, since: bytes, states: Sequence[State] = (), *, cap: int = 0) -> Call:

@@ -12,8 +12,8 @@ from conformance.behaviour import behaviour
 from conformance.client import SERVICE
 from conformance.errors import Unsupported
 from conformance.lifecycle import State, Verb
-from conformance.suite.test_list import listing
-from conformance.suite.test_metadata import TOO_LARGE, shown
+from conformance.suite._list import listing
+from conformance.suite._metadata import TOO_LARGE, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.busy import INSISTENT_RETRY_DELAYS
-from conformance.found import DIAGNOSIS
+from conformance.probe import DIAGNOSIS
 from conformance.text import printable
 from tests.zoo.species import HABITATS, Species
 

@@ -1,0 +1,33 @@
+"""Injects faults into a client's calls for a while."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from conformance.faults import FaultInjection
+from conformance.storm import CARRIED, storm
+from conformance.weather import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from conformance.client import Client
+    from conformance.weather import Fault
+
+
+@asynccontextmanager
+async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
+    """Injects these faults into the client's calls while the body runs; only network faults need a proxy."""
+    if not faults:
+        yield
+        return
+    network = [fault for fault in faults if fault.kind is not Kind.LOST_ANSWER]
+    async with AsyncExitStack() as stack:
+        proxy = (
+            await stack.enter_async_context(storm(client.target, network, seed=seed, least=least)) if network else None
+        )
+        await client.inject(FaultInjection(faults, proxy))
+        if proxy is not None:
+            proxy.breaks()
+        yield
