@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from conformance.found import Found
     from conformance.needs import Watched
     from conformance.observations import Passage
+    from conformance.patience import Patience
     from conformance.pool import Pool
     from conformance.yard import Yard
 
@@ -55,8 +56,6 @@ class Trial:
         self.entry = entry
         self.machines = tuple(machines)
         self.found = found
-        self.client = yard.client
-        self.patience = yard.patience
         self.fence_scope = fence_scope
         """The scope that the user demands, if any."""
         self.random = random.Random(f"{seed}/{entry.id}")
@@ -70,6 +69,16 @@ class Trial:
         self._pool = pool
         self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
+
+    @property
+    def client(self) -> Client:
+        """The client of the run."""
+        return self._yard.client
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for transitions."""
+        return self._yard.patience
 
     @property
     def machine(self) -> Machine:
