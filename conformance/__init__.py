@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conformance.api import explain, run, run_async
     from conformance.errors import ConformanceError, TargetError, UsageError
-    from conformance.report import Report, Result, Status, Verdict
+    from conformance.report import Report
+    from conformance.result import Result, Status, Verdict
 
 __all__ = [
     "ConformanceError",
@@ -34,7 +35,8 @@ __all__ = [
 _HOMES = {
     "api": ("explain", "run", "run_async"),
     "errors": ("ConformanceError", "TargetError", "UsageError"),
-    "report": ("Report", "Result", "Status", "Verdict"),
+    "report": ("Report",),
+    "result": ("Result", "Status", "Verdict"),
 }
 
 

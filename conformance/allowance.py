@@ -1,4 +1,4 @@
-"""What a run's failures are held against: the waivers that were read, and what failed in an earlier run already."""
+"""Which failures of a run are tolerated: those with a waiver, and those that the baseline has too."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from conformance import catalogue, waiver
-from conformance.compare import Kind, became, compare
-from conformance.scale import behaviours
+from conformance import catalogue, lanes, waiver
+from conformance.compare import became, compare
+from conformance.comparison_values import Kind
 
 if TYPE_CHECKING:
     from conformance.catalogue import Catalogue
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.run_options import Options
     from conformance.settings import Settings
 
 
 class Allowance:
-    """What the settings tolerate, from the moment that the run begins: a day that ends meanwhile ends no waiver."""
+    """The tolerated failures as of the run's first day: no waiver expires while the run lasts."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -27,11 +28,11 @@ class Allowance:
         self._before = {result.id: result for result in settings.baseline.results} if settings.baseline else {}
 
     def options(self) -> Options:
-        """The engine's options: `--fail-fast` does not stop for what is no surprise."""
+        """Returns the options of the run, in which `--fail-fast` does not stop for a tolerated failure."""
         return replace(self._settings.options, tolerates=lambda result: bool(self.expected(result)))
 
     def expected(self, result: Result) -> str:
-        """Why a failure is no surprise; empty where it is one."""
+        """Returns why a failure is tolerated; empty if it is not."""
         one = self._waivers.get(result.id)
         if one is not None and waiver.standing(one, result, today=self._today).tolerates:
             return f"waived {one.terms}"
@@ -39,7 +40,7 @@ class Allowance:
         return f"failed in {self._settings.baseline_name} too" if old else ""
 
     def applied(self, report: Report) -> Report:
-        """The report with what is tolerated, and with what is new since the run that this one is held against."""
+        """Returns the report with the waivers and with the comparison to the baseline."""
         settings = self._settings
         report = replace(
             report,
@@ -54,6 +55,5 @@ class Allowance:
 
 
 def _known() -> Catalogue:
-    """The behaviours of all lanes: a waiver of what another lane judges is none of something unknown."""
-    known = catalogue.load()
-    return replace(known, entries=(*known.entries, *behaviours.load()))
+    """Returns the behaviours of all lanes: a waiver of a behaviour that another lane judges is not unknown."""
+    return replace(catalogue.load(), entries=lanes.entries())

@@ -1,6 +1,6 @@
-"""The third front door: a provider that somebody's own tests have started, judged in their process.
+"""The Python API: judges a provider that the caller's tests have started, in their process.
 
-Neither pytest nor a signal handler of ours, no event loop of theirs, no file that they did not ask for.
+It uses neither pytest nor signal handlers, and writes no file that was not requested.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from conformance import catalogue, lanes, plan
+from conformance import plan
 from conformance.allowance import Allowance
+from conformance.dispatcher import Dispatcher
 from conformance.errors import UsageError
-from conformance.events import RunFinished
+from conformance.lanes.protocol import LaneRun
 from conformance.options import configurable
 from conformance.reporters import terminal
 from conformance.reporters.files import Files
@@ -26,6 +27,7 @@ from conformance.stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from conformance.dispatcher import Listener
     from conformance.events import Event
     from conformance.report import Report
     from conformance.settings import Settings
@@ -33,19 +35,19 @@ if TYPE_CHECKING:
 Value: TypeAlias = str | int | float | Path | Sequence[str] | None
 
 _TERMINALS = frozenset({"target", "fake", "quiet", "verbose", "color"})
-"""Options that mean nothing here: there is no terminal, and the target is an argument."""
+"""Options that do not apply here: there is no terminal, and the target is an argument."""
 
 
 def run(target: str, *, emit: Callable[[Event], None] | None = None, **options: Value) -> Report:
-    """Judge the provider at `target` (host:port, [v6]:port, unix:/path) and bring home whatever that started.
+    """Judges the provider at `target` (host:port, [v6]:port, unix:/path) and returns all machines that it started.
 
     `options` are those of `conformance run`, with underscores: `select="FEN-*"`, `max_machines=4`, `use_idle=True`,
-    `patience="create=20m"`, `report_dir="out"`. Durations are strings like there, or seconds. Neither a configuration
-    file nor the environment has a say. `emit` hears of everything as it happens.
+    `patience="create=20m"`, `report_dir="out"`. Durations are strings as on the command line, or seconds. Neither a
+    configuration file nor the environment is read. `emit` is called with every event as it happens.
 
-    A broken clause is no exception: see `report.verdict`, and `explain(report)`. Raises UsageError for options that
-    cannot be used, and inside of a running event loop; TargetError where nobody answers at `target`; and after Ctrl-C
-    KeyboardInterrupt, when all is home.
+    A broken clause is not an exception: see `report.verdict`, and `explain(report)`. Raises UsageError for options that
+    cannot be used, and inside a running event loop; TargetError if `target` cannot be reached; and KeyboardInterrupt
+    after Ctrl-C, when all machines are returned.
     """
     with suppress(RuntimeError):
         asyncio.get_running_loop()
@@ -54,23 +56,23 @@ def run(target: str, *, emit: Callable[[Event], None] | None = None, **options: 
             hint="there it is: report = await conformance.run_async(target, …)",
         )
     settings = _settings(target, options)
-    # A loop of our own, which the thread's policy never hears of.
+    # An event loop of its own, independent of the thread's policy.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(_judge(settings, emit))
 
 
 async def run_async(target: str, *, emit: Callable[[Event], None] | None = None, **options: Value) -> Report:
-    """Like `run`, in the event loop that runs. Who cancels it waits until all is home; who does so twice does not."""
+    """Like `run`, in the running event loop. Cancelled once it returns all machines; cancelled twice it just ends."""
     return await _judge(_settings(target, options), emit)
 
 
 def explain(report: Report) -> str:
-    """What `conformance run` would have said at its end: what is broken, on what evidence, and the verdict."""
+    """Returns what `conformance run` prints at its end: what is broken, the evidence, and the verdict."""
     return "\n".join((*terminal.findings(report), *terminal.closing(report)))
 
 
 def _settings(target: str, options: Mapping[str, Value]) -> Settings:
-    """By way of the command line, so that both take the same and refuse the same."""
+    """Parses the options as the command line does, so that both accept and refuse the same."""
     known = {str(option.name): f"--{name}" for name, option in configurable().items()}
     arguments = [f"--target={target}"]
     for name, value in options.items():
@@ -90,56 +92,45 @@ def _settings(target: str, options: Mapping[str, Value]) -> Settings:
 
 
 async def _judge(settings: Settings, emit: Callable[[Event], None] | None) -> Report:
-    listeners = [emit] if emit is not None else []
+    listeners: list[Listener] = [emit] if emit is not None else []
     if settings.report_dir is None:
-        return await _heard(settings, listeners)
+        return await _run(settings, listeners)
     check_report_dir(settings.report_dir)
     with closing(Files(settings.report_dir)) as files:
-        return await _heard(settings, [*listeners, files])
+        return await _run(settings, [*listeners, files])
 
 
-async def _heard(settings: Settings, listeners: list[Callable[[Event], None]]) -> Report:
+async def _run(settings: Settings, listeners: list[Listener]) -> Report:
     assert settings.target is not None
-    broken: list[Exception] = []
-    allowance = Allowance(settings)
-
-    def tell(event: Event) -> None:
-        if isinstance(event, RunFinished):
-            event = RunFinished(report=allowance.applied(event.report))
-        for listener in list(listeners):
-            try:
-                listener(event)
-            except Exception as error:
-                # Nobody's trouble with listening keeps a machine from going home; it is theirs to hear of afterwards.
-                listeners.remove(listener)
-                broken.append(error)
-
-    known, stop = catalogue.load(), Stop()
-    chosen = [entry.id for entry in known.select(settings.select, settings.exclude)]
-    course = lanes.run(
-        settings,
-        plan.plan(known, plan.functions(), chosen),
-        settings.target,
-        options=allowance.options(),
-        emit=tell,
+    tolerances, stop = Allowance(settings), Stop()
+    dispatcher = Dispatcher(tolerances, *listeners)
+    run = LaneRun(
+        target=settings.target,
+        options=tolerances.options(),
+        ledger_at=settings.ledger_at,
+        emit=dispatcher,
         stop=stop,
+        plan=plan.selected(settings.select, settings.exclude) if settings.lane.needs_plan else (),
     )
-    report = allowance.applied(await _in_good_order(asyncio.ensure_future(course), stop))
+    await _in_good_order(asyncio.ensure_future(settings.lane.run(settings.lane_settings, run)), stop)
+    report = dispatcher.report
+    assert report is not None
     if settings.report_dir is None:
         _forget(report)
-    if broken:
-        raise broken[0]
+    if dispatcher.errors:
+        # Only now: what a listener raises keeps no machine from being returned.
+        raise dispatcher.errors[0].error
     return report
 
 
 def _forget(report: Report) -> None:
-    """A ledger that nobody asked for lies about only as long as it is needed."""
+    """Deletes a ledger that was not requested, if it is no longer needed."""
     if report.home.clean:
         Path(report.ledger).unlink(missing_ok=True)
 
 
 async def _in_good_order(course: asyncio.Future[Report], stop: Stop) -> Report:
-    """What `course` returns; where its caller is cancelled it is ended, and heard out."""
+    """Returns what `course` returns. If the caller is cancelled, the course is stopped and awaited first."""
     try:
         return await asyncio.shield(course)
     except asyncio.CancelledError:

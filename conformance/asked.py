@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from conformance.patience import Patience
+from conformance.value_types import Count, FenceScope, Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """The options of a run that decide what is sent, and how the target was dialled. Holds no secret."""
 
-    examples: int = 25
-    fence_scope: str | None = None
+    examples: Count = 25
+    fence_scope: FenceScope | None = None
     """The scope of the mark that the user demands; None if any will do (FEN-13)."""
     use_idle: bool = False
     patience: Patience = field(default_factory=Patience)
-    rpc_timeout: float = 30.0
-    """Seconds."""
+    rpc_timeout: Seconds = 30.0
     fake: bool = False
     """Whether the target was the embedded fake, whose address died with the run."""
     headers: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from conformance.errors import BudgetSpent
 from conformance.lifecycle import Verb
+from conformance.value_types import Count, Seconds
 
 MEASURED = 10_000
 """Of each verb so many transition times are kept, the last ones: a run of hours needs no more room than that."""
@@ -18,12 +19,12 @@ MEASURED = 10_000
 class Bill:
     """Transitions that were started, most machines alive at once, and for how long they lived in all."""
 
-    create: int = 0
-    configure: int = 0
-    drain: int = 0
-    delete: int = 0
-    peak_machines: int = 0
-    machine_seconds: float = 0.0
+    create: Count = 0
+    configure: Count = 0
+    drain: Count = 0
+    delete: Count = 0
+    peak_machines: Count = 0
+    machine_seconds: Seconds = 0.0
     price: float = 0.0
 
 

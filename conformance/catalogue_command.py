@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from conformance import catalogue, completion
+from conformance import catalogue, completion, lanes
 from conformance.console import reporting_errors
-from conformance.scale import behaviours
 
 if TYPE_CHECKING:
     from conformance.catalogue import Entry
@@ -63,8 +62,8 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
 @reporting_errors()
 def show_command(behaviour: str) -> None:
     """Explain one behaviour: what it wants, why, and how it looks."""
-    churned = {each.id.lower(): each for each in behaviours.load()}.get(behaviour.lower())
-    entry = churned or catalogue.load()[behaviour]
+    lane = lanes.lane_of(behaviour) or lanes.default()
+    entry = replace(catalogue.load(), entries=lane.entries())[behaviour]
     click.echo(f"{entry.id}  {entry.title}\n")
     click.echo(click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10))
     click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
@@ -73,5 +72,5 @@ def show_command(behaviour: str) -> None:
     if entry.rests_on:
         click.echo(f"rests on  {', '.join(entry.rests_on)}: where one of these fails too, this follows from it")
     click.echo(f"since     {entry.since}")
-    how = "--lane scale" if churned else f"--select {entry.id}"
+    how = f"--select {entry.id}" if lane.needs_plan else f"--lane {lane.name}"
     click.echo(f"run it    conformance-run --target host:port {how}")

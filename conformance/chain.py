@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.report import Result
+    from conformance.result import Result
 
 
 def began(result: Result) -> float:

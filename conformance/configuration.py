@@ -1,4 +1,4 @@
-"""`conformance.toml`: where it lies, and what it says, checked. What goes before what is click's to decide."""
+"""Finds, reads and checks `conformance.toml`. Precedence (option, environment, file) is left to click."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from conformance import lanes
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,15 +39,15 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What a file says: values as click would have them from the command line, by the option's name (`max-machines`).
+    """The values in a file, as click would get them from the command line, by the option's name (`max-machines`).
 
-    Paths are those of the file's own directory.
+    Paths are relative to the file's own directory.
     """
 
     path: Path
     values: Mapping[str, Any]
     lines: Mapping[str, int]
-    """In which line an option stands, where that is beyond doubt."""
+    """The line number of each option that can be located."""
 
     def where(self, name: str) -> str:
         """`conformance.toml:3`."""
@@ -54,10 +55,10 @@ class Configuration:
 
 
 def find(start: Path) -> Path | None:
-    """The file that counts in `start`: the nearest there or above, as far as the repository's root.
+    """Returns the configuration file for `start`: the nearest one there or above, up to the repository's root.
 
-    Outside of a repository nothing above counts: a file that somebody forgot in /tmp is nobody's wish. Raises
-    UsageError where two lie side by side, or a pyproject.toml is none.
+    Outside a repository only `start` is searched, so that a forgotten file in /tmp has no effect. Raises UsageError if
+    one directory has two, or if a pyproject.toml is malformed.
     """
     above = [start, *start.parents]
     root = next((number for number, each in enumerate(above) if any((each / mark).exists() for mark in _ROOTS)), 0)
@@ -72,9 +73,9 @@ def find(start: Path) -> Path | None:
 
 
 def read(path: Path, options: Options) -> Configuration:
-    """The file at `path`, which may say what `options` may.
+    """Returns the configuration in the file at `path`, whose keys are the names of `options`.
 
-    Raises UsageError for what is no TOML, a key that is no option, and a value that the option would not take.
+    Raises UsageError for malformed TOML, a key that is not an option, and a value that the option does not accept.
     """
     text = _text(path)
     table = _table(path, text) if path.name == PYPROJECT else _toml(path, text)
@@ -104,7 +105,7 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
 
 
 def _table(project: Path, text: str) -> dict[str, Any] | None:
-    """What a pyproject.toml has for us; None where it has nothing."""
+    """Returns the kit's table of a pyproject.toml; None if there is none."""
     tools = _toml(project, text).get("tool", {})
     table = tools.get("conformance") if isinstance(tools, dict) else None
     if table is not None and not isinstance(table, dict):
@@ -113,7 +114,7 @@ def _table(project: Path, text: str) -> dict[str, Any] | None:
 
 
 def _lines(path: Path, content: str, table: Mapping[str, Any]) -> dict[str, int]:
-    """TOML readers tell no lines, so they are looked for; a key that seems to stand in several stands in none."""
+    """Searches the lines of the keys, which TOML readers do not report; a key that is found twice has no line."""
     text, first = content.splitlines(), 0
     if path.name == PYPROJECT:
         heads = [number for number, line in enumerate(text) if re.match(r"\s*\[\s*tool\s*\.\s*conformance\s*\]", line)]
@@ -149,7 +150,7 @@ def _value(name: str, value: Any, options: Options, file: Configuration) -> Any:
 
 
 def _one(name: str, value: object, option: click.Option, file: Configuration) -> object:
-    """One value, as the option would have it. Raises UsageError; what was given is not repeated but by click."""
+    """Returns one value as the option expects it. Raises UsageError, which does not repeat the value (click may)."""
     wanted: type = bool if option.is_flag else int if isinstance(option.type, click.types.IntParamType) else str
     if type(value) is not wanted:
         raise _wrong(name, value, dict(_KINDS)[wanted], file)
@@ -166,20 +167,12 @@ def _one(name: str, value: object, option: click.Option, file: Configuration) ->
 
 
 def _check(name: str, value: Any) -> None:
-    """What only a run would notice otherwise, when nobody knows any more in which file it stands."""
+    """Checks values that only a run would check otherwise, when their file and line are not known any more."""
     match name:
         case "patience":
             from conformance.patience import parse_patience
 
             parse_patience(value)
-        case "soak":
-            from conformance.scale.soak import parse as parse_soak
-
-            parse_soak(value)
-        case "budget":
-            from conformance.scale.budget import parse as parse_budget
-
-            parse_budget(value)
         case "timeout" | "rpc-timeout" | "connect-timeout":
             from conformance.patience import parse_duration
 
@@ -200,6 +193,8 @@ def _check(name: str, value: Any) -> None:
             from conformance.weather import parse_fault
 
             parse_fault(value)
+        case _ if name in lanes.options():
+            lanes.options()[name].parse(value)
         case _:
             pass
 

@@ -37,7 +37,7 @@ Exit codes:
 def diff_command(a: Path, b: Path, form: str, everything: bool) -> None:
     """Compare two runs, of one provider or of two."""
     from conformance.compare import compare
-    from conformance.record import read
+    from conformance.lanes.records import read
     from conformance.reporters import comparison, json
 
     found = compare(read(recorded(a)), read(recorded(b)), names=(str(a), str(b)))

@@ -18,12 +18,13 @@ from conformance.text import LONGEST_SENT, clip
 from conformance.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from conformance.call import Told
     from conformance.found import Found
     from conformance.kept import Kept
-    from conformance.report import Home, Report, Result
+    from conformance.report import Home, Report
+    from conformance.result import Result
 
 SHORTEST = 4
 """A value of fewer characters stands in any text by chance, and is nobody's secret."""
@@ -62,10 +63,6 @@ class Discretion:
             if isinstance(error, ConformanceError):
                 error.message, error.hint = self.hide(error.message), error.hint and self.hide(error.hint)
             raise
-
-    def before(self, emit: Callable[[events.Event], None]) -> Callable[[events.Event], None]:
-        """A listener that passes events on as they may be told."""
-        return lambda event: emit(self.event(event))
 
     def event(self, event: events.Event) -> events.Event:
         """The event as it may be told."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from conformance import events, fit
+from conformance import fit
 from conformance.agenda import Agenda, Phase
 from conformance.bill import Meter
 from conformance.engine_faults import weather
@@ -22,9 +22,9 @@ from conformance.machine import Machine
 from conformance.opening import opened
 from conformance.pool import Pool
 from conformance.probe import connect
-from conformance.report import Report, Result, Status
+from conformance.report_builder import ReportBuilder
+from conformance.result import Result, Status
 from conformance.run_log import RunLog
-from conformance.run_options import asked
 from conformance.yard import Yard
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.behaviour import Behaviour, Plan
+    from conformance.events import Event
     from conformance.ledger import Ledger
     from conformance.opening import Opening
     from conformance.pool import Lease
-    from conformance.report import Home
+    from conformance.report import Report
     from conformance.run_options import Options
     from conformance.stop import Stop
     from conformance.target import Target
@@ -47,7 +48,7 @@ async def run(
     *,
     options: Options,
     ledger_at: Callable[[str], Path],
-    emit: Callable[[events.Event], None] = lambda event: None,
+    emit: Callable[[Event], None] = lambda event: None,
     stop: Stop | None = None,
     durable: bool = True,
 ) -> Report:
@@ -64,7 +65,7 @@ async def run(
             course = Course(plan, opening, ledger, emit)
             try:
                 async with weather(opening.client, options.faults, seed=options.seed):
-                    return opening.discretion.report(await course.run())
+                    return await course.run()
             except asyncio.CancelledError:
                 await course.give_up()
                 raise
@@ -78,7 +79,7 @@ class Course:
         plan: Plan,
         opening: Opening,
         ledger: Ledger,
-        emit: Callable[[events.Event], None],
+        emit: Callable[[Event], None],
     ) -> None:
         client, found, options, slots = opening.client, opening.found, opening.options, opening.slots
         self._plan, self._opening = plan, opening
@@ -90,7 +91,8 @@ class Course:
             patience=options.patience,
             deletes=found.delete,
         )
-        self._log = RunLog(client, self._yard.meter, opening.discretion.before(emit))
+        self._says = ReportBuilder(opening, ledger, self._yard.meter, emit)
+        self._log = RunLog(self._says, client)
         self._max_alive = fit.breadth(plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines)
         self._numbers = count(1)
         # A large fleet has more slots than a run can ever use. If other clients take these, the pool looks for more.
@@ -105,7 +107,7 @@ class Course:
             seed=options.seed,
             examples=options.examples,
             fence_scope=options.fence_scope,
-            emit=self._log.emit,
+            emit=self._says.emit,
         )
         self._agenda = Agenda([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
@@ -125,17 +127,12 @@ class Course:
     def _stop(self) -> Stop:
         return self._opening.stop
 
-    @property
-    def _lacking(self) -> tuple[str, ...]:
-        """The capabilities that the user requires and the target lacks."""
-        return tuple(name for name in self._options.require if not self._opening.found.has(name))
-
     async def run(self) -> Report:
         """Runs all phases, and then cleans all machines up."""
-        self._log.emit(self._started())
+        self._says.start([b.entry for b in self._plan], machines=self._max_alive, whole=self._options.whole)
         shortage = fit.check_slots(self._plan, self._opening.found, slots=len(self._opening.slots))
         if shortage is not None:
-            self._log.note(shortage)
+            self._says.note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
         try:
             self._agenda = Agenda(applicable, keep=self._options.keep)
@@ -153,10 +150,16 @@ class Course:
         client = self._yard.client
         client.stop_faults()
         if client.overload.summary:
-            self._log.note(client.overload.summary)
-        report = self._report(await self._pool.home(keep=self._options.keep))
-        self._log.emit(events.RunFinished(report=report))
-        return report
+            self._says.note(client.overload.summary)
+        home = await self._pool.home(keep=self._options.keep)
+        return self._says.finish(
+            [self._log.results[b.id] for b in self._plan],
+            home=home,
+            time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
+            stopped=self._log.cut,
+            whole=self._options.whole,
+            quarantined=sorted(self._pool.quarantined.items()),
+        )
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and says so."""
@@ -223,7 +226,7 @@ class Course:
             pending.clear()
             return 0.0
         if waited == 0.0:
-            self._log.note(f"{len(pending)} behaviours wait for machines that somebody else may give back")
+            self._says.note(f"{len(pending)} behaviours wait for machines that somebody else may give back")
         before = self._yard.client.now()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(5.0, max(0.05, waited * 0.05))):
@@ -301,51 +304,3 @@ class Course:
             except TargetError as error:
                 self._stop(f"the target is gone: {error.message}")
                 self._log.cut = self._stop.reason
-
-    # What is reported.
-
-    def _started(self) -> events.RunStarted:
-        opening, options = self._opening, self._options
-        return events.RunStarted(
-            run=opening.run,
-            target=opening.client.target.address,
-            at=opening.at,
-            seed=options.seed,
-            found=opening.found,
-            behaviours=tuple(b.entry for b in self._plan),
-            machines=self._max_alive,
-            ledger=str(self._yard.ledger.path),
-            version=options.version,
-            strict=options.strict,
-            lacking=self._lacking,
-            whole=options.whole,
-            asked=asked(options, opening.client.target),
-        )
-
-    def _report(self, home: Home) -> Report:
-        opening, options, log, meter = self._opening, self._options, self._log, self._yard.meter
-        client = opening.client
-        now = client.now()
-        return Report(
-            run=opening.run,
-            version=options.version,
-            target=client.target.address,
-            started=opening.at,
-            seed=options.seed,
-            found=opening.found,
-            results=tuple(log.results[b.id] for b in self._plan),
-            quarantined=tuple(sorted(self._pool.quarantined.items())),
-            notes=tuple(log.notes),
-            bill=meter.bill(now),
-            time=log.time(now, alone={b.id for b in self._plan if b.needs.alone}),
-            home=home,
-            rpcs=client.count,
-            ledger=str(self._yard.ledger.path),
-            stopped=log.cut,
-            strict=options.strict,
-            lacking=self._lacking,
-            whole=options.whole,
-            asked=asked(options, client.target),
-            took={verb.value: meter.median(verb) for verb in Verb if meter.seen(verb)},
-            weather=client.faults.stats() if client.faults else None,
-        )

@@ -1,4 +1,4 @@
-"""What happens during a run, as it happens. Few, frozen and dumb; the progress and the log read them."""
+"""Immutable events of a run, consumed by the progress view and the NDJSON log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from conformance.bill import Bill
 if TYPE_CHECKING:
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.report import Report, Result
-    from conformance.scale.figures import Progress
+    from conformance.lane_figures import LaneProgress
+    from conformance.report import Report
+    from conformance.result import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The target was found, and this is what will be judged there."""
+    """The target was reached, and this is what will be judged there."""
 
     run: str
     target: str
@@ -26,7 +27,7 @@ class RunStarted:
     found: Found
     behaviours: tuple[Entry, ...]
     machines: int
-    """Most that will be alive at once."""
+    """The most machines that will be alive at once."""
     ledger: str
     version: str = ""
     strict: bool = False
@@ -46,7 +47,7 @@ class BehaviourStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourFinished:
-    """A behaviour ended, so or so; and what the run has cost by then."""
+    """A behaviour ended. Also holds what the run has cost until then."""
 
     result: Result
     at: float = 0.0
@@ -56,7 +57,7 @@ class BehaviourFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """Something that people should know, and that is no behaviour's result."""
+    """A remark for people that is not a behaviour's result."""
 
     at: float
     text: str
@@ -64,9 +65,9 @@ class Noted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed:
-    """How far the churn of the scale lane is, once a second."""
+    """How far the run of a lane is, about once a second."""
 
-    progress: Progress
+    progress: LaneProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a failure rests on, in words: which call did what, and the commands that show it again."""
+"""The evidence of a failure in words: which call did what, and the commands that show it again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from conformance import grpcurl
 
 if TYPE_CHECKING:
     from conformance.call import Told
-    from conformance.report import Report, Result
+    from conformance.lane_figures import LaneFigures
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.token import Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """A decisive call: which of the result's calls it is, what it did or should have done, and why."""
+    """A decisive call: its number among the result's calls, what it did or should have done, and why."""
 
     number: int
     call: Told
@@ -26,7 +28,7 @@ class Exhibit:
 
 
 def exhibits(result: Result) -> tuple[Exhibit, ...]:
-    """The decisive calls of a failure, in words and in their order; none where nothing failed."""
+    """Returns the decisive calls of a failure, in their order; none if nothing failed."""
     calls = [(number, result.calls[number]) for number in result.decisive]
     mark = _mark(result)
     return tuple(
@@ -41,7 +43,7 @@ def exhibits(result: Result) -> tuple[Exhibit, ...]:
 
 
 def _mark(result: Result) -> Told | None:
-    """The call that set the mark which a later one is judged by, where the fence is what is judged."""
+    """Returns the call that set the mark by which a later one is judged; None if the fence is not judged."""
     decisive = [result.calls[number] for number in result.decisive]
     if "fence" not in result.wanted or len(decisive) < 2:
         return None
@@ -63,7 +65,7 @@ def _role(result: Result, call: Told, mark: Told | None, *, alone: bool) -> str:
 
 
 def _why(token: Token | None, mark: Token | None) -> str:
-    """How a token stands to the mark."""
+    """Returns how a token compares with the mark."""
     if token is None or mark is None:
         return ""
     if token.numbers == mark.numbers:
@@ -80,9 +82,9 @@ def _why(token: Token | None, mark: Token | None) -> str:
 
 
 def rerun(report: Report, result: Result) -> str:
-    """The command that judges one behaviour once more, as it was judged in this run."""
-    if report.scale is not None:
-        return churn(report)
+    """Returns the command that judges one behaviour again, as it was judged in this run."""
+    if report.figures is not None:
+        return rerun_lane(report, report.figures)
     ledger = PurePath(report.ledger)
     if ledger.name == "ledger.ndjson":  # with a report around it
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
@@ -90,12 +92,9 @@ def rerun(report: Report, result: Result) -> str:
     return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
 
 
-def churn(report: Report) -> str:
-    """The command that runs the scale lane once more as it ran in this run."""
-    scale = report.scale
-    size = ["--max-machines", str(scale.machines), "--max-creates", str(scale.most_creates)] if scale else []
-    soak = ["--soak", scale.soak] if scale else []
-    lane = ["--lane", "scale", *soak, *size, "--seed", str(report.seed)]
+def rerun_lane(report: Report, figures: LaneFigures) -> str:
+    """Returns the command that runs a lane again as it ran in this run."""
+    lane = ["--lane", figures.lane, *figures.repeat_options, "--seed", str(report.seed)]
     return shlex.join(["conformance-run", *_target(report), *lane])
 
 
@@ -104,7 +103,7 @@ def _target(report: Report) -> list[str]:
 
 
 def again(report: Report, result: Result) -> tuple[str, ...]:
-    """Commands that show a failure again: the behaviour anew, what it is about, and its decisive calls one by one."""
+    """Returns commands that show a failure again: the behaviour, its description, and its decisive calls one by one."""
     sent = grpcurl.lines(report, result, decisive=True)
     return (
         rerun(report, result),

@@ -17,7 +17,7 @@ from conformance.lifecycle import State
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from conformance.report import Result
+    from conformance.result import Result
 
 VERSION = "1"
 """Of the way in which failures are told. Another one makes another fingerprint of everything."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from conformance.call import Told
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 PROTOSET: Final = "bigfleet.binpb"
 DESCRIPTORS: Final = f"conformance proto descriptors -o {PROTOSET}"

@@ -38,7 +38,7 @@ def held_against(
 ) -> dict[str, Any]:
     """What these options name, as fields of Settings, read before anything is dialled. Raises UsageError."""
     from conformance import waiver
-    from conformance.record import read
+    from conformance.lanes.records import read
 
     if fail_on == "new" and baseline is None:
         raise UsageError("--fail-on new needs to know since when", hint="add --baseline report.json")

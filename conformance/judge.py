@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from conformance import events
 from conformance.call import DIGITS, CallLog, recording
-from conformance.catalogue import Level
 from conformance.errors import ConformanceError, Disturbed, NoAnswer, NotObserved, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State, Verb
 from conformance.machine import Policy
-from conformance.report import Result, Status
+from conformance.result import BROKEN, Result, Status
 from conformance.trial import Trial
 
 if TYPE_CHECKING:
@@ -70,8 +69,6 @@ NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryR
 """An attempt whose body never began is not counted for these: it only took time, which has a limit of its own."""
 RESPITE: Final = 0.5
 """Seconds, times the number of the attempt, before a provider that had too much to do is asked again."""
-
-BROKEN = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from conformance.lifecycle import Verb
+from conformance.value_types import Count, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from conformance.report import Report
-
-ORDER = (*(verb.value for verb in Verb), "Get", "List")
-"""The contract's RPCs, as people read them."""
 
 STEPS = (1, 2, 5)
 """A histogram's bounds: these, times powers of ten, so that a bin is as wide to the eye at 1 ms as at 1 s."""
@@ -28,11 +24,11 @@ SHORTEST = 1e-5
 class Latencies:
     """How long the answered calls of one RPC took."""
 
-    count: int
-    p50: float
-    p90: float
-    p99: float
-    max: float
+    count: Count
+    p50: Seconds
+    p90: Seconds
+    p99: Seconds
+    max: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +38,6 @@ class Bin:
     low: float
     high: float
     count: int
-
-
-def samples(report: Report) -> Mapping[str, tuple[float, ...]]:
-    """Per RPC of the contract how long each answered call took, the shortest first.
-
-    A call that was never answered took as long as we had patience, which says nothing of the provider.
-    """
-    taken: dict[str, list[float]] = {rpc: [] for rpc in ORDER}
-    for result in report.results:
-        for call in result.calls:
-            if call.answered and call.rpc in taken:
-                taken[call.rpc].append(max(0.0, call.ended - call.started))
-    return {rpc: tuple(sorted(seconds)) for rpc, seconds in taken.items() if seconds}
-
-
-def by_rpc(report: Report) -> Mapping[str, Latencies]:
-    """The latencies per RPC, in the contract's order; an RPC that was never answered is not in it."""
-    return {rpc: summary(taken) for rpc, taken in samples(report).items()}
 
 
 def summary(taken: Sequence[float]) -> Latencies:

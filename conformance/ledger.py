@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import json
 import math
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from conformance import underway
 from conformance.errors import NotWritten, UsageError
+from conformance.file_lock import lock
 from conformance.lifecycle import EDGES, State, Verb
 from conformance.text import clip
 
@@ -216,17 +216,6 @@ def _cannot_be_written(path: Path, error: Exception) -> UsageError:
         f"the ledger {path} cannot be written: {getattr(error, 'strerror', None) or error}",
         hint="the kit starts no machine that it has not written down; give another --report-dir",
     )
-
-
-def lock(file: IO[Any] | int, what: str) -> None:
-    """Locks a file for this process; `what` names it. Raises UsageError if a run that still lives holds it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(
-            f"{what} belongs to a run that still lives",
-            hint="wait for it, or stop it: it brings all home",
-        ) from error
 
 
 @dataclass(slots=True, kw_only=True)

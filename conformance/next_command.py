@@ -26,6 +26,6 @@ and the calls that show it.
 def next_command(record: Path) -> None:
     """Name the one clause to do next."""
     from conformance import next_step
-    from conformance.record import read
+    from conformance.lanes.records import read
 
     click.echo("\n".join(next_step.lines(read(record))))

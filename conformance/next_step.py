@@ -1,10 +1,10 @@
-"""What to do next for a provider that is being written: one clause, in the order in which a provider is best built.
+"""Says what to do next for a provider that is being written: one clause, in the order in which providers grow.
 
-That order has two sources. What a behaviour rests on (`rests_on`, learned from what broken providers break together)
-comes before it: until that holds, its failure says nothing of its own. Where nothing is said, sections go as a
-provider grows: what can be read is needed to see anything else, then machines that live and die, then retries and
-refusals, then the fence, which guards all that, then what a binding carries; what is optional, or only harms in bad
-weather, comes last. A broken MUST comes before what could not be judged, which mostly waits for it, and a SHOULD last.
+The order has two sources. First, a behaviour comes after those that it rests on (`rests_on`, learned from what broken
+providers break together): until they hold, its failure says nothing by itself. Second, areas come in the order in
+which a provider grows: reading first, because everything else is observed by it, then the lifecycle, then retries and
+error codes, then the fence, then metadata; optional parts, and those that only matter on a bad network, come last. A
+broken MUST comes before a MUST that could not be judged, which often waits for it, and a SHOULD comes last.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.call import one_line
 from conformance.catalogue import Level
-from conformance.report import Status
 from conformance.reporters import terminal
+from conformance.result import Status
 from conformance.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.catalogue import Clause, Entry
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 GROWS: Final = ("SHP", "LST", "LIF", "OPS", "COD", "FEN", "MET", "revisions", "WIR", "SEC")
-"""The areas in the order in which a provider grows; revisions are the optional part of List."""
+"""The areas in the order in which a provider grows. Revisions are the optional part of List."""
 HOLDS: Final = (Status.PASSED, Status.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The clause to do next: what is seen of it now, what else is open in it, and what waits for it."""
+    """The clause to do next: its decisive result, its other open results, and how many behaviours wait for it."""
 
     clause: Clause
     result: Result
     others: tuple[Result, ...]
     waiting: int
-    """So many open behaviours rest on the one shown, near or far."""
+    """The number of open behaviours that rest on this one, directly or indirectly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Clauses by how they stand, of those that were judged or should have been; a MAY is never judged."""
+    """The numbers of clauses by state, without those of a MAY, which is never judged."""
 
     hold: int
     broken: int
     open: int
-    """Not judged as a whole, and nothing broken was seen."""
+    """Not fully judged, and nothing broken was seen."""
     absent: int
-    """Not for this provider: it legally lacks what they are about."""
+    """Not applicable: the provider does not have the capability and need not have it."""
 
     @property
     def of(self) -> int:
-        """How many there are for this provider."""
+        """The number of clauses that apply to this provider."""
         return self.hold + self.broken + self.open
 
 
 def order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The entries in the order in which a provider is best built: each after all that it rests on."""
+    """Returns the entries in the order in which a provider grows, each after all that it rests on."""
     places = {entry.id: number for number, entry in enumerate(entries)}
     by_id = {entry.id: entry for entry in entries}
     missing = {entry.id: {ground for ground in entry.rests_on if ground in by_id} for entry in entries}
@@ -91,7 +92,7 @@ def _stage(entry: Entry) -> int:
 
 
 def step(report: Report) -> Step | None:
-    """What to do next; None where all that was judged holds."""
+    """Returns what to do next; None if everything that was judged holds."""
     results = {result.id: result for result in report.results}
     ordered = [results[entry.id] for entry in order([result.entry for result in report.results])]
     still = [result for result in ordered if result.status not in HOLDS and result.entry.level is not Level.MAY]
@@ -121,7 +122,7 @@ def _below(result: Result, results: dict[str, Result]) -> set[str]:
 
 
 def progress(report: Report) -> Progress:
-    """How far a provider has come, in clauses."""
+    """Returns how far a provider is, in clauses."""
     clauses: dict[str, set[Status]] = defaultdict(set)
     for result in report.results:
         if result.entry.level is not Level.MAY:
@@ -133,7 +134,7 @@ def progress(report: Report) -> Progress:
 
 
 def lines(report: Report) -> list[str]:
-    """What to do next, for people."""
+    """Returns what to do next in lines for people."""
     if report.found is None:
         return [printable(f"next       let the kit in, as nothing was judged: {report.stopped}")]
     now, todo = progress(report), step(report)

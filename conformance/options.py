@@ -16,7 +16,7 @@ from click.types import StringParamType
 from conformance import completion, configuration
 from conformance.errors import UsageError
 from conformance.held import HELD
-from conformance.lanes import LANE
+from conformance.lane_options import LANE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +157,7 @@ RUN = (
         metavar="WHAT",
         help="Not these; the same forms.",
     ),
-    *LANE,
+    *LANE_OPTIONS,
     *HELD,
     click.option(
         "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"

@@ -8,6 +8,7 @@ from typing import Final
 
 from conformance.errors import UsageError
 from conformance.lifecycle import State, Verb, on_its_way
+from conformance.value_types import Seconds
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h)?")
@@ -33,10 +34,10 @@ def parse_duration(text: str) -> float:
 class Patience:
     """Seconds per verb."""
 
-    create: float = DEFAULT
-    configure: float = DEFAULT
-    drain: float = DEFAULT
-    delete: float = DEFAULT
+    create: Seconds = DEFAULT
+    configure: Seconds = DEFAULT
+    drain: Seconds = DEFAULT
+    delete: Seconds = DEFAULT
 
     def verb(self, verb: Verb) -> float:
         """Seconds for one verb's transition."""

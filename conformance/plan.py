@@ -1,4 +1,4 @@
-"""The suite as a plan: every behaviour function, matched with its entry of the catalogue."""
+"""Makes a plan of the suite: every behaviour function with its catalogue entry."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import pkgutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from conformance import catalogue as catalogues
 from conformance.behaviour import Behaviour, declared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from conformance.behaviour import Plan
     from conformance.catalogue import Catalogue
 
 
 def functions() -> list[Any]:
-    """Every behaviour function of `conformance.suite`."""
+    """Returns every behaviour function of `conformance.suite`."""
     import conformance.suite as suite
 
     modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
@@ -25,9 +26,9 @@ def functions() -> list[Any]:
 
 
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
-    """The behaviours among `bodies` in the catalogue's order, only those in `ids` where given.
+    """Returns the behaviours among `bodies` in the catalogue's order; with `ids` only those.
 
-    A function that proves no entry is left out. Raises ValueError where two prove one.
+    A function without an entry is left out. Raises ValueError if two functions have the same entry.
     """
     entries = {entry.id: entry for entry in catalogue.entries}
     found: dict[str, Behaviour] = {}
@@ -41,3 +42,12 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
         found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
     wanted = found.keys() & (found if ids is None else set(ids))
     return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))
+
+
+def selected(select: Sequence[str], exclude: Sequence[str]) -> Plan:
+    """Returns the plan of the suite's behaviours that `select` names (all if empty) without those in `exclude`.
+
+    Raises UsageError if a pattern matches nothing or nothing is left.
+    """
+    known = catalogues.load()
+    return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))

@@ -1,4 +1,4 @@
-"""`conformance plan`: what a run would do, cost and take, from looks and a dry run. Touches nothing."""
+"""`conformance plan`: what a run would do, cost and take, from a look at the target and a dry run."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def plan_command(measured: Path | None, latency: str | None, form: str, **given:
     from conformance.reporters import planned as rendered
 
     settings = settings_from(**given)
-    if settings.scale is not None:
+    if not settings.lane.needs_plan:
         raise UsageError(
-            "a plan is of the conformance lane",
-            hint="the scale lane says how many machines and creates before it starts any; --max-creates N bounds them",
+            f"the {settings.lane.name} lane has no plan",
+            hint="--max-machines N and --max-creates N limit what it starts",
         )
     transitions = tempo_from(measured, latency)
     planned = plan_for(settings, transitions)
@@ -70,13 +70,13 @@ def plan_command(measured: Path | None, latency: str | None, form: str, **given:
 
 
 def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[float, str]]:
-    """What is known of each verb's transitions: seconds, and who says so. Raises UsageError."""
+    """Returns the known durations of transitions by verb: seconds, and the source. Raises UsageError."""
     from conformance.lifecycle import Verb
     from conformance.patience import parse_durations
 
     known: dict[Verb, tuple[float, str]] = {}
     if measured is not None:
-        from conformance.record import read
+        from conformance.lanes.records import read
 
         took = read(measured).took
         if not took:
@@ -91,17 +91,16 @@ def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[f
 
 
 def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) -> Planned:
-    """Look at the target, and run dry what would run there. Raises TargetError where no run could start."""
+    """Looks at the target and runs dry what would run there. Raises TargetError if no run could start."""
     import asyncio
 
-    from conformance import catalogue, fit, plan
+    from conformance import fit, plan
     from conformance.dryrun import Tempo, dry_run
     from conformance.lifecycle import Verb
     from conformance.loop import EMBEDDED
     from conformance.reporters.planned import Planned
 
-    known, options = catalogue.load(), settings.options
-    chosen = plan.plan(known, plan.functions(), (e.id for e in known.select(settings.select, settings.exclude)))
+    chosen, options = plan.selected(settings.select, settings.exclude), settings.options
     found, call, address = asyncio.run(_look(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (EMBEDDED, "as the fake is served")) | dict(transitions)
@@ -125,7 +124,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
 
 
 async def _look(settings: Settings) -> tuple[Found, float, str]:
-    """What is found at the target, how many seconds a call took there, and where that was."""
+    """Returns what was found at the target, how many seconds a call took, and its address."""
     import secrets
     import statistics
 
@@ -146,6 +145,6 @@ async def _look(settings: Settings) -> tuple[Found, float, str]:
         await connect(client, timeout=settings.options.connect_timeout)
         with recording(CallLog()) as log:
             found = discretion.found(await look(client, run=f"cpc-{secrets.token_hex(4)}"))
-    # The first calls share the line with a List of everything; the last ones are alone.
+    # The first calls run beside a List of the whole fleet; the last ones run alone.
     call = statistics.median(call.ended - call.started for call in log.calls[-3:])
     return found, call, FAKE if settings.target is None else target.address

@@ -1,7 +1,7 @@
-"""The plugin: pytest collects the behaviours, and the engine runs them, all in one loop.
+"""The pytest plugin: `pytest --pyargs conformance.suite --target host:port` judges a provider.
 
-`conformance-run` uses it hermetically; `pytest --pyargs conformance.suite --target host:port` goes the same way.
-Installed as an entry point it is loaded in everybody's pytest, so it imports next to nothing until it is asked.
+pytest collects the behaviours, and the engine runs them in one event loop. The plugin is installed as an entry point,
+so that every pytest of its environment loads it: it imports almost nothing until it is used.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from conformance.loop import Loop
+    from conformance.pytest_loop import PytestLoop
 
 GROUP = "conformance: judge a capacity provider (pytest --pyargs conformance.suite --target host:port)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two options: where the provider is, and whatever else `conformance-run` takes."""
+    """Adds two options: where the provider is, and all other options of `conformance-run` in one string."""
     group = parser.getgroup("conformance", GROUP)
     group.addoption("--target", metavar="HOST:PORT", help="the provider to judge; the suite's behaviours need it")
     group.addoption(
@@ -31,16 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take over the loop where a target is named, unless conformance-run has done so already."""
+    """Registers the run if a target is given. conformance-run registers its own."""
     if config.option.target or config.option.conformance:
         _take_over(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Behaviours that were collected without a target: the environment or the configuration may name one.
+    """Registers the run if behaviours were collected without a target: environment or configuration may name one.
 
-    Where neither does they cannot run: say so at once, not behaviour by behaviour.
+    Raises pytest.UsageError if they do not: one error for all behaviours.
     """
     yield
     if config.pluginmanager.has_plugin("conformance-loop") or config.option.collectonly:
@@ -49,12 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _take_over(config).pytest_collection_modifyitems(config, items)
 
 
-def _take_over(config: pytest.Config) -> Loop:
-    """Register the loop that runs what the options, the environment and the configuration say."""
+def _take_over(config: pytest.Config) -> PytestLoop:
+    """Registers the run that options, environment and configuration describe."""
     import shlex
 
     from conformance.errors import UsageError
-    from conformance.loop import Loop
+    from conformance.loop import RunController
+    from conformance.pytest_loop import PytestLoop
     from conformance.run_command import NO_TARGET, parse_run
 
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
@@ -64,9 +65,10 @@ def _take_over(config: pytest.Config) -> Loop:
         if config.option.target:
             arguments += ["--target", config.option.target]
         settings = parse_run(arguments)
-        if settings.scale is not None:
-            raise UsageError("the scale lane has no tests", hint="it is conformance-run --lane scale")
-        loop = Loop(settings)
+        lane = settings.lane
+        if not lane.needs_plan:
+            raise UsageError(f"the {lane.name} lane has no tests", hint=f"run conformance-run --lane {lane.name}")
+        loop = PytestLoop(RunController(settings))
     except ValueError as error:
         raise pytest.UsageError(f"--conformance={config.option.conformance}: {error}") from error
     except UsageError as error:
@@ -80,15 +82,16 @@ def _take_over(config: pytest.Config) -> Loop:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Generator[None, Any, Any]:
-    """Verdict, bill, time and home-coming, below what pytest says."""
+    """Writes the closing lines of the report below pytest's own summary."""
     result = yield
-    loop: Loop | None = config.pluginmanager.get_plugin("conformance-loop")
-    if loop is not None and (loop.report is not None or loop.error is not None):
+    loop: PytestLoop | None = config.pluginmanager.get_plugin("conformance-loop")
+    run = loop.controller if loop is not None else None
+    if run is not None and (run.report is not None or run.error is not None):
         from conformance.reporters import terminal
 
         terminalreporter.section("conformance")
-        for line in terminal.closing(loop.report) if loop.report is not None else ():
+        for line in terminal.closing(run.report) if run.report is not None else ():
             terminalreporter.write_line(line)
-        if loop.error is not None:
-            terminalreporter.write_line(f"error: {loop.error}")
+        if run.error is not None:
+            terminalreporter.write_line(f"error: {run.error}")
     return result

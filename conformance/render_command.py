@@ -29,7 +29,7 @@ there, the rest was not judged, and that is said. PATH - is standard output.
 \b
 Exit codes:
   0  rendered, whatever the run's verdict was
-  2  FILE is no record of a run, or a PATH cannot be written
+  2  FILE is not a run record, or a PATH cannot be written
 """
 
 FORMATS = {
@@ -57,9 +57,9 @@ def _format_options(command: Callable[..., None]) -> Callable[..., None]:
 @reporting_errors()
 def render_command(file: Path, verbose: bool, color: bool | None, **paths: Path | None) -> None:
     """Render an old run again."""
-    from conformance import record
+    from conformance.lanes import records
 
-    report = record.read(file)
+    report = records.read(file)
     wanted = {name: path for name, path in paths.items() if path is not None}
     for name, path in wanted.items():
         _write(name, path, report, source=file)

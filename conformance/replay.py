@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from conformance import fingerprint
 from conformance.errors import UsageError
-from conformance.report import Status
+from conformance.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.catalogue import Catalogue
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 BROKEN: Final = (Status.FAILED, Status.WARNED)
 OPEN: Final = (*BROKEN, Status.ERROR)

@@ -51,17 +51,17 @@ At the end a line says of each behaviour whether it happened again. Exit codes a
 def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> None:
     """Judge behaviours of an earlier run again."""
     from conformance import catalogue, evidence
-    from conformance.record import read
+    from conformance.lanes.records import read
     from conformance.replay import chosen, compared
     from conformance.run_command import execute
     from conformance.settings import Settings, version
     from conformance.text import printable
 
     before = read(record)
-    if before.scale is not None:
+    if before.figures is not None:
         raise UsageError(
-            "that was a run of the scale lane: nothing in it can be judged by itself",
-            hint=f"run it again: {evidence.churn(before)}",
+            f"that was a run of the {before.figures.lane} lane: no behaviour of it can be judged by itself",
+            hint=f"run it again: {evidence.rerun_lane(before, before.figures)}",
         )
     target = _target(before, given)
     directory: Path | None = given["report_dir"] if _typed("report_dir") else None
@@ -87,7 +87,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
 
 
 def _typed(name: str) -> bool:
-    """Whether an option was given to this command: what a run was asked for goes before what a file says of all."""
+    """Returns whether an option was given to this command: the run's options outrank a configuration file."""
     return click.get_current_context().get_parameter_source(name) in (
         ParameterSource.COMMANDLINE,
         ParameterSource.ENVIRONMENT,
@@ -95,7 +95,7 @@ def _typed(name: str) -> bool:
 
 
 def _target(before: Report, given: dict[str, Any]) -> Target | None:
-    """Where to look again; None for the embedded fake. Raises UsageError where the way there needs more."""
+    """Returns the target of the replay; None for the embedded fake. Raises UsageError if credentials are missing."""
     if not _typed("target"):
         if before.asked.fake:
             return None
@@ -113,7 +113,7 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 
 
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
-    """The options of the run, but for those that are given anew."""
+    """Returns the options of the run, with those that are given again."""
     from conformance.patience import parse_duration, parse_patience
     from conformance.run_options import Options
     from conformance.settings import version

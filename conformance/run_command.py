@@ -14,14 +14,15 @@ import click
 from conformance.console import complain, reporting_errors
 from conformance.errors import UsageError
 from conformance.held import held_against
-from conformance.lanes import asked_for
+from conformance.lane_options import chosen_lane
 from conformance.options import ENVIRONMENT, configuration_of, run_options, stronger, target_from, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.loop import Loop
+    from conformance.loop import RunController
     from conformance.report import Report
+    from conformance.run_options import Options
     from conformance.settings import Settings
 
 NO_TARGET: Final = "no target"
@@ -65,69 +66,86 @@ def run_command(**given: Any) -> None:
 
 
 def settings_from(**given: Any) -> Settings:
-    """Check what was asked for, all of it, before anything is dialled. Raises UsageError."""
+    """Checks all options before anything is dialled, and returns them as one value. Raises UsageError."""
     from conformance import catalogue
-    from conformance.patience import parse_duration, parse_patience
-    from conformance.run_options import Options
-    from conformance.settings import Settings, version
-    from conformance.weather import parse_faults
+    from conformance.settings import Settings
 
     context = click.get_current_context()
-    if given["fake"] and given["target"]:
-        # What is typed goes before what is set, and that before what was written down once.
-        match stronger(context, "fake", "target"):
-            case "fake":
-                given["target"] = None
-            case "target":
-                given["fake"] = False
-            case _:
-                pass
-    if given["fake"] == bool(given["target"]):
-        problem = "both a target and --fake" if given["fake"] else NO_TARGET
-        raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
-    select, exclude = catalogue.patterns(given["select"]), catalogue.patterns(given["exclude"])
-    if "failed" in select:
-        from conformance.record import failed_in
-
-        if given["baseline"] is None:
-            raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
-        select = tuple(p for p in select if p != "failed") + failed_in(given["baseline"])
-    known = catalogue.load()
-    chosen = known.select(select, exclude)
-    timeout, file = given["timeout"], configuration_of(context)
-    target = None if given["fake"] else target_from(**given)
+    given = _one_target(context, given)
+    select, exclude = _selected(given), catalogue.patterns(given["exclude"])
+    known, file = catalogue.load(), configuration_of(context)
+    whole = len(known.select(select, exclude)) == len(known.entries)
     return Settings(
-        target=target,
+        target=None if given["fake"] else target_from(**given),
         select=select,
         exclude=exclude,
-        options=Options(
-            seed=secrets.randbelow(2**32) if given["seed"] is None else given["seed"],
-            examples=given["examples"],
-            jobs=given["jobs"],
-            max_machines=given["max_machines"],
-            max_creates=given["max_creates"],
-            use_idle=given["use_idle"],
-            keep=given["keep"],
-            fail_fast=given["fail_fast"],
-            strict=given["strict"],
-            require=_required(given["require"]),
-            fence_scope=given["fence_scope"],
-            patience=parse_patience(given["patience"]),
-            rpc_timeout=parse_duration(given["rpc_timeout"]),
-            connect_timeout=parse_duration(given["connect_timeout"]),
-            timeout=parse_duration(timeout) if timeout else None,
-            faults=parse_faults(given["fault"]),
-            whole=len(chosen) == len(known.entries),
-            version=version(),
-            fake=given["fake"],
-        ),
+        options=_options(given, whole=whole),
         report_dir=given["report_dir"],
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
-        scale=asked_for(**given),
+        **chosen_lane(**given),
         **held_against(**given),
+    )
+
+
+def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options with either a target or the fake: the command line outranks environment and file."""
+    if given["fake"] and given["target"]:
+        match stronger(context, "fake", "target"):
+            case "fake":
+                given = {**given, "target": None}
+            case "target":
+                given = {**given, "fake": False}
+            case _:
+                pass
+    if given["fake"] == bool(given["target"]):
+        problem = "both a target and --fake" if given["fake"] else NO_TARGET
+        raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
+    return given
+
+
+def _selected(given: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the patterns of `--select`; `failed` stands for the ids that failed in the baseline."""
+    from conformance import catalogue
+
+    select = catalogue.patterns(given["select"])
+    if "failed" not in select:
+        return select
+    from conformance.record import failed_in
+
+    if given["baseline"] is None:
+        raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
+    return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
+
+
+def _options(given: dict[str, Any], *, whole: bool) -> Options:
+    from conformance.patience import parse_duration, parse_patience
+    from conformance.run_options import Options
+    from conformance.settings import version
+    from conformance.weather import parse_faults
+
+    return Options(
+        seed=secrets.randbelow(2**32) if given["seed"] is None else given["seed"],
+        examples=given["examples"],
+        jobs=given["jobs"],
+        max_machines=given["max_machines"],
+        max_creates=given["max_creates"],
+        use_idle=given["use_idle"],
+        keep=given["keep"],
+        fail_fast=given["fail_fast"],
+        strict=given["strict"],
+        require=_required(given["require"]),
+        fence_scope=given["fence_scope"],
+        patience=parse_patience(given["patience"]),
+        rpc_timeout=parse_duration(given["rpc_timeout"]),
+        connect_timeout=parse_duration(given["connect_timeout"]),
+        timeout=parse_duration(given["timeout"]) if given["timeout"] else None,
+        faults=parse_faults(given["fault"]),
+        whole=whole,
+        version=version(),
+        fake=given["fake"],
     )
 
 
@@ -143,9 +161,9 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
-    """Settings from the options of `conformance-run`, for the other front doors. Raises UsageError.
+    """Returns the settings that the options of `conformance-run` describe, for other front ends. Raises UsageError.
 
-    With `alone` neither a file that lies about nor the environment has a say.
+    With `alone` neither a configuration file nor the environment is read.
     """
     extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
     try:
@@ -153,9 +171,7 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
             waived = any(argument.startswith("--waivers") for argument in arguments)
             arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
         if not all(map(_typeable, arguments)):
-            raise UsageError(
-                "an option holds what no command line can", hint="leave out null bytes and half characters"
-            )
+            raise UsageError("an option contains a NUL byte or an unpaired surrogate", hint="remove it")
         context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
         raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
@@ -164,7 +180,7 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
 
 
 def _typeable(argument: str) -> bool:
-    """Whether a command line could hold it."""
+    """Returns whether a command line could contain it."""
     try:
         return b"\0" not in os.fsencode(argument)
     except UnicodeEncodeError:
@@ -172,10 +188,10 @@ def _typeable(argument: str) -> bool:
 
 
 def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:
-    """Run the suite, show it, write what was asked for, and `tell` more of it; the exit code."""
+    """Runs the lane, shows and writes the report, calls `tell` with it, and returns the exit code."""
     from rich.console import Console
 
-    from conformance import loop
+    from conformance.loop import RunController, hearing
     from conformance.reporters.progress import Live
 
     console = Console(
@@ -188,34 +204,43 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    done = loop.Loop(settings, live)
-    with loop.hearing(done):
+    run = RunController(settings, live)
+    with hearing(run):
         try:
-            loop.run(done)
+            _conduct(run)
         finally:
             with suppress(OSError):
                 live.end()
-        return _concluded(done, settings, tell)
+        return _concluded(run, settings, tell)
 
 
-def _concluded(done: Loop, settings: Settings, tell: Callable[[Report], None]) -> int:
-    """Say what the report does not, and forget a ledger that nobody needs; the exit code."""
+def _conduct(run: RunController) -> None:
+    if run.settings.lane.needs_plan:
+        from conformance import pytest_loop
+
+        pytest_loop.run(run)
+    else:
+        run.conduct()
+
+
+def _concluded(run: RunController, settings: Settings, tell: Callable[[Report], None]) -> int:
+    """Prints errors that are not in the report, deletes a ledger that is not needed, and returns the exit code."""
     from conformance.settings import state_directory
     from conformance.text import printable
 
-    for trouble in done.muted:
+    for trouble in run.listener_errors:
         complain(f"error: not all could be shown or written: {printable(trouble)}")
-    if done.error is not None:
-        if isinstance(done.error, UsageError) or done.report is not None:
-            raise done.error
+    if run.error is not None:
+        if isinstance(run.error, UsageError) or run.report is not None:
+            raise run.error
         where = settings.report_dir or state_directory()
         complain(
-            f"error: {printable(done.error.message)}",
+            f"error: {printable(run.error.message)}",
             f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
         )
         return 3
-    assert done.report is not None
-    tell(done.report)
-    if settings.report_dir is None and done.report.home.clean:
-        Path(done.report.ledger).unlink(missing_ok=True)
-    return done.report.exit_code or (2 if done.muted else 0)
+    assert run.report is not None
+    tell(run.report)
+    if settings.report_dir is None and run.report.home.clean:
+        Path(run.report.ledger).unlink(missing_ok=True)
+    return run.report.exit_code or (2 if run.listener_errors else 0)

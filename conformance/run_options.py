@@ -12,7 +12,7 @@ from conformance.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.report import Result
+    from conformance.result import Result
     from conformance.target import Target
     from conformance.weather import Fault
 

@@ -1,4 +1,4 @@
-"""What the user asked for, checked: one frozen value for both front doors."""
+"""The checked options of a run, as one frozen value for all front ends."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from conformance import lanes
 from conformance.errors import UsageError
 from conformance.run_options import Options
 
 if TYPE_CHECKING:
+    from conformance.lanes.protocol import Lane
     from conformance.report import Report
-    from conformance.scale.lane import Asking
     from conformance.target import Target
     from conformance.waiver import Waiver
 
@@ -23,7 +24,7 @@ FAKE = "the embedded fake"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A run as it was asked for. `target` None means the embedded fake."""
+    """A run as requested. `target` None means the embedded fake."""
 
     target: Target | None
     select: tuple[str, ...] = ()
@@ -33,52 +34,53 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     color: bool | None = None
-    """None: as the terminal is."""
+    """None: depends on the terminal."""
     config: Path | None = None
-    """The file that some of this comes from."""
+    """The configuration file that was read, if any."""
     baseline: Report | None = None
-    """An earlier run, which this one is held against."""
+    """An earlier run, which this one is compared with."""
     baseline_name: str = ""
     only_new: bool = False
-    """Whether what failed before already leaves the exit code alone."""
-    scale: Asking | None = None
-    """What the scale lane is asked for; None for the conformance lane."""
+    """Whether failures that the baseline has too leave the exit code alone."""
+    lane: Lane[Any] = field(default_factory=lanes.default)
+    lane_settings: Any = None
+    """The frozen settings that the lane made of its own options."""
     waivers: tuple[Waiver, ...] = ()
     waivers_file: str = ""
-    """Where the waivers were read; empty where none were."""
+    """The file that the waivers come from; empty if there are none."""
 
     def ledger_at(self, run: str) -> Path:
-        """Where the run's ledger lies: with its report, or else in the user's state directory."""
+        """Returns the path of the run's ledger: in the report directory, or else in the user's state directory."""
         if self.report_dir is not None:
             return self.report_dir / "ledger.ndjson"
         return state_directory() / f"{run}.ndjson"
 
 
 def version() -> str:
-    """The installed kit's version."""
+    """Returns the installed kit's version."""
     return metadata.version(DISTRIBUTION)
 
 
 def state_directory() -> Path:
-    """Where ledgers lie that belong to no report: `$XDG_STATE_HOME`, or what stands in for it."""
+    """Returns the directory of ledgers without a report directory: below `$XDG_STATE_HOME` or its default."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / DISTRIBUTION / "ledgers"
 
 
 def check_report_dir(directory: Path) -> None:
-    """Make the directory, and see that the files can be written there. Raises UsageError before anything is started.
+    """Creates the directory and checks that the files can be written there. Raises UsageError.
 
-    A ledger that names machines left by an earlier run is not overwritten: it is swept first.
+    A ledger that names machines which an earlier run left is not overwritten: it has to be swept first.
     """
-    from conformance import ledger
+    from conformance import file_lock, ledger
     from conformance.reporters.files import FORMATS, LOG
 
     path = directory / "ledger.ndjson"
     try:
         if path.exists() and path.stat().st_size:
-            # First of all: what lies here is not touched while its machines are away, or its run lives.
+            # First: nothing here is touched while machines are left, or while the run that writes here is alive.
             with path.open("a", encoding="utf-8") as file:
-                ledger.lock(file, f"the ledger {path}")
+                file_lock.lock(file, f"the ledger {path}")
             left = ledger.read(path).entries
             if left:
                 raise UsageError(
@@ -92,5 +94,5 @@ def check_report_dir(directory: Path) -> None:
                 pass
     except OSError as error:
         raise UsageError(
-            f"--report-dir {directory} cannot be written: {error.strerror}", hint="give a directory that can"
+            f"--report-dir {directory} cannot be written: {error.strerror}", hint="choose a writable directory"
         ) from error

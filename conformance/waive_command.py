@@ -12,7 +12,8 @@ from conformance.console import reporting_errors
 from conformance.errors import UsageError
 
 if TYPE_CHECKING:
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.waiver import Waiver
 
 WAIVE_HELP = """Write waivers for what failed in a run: all of it, or only IDS (ids, clauses, areas or globs).
@@ -52,7 +53,7 @@ HEAD = "# Failures that are tolerated until they are mended. See `conformance wa
 def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str | None) -> None:
     """Write waivers for what failed in a run."""
     from conformance import waiver
-    from conformance.record import read
+    from conformance.lanes.records import read
     from conformance.waiver import made
 
     try:
@@ -86,7 +87,7 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
 def chosen(report: Report, ids: tuple[str, ...]) -> tuple[Result, ...]:
     """The failures and warnings of a run, or those of them that `ids` name. Raises UsageError where none is named."""
     from conformance import catalogue
-    from conformance.report import Status
+    from conformance.result import Status
 
     broken = report.with_status(Status.FAILED, Status.WARNED)
     if not ids:

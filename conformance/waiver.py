@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from conformance import fingerprint
 from conformance.call import cut
 from conformance.errors import UsageError
-from conformance.report import Status
+from conformance.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from conformance.catalogue import Catalogue
-    from conformance.report import Result
+    from conformance.result import Result
 
 DEFAULT = "conformance-waivers.toml"
 TEXTS = ("reason", "owner", "fingerprint")

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.errors import UsageError
 from conformance.patience import parse_duration
+from conformance.value_types import Count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from conformance.fields import Fields
 
 MOST_DELAY: Final = 10.0
 LEAST_RATE: Final = 1000.0
@@ -62,11 +61,11 @@ class Weather:
     """What a run's faults have done to it."""
 
     faults: tuple[str, ...]
-    did: Mapping[str, int] = field(default_factory=dict)
+    did: dict[str, Count] = field(default_factory=dict)
     """What the proxy of the network faults counted: connections, resets, blackholes, delayed chunks …"""
-    lost: Mapping[str, int] = field(default_factory=dict)
+    lost: dict[str, Count] = field(default_factory=dict)
     """By RPC, answers that were lost: the call was done, and nobody heard."""
-    again: Mapping[str, int] = field(default_factory=dict)
+    again: dict[str, Count] = field(default_factory=dict)
     """By RPC, calls that were made again for want of an answer."""
 
     def lines(self) -> tuple[str, ...]:
@@ -140,16 +139,3 @@ def _seconds(value: str, text: str) -> float:
         return parse_duration(value)
     except UsageError as error:
         raise UsageError(f"--fault {text!r}: {error.message}", hint=error.hint) from None
-
-
-def read(fields: Fields | None) -> Weather | None:
-    """The weather that a report.json tells of; None where there was none. Raises Malformed."""
-    if fields is None:
-        return None
-    counts = type(fields).count
-    return Weather(
-        faults=fields.texts("faults"),
-        did=fields.mapping("did", counts),
-        lost=fields.mapping("lost", counts),
-        again=fields.mapping("again", counts),
-    )

@@ -17,7 +17,7 @@ import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.behaviour import declared
-from conformance.report import Report, Status
+from conformance.result import Status
 from selftest.judge import leapt_variant, seen_mutant
 from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS, Mutant
@@ -25,6 +25,8 @@ from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from conformance.report import Report
 
 QUIETLY = (
     *("-q", "-x", "--tb=line", "-p", "no:cacheprovider"),

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.scale import lane
-from conformance.scale.soak import Soak
+from conformance.lanes.scale import run as scale_run
+from conformance.lanes.scale.soak import Soak
 from conformance.shortcut import shortcut
 from conformance.target import Target
 from fake_provider.server import serving
@@ -37,8 +37,8 @@ async def churn(
 
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core, servicer=seen, **serve) as address:
-            return await lane.run(
-                lane.Asking(soak=Soak(operations=operations)),
+            return await scale_run.run(
+                scale_run.ScaleSettings(soak=Soak(operations=operations)),
                 shortcut(made[0], address) if short else Target(address=address),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",

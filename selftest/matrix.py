@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import catalogue
 from conformance.catalogue import Level, clause_of
-from conformance.report import Status, causes
 from conformance.reporters.catalogue import escaped
+from conformance.result import Status, causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

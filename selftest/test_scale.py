@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from conformance import catalogue
+from conformance.lanes.scale.figures import ScaleFigures
 from conformance.patience import Patience
-from conformance.report import Status, Verdict
+from conformance.result import Status, Verdict
 from conformance.run_options import Options
-from conformance.scale.behaviours import name_of
 from selftest.churning import churn
 from selftest.scale_mutants import CHURNED, Churned
 from selftest.variants import VARIANTS, Variant
@@ -30,8 +30,8 @@ def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
     options = Options(patience=HASTY, rpc_timeout=5.0, fail_fast=True, max_creates=1_000, seed=1)
     report = asyncio.run(churn(mutant.provider(), operations=ENOUGH, options=options, short=True))
     found = report.violations
-    assert name_of(mutant.clause) in found, {name: result.reason for name, result in found.items()}
-    assert found[name_of(mutant.clause)].calls
+    assert f"{mutant.clause}scale" in found, {name: result.reason for name, result in found.items()}
+    assert found[f"{mutant.clause}scale"].calls
     assert report.exit_code == 1
 
 
@@ -49,11 +49,11 @@ def test_a_churn_finds_nothing_in_a_conformant_provider(variant: Variant) -> Non
             **variant.serving,
         )
     )
-    may_warn = {name_of(known[each].clause.id) for each in variant.warns}
+    may_warn = {f"{known[each].clause.id}scale" for each in variant.warns}
     wrong = [r for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR) if r.id not in may_warn]
     assert [f"{r.id} {r.status}: {r.reason}" for r in wrong] == []
     assert not report.with_status(Status.FAILED, Status.ERROR)
     assert report.verdict is Verdict.CONFORMANT
     assert report.home.clean
-    assert report.scale is not None
-    assert report.scale.operations >= OPERATIONS
+    assert isinstance(report.figures, ScaleFigures)
+    assert report.figures.operations >= OPERATIONS

@@ -29,7 +29,7 @@ import trustme
 from conformance import catalogue, engine, plan
 from conformance.catalogue import Level
 from conformance.errors import Violation
-from conformance.report import Status
+from conformance.result import Status
 from conformance.run_options import Options
 from conformance.suite import test_security
 from conformance.target import Target, Tls

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.report import Status, Verdict
+from conformance.result import Status, Verdict
 from fake_provider.servicer import Servicer
 from selftest.judge import judge_variant, leapt_variant
 from selftest.variants import VARIANTS, Variant

@@ -13,7 +13,8 @@ from conformance.call import DIGITS, Call, Told, token_of
 from conformance.catalogue import Clause, Entry, Level
 from conformance.found import CAPABILITIES, Found
 from conformance.lifecycle import State
-from conformance.report import Home, Report, Result, Status, Time
+from conformance.report import Home, Report, Time
+from conformance.result import Result, Status
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["\x1b[31m<b>&]]>`|@x\n\u202e\u2028\x00", "\ud800", "ä" * 80])
 SENDABLE = st.text(st.characters(codec="utf-8"), max_size=80)

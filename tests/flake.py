@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import patterns
 from conformance.errors import UsageError
-from conformance.report import Verdict
+from conformance.result import Verdict
 from conformance.weather import parse_faults
 from selftest.judge import judge
 from selftest.variants import VARIANTS, Variant

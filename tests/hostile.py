@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.report import Home, Status
+from conformance.report import Home
+from conformance.result import Status
 from tests.values import a_call, a_found, a_report, a_result
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.report import Verdict
 from conformance.reporters import html
+from conformance.result import Verdict
 from conformance.run_options import Options
 from conformance.settings import version
 from fake_provider.core import Core

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from conformance.agenda import Agenda, Phase
 from conformance.lifecycle import State, Verb
-from conformance.report import Status
+from conformance.result import Status
 from conformance.stop import Stop
 from tests.runs import judged, nothing, proof, provider, states_of
 

@@ -20,15 +20,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "plan_command replay_command next_command",
         "run_command sweep_command config_command completion_command render_command diff_command waive_command",
         "proto_command catalogue_command selftest_command",
-        "loop options",
+        "pytest_loop options",
+        "loop",
+        "dispatcher",
         "allowance",
-        "settings console configuration completion held lanes",
+        "settings console configuration completion held lane_options",
         # Pure functions of a report and of events.
         "reporters.files reporters.progress",
         "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
         "reporters.planned replay next_step",
         "reporters.json reporters.terminal",
-        "reporters.comparison reporters.figures",
+        "reporters.comparison reporters.sections",
         "reporters.catalogue reporters.drawn reporters",
         # The suite, and what makes a plan of it.
         "plan",
@@ -36,38 +38,47 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "passage",
         "sightings",
         "observations",
-        # Two ways to drive machines home: after a run, and after its death.
-        "dryrun scale.lane",
+        # The lanes, a package each.
+        "lanes.records",
+        "lanes",
+        "lanes.suite lanes.scale",
+        # Two ways to return machines: after a run, and after its death.
+        "dryrun lanes.scale.run",
         "engine sweep",
         "engine_faults run_log",
-        "judge",
+        "judge report_builder",
         # What a behaviour may touch, and the verbs that it speaks in.
         "trial expect",
         "explore",
         # Machines, and whether there are enough of them.
         "agenda",
         "pool fit opening",
-        "scale.churn",
-        "scale.drive scale.follower",
+        "lanes.scale.churn",
+        "lanes.scale.supply",
+        "lanes.scale.worker lanes.scale.follower",
         "selection",
         "machine",
         "machine_record again recovery",
         "claim unheard",
         "yard record storm",
+        "record_schema",
         "probe faults",
         # A run held against another, and against what is tolerated.
         "compare waiver",
         "fingerprint",
         # A churn: what is expected of each machine, and what is counted.
-        "scale.oracle scale.kept scale.timings",
-        "scale.budget scale.soak scale.growth",
-        "scale.digest scale.figures scale.gate scale.memory scale.behaviours scale",
+        "lanes.scale.reader",
+        "lanes.scale.oracle lanes.scale.figures lanes.scale.timings",
+        "lanes.scale.budget lanes.scale.growth",
+        "lanes.scale.schedule lanes.scale.quiescence lanes.scale.memory lanes.scale.text quantile_sketch",
+        "lanes.scale.soak lanes.catalogue_file",
         # What may leave the kit.
         "discretion",
         # What is known of a run: values.
         "evidence",
-        "events latency chain grpcurl",
+        "events call_latency chain grpcurl",
         "report",
+        "result comparison_values latency",
         "run_options",
         "asked weather found",
         "behaviour",
@@ -79,7 +90,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "answer",
         "size turns concurrency_limit",
         # The words.
-        "errors lifecycle token fields text clock interrupts underway",
+        "file_lock lane_figures lanes.protocol",
+        "errors lifecycle token text clock interrupts underway",
+        "json_reader value_types",
     )
 )
 """From the top down. A module imports from layers below its own, at run time and inside its functions too."""

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from conformance.report import Home, Report, Status
+from conformance.report import Home, Report
 from conformance.reporters import badge
+from conformance.result import Status
 from tests.values import a_report, a_result
 
 PASSED = a_result()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from conformance import catalogue, plan
-from conformance.report import Status, Verdict
 from conformance.reporters import terminal
+from conformance.result import Status, Verdict
 from fake_provider.core import Core
 from fake_provider.machine import Verb
 from tests.runs import judged, provider, states_of

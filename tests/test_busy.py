@@ -23,7 +23,7 @@ from conformance.concurrency_limit import ConcurrencyLimiter
 from conformance.errors import Unprepared, Violation
 from conformance.judge import MAX_ATTEMPTS, RetryReason
 from conformance.lifecycle import State, Verb
-from conformance.report import Result, Status
+from conformance.result import Result, Status
 from conformance.token import Token
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from conformance.chain import began, ran, waited_for
-from conformance.report import Result, Status
+from conformance.result import Result, Status
 from tests.values import a_call, a_result
 
 

@@ -15,8 +15,8 @@ import pytest
 from conformance import catalogue, cli, run_command, settings
 from conformance.errors import UsageError
 from conformance.ledger import Ledger
-from conformance.report import Status
 from conformance.reporters import json as json_report
+from conformance.result import Status
 from tests.values import a_report, a_result
 
 BIN = Path(sys.executable).parent
@@ -178,7 +178,7 @@ def test_a_baseline_that_is_no_report_is_named(refused: Refuse, tmp_path: Path, 
     path = tmp_path / "baseline.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     refusal = refused(*TARGET, "--select", "failed", "--baseline", str(path))
-    assert "baseline.json is no record of a run: " in refusal.error
+    assert "baseline.json is not a run record: " in refusal.error
 
 
 def test_a_baseline_in_which_nothing_failed_selects_nothing(refused: Refuse, tmp_path: Path) -> None:
@@ -362,4 +362,4 @@ def test_the_installed_commands_refuse_without_a_traceback() -> None:
 @pytest.mark.parametrize("option", ["--fault", "--select", "--jobs"])
 def test_what_only_the_conformance_lane_knows_is_refused_in_the_scale_lane(refused: Refuse, option: str) -> None:
     value = {"--fault": "lost-answer", "--select": "FEN", "--jobs": "2"}[option]
-    assert refused(*TARGET, "--lane", "scale", option, value).error == f"{option} and the scale lane"
+    assert refused(*TARGET, "--lane", "scale", option, value).error == f"{option} does not apply to the scale lane"

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
-from conformance.compare import Kind, Tolerance, became, compare
-from conformance.report import Report, Result, Status
+from conformance.compare import became, compare
+from conformance.comparison_values import Kind, Tolerance
+from conformance.result import Result, Status
 from tests.values import a_call, a_found, a_report, a_result
+
+if TYPE_CHECKING:
+    from conformance.report import Report
 
 P, F, W, S, E = Status.PASSED, Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR
 LOOKED = (a_call(),)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import jsonschema
 
 from conformance.compare import compare
-from conformance.report import Report, Result, Status
 from conformance.reporters import badge, comparison, junit, markdown, terminal
 from conformance.reporters import json as json_report
+from conformance.result import Result, Status
 from tests.test_compare import answering, failed, taking
 from tests.test_reporters import SCHEMA, valid
 from tests.test_waiver import held, of
 from tests.values import a_call, a_found, a_report, a_result
 
 if TYPE_CHECKING:
-    from conformance.compare import Comparison
+    from conformance.comparison_values import Comparison
+    from conformance.report import Report
 
 HOSTILE = "\x00\x1b[31m]]><evil a='\"'>&amp;\u202e\u2028\r\n\t\x7f\U0001f525 @x https://x ä"
 P, F, S, E = Status.PASSED, Status.FAILED, Status.SKIPPED, Status.ERROR

@@ -17,11 +17,12 @@ from conformance.call import cut
 from conformance.discretion import Discretion
 from conformance.errors import TargetError, Violation
 from conformance.lifecycle import Verb
-from conformance.report import Home, Status
+from conformance.report import Home
 from conformance.reporters import json as json_report
 from conformance.reporters import terminal
 from conformance.reporters.files import Files
 from conformance.reporters.progress import Live
+from conformance.result import Status
 from conformance.run_options import Options
 from conformance.sweep import sweep
 from conformance.target import Target

@@ -6,8 +6,8 @@ from dataclasses import replace
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.report import Status
 from conformance.reporters import drawn
+from conformance.result import Status
 from conformance.token import LARGEST
 from tests.values import a_call, a_report, a_result
 

@@ -12,7 +12,7 @@ from conformance import catalogue, plan
 from conformance.dryrun import Tempo, dry_run, stand_in
 from conformance.lifecycle import Verb
 from conformance.patience import Patience
-from conformance.report import Status, Verdict
+from conformance.result import Status, Verdict
 from conformance.run_options import Options
 from fake_provider.fence import Scope
 from fake_provider.machine import CapacityType, State

@@ -12,7 +12,7 @@ from conformance import engine, events
 from conformance.catalogue import Level
 from conformance.errors import TargetError, Unsupported, UsageError, Violation
 from conformance.lifecycle import State, Verb
-from conformance.report import Report, Status, Verdict
+from conformance.result import Status, Verdict
 from conformance.run_options import Options
 from conformance.stop import Stop
 from conformance.target import Target
@@ -23,6 +23,7 @@ from tests.runs import SHORT, judged, nothing, proof, provider, states_of
 
 if TYPE_CHECKING:
     from conformance.behaviour import Behaviour
+    from conformance.report import Report
     from conformance.trial import Trial
     from fake_provider.core import Core
 

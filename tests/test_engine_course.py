@@ -16,7 +16,7 @@ from conformance.agenda import Agenda
 from conformance.client import Client
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
-from conformance.report import Report, Status, Verdict
+from conformance.result import Status, Verdict
 from conformance.stop import Stop
 from fake_provider.latency import Latency
 from fake_provider.machine import Host
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from conformance.behaviour import Behaviour
     from conformance.call import Call
     from conformance.pool import Lease
+    from conformance.report import Report
     from conformance.trial import Trial
     from fake_provider.core import Core
 

@@ -7,7 +7,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.evidence import again, exhibits
-from conformance.report import Result, Status
+from conformance.result import Result, Status
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from conformance.engine_faults import weather
 from conformance.faults import LostAnswers
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine, Policy
-from conformance.report import Status
+from conformance.result import Status
 from conformance.run_options import Options
 from conformance.shortcut import shortcut
 from conformance.target import Target, Tls

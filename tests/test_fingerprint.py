@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from conformance import fingerprint
-from conformance.report import Status
+from conformance.result import Status
 from tests.values import a_call, a_result
 
 SAME = [

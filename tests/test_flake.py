@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.report import Home, Status
+from conformance.report import Home
+from conformance.result import Status
 from selftest.variants import VARIANTS
 from tests import flake
 from tests.values import a_report, a_result

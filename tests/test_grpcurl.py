@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from conformance import evidence, grpcurl
 from conformance.asked import Asked
 from conformance.client import SERVICE
-from conformance.report import Status
 from conformance.reporters import markdown, terminal
+from conformance.result import Status
 from conformance.text import printable
 from tests.provider_process import judge, run, serving
 from tests.values import a_call, a_found, a_report, a_result

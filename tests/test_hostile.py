@@ -22,11 +22,12 @@ import conformance.reporters
 from conformance import events, record
 from conformance.discretion import Discretion
 from conformance.errors import Violation
-from conformance.report import Home, Report, Status
+from conformance.report import Home, Report
 from conformance.reporters import badge, html, junit, markdown, terminal
 from conformance.reporters import json as json_report
 from conformance.reporters.log import as_line
 from conformance.reporters.progress import Live
+from conformance.result import Status
 from fake_provider.servicer import Servicer
 from tests.runs import judged, proof
 from tests.values import a_call, a_found, a_report, a_result

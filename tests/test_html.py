@@ -14,8 +14,9 @@ import pytest
 
 from conformance.catalogue import Level
 from conformance.compare import compare
-from conformance.report import Home, Report, Status
+from conformance.report import Home, Report
 from conformance.reporters import html
+from conformance.result import Status
 from conformance.waiver import Standing, Waived, Waiver
 from tests.hostile import TEXTS, report_of
 from tests.values import a_call, a_report, a_result

@@ -13,8 +13,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 import selftest.mutants  # noqa: F401  # registers them
 from conformance import catalogue
 from conformance.lifecycle import Verb
-from conformance.report import Report, Result, Status
 from conformance.reporters import html
+from conformance.result import Result, Status
 from selftest.judge import judge_mutant
 from selftest.mutant import MUTANTS
 from tests.browser import LACKING, browsing, chromium, required
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+
+    from conformance.report import Report
 
 pytestmark = [
     pytest.mark.timeout(180),

@@ -14,7 +14,8 @@ from conformance.judge import MAX_ATTEMPTS, RetryReason, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.needs import Needs
-from conformance.report import Report, Status
+from conformance.report import Report
+from conformance.result import Status
 from conformance.token import Shard
 from fake_provider.core import Core
 from tests.runs import entry, judged, proof, provider
@@ -22,6 +23,7 @@ from tests.values import a_call
 
 if TYPE_CHECKING:
     from conformance.call import Call
+    from conformance.report import Report
     from conformance.trial import Trial
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import latency
+from conformance import call_latency, latency
 from tests.values import a_call, a_report, a_result
 
 SECONDS = st.floats(0, 1e4, allow_nan=False)
@@ -15,7 +15,7 @@ SECONDS = st.floats(0, 1e4, allow_nan=False)
 
 def test_calls_are_told_by_rpc_in_the_contracts_order() -> None:
     calls = [a_call("List"), a_call("Create"), a_call("Get")]
-    told = latency.by_rpc(a_report(a_result(calls=tuple(calls))))
+    told = call_latency.by_rpc(a_report(a_result(calls=tuple(calls))))
     assert list(told) == ["Create", "Get", "List"]
     assert told["Get"] == latency.Latencies(count=1, p50=0.25, p90=0.25, p99=0.25, max=0.25)
 
@@ -23,15 +23,15 @@ def test_calls_are_told_by_rpc_in_the_contracts_order() -> None:
 def test_calls_of_all_behaviours_count() -> None:
     slow = replace(a_call("Get"), ended=11.0)
     report = a_report(a_result(calls=(a_call("Get"),) * 9), a_result(behaviour_id="TST-2a", calls=(slow,)))
-    assert latency.by_rpc(report)["Get"] == latency.Latencies(count=10, p50=0.25, p90=0.25, p99=10.0, max=10.0)
+    assert call_latency.by_rpc(report)["Get"] == latency.Latencies(count=10, p50=0.25, p90=0.25, p99=10.0, max=10.0)
 
 
 def test_a_call_that_was_never_answered_says_nothing_of_the_provider() -> None:
-    assert latency.by_rpc(a_report(a_result(calls=(a_call("Get", answered=False),)))) == {}
+    assert call_latency.by_rpc(a_report(a_result(calls=(a_call("Get", answered=False),)))) == {}
 
 
 def test_a_method_that_the_contract_does_not_have_is_not_told() -> None:
-    assert latency.by_rpc(a_report(a_result(calls=(a_call("/bigfleet.v9.CapacityProvider/List"),)))) == {}
+    assert call_latency.by_rpc(a_report(a_result(calls=(a_call("/bigfleet.v9.CapacityProvider/List"),)))) == {}
 
 
 @pytest.mark.parametrize(("percent", "value"), [(1, 1.0), (50, 50.0), (90, 90.0), (99, 99.0), (100, 100.0)])

@@ -10,11 +10,12 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance.lanes.scale import churn
+from conformance.lanes.scale import run as scale_run
+from conformance.lanes.scale.soak import Soak
 from conformance.lifecycle import State, Verb
 from conformance.patience import Patience
 from conformance.run_options import Options
-from conformance.scale import churn, lane
-from conformance.scale.soak import Soak
 from conformance.target import Target
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
@@ -144,8 +145,8 @@ def churned(
     async def go() -> Report:
         wanted: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0} | given
         async with serving(core, servicer=servicer) as address:
-            return await lane.run(
-                lane.Asking(soak=Soak(operations=operations)),
+            return await scale_run.run(
+                scale_run.ScaleSettings(soak=Soak(operations=operations)),
                 Target(address=address),
                 options=Options(**wanted),
                 ledger_at=lambda run: directory / f"{run}.ndjson",
@@ -204,7 +205,7 @@ def test_a_call_that_was_not_heard_out_makes_no_machine_remember_all_its_lives(
     core = counting(8)
     report = churned(core, tmp_path, servicer=Hiccups, operations=600, max_machines=4)
     assert (report.exit_code, states_of(core)) == (0, {})
-    machines = [drive.machine for drive in churns[0].drives]
+    machines = [drive.machine for drive in churns[0].supply.workers]
     assert len(seen) == 4
     assert max(len(machine.record.clusters) + len(machine._claims) for machine in machines) < 10
 
@@ -220,7 +221,7 @@ def test_who_waits_for_a_delta_that_never_comes_goes_on_and_that_is_said_once(tm
             return await super().List(request, context)
 
     report = churned(counting(8, latency=0.002), tmp_path, servicer=Deaf, operations=40, patience=BRIEF)
-    vain = [note for note in report.notes if "came to nothing" in note]
-    assert vain[0] == "a look came to nothing: List answered RESOURCE_EXHAUSTED: no deltas now"
+    vain = [note for note in report.notes if "not answered" in note]
+    assert vain[0] == "a look was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
     assert len(vain) == 2
-    assert vain[1].endswith(" looks came to nothing in all")
+    assert vain[1].endswith(" looks in all were not answered")

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from conformance.report import Home, Status
+from conformance.report import Home
 from conformance.reporters import markdown
+from conformance.result import Status
 from conformance.text import plain
 from tests.values import a_call, a_report, a_result
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from conformance import catalogue, next_step
 from conformance.catalogue import Level
-from conformance.report import Status
 from conformance.reporters import json as json_report
+from conformance.result import Status
 from tests.provider_process import run
 from tests.values import a_call, a_report, a_result
 

@@ -9,7 +9,7 @@ from conformance.errors import Disturbed, Unprepared, Violation
 from conformance.lifecycle import State, Verb
 from conformance.needs import watching
 from conformance.passage import BINDING, LEAVING, LIFE, look_on
-from conformance.report import Status
+from conformance.result import Status
 from conformance.sightings import READERS
 from fake_provider.core import Core
 from tests.runs import judged, nothing, proof, provider, states_of

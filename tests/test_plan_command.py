@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.lifecycle import Verb
-from conformance.report import Status
 from conformance.reporters import planned as rendered
 from conformance.reporters.planned import Planned, duration
+from conformance.result import Status
 from tests.provider_process import Provider, judge, run, serving
 from tests.runs import entry
 from tests.values import a_found, a_report, a_result

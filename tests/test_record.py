@@ -14,10 +14,10 @@ from conformance.bill import Bill
 from conformance.catalogue import Level
 from conformance.errors import UsageError
 from conformance.lifecycle import Verb
-from conformance.report import Report, Status, Verdict
 from conformance.reporters import json as json_report
 from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
+from conformance.result import Status, Verdict
 from tests import drawn
 from tests.runs import judged, proof
 from tests.values import a_call, a_found, a_report, a_result
@@ -25,6 +25,7 @@ from tests.values import a_call, a_found, a_report, a_result
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from conformance.report import Report
     from conformance.trial import Trial
 
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -282,42 +283,44 @@ def test_an_empty_report_is_that_of_a_run_that_goes_on(tmp_path: Path) -> None:
     ("content", "why"),
     [
         (b"\x89PNG\r\n\x1a\n\0\0", "it is not text"),
-        (b"hello", "it is no JSON"),
-        (b"[" * 100_000, "it is no JSON"),
-        (b"9" * 10_000, "it is no JSON"),
-        (b"[]", "it is no object"),
-        (b"{}", "format is missing"),
+        (b"hello", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"9" * 10_000, "the number 999999999999999999999999 is out of range"),
+        (b"[]", "expected `object`, got `array`"),
+        (b"{}", "object missing required field `format`"),
         (b"\xff\xfe{}", "it is not text"),
-        (written(a_report(a_result()))[:900], "it is no JSON"),
+        (written(a_report(a_result()))[:900], "it is not JSON"),
         (changed(format=2), "it has format 2, and this kit reads format 1"),
-        (changed(format=True), "format is not a whole number"),
-        (changed(verdict="good"), "verdict is not a verdict"),
-        (changed(started="yesterday"), "started is not a moment"),
-        (changed(seed="7"), "seed is not a whole number"),
-        (changed(seed=10**30), "seed is not a whole number"),
-        (changed(rpcs=-1), "rpcs is not a count"),
-        (changed(found=[]), "found is not an object"),
-        (changed(notes=["a", 1]), "notes is not a list of strings"),
-        (changed(time={"wall": float("nan")}), "it is no JSON"),
-        (changed(time={"wall": 1}), "time.critical_path is missing"),
-        (b'{"format": 1, "verdict": "conformant", "home": {"reasons": {}, "left": ["m1"]}, "stopped": null}',
-         "home.left and home.reasons name different machines"),
-        (changed(behaviours=[1]), "behaviours[0] is no object"),
-        (behaviour(id="../etc"), "behaviours[0].id is not a behaviour's id"),
-        (behaviour(level="CAN"), "behaviours[0].level is not a level"),
-        (behaviour(status="xfailed"), "behaviours[0].status is not a status"),
-        (behaviour(seconds=-1), "behaviours[0].seconds is not a number of seconds"),
-        (behaviour(decisive=[1]), "behaviours[0].decisive is not a list of numbers below 1"),
-        (behaviour(decisive=[True]), "behaviours[0].decisive is not a list of numbers below 1"),
-        (call(code="FINE"), "behaviours[0].calls[0].code is not a gRPC status"),
-        (call(at=True), "behaviours[0].calls[0].at is not a number"),
-        (call(seen={"m1": "GONE"}), "behaviours[0].calls[0].seen.m1 is not a state"),
-        (call(sent={"a": [[[[[[[[[1]]]]]]]]]}), "behaviours[0].calls[0].sent is too deep"),
-        (call(token={"shard": 1}), "behaviours[0].calls[0].token.shard is not a string"),
+        (changed(format=True), "format: expected `int`, got `bool`"),
+        (changed(verdict="good"), "verdict: invalid enum value 'good'"),
+        (changed(started="yesterday"), "'yesterday' is not a time in ISO 8601"),
+        (changed(seed="7"), "seed: expected `int`, got `str`"),
+        (changed(seed=10**30), "the number 100000000000000000000000 is out of range"),
+        (changed(rpcs=-1), "rpcs: expected `int` >= 0"),
+        (changed(found=[]), "found: expected `object`, got `array`"),
+        (changed(notes=["a", 1]), "notes[1]: expected `str`, got `int`"),
+        (changed(time={"wall": float("nan")}), "it is not JSON: NaN is not a number there"),
+        (changed(time={"wall": 1}), "time: object missing required field `critical_path`"),
+        (changed(home={"left": ["m1"], "reasons": {}, "taken": {}, "kept": False, "known": True}),
+         "home: `left` and `reasons` name different machines"),
+        (changed(asked={}), "asked: object missing required field `examples`"),
+        (changed(behaviours=[1]), "behaviours[0]: expected `object`, got `int`"),
+        (behaviour(id="../etc"), r"behaviours[0].id: expected `str` matching regex '^[A-Z]{3}-[0-9]+[a-z]+\\Z'"),
+        (behaviour(level="CAN"), "behaviours[0].level: invalid enum value 'CAN'"),
+        (behaviour(status="xfailed"), "behaviours[0].status: invalid enum value 'xfailed'"),
+        (behaviour(seconds=-1), "behaviours[0].seconds: expected `float` >= 0.0"),
+        (behaviour(decisive=[1]),
+         "behaviours[0]: `decisive` must hold numbers below 1, the number of calls"),
+        (behaviour(decisive=[True]), "behaviours[0].decisive[0]: expected `int`, got `bool`"),
+        (call(code="FINE"), "behaviours[0].calls[0]: unknown gRPC status 'FINE'"),
+        (call(at=True), "behaviours[0].calls[0].at: expected `float`, got `bool`"),
+        (call(seen={"m1": "GONE"}), "behaviours[0].calls[0]: unknown machine state 'GONE'"),
+        (call(sent={"a": [[[[[[[[[1]]]]]]]]]}), "behaviours[0].calls[0]: `sent` is nested more than 8 levels deep"),
+        (call(token={"shard": 1}), "behaviours[0].calls[0].token.shard: expected `str`, got `int`"),
     ],
 )  # fmt: skip
 def test_what_is_no_record_is_one_line_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
-    assert refusal(tmp_path / "file", content).message.endswith(f"file is no record of a run: {why}")
+    assert refusal(tmp_path / "file", content).message.endswith(f"file is not a run record: {why}")
 
 
 def lines_with(number: int, **fields: Any) -> bytes:
@@ -332,24 +335,24 @@ def lines_with(number: int, **fields: Any) -> bytes:
     [
         (lines_with(0, event="noted"), "its first line is not where a run starts"),
         (lines_with(0, format=9), "it has format 9, and this kit reads format 1"),
-        (lines_with(1, event="danced"), "line 2.event is not an event that this kit knows"),
-        (lines_with(1, id="TST-9z"), "line 2.id is not a behaviour of the run"),
-        (lines_with(2, bill=None), "line 3.bill is not an object"),
+        (lines_with(1, event="danced"), "line 2.event: invalid value 'danced'"),
+        (lines_with(1, id="TST-9z"), "line 2.id: 'TST-9z' is not a behaviour of the run"),
+        (lines_with(2, bill=None), "line 3.bill: expected `object`, got `null`"),
         (lines_with(3, format=2), "it has format 2, and this kit reads format 1"),
         (logged(story(a_report(a_result()))) * 2, "line 5 comes after the run's end"),
-        (logged(story(a_report(a_result()))).replace(b"}\n", b"\n", 2), "it is no JSON"),
+        (logged(story(a_report(a_result()))).replace(b"}\n", b"\n", 2), "it is not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_no_log_is_one_line_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
-    assert refusal(tmp_path / "events.ndjson", content).message.endswith(f"is no record of a run: {why}")
+    assert refusal(tmp_path / "events.ndjson", content).message.endswith(f"is not a run record: {why}")
 
 
 def test_a_refusal_is_short_whatever_the_file_names(tmp_path: Path) -> None:
     home = {"clean": False, "left": [], "reasons": {"m\n" * 2**20: 1}, "kept": False, "known": True}
-    assert "home.reasons.m\\x0am" in refusal(tmp_path / "file", changed(home=home)).message
+    assert "home.reasons[...]: expected `str`" in refusal(tmp_path / "file", changed(home=home)).message
 
 
 def test_a_line_that_is_cut_in_the_middle_of_a_log_is_no_truncation(tmp_path: Path) -> None:
     lines = logged(story(a_report(a_result()))).splitlines(keepends=True)
     lines[1] = lines[1][:20] + b"\n"
-    assert "line 2 is no line of a log" in refusal(tmp_path / "events.ndjson", b"".join(lines)).message
+    assert "line 2 is not a line of a log" in refusal(tmp_path / "events.ndjson", b"".join(lines)).message

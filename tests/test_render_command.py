@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import cli, events, record
-from conformance.report import Status
 from conformance.reporters import badge, junit, markdown, terminal
 from conformance.reporters import json as json_report
 from conformance.reporters.files import FORMATS, LOG, Files
+from conformance.result import Status
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_what_is_no_record_and_where_nothing_can_be_written_are_one_line(
 ) -> None:
     good = directory / "report.json"
     assert "No such file" in refused(capsys, directory / "no.json")
-    assert "is no record of a run" in refused(capsys, directory / "junit.xml")
+    assert "is not a run record" in refused(capsys, directory / "junit.xml")
     assert "No such file" in refused(capsys, good, "--md", directory / "no" / "x.md")
     assert "is the record itself" in refused(capsys, good, "--md", good)
     assert json.loads(good.read_text(encoding="utf-8"))["format"] == 1

@@ -11,7 +11,7 @@ import pytest
 from conformance import catalogue
 from conformance.errors import UsageError
 from conformance.replay import came, chosen
-from conformance.report import Status
+from conformance.result import Status
 from fake_provider.core import Core
 from fake_provider.server import serving as served
 from tests.provider_process import judge, run, serving

@@ -6,7 +6,8 @@ import pytest
 
 from conformance.catalogue import Level
 from conformance.compare import compare
-from conformance.report import Home, Report, Result, Status, Verdict, causes, judge
+from conformance.report import Home, Report
+from conformance.result import Result, Status, Verdict, causes, judge
 from tests.values import a_report, a_result
 
 P, F, W, S, E = Status.PASSED, Status.FAILED, Status.WARNED, Status.SKIPPED, Status.ERROR

@@ -19,17 +19,18 @@ import conformance.reporters
 from conformance import events
 from conformance.catalogue import Level
 from conformance.lifecycle import Verb
-from conformance.report import Home, Report, Status
+from conformance.report import Home, Report
 from conformance.reporters import json as json_report
 from conformance.reporters import junit, terminal
 from conformance.reporters.log import Log, as_line
 from conformance.reporters.progress import Live
+from conformance.result import Status
 from tests import drawn
 from tests.runs import judged, proof, provider
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:
-    from conformance.report import Result
+    from conformance.result import Result
     from conformance.trial import Trial
 
 SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -13,13 +15,18 @@ from hypothesis import strategies as st
 
 from conformance.bill import Meter
 from conformance.errors import UsageError, Violation
+from conformance.json_reader import Malformed
+from conformance.lane_figures import Effect
+from conformance.lanes import scale
+from conformance.lanes.scale import budget, reader, soak
+from conformance.lanes.scale.figures import Fleet, ScaleFigures
+from conformance.lanes.scale.growth import ENOUGH, Sizes
+from conformance.lanes.scale.oracle import OWNER, REMEMBERED, Expected, Oracle, differences
+from conformance.lanes.scale.quiescence import Quiescence
 from conformance.latency import percentile
 from conformance.lifecycle import State, Verb
-from conformance.scale import behaviours, budget, soak
-from conformance.scale.digest import Digest
-from conformance.scale.gate import Gate
-from conformance.scale.growth import ENOUGH, Sizes
-from conformance.scale.oracle import OWNER, REMEMBERED, Expected, Oracle, differences
+from conformance.quantile_sketch import QuantileSketch
+from conformance.reporters import sections
 from conformance.yard import Watch
 from tests.values import a_call
 
@@ -84,9 +91,9 @@ def test_a_budget_is_given_once() -> None:
 
 
 def test_a_budget_without_a_call_is_neither_kept_nor_exceeded() -> None:
-    digest = Digest()
+    digest = QuantileSketch()
     digest.add(0.25)
-    held = budget.held(budget.parse_all(["list.max=200ms", "list.p50=1s", "get.p50=1s"]), {"List": digest.summary()})
+    held = budget.check(budget.parse_all(["list.max=200ms", "list.p50=1s", "get.p50=1s"]), {"List": digest.summary()})
     assert [(each.over, each.seconds is None) for each in held] == [(True, False), (False, False), (False, True)]
 
 
@@ -98,7 +105,7 @@ def test_a_soak_is_a_time_or_a_number_of_transitions(text: str, share: float) ->
 
 @pytest.mark.parametrize("text", ["", "0", "0ops", "-5ops", "5 op", "many"])
 def test_anything_else_is_no_soak(text: str) -> None:
-    with pytest.raises(UsageError, match="is no soak"):
+    with pytest.raises(UsageError, match="is not a soak"):
         soak.parse(text)
 
 
@@ -108,7 +115,7 @@ def test_anything_else_is_no_soak(text: str) -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=200))
 def test_a_digest_tells_percentiles_to_one_per_cent_and_the_longest_exactly(taken: list[float]) -> None:
-    digest = Digest()
+    digest = QuantileSketch()
     for seconds in taken:
         digest.add(seconds)
     for share in (50, 90, 99):
@@ -118,7 +125,7 @@ def test_a_digest_tells_percentiles_to_one_per_cent_and_the_longest_exactly(take
 
 
 def test_a_digest_of_a_million_takes_the_room_of_a_few() -> None:
-    draw, digest = random.Random(1), Digest()
+    draw, digest = random.Random(1), QuantileSketch()
     for _ in range(50_000):
         digest.add(draw.lognormvariate(-5, 1))
     assert len(digest._bins) < 1_500
@@ -160,7 +167,7 @@ def test_what_was_seen_too_seldom_or_empty_says_nothing() -> None:
 
 def test_nobody_moves_while_the_gate_is_quiet() -> None:
     async def scene() -> list[str]:
-        gate, said = Gate(), list[str]()
+        gate, said = Quiescence(), list[str]()
         entered, leave = asyncio.Event(), asyncio.Event()
 
         async def mover(name: str) -> None:
@@ -191,7 +198,7 @@ def test_nobody_moves_while_the_gate_is_quiet() -> None:
 
 
 def test_every_behaviour_of_the_lane_is_of_a_clause_and_rests_on_its_own_kind() -> None:
-    entries = behaviours.load()
+    entries = scale.LANE.entries()
     ids = {entry.id for entry in entries}
     assert len(ids) == len(entries)
     assert all(entry.id == f"{entry.clause.id}scale" for entry in entries)
@@ -313,3 +320,75 @@ def test_a_meter_that_forgets_goes_on_counting() -> None:
         meter.forget("m1")
     assert meter.bill(2.0).create == 3
     assert meter.owners("op-1") == frozenset()
+
+
+# The figures, written and read back.
+
+
+def measured() -> ScaleFigures:
+    """Figures in which every field is something."""
+    sketch, sizes = QuantileSketch(), Sizes("List")
+    for size in (4, 16, 64, 256):
+        for _ in range(ENOUGH):
+            sketch.add(0.25)
+            sizes.add(size, 0.01)
+    latencies, grown = {"List": sketch.summary()}, sizes.growth()
+    assert grown is not None
+    return ScaleFigures(
+        soak="60s",
+        machines=4,
+        most_creates=40,
+        seconds=60.0,
+        operations=100,
+        checks=10,
+        facts=1_000,
+        disagreements=0,
+        pushed_back=1,
+        disturbed=2,
+        fleet=Fleet(fewest=16, most=20),
+        latencies=latencies,
+        growth=(grown,),
+        budgets=budget.check(budget.parse_all(["list.max=200ms", "list.p50=1s", "get.p50=1s"]), latencies),
+        memory=2**26,
+        memory_growth=2**20,
+    )
+
+
+def test_figures_are_read_back_as_they_were_written() -> None:
+    figures = measured()
+    assert reader.read(json.loads(json.dumps(figures.as_json())), "scale") == figures
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"machines": -1}, "scale.machines"),
+        ({"seconds": "60"}, "scale.seconds"),
+        ({"fleet": None}, "scale.fleet"),
+        ({"latencies": {"Lust": {}}}, "latencies"),
+        ({"budgets": [{"budget": {"kind": "List", "measure": "p98", "seconds": 1.0}, "seconds": None}]}, "measure"),
+        ({"growth": [{}]}, "scale.growth"),
+    ],
+)
+def test_figures_that_are_malformed_are_named_by_their_place(change: dict[str, object], place: str) -> None:
+    with pytest.raises(Malformed, match=place):
+        reader.read(measured().as_json() | change, "scale")
+
+
+def test_a_broken_promise_fails_the_run_and_one_that_was_not_checked_leaves_it_open() -> None:
+    figures = measured()
+    assert (figures.headline, figures.effect) == ("over budget", Effect.FAILED)
+    assert [check.name for check in figures.failed_checks] == ["list.max"]
+    rest = replace(figures, budgets=tuple(result for result in figures.budgets if not result.over))
+    assert (rest.headline, rest.effect) == ("", Effect.INCONCLUSIVE)
+    assert replace(figures, budgets=()).effect is Effect.NONE
+    assert figures.repeat_options == ("--soak", "60s", "--max-machines", "4", "--max-creates", "40")
+
+
+def test_the_sections_say_what_was_measured() -> None:
+    lines = sections.lines(measured().sections)
+    assert [line.split(" ")[0] for line in lines] == [
+        *("OVER", "UNMEASURED", "budget", "scale", "oracle", "latency", "growth", "memory")
+    ]
+    assert lines[0] == "OVER       budget list.max: 250 ms, and 200 ms was promised"
+    assert lines[3] == "scale      4 machines at once for 60s, 100 transitions (1.7/s), a fleet of 16 to 20"

@@ -14,13 +14,16 @@ import jsonschema
 import pytest
 
 import conformance.reporters
-from conformance import events, record
+from conformance import events
 from conformance.errors import TargetError
-from conformance.report import Report, Verdict
-from conformance.reporters import figures, terminal
+from conformance.lanes import records
+from conformance.lanes.scale import budget, text
+from conformance.lanes.scale import run as scale_run
+from conformance.lanes.scale.figures import ChurnProgress, ScaleFigures
+from conformance.lanes.scale.soak import Soak
+from conformance.reporters import sections, terminal
+from conformance.result import Verdict
 from conformance.run_options import Options
-from conformance.scale import budget, lane
-from conformance.scale.soak import Soak
 from conformance.target import Target
 from fake_provider.core import Core
 from fake_provider.faults import Faults
@@ -34,6 +37,8 @@ from tests.runs import SHORT, provider, states_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from conformance.report import Report
+
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 pytestmark = pytest.mark.timeout(240)
 PATIENT = 120.0
@@ -45,8 +50,8 @@ async def churned(
     address: str, directory: Path, *, budgets: tuple[str, ...] = (), operations: int = 60, **options: Any
 ) -> Report:
     wanted: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "max_machines": 4} | options
-    return await lane.run(
-        lane.Asking(soak=Soak(operations=operations), budgets=budget.parse_all(budgets)),
+    return await scale_run.run(
+        scale_run.ScaleSettings(soak=Soak(operations=operations), budgets=budget.parse_all(budgets)),
         Target(address=address),
         options=Options(**wanted),
         ledger_at=lambda run: directory / f"{run}.ndjson",
@@ -75,8 +80,8 @@ def test_it_churns_judges_measures_and_brings_all_home(tmp_path: Path) -> None:
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 0
     assert states_of(core) == {}
-    scale = report.scale
-    assert scale is not None
+    scale = report.figures
+    assert isinstance(scale, ScaleFigures)
     assert scale.operations >= 60
     assert scale.disagreements == 0
     assert (scale.fleet.fewest, scale.fleet.most) == (16, 16)
@@ -94,8 +99,8 @@ def test_no_more_is_created_than_it_may(creates: int, operations: int, tmp_path:
     report = alone(core, tmp_path, max_creates=creates, operations=operations)
     assert report.bill.create <= creates
     assert report.verdict is Verdict.CONFORMANT
-    assert report.scale is not None
-    assert report.scale.operations >= operations  # what there is goes on
+    assert isinstance(report.figures, ScaleFigures)
+    assert report.figures.operations >= operations  # what there is goes on
     assert states_of(core) == {}
 
 
@@ -103,8 +108,8 @@ def test_a_budget_is_a_promise_and_no_clause(tmp_path: Path) -> None:
     budgets = ("create.p50=5ms", "list.max=60s", "get.p99=1h")
     report = alone(provider(16), tmp_path, rpc_delay=0.01, budgets=budgets)
     assert report.verdict is Verdict.CONFORMANT
-    assert report.scale is not None
-    assert [held.budget.name for held in report.scale.over] == ["create.p50"]
+    assert isinstance(report.figures, ScaleFigures)
+    assert [held.budget.name for held in report.figures.over] == ["create.p50"]
     assert report.exit_code == 1
     assert terminal.closing(report)[0].startswith("verdict    CONFORMANT, over budget: ")
 
@@ -113,8 +118,8 @@ def test_a_budget_of_which_nothing_was_measured_leaves_the_run_open(tmp_path: Pa
     report = alone(provider(16, deletes=False), tmp_path, budgets=("delete.p99=1h",))
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 3
-    assert report.scale is not None
-    assert figures.budgets(report.scale)[0].startswith("UNMEASURED budget delete.p99")
+    assert isinstance(report.figures, ScaleFigures)
+    assert sections.lines(text.budgets(report.figures))[0].startswith("UNMEASURED budget delete.p99")
 
 
 def test_where_nothing_can_be_driven_nothing_is_touched(tmp_path: Path) -> None:
@@ -194,7 +199,7 @@ def test_interrupted_it_brings_all_home(number: signal.Signals, tmp_path: Path) 
         assert done.code == 3, done.text
         assert "Traceback" not in done.text
         assert served.away() == {}, done.text
-    kept = record.read(tmp_path / "out" / "report.json")
+    kept = records.read(tmp_path / "out" / "report.json")
     assert kept.stopped == f"interrupted ({number.name})"
 
 
@@ -222,9 +227,9 @@ def test_all_of_it_is_written_and_read_back(tmp_path: Path) -> None:
     assert done.code == 1, done.text
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))
-    by_report, by_log = (record.read(tmp_path / "out" / name) for name in ("report.json", "events.ndjson"))
-    assert by_report.scale is not None
-    assert by_report.scale == by_log.scale
+    by_report, by_log = (records.read(tmp_path / "out" / name) for name in ("report.json", "events.ndjson"))
+    assert by_report.figures is not None
+    assert by_report.figures == by_log.figures
     assert by_report.exit_code == 1
     assert 'name="create.max"' in (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8")
     for name in ("report.html", "report.md"):
@@ -237,8 +242,8 @@ def test_it_tells_how_it_goes(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with at(provider(16, latency=0.01)) as address:
-            await lane.run(
-                lane.Asking(soak=Soak(seconds=2.5)),
+            await scale_run.run(
+                scale_run.ScaleSettings(soak=Soak(seconds=2.5)),
                 Target(address=address),
                 options=Options(patience=SHORT, max_machines=4),
                 ledger_at=lambda run: tmp_path / f"{run}.ndjson",
@@ -248,7 +253,8 @@ def test_it_tells_how_it_goes(tmp_path: Path) -> None:
     asyncio.run(scene())
     progress = [event.progress for event in told if isinstance(event, events.Progressed)]
     assert progress
+    assert isinstance(progress[-1], ChurnProgress)
     assert progress[-1].operations > 0
-    assert "transitions" in figures.line(progress[-1])
+    assert "transitions" in progress[-1].line
     notes = [event.text for event in told if isinstance(event, events.Noted)]
     assert notes[0] == "scale lane: 4 machines at once for 2.5s, and not more than 40 creates in all"

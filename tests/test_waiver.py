@@ -8,12 +8,14 @@ import pytest
 from conformance import catalogue, fingerprint, waiver
 from conformance.catalogue import Level
 from conformance.errors import UsageError
-from conformance.report import Report, Result, Status, Verdict
+from conformance.result import Result, Status, Verdict
 from conformance.waiver import Standing, Waived, Waiver
 from tests.values import a_report, a_result
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from conformance.report import Report
 
 TODAY = date(2031, 3, 1)
 F, P, W, S, E = Status.FAILED, Status.PASSED, Status.WARNED, Status.SKIPPED, Status.ERROR

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conformance.errors import UsageError
-from conformance.fields import Fields
-from conformance.weather import Fault, Kind, Weather, parse_fault, parse_faults, read
+from conformance.json_reader import decode
+from conformance.weather import Fault, Kind, Weather, parse_fault, parse_faults
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,4 @@ def test_what_it_did_is_told_in_two_lines() -> None:
 def test_it_is_read_back_as_it_was_written() -> None:
     weather = Weather(faults=("reset=5s",), did={"resets": 2}, lost={}, again={"Get": 7})
     record = {"faults": ["reset=5s"], "did": {"resets": 2}, "lost": {}, "again": {"Get": 7}}
-    assert read(Fields(record)) == weather
-    assert read(None) is None
+    assert decode(record, Weather) == weather

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import record
-from conformance.report import Status
+from conformance.result import Status
 from fake_provider import machine as fake
 from fake_provider.core import Core
 from fake_provider.fleet import fleet

@@ -11,7 +11,8 @@ from conformance.bill import Bill
 from conformance.call import Call, token_of
 from conformance.catalogue import Level
 from conformance.found import Found
-from conformance.report import Home, Report, Result, Status, Time
+from conformance.report import Home, Report, Time
+from conformance.result import Result, Status
 from tests.runs import entry
 
 if TYPE_CHECKING:

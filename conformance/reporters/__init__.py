@@ -1,1 +1,1 @@
-"""How a run is shown: `progress` and `log` while it goes on, the others as pure functions of its report."""
+"""Shows a run: `progress` and `log` listen to its events, the others are pure functions of its report."""

@@ -1,11 +1,11 @@
-"""badge.json, as shields.io's endpoint badge reads it: the verdict in a few words."""
+"""Writes badge.json, the verdict in a few words, for the endpoint badge of shields.io."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.report import Status, Verdict
 from conformance.reporters.json import dumps
+from conformance.result import Status, Verdict
 
 if TYPE_CHECKING:
     from conformance.report import Report
@@ -15,13 +15,13 @@ COLORS = {Verdict.CONFORMANT: "brightgreen", Verdict.NON_CONFORMANT: "red", Verd
 
 
 def render(report: Report) -> str:
-    """The badge as JSON."""
+    """Returns the badge as JSON."""
     badge = {"schemaVersion": 1, "label": LABEL, "message": message(report), "color": color(report)}
     return dumps(badge, indent=1) + "\n"
 
 
 def message(report: Report) -> str:
-    """The verdict, and what makes it a lesser one: nothing that a provider has sent."""
+    """Returns the verdict and what limits it. Contains no text from the provider."""
     counts = [
         f"{count} {name}"
         for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
@@ -36,7 +36,7 @@ def message(report: Report) -> str:
 
 
 def color(report: Report) -> str:
-    """Green is only what has nothing to be said against it."""
+    """Returns the colour: green only for a whole conformant run without warnings or errors."""
     spotless = report.exit_code == 0 and report.whole and not report.with_status(Status.WARNED, Status.ERROR)
     if report.verdict is Verdict.CONFORMANT and not spotless:
         return "yellow"

@@ -1,24 +1,24 @@
-"""One run held against another: what is new, in lines, and two runs side by side, as text, Markdown and JSON."""
+"""Shows a comparison of two runs: what is new since a baseline, or both side by side, as text, Markdown and JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.compare import Kind
-from conformance.report import Status
+from conformance.comparison_values import Kind
+from conformance.result import Status
 from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conformance.compare import Change, Comparison, Side
-    from conformance.report import Result
+    from conformance.comparison_values import Change, Comparison, Side
+    from conformance.result import Result
 
 SHOWN = (
     *(Kind.NEWLY_FAILING, Kind.FAILS_DIFFERENTLY, Kind.NEWLY_UNJUDGED, Kind.NEWLY_SKIPPED, Kind.NEWLY_PASSING),
     *(Kind.NEWLY_COVERED, Kind.GONE, Kind.STILL_FAILING, Kind.STILL_UNJUDGED),
 )
-"""What is told of a run and its baseline, in this order. A difference in answers is for two implementations."""
+"""What is shown of a run and its baseline, in this order. Different answers matter for two implementations only."""
 LONGEST = 160
 WORDS = {Status.ERROR: "not judged"}
 NEVER = "never a verdict"
@@ -28,7 +28,7 @@ NEVER = "never a verdict"
 
 
 def lines(comparison: Comparison) -> list[str]:
-    """What is new since the baseline: one line that sums it up, then a line for each behaviour."""
+    """Returns what is new since the baseline: a summary, then a line for each behaviour."""
     counted = [f"{len(found)} {kind}" for kind in SHOWN if (found := comparison.of(kind))]
     told = [f"since      {_where(comparison.before)}: {', '.join(counted) or 'nothing is new'}"]
     for kind in SHOWN:
@@ -47,7 +47,7 @@ def lines(comparison: Comparison) -> list[str]:
 
 
 def markdown_lines(comparison: Comparison) -> list[str]:
-    """The same for a pull request: a heading, and a list for each kind of news."""
+    """Returns the same for a pull request: a heading, and a list for each kind of change."""
     told = [f"## Since {plain(_where(comparison.before))}", ""]
     for kind in SHOWN:
         heads = comparison.heads(kind)
@@ -72,7 +72,7 @@ def _where(side: Side) -> str:
 
 
 def _sentence(change: Change) -> str:
-    """A behaviour's title, and what is to be said of it."""
+    """Returns a behaviour's title and what changed."""
     now, was = change.after, change.before
     parts = [change.result.entry.title]
     match change.kind:
@@ -107,7 +107,7 @@ def _ms(seconds: float) -> str:
 
 
 def text(comparison: Comparison, *, everything: bool = False) -> str:
-    """Two runs side by side. With `everything` also what may differ between two runs of one provider."""
+    """Returns two runs side by side. With `everything` also what may differ between two runs of one provider."""
     told = [*_heads(comparison)]
     rows = list(_rows(comparison, everything=everything))
     if rows:
@@ -119,7 +119,7 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
 
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
-    """The same as a Markdown table."""
+    """Returns the same as a Markdown table."""
     told = [*(f"- {plain(head)}" for head in _heads(comparison)), ""]
     rows = list(_rows(comparison, everything=everything))
     if rows:
@@ -137,7 +137,7 @@ def _heads(comparison: Comparison) -> Iterator[str]:
 
 
 def _rows(comparison: Comparison, *, everything: bool) -> Iterator[tuple[str, str, str]]:
-    """A row for each thing that differs: its name, how it is in A, how it is in B."""
+    """Yields a row for each difference: its name, its value in A, its value in B."""
     for trait in comparison.traits:
         yield trait.name, cut(trait.before, LONGEST), cut(trait.after, LONGEST)
     for change, others in comparison.heads(*(kind for kind in Kind if kind.differs or everything)):
@@ -178,7 +178,7 @@ def _notes(comparison: Comparison, *, everything: bool) -> Iterator[str]:
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as JSON's own types: everything in it, differences and what may differ."""
+    """Returns the whole comparison as JSON's own types."""
     return {
         "differs": comparison.differs,
         "before": _side_dict(comparison.before),

@@ -1,7 +1,7 @@
-"""What report.html draws, as compact JSON: the calls of every behaviour, and who had which machine when.
+"""Prepares what report.html draws, as compact JSON: the calls of every behaviour, and which machine each one used when.
 
-Strings stand in one table, each once; a time is in microseconds on the run's clock. A token's numbers are strings, as
-they may be larger than what JavaScript holds.
+Strings are in one table, each once; times are in microseconds on the run's clock. The numbers of a token are strings,
+because they may be too large for JavaScript.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from conformance.text import cut
 
 if TYPE_CHECKING:
     from conformance.call import Told
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 LONGEST = 600
-"""A string longer than this many characters is drawn cut."""
+"""Strings longer than this many characters are cut."""
 MOST_LANES = 8
-"""So many lanes at most, where a behaviour names no machines of its own; other calls share one."""
+"""The most lanes of a behaviour without machines of its own; its other calls share one."""
 
 STATES = tuple(state.name for state in State)
 
@@ -32,17 +33,17 @@ class Strings:
         self._places: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
-        """The place of `text` in the table."""
+        """Returns the index of `text` in the table."""
         return self._places.setdefault(cut(text, LONGEST), len(self._places))
 
     @property
     def table(self) -> list[str]:
-        """All of them, in their places."""
+        """Returns all strings in the order of their indices."""
         return list(self._places)
 
 
 def embedded(report: Report) -> str:
-    """The drawing's data as JSON that can stand in a script element: no markup can end it or hide it."""
+    """Returns the data as JSON for a script element, in which no markup can end or hide it."""
     text = json.dumps(data(report), ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -50,7 +51,7 @@ def embedded(report: Report) -> str:
 
 
 def data(report: Report) -> dict[str, Any]:
-    """The drawing's data as JSON's own types."""
+    """Returns the data as JSON's own types."""
     strings = Strings()
     began_in_order = sorted((result for result in report.results if ran(result)), key=began)
     fleet = {machine: None for result in began_in_order for machine in result.machines}
@@ -89,7 +90,7 @@ def _behaviour(result: Result, strings: Strings) -> dict[str, Any]:
 
 
 def _call(call: Told, places: dict[str, int], strings: Strings) -> list[Any]:
-    """RPC, lane (-1: none of its own), what became of it, code, began, took, asked, came, states seen, token."""
+    """Returns RPC, lane (-1 for none), outcome, code, start, duration, request, answer, seen states and token."""
     seen = [number for machine, state in call.seen(places).items() for number in (places[machine], int(state))]
     token = call.token
     return [
@@ -107,7 +108,7 @@ def _call(call: Told, places: dict[str, int], strings: Strings) -> list[Any]:
 
 
 def fate(call: Told) -> str:
-    """What became of a call, in a letter: accepted, fenced, refused for another reason, unanswered."""
+    """Returns the outcome of a call as a letter: accepted, fenced, refused for another reason, unanswered."""
     match call.answered, call.code.name:
         case False, _:
             return "u"

@@ -1,4 +1,4 @@
-"""The report directory: events.ndjson as it happens, the other files when the run has finished."""
+"""Writes the report directory: events.ndjson during the run, the other files when it has finished."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
     "report.html": html.render,
     "badge.json": badge.render,
 }
-"""The files of a finished run, each with what renders it: any other is one line here."""
+"""The files of a finished run with their renderers. A new format is one line here."""
 
 
 class Files:
-    """Listens to a run and writes its files. Raises OSError at the end where the disk would not have one of them."""
+    """Listens to a run and writes its files. Raises OSError at the end if one could not be written."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._log: Log | None = Log(directory / LOG)
         for name in FORMATS:
-            (directory / name).write_bytes(b"")  # an earlier run's report is not to be taken for this one's
+            (directory / name).write_bytes(b"")  # so that an earlier run's report is not taken for this one's
         self._trouble: OSError | None = None
 
     def __call__(self, event: events.Event) -> None:
-        """Write what the event is worth."""
+        """Writes the event to the log and, after the last event, the other files."""
         if self._log is not None:
             try:
                 self._log(event)
@@ -52,7 +52,7 @@ class Files:
                 raise self._trouble
 
     def close(self) -> None:
-        """End the log of a run that has not come to its end."""
+        """Closes the log of a run that did not finish."""
         self._end_log()
 
     def _end_log(self, error: OSError | None = None) -> None:

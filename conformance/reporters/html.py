@@ -1,7 +1,7 @@
-"""report.html: everything that is known of a run, for people, in one file that needs nothing else.
+"""Writes report.html: everything that is known about a run, for people, in one file without references to others.
 
-Text is in the page as it stands in the report, cut and printable; timelines and tables of calls are drawn by the
-page's own script when somebody looks. Without JavaScript all but these can be read.
+Text is in the page as in the report, cut and without control characters. Timelines and tables of calls are drawn by the
+page's own script on demand; everything else can be read without JavaScript.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from conformance import latency
+from conformance import call_latency, latency
 from conformance.chain import ran, waited_for
 from conformance.evidence import again, exhibits
-from conformance.report import Status, Verdict, causes
-from conformance.reporters import figures
+from conformance.reporters import sections
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.drawn import embedded, fate
+from conformance.result import Status, Verdict, causes
 from conformance.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
 
 LONGEST = 2000
-"""A text longer than this many characters is shown cut."""
+"""Text longer than this many characters is cut."""
 
 STYLES = ("page.css", "behaviour.css", "drawing.css", "print.css")
 SCRIPTS = ("svg.js", "timeline.js", "calls.js", "fleet.js", "page.js")
@@ -44,7 +45,7 @@ WORDS = {
     Status.PASSED: "passed",
     Status.SKIPPED: "skipped",
 }
-"""The statuses as people read them, in the order in which they matter."""
+"""The statuses in words, the most important first."""
 GLYPHS = {
     Status.FAILED: "✕",
     Status.WARNED: "!",
@@ -57,7 +58,7 @@ VERDICTS = {
     Verdict.NON_CONFORMANT: ("✕", "failed"),
     Verdict.INCONCLUSIVE: ("?", "error"),
 }
-"""A verdict's glyph, and the status in whose colour it stands."""
+"""A verdict's glyph, and the status whose colour it has."""
 FATES = {"a": "accepted", "f": "fenced", "r": "refused", "u": "unanswered"}
 
 
@@ -73,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Behaviours that stand together, and why: an area, or the reason that they share."""
+    """A group of behaviours: those of an area, or those with the same reason."""
 
     title: str
     area: str
@@ -81,7 +82,7 @@ class Part:
 
 
 def render(report: Report) -> str:
-    """The report as one HTML document, without a reference to anything outside it."""
+    """Returns the report as one HTML document without external references."""
     style, script, held = _source(STYLES), _source(SCRIPTS), report.comparison
     return (
         _environment()
@@ -106,7 +107,7 @@ def render(report: Report) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which nothing runs but our own script, and nothing is fetched at all."""
+    """Returns a content security policy that allows only the page's own script and fetches nothing."""
     return (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
         " base-uri 'none'; form-action 'none'"
@@ -118,7 +119,7 @@ def _hash(text: str) -> str:
 
 
 def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
-    """The results that ended so, under what they share: what passed by its area, the others by their reasons."""
+    """Groups the results with this status: passed ones by area, the others by reason."""
     some = [result for result in results if result.status is status]
 
     def shared(result: Result) -> str:
@@ -135,7 +136,7 @@ def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
 
 
 def _rows(report: Report) -> tuple[Row, ...]:
-    samples = latency.samples(report)
+    samples = call_latency.samples(report)
     shortest = min((taken[0] for taken in samples.values()), default=0.0)
     longest = max((taken[-1] for taken in samples.values()), default=0.0)
     return tuple(
@@ -168,7 +169,7 @@ def _environment() -> jinja2.Environment:
         again=again,
         fate=fate,
         kinds=SHOWN,
-        figures=figures.lines,
+        section_lines=sections.lines,
     )
     environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
     return environment
@@ -182,17 +183,17 @@ def _source(names: tuple[str, ...]) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """What the template shows: a provider's text without what would steer the page, and none of it too long."""
+    """Returns a value for the template: text without control characters, cut to a limit."""
     return cut(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def ellipsis(text: str, longest: int) -> str:
-    """The beginning of a text."""
+    """Returns the beginning of a text."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: three digits and a unit."""
+    """Returns seconds with three digits and a unit."""
     if seconds < 0.000_999_5:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:
@@ -201,11 +202,11 @@ def duration(seconds: float) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """`1 cause`, `2 causes`."""
+    """Returns `1 cause`, `2 causes`."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _sent(call: Any) -> str:
-    """The request as protobuf's JSON, a line a field."""
+    """Returns the request as protobuf's JSON, one field per line."""
     lines = json.dumps(dict(call.sent()), indent=1, ensure_ascii=False).splitlines()
     return Markup("\n").join(cut(line, LONGEST) for line in lines[:100])

@@ -1,4 +1,4 @@
-"""report.json, format 1: everything that is known of a run, for programs. Its schema is report.schema.json."""
+"""Writes report.json, format 1: everything that is known about a run. Its schema is report.schema.json."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from conformance.call import DIGITS
-from conformance.report import FORMAT, follows
+from conformance.report import FORMAT
 from conformance.reporters import comparison
+from conformance.result import follows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,27 +20,28 @@ if TYPE_CHECKING:
     from conformance.call import Told
     from conformance.catalogue import Entry
     from conformance.found import Found
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.waiver import Waived
 
 
 _STEERING = re.compile(r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]")
-"""Controls, what turns words around or hides, ends of lines to some, and halves of characters."""
+"""Control characters, text direction and invisible characters, line separators, and unpaired surrogates."""
 
 
 def render(report: Report) -> str:
-    """The report as JSON."""
+    """Returns the report as JSON."""
     return dumps(as_dict(report), indent=1) + "\n"
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
-    """`value` as JSON that can be written as UTF-8 and looked at: letters as they are, but nothing that steers."""
+    """Returns `value` as JSON that is safe to write as UTF-8 and to display: control characters are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return text if text.isascii() else _STEERING.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """The report as JSON's own types."""
+    """Returns the report as JSON's own types."""
     grounds = follows(report.results)
     return {
         "format": FORMAT,
@@ -73,25 +75,34 @@ def as_dict(report: Report) -> dict[str, Any]:
         },
         "ledger": report.ledger,
         "asked": asked_dict(report.asked),
-        "scale": dataclasses.asdict(report.scale) if report.scale is not None else None,
+        **figures_dict(report),
         "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
     }
 
 
+def figures_dict(report: Report) -> dict[str, Any]:
+    """Returns what a lane measured, under the lane's name.
+
+    Format 1 has always had the key `scale`; the key of any other lane is only in that lane's reports.
+    """
+    figures = report.figures
+    return {"scale": None} | ({figures.lane: figures.as_json()} if figures is not None else {})
+
+
 def waived_dict(waived: Waived) -> dict[str, Any]:
-    """A waiver, and what the run says of it."""
+    """Returns a waiver with its status in the run."""
     waiver = dataclasses.asdict(waived.waiver)
     return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
 
 
 def bill_dict(bill: Bill) -> dict[str, Any]:
-    """What a run has cost."""
+    """Returns what a run has cost."""
     return dataclasses.asdict(bill)
 
 
 def found_dict(found: Found | None) -> dict[str, Any]:
-    """What was found at the target; empty where it could not be reached."""
+    """Returns what was found at the target; empty if it could not be reached."""
     if found is None:
         return {}
     return {
@@ -109,12 +120,12 @@ def found_dict(found: Found | None) -> dict[str, Any]:
 
 
 def asked_dict(asked: Asked) -> dict[str, Any]:
-    """What the run was asked for."""
+    """Returns the options that a replay repeats."""
     return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:
-    """One behaviour as the catalogue has it: whoever reads this later may have another catalogue."""
+    """Returns a behaviour with its catalogue entry, because a reader may have another catalogue."""
     return {
         "id": entry.id,
         "clause": entry.clause.id,
@@ -130,7 +141,7 @@ def entry_dict(entry: Entry) -> dict[str, Any]:
 
 
 def result_dict(result: Result) -> dict[str, Any]:
-    """One behaviour with its calls."""
+    """Returns the result of a behaviour with its calls."""
     return {
         **entry_dict(result.entry),
         "status": result.status.value,
@@ -146,7 +157,7 @@ def result_dict(result: Result) -> dict[str, Any]:
 
 
 def call_dict(call: Told, machines: Collection[str]) -> dict[str, Any]:
-    """One call, without secrets: no blob, metadata values cut."""
+    """Returns one call without secrets: no blob, metadata values cut."""
     token = call.token
     return {
         "rpc": call.rpc,

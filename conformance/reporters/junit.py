@@ -1,7 +1,7 @@
-"""junit.xml, as CI systems read it: a behaviour is a test case.
+"""Writes junit.xml for CI systems: a behaviour is a test case.
 
-What is known of one stands in the properties of the suite, under its id: the schema that Jenkins holds such files to
-knows no properties of a case.
+The properties of a behaviour are among the properties of the suite, with its id as a prefix: the schema that Jenkins
+uses has no properties of test cases.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from conformance.report import Status, follows
 from conformance.reporters import terminal
+from conformance.result import Status, follows
 
 if TYPE_CHECKING:
-    from conformance.report import Report, Result
+    from conformance.report import Report
+    from conformance.result import Result
     from conformance.waiver import Waived
 
 
 def render(report: Report) -> str:
-    """The report as JUnit XML."""
+    """Returns the report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
-    over = report.scale.over if report.scale is not None else ()
+    failed = report.figures.failed_checks if report.figures is not None else ()
     broken = [each for each in report.waivers if each.standing.broken]
     waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
     numbers: dict[str, Any] = {
-        "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(over)),
-        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken) + len(over)),
+        "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(failed)),
+        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken) + len(failed)),
         "errors": str(counts[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
@@ -50,10 +51,9 @@ def render(report: Report) -> str:
     for each in broken:
         case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
         ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))
-    for held in over:
-        case = ET.SubElement(suite, "testcase", classname="conformance.budget", name=held.budget.name)
-        said = f"{held.seconds:.3f} s, and {held.budget.seconds:g} s was promised"
-        ET.SubElement(case, "failure", type="budget", message=said)
+    for check in failed:
+        case = ET.SubElement(suite, "testcase", classname=f"conformance.{check.kind}", name=_clean(check.name))
+        ET.SubElement(case, "failure", type=check.kind, message=_clean(check.message))
     for result in report.results:
         suite.append(_case(result, report.waived.get(result.id)))
     ET.indent(root)
@@ -71,7 +71,7 @@ def _facts(report: Report, result: Result, cause: str | None) -> dict[str, str]:
 
 
 def _case(result: Result, waived: Waived | None) -> ET.Element:
-    """A behaviour; a failure that is waived is skipped, as CI systems say of what is expected to fail."""
+    """Returns a behaviour as a test case. A waived failure is skipped, the CI term for an expected failure."""
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -98,5 +98,5 @@ def _case(result: Result, waived: Waived | None) -> ET.Element:
 
 
 def _clean(text: str) -> str:
-    """Text that XML can hold: a provider may send any character."""
+    """Returns text that XML can contain: a provider may send any character."""
     return "".join(c if c in "\t\n" or (c.isprintable() and ord(c) < 0xFFFE) or c == " " else "�" for c in text)

@@ -1,14 +1,13 @@
-"""events.ndjson: a header, one line per event as it happens, a footer. Without its footer a log is truncated."""
+"""Writes events.ndjson: a header, one line per event as it happens, a footer. Without its footer a log is truncated."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from conformance import events
 from conformance.call import DIGITS
 from conformance.errors import UsageError
-from conformance.ledger import lock
+from conformance.file_lock import lock
 from conformance.report import FORMAT
 from conformance.reporters.json import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Writes every event to a file the moment that it happens."""
+    """Writes every event to a file as soon as it happens."""
 
     def __init__(self, path: Path) -> None:
-        """Begin the file anew. Raises UsageError where a run that still lives writes it."""
-        # Without a buffer, which would try once more at its end to write what the disk has refused.
+        """Truncates the file. Raises UsageError if a run that is still alive writes to it."""
+        # Unbuffered: a buffer would try again, when it is closed, to write what the disk has refused.
         self._file: FileIO = path.open("ab", buffering=0)
         try:
             lock(self._file, f"the log {path}")
@@ -32,18 +31,18 @@ class Log:
         self._file.truncate(0)
 
     def __call__(self, event: events.Event) -> None:
-        """Write one line. Raises OSError."""
+        """Writes one line. Raises OSError."""
         line = dumps(as_line(event)).encode() + b"\n"
         while line:
             line = line[self._file.write(line) :]
 
     def close(self) -> None:
-        """End the file."""
+        """Closes the file."""
         self._file.close()
 
 
 def as_line(event: events.Event) -> dict[str, Any]:
-    """An event as JSON's own types."""
+    """Returns an event as JSON's own types."""
     match event:
         case events.RunStarted():
             return {
@@ -81,10 +80,10 @@ def as_line(event: events.Event) -> dict[str, Any]:
         case events.Noted():
             return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
         case events.Progressed():
-            return {"event": "progressed", **dataclasses.asdict(event.progress)}
+            return {"event": "progressed", **event.progress.as_json()}
         case events.RunFinished():
             whole = as_dict(event.report)
             if event.report.run:
-                # The results stand above, a line each. Where the run never began, there is no line above.
+                # The results are in the lines above, unless the run never began.
                 del whole["behaviours"]
             return {"event": "run-finished", **whole}

@@ -1,6 +1,6 @@
-"""report.md, for a pull request or the summary of a CI job: the verdict, then what is broken, first things first.
+"""Writes report.md for a pull request or the summary of a CI job: the verdict, then what is broken, by importance.
 
-What a provider has sent stands in code, where neither markup nor a mention means anything.
+Text from a provider is shown as code, so that neither markup nor mentions in it have an effect.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING
 from conformance import grpcurl
 from conformance.call import one_line
 from conformance.evidence import rerun
-from conformance.report import Status, causes
 from conformance.reporters import comparison, terminal
+from conformance.result import Status, causes
 from conformance.text import cut, plain, printable
 
 if TYPE_CHECKING:
-    from conformance.report import Cause, Report, Result
+    from conformance.report import Report
+    from conformance.result import Cause, Result
 
 LONGEST = 65_000
-"""Characters: a comment may have 65,536, and a job's summary a MiB."""
+"""Characters: a comment may have 65,536, and the summary of a job 1 MiB."""
 LONGEST_LINE = 400
 LONGEST_COMMAND = 2_000
 MOST_CALLS = 8
-"""So many of the calls that decide a failure are shown."""
+"""The most decisive calls that are shown of a failure."""
 MOST = 30
-"""And so many of everything else that comes in any number, in one place."""
+"""The most items of any other list."""
 
 
 def render(report: Report) -> str:
-    """The report as Markdown, of at most `LONGEST` characters: what is too much is left out, and that is said."""
+    """Returns the report as Markdown, at most `LONGEST` characters: if it is longer, it says what is left out."""
     blocks = [_heading(report), *_lacking(report)]
     found = causes(report.results)
     if report.comparison is not None:
@@ -46,7 +47,7 @@ def render(report: Report) -> str:
 
 
 def code(text: str, longest: int = LONGEST_LINE) -> str:
-    """Any text as code in a line, as it is."""
+    """Returns any text as inline code."""
     shown = cut(text, longest)
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     pad = " " if shown[:1] in "` " or shown[-1:] in "` " else ""
@@ -91,7 +92,7 @@ def _cause(report: Report, cause: Cause) -> str:
 
 
 def evidence(result: Result) -> list[str]:
-    """What was wanted, what came, and the calls that show it; each line begins with a word or a number of ours."""
+    """Returns what was wanted, what came, and the calls that show it. No line begins with the provider's text."""
     lines = [f"wanted  {result.wanted}", f"got     {result.got}"]
     shown = [result.calls[number] for number in result.decisive] or list(result.calls[-1:])
     if shown:
@@ -103,7 +104,7 @@ def evidence(result: Result) -> list[str]:
 
 
 def _again(report: Report, result: Result) -> str:
-    """How to see it once more, folded. A command is there as a whole or not at all: half of one is none."""
+    """Returns the commands that show it again, folded. A command that is too long is left out."""
     sent = [line for line in grpcurl.lines(report, result, decisive=True) if len(line) <= LONGEST_COMMAND]
     lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MOST_CALLS], rerun(report, result)]
     block = "\n".join(["```sh", *map(printable, lines), "```"])
@@ -115,7 +116,7 @@ def _consequence(result: Result) -> str:
 
 
 def _unjudged(report: Report, status: Status, title: str) -> list[str]:
-    """What has no verdict, by its reason; folded, as it is seldom read first."""
+    """Returns the behaviours without a verdict by their reasons, folded."""
     grouped: dict[str, list[str]] = defaultdict(list)
     for result in report.with_status(status):
         grouped[result.reason].append(result.id)
@@ -129,19 +130,19 @@ def _unjudged(report: Report, status: Status, title: str) -> list[str]:
 
 
 def _few(lines: list[str], begin: str = "") -> list[str]:
-    """No more than `MOST` of the lines, and how many more there are."""
+    """Returns at most `MOST` of the lines, and how many more there are."""
     more = len(lines) - MOST
     return [*lines[:MOST], f"{begin}and {more} more"] if more > 0 else lines
 
 
 def _fenced(lines: list[str]) -> str:
-    """Lines of code, none of which can end it: each begins with something else than backticks."""
+    """Returns a code block. No line begins with backticks, which would end it."""
     shown = [cut(line, LONGEST_LINE) for line in lines]
     return "\n".join(["```text", *shown, "```"])
 
 
 def _bounded(blocks: list[str]) -> str:
-    """As many of the blocks as there is room for, and what was left out."""
+    """Returns as many blocks as there is room for, and how many were left out."""
     said = "\n\n*{} more sections are left out here, as a comment has no room for them; report.json has all.*"
     room = LONGEST - len(said) - 8
     kept: list[str] = []

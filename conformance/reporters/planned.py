@@ -1,4 +1,4 @@
-"""What a run would do and cost, for people and for programs: pure functions of one frozen value."""
+"""Shows what a run would do and cost, for people and for programs: pure functions of one frozen value."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import Level
 from conformance.lifecycle import Verb
-from conformance.report import Status
 from conformance.reporters.json import found_dict
+from conformance.result import Status
 from conformance.text import printable
 
 if TYPE_CHECKING:
@@ -34,37 +34,37 @@ class Planned:
     behaviours: tuple[Entry, ...]
     """What would run."""
     skipped: tuple[tuple[Entry, str], ...]
-    """What would not, each with the reason."""
+    """What would be skipped, each with the reason."""
     lacking: tuple[str, ...]
-    """What is required of the target and it does not have."""
+    """The required capabilities that the target does not have."""
     machines: int
-    """So many live at once, at most."""
+    """The most machines that would be alive at once."""
     transitions: Mapping[Verb, tuple[float, str]]
-    """Seconds, and who says so. A verb that is not here takes nobody knows how long."""
+    """Seconds and their source, by verb. The duration of a missing verb is unknown."""
     call: float
-    """Seconds: one call to the target and back."""
+    """Seconds: one call to the target."""
     dry: Report
 
     @property
     def unknown(self) -> tuple[Verb, ...]:
-        """The verbs of whose transitions nothing is known; those that the target does not have do not count."""
+        """The verbs whose durations are unknown, without those that the target does not have."""
         needed = [verb for verb in Verb if verb is not Verb.DELETE or self.found.delete]
         return tuple(verb for verb in needed if verb not in self.transitions)
 
     @property
     def unjudged(self) -> tuple[tuple[Entry, str], ...]:
-        """What would run and could not be judged, each with the reason."""
+        """What would run but could not be judged, each with the reason."""
         return tuple((result.entry, result.reason) for result in self.dry.with_status(Status.ERROR))
 
     @property
     def prices(self) -> tuple[float, float, float]:
-        """What the machines would cost: at the average price, at the lowest, at the highest."""
+        """The cost of the machines at the average, the lowest and the highest price."""
         hours, prices = self.dry.bill.machine_seconds / 3600, self.found.prices or (0.0,)
         return self.dry.bill.price, hours * min(prices), hours * max(prices)
 
 
 def as_dict(planned: Planned) -> dict[str, Any]:
-    """The plan as JSON's own types. Times in seconds."""
+    """Returns the plan as JSON's own types. Times in seconds."""
     bill, time = planned.dry.bill, planned.dry.time
     average, lowest, highest = planned.prices
     return {
@@ -93,12 +93,12 @@ def as_dict(planned: Planned) -> dict[str, Any]:
 
 
 def render(planned: Planned) -> str:
-    """The plan as JSON."""
+    """Returns the plan as JSON."""
     return json.dumps(as_dict(planned), indent=1, ensure_ascii=False) + "\n"
 
 
 def text(planned: Planned) -> list[str]:
-    """The plan for people: what was found, what would run, its price and its time, and what would not be judged."""
+    """Returns the plan for people: what was found, what would run, price, time, and what would not be judged."""
     lines = [
         f"target     {planned.target} · nothing was touched",
         *planned.found.lines(),
@@ -152,7 +152,7 @@ def _grouped(title: str, pairs: Iterable[tuple[Entry, str]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
+    """Returns seconds for people: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if round(seconds, 1) < 60:

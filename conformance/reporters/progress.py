@@ -1,4 +1,4 @@
-"""The live view: a progress bar on a terminal, one line per behaviour elsewhere."""
+"""Shows a run while it lasts: a progress bar on a terminal, one line per behaviour elsewhere."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from rich.text import Text
 
 from conformance import events
 from conformance.call import one_line
-from conformance.report import Status, Verdict
-from conformance.reporters import figures, terminal
+from conformance.reporters import terminal
+from conformance.result import Status, Verdict
 from conformance.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from conformance.report import Report, Result
-    from conformance.scale.figures import Progress
+    from conformance.lane_figures import LaneProgress
+    from conformance.report import Report
+    from conformance.result import Result
 
 STYLES = {
     Status.PASSED: "green",
@@ -36,17 +37,17 @@ VERDICTS = {
     Verdict.INCONCLUSIVE: "bold magenta",
 }
 BETWEEN_LINES = 10.0
-"""Seconds between two lines about a churn, where there is no terminal."""
+"""Seconds between two lines about a lane's progress if there is no terminal."""
 
 
-def churning(progress: Progress) -> Group:
-    """The churn as it goes: the line of all, and each kind of call with its rate and p99."""
+def lane_view(progress: LaneProgress) -> Group:
+    """Returns a lane's progress: its line, and its table below."""
     table = Table(box=None)
-    for head in ("call", "per second", "p99"):
-        table.add_column(head, justify="left" if head == "call" else "right")
-    for kind, rate in progress.rates.items():
-        table.add_row(kind, f"{rate:,.1f}", figures.duration(progress.p99.get(kind, 0.0)))
-    return Group(Text(figures.line(progress)), table)
+    for number, head in enumerate(progress.table.columns):
+        table.add_column(head, justify="right" if number else "left")
+    for row in progress.table.rows:
+        table.add_row(*row)
+    return Group(Text(progress.line), table)
 
 
 class Live:
@@ -55,13 +56,13 @@ class Live:
     def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console, self._quiet, self._verbose = console, quiet, verbose
         self._progress: Bar | None = None
-        self._churn: Display | None = None
+        self._lane_view: Display | None = None
         self._next_line = 0.0
-        """When the churn is told of next, on the run's clock."""
+        """When the next line about a lane's progress is due, on the run's clock."""
         self._running: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
-        """Show one event."""
+        """Shows one event."""
         match event:
             case events.RunStarted():
                 if not self._quiet:
@@ -77,31 +78,31 @@ class Live:
                 if not self._quiet:
                     self._say(f"note       {event.text}")
             case events.Progressed():
-                self._churned(event.progress)
+                self._progressed(event.progress)
             case events.RunFinished():
                 self.end()
                 self._summary(event.report)
 
     def end(self) -> None:
-        """Take the bar away, also after a run that did not end by itself."""
+        """Removes the progress bar, also after a run that was interrupted."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-        if self._churn is not None:
-            self._churn.stop()
-            self._churn = None
+        if self._lane_view is not None:
+            self._lane_view.stop()
+            self._lane_view = None
 
-    def _churned(self, progress: Progress) -> None:
-        """On a terminal the figures as they change; elsewhere a line every now and then."""
+    def _progressed(self, progress: LaneProgress) -> None:
+        """Shows the figures as they change on a terminal, and a line every few seconds elsewhere."""
         if self._console.is_terminal and not self._verbose:
-            if self._churn is None:
+            if self._lane_view is None:
                 self.end()
-                self._churn = Display(console=self._console, transient=True, auto_refresh=False)
-                self._churn.start()
-            self._churn.update(churning(progress), refresh=True)
+                self._lane_view = Display(console=self._console, transient=True, auto_refresh=False)
+                self._lane_view.start()
+            self._lane_view.update(lane_view(progress), refresh=True)
         elif not self._quiet and progress.at >= self._next_line:
             self._next_line = progress.at + BETWEEN_LINES
-            self._say(figures.line(progress))
+            self._say(progress.line)
 
     def _begin(self, total: int) -> None:
         if not self._console.is_terminal or self._verbose:

@@ -1,4 +1,4 @@
-"""What a person reads: what was found, the failures first, then verdict, bill, time and home-coming. Pure text."""
+"""Writes the report as text: what was found, the failures, then verdict, bill, time and the return of machines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from conformance import grpcurl
 from conformance.call import one_line
 from conformance.catalogue import Level
 from conformance.evidence import rerun
-from conformance.report import Status, Verdict, causes
-from conformance.reporters import comparison, figures
+from conformance.reporters import comparison, sections
+from conformance.result import Status, Verdict, causes
 from conformance.text import printable
 from conformance.waiver import Standing
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
     from conformance.call import Told
     from conformance.events import RunStarted
-    from conformance.report import Cause, Report, Result
+    from conformance.report import Report
+    from conformance.result import Cause, Result
     from conformance.waiver import Waived
 
 LAST_CALLS = 8
-"""So many lines of calls before a failure are shown, and of what follows from it; report.json has all."""
+"""The most lines of calls before a failure, and of its consequences; report.json has all."""
 TAKEN = "was ours, and seems to be somebody else's now; where nobody else uses this provider, it is yours to give back"
 
 
 def opening(event: RunStarted) -> list[str]:
-    """Before the first behaviour: where, what was found there, and what will be done."""
+    """Returns the lines before the first behaviour: the target, what was found there, and the plan."""
     lines = [
         f"target     {event.target} · run {event.run} · seed {event.seed}",
         *event.found.lines(),
@@ -40,7 +41,7 @@ def opening(event: RunStarted) -> list[str]:
 
 
 def heading(report: Report) -> list[str]:
-    """Before a run that is told again: where and when it was, by which kit, and what was found there."""
+    """Returns the lines before a run that is rendered again: target, time, kit, and what was found."""
     lines = [
         f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
         *(report.found.lines() if report.found else ()),
@@ -52,7 +53,7 @@ def heading(report: Report) -> list[str]:
 
 
 def result_line(result: Result) -> str:
-    """One behaviour in one line."""
+    """Returns one behaviour in one line."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
     return printable(
         f"{result.status.value.upper():8}{result.id:7} {result.entry.title}{reason} ({result.seconds:.2f} s)"
@@ -60,7 +61,7 @@ def result_line(result: Result) -> str:
 
 
 def evidence(result: Result, waived: Waived | None = None) -> list[str]:
-    """A failure or a warning: clause, wanted, got, and the calls that led there; and where it is waived, how."""
+    """Returns a failure or a warning: clause, wanted, got, the calls before it, and its waiver if it has one."""
     entry = result.entry
     lines = [
         f"{result.status.value.upper()} {entry.id}  {entry.title}",
@@ -79,7 +80,7 @@ def evidence(result: Result, waived: Waived | None = None) -> list[str]:
 
 
 def again(report: Report, result: Result) -> list[str]:
-    """How to see a failure once more: the calls that show it as they were sent, and the behaviour anew."""
+    """Returns how to see a failure again: the decisive calls as they were sent, and the behaviour as a whole."""
     sent = grpcurl.lines(report, result, decisive=True)
     lines = []
     if sent:
@@ -90,7 +91,7 @@ def again(report: Report, result: Result) -> list[str]:
 
 
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
-    """What follows from a cause, a line each."""
+    """Returns the consequences of a cause, one per line."""
     lines = [
         f"    {result.id:7} {result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
         for result in cause.consequences
@@ -103,7 +104,7 @@ def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
 
 
 def told(calls: Sequence[Told]) -> list[str]:
-    """Calls in a line each, with when they were made; reading the same again and again is one line."""
+    """Returns calls with their times, one per line; repeated identical readings are one line."""
     groups = [
         list(group)
         for _, group in groupby(calls, key=lambda call: (one_line(call), None if call.rpc == "Get" else id(call)))
@@ -114,7 +115,7 @@ def told(calls: Sequence[Told]) -> list[str]:
 
 
 def findings(report: Report) -> list[str]:
-    """What is broken, by its causes; then what could not be judged; then what did not apply."""
+    """Returns what is broken, by causes, then what could not be judged, then what did not apply."""
     lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
     for cause in causes(report.results):
         lines += [
@@ -135,7 +136,7 @@ def findings(report: Report) -> list[str]:
 
 
 def closing(report: Report, *, compared: bool = True) -> list[str]:
-    """One line each: verdict, bill, time, home-coming; before these what is new and which waivers do not hold."""
+    """Returns the last lines: verdict, waivers, figures of a lane, news, bill, time and the return of machines."""
     waived = [result for result in report.results if result.id in report.waived]
     counts = Counter(result.status for result in report.results if result.id not in report.waived)
     known = Counter(result.status for result in waived)
@@ -161,8 +162,8 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
     lines += _unjudged(report)
-    if report.scale is not None:
-        lines += figures.lines(report.scale)
+    if report.figures is not None:
+        lines += sections.lines(report.figures.sections)
     if report.comparison is not None and compared:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
@@ -184,7 +185,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
 
 
 def _unjudged(report: Report) -> list[str]:
-    """The clauses of which something was not judged, those of a MUST by themselves: they leave the verdict open."""
+    """Returns the clauses that were not fully judged, by level: those of a MUST leave the verdict open."""
     clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
     for result in report.with_status(Status.ERROR):
         clauses[result.entry.level][result.entry.clause.id] = None
@@ -192,13 +193,13 @@ def _unjudged(report: Report) -> list[str]:
 
 
 def shout(report: Report) -> str:
-    """The verdict, loudly, and what it tolerates: `CONFORMANT, 2 waived`."""
+    """Returns the verdict in capitals with what it tolerates: `CONFORMANT, 2 waived`."""
     word, _, rest = report.verdict_line.partition(",")
     return word.upper() + ("," + rest if rest else "")
 
 
 def waivers(report: Report) -> list[str]:
-    """Which waivers were read, and a line for each that does not hold, or of which nothing can be said."""
+    """Returns the number of waivers by status, and a line for each that is not in order or could not be checked."""
     if not report.waivers_file:
         return []
     counts = Counter(waived.standing for waived in report.waivers)

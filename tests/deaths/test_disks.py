@@ -14,7 +14,7 @@ import pytest
 
 from conformance import ledger, record
 from conformance.errors import UsageError
-from conformance.report import Verdict
+from conformance.result import Verdict
 from tests.provider_process import LIMIT, ROUNDS, Done, judge, run, running, serving, sweep
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from conformance.lifecycle import State
 from conformance.machine import Machine
 from conformance.patience import Patience
 from conformance.pool import Pool
-from conformance.report import Verdict
+from conformance.result import Verdict
 from conformance.run_options import Options
 from conformance.target import Target
 from fake_provider.core import Core

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import record
-from conformance.report import Verdict
+from conformance.result import Verdict
 from tests.provider_process import LIMIT, ROUNDS, run, serving
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import record
-from conformance.report import Verdict
+from conformance.result import Verdict
 from tests.provider_process import SOME, judge, running, serving, sweep
 
 if TYPE_CHECKING:

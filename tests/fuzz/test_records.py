@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from conformance import catalogue, compare, next_step, record, replay, waiver
 from conformance.errors import UsageError
-from conformance.report import Home, Report, Status
+from conformance.report import Home, Report
 from conformance.reporters import badge, comparison, html, junit, markdown, terminal
 from conformance.reporters import json as json_report
+from conformance.result import Status
 from tests.fuzz.search import ANY, SEARCH, quietly
 from tests.test_record import logged, story, written
 from tests.values import a_call, a_report, a_result

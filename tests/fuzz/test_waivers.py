@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance import catalogue, waiver
-from conformance.report import Status
+from conformance.result import Status
 from tests.fuzz.search import SEARCH, TEXT, refused, typeable
 from tests.fuzz.toml import VALUES, damaged, quoted, written
 from tests.test_waiver import ENTRY

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import catalogue, expect, plan
 from conformance.client import REFUSED_STREAM
-from conformance.report import Status, Verdict
+from conformance.result import Status, Verdict
 from tests.runs import judged, proof, provider
 
 if TYPE_CHECKING:

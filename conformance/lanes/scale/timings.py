@@ -1,63 +1,61 @@
-"""How long the calls of a churn took, by kind, and what Lists and deltas cost by their size."""
+"""How long the calls of a churn took, by kind, and how the time of Lists and deltas grows with their size."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from conformance.call import CallLog
-from conformance.scale.budget import KINDS
-from conformance.scale.digest import Digest
-from conformance.scale.growth import Growth, Sizes
+from conformance.lanes.scale.budget import KINDS
+from conformance.lanes.scale.growth import Growth, Sizes
+from conformance.quantile_sketch import QuantileSketch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from conformance.call import Call
     from conformance.latency import Latencies
 
 LAST_CALLS = 12
-"""So many calls about a machine are kept as evidence."""
+"""The number of calls about a machine that are kept as evidence."""
 
 
 class Timings:
-    """Gathers in bounded room. An unanswered call took as long as we had patience, and says nothing."""
+    """Collects durations in bounded memory. Unanswered calls are ignored: they took as long as the kit's deadline."""
 
     def __init__(self) -> None:
-        self._by: dict[str, Digest] = {}
+        self._by: dict[str, QuantileSketch] = {}
         self._live = Sizes("List of the machines with a host")
         self._deltas = Sizes("delta of so many changes")
 
     def add(self, call: Call) -> None:
-        """One more call."""
+        """Adds a call."""
         kind, seconds = kind_of(call), max(0.0, call.ended - call.started)
         if kind not in KINDS or not call.answered:
             return
-        self._by.setdefault(kind, Digest()).add(seconds)
+        self._by.setdefault(kind, QuantileSketch()).add(seconds)
 
     def sized(self, call: Call) -> None:
-        """A List that was answered while all was at rest, so that its cost is its own."""
+        """Adds a List that was answered while all machines were at rest, so that nothing else slowed it down."""
         sizes = self._deltas if call.request.since_revision else self._live
         sizes.add(len(call.response.machines), max(0.0, call.ended - call.started))
 
     def counts(self) -> dict[str, int]:
-        """How many calls of each kind were answered."""
+        """Returns the number of answered calls by kind."""
         return {kind: self._by[kind].count for kind in KINDS if kind in self._by}
 
     def p99(self) -> dict[str, float]:
-        """Seconds by kind."""
+        """Returns the 99th percentile in seconds by kind."""
         return {kind: self._by[kind].percentile(99) for kind in KINDS if kind in self._by}
 
-    def latencies(self) -> Mapping[str, Latencies]:
-        """By kind, those of which any was answered."""
+    def latencies(self) -> dict[str, Latencies]:
+        """Returns the latencies by kind, without kinds that were never answered."""
         return {kind: self._by[kind].summary() for kind in KINDS if kind in self._by}
 
     def growth(self) -> tuple[Growth, ...]:
-        """What was seen often enough."""
+        """Returns the growth of what was seen often enough."""
         return tuple(grown for sizes in (self._live, self._deltas) if (grown := sizes.growth()) is not None)
 
 
 def kind_of(call: Call) -> str:
-    """Which of KINDS a call is; what is none of the contract's RPCs is called by its own name."""
+    """Returns which of KINDS a call is, or the name of an RPC that the contract does not have."""
     if call.rpc != "List":
         return call.rpc
     request = call.request
@@ -67,14 +65,14 @@ def kind_of(call: Call) -> str:
 
 
 class Tape(CallLog):
-    """The last calls about one machine, all of them timed."""
+    """The last calls about one machine; every call is timed."""
 
     def __init__(self, timings: Timings) -> None:
         super().__init__()
         self._timings = timings
 
     def add(self, call: Call) -> None:
-        """Time one more, and forget the oldest."""
+        """Adds a call, times it and drops the oldest one."""
         self._timings.add(call)
         self.calls.append(call)
         del self.calls[:-LAST_CALLS]

@@ -1,13 +1,16 @@
-"""What a user has promised of latencies, `list.p99=500ms`, and what was measured. Never a verdict on the contract."""
+"""Latency budgets, `list.p99=500ms`, and what was measured. They never change the verdict on the contract."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from msgspec import Meta
 
 from conformance.errors import UsageError
 from conformance.patience import parse_duration
 from conformance.text import cut
+from conformance.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
     from conformance.latency import Latencies
 
 KINDS: Final = ("Create", "Configure", "Drain", "Delete", "Get", "List", "Delta", "Page")
-"""What is timed: the RPCs, and of List the whole one, the one since a revision, and one that is capped or filtered."""
+"""The kinds of calls that are timed. List has three: the whole fleet, since a revision, and capped or filtered."""
 MEASURES: Final = ("p50", "p90", "p99", "max")
+Kind = Annotated[str, Meta(pattern=rf"^({'|'.join(KINDS)})\Z")]
+Measure = Annotated[str, Meta(pattern=rf"^({'|'.join(MEASURES)})\Z")]
 _HINT: Final = f"write list.p99=500ms: one of {', '.join(k.lower() for k in KINDS)}, and one of {', '.join(MEASURES)}"
 
 
@@ -24,9 +29,9 @@ _HINT: Final = f"write list.p99=500ms: one of {', '.join(k.lower() for k in KIND
 class Budget:
     """At most `seconds` for a measure of a kind of call."""
 
-    kind: str
-    measure: str
-    seconds: float
+    kind: Kind
+    measure: Measure
+    seconds: Seconds
 
     @property
     def name(self) -> str:
@@ -35,11 +40,11 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A budget, and what was measured, in seconds; None where no such call was answered."""
+class BudgetResult:
+    """A budget and what was measured, in seconds; None if no such call was answered."""
 
     budget: Budget
-    seconds: float | None
+    seconds: Seconds | None
 
     @property
     def over(self) -> bool:
@@ -48,29 +53,29 @@ class Held:
 
 
 def parse(text: str) -> Budget:
-    """`list.p99=500ms` -> a budget. Raises UsageError."""
+    """Returns the budget that `list.p99=500ms` describes. Raises UsageError."""
     name, equals, value = text.strip().partition("=")
     kind, dot, measure = name.strip().lower().partition(".")
     kinds = {each.lower(): each for each in KINDS}
     if not (equals and dot and kind in kinds and measure in MEASURES):
-        raise UsageError(f"{cut(text, 60)!r} is no budget", hint=_HINT)
+        raise UsageError(f"{cut(text, 60)!r} is not a budget", hint=_HINT)
     return Budget(kind=kinds[kind], measure=measure, seconds=parse_duration(value))
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Budget, ...]:
-    """Budgets, each measure at most once. Raises UsageError."""
+    """Returns the budgets. Raises UsageError if one measure has two."""
     budgets: dict[str, Budget] = {}
     for text in texts:
         budget = parse(text)
         if budget.name in budgets:
-            raise UsageError(f"--budget {budget.name} is given twice", hint="keep the one that you mean")
+            raise UsageError(f"--budget {budget.name} is given twice", hint="keep one of them")
         budgets[budget.name] = budget
     return tuple(budgets.values())
 
 
-def held(budgets: Iterable[Budget], latencies: Mapping[str, Latencies]) -> tuple[Held, ...]:
-    """Each budget with what was measured."""
+def check(budgets: Iterable[Budget], latencies: Mapping[str, Latencies]) -> tuple[BudgetResult, ...]:
+    """Returns each budget with what was measured."""
     return tuple(
-        Held(budget=b, seconds=float(getattr(latencies[b.kind], b.measure)) if b.kind in latencies else None)
+        BudgetResult(budget=b, seconds=float(getattr(latencies[b.kind], b.measure)) if b.kind in latencies else None)
         for b in budgets
     )

@@ -1,4 +1,4 @@
-"""Durations by the million in little room: counted in bins of one per cent, the longest exactly."""
+"""Quantiles of millions of durations in little memory: counted in bins of one per cent, the longest exactly."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 from conformance.latency import SHORTEST, Latencies
 
 WIDTH: Final = 1.01
-"""Each bin's upper bound over its lower one: what is read off is wrong by half a per cent at most."""
+"""The ratio of a bin's upper bound to its lower one: a percentile is wrong by at most half a per cent."""
 _STEP: Final = math.log(WIDTH)
 
 
-class Digest:
-    """Counts durations, in seconds. Holds no more than some 1,500 numbers, however many come."""
+class QuantileSketch:
+    """Counts durations, in seconds. Holds at most about 1,500 numbers, however many durations are added."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -22,13 +22,13 @@ class Digest:
         self._longest = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Adds a duration."""
         self.count += 1
         self._bins[math.floor(math.log(max(seconds, SHORTEST)) / _STEP)] += 1
         self._longest = max(self._longest, seconds)
 
     def percentile(self, share: float) -> float:
-        """The duration below which `share` per cent lie: by nearest rank, in the middle of its bin. 0 where none is."""
+        """Returns the duration below which `share` per cent lie (nearest rank, the middle of its bin); 0 if empty."""
         rank, seen = max(1, math.ceil(self.count * share / 100)), 0
         for place in sorted(self._bins):
             seen += self._bins[place]
@@ -37,6 +37,6 @@ class Digest:
         return 0.0
 
     def summary(self) -> Latencies:
-        """All that a report says of them."""
+        """Returns the percentiles that a report shows."""
         p50, p90, p99 = (round(self.percentile(share), 6) for share in (50, 90, 99))
         return Latencies(count=self.count, p50=p50, p90=p90, p99=p99, max=round(self._longest, 6))

@@ -1,4 +1,4 @@
-"""Lists and deltas: all that a shard learns of a fleet, held against what the oracle knows."""
+"""Compares Lists and deltas, from which a shard learns about a fleet, with what the oracle knows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.call import recording
 from conformance.errors import NoAnswer, Violation
+from conformance.lanes.scale.figures import Fleet
+from conformance.lanes.scale.oracle import differences
+from conformance.lanes.scale.timings import Tape
 from conformance.lifecycle import State
-from conformance.scale.figures import Fleet
-from conformance.scale.oracle import differences
-from conformance.scale.timings import Tape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from conformance.call import Call
     from conformance.client import Client
-    from conformance.scale.oracle import Difference, Expected, Oracle
-    from conformance.scale.timings import Timings
+    from conformance.lanes.scale.oracle import Difference, Expected, Oracle
+    from conformance.lanes.scale.timings import Timings
 
 LONGEST_LAG: Final = 10.0
-"""Seconds. What List still shows otherwise than Get after that, it does not show late but wrong."""
+"""Seconds. A List that differs from Get for longer than this is not late but wrong."""
 LIVE: Final = tuple(state for state in State if state > State.SPECULATIVE)
 PAGES: Final = 200
-"""After so many pages a fleet that still changes has not been paged through, and nothing is said of it."""
+"""The most pages: a fleet that still changes after them cannot be paged through, and is not judged."""
 STALE: Final = 4
-"""So many pages in a row with the same revision, and there is no end to it."""
+"""The number of pages in a row with the same revision after which paging has no end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A machine that rests until the deltas show it so, or until then; what they still show otherwise."""
+    """A machine that rests until the deltas show it correctly, or until a deadline. The future gets the differences."""
 
     expected: Expected
     until: float
@@ -43,7 +43,7 @@ class Waiting:
 
 
 class Follower:
-    """Keeps a replica of our machines by deltas alone. Methods raise NoAnswer where List is not answered."""
+    """Keeps a replica of our machines by deltas alone. Methods raise NoAnswer if List is not answered."""
 
     def __init__(self, client: Client, oracle: Oracle, timings: Timings, *, revisions: bool, lag: float) -> None:
         self._client, self._oracle, self._revisions = client, oracle, revisions
@@ -58,7 +58,7 @@ class Follower:
         """The last delta."""
 
     async def begin(self) -> None:
-        """Start from a whole List."""
+        """Starts from a whole List."""
         call = await self._whole()
         self._replica = {machine.id: machine for machine in call.response.machines if self._ours(machine)}
         self._cursor = call.response.revision
@@ -67,17 +67,17 @@ class Follower:
         return machine.id in self._oracle.machines
 
     async def look(self) -> None:
-        """A whole List, while everything moves."""
+        """Checks a whole List while machines move."""
         await self._whole()
 
     async def follow(self) -> None:
-        """A delta, while everything moves; who waits to be told of hears of it."""
+        """Checks a delta while machines move, and wakes the machines in `told` that it shows correctly."""
         try:
             await self._follow()
         except NoAnswer:
             for waiting in self._waiting:
                 if self._client.now() >= waiting.until and not waiting.over.done():
-                    waiting.over.set_result([])  # nobody has told of it, and nobody goes on waiting
+                    waiting.over.set_result([])  # no delta came, and the machine goes on
             raise
         now = self._client.now()
         for waiting in [each for each in self._waiting if not each.over.done()]:
@@ -88,9 +88,9 @@ class Follower:
                 waiting.over.set_result(found)
 
     async def told(self, expected: Expected) -> None:
-        """Return when the deltas show the machine, which rests meanwhile, as it is. Raises Violation where they do not.
+        """Returns when the deltas show the machine, which rests meanwhile, as it is. Raises Violation if they do not.
 
-        For this somebody has to `follow`.
+        Another task has to call `follow` meanwhile.
         """
         if not self._revisions:
             return
@@ -101,11 +101,11 @@ class Follower:
         finally:
             self._waiting.remove(waiting)
         if found:
-            del self._replica[expected.id]  # or it would be found again
+            del self._replica[expected.id]  # otherwise it would be found again
             self._found("LST-6", "the deltas, each since the one before,", found, self._last)
 
     async def compare(self) -> None:
-        """While all is at rest: List and replica come to agree with the oracle; what does not is found."""
+        """Checks, while all machines are at rest, that List and replica agree with the oracle in the end."""
         with suppress(Violation):
             await self._agrees("LST-4", "List", self._listed)
         if not self._revisions:
@@ -113,7 +113,7 @@ class Follower:
         try:
             await self._agrees("LST-6", "the deltas, each since the one before,", self._followed)
         except Violation:
-            await self.begin()  # or every comparison from here on would find the same
+            await self.begin()  # otherwise every later comparison would find the same
 
     async def _agrees(
         self, clause: str, who: str, read: Callable[[], Awaitable[tuple[Collection[pb.Machine], Call]]]
@@ -168,7 +168,7 @@ class Follower:
         return call
 
     async def page(self, since: bytes, changed: Collection[str]) -> None:
-        """Page from `since` on, by quarters of what has changed: all of that is there (LST-9), no page too long."""
+        """Checks that paging from `since` reaches all changed machines (LST-9), by quarters, with no page too long."""
         cap, missing, stale = max(2, len(changed) // 4), set(changed), 0
         for _ in range(PAGES):
             call = await self._list(since=since, cap=cap)
@@ -196,7 +196,7 @@ class Follower:
         return self._cursor
 
     async def sample(self, since: bytes, *, times: int) -> None:
-        """Only for the clock, while all is at rest: what lives, and what has changed."""
+        """Times a List of live machines and a delta, while all machines are at rest."""
         for _ in range(times):
             self._timings.sized(await self._list(LIVE))
             if self._revisions and since:

@@ -1,6 +1,6 @@
-"""What each machine of ours should show, and every answer held against it. Sends nothing, waits for nothing.
+"""Knows what each of our machines should show, and compares every answer with it. Sends nothing, waits for nothing.
 
-Machines of others may come and go: the oracle knows only those that it was told of.
+Other clients' machines may come and go: the oracle only knows those that it was given.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from conformance.yard import Watch
 
 REMEMBERED: Final = 50_000
-"""Operation ids: some 12 MB. One that comes back later than that is not noticed."""
-OWNER: Final = "conformance.scale/machine"
-"""The key of metadata under which a machine's own id is stored."""
+"""The number of operation ids, about 12 MB. An older one that comes back is not noticed."""
+OWNER: Final = "conformance.lanes.scale/machine"
+"""The metadata key under which a machine's own id is stored."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Expected:
-    """What one machine should show when it is at rest. `run` and `number` make names that nobody else uses."""
+    """What one machine should show when it is at rest. `run` and `number` make its names unique."""
 
     id: str
     run: str
@@ -38,41 +38,41 @@ class Expected:
     cluster: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
-    """The ref of the host of this life; empty before it was seen."""
+    """The ref of the current host; empty before it was seen."""
     gone: str = ""
     """The ref of the host that was given back last."""
     operation: str = ""
-    """The operation that brought it where it is."""
+    """The id of the last operation."""
     verb: Verb | None = None
-    """What that was."""
+    """The verb of the last operation."""
     bindings: int = 0
 
     @property
     def prefix(self) -> str:
-        """What the names of all its clusters begin with, and no other machine's."""
+        """The beginning of the names of all its clusters, and of no other machine's."""
         return f"{self.run}-s{self.number}-"
 
     def binding(self) -> tuple[str, Mapping[str, str]]:
-        """Cluster and metadata of the last binding, or of the one to come: no other machine's, no other time's."""
+        """Returns cluster and metadata of the current binding number: unique to this machine and this binding."""
         return f"{self.prefix}b{self.bindings}", {
             OWNER: self.id,
-            "conformance.scale/binding": str(self.bindings),
-            "conformance.scale/empty": "",
+            "conformance.lanes.scale/binding": str(self.bindings),
+            "conformance.lanes.scale/empty": "",
             "Conformance.Scale/Empty": "é e\u0301 \u0000 \n ",
         }
 
     def bind(self) -> None:
-        """A Configure for that binding was accepted."""
+        """Notes that a Configure for that binding was accepted."""
         self.cluster, self.metadata = self.binding()
 
     def unbind(self) -> None:
-        """No cluster, no metadata."""
+        """Notes that there is neither cluster nor metadata."""
         self.cluster, self.metadata = "", {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A fact about a machine at rest that does not hold, and the clause that it is of."""
+    """A fact about a machine at rest that does not hold, and its clause."""
 
     clause: str
     wanted: str
@@ -81,19 +81,19 @@ class Difference:
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """The first of the disagreements about a clause, and how many there were."""
+    """The first disagreement about a clause, and how many there were."""
 
     wanted: str
     got: str
     machines: tuple[str, ...]
     calls: tuple[Call, ...]
-    """What led there, in order."""
+    """The calls before it, in order."""
     decisive: tuple[Call, ...]
     count: int = 1
 
 
 class Oracle:
-    """Knows the machines by id; counts what was judged, and keeps what disagrees."""
+    """Knows the machines by id, counts the judged facts and keeps the disagreements."""
 
     def __init__(self) -> None:
         self.machines: dict[str, Expected] = {}
@@ -101,16 +101,16 @@ class Oracle:
         """Facts by clause."""
         self.findings: dict[str, Finding] = {}
         self._given: dict[str, str] = {}
-        """Whose the last operation ids were."""
+        """The transitions of the last operation ids."""
 
     @property
     def facts(self) -> int:
-        """How often an answer was compared with what it should show."""
+        """The number of comparisons of an answer with what it should show."""
         return self.judged.total()
 
     @property
     def disagreements(self) -> int:
-        """How often it was otherwise."""
+        """The number of comparisons that failed."""
         return sum(finding.count for finding in self.findings.values())
 
     def fact(
@@ -124,7 +124,7 @@ class Oracle:
         calls: Sequence[Call] = (),
         decisive: Sequence[Call] = (),
     ) -> None:
-        """Count a fact; where it does not hold, keep it and raise Violation. `decisive` is the last call by default."""
+        """Counts a fact; if it does not hold, keeps it and raises Violation. `decisive` is the last call by default."""
         self.judged[clause] += 1
         if holds:
             return
@@ -143,7 +143,7 @@ class Oracle:
     # Acks.
 
     def acked(self, expected: Expected, verb: Verb, call: Call, calls: Sequence[Call]) -> None:
-        """A new transition was accepted: it has an id that no other ever had. Raises Violation."""
+        """Checks the ack of a new transition: its operation id is new. Raises Violation."""
         about, operation = {"machine": expected.id, "calls": calls, "decisive": [call]}, call.operation_id
         own = call.response.machine.id
         self._fact(
@@ -167,11 +167,11 @@ class Oracle:
             del self._given[next(iter(self._given))]
 
     def known(self, operation: str) -> bool:
-        """Whether one of our transitions has had this id."""
+        """Returns whether one of our transitions has had this id."""
         return operation in self._given
 
     def retried(self, expected: Expected, call: Call, calls: Sequence[Call]) -> None:
-        """The call that brought the machine where it is, or where it goes, was answered once more. Raises Violation."""
+        """Checks the answer to a repeat of the machine's last call. Raises Violation."""
         self._fact(
             call.ok and call.operation_id == expected.operation,
             "OPS-2",
@@ -183,7 +183,7 @@ class Oracle:
     # Readings.
 
     def settled(self, expected: Expected, verb: Verb, watch: Watch, calls: Sequence[Call]) -> None:
-        """A transition ended, or patience did; from now on the machine is at rest. Raises Violation."""
+        """Checks the end of a transition, after which the machine is at rest. Raises Violation."""
         target, seen = EDGES[verb].target, watch.state
         failed = seen is State.FAILED and watch.machine.last_error
         self._fact(
@@ -209,13 +209,13 @@ class Oracle:
         self.shown(expected, watch.machine, calls)
 
     def shown(self, expected: Expected, machine: pb.Machine, calls: Sequence[Call]) -> None:
-        """Get shows a machine at rest. Raises Violation."""
+        """Checks what Get shows of a machine at rest. Raises Violation."""
         self.judged.update(("LIF-3", "LIF-5", "LIF-6", "MET-1" if expected.cluster else "MET-2"))
         for each in differences(expected, machine):
             self._fact(False, each.clause, each.wanted, each.got, {"machine": expected.id, "calls": calls})
 
-    def listed(self, call: Call, *, whole: bool, states: bool = True) -> None:
-        """What holds for any List, whatever moves: no machine twice, all in a whole one, nobody else's binding.
+    def listed(self, call: Call, *, whole: bool) -> None:
+        """Checks what holds for any List: no machine twice, all in a whole one, no other machine's binding.
 
         Raises Violation.
         """
@@ -242,7 +242,7 @@ class Oracle:
             )
 
     def agree(self, clause: str, machines: Iterable[pb.Machine]) -> list[Difference]:
-        """Where `machines` show ours otherwise than they are at rest; the facts count for `clause`."""
+        """Returns how `machines` differ from ours at rest. The facts are counted for `clause`."""
         self.judged[clause] += len(self.machines)
         found = []
         for machine in self._ours(machines):
@@ -257,12 +257,12 @@ class Oracle:
 
 
 def differences(expected: Expected, machine: pb.Machine) -> Iterator[Difference]:
-    """What a machine at rest shows otherwise than it should; the first of them may be why of the others."""
+    """Yields how a machine at rest differs from what it should show; the first difference may cause the others."""
     state = state_of(machine.state)
     if state is not expected.state:
         ours = expected.state is not State.SPECULATIVE or machine.host.ref == expected.gone != ""
         if not ours:
-            return  # a slot is anybody's, though not with the host that we gave back
+            return  # another client may have the slot, but not with the host that we gave back
         wanted = f"{expected.id} to stay {expected.state.name}"
         yield Difference(clause="LIF-3", wanted=wanted, got=describe_machine(machine))
         return

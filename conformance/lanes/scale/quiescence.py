@@ -1,4 +1,4 @@
-"""Lets many move, or one look while nothing does."""
+"""Lets many machines move, or one check look at them while none does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Gate:
-    """Open to begin with."""
+class Quiescence:
+    """A gate between transitions and checks. Open at first."""
 
     def __init__(self) -> None:
         self._open, self._still = asyncio.Event(), asyncio.Event()
@@ -21,8 +21,8 @@ class Gate:
 
     @asynccontextmanager
     async def moving(self) -> AsyncIterator[None]:
-        """Wait until the gate is open; it is not quiet before this has ended."""
-        while not self._open.is_set():  # it may be closed again before this wakes up
+        """Waits until the gate is open; no check begins before the block has ended."""
+        while not self._open.is_set():  # the gate may be closed again before this task wakes up
             await self._open.wait()
         self._moving += 1
         self._still.clear()
@@ -35,7 +35,7 @@ class Gate:
 
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
-        """Let nobody begin any more, and wait until all that move have ended."""
+        """Closes the gate and waits until every block in `moving` has ended."""
         self._open.clear()
         try:
             await self._still.wait()

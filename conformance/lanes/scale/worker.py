@@ -1,4 +1,4 @@
-"""One machine, driven round its lifecycle, each answer held against the oracle."""
+"""Drives one machine through its lifecycle and compares every answer with the oracle."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from grpc import StatusCode
 
 from conformance.call import recording
 from conformance.errors import NoAnswer
+from conformance.lanes.scale.oracle import Expected
+from conformance.lanes.scale.timings import Tape
 from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.scale.oracle import Expected
-from conformance.scale.timings import Tape
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Iterator
 
     from conformance.call import Call
+    from conformance.lanes.scale.oracle import Oracle
+    from conformance.lanes.scale.timings import Timings
     from conformance.machine import Machine
-    from conformance.scale.oracle import Oracle
-    from conformance.scale.timings import Timings
     from conformance.token import Token
     from conformance.yard import Watch, Yard
 
 T = TypeVar("T")
 
 RETRIED: Final = 0.25
-"""This share of calls is repeated on the way, and this share at rest."""
+"""The share of calls that are repeated during the transition, and the share that are repeated at rest."""
 PUT_OFF: Final = (
     *(StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.DEADLINE_EXCEEDED),
     *(StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED),
 )
-"""How a provider says that it has too much to do, or something breaks on the way: asked again, that may go well."""
+"""Codes of a provider that is overloaded, or of a broken connection: sent again, the call may succeed."""
 TRIES: Final = 3
-"""A Create that is refused though the slot is one is tried so often: a slot is anybody's, and some are fast."""
+"""How often a Create is sent if a free slot refuses it: another client may briefly have had it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a call that was put off is made again; each pause is twice the last one."""
+"""Seconds before a call that was put off is sent again; each pause is twice the last one."""
 
 
-class Drive:
-    """Takes one edge after the other. All methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
+class Worker:
+    """Runs one transition after the other. Methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Drive:
         self._yard, self._oracle, self._draw = yard, oracle, draw
         self._alive = alive
         self._first: Token | None = None
-        """The first token that the provider has accepted from this machine's shard."""
+        """The first token of this machine's shard that the provider accepted."""
 
     @contextmanager
     def _taped(self) -> Iterator[None]:
@@ -68,14 +68,14 @@ class Drive:
             yield
 
     async def take(self) -> None:
-        """Become known to the oracle; a machine that was found IDLE shows its host."""
+        """Makes the machine known to the oracle. A machine that was found IDLE is read first, to know its host."""
         with self._taped():
             if self.expected.state is State.IDLE:
                 self.expected.host = (await self.machine.read()).host.ref
         self._oracle.machines[self.machine.id] = self.expected
 
     async def step(self, verb: Verb) -> None:
-        """Take the verb's edge to its end; repeat the call on the way, or at rest, or not."""
+        """Runs the transition of `verb` to its end. Some calls are repeated during the transition or at rest."""
         self._yard.meter.forget(self.machine.id)
         with self._taped():
             self.expected.bindings += verb is Verb.CONFIGURE
@@ -83,7 +83,7 @@ class Drive:
             if call is not None:
                 self._oracle.acked(self.expected, verb, call, self.tape.calls)
                 self._first = self._first or call.token
-            # A slot is anybody's: a Delete that was heard is not sent again, lest it meet somebody else's machine.
+            # An answered Delete is not sent again: the slot is free, and the call could meet another client's machine.
             if self._draw.random() < RETRIED and verb is not Verb.DELETE:
                 await self._repeat(verb)
             watch = await self._settled(verb)
@@ -94,19 +94,19 @@ class Drive:
                 self._renew()
 
     async def look(self) -> None:
-        """Get shows the machine as it was left."""
+        """Checks that Get shows the machine as it was left."""
         with self._taped():
             machine = await self._answered(self.machine.read)
-        if self.expected.state is not State.SPECULATIVE:  # a slot may be taken by somebody else
+        if self.expected.state is not State.SPECULATIVE:  # another client may take the slot
             self._oracle.shown(self.expected, machine, self.tape.calls)
 
     async def ask_again(self) -> None:
-        """What brought the machine here, however long ago, is answered as then; its first token is fenced."""
+        """Checks that the last call, repeated, has the same operation id, and that the first token is fenced."""
         verb = self.expected.verb
         if verb is None or self.expected.state is not EDGES[verb].target or self.expected.state is State.SPECULATIVE:
             return
         with self._taped():
-            # The old token first: a fresh one would leave a mark anew.
+            # The old token first: a fresh one would set a new mark.
             call = await self._call(verb, self._first)
             if self._first is not None and call.answered and call.code not in PUT_OFF:
                 self._oracle.fact(
@@ -120,9 +120,9 @@ class Drive:
             await self._repeat(verb)
 
     async def came_back(self) -> bool:
-        """Whether a claim was lost to nobody but ourselves: the operation id of this Create was one of ours before.
+        """Returns whether the claim was lost to this run itself: the operation id of the Create is one of its old ones.
 
-        Then the machine is ours, whatever the claim says, and is to be brought home. Raises Violation.
+        Then the machine is ours, whatever the claim says, and has to be returned. Raises Violation.
         """
         last = next((call for call in reversed(self.tape.calls) if call.rpc == Verb.CREATE.value and call.ok), None)
         if last is None or last.token is None or not self._oracle.known(last.operation_id):
@@ -134,7 +134,7 @@ class Drive:
         return True
 
     async def _accepted(self, verb: Verb) -> Call | None:
-        """The ack; None where only what has become of the machine says that a Delete was accepted."""
+        """Returns the ack; None if only the machine's state shows that a Delete was accepted."""
         asked = 0
 
         async def ask() -> Call | None:
@@ -147,10 +147,10 @@ class Drive:
             if not call.answered or call.code in PUT_OFF:
                 raise NoAnswer(f"{verb.value} of {self.machine.id} answered {call.outcome()}")
             if not call.ok:
-                # Where it is not as it was left, the refusal is right, and another clause is broken.
+                # If the machine is not as it was left, the refusal is right, and another clause is broken.
                 self._oracle.shown(self.expected, await self.machine.read(), self.tape.calls)
                 if verb is Verb.CREATE and asked < TRIES:
-                    raise NoAnswer(f"{call.outcome()}: somebody may have had the slot for a moment")
+                    raise NoAnswer(f"{call.outcome()}: another client may have had the slot for a moment")
             self._fact(call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to go", call)
             return call
 
@@ -178,7 +178,7 @@ class Drive:
         return await self._answered(lambda: self.machine.settle(patience=self._yard.patience.verb(verb)))
 
     async def _answered(self, ask: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
-        """What `ask` returns, asked again where it raises NoAnswer, for as long as there is patience."""
+        """Returns what `ask` returns. Calls it again if it raises NoAnswer, as long as the patience lasts."""
         clock, pause = self._yard.client.now, FIRST_PAUSE
         until = clock() + (patience or self._yard.patience.longest)
         while True:
@@ -205,7 +205,7 @@ class Drive:
         )
 
     def _renew(self) -> None:
-        """Let go what is known of its past, so that a long churn needs no more room than a short one."""
+        """Forgets the machine's past, so that a long churn needs no more memory than a short one."""
         yard, old = self._yard, self.machine
         if self.expected.state is State.SPECULATIVE:
             if not old.unanswered:

@@ -1,4 +1,4 @@
-"""What a List or a delta costs by how many machines are in it: seen at several sizes, fitted where that will do."""
+"""How the time of a List or a delta grows with the number of machines in it: measured at several sizes, and fitted."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from conformance.scale.digest import Digest
+from conformance.quantile_sketch import QuantileSketch
+from conformance.value_types import Count, Seconds
 
 ENOUGH: Final = 5
-"""So many answers of about one size, and a cost can be told."""
+"""The number of answers of about one size from which its cost is known."""
 QUICK: Final = 25
-"""The percentile that is taken for it: what else a machine was busy with made the others slower."""
+"""The percentile that counts as the cost: slower answers were slowed down by other work."""
 SIZES, RANGE = 3, 8.0
-"""So many sizes, the largest so many times the smallest: with less there is nothing to fit."""
+"""The number of sizes, and the ratio of largest to smallest, that a fit needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How a kind of answer grew: seconds at the smallest and the largest number of machines; a quarter took less.
+    """How a kind of answer grew: seconds (lower quartile) at the smallest and the largest number of machines.
 
-    `exponent` is that of the power that fits best: 0 for none, 1 for as the machines do; None where the range is too
-    small to tell, and `why` says so.
+    `exponent` belongs to the power that fits best: 0 for no growth, 1 for linear growth. It is None if the range is too
+    small, and `why` says so.
     """
 
     what: str
-    smallest: int
-    largest: int
-    at_smallest: float
-    at_largest: float
+    smallest: Count
+    largest: Count
+    at_smallest: Seconds
+    at_largest: Seconds
     exponent: float | None
     why: str
 
 
 class Sizes:
-    """Gathers durations by size, in steps of an eighth of a doubling."""
+    """Collects durations by size, in steps of an eighth of a doubling."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._by: dict[int, Digest] = {}
+        self._by: dict[int, QuantileSketch] = {}
         self._size: dict[int, int] = {}
 
     def add(self, size: int, seconds: float) -> None:
-        """An answer with `size` machines took so long. One with none says nothing of size."""
+        """Adds an answer with `size` machines. An empty one is ignored."""
         if size > 0:
             step = round(math.log2(size) * 8)
             self._size.setdefault(step, size)
-            self._by.setdefault(step, Digest()).add(seconds)
+            self._by.setdefault(step, QuantileSketch()).add(seconds)
 
     def growth(self) -> Growth | None:
-        """What was seen; None where nothing was seen often enough."""
+        """Returns the growth; None if no size was seen often enough."""
         points = [(self._size[s], d.percentile(QUICK)) for s, d in sorted(self._by.items()) if d.count >= ENOUGH]
         if not points:
             return None
@@ -68,7 +69,7 @@ class Sizes:
 
 
 def _slope(points: list[tuple[int, float]]) -> float:
-    """Least squares through the logarithms of both."""
+    """Returns the slope by least squares through the logarithms of both."""
     logs = [(math.log(size), math.log(max(seconds, 1e-6))) for size, seconds in points]
     mean_x = sum(x for x, _ in logs) / len(logs)
     mean_y = sum(y for _, y in logs) / len(logs)

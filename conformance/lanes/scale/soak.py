@@ -1,4 +1,4 @@
-"""How long the churn goes on: for a time, `5m`, or for so many transitions, `3000ops`."""
+"""The length of a churn: a duration, `5m`, or a number of transitions, `3000ops`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OPERATIONS: Final = re.compile(r"([1-9]\d{0,8})\s*ops")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
-    """Seconds, or transitions; the other is None."""
+    """Seconds or transitions; the other is None."""
 
     seconds: float | None = None
     operations: int | None = None
 
     def share(self, *, seconds: float, operations: int) -> float:
-        """How much of it is over, from 0 to 1, after so many seconds and transitions."""
+        """Returns how much of it is over, from 0 to 1, after these seconds and transitions."""
         done = operations / self.operations if self.operations else seconds / (self.seconds or 1.0)
         return min(1.0, done)
 
@@ -33,11 +33,13 @@ DEFAULT: Final = Soak(seconds=60.0)
 
 
 def parse(text: str) -> Soak:
-    """`5m`, `90s`, `3000ops`. Raises UsageError."""
+    """Returns the soak that `5m`, `90s` or `3000ops` describes. Raises UsageError."""
     match = _OPERATIONS.fullmatch(text.strip().lower())
     if match is not None:
         return Soak(operations=int(match[1]))
     try:
         return Soak(seconds=parse_duration(text))
     except UsageError as error:
-        raise UsageError(f"{cut(text, 60)!r} is no soak", hint="write 5m or 90s, or 3000ops for transitions") from error
+        raise UsageError(
+            f"{cut(text, 60)!r} is not a soak", hint="write 5m or 90s, or 3000ops for transitions"
+        ) from error

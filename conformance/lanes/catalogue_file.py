@@ -1,0 +1,26 @@
+"""Reads the behaviours of a lane from the catalogue.toml in its package."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from conformance import catalogue
+
+if TYPE_CHECKING:
+    from conformance.catalogue import Entry
+
+
+@cache
+def entries(package: str) -> tuple[Entry, ...]:
+    """Returns the entries of the lane in `package`: each judges a clause of the kit's own catalogue.
+
+    An id is the clause's with the lane's name appended (`LST-6scale`). Raises ValueError, one line, if the file is
+    malformed or a behaviour rests on one that is not in it.
+    """
+    text = (resources.files(package) / "catalogue.toml").read_text(encoding="utf-8")
+    clauses = {clause.id: clause for clause in catalogue.load().clauses}
+    found = catalogue.read_entries(text, clauses=clauses, source=f"{package}/catalogue.toml")
+    catalogue.check_grounds(found)
+    return found

@@ -1,0 +1,86 @@
+"""The scale lane: drives many machines at once for a while, and compares every answer with what it should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.lanes.protocol import LaneOption
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from conformance.catalogue import Entry
+    from conformance.lane_figures import LaneFigures
+    from conformance.lanes.protocol import Lane, LaneRun
+    from conformance.lanes.scale.budget import Budget
+    from conformance.lanes.scale.run import ScaleSettings
+    from conformance.lanes.scale.soak import Soak
+    from conformance.report import Report
+
+
+def _soak(text: str) -> Soak:
+    from conformance.lanes.scale import soak
+
+    return soak.parse(text)
+
+
+def _budget(text: str) -> Budget:
+    from conformance.lanes.scale import budget
+
+    return budget.parse(text)
+
+
+class ScaleLane:
+    """Judges all its behaviours at once, by one churn."""
+
+    name: Final = "scale"
+    help: Final = "many machines at once, for a while, against an oracle"
+    options: Final = (
+        LaneOption(
+            name="soak",
+            metavar="D",
+            default="1m",
+            help="How long machines are churned: 5m, or 3000ops for a number of transitions.",
+            parse=_soak,
+        ),
+        LaneOption(
+            name="budget",
+            metavar="B",
+            multiple=True,
+            help="What you promise, list.p99=500ms. If it is exceeded, the exit code is 1. Repeatable.",
+            parse=_budget,
+        ),
+    )
+    excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "fault"})
+    """It judges all its behaviours, all at once, over a connection without injected faults."""
+    needs_plan: Final = False
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Returns its entries, in the contract's order."""
+        from conformance.lanes import catalogue_file
+
+        return catalogue_file.entries(__name__)
+
+    def configure(self, values: Mapping[str, Any]) -> ScaleSettings:
+        """Returns the soak and the budgets."""
+        from conformance.lanes.scale import budget
+        from conformance.lanes.scale.run import ScaleSettings
+
+        return ScaleSettings(soak=_soak(values["soak"]), budgets=budget.parse_all(values["budget"]))
+
+    def run(self, settings: ScaleSettings, run: LaneRun) -> Coroutine[Any, Any, Report]:
+        """Runs one churn."""
+        from conformance.lanes.scale import run as scale_run
+
+        return scale_run.run(
+            settings, run.target, options=run.options, ledger_at=run.ledger_at, emit=run.emit, stop=run.stop
+        )
+
+    def read_figures(self, value: object, place: str) -> LaneFigures:
+        """Reads its figures back from a record."""
+        from conformance.lanes.scale import reader
+
+        return reader.read(value, place)
+
+
+LANE: Final[Lane[ScaleSettings]] = ScaleLane()

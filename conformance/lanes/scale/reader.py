@@ -1,0 +1,11 @@
+"""Reads the figures of the scale lane back from a record."""
+
+from __future__ import annotations
+
+from conformance.json_reader import decode
+from conformance.lanes.scale.figures import ScaleFigures
+
+
+def read(value: object, place: str) -> ScaleFigures:
+    """Returns the figures in a JSON value, which stands at `place`. Raises Malformed."""
+    return decode(value, ScaleFigures, place)

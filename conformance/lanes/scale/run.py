@@ -1,0 +1,222 @@
+"""Runs the scale lane, from the first look at the target to the last returned machine."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance import events, fit
+from conformance.bill import Meter
+from conformance.errors import TargetError, TargetLost
+from conformance.lanes import catalogue_file
+from conformance.lanes.scale import budget, memory
+from conformance.lanes.scale import soak as soaks
+from conformance.lanes.scale.churn import Callbacks, Churn, ChurnPlan
+from conformance.lanes.scale.figures import Fleet, ScaleFigures
+from conformance.lanes.scale.oracle import Oracle
+from conformance.lanes.scale.supply import Size
+from conformance.opening import opened
+from conformance.pool import Pool
+from conformance.probe import connect
+from conformance.report import Time
+from conformance.report_builder import ReportBuilder
+from conformance.result import BROKEN, Result, Status
+from conformance.yard import Yard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.catalogue import Entry
+    from conformance.lanes.scale.budget import Budget
+    from conformance.lanes.scale.figures import ChurnProgress
+    from conformance.lanes.scale.oracle import Finding
+    from conformance.lanes.scale.soak import Soak
+    from conformance.ledger import Ledger
+    from conformance.opening import Opening
+    from conformance.report import Report
+    from conformance.run_options import Options
+    from conformance.stop import Stop
+    from conformance.target import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleSettings:
+    """The values of the lane's own options."""
+
+    soak: Soak = soaks.DEFAULT
+    budgets: tuple[Budget, ...] = ()
+
+
+async def run(
+    settings: ScaleSettings,
+    target: Target,
+    *,
+    options: Options,
+    ledger_at: Callable[[str], Path],
+    emit: Callable[[events.Event], None] = lambda event: None,
+    stop: Stop | None = None,
+) -> Report:
+    """Drives many machines of `target` for a while, returns them, and reports what was seen.
+
+    Raises TargetError if the target cannot be judged at all (then nothing was started), and UsageError if the ledger
+    cannot be written. No value of a header is in anything that is emitted, returned or raised.
+    """
+    async with opened(target, options=options, stop=stop) as opening:
+        size = Size.of(opening.slots, opening.found, options)
+        async with opening.ledger(ledger_at) as ledger:
+            return await ScaleRun(settings, opening, size, ledger, emit).run()
+
+
+class ScaleRun:
+    """One run of the lane. Made and used once."""
+
+    def __init__(
+        self,
+        settings: ScaleSettings,
+        opening: Opening,
+        size: Size,
+        ledger: Ledger,
+        emit: Callable[[events.Event], None],
+    ) -> None:
+        found, options = opening.found, opening.options
+        self._settings, self._opening, self._size = settings, opening, size
+        meter = Meter(max_creates=size.creates)
+        self._says = ReportBuilder(opening, ledger, meter, emit)
+        self._oracle = Oracle()
+        self._yard = Yard(
+            run=opening.run,
+            client=opening.client,
+            ledger=ledger,
+            meter=meter,
+            patience=options.patience,
+            deletes=found.delete,
+        )
+        plan = ChurnPlan(
+            slots=opening.slots,
+            size=size,
+            max_alive=options.max_machines,
+            soak=settings.soak,
+            seed=options.seed,
+            revisions=found.revisions,
+            fail_fast=options.fail_fast,
+        )
+        callbacks = Callbacks(alive=self._alive, progress=self._progress, note=self._says.note)
+        self._churn = Churn(self._yard, self._oracle, plan, callbacks)
+        self._began, self._seconds = opening.client.now(), 0.0
+        """When the churn began on the run's clock, and how long it took."""
+        self._stopped: str | None = None
+        """Why the churn ended before its soak did."""
+
+    async def run(self) -> Report:
+        """Runs the churn, and returns all machines."""
+        entries, client = catalogue_file.entries(__package__), self._opening.client
+        self._says.start(entries, machines=self._size.machines)
+        self._says.note(
+            f"scale lane: {self._size.machines} machines at once for {self._settings.soak}, and not more than"
+            f" {self._size.creates} creates in all"
+        )
+        try:
+            await self._until_stopped()
+        except TargetLost as error:
+            self._stopped = error.message
+        except Exception as error:
+            # Whatever is wrong with the kit, its machines have to be returned.
+            self._stopped = f"the kit itself failed: {type(error).__name__}: {error}"
+        self._seconds = client.now() - self._began
+        machines = [worker.machine for worker in self._churn.supply.workers]
+        home = await Pool(machines, self._yard, most=0).home(keep=self._opening.options.keep)
+        results = [self._result(entry) for entry in entries]
+        for result in results:
+            self._says.add(result)
+        wall = round(client.now(), 3)
+        return self._says.finish(
+            results,
+            home=home,
+            time=Time(wall=wall, critical_path=wall, sum=round(self._seconds, 3)),
+            stopped=self._stopped,
+            figures=self._figures(),
+        )
+
+    async def _until_stopped(self) -> None:
+        stop = self._opening.stop
+        churn, stopped = asyncio.create_task(self._churn.run()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({churn, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if churn.done():
+                churn.result()
+            self._stopped = stop.reason
+        finally:
+            for task in (churn, stopped):
+                task.cancel()
+            await asyncio.gather(churn, stopped, return_exceptions=True)
+        if self._stopped is None and not self._churn.whole and not self._oracle.findings:
+            self._stopped = "no machine is left that could be driven"
+
+    async def _alive(self) -> None:
+        """Checks the target after a call that was not answered. Raises TargetLost if it is gone."""
+        client = self._opening.client
+        if (await client.list(cap=1)).answered:
+            return
+        try:
+            await connect(client, timeout=self._opening.options.connect_timeout)
+        except TargetError as error:
+            raise TargetLost(f"the target is gone: {error.message}") from error
+
+    def _progress(self, progress: ChurnProgress) -> None:
+        self._says.emit(events.Progressed(progress=progress))
+
+    def _result(self, entry: Entry) -> Result:
+        finding = self._oracle.findings.get(entry.clause.id)
+        if finding is not None:
+            return self._broken(entry, finding)
+        lacking = next((need for need in entry.needs if not self._opening.found.has(need)), None)
+        if lacking is not None:
+            return Result(entry=entry, status=Status.SKIPPED, reason=fit.LACKS[lacking])
+        status, reason = Status.PASSED, ""
+        judged = self._oracle.judged[entry.clause.id]
+        if self._stopped is not None:
+            status, reason = Status.ERROR, f"not judged to the end: {self._stopped}"
+        elif not judged and not self._churn.whole:
+            status, reason = Status.ERROR, "the run ended before it could be judged"
+        elif not judged:
+            status, reason = Status.SKIPPED, "the run produced no data for this check"
+        return Result(entry=entry, status=status, reason=reason, started=self._began, seconds=self._seconds)
+
+    def _broken(self, entry: Entry, finding: Finding) -> Result:
+        more = f" ({finding.count} times in all)" if finding.count > 1 else ""
+        return Result(
+            entry=entry,
+            status=BROKEN[entry.level],
+            reason=f"{entry.clause.id}: wanted {finding.wanted}; got {finding.got}{more}",
+            wanted=finding.wanted,
+            got=f"{finding.got}{more}",
+            started=self._began,
+            seconds=self._seconds,
+            machines=finding.machines,
+            calls=finding.calls,
+            decisive=tuple(number for number, call in enumerate(finding.calls) if call in finding.decisive),
+        )
+
+    def _figures(self) -> ScaleFigures:
+        churn, latencies = self._churn, self._churn.timings.latencies()
+        used = churn.counts.memory or [0]
+        return ScaleFigures(
+            soak=str(self._settings.soak),
+            machines=self._size.machines,
+            most_creates=self._size.creates,
+            seconds=round(self._seconds, 3),
+            operations=churn.schedule.operations,
+            checks=churn.counts.checks,
+            facts=self._oracle.facts,
+            disagreements=self._oracle.disagreements,
+            pushed_back=churn.put_off,
+            disturbed=churn.counts.disturbed,
+            fleet=churn.follower.fleet or Fleet(),
+            latencies=latencies,
+            growth=churn.timings.growth(),
+            budgets=budget.check(self._settings.budgets, latencies),
+            memory=memory.most(),
+            memory_growth=max(0, used[-1] - used[len(used) // 2]),
+        )

@@ -1,0 +1,43 @@
+"""The conformance lane: every behaviour of the suite is judged by itself, on machines of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from conformance.catalogue import Entry
+    from conformance.lanes.protocol import Lane, LaneOption, LaneRun
+    from conformance.report import Report
+
+
+class SuiteLane:
+    """Runs the collected behaviours in the engine. It has no options and no figures of its own."""
+
+    name: Final = "conformance"
+    help: Final = "every behaviour by itself"
+    options: tuple[LaneOption, ...] = ()
+    excluded: frozenset[str] = frozenset()
+    needs_plan: Final = True
+    read_figures: None = None
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Returns the kit's catalogue."""
+        from conformance import catalogue
+
+        return catalogue.load().entries
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Returns no settings."""
+
+    def run(self, settings: None, run: LaneRun) -> Coroutine[Any, Any, Report]:
+        """Judges the target by the run's plan."""
+        from conformance import engine
+
+        return engine.run(
+            run.plan, run.target, options=run.options, ledger_at=run.ledger_at, emit=run.emit, stop=run.stop
+        )
+
+
+LANE: Final[Lane[None]] = SuiteLane()
