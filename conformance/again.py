@@ -33,24 +33,24 @@ class MutatingCall:
     machine_id: str
     token: Token
     own: bool
-    """Whether `token` is the next one of the machine's own shard: with a newer one it is the same request."""
+    """True if `token` is the next one of the machine's own shard: with a newer one it is the same request."""
     client: Client
     shared: bool
-    """Whether `client` is the one that all behaviours share. What happens to any other is its owner's doing."""
+    """True if `client` is the one that all behaviours share. A behaviour is responsible for its own clients."""
     send: Callable[[Token], Awaitable[Call]]
     """Sends the call once, with the given token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How the call may be sent again."""
+    """The means to send the call again."""
 
     state_before: State
     """The machine's state as it was last seen before the call."""
     next_token: Callable[[], Awaitable[Token]]
     """The next token of the machine's own shard, which is in the ledger."""
     superseded: Callable[[], bool]
-    """Whether newer calls were sent to the machine since. A retry would arrive out of order."""
+    """True if newer calls were sent to the machine since. A retry would arrive out of order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class CallOutcome:
 
 
 def may_drop(call: MutatingCall) -> bool:
-    """Whether fault injection may drop the call's response. Without a shard there is no token that could be spent."""
+    """Returns whether fault injection may drop the call's response. A call without a shard has no token to spend."""
     faults = call.client.faults
     return faults is not None and faults.loses_answers and bool(call.token.shard) and call.shared
 

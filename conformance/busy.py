@@ -1,7 +1,7 @@
 """Backoff: calls that the provider rejects with UNAVAILABLE or RESOURCE_EXHAUSTED are retried after a pause.
 
-The contract does not say what a provider does with more calls than it can take, and how many the kit sends at once is
-the kit's choice. So these two codes are not taken as an answer at first. If the provider still returns them after
+The contract leaves open how a provider treats more calls than it can take, and the kit chooses how many it sends at
+once. So these two codes are not taken as an answer at first. If the provider still returns them after
 several attempts, or for a large share of all calls, they count as its answer.
 """
 
@@ -35,7 +35,7 @@ CONCURRENCY_STEPS: Final = (8, 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectionCount:
-    """How many calls were made, and how many of them were rejected for load."""
+    """The number of calls, and of those that were rejected for load."""
 
     calls: int = 0
     rejected: int = 0
@@ -46,7 +46,7 @@ class RejectionCount:
 
     @property
     def tolerable(self) -> bool:
-        """Whether so few were rejected that this may be load shedding."""
+        """Returns whether so few were rejected that this may be load shedding."""
         return self.rejected <= max(TOLERABLE_REJECTIONS, self.calls // TOLERABLE_SHARE)
 
 
@@ -62,7 +62,7 @@ class OverloadTracker:
         self._recent = RejectionCount()
         """Since the concurrency limit was last lowered."""
         self._lowered_at = 0.0
-        """When that was, on the run's clock: calls that were under way then say nothing of the new limit."""
+        """The time of that, on the run's clock: calls that were under way then say nothing of the new limit."""
         self._steps = iter(CONCURRENCY_STEPS)
         self.limiter = ConcurrencyLimiter()
         """Wraps every call, except those that another call may have to wait for."""
@@ -85,7 +85,7 @@ class OverloadTracker:
 
     @property
     def tolerable(self) -> bool:
-        """Whether rejected calls are retried."""
+        """Returns whether rejected calls are retried."""
         return self._recent.tolerable
 
     @property
@@ -98,7 +98,7 @@ class OverloadTracker:
 
     @property
     def why_unreliable(self) -> str:
-        """Why no verdict can rest on the calls that were not rejected; empty if it can."""
+        """Returns why no verdict can rest on the calls that were not rejected; empty if it can."""
         much = self.rejected > TOLERABLE_REJECTIONS and self.rejected * UNRELIABLE_SHARE > self.total.calls
         return f"{self._counted}: too many to rely on the others" if much else ""
 

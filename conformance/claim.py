@@ -1,4 +1,4 @@
-"""Who owns a machine: the kit, another client, or nobody; and how the kit claims a machine that it has created.
+"""The ownership of a machine, and how the kit claims a machine that it has created.
 
 Two kits that find the same slot SPECULATIVE and create it at once are both answered OK with the same operation id,
 because a retry is keyed on the machine (OPS-2). So the kit claims each machine that it creates, by the contract's own
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Owner(Enum):
-    """Who owns the machine, as far as is known."""
+    """The owner of a machine, if it is known."""
 
     NOBODY = auto()
     """It is a free slot, or was one when it was last seen."""
@@ -48,7 +48,7 @@ class Ownership:
 
     @property
     def live(self) -> bool:
-        """Whether the machine has a host that belongs to the kit."""
+        """Returns whether the machine has a host that belongs to the kit."""
         return self.owner in (Owner.CONTESTED, Owner.OURS)
 
     def disowned(self, *, create_sent: bool) -> Ownership:

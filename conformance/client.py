@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from conformance.token import Token
 
 MAX_FAULT_RETRIES = 8
-"""How often a call is repeated whose response an injected fault has dropped."""
+"""The number of attempts at a call whose response an injected fault has dropped."""
 NO_CONNECTION = "failed to connect to all addresses"
-"""How gRPC's own message begins if it could not reach the provider at all."""
+"""The start of gRPC's own message if it could not reach the provider at all."""
 
 CONNECTION_LOST_CODES = (
     grpc.StatusCode.UNAVAILABLE,
@@ -38,11 +38,11 @@ CONNECTION_LOST_CODES = (
 )
 """The codes that gRPC makes up if a connection is lost in the middle of a call."""
 STREAM_LOST = "Stream removed ("
-"""How gRPC's message begins if a call ended in the middle: the provider reset it, or the connection was lost."""
+"""The start of gRPC's message if a call ended in the middle: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
-"""And if the server did not look at the call because it takes only so many at once (REFUSED_STREAM: RFC 9113, 8.7).
+"""And if the server did not look at the call because it takes no more calls at once (REFUSED_STREAM: RFC 9113, 8.7).
 The call had no effect, and its token can be used again."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before it is sent again."""
@@ -79,7 +79,7 @@ class _Connection:
         self.methods = {name: self.method(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
 
     def method(self, path: str, answer: Any) -> Callable[..., Any]:
-        """What calls the method at `path`, `/package.Service/Method`."""
+        """Returns a function that calls the method at `path`, `/package.Service/Method`."""
         return self.channel.unary_unary(
             path,
             request_serializer=lambda request: request.SerializeToString() + self.suffix,
@@ -98,7 +98,7 @@ class Client:
         self.count = 0
         """Calls that were sent."""
         self.hung_up = False
-        """Whether the kit has closed this connection."""
+        """True if the kit has closed this connection."""
         self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
         self.faults: FaultInjection | None = None if first is None else first.faults
         """The faults that calls suffer, if any."""
@@ -114,7 +114,7 @@ class Client:
 
     @property
     def target(self) -> Target:
-        """What the client is connected to."""
+        """The target that the client is connected to."""
         return self._connection.target
 
     @property
@@ -243,15 +243,15 @@ class Client:
         return call
 
     def _disconnected(self, call: Call) -> bool:
-        """Whether the connection was lost during the call: a server may close one for its age, and gRPC redials."""
+        """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
         return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
 
     def may_have_been_dropped(self, call: Call) -> bool:
-        """Whether fault injection may have dropped the call: it was active meanwhile, and the kit did not hang up."""
+        """Returns whether fault injection may have dropped the call, unless this client was closed meanwhile."""
         return not (call.answered or self.hung_up) and self.may_have_dropped_since(call.started)
 
     def may_have_dropped_since(self, since: float) -> bool:
-        """Whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
+        """Returns whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
         return self.faults is not None and self.faults.may_have_dropped_since(since + self._clock.epoch)
 
     async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
@@ -320,7 +320,7 @@ class Client:
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
-        """Whether the provider sent this status, rather than gRPC on our side.
+        """Returns whether the provider sent this status, rather than gRPC on our side.
 
         gRPC makes up UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may
         send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under

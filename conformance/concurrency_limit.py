@@ -20,7 +20,7 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int | None:
-        """How many callers may be inside at once; None for any number."""
+        """The number of callers that may be inside at once; None for any number."""
         return self._limit if self._limit < sys.maxsize else None
 
     @limit.setter

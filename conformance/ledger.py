@@ -44,7 +44,7 @@ class Ledger:
         self.path = path
         self.hide = hide
         self.trouble: str | None = None
-        """Why nothing can be written any more. Then nothing more is started; the cleanup goes on."""
+        """The reason why nothing can be written any more. Then nothing more is started; the cleanup goes on."""
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """For each open machine its intents, each with the number of lines that must be on disk before it is sent."""
         self._named: dict[str, int] = {}
@@ -229,7 +229,7 @@ class Entry:
     host: str | None = None
     """The host that it was last seen with; None if it was seen with none."""
     resting: bool = False
-    """Whether it was last seen SPECULATIVE, and nothing was intended since."""
+    """True if it was last seen SPECULATIVE, and nothing was intended since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

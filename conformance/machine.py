@@ -40,7 +40,7 @@ UNSURE = (
     *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
     *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
 )
-"""What a lost connection or an expired deadline looks like. Even if the provider sent it, the call may have started
+"""The codes of a lost connection or an expired deadline. Even if the provider sent it, the call may have started
 something."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
@@ -51,10 +51,10 @@ MAX_STEPS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How the machine's calls are made, and how a change that the kit did not make is taken."""
+    """The way in which the machine's calls are made, and in which changes that the kit did not make are taken."""
 
     insists: bool = False
-    """Whether calls that the provider rejects for load are repeated for long: during cleanup."""
+    """True if calls that the provider rejects for load are repeated for long: during cleanup."""
     blames_provider: bool = False
     """If true, unexplained state changes count as provider violations."""
     drop_responses: frozenset[Verb] = frozenset()
@@ -101,22 +101,22 @@ class Machine:
 
     @property
     def ownership(self) -> Ownership:
-        """Who owns it."""
+        """Its owner, and what is known of earlier ones."""
         return self.record.ownership
 
     @property
     def live(self) -> bool:
-        """Whether the machine has a host that belongs to the kit."""
+        """Returns whether the machine has a host that belongs to the kit."""
         return self.record.live
 
     @property
     def costs(self) -> bool:
-        """Whether it has a host through the kit, or may have: a Create was not answered."""
+        """Returns whether it has a host through the kit, or may have: a Create was not answered."""
         return self.live or self.unanswered.create
 
     @property
     def touched(self) -> bool:
-        """Whether a mutating call was ever sent, or about to be."""
+        """Returns whether a mutating call was ever sent, or about to be."""
         return self.record.calls.touched
 
     @property
@@ -131,7 +131,7 @@ class Machine:
 
     @property
     def patience(self) -> Patience:
-        """How long its transitions may take."""
+        """The times that its transitions may take."""
         return self._yard.patience
 
     def without_history(self, *, live: bool) -> Machine:
@@ -141,7 +141,7 @@ class Machine:
         return other
 
     def binds(self, seen: pb.Machine) -> bool:
-        """Whether `seen` is bound as `bring` binds it, so that nothing shows who had it before."""
+        """Returns whether `seen` is bound as `bring` binds it, so that nothing shows who had it before."""
         return seen.cluster == self.cluster and not seen.shard_metadata
 
     def rename_binding(self) -> None:
@@ -354,7 +354,7 @@ class Machine:
         self._note_disowned()
         raise Disturbed(f"somebody else created {self.id} at the same moment")
 
-    # What is seen.
+    # Readings.
 
     def _note_reading(self, shown: pb.Machine) -> None:
         """Takes note of what Get has shown. Raises Disturbed if another client has changed it."""
@@ -420,7 +420,7 @@ class Machine:
             raise Disturbed(f"somebody else has bound {self.id}")
 
     async def _is_there(self, to: State) -> bool:
-        """Whether one reading of the state is enough: a provider whose reads flicker gives no reliable state.
+        """Returns whether one reading of the state is enough: a provider whose reads flicker gives no reliable state.
 
         A machine that was driven has to show SPECULATIVE twice, because then it is taken to cost nothing any more.
         """
@@ -441,7 +441,7 @@ class Machine:
     # Recovery: after calls that were not answered.
 
     async def may_be_ours(self) -> bool:
-        """Whether the machine, if it lives, may live because of a call that was not answered.
+        """Returns whether the machine, if it lives, may live because of a call that was not answered.
 
         A machine that another client has bound is not: asking the fence takes a Drain, which would unbind it.
         """
@@ -458,7 +458,7 @@ class Machine:
             raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
 
     async def fence_off(self) -> None:
-        """Makes sure that calls that were not answered can start nothing any more. What they did start is the kit's.
+        """Makes sure that unanswered calls can start nothing any more. If one has started the machine, it is the kit's.
 
         Raises NoAnswer if the provider still does not answer, Disturbed if another client owns the machine.
         """
@@ -476,5 +476,5 @@ class Machine:
         return call
 
     def _named_by_run(self, cluster: str) -> bool:
-        """Whether a cluster belongs to this run, by its name, whichever machine it was for."""
+        """Returns whether a cluster belongs to this run, by its name, whichever machine it was for."""
         return cluster.startswith(self._yard.run)

@@ -1,6 +1,6 @@
-"""What is known of one machine, as a frozen value, and how each call and each reading changes it.
+"""The record of one machine: a frozen value, and pure functions from one record to the next for each call and reading.
 
-Pure functions: they return the next record, and say what else is to be done (`Reading`), but do nothing themselves.
+The functions have no effects: what else is to be done after a reading is returned with it (`Reading`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastSeen:
-    """What the machine showed last."""
+    """The values that the machine showed last."""
 
     state: State
     host: str = ""
@@ -43,12 +43,12 @@ class Calls:
     """The mutating calls that the kit has made on the machine."""
 
     touched: bool = False
-    """Whether there was ever one, or was about to be."""
+    """True if there was ever one, or was about to be."""
     sent: int = 0
-    """How many were sent. A retry does not count."""
+    """The number of calls that were sent. A retry does not count."""
     creates_in_flight: int = 0
     create_sent: bool = False
-    """Whether a Create that could start the machine was ever sent, whatever the answer."""
+    """True if a Create that could start the machine was ever sent, whatever the answer."""
     last_ok: Verb | None = None
     """The last one that was answered OK."""
     transition: Transition | None = None
@@ -70,7 +70,7 @@ class MachineRecord:
 
     @property
     def live(self) -> bool:
-        """Whether the machine has a host that belongs to the kit."""
+        """Returns whether the machine has a host that belongs to the kit."""
         return self.ownership.live
 
     def without_history(self, *, live: bool) -> MachineRecord:
@@ -151,13 +151,13 @@ class MachineRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a Get has shown, and what it means for the ledger, the bill and the behaviour."""
+    """The record after a Get, and what follows for the ledger, the bill and the behaviour."""
 
     record: MachineRecord
     disowned: bool = False
     """Another client has taken the machine."""
     disturbed: str = ""
-    """How another client has moved the machine, if that is to end the behaviour."""
+    """The change that another client has made, if it is to end the behaviour; else empty."""
     ended: Transition | None = None
     """The transition that has reached its target."""
     at_rest: bool = False
@@ -169,7 +169,7 @@ class Reading:
 def read(
     record: MachineRecord, machine_id: str, shown: pb.Machine, *, home: State, run: str, blames_provider: bool
 ) -> Reading:
-    """What the reading `shown` says of a machine that was found in state `home` by the run named `run`.
+    """Returns what the reading `shown` says of a machine that the run named `run` has found in state `home`.
 
     `blames_provider`: a change that another client may have made is left to the behaviour, as the provider's doing.
     """
@@ -213,7 +213,7 @@ def _at_rest(record: MachineRecord, state: State, host: str) -> Reading:
 
 
 def _taken_by_another(record: MachineRecord, shown: pb.Machine) -> bool:
-    """Whether a slot has come to life that is not the kit's, or a machine that it has deleted lives again."""
+    """Returns whether a slot has come to life that is not the kit's, or a machine that it has deleted lives again."""
     state = state_of(shown.state)
     if record.calls.creates_in_flight:
         return False

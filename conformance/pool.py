@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conformance.yard import Yard
 
 NOBODY = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
-"""How Get says that a machine does not exist; the second code is for an empty id (COD-4)."""
+"""The codes of a Get for a machine that does not exist; the second code is for an empty id (COD-4)."""
 
 HOPELESS = 3
 """If this many machines in a row could not be prepared, no more are tried: each one costs money."""
@@ -50,7 +50,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """How many machines in a row could not be brought to a state, and why the last one could not."""
+    """The number of machines in a row that could not be brought to a state, and why the last one could not."""
 
     count: int
     reason: str
@@ -62,7 +62,7 @@ class Pool:
     def __init__(self, machines: Sequence[Machine], yard: Yard, *, most: int, limit: int | None = None) -> None:
         """`most` is how many are kept alive; `limit`, how many may ever live, including the retired ones."""
         self.quarantined: dict[str, str] = {}
-        """Why machines were retired, by id. Those that another client has taken are not among them."""
+        """The reasons why machines were retired, by id. Those that another client has taken are not among them."""
         self._yard = yard
         self._capacity = Capacity(preferred=most, limit=limit)
         self._known = list(machines)
@@ -70,20 +70,20 @@ class Pool:
         self._leases: set[int] = set()
         """The numbers of the leases that were not released."""
         self._leased: dict[Machine, bool] = {}
-        """Whether each leased machine lives or will through the kit. One that was found IDLE costs nothing more."""
+        """The leased machines; True for those that live or will through the kit. One that was found IDLE costs no more."""
         self._retired: list[Machine] = []
         """Machines that are never leased again. They may still live."""
         self._taken: set[str] = set()
         """The ids of slots that another client has taken at some time."""
         self._lost_in_a_row = 0
-        """How many machines in a row another client had claimed first."""
+        """The number of machines in a row that another client had claimed first."""
         self._started = 0
-        """How many machines were started for leases, not counting those that behaviours start themselves."""
+        """The number of machines that were started for leases, not counting those that behaviours start themselves."""
         self._failures: dict[State, Failures] = {}
 
     @property
     def lost(self) -> bool:
-        """Whether another client has claimed a slot before the kit did."""
+        """Returns whether another client has claimed a slot before the kit did."""
         return any(machine.ownership.lost_race for machine in self._known)
 
     @property
@@ -92,7 +92,7 @@ class Pool:
         return frozenset(machine.id for machine in self._known if machine.touched)
 
     def hopeless(self, needs: Needs) -> str | None:
-        """Why `needs` cannot be met, now or later in this run; None if they may be."""
+        """Returns why `needs` cannot be met, now or later in this run; None if they may be."""
         for start in needs.starts:
             failures = self._failures.get(start)
             if failures is not None and failures.count >= HOPELESS:
@@ -113,7 +113,7 @@ class Pool:
     def lease(
         self, needs: Needs, *, apart: Collection[State] = (), give_back: bool = True, start: bool = True
     ) -> Lease | None:
-        """Returns machines for `needs`, or None if they cannot be had now. Takes all or none, and sends nothing.
+        """Returns machines for `needs`, or None if there are not enough now. Takes all or none, and sends nothing.
 
         While any machine is leased, machines in a state of `apart` are left to leases that start there. Without
         `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
@@ -145,7 +145,7 @@ class Pool:
         return lease
 
     def has_slots(self, needs: Needs) -> bool:
-        """Whether enough slots are free, though it may be better to wait for others."""
+        """Returns whether enough slots are free, though it may be better to wait for others."""
         return len(self._slots()) >= needs.machines
 
     def _live(self, needs: Needs) -> list[Machine]:
@@ -178,7 +178,7 @@ class Pool:
 
     @property
     def _retired_alive(self) -> int:
-        """How many retired machines live through the kit, or may."""
+        """Returns how many retired machines live through the kit, or may."""
         return sum(m.costs and m.home is State.SPECULATIVE for m in self._retired)
 
     async def prepare(self, lease: Lease) -> None:

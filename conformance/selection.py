@@ -1,4 +1,4 @@
-"""Which free machines a lease gets: pure functions of the free machines and of how many are alive."""
+"""Selects the machines of a lease: pure functions of the free machines and of the number that are alive."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ENOUGH_ALIVE: Final = 0.75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """How many machines may live at once."""
+    """The number of machines that may live at once."""
 
     preferred: int
-    """How many the pool keeps alive."""
+    """The number that the pool keeps alive."""
     limit: int | None = None
-    """How many may ever live, including those that are never leased again."""
+    """The number that may ever live, including those that are never leased again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How many machines live through the kit. Machines that were found IDLE do not count: they cost nothing more."""
+    """The numbers of machines that live through the kit. One that was found IDLE does not count: it costs no more."""
 
     leased: int
     """Leased machines that live, or will."""
@@ -52,11 +52,11 @@ class Stock:
     deletable: Sequence[Machine]
     """Those that live and may be deleted so that there is a slot."""
     room: int
-    """How many slots may be turned into machines."""
+    """The number of slots that may be turned into machines."""
     reserved: Collection[State]
     """Machines in these states are left to leases that start there."""
     slot_may_return: bool
-    """Whether a leased machine may come back as a slot."""
+    """True if a leased machine may come back as a slot."""
 
 
 def room(needs: Needs, load: Load, capacity: Capacity) -> int:

@@ -31,7 +31,7 @@ class Unheard:
 
     spans: Mapping[str, Span] = field(default_factory=dict)
     create: bool = False
-    """Whether one of them is a Create, so that a slot may come to life through the kit."""
+    """True if one of them is a Create, so that a slot may come to life through the kit."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> Unheard:

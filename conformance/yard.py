@@ -1,4 +1,4 @@
-"""What all machines of one run share, and what a machine has shown while it settled."""
+"""The context that all machines of a run share, and the result of waiting until a machine has settled."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Yard:
     meter: Meter
     patience: Patience
     deletes: bool
-    """Whether the provider has Delete."""
+    """True if the provider has Delete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What a machine has shown while it settled: its states in order without repeats, and the last reading."""
+    """The states that a machine has shown while it settled, in order and without repeats, and the last reading."""
 
     states: tuple[State, ...]
     machine: pb.Machine
@@ -44,5 +44,5 @@ class Watch:
 
 
 def mistaken(shown: pb.Machine, machine_id: str) -> bool:
-    """Whether `shown` is a slot with another id: it says nothing of the machine that was asked for."""
+    """Returns whether `shown` is a slot with another id: it says nothing of the machine that was asked for."""
     return shown.id != machine_id and state_of(shown.state) is State.SPECULATIVE
