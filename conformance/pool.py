@@ -70,7 +70,7 @@ class Pool:
         self._leases: set[int] = set()
         """The numbers of the leases that were not released."""
         self._leased: dict[Machine, bool] = {}
-        """The leased machines; True for those that live or will through the kit. One that was found IDLE costs no more."""
+        """The leased machines; True if one lives or will through the kit. One that was found IDLE costs no more."""
         self._retired: list[Machine] = []
         """Machines that are never leased again. They may still live."""
         self._taken: set[str] = set()

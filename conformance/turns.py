@@ -26,7 +26,7 @@ class Turns:
         self._lock = asyncio.Lock()
 
     def heavy(self, states: Collection[int], cap: int) -> bool:
-        """Returns whether a List is likely to be large, as the last one of the same states was, or else of all states."""
+        """Returns whether a List is likely to be large, as the last one of the same states was, or else of all."""
         likely = self._last_size.get(frozenset(states), self._last_size.get(frozenset(), 0))
         return (min(likely, cap * self._machine_size) if cap > 0 else likely) > HEAVY
 

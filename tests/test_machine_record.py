@@ -1,4 +1,4 @@
-"""What each call and each reading changes in the record of a machine: pure functions, no provider needed."""
+"""Tests the record of a machine: what each call and each reading changes. Pure functions need no provider."""
 
 from __future__ import annotations
 
