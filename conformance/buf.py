@@ -41,6 +41,9 @@ PROTO_DIRECTORY = Path(bigfleet.v1alpha1.__file__).parents[2]
 CATEGORIES = ("FILE", "WIRE_JSON")
 """The categories of breaking change that the project's buf.yaml forbids."""
 
+INSTALL = "pip install 'capacity-provider-conformance[proto]'"
+"""How buf is installed: as an extra, for few need it."""
+
 TIMEOUT = 60.0
 """How long all of buf's runs for one question may take, in seconds."""
 
@@ -113,7 +116,7 @@ def find_buf() -> str:
     """
     found = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
     if found is None:
-        raise UsageError("buf is not installed", hint="pip install buf-bin")
+        raise UsageError("buf is not installed", hint=INSTALL)
     return found
 
 
@@ -249,7 +252,7 @@ class _Workspace:
                 start_new_session=True,  # a group of its own, so that the git which buf starts ends with it
             )
         except OSError as error:
-            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint="pip install buf-bin") from error
+            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL) from error
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=max(0.0, self.deadline - time.monotonic()))

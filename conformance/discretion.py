@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from conformance import events
 from conformance.errors import ConformanceError
 from conformance.kept import keep
@@ -114,7 +116,7 @@ class Discretion:
 
     def _kept(self, call: Told, machines: tuple[str, ...]) -> Kept:
         kept, token = keep(call, machines), call.token
-        return replace(
+        return structs.replace(
             kept,
             machine_id=self.hide(kept.machine_id),
             token=token and Token(self.hide(token.shard), token.epoch, token.sequence),

@@ -29,10 +29,10 @@ class NotJson(Malformed):
 
 
 def parse(content: str | bytes) -> Any:
-    """Returns the JSON value. Raises NotJson, or Malformed for a number that is out of range."""
+    """Returns the JSON value. Raises NotJson, or Malformed for a number that is out of range, NaN among them."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_number)
     except Malformed:
         raise
     except UnicodeDecodeError:
@@ -49,13 +49,9 @@ def _integer(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    if math.isinf(float(text)):
+    if not math.isfinite(float(text)):
         raise Malformed(f"the number {text[:24]} is out of range")
     return float(text)
-
-
-def _constant(name: str) -> None:
-    raise NotJson(f"it is not JSON: {name} is not a number there")
 
 
 def decode(value: Any, kind: type[T], place: str = "") -> T:
@@ -66,13 +62,15 @@ def decode(value: Any, kind: type[T], place: str = "") -> T:
     """
     try:
         decoded = msgspec.convert(value, kind)
+        _demand_keys(value, decoded, place)
     except msgspec.ValidationError as error:
         what, at, path = str(error).rpartition(" - at `$")
         what, place = (what, (place + path.removesuffix("`")).lstrip(".")) if at else (path, place)
         raise Malformed(_at(place, what[:1].lower() + what[1:])) from None
     except UnicodeEncodeError:
         raise Malformed(_at(place, "a key or a name has an unpaired surrogate")) from None
-    _demand_keys(value, decoded, place)
+    except RecursionError:
+        raise Malformed(_at(place, "nested too deeply")) from None
     return decoded
 
 

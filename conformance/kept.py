@@ -2,34 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import grpc
+from msgspec import Struct
+
+from conformance.call import DIGITS
+from conformance.json_reader import check_depth
+from conformance.lifecycle import State
+from conformance.token import Token
+from conformance.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    import grpc
-
     from conformance.call import Told
-    from conformance.lifecycle import State
-    from conformance.token import Token
+
+_KEYS = {
+    "machine_id": "machine",
+    "status": "code",
+    "started": "at",
+    "came": "outcome",
+    "message": "sent",
+    "states": "seen",
+}
+"""The keys in JSON that differ from the names here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """One RPC, in words: a `Told` like the `Call` that it once was."""
+class Kept(Struct, frozen=True, kw_only=True, rename=_KEYS):
+    """One RPC, in words: a `Told` like the `Call` that it once was. A record's JSON is decoded into it."""
 
     rpc: str
     machine_id: str
     token: Token | None
-    code: grpc.StatusCode
+    status: str
     answered: bool
-    started: float
-    ended: float
+    started: Seconds
+    seconds: Seconds
     request: str
     came: str
-    message: Mapping[str, Any]
-    states: Mapping[str, State]
+    message: dict[str, Any]
+    states: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.status not in grpc.StatusCode.__members__:
+            raise ValueError(f"unknown gRPC status {self.status!r}")
+        for state in self.states.values():
+            if state not in State.__members__:
+                raise ValueError(f"unknown machine state {state!r}")
+        check_depth(self.message, "sent")
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status that the call ended with."""
+        return grpc.StatusCode[self.status]
+
+    @property
+    def ended(self) -> float:
+        """Seconds on the run's clock."""
+        return round(self.started + self.seconds, DIGITS)
 
     def asked(self) -> str:
         """The request in a few words."""
@@ -45,7 +76,7 @@ class Kept:
 
     def seen(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
-        return {machine: state for machine, state in self.states.items() if machine in machines}
+        return {machine: State[state] for machine, state in self.states.items() if machine in machines}
 
 
 def keep(call: Told, machines: Collection[str]) -> Kept:
@@ -54,12 +85,12 @@ def keep(call: Told, machines: Collection[str]) -> Kept:
         rpc=call.rpc,
         machine_id=call.machine_id,
         token=call.token,
-        code=call.code,
+        status=call.code.name,
         answered=call.answered,
         started=call.started,
-        ended=call.ended,
+        seconds=round(call.ended - call.started, DIGITS),
         request=call.asked(),
         came=call.outcome(),
-        message=call.sent(),
-        states=call.seen(machines),
+        message=dict(call.sent()),
+        states={machine: state.name for machine, state in call.seen(machines).items()},
     )

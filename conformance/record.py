@@ -6,6 +6,7 @@ judged, and the verdict is never conformant.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,15 +83,17 @@ def read_text(content: bytes, figures: Mapping[str, FiguresReader] | None = None
     return _log([first, *_rest(lines)], figures)
 
 
-def _rest(lines: list[bytes]) -> list[Any]:
+def _rest(lines: list[bytes]) -> list[dict[str, Any]]:
     """Returns the lines after the first. The last one may be cut, because the run died there."""
     found = []
     for number, line in enumerate(lines[1:], 2):
-        try:
-            found.append(parse(line))
-        except NotJson:
-            if number < len(lines):
-                raise Malformed(f"line {number} is not a line of a log") from None
+        value = None
+        with suppress(NotJson):
+            value = parse(line)
+        if isinstance(value, dict):
+            found.append(value)
+        elif number < len(lines):
+            raise Malformed(f"line {number} is not a line of a log")
     return found
 
 

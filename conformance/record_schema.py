@@ -9,20 +9,17 @@ import dataclasses
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
-import grpc
 from msgspec import Meta, Struct
 
 from conformance.asked import Asked
 from conformance.bill import Bill
-from conformance.call import DIGITS
 from conformance.catalogue import Clause, Entry, Level
 from conformance.found import Found
-from conformance.json_reader import check_depth, decode
+from conformance.json_reader import decode
 from conformance.kept import Kept
 from conformance.lifecycle import State
 from conformance.report import Home, Report, Time
 from conformance.result import Result, Status, Verdict
-from conformance.token import Token
 from conformance.value_types import Count, FenceScope, Seconds
 from conformance.waiver import Standing, Waived, Waiver
 from conformance.weather import Weather
@@ -39,12 +36,6 @@ class Part(Struct):
         return kind(**{name: getattr(self, name) for name in names} | others)
 
 
-def check_states(names: set[str]) -> None:
-    """Raises ValueError for a name that is not a machine state."""
-    for name in names - State.__members__.keys():
-        raise ValueError(f"unknown machine state {name!r}")
-
-
 def check_time(text: str) -> None:
     """Raises ValueError for text that is not an ISO 8601 time. It is empty if the run never started."""
     try:
@@ -52,44 +43,6 @@ def check_time(text: str) -> None:
             datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a time in ISO 8601") from None
-
-
-class CallPart(Part):
-    """One RPC."""
-
-    rpc: str
-    machine: str
-    token: Token | None
-    request: str
-    sent: dict[str, Any]
-    code: str
-    answered: bool
-    outcome: str
-    seen: dict[str, str]
-    at: Seconds
-    seconds: Seconds
-
-    def __post_init__(self) -> None:
-        if self.code not in grpc.StatusCode.__members__:
-            raise ValueError(f"unknown gRPC status {self.code!r}")
-        check_states({*self.seen.values()})
-        check_depth(self.sent, "sent")
-
-    def value(self) -> Kept:
-        """Returns the call."""
-        return Kept(
-            rpc=self.rpc,
-            machine_id=self.machine,
-            token=self.token,
-            code=grpc.StatusCode[self.code],
-            answered=self.answered,
-            started=self.at,
-            ended=round(self.at + self.seconds, DIGITS),
-            request=self.request,
-            came=self.outcome,
-            message=self.sent,
-            states={machine: State[state] for machine, state in self.seen.items()},
-        )
 
 
 class EntryPart(Part):
@@ -121,7 +74,7 @@ class ResultPart(EntryPart):
     started: Seconds
     seconds: Seconds
     machines: tuple[str, ...]
-    calls: tuple[CallPart, ...]
+    calls: tuple[Kept, ...]
     decisive: tuple[Count, ...]
 
     def __post_init__(self) -> None:
@@ -130,7 +83,7 @@ class ResultPart(EntryPart):
 
     def value(self) -> Result:
         """Returns the result."""
-        return self.make(Result, entry=self.entry(), calls=tuple(call.value() for call in self.calls))
+        return self.make(Result, entry=self.entry())
 
 
 class FoundPart(Part):
@@ -148,7 +101,8 @@ class FoundPart(Part):
     zones: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        check_states({*self.fleet})
+        for state in self.fleet.keys() - State.__members__.keys():
+            raise ValueError(f"unknown machine state {state!r}")
 
 
 class HomePart(Part):
@@ -210,10 +164,16 @@ class RunPart(Part):
     ledger: str
     asked: Asked
 
+    def __post_init__(self) -> None:
+        self.shape()
+
+    def shape(self) -> Found | None:
+        """Returns what was found; None if the object is empty, because the target was not reached."""
+        return decode(self.found, FoundPart, "found").make(Found, speculative=(), idle=()) if self.found else None
+
     def report(self, **others: Any) -> Report:
-        """Returns a report of this and of `others`. Raises Malformed."""
-        found = decode(self.found, FoundPart, "found").make(Found, speculative=(), idle=()) if self.found else None
-        return self.make(Report, version=self.kit, found=found, **others)
+        """Returns a report of this and of `others`."""
+        return self.make(Report, version=self.kit, found=self.shape(), **others)
 
 
 class ReportPart(RunPart):
@@ -234,6 +194,7 @@ class ReportPart(RunPart):
     took: dict[str, Seconds]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_time(self.started)
 
     def value(self, results: tuple[Result, ...]) -> Report:
@@ -262,6 +223,7 @@ class RunStarted(RunPart, tag_field="event", tag="run-started"):
     behaviours: tuple[EntryPart, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_time(self.at)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance import lanes
@@ -13,6 +11,8 @@ from conformance.errors import UsageError
 from conformance.run_options import Options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conformance.lanes.protocol import Lane
     from conformance.report import Report
     from conformance.target import Target
@@ -62,9 +62,18 @@ def version() -> str:
 
 
 def state_directory() -> Path:
-    """Returns the directory of ledgers without a report directory: below `$XDG_STATE_HOME` or its default."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / DISTRIBUTION / "ledgers"
+    """Returns the directory for ledgers of runs without a report: the operating system's, or `$XDG_STATE_HOME`.
+
+    Raises UsageError if the user has no home directory.
+    """
+    import platformdirs
+
+    try:
+        return platformdirs.user_state_path(DISTRIBUTION, appauthor=False) / "ledgers"
+    except RuntimeError:
+        raise UsageError(
+            "there is no home directory to keep the ledger in", hint="give --report-dir, or set XDG_STATE_HOME"
+        ) from None
 
 
 def check_report_dir(directory: Path) -> None:

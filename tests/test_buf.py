@@ -309,9 +309,11 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_missing_buf_is_named_with_its_mend(bare: Path) -> None:
-    with pytest.raises(UsageError, match="buf is not installed; pip install buf-bin"):
-        buf.lint()
+def test_a_missing_buf_is_named_with_the_extra_that_installs_it(bare: Path) -> None:
+    for check in (buf.lint, buf.breaking):
+        with pytest.raises(UsageError) as caught:
+            check()
+        assert str(caught.value) == "buf is not installed; pip install 'capacity-provider-conformance[proto]'"
 
 
 def test_the_buf_beside_python_goes_before_the_one_in_path(

@@ -342,7 +342,7 @@ def test_what_dials_nothing_imports_neither_grpc_nor_pytest_nor_hypothesis(argum
     code = (
         "import sys\nfrom conformance.cli import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
-        "heavy = {'grpc', 'google.protobuf', 'pytest', '_pytest', 'hypothesis', 'jinja2', 'rich', 'asyncio',"
+        "heavy = {'grpc', 'google.protobuf', 'msgspec', 'pytest', '_pytest', 'hypothesis', 'jinja2', 'rich', 'asyncio',"
         " 'fake_provider', 'conformance.suite'}\n"
         "sys.exit(repr(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
     )

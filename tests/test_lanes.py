@@ -182,3 +182,18 @@ def test_a_table_is_aligned_and_stands_after_the_title() -> None:
         "calls      List  12 ms",
     ]
     assert sections.lines([section], tables=False) == ["calls      all"]
+
+
+# Nothing outside a lane's package names it.
+
+
+def test_only_the_registry_names_the_package_of_a_lane() -> None:
+    kit = ROOT / "conformance"
+    for package in lanes.PACKAGES:
+        own = kit.joinpath(*package.split(".")[1:])
+        naming = {
+            str(path.relative_to(kit))
+            for path in kit.rglob("*.py")
+            if own not in path.parents and package in path.read_text(encoding="utf-8")
+        }
+        assert naming == {"lanes/__init__.py"}

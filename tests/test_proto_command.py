@@ -30,6 +30,25 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(proto_command.proto, arguments)
 
 
+@pytest.mark.parametrize("command", ["lint", "breaking"])
+def test_without_buf_the_command_is_a_usage_error_that_names_the_extra(command: str, tmp_path: Path) -> None:
+    # Neither in PATH nor beside Python, where the package would have put it.
+    code = (
+        f"import sys; sys.executable = {str(tmp_path / 'python')!r}\n"
+        f"from conformance.cli import main; main(['proto', {command!r}])"
+    )
+    env = os.environ | {"PATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=30, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == ("error: buf is not installed\n  hint: pip install 'capacity-provider-conformance[proto]'\n")
+
+
+def test_the_descriptor_set_needs_no_buf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run("descriptors", "-o", str(tmp_path / "set.binpb")).exit_code == 0
+
+
 def test_a_quiet_success_says_one_line() -> None:
     lint, breaking = run("lint"), run("breaking")
     assert (lint.exit_code, lint.stdout) == (0, "proto: no lint findings\n")

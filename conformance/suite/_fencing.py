@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LAST = 2**63 - 1
 ROUNDS = 3
-"""So often is a transition started anew that was over before it could be looked at."""
+"""How often a transition is repeated that was over before it could be observed."""
 
 _CALM = {
     State.SPECULATIVE: (Verb.DRAIN, Verb.CONFIGURE, Verb.DELETE),
@@ -29,28 +29,28 @@ _CALM = {
 
 
 def offered(trial: Trial) -> tuple[Verb, ...]:
-    """The mutating RPCs that the provider has."""
+    """Returns the mutating RPCs that the provider has."""
     return tuple(verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete)
 
 
 def calm(trial: Trial, state: State) -> tuple[Verb, ...]:
-    """The verbs that start nothing on a machine in `state`, whatever their token."""
+    """Returns the verbs that start nothing on a machine in `state`, whatever their token."""
     return tuple(verb for verb in _CALM[state] if verb in offered(trial))
 
 
 STALE, MARK, FRESH = (1, 3), (2, 6), (3, 9)
-"""Epoch and sequence of three tokens whose order nobody can mistake: who fails with these does not fail for it."""
+"""Epoch and sequence of three tokens whose order is clear, so that a failure with these is not about the order."""
 
 
 async def introduced(trial: Trial, machine: Machine, *, epoch: int = 1, verb: Verb = Verb.CREATE) -> Shard:
-    """A new shard that has made its first call, whatever came of it: first contact is FEN-2's to judge."""
+    """Returns a new shard that has made its first call, whatever the answer: first contact is for FEN-2 to judge."""
     shard = trial.new_shard()
     await machine.call(verb, shard.token(epoch=epoch, sequence=1))
     return shard
 
 
 async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
-    """A shard whose mark, on the trial's machine in `state`, is just this token."""
+    """Returns a shard whose mark, on the trial's machine in `state`, is exactly this token."""
     machine, verb = trial.machine, calm(trial, state)[0]
     known = (epoch, sequence) > (1, 1)
     shard = await introduced(trial, machine, epoch=max(1, epoch - 1), verb=verb) if known else trial.new_shard()
@@ -59,10 +59,10 @@ async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 
 
 
 async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = ROUNDS) -> bool:
-    """Take `verb`'s edge, `attack` at once, and say whether the machine was still on its way then.
+    """Takes `verb`'s edge, runs `attack` at once, and returns whether the machine was still under way then.
 
-    A Get that is sent along tells. A transition that was over too soon is started anew; one whose ack already
-    shows the target is not, for there is nothing to be seen of it.
+    A Get that is sent at the same time tells. A transition that was over too soon is repeated, unless its ack already
+    showed the target: then there is nothing to observe.
     """
     machine, edge = trial.machine, EDGES[verb]
     for _ in range(rounds):

@@ -23,7 +23,7 @@ ALL: Final[tuple[State, ...]] = tuple(state for state in State if state is not S
 
 
 def ids(call: Call) -> list[str]:
-    """The ids in a listing."""
+    """Returns the ids in a listing."""
     return [machine.id for machine in call.response.machines]
 
 
@@ -50,10 +50,10 @@ async def listing(
     client: Client | None = None,
     longest: float = LONGEST_LAG,
 ) -> Call:
-    """A List that holds what it should.
+    """Returns a List that holds what it should.
 
-    At once: no state but those asked for, nothing over the cap. As soon as it has caught up, for a List may lag
-    (LST-10): all machines of `inside`, none of `outside`, and at least `least` machines.
+    At once: no state but those asked for, nothing over the cap. Once it has caught up, as a List may lag (LST-10):
+    all machines of `inside`, none of `outside`, and at least `least` machines.
     """
     async for last in looks(trial, longest=longest):
         call = await expect.acked((client or trial.client).list(states, cap=cap))
@@ -73,7 +73,7 @@ async def listing(
 
 
 def _wanted(states: Sequence[State | int], missing: list[str], strays: list[str], enough: str, *, cap: int) -> str:
-    """What a List should have held, in words."""
+    """Returns what a List should have held, in words."""
     asked = ", ".join(state_of(state).name for state in states) or "everything"
     if missing:
         return f"List of {asked} to hold {missing}"
@@ -81,7 +81,7 @@ def _wanted(states: Sequence[State | int], missing: list[str], strays: list[str]
 
 
 async def cursor(trial: Trial) -> bytes:
-    """The revision of now."""
+    """Returns the current revision. Raises NotObserved if this List has none."""
     call = await expect.acked(trial.client.list(trial.found.few()))
     revision: bytes = call.response.revision
     if not revision:

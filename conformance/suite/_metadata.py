@@ -27,7 +27,7 @@ TOO_LARGE: Final = (StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED)
 
 
 async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: str | None = None) -> Call:
-    """The machine bound with `metadata`. Raises Violation where only this metadata is what is refused."""
+    """Binds the machine with `metadata`. Raises Violation if the same Configure with plain metadata is accepted."""
     call = await machine.configure(metadata=metadata, cluster=cluster)
     if not call.ok:
         control = await machine.configure(metadata={"plain": "value"}, cluster=cluster)
@@ -42,7 +42,7 @@ async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: 
 
 
 async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:
-    """Get shows a machine at rest with just this metadata, and List comes to. It may lag, not for ever (LST-10)."""
+    """Get shows a machine at rest with exactly this metadata, and so does List, which may lag for a while (LST-10)."""
     seen = await machine.read()
     state = state_of(seen.state)
     expect.echoes(seen, metadata, where=f"Get of {machine.id}, {state.name},")
@@ -58,7 +58,7 @@ async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> 
 
 
 def of_binding(seen: Sightings, cluster: str, *, unbound: bool = False) -> Iterator[Sighting]:
-    """What was seen of this binding: a List that lags may still show an older one."""
+    """Yields the readings of this binding: a List that lags may still show an older one."""
     for sighting in seen.all:
         bound = sighting.state in BOUND and (sighting.rpc == "Get" or sighting.machine.cluster == cluster)
         if bound or (unbound and not sighting.machine.cluster):
