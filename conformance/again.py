@@ -1,119 +1,164 @@
-"""A mutating call in weather: asked again where no answer came, and held against the answer that was lost.
+"""Sends a mutating call and owns all its retries: while the provider is overloaded, and when injected faults lose it.
 
-A shard that was not answered asks again with a fresh token. What it may rely on is the contract's: the token of a call
-that was done is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). Where the weather has lost an answer
-that was on its way, it is known what it was, and both are seen on any provider.
+A shard whose call was not answered retries it with a fresh token, and relies on the contract: the token of an applied
+call is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). When fault injection has dropped a response,
+the kit knows what it was, and so can check both on any provider.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.busy import put_through
+from conformance.busy import send_until_accepted
 from conformance.call import cut, missed
-from conformance.client import AGAIN
+from conformance.client import MAX_FAULT_RETRIES
 from conformance.errors import Violation
-from conformance.lifecycle import EDGES, state_of
+from conformance.lifecycle import EDGES, State, Verb, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any, TypeAlias
+    from collections.abc import Awaitable, Callable
 
     from conformance.call import Call
     from conformance.client import Client
     from conformance.faults import FaultInjection
-    from conformance.lifecycle import State, Verb
-    from conformance.machine import Machine
     from conformance.token import Token
 
-    Sender: TypeAlias = Callable[[Token], Coroutine[Any, Any, Call]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MutatingCall:
+    """A mutating call that is to be sent."""
+
+    verb: Verb
+    machine_id: str
+    token: Token
+    own: bool
+    """True if `token` is the next one of the machine's own shard: with a newer one it is the same request."""
+    client: Client
+    shared: bool
+    """True if `client` is the one that all behaviours share. A behaviour is responsible for its own clients."""
+    send: Callable[[Token], Awaitable[Call]]
+    """Sends the call once, with the given token."""
 
 
-async def ask(
-    machine: Machine, verb: Verb, token: Token, send: Sender, *, via: Client, own: bool, alone: bool
-) -> tuple[Call, Violation | None]:
-    """The call that tells how it ended, and the clause that the provider broke when it was asked again, if any.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The means to send the call again."""
 
-    `own`: the token is the next of the machine's own shard, so that with a newer one it is the same question. `alone`:
-    nothing but the weather cuts this way; what goes another way is left to who made that.
+    state_before: State
+    """The machine's state as it was last seen before the call."""
+    next_token: Callable[[], Awaitable[Token]]
+    """The next token of the machine's own shard, which is in the ledger."""
+    superseded: Callable[[], bool]
+    """True if newer calls were sent to the machine since. A retry would arrive out of order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome:
+    """The call that shows how it ended, and the first violation that a retry has shown, if any."""
+
+    call: Call
+    violation: Violation | None = None
+
+
+def may_drop(call: MutatingCall) -> bool:
+    """Returns whether fault injection may drop the call's response. A call without a shard has no token to spend."""
+    faults = call.client.faults
+    return faults is not None and faults.loses_answers and bool(call.token.shard) and call.shared
+
+
+async def send_with_retry(call: MutatingCall, retry: Retry, *, drop_response: bool) -> CallOutcome:
+    """Sends the call until it is answered, or until a retry is not possible or does not help."""
+    if call.client.faults is None:
+        outcome = CallOutcome(call=await _send(call, retry, call.token))
+    else:
+        outcome = await _send_through_faults(call.client.faults, call, retry, drop_response=drop_response)
+    if not outcome.call.answered:
+        missed()
+    return outcome
+
+
+async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool = True) -> Call:
+    """Sends the call with `token`; sends it again while the provider rejects it for load.
+
+    A call of the machine's own shard is sent again with a fresh token, unless it is not to `renew` the one it has.
     """
 
-    def patiently(token: Token) -> Coroutine[Any, Any, Call]:
-        return _patiently(machine, verb, token, send, via, own)
-
-    if via.faults is None:
-        call, breach = await patiently(token), None
-    else:
-        call, breach = await _ask(via.faults, machine, verb, token, patiently, via, own, alone)
-    if not call.answered:
-        missed()
-    return call, breach
-
-
-async def _patiently(machine: Machine, verb: Verb, token: Token, send: Sender, via: Client, own: bool) -> Call:
-    sent = machine.sent
-
-    async def again() -> Token | None:
-        # Where it was asked for more meanwhile, what is asked now would come in another order.
-        if via.hung_up or not via.shed.little or (own and machine.sent != sent):
+    async def next_token() -> Token | None:
+        if call.client.hung_up or not call.client.overload.tolerable or (call.own and retry.superseded()):
             return None
-        return await machine.renew(verb) if own else token
+        return await retry.next_token() if call.own and renew else token
 
-    return await put_through(send, token, again=again)
+    return await send_until_accepted(call.send, token, next_token=next_token)
 
 
-async def _ask(
-    faults: FaultInjection,
-    machine: Machine,
-    verb: Verb,
-    token: Token,
-    send: Sender,
-    via: Client,
-    own: bool,
-    alone: bool,
-) -> tuple[Call, Violation | None]:
-    seen, sent, key = machine.state, machine.sent, (verb.value, machine.id, token)
-    if verb in machine.exposed and faults.loses_answers and token.shard and alone:
-        machine.exposed.discard(verb)
+async def _send_through_faults(
+    faults: FaultInjection, call: MutatingCall, retry: Retry, *, drop_response: bool
+) -> CallOutcome:
+    sent = await _send_first(faults, call, retry, drop_response=drop_response)
+    for _ in range(MAX_FAULT_RETRIES):
+        answered = faults.lost_answers.reveal(sent)
+        if answered is not None:
+            return await _check_dropped(faults, call, retry, dropped=sent, answered=answered)
+        if not (call.own and call.shared and call.client.may_have_been_dropped(sent)):
+            break
+        faults.retries[sent.rpc] += 1
+        sent = await _send(call, retry, await retry.next_token())
+    return CallOutcome(call=sent)
+
+
+async def _send_first(faults: FaultInjection, call: MutatingCall, retry: Retry, *, drop_response: bool) -> Call:
+    key = (call.verb.value, call.machine_id, call.token)
+    if drop_response:
         faults.lost_answers.select(*key)
     try:
-        call = await send(token)
+        return await _send(call, retry, call.token)
     finally:
         faults.lost_answers.deselect(*key)
-    for _ in range(AGAIN):
-        heard = faults.lost_answers.reveal(call)
-        if heard is not None:
-            faults.retries[verb.value] += 1
-            twice = await send(call.token or token)
-            if twice.answered and not (twice.fenced or twice.busy):
-                return heard, _spent(call, twice)
-            if not own or sent != machine.sent:
-                return heard, None  # it was asked for more meanwhile, and may be on its way by now
-            faults.retries[verb.value] += 1
-            again = await send(await machine.renew(verb))
-            breach = await _same(verb, via, call, again, heard.operation_id, seen) if sent == machine.sent else None
-            return (again if again.ok else heard), breach
-        if not (own and alone) or not via.lost(call):
-            break
-        faults.retries[verb.value] += 1
-        call = await send(await machine.renew(verb))
-    return call, None
 
 
-def _spent(lost: Call, twice: Call) -> Violation:
-    wanted = f"{lost.rpc} sent again with token {lost.token}, as its answer was lost and not its effect, to be fenced"
-    return Violation(wanted, twice.outcome(), calls=[lost, twice], clauses=["FEN-1", "FEN-6"])
+async def _check_dropped(
+    faults: FaultInjection, call: MutatingCall, retry: Retry, *, dropped: Call, answered: Call
+) -> CallOutcome:
+    """Retries a call whose response was dropped: with the spent token, and then with a fresh one.
+
+    `dropped` is the call as it appeared without its response, and `answered` the same call with it.
+    """
+    faults.retries[dropped.rpc] += 1
+    # Not renewed if the provider is overloaded: a fresh token would be accepted, and say nothing of the spent one.
+    repeated = await _send(call, retry, dropped.token or call.token, renew=False)
+    if repeated.answered and not (repeated.fenced or repeated.busy):
+        return CallOutcome(call=answered, violation=_token_passed_twice(dropped, repeated))
+    if not call.own or retry.superseded():
+        return CallOutcome(call=answered)
+    faults.retries[dropped.rpc] += 1
+    retried = await _send(call, retry, await retry.next_token())
+    violation = None if retry.superseded() else await _check_same_operation(call, retry, dropped, answered, retried)
+    return CallOutcome(call=retried if retried.ok else answered, violation=violation)
 
 
-async def _same(verb: Verb, via: Client, lost: Call, again: Call, operation_id: str, seen: State) -> Violation | None:
-    """What is wrong with the retry of a call whose answer was lost, if anything."""
-    if seen is not EDGES[verb].source or not again.answered:
+def _token_passed_twice(dropped: Call, repeated: Call) -> Violation:
+    wanted = (
+        f"{dropped.rpc} sent again with token {dropped.token}, as its answer was lost and not its effect, to be fenced"
+    )
+    return Violation(wanted, repeated.outcome(), calls=[dropped, repeated], clauses=["FEN-1", "FEN-6"])
+
+
+async def _check_same_operation(
+    call: MutatingCall, retry: Retry, dropped: Call, answered: Call, retried: Call
+) -> Violation | None:
+    """The violation if the retry was not the same operation as the call whose response was dropped."""
+    edge = EDGES[call.verb]
+    if retry.state_before is not edge.source or not retried.answered:
         return None
-    wanted = f"the retry of {verb.value}, whose answer was lost, to have operation id {cut(operation_id)!r}"
-    if again.ok:
-        broken = again.operation_id != operation_id
+    if retried.ok:
+        broken = retried.operation_id != answered.operation_id
     else:
-        # It may have failed meanwhile, or somebody has moved it: then there is nothing that it could be the retry of.
-        now = await via.get(lost.machine_id)
-        broken = now.ok and state_of(now.response.state) in (EDGES[verb].via, EDGES[verb].target)
-    return Violation(wanted, again.outcome(), calls=[lost, again], clauses=["OPS-2"]) if broken else None
+        # The transition may have failed since, or another client may have moved the machine: then there is no
+        # operation that this could be the retry of.
+        now = await call.client.get(call.machine_id)
+        broken = now.ok and state_of(now.response.state) in (edge.via, edge.target)
+    wanted = (
+        f"the retry of {call.verb.value}, whose answer was lost, to have operation id {cut(answered.operation_id)!r}"
+    )
+    return Violation(wanted, retried.outcome(), calls=[dropped, retried], clauses=["OPS-2"]) if broken else None

@@ -1,16 +1,17 @@
-"""Asking again: a provider that says it has no time now may have it in a moment.
+"""Backoff: calls that the provider rejects with UNAVAILABLE or RESOURCE_EXHAUSTED are retried after a pause.
 
-How much it is asked at once is our doing, and what it does about that the contract leaves open: UNAVAILABLE and
-RESOURCE_EXHAUSTED are no answer yet. Who has no other one after a few times, or for much, gives that for its answer.
+The contract leaves open how a provider treats more calls than it can take, and the kit chooses how many it sends at
+once. So these two codes are not taken as an answer at first. If the provider still returns them after
+several attempts, or for a large share of all calls, they count as its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from conformance.concurrency_limit import ConcurrencyLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,140 +19,121 @@ if TYPE_CHECKING:
     from conformance.call import Call
     from conformance.token import Token
 
-SOON: Final = (0.05, 0.1, 0.2)
-"""Seconds between one time and the next, whatever is asked."""
-PAUSES: Final = (*SOON, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
-"""And for who insists, as on the way home; after the last one the provider has no answer."""
+RETRY_DELAYS: Final = (0.05, 0.1, 0.2)
+"""Seconds between the attempts of any call."""
+INSISTENT_RETRY_DELAYS: Final = (*RETRY_DELAYS, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
+"""Seconds between the attempts of a caller that insists, as the cleanup does; then the rejection is the answer."""
+
+TOLERABLE_REJECTIONS: Final = 8
+TOLERABLE_SHARE: Final = 12
+"""Rejections count as load shedding while they are at most TOLERABLE_REJECTIONS calls, or 1 in TOLERABLE_SHARE."""
+UNRELIABLE_SHARE: Final = 5
+"""If more than 1 of this many calls of the run were rejected, no verdict can rest on the others."""
+CONCURRENCY_STEPS: Final = (8, 2)
+"""Calls at once that the kit limits itself to, one step after the other, while more than the tolerable are rejected."""
 
 
-FEW: Final = 8
-SHARE: Final = 12
-"""Calls that a provider may turn away in any case, and else one of so many, and is taken to shed load."""
-TOO_MUCH: Final = 5
-"""Where more than one call of so many was turned away in all, nothing that was seen can be relied on."""
-STEPS: Final = (8, 2)
-"""Calls at once that it is asked for next where it is more."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectionCount:
+    """The number of calls, and of those that were rejected for load."""
 
+    calls: int = 0
+    rejected: int = 0
 
-class Gate:
-    """Lets so many in at once, or all; who is inside when it becomes narrower counts."""
-
-    def __init__(self) -> None:
-        self._limit = sys.maxsize
-        self._inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def plus(self, call: Call) -> RejectionCount:
+        """The count with one more call."""
+        return RejectionCount(calls=self.calls + 1, rejected=self.rejected + call.busy)
 
     @property
-    def limit(self) -> int | None:
-        """How many; None for all."""
-        return self._limit if self._limit < sys.maxsize else None
-
-    @limit.setter
-    def limit(self, limit: int | None) -> None:
-        self._limit = limit or sys.maxsize
-        self._call()
-
-    async def __aenter__(self) -> None:
-        while self._inside >= self._limit:
-            called = asyncio.get_running_loop().create_future()
-            self._waiting.append(called)
-            try:
-                await called
-            except asyncio.CancelledError:
-                self._call()  # the place is somebody else's
-                raise
-        self._inside += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._inside -= 1
-        self._call()
-
-    def _call(self) -> None:
-        free = self._limit - self._inside
-        while self._waiting and free > 0:
-            called = self._waiting.popleft()
-            if not called.done():
-                called.set_result(None)
-                free -= 1
+    def tolerable(self) -> bool:
+        """Returns whether so few were rejected that this may be load shedding."""
+        return self.rejected <= max(TOLERABLE_REJECTIONS, self.calls // TOLERABLE_SHARE)
 
 
-class Shed:
-    """How much of what it was asked the provider had no time for, over all connections of a run.
+class OverloadTracker:
+    """Counts rejected calls over all connections of a run, and limits concurrency while there are too many.
 
-    Where that is much, it may be that it takes so many calls at once and no more: then less is asked at once, in steps.
-    Where it is still much, that is its answer.
+    The provider may take only so many calls at once: then the kit sends fewer at once, in steps. If too many are still
+    rejected after the last step, rejection is the provider's answer.
     """
 
     def __init__(self) -> None:
-        self.asked = self.turned_away = 0
-        self._asked = self._turned_away = 0
-        self._since = 0.0
-        """When the last step was taken, on the run's clock: what was under way then is no matter of it."""
-        self._steps = iter(STEPS)
-        self.gate = Gate()
-        """What every call goes through that cannot be waited for by another one."""
+        self.total = RejectionCount()
+        self._recent = RejectionCount()
+        """Since the concurrency limit was last lowered."""
+        self._lowered_at = 0.0
+        """The time of that, on the run's clock: calls that were under way then say nothing of the new limit."""
+        self._steps = iter(CONCURRENCY_STEPS)
+        self.limiter = ConcurrencyLimiter()
+        """Wraps every call, except those that another call may have to wait for."""
 
     def add(self, call: Call) -> None:
-        """One call more."""
-        self.asked += 1
-        self.turned_away += call.busy
-        if call.started < self._since:
+        """Count one more call."""
+        self.total = self.total.plus(call)
+        if call.started < self._lowered_at:
             return
-        self._asked += 1
-        self._turned_away += call.busy
-        if call.busy and not self.little:
-            self.gate.limit = next(self._steps, None)
-            if self.gate.limit:
-                self._asked, self._turned_away, self._since = 0, 0, call.ended
+        self._recent = self._recent.plus(call)
+        if call.busy and not self.tolerable:
+            self.limiter.limit = next(self._steps, None)
+            if self.limiter.limit:
+                self._recent, self._lowered_at = RejectionCount(), call.ended
 
     @property
-    def little(self) -> bool:
-        """Whether what it had no time for is asked again."""
-        return self._turned_away <= max(FEW, self._asked // SHARE)
+    def rejected(self) -> int:
+        """Calls of the run that were rejected."""
+        return self.total.rejected
 
     @property
-    def said(self) -> str:
-        """What is to be said of it; nothing of a few."""
-        if self.turned_away <= FEW:
+    def tolerable(self) -> bool:
+        """Returns whether rejected calls are retried."""
+        return self._recent.tolerable
+
+    @property
+    def summary(self) -> str:
+        """Summary line for the report; empty if only a few calls were rejected."""
+        if self.rejected <= TOLERABLE_REJECTIONS:
             return ""
-        told = "and were asked again" if self.little else "too many to be asked again"
-        return f"{self._count}, {told}; --jobs 1 asks less at once"
+        told = "and were asked again" if self.tolerable else "too many to be asked again"
+        return f"{self._counted}, {told}; --jobs 1 asks less at once"
 
     @property
-    def too_much(self) -> str:
-        """Why no verdict can rest on what was seen; empty where it can."""
-        much = self.turned_away > FEW and self.turned_away * TOO_MUCH > self.asked
-        return f"{self._count}: too many to rely on the others" if much else ""
+    def why_unreliable(self) -> str:
+        """Returns why no verdict can rest on the calls that were not rejected; empty if it can."""
+        much = self.rejected > TOLERABLE_REJECTIONS and self.rejected * UNRELIABLE_SHARE > self.total.calls
+        return f"{self._counted}: too many to rely on the others" if much else ""
 
     @property
-    def _count(self) -> str:
-        return f"{self.turned_away} of {self.asked} calls were turned away with UNAVAILABLE or RESOURCE_EXHAUSTED"
+    def _counted(self) -> str:
+        return f"{self.rejected} of {self.total.calls} calls were turned away with UNAVAILABLE or RESOURCE_EXHAUSTED"
 
 
-async def while_busy(ask: Callable[[], Awaitable[Call]], *, insists: bool, pauses: Sequence[float] = PAUSES) -> Call:
-    """What `ask` comes to; who `insists` asks again where that is UNAVAILABLE or RESOURCE_EXHAUSTED."""
-    for pause in pauses if insists else ():
-        call = await ask()
+async def retry_while_overloaded(
+    send: Callable[[], Awaitable[Call]], *, insists: bool, delays: Sequence[float] = INSISTENT_RETRY_DELAYS
+) -> Call:
+    """Returns the call that `send` makes; for a caller that `insists`, the first one that is not rejected for load."""
+    for delay in delays if insists else ():
+        call = await send()
         if not call.busy:
             return call
-        await asyncio.sleep(pause)
-    return await ask()
+        await asyncio.sleep(delay)
+    return await send()
 
 
-async def put_through(
-    send: Callable[[Token], Awaitable[Call]], token: Token, *, again: Callable[[], Awaitable[Token | None]]
+async def send_until_accepted(
+    send: Callable[[Token], Awaitable[Call]], token: Token, *, next_token: Callable[[], Awaitable[Token | None]]
 ) -> Call:
-    """What a mutating call comes to. `again` gives the token to ask with once more; None where that is too late.
+    """Sends a mutating call, and sends it again while the provider rejects it for load.
 
-    Fenced with the token that it had, it was stale from the start, or had passed before somebody turned it away: for
-    a reason of his own, maybe, as those who refuse a call may take any code (COD-2).
+    `next_token` gives the token of the next attempt, or None if it is too late for one. If the token is the same and
+    the fence refuses it the second time, then it was stale from the start, or was accepted before the first attempt was
+    rejected. A provider that refuses a call may take any code (COD-2), so the first answer is returned, as `spent`.
     """
     first = call = await send(token)
-    for pause in SOON:
+    for delay in RETRY_DELAYS:
         if not call.busy:
             break
-        await asyncio.sleep(pause)
-        renewed = await again()
+        await asyncio.sleep(delay)
+        renewed = await next_token()
         if renewed is None:
             break
         call = replace(await send(renewed), put_off=True)

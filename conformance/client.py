@@ -1,52 +1,51 @@
-"""One method per RPC -> Call. Never raises on a status; always records."""
+"""The client: one method per RPC, each of which returns a `Call`. Never raises for a status, and records every call."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance import underway
 from conformance.answer import in_words, reader, trouble
-from conformance.busy import SOON, Shed
+from conformance.busy import RETRY_DELAYS, OverloadTracker
 from conformance.call import DIGITS, Call, missed, record, token_of
 from conformance.turns import Turns
+from conformance.underway import BackgroundTasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from conformance.faults import FaultInjection
     from conformance.lifecycle import State
     from conformance.target import Target
     from conformance.token import Token
 
-AGAIN = 8
-"""So often is a reading asked for again that the weather has taken."""
+MAX_FAULT_RETRIES = 8
+"""The number of attempts at a call whose response an injected fault has dropped."""
 NO_CONNECTION = "failed to connect to all addresses"
-"""How gRPC's own words begin where it never got as far as the provider."""
+"""The start of gRPC's own message if it could not reach the provider at all."""
 
-CUT = (
+CONNECTION_LOST_CODES = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.CANCELLED,
 )
-"""What gRPC says where a connection was cut in the middle of a call."""
+"""The codes that gRPC makes up if a connection is lost in the middle of a call."""
 STREAM_LOST = "Stream removed ("
-"""How they begin where a call ended in the middle: by the provider, which can reset it, or with the connection."""
+"""The start of gRPC's message if a call ended in the middle: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
 
-UNSEEN = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
-"""And where the server has not looked at the call, as it takes so many at once and no more (REFUSED_STREAM: RFC 9113,
-8.7). Nothing has come of it, and its token is as good as before."""
-UNSEEN_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
+"""And if the server did not look at the call because it takes no more calls at once (REFUSED_STREAM: RFC 9113, 8.7).
+The call had no effect, and its token can be used again."""
+REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before it is sent again."""
-
-T = TypeVar("T")
 
 SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
 
@@ -60,64 +59,85 @@ _RESPONSES = {
 }
 
 
-class Client:
-    """The six RPCs over one connection.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clock:
+    """The run's clock: seconds since the run has begun."""
 
-    A mutating call that was sent has to be heard out, also when whoever made it is cancelled: how else would
-    the kit know what it has started? `see_through` does that, `quiet` waits for all such.
-    """
+    time: Callable[[], float]
+    epoch: float
+
+    def now(self) -> float:
+        return round(self.time() - self.epoch, DIGITS)
+
+
+class _Connection:
+    """A channel to a target, and the six methods over it."""
+
+    def __init__(self, target: Target, *, suffix: bytes) -> None:
+        self.target, self.suffix = target, suffix
+        self.channel = target.channel()
+        self.methods = {name: self.method(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
+
+    def method(self, path: str, answer: Any) -> Callable[..., Any]:
+        """Returns a function that calls the method at `path`, `/package.Service/Method`."""
+        return self.channel.unary_unary(
+            path,
+            request_serializer=lambda request: request.SerializeToString() + self.suffix,
+            response_deserializer=reader(answer, limit=self.target.max_answer),
+        )
+
+
+class Client:
+    """The six RPCs over one connection."""
 
     def __init__(
-        self, target: Target, *, rpc_timeout: float = 30.0, epoch: float | None = None, suffix: bytes = b""
+        self, target: Target, *, rpc_timeout: float = 30.0, suffix: bytes = b"", first: Client | None = None
     ) -> None:
-        self.target = target
+        """`suffix` are bytes at the end of every request; `first` is the run's first client, if this is another one."""
         self.rpc_timeout = rpc_timeout
         self.count = 0
-        self.shed = Shed()
-        self._gated = True
-        self._clock = asyncio.get_running_loop().time
-        self._epoch = self._clock() if epoch is None else epoch
-        self._suffix = suffix
+        """Calls that were sent."""
         self.hung_up = False
-        """Whether this connection was closed by us."""
-        self._in_flight: set[asyncio.Task[Any]] = set()
-        self._turns = Turns()
-        self.faults: FaultInjection | None = None
+        """True if the kit has closed this connection."""
+        self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
+        self.faults: FaultInjection | None = None if first is None else first.faults
         """The faults that calls suffer, if any."""
-        self._dial()
+        self.mutating = BackgroundTasks()
+        """The mutating calls that are under way. Each runs to its end even if its caller is cancelled: otherwise the
+        kit would not know what it has started."""
+        time = asyncio.get_running_loop().time
+        self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
+        self._turns: Turns = Turns() if first is None else first._turns
+        # A call of the first client may be waiting for one of another client's.
+        self._limiter = self.overload.limiter if first is None else nullcontext()
+        self._connection = _Connection(target, suffix=suffix)
 
-    def _dial(self) -> None:
-        self._channel = self.target.channel()
-        self._methods = {name: self._unary(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
+    @property
+    def target(self) -> Target:
+        """The target that the client is connected to."""
+        return self._connection.target
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection, for services other than the contract's."""
+        return self._connection.channel
 
     async def inject(self, faults: FaultInjection) -> None:
         """Makes all calls from now on suffer `faults`."""
         self.faults = faults
         if faults.proxy is not None:
-            direct, self.target = self._channel, faults.proxy.target
-            self._dial()
-            await direct.close()
+            direct = self._connection
+            self._connection = _Connection(faults.proxy.target, suffix=direct.suffix)
+            await direct.channel.close()
 
-    def _unary(self, path: str, answer: Any) -> Callable[..., Any]:
-        return self._channel.unary_unary(
-            path,
-            request_serializer=lambda request: request.SerializeToString() + self._suffix,
-            response_deserializer=reader(answer, limit=self.target.max_answer),
-        )
-
-    def clear_up(self) -> None:
-        """From now on there is no weather any more: machines go home undisturbed."""
+    def stop_faults(self) -> None:
+        """Injects no more faults from now on, so that machines can be cleaned up undisturbed."""
         if self.faults is not None:
             self.faults.stop()
 
     def now(self) -> float:
         """Seconds on the run's clock."""
-        return round(self._clock() - self._epoch, DIGITS)
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The connection, for services other than the contract's."""
-        return self._channel
+        return self._clock.now()
 
     @asynccontextmanager
     async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
@@ -125,36 +145,30 @@ class Client:
 
         `target` is another way to the same provider; `suffix` are bytes at the end of every request.
         """
-        client = Client(target or self.target, rpc_timeout=self.rpc_timeout, epoch=self._epoch, suffix=suffix)
-        client.faults, client._turns, client.shed = self.faults, self._turns, self.shed
-        client._gated = False  # its calls may have to wait for those of this one
+        client = Client(target or self.target, rpc_timeout=self.rpc_timeout, suffix=suffix, first=self)
         try:
             yield client
         finally:
             await client.close()
 
     async def close(self) -> None:
-        """Hear out what is under way, then hang up."""
+        """Waits for the calls that are under way, then closes the connection."""
         await self.quiet()
-        await self._channel.close()
+        await self.channel.close()
 
     async def hang_up(self) -> None:
-        """Close the connection at once; what is under way is cancelled, and counts as not answered."""
+        """Closes the connection at once. Calls that are under way are cancelled, and count as not answered."""
         self.hung_up = True
-        await self._channel.close()
+        await self.channel.close()
 
     async def give_up(self) -> None:
-        """Close the connection at once and hear nothing out, also what is under way: it may have started machines."""
-        tasks = list(self._in_flight)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Closes the connection at once and cancels the mutating calls: what they have started stays unknown."""
+        await self.mutating.cancel()
         await self.hang_up()
 
     async def quiet(self) -> None:
-        """Return when no mutating call is under way any more; each is bounded by the rpc timeout."""
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        """Returns when no mutating call is under way. Each is bounded by the rpc timeout."""
+        await self.mutating.wait()
 
     async def create(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
         """SPECULATIVE -> IDLE."""
@@ -204,78 +218,73 @@ class Client:
         async with self._turns.turn(numbers, cap):
             call = await self._read("List", request)
         if call.ok:
-            self._turns.weighed(numbers, cap, call.response)
+            self._turns.record_size(numbers, cap, call.response)
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
-        """Who reads once more changes nothing; so what was not to be had is simply asked for again."""
-        for pause in (*SOON, None):
-            call = await self._read_in_weather(rpc, request)
-            if pause is None or not (self._cut(call) or (call.busy and self.shed.little)):
+        """Reads. A read changes nothing, so one that failed on the way or was rejected for load is retried."""
+        for delay in (*RETRY_DELAYS, None):
+            call = await self._read_through_faults(rpc, request)
+            if delay is None or not (self._disconnected(call) or (call.busy and self.overload.tolerable)):
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
             if self.hung_up:
                 break
         if not call.answered:
             missed()
         return call
 
-    async def _read_in_weather(self, rpc: str, request: Any) -> Call:
-        for _ in range(AGAIN):
+    async def _read_through_faults(self, rpc: str, request: Any) -> Call:
+        for _ in range(MAX_FAULT_RETRIES):
             call = await self.call(rpc, request)
-            if self.faults is None or not self.lost(call):
+            if self.faults is None or not self.may_have_been_dropped(call):
                 break
             self.faults.retries[rpc] += 1
         return call
 
-    def _cut(self, call: Call) -> bool:
-        """Whether the connection was lost meanwhile: a server may close one for its age, and gRPC dials again."""
+    def _disconnected(self, call: Call) -> bool:
+        """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
         return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
 
-    def lost(self, call: Call) -> bool:
-        """Whether the weather may have taken the answer: where nobody hung up, and it was at work meanwhile."""
-        return not (call.answered or self.hung_up) and self.weathered(call.started)
+    def may_have_been_dropped(self, call: Call) -> bool:
+        """Returns whether fault injection may have dropped the call, unless this client was closed meanwhile."""
+        return not (call.answered or self.hung_up) and self.may_have_dropped_since(call.started)
 
-    def weathered(self, since: float) -> bool:
-        """Whether the weather may have taken answers `since` then, in seconds on the run's clock."""
-        return self.faults is not None and self.faults.may_have_dropped_since(since + self._epoch)
-
-    async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end, also when the caller is cancelled, and let `quiet` wait for it."""
-        task = underway.begin(work)
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-        return await underway.outcome(task)
+    def may_have_dropped_since(self, since: float) -> bool:
+        """Returns whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
+        return self.faults is not None and self.faults.may_have_dropped_since(since + self._clock.epoch)
 
     async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
-        """Make one call and record it. `timeout` in seconds; the run's rpc timeout by default."""
-        return await self._finish(rpc, request, self._methods[rpc], timeout)
+        """Makes one call and records it. `timeout` in seconds; the run's rpc timeout by default."""
+        return await self._send(rpc, request, self._connection.methods[rpc], timeout)
 
     async def call_path(self, path: str, request: Any, answer: Any) -> Call:
-        """Make a call to any method of any service, `path` being `/package.Service/Method`."""
-        call = await self._finish(path, request, self._unary(path, answer), None)
+        """Makes a call to any method of any service; `path` is `/package.Service/Method`."""
+        call = await self._send(path, request, self._connection.method(path, answer), None)
         if not call.answered:
             missed()
         return call
 
-    async def _finish(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        """What the call comes to. What nobody has looked at is sent again as it was."""
-        call = await self._send(rpc, request, method, timeout)
-        for pause in UNSEEN_PAUSES:
-            if not call.details.startswith(UNSEEN):
+    async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+        """Sends the call; resends it unchanged while the server refuses the stream without looking at it."""
+        call = await self._send_within_limit(rpc, request, method, timeout)
+        for delay in REFUSED_STREAM_DELAYS:
+            if not call.details.startswith(REFUSED_STREAM):
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
             if self.hung_up:
                 break
-            call = await self._send(rpc, request, method, timeout)
-        self.shed.add(call)
+            call = await self._send_within_limit(rpc, request, method, timeout)
+        self.overload.add(call)
         return call
 
-    async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        async with self.shed.gate if self._gated else nullcontext():
-            return await self._sent(rpc, request, method, timeout)
+    async def _send_within_limit(
+        self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None
+    ) -> Call:
+        async with self._limiter:
+            return await self._send_once(rpc, request, method, timeout)
 
-    async def _sent(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+    async def _send_once(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
         self.count += 1
         started, limit = self.now(), timeout or self.rpc_timeout
         loses_answer = self.faults is not None and self.faults.lost_answers.claim(rpc, request)
@@ -283,7 +292,7 @@ class Client:
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
             if problem := trouble(response):
-                # What it meant nobody can tell: as much is known as of an answer that was lost.
+                # The response cannot be decoded, so no more is known than if it had been lost.
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
@@ -311,15 +320,15 @@ class Client:
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
-        """Whether the provider sent this status.
+        """Returns whether the provider sent this status, rather than gRPC on our side.
 
-        gRPC makes up UNAVAILABLE where a connection is lost and DEADLINE_EXCEEDED where time is up, and a
-        provider may send either. They differ in what is left behind: a live connection, time on the clock.
-        Weather of our own leaves a live connection too, where somebody has dialled again by now.
+        gRPC makes up UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may
+        send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under
+        fault injection the connection may be live too, because gRPC has redialled by then.
         """
         if self.hung_up or details.startswith(NO_CONNECTION):
             return False
-        if code in CUT and self.weathered(started):
+        if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False
         if details.startswith(STREAM_LOST) and RESET not in details:
             return False
@@ -327,7 +336,7 @@ class Client:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
                 return not expired
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
-                return bool(self._channel.get_state() is grpc.ChannelConnectivity.READY)
+                return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
             case _:
                 return True
 

@@ -148,9 +148,9 @@ class Course:
             await self._abandon()
             self._log.cut = self._stop.reason
         client = self._yard.client
-        client.clear_up()
-        if client.shed.said:
-            self._says.note(client.shed.said)
+        client.stop_faults()
+        if client.overload.summary:
+            self._says.note(client.overload.summary)
         home = await self._pool.home(keep=self._options.keep)
         return self._says.finish(
             [self._log.results[b.id] for b in self._plan],
@@ -293,7 +293,7 @@ class Course:
         client = self._yard.client
         async with self._checking:
             # While faults are injected, a target that does not answer may still be there.
-            if client.weathered(0.0):
+            if client.may_have_dropped_since(0.0):
                 return
             if self._stop.reason is not None or (await client.list(cap=1)).answered:
                 return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
-    """While the body runs, the client's calls suffer these faults; only network faults put a proxy in their way."""
+    """Injects these faults into the client's calls while the body runs; only network faults need a proxy."""
     if not faults:
         yield
         return

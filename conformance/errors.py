@@ -21,12 +21,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.call import Call
+
+class Shown(Protocol):
+    """A call that shows a violation: as much of a `Call` as is needed to find it among all calls of a behaviour."""
+
+    @property
+    def number(self) -> int:
+        """Which call of this process it is."""
+
+    @property
+    def rpc(self) -> str:
+        """The method's name."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the provider sent the status."""
+
+    @property
+    def operation_id(self) -> str:
+        """The ack's operation id; empty if there is no ack."""
 
 
 class ConformanceError(Exception):
@@ -60,7 +78,7 @@ class Outcome(ConformanceError):
 class Violation(Outcome):
     """The provider broke a clause: this was `wanted`, that was `got`, and `calls` show it."""
 
-    def __init__(self, wanted: str, got: str, *, calls: Sequence[Call] = (), clauses: Sequence[str] = ()) -> None:
+    def __init__(self, wanted: str, got: str, *, calls: Sequence[Shown] = (), clauses: Sequence[str] = ()) -> None:
         super().__init__(f"wanted {wanted}; got {got}")
         self.wanted = wanted
         self.got = got

@@ -15,6 +15,7 @@ from conformance import events
 from conformance.call import DIGITS, CallLog, recording
 from conformance.errors import ConformanceError, Disturbed, NoAnswer, NotObserved, Unprepared, Unsupported, Violation
 from conformance.lifecycle import State, Verb
+from conformance.machine import Policy
 from conformance.result import BROKEN, Result, Status
 from conformance.trial import Trial
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from conformance.behaviour import Behaviour
-    from conformance.busy import Shed
+    from conformance.busy import OverloadTracker
     from conformance.call import Call
     from conformance.catalogue import Entry
     from conformance.found import Found
@@ -206,12 +207,12 @@ class Judge:
                 await self._run(behaviour, lease, number)
             except Exception as raised:
                 error = raised
-        breach = next((m.breach for m in lease.machines if m.breach is not None), None) if began else None
-        error = _weightiest(error, breach, behaviour.entry)
-        if error is None and client.shed.too_much:
-            error = NoAnswer(client.shed.too_much)
+        violation = next((m.violation for m in lease.machines if m.violation is not None), None) if began else None
+        error = _weightiest(error, violation, behaviour.entry)
+        if error is None and client.overload.why_unreliable:
+            error = NoAnswer(client.overload.why_unreliable)
         undecided = error is not None and not isinstance(error, Unsupported)
-        dropped = undecided and log.missed > 0 and client.weathered(started)
+        dropped = undecided and log.missed > 0 and client.may_have_dropped_since(started)
         if dropped:
             error = Disturbed(f"fault injection dropped {log.missed} responses that this behaviour needs")
         status, reason, wanted, got = outcome(behaviour.entry, error)
@@ -219,7 +220,7 @@ class Judge:
             error,
             status,
             log.calls,
-            shed=client.shed,
+            overload=client.overload,
             slots=behaviour.needs.slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
         )
@@ -261,24 +262,24 @@ class Judge:
         )
         for machine in lease.machines:
             # If the machines of all earlier attempts moved "by themselves", it is the provider that moves them.
-            machine.blames = number >= self._limit(RetryReason.INTERFERENCE)
-            machine.exposed, machine.breach = set(Verb), None
+            blames = number >= self._limit(RetryReason.INTERFERENCE)
+            machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
+            machine.violation = None
         try:
             await behaviour.body(trial)
         finally:
             for machine in lease.machines:
-                machine.blames = False
-                machine.exposed.clear()
+                machine.policy = Policy()
 
 
-def _weightiest(error: Exception | None, breach: Violation | None, entry: Entry) -> Exception | None:
-    """Returns what a behaviour ends with: the body's error, or a breach that one of its machines has noticed.
+def _weightiest(error: Exception | None, violation: Violation | None, entry: Entry) -> Exception | None:
+    """Returns what a behaviour ends with: the body's error, or a violation that a retry of a call has shown.
 
-    A violation that the body found itself comes first, unless the breach is about the clause that is judged.
+    A violation that the body found itself comes first, unless the other one is about the clause that is judged.
     """
-    if breach is None or (isinstance(error, Violation) and entry.clause.id not in breach.clauses):
+    if violation is None or (isinstance(error, Violation) and entry.clause.id not in violation.clauses):
         return error
-    return breach
+    return violation
 
 
 def classify(
@@ -286,7 +287,7 @@ def classify(
     status: Status,
     calls: Sequence[Call],
     *,
-    shed: Shed,
+    overload: OverloadTracker,
     slots: bool,
     quarantined: bool,
 ) -> tuple[RetryReason, ...]:
@@ -298,7 +299,7 @@ def classify(
     if isinstance(error, Disturbed):
         return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
     reasons = []
-    if (strain := _strain(error, calls, shed)) is not None:
+    if (strain := _strain(error, calls, overload)) is not None:
         reasons.append(strain)
     if status is Status.ERROR or (slots and status in (Status.FAILED, Status.WARNED)):
         # Another client may take a slot and give it back between two looks, or send a call that has no edge from a
@@ -309,15 +310,15 @@ def classify(
     return tuple(reasons)
 
 
-def _strain(error: Exception | None, calls: Sequence[Call], shed: Shed) -> RetryReason | None:
+def _strain(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
     """Returns whether the provider had too much to do, or lost a connection, so that it may have ended in this way."""
     # If the provider turns away a large share of calls, that is its answer.
-    busy = shed.little and any(call.busy for call in calls)
+    busy = overload.tolerable and any(call.busy for call in calls)
     match error:
         case Violation() if busy:
             return RetryReason.OVERLOAD
         # A caller that closed early does not see its call turned away, only that nothing came of it.
-        case Unprepared() | NotObserved() | NoAnswer() if busy or (shed.little and shed.turned_away > 0):
+        case Unprepared() | NotObserved() | NoAnswer() if busy or (overload.tolerable and overload.rejected > 0):
             return RetryReason.OVERLOAD
         case Unprepared() | NotObserved() | NoAnswer() if any(call.cut_off for call in calls):
             return RetryReason.LOST_CONNECTION

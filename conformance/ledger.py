@@ -1,7 +1,7 @@
-"""What the kit may have started, on disk before it is asked for. `sweep` reads it after the run has died.
+"""The ledger: what the run may start, written to disk before the call is sent. `sweep` reads it if the run has died.
 
-One JSON object a line: a header, then what happened to which machine. A machine is *open* from its first
-intent until a line says that it is home, or that it was lost to somebody else.
+One JSON object per line: a header, then what happened to which machine. A machine is *open* from its first intent until
+a line says that it was cleaned up (`home`), or that another client owns it (`lost`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ FORMAT = 1
 
 
 class Ledger:
-    """An append-only file that is locked for as long as the run lives."""
+    """An append-only file that is locked while the run lives."""
 
     def __init__(
         self, path: Path, *, run: str, target: str, hide: Callable[[str], str] = clip, durable: bool = True
     ) -> None:
-        """Open `path`, to be told of nothing that `hide` changes. What is not `durable` need not outlive this process.
+        """Opens `path`. `hide` redacts what is written. If not `durable`, it need not outlive this process.
 
-        Raises UsageError where it cannot be written or another run holds it.
+        Raises UsageError if the file cannot be written, or if another run holds it.
         """
         self.path = path
         self.hide = hide
         self.trouble: str | None = None
-        """Why nothing can be written down any more; nothing is started then, and what was started still comes home."""
+        """The reason why nothing can be written any more. Then nothing more is started; the cleanup goes on."""
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
-        """Of each open machine what is intended, and how far the file must be on disk for it."""
+        """For each open machine its intents, each with the number of lines that must be on disk before it is sent."""
         self._named: dict[str, int] = {}
-        """How far the file must be on disk for a sweep to know of the machine."""
+        """For each open machine the number of lines that must be on disk for a sweep to know of it."""
         self._synced: float = 0 if durable else math.inf
         self._written = 0
         self._closed = False
@@ -57,7 +57,7 @@ class Ledger:
         try:
             end = os.fstat(self._file).st_size
             if end and os.pread(self._file, 1, end - 1) != b"\n":
-                os.write(self._file, b"\n")  # a line that was cut is not to take the next one along
+                os.write(self._file, b"\n")  # the last line was cut: keep the next one apart from it
             self._append({"ledger": FORMAT, "run": run, "target": target, "at": _now()})
             os.fsync(self._file)
         except OSError as error:
@@ -65,11 +65,11 @@ class Ledger:
             raise _cannot_be_written(path, error) from error
 
     async def intend(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
-        """Return when it is on disk that `verb` may start something on the machine, last seen in state `seen`.
+        """Returns when it is on disk that `verb` may start something on the machine, last seen in state `seen`.
 
-        A call that can start nothing, because the machine rests where `verb` has no edge, needs no line of its own.
-        Raises NotWritten where the disk will not have it. A machine that is on disk already may be brought home all the
-        same: what a sweep would have to know of it is there.
+        A call that can start nothing, because the machine rests in a state where `verb` has no edge, needs no line.
+        Raises NotWritten if the line cannot be written. Not if the machine is on disk already and the call is not a
+        Create: a sweep knows all that it needs, and so the machine can still be cleaned up.
         """
         try:
             await self._intend(machine_id, verb, token, home=home, seen=seen)
@@ -100,18 +100,18 @@ class Ledger:
         await self._on_disk(self._written)
 
     def seen(self, machine_id: str, state: State, *, host: str) -> None:
-        """A transition settled: what was intended on the way there is done."""
+        """Notes that a transition has settled, so that the intents before it are done."""
         if self._open.get(machine_id):
             self._open[machine_id].clear()
             self._write({"seen": state.name, "machine": machine_id, "host": self.hide(host)})
 
     def home(self, machine_id: str) -> None:
-        """The machine is as it was found."""
+        """Notes that the machine is as it was found."""
         if self._let_go(machine_id):
             self._write({"home": machine_id, "at": _now()})
 
     def lost(self, machine_id: str) -> None:
-        """The machine is somebody else's: it is not for us to touch."""
+        """Notes that another client owns the machine: a sweep must not touch it."""
         if self._let_go(machine_id):
             self._write({"lost": machine_id, "at": _now()})
 
@@ -120,23 +120,23 @@ class Ledger:
         return self._open.pop(machine_id, None) is not None
 
     def adopt(self, record: Record) -> None:
-        """Go on where a dead run left off: its open machines are open here."""
+        """Goes on with the ledger of a dead run: its open machines are open here."""
         for entry in record.entries:
             self._open[entry.machine] = {}
             self._named[entry.machine] = 0
 
     @property
     def open(self) -> Set[str]:
-        """The machines that may not be home."""
+        """The machines that may not have been cleaned up."""
         return self._open.keys()
 
     def close(self, *, forget: bool = False) -> None:
-        """End the file; with `forget`, remove it where nothing is open: there is nothing to sweep."""
+        """Ends the file. With `forget`, removes it if nothing is open, because there is nothing to sweep."""
         if self._closed:
             return
         self._closed = True
         self._write({"end": _now(), "open": sorted(self._open)})
-        self.trouble = self.trouble or "it is closed"  # by now its number may be another file's
+        self.trouble = self.trouble or "it is closed"  # its file descriptor may soon be another file's
         with suppress(OSError):
             os.fsync(self._file)
         if forget and not self._open:
@@ -144,7 +144,7 @@ class Ledger:
         os.close(self._file)
 
     def _write(self, line: dict[str, Any]) -> None:
-        """Append a line, unless there was trouble before: what comes after a line that is lost says nothing."""
+        """Appends a line, unless an earlier one could not be written: after a missing line the next ones mislead."""
         if self.trouble is not None:
             return
         try:
@@ -155,7 +155,7 @@ class Ledger:
             self._written += 1
 
     def _append(self, line: dict[str, Any]) -> None:
-        """A line, whole or not at all: half of one would spoil the next."""
+        """Appends a whole line or nothing: half a line would spoil the next one."""
         whole = os.fstat(self._file).st_size
         data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         try:
@@ -171,9 +171,9 @@ class Ledger:
             raise NotWritten(f"the ledger {self.path} cannot be written: {self.trouble}")
 
     async def _on_disk(self, upto: int) -> None:
-        """Wait until so many lines are on disk. Who comes meanwhile shares the next fsync. Raises NotWritten."""
+        """Waits until `upto` lines are on disk. Callers that come meanwhile share the next fsync. Raises NotWritten."""
         while self._synced < upto:
-            # A disk that failed once is not asked again: it may have forgotten what it could not write.
+            # No retry after a failed fsync: the kernel may have dropped the data that it could not write.
             self._check()
             if self._sync is None or self._sync.done():
                 self._sync = underway.begin(self._fsync())
@@ -190,14 +190,14 @@ class Ledger:
 
 
 def _force(file: int) -> None:
-    """Have it on disk, where somebody can find it. Raises OSError."""
+    """Forces the file to disk. Raises OSError, also if the file was removed, so that no sweep could find it."""
     os.fdatasync(file)
     if os.fstat(file).st_nlink == 0:
         raise FileNotFoundError(errno.ENOENT, "it has been removed")
 
 
 def _opened(path: Path) -> int:
-    """A file to append to, locked. Raises UsageError where it cannot be written or another run holds it."""
+    """Returns a locked file to append to. Raises UsageError if it cannot be written, or if another run holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -220,21 +220,21 @@ def _cannot_be_written(path: Path, error: Exception) -> UsageError:
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """A machine that a dead run may have left away from home, and all that is known of it."""
+    """A machine that a dead run may not have cleaned up, and all that is known of it."""
 
     machine: str
     home: State
     shards: dict[str, int] = field(default_factory=dict)
     """The shards whose calls may still arrive, each with its newest epoch."""
     host: str | None = None
-    """The host it was last seen with; None where none was seen."""
+    """The host that it was last seen with; None if it was seen with none."""
     resting: bool = False
-    """Whether it was last seen SPECULATIVE, and nothing was intended since."""
+    """True if it was last seen SPECULATIVE, and nothing was intended since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A ledger as read back: which run wrote it, about which target, and what is open."""
+    """A ledger that was read: which run wrote it, about which target, and which machines are open."""
 
     run: str
     target: str
@@ -242,9 +242,9 @@ class Record:
 
 
 def read(path: Path) -> Record:
-    """Read a ledger, also one that was cut in the middle of its last line.
+    """Reads a ledger, even if its last line is incomplete.
 
-    Raises UsageError for a file that is not there or is no ledger.
+    Raises UsageError if the file does not exist or is not a ledger.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

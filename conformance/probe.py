@@ -14,7 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from conformance.answer import too_large
-from conformance.busy import SOON, while_busy
+from conformance.busy import RETRY_DELAYS, retry_while_overloaded
 from conformance.discretion import Discretion
 from conformance.errors import TargetError
 from conformance.found import SHARD, SHARD_MACHINE, Found
@@ -252,14 +252,16 @@ async def _reflection(client: Client) -> bool:
 async def _delete(client: Client, run: str) -> bool:
     """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
     shard = Shard(f"{run}-delete")
-    call = await while_busy(lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, pauses=SOON)
+    call = await retry_while_overloaded(
+        lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
+    )
     return call.code is not grpc.StatusCode.UNIMPLEMENTED
 
 
 async def _scope(client: Client, run: str) -> str | None:
     """Returns the scope of a shard's mark (FEN-13), from calls about ids that do not exist; None if it is unclear."""
     here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
-    for number, pause in enumerate((*SOON, 0.0)):
+    for number, pause in enumerate((*RETRY_DELAYS, 0.0)):
         shard = Shard(f"{run}-scope{number or ''}")
         first = await client.drain(here, shard.token(epoch=1, sequence=9))
         again = await client.drain(here, shard.token(epoch=1, sequence=9))

@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
-from conformance.busy import PAUSES
+from conformance.busy import INSISTENT_RETRY_DELAYS
 from conformance.errors import NoAnswer, Violation
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def described(client: Client) -> list[_File] | None:
 
     Raises NoAnswer where reflection breaks off, each time, and Violation where what it sends is no description.
     """
-    for pause in PAUSES[:5]:
+    for pause in INSISTENT_RETRY_DELAYS[:5]:
         try:
             return await _described(client)
         except NoAnswer:

@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conformance.bill import Meter
-from conformance.busy import while_busy
+from conformance.busy import retry_while_overloaded
 from conformance.client import Client
 from conformance.discretion import Discretion
 from conformance.errors import ConformanceError, UsageError
 from conformance.ledger import Ledger, read
 from conformance.lifecycle import State, state_of
-from conformance.machine import Machine
+from conformance.machine import Machine, Policy
 from conformance.pool import NOBODY, home_of
 from conformance.probe import connect, look
 from conformance.report import Home
@@ -97,12 +97,19 @@ def _never_began(path: Path) -> bool:
 
 async def _bring_home(entry: Entry, yard: Yard, number: int, say: Callable[[str], None]) -> tuple[str, str] | None:
     """Cleans one machine up; returns its id and the reason if that is not possible."""
-    machine = Machine(entry.machine, yard, number=number, home=entry.home, live=True)
-    # Use neither the dead run's shard, which gets fenced off, nor that of an earlier sweep.
-    machine.shard = Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}")
-    machine.unheard, machine.insists = Unheard(entry.shards), True
+    machine = Machine(
+        entry.machine,
+        yard,
+        number=number,
+        home=entry.home,
+        live=True,
+        # Neither the dead run's shard, which is fenced off, nor that of an earlier sweep.
+        shard=Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}"),
+        unanswered=Unheard.of_dead_run(entry.shards),
+    )
+    machine.policy = Policy(insists=True)
     try:
-        call = await while_busy(machine.get, insists=True)
+        call = await retry_while_overloaded(machine.get, insists=True)
         if call.code in NOBODY and entry.home is State.UNSPECIFIED:
             yard.ledger.home(machine.id)
             return None
@@ -130,7 +137,7 @@ async def _never_ours(machine: Machine, entry: Entry) -> bool:
     """Returns whether the machine lives, but not through any call of the dead run, which never saw it live."""
     if entry.home is not State.SPECULATIVE or entry.host is not None or machine.state is State.SPECULATIVE:
         return False
-    return entry.resting or not await machine.arrived()
+    return entry.resting or not await machine.may_be_ours()
 
 
 def _foreign(machine: object, entry: Entry, yard: Yard) -> bool:

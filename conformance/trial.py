@@ -115,8 +115,8 @@ class Trial:
             self._yard,
             number=-self._count,
             home=State.UNSPECIFIED,
+            shard=self.new_shard(),
         )
-        machine.shard = self.new_shard()
         self._pool.stranger(machine)
         return machine
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: Lists that weigh much go one at a time, as each takes up a hundred megabytes while it is read."""
+"""Lets one large List at a time be under way: each needs about 100 MB while it is decoded."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
 HEAVY: Final = 2**20
-"""Bytes: a List of some four thousand ordinary machines. Lighter ones need not wait for one another."""
+"""Bytes of a List of some four thousand ordinary machines. Smaller ones need not wait for each other."""
 
 
 class Turns:
-    """What Lists have weighed so far, and the one heavy one that may be under way."""
+    """Knows the sizes of earlier Lists, and makes those that are likely to be large wait for each other."""
 
     def __init__(self) -> None:
-        self._last: dict[frozenset[int], int] = {}
-        """Bytes of the last uncapped List of these states; the empty set is all."""
-        self._machine = 0
-        """Bytes of a machine in the List whose machines weighed most."""
-        self._turn = asyncio.Lock()
+        self._last_size: dict[frozenset[int], int] = {}
+        """Bytes of the last List of these states that had no cap. The empty set stands for all states."""
+        self._machine_size = 0
+        """Bytes per machine, of the List in which that was the most."""
+        self._lock = asyncio.Lock()
 
     def heavy(self, states: Collection[int], cap: int) -> bool:
-        """Whether a List is likely to weigh much, by the last one of these states, or else of all."""
-        likely = self._last.get(frozenset(states), self._last.get(frozenset(), 0))
-        return (min(likely, cap * self._machine) if cap > 0 else likely) > HEAVY
+        """Returns whether a List is likely to be large, as the last one of the same states was, or else of all."""
+        likely = self._last_size.get(frozenset(states), self._last_size.get(frozenset(), 0))
+        return (min(likely, cap * self._machine_size) if cap > 0 else likely) > HEAVY
 
     @asynccontextmanager
     async def turn(self, states: Collection[int], cap: int) -> AsyncIterator[None]:
-        """Wait until a List like this one may be asked for."""
+        """Waits until a List of these states may be sent."""
         if not self.heavy(states, cap):
             yield
             return
-        async with self._turn:
+        async with self._lock:
             yield
 
-    def weighed(self, states: Collection[int], cap: int, listing: pb.MachineList) -> None:
-        """Take note of what a List weighed."""
+    def record_size(self, states: Collection[int], cap: int, listing: pb.MachineList) -> None:
+        """Remembers the size of an answered List."""
         size = listing.ByteSize()
-        self._machine = max(self._machine, size // max(1, len(listing.machines)))
+        self._machine_size = max(self._machine_size, size // max(1, len(listing.machines)))
         if cap <= 0:
-            self._last[frozenset(states)] = size
+            self._last_size[frozenset(states)] = size

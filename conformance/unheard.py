@@ -1,79 +1,64 @@
-"""Calls about one machine that were sent and not heard out: whether any came through, and that none can any more.
-
-A call that came through has left a mark, and what is not newer is fenced (FEN-1). So the oldest token of a shard that
-was not heard of, sent once more, says whether it or a later one came through: older calls of the shard, in an earlier
-life of the machine, say nothing of this one. A shard that comes back with a higher epoch fences all that may still
-arrive of the old one (FEN-3).
-"""
+"""Unanswered calls: mutating calls that were sent and not answered, so that they may have been applied, or still be."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.busy import while_busy
-from conformance.errors import NoAnswer
 from conformance.lifecycle import Verb
-from conformance.token import Shard, Token
+from conformance.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from conformance.call import Call
-    from conformance.machine import Machine
+    from collections.abc import Mapping
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The unanswered calls of one shard: the oldest token and the newest epoch."""
+
+    oldest: Token
+    newest_epoch: int
+
+    def plus(self, token: Token) -> Span:
+        """One more call."""
+        oldest = min(token, self.oldest, key=lambda each: each.numbers)
+        return Span(oldest=oldest, newest_epoch=max(token.epoch, self.newest_epoch))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unheard:
-    """What was not heard of, by shard. Of a dead run, whose `epochs` the ledger knows, no token is known."""
+    """The unanswered calls of one machine, by shard."""
 
-    def __init__(self, epochs: Mapping[str, int] | None = None) -> None:
-        self.epochs = dict(epochs or {})
-        """Of each shard the newest epoch."""
-        self.create = False
-        """Whether a Create is among them, so that a slot may come to life through us."""
-        self._oldest = {shard: Token(shard, 0, 0) for shard in self.epochs}
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    create: bool = False
+    """True if one of them is a Create, so that a slot may come to life through the kit."""
+
+    @classmethod
+    def of_dead_run(cls, epochs: Mapping[str, int]) -> Unheard:
+        """The calls of a dead run: its ledger knows the newest epoch of each shard, and no token."""
+        return cls(
+            spans={shard: Span(oldest=Token(shard, 0, 0), newest_epoch=epoch) for shard, epoch in epochs.items()}
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.epochs)
+        return bool(self.spans)
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The newest epoch of each shard."""
+        return {shard: span.newest_epoch for shard, span in self.spans.items()}
 
     @property
     def oldest(self) -> list[Token]:
-        """Of each shard the oldest token."""
-        return list(self._oldest.values())
+        """The oldest token of each shard."""
+        return [span.oldest for span in self.spans.values()]
 
-    def add(self, verb: Verb, token: Token) -> None:
-        """One more: it may have started something, and may still."""
-        self.create |= verb is Verb.CREATE
-        self.epochs[token.shard] = max(token.epoch, self.epochs.get(token.shard, token.epoch))
-        self._oldest[token.shard] = min(token, self._oldest.get(token.shard, token), key=lambda each: each.numbers)
+    def plus(self, verb: Verb, token: Token) -> Unheard:
+        """One more unanswered call."""
+        known = self.spans.get(token.shard)
+        span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
+        return Unheard(spans={**self.spans, token.shard: span}, create=self.create or verb is Verb.CREATE)
 
-    def clear(self) -> None:
-        """All is known."""
-        self.epochs.clear()
-        self._oldest.clear()
-        self.create = False
-
-
-async def came_through(machine: Machine) -> bool:
-    """Whether any of the calls did: a shard that the provider has no such mark of has made none (FEN-2).
-
-    Raises NoAnswer where the provider does not say.
-    """
-    tokens = [partial(Token, token.shard, *token.numbers) for token in machine.unheard.oldest]
-    return any([(await _heard(machine, token)).fenced for token in tokens])
-
-
-async def fence_off(machine: Machine) -> None:
-    """See to it that none of the calls can start anything any more. Raises NoAnswer where the provider does not say."""
-    for name, epoch in list(machine.unheard.epochs.items()):
-        shard = machine.shard if name == machine.shard.id else Shard(name)
-        shard.outlive(epoch)
-        await _heard(machine, shard.next)
-
-
-async def _heard(machine: Machine, token: Callable[[], Token]) -> Call:
-    """What the fence says to a Drain with that token. Raises NoAnswer where it does not come to that."""
-    call = await while_busy(lambda: machine.drain(token()), insists=machine.insists)
-    if not call.answered or call.busy:
-        raise NoAnswer(f"Drain of {machine.id} answered {call.outcome()}")
-    return call
+    def without_create(self) -> Unheard:
+        """The same calls, of which no Create is in doubt any more."""
+        return Unheard(spans=self.spans)

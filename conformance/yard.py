@@ -1,4 +1,4 @@
-"""What the machines of one run share, and what is seen of one while it settles."""
+"""The context that all machines of a run share, and the result of waiting until a machine has settled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yard:
-    """What all machines of one run share."""
+    """The context of a run's machines: its client, ledger and bill."""
 
     run: str
     client: Client
@@ -26,12 +26,12 @@ class Yard:
     meter: Meter
     patience: Patience
     deletes: bool
-    """Whether the provider can Delete."""
+    """True if the provider has Delete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What was seen while a machine settled: its states in order without repeats, and the last reading."""
+    """The states that a machine has shown while it settled, in order and without repeats, and the last reading."""
 
     states: tuple[State, ...]
     machine: pb.Machine
@@ -39,10 +39,10 @@ class Watch:
 
     @property
     def state(self) -> State:
-        """Where the machine was seen last."""
+        """The state that it showed last."""
         return state_of(self.machine.state)
 
 
 def mistaken(shown: pb.Machine, machine_id: str) -> bool:
-    """Whether a slot is shown that has another id: that it is at home says nothing of the machine asked for."""
+    """Returns whether `shown` is a slot with another id: it says nothing of the machine that was asked for."""
     return shown.id != machine_id and state_of(shown.state) is State.SPECULATIVE

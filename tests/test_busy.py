@@ -11,7 +11,15 @@ import grpc
 import pytest
 
 from conformance import busy, expect
-from conformance.busy import FEW, SHARE, SOON, STEPS, Gate, Shed, put_through
+from conformance.busy import (
+    CONCURRENCY_STEPS,
+    RETRY_DELAYS,
+    TOLERABLE_REJECTIONS,
+    TOLERABLE_SHARE,
+    OverloadTracker,
+    send_until_accepted,
+)
+from conformance.concurrency_limit import ConcurrencyLimiter
 from conformance.errors import Unprepared, Violation
 from conformance.judge import MAX_ATTEMPTS, RetryReason
 from conformance.lifecycle import State, Verb
@@ -35,7 +43,7 @@ FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
 
 @pytest.fixture(autouse=True)
 def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "SOON", (0.0,) * len(SOON))
+    monkeypatch.setattr(busy, "RETRY_DELAYS", (0.0,) * len(RETRY_DELAYS))
     monkeypatch.setattr("conformance.judge.RESPITE", 0.0)
 
 
@@ -50,7 +58,7 @@ def asked(*codes: grpc.StatusCode, again: Token | None = SECOND) -> tuple[Call, 
     async def renewed() -> Token | None:
         return again
 
-    return asyncio.run(put_through(send, FIRST, again=renewed)), sent
+    return asyncio.run(send_until_accepted(send, FIRST, next_token=renewed)), sent
 
 
 def test_what_is_answered_is_asked_once() -> None:
@@ -65,8 +73,8 @@ def test_who_has_no_time_now_is_asked_again(code: grpc.StatusCode) -> None:
 
 
 def test_who_never_has_time_gives_that_for_an_answer() -> None:
-    call, sent = asked(*[UNAVAILABLE] * (len(SOON) + 1))
-    assert (call.code, len(sent)) == (UNAVAILABLE, len(SOON) + 1)
+    call, sent = asked(*[UNAVAILABLE] * (len(RETRY_DELAYS) + 1))
+    assert (call.code, len(sent)) == (UNAVAILABLE, len(RETRY_DELAYS) + 1)
 
 
 def test_where_it_is_too_late_nobody_is_asked_again() -> None:
@@ -78,23 +86,26 @@ def one(number: int, code: grpc.StatusCode) -> Call:
     return replace(a_call(code=code), started=float(number), ended=number + 0.5)
 
 
-def shed(turned_away: int, *, of: int) -> Shed:
+def shed(turned_away: int, *, of: int) -> OverloadTracker:
     """What is known after so many calls, one after the other, of which the first were turned away."""
-    counted = Shed()
+    counted = OverloadTracker()
     for number in range(of):
         counted.add(one(number, UNAVAILABLE if number < turned_away else OK))
     return counted
 
 
 def test_who_turns_much_away_is_asked_for_less_at_once_and_then_taken_at_their_word() -> None:
-    found = [(counted.gate.limit, counted.little) for counted in (shed(n, of=n) for n in range(4 * FEW + 4))]
-    expected = [(None, True), *((step, True) for step in STEPS), (None, False)]
-    assert found == [each for each in expected for _ in range(FEW + 1)]
+    found = [
+        (counted.limiter.limit, counted.tolerable)
+        for counted in (shed(n, of=n) for n in range(4 * TOLERABLE_REJECTIONS + 4))
+    ]
+    expected = [(None, True), *((step, True) for step in CONCURRENCY_STEPS), (None, False)]
+    assert found == [each for each in expected for _ in range(TOLERABLE_REJECTIONS + 1)]
 
 
 def test_a_gate_lets_so_many_in_at_once_and_counts_who_is_inside_already() -> None:
     async def facts() -> None:
-        gate, inside, most = Gate(), 0, [0]
+        gate, inside, most = ConcurrencyLimiter(), 0, [0]
 
         async def goes_through() -> None:
             nonlocal inside
@@ -123,33 +134,33 @@ def test_a_gate_lets_so_many_in_at_once_and_counts_who_is_inside_already() -> No
 
 
 def test_of_many_calls_a_share_may_be_turned_away() -> None:
-    assert shed(10, of=10).gate.limit == STEPS[0]
-    busy_last = Shed()
-    for number in range(10 * SHARE):
-        busy_last.add(one(number, OK if number < 10 * SHARE - 10 else UNAVAILABLE))
-    assert busy_last.gate.limit is None
-    busy_last.add(one(10 * SHARE, UNAVAILABLE))
-    assert busy_last.gate.limit == STEPS[0]
+    assert shed(10, of=10).limiter.limit == CONCURRENCY_STEPS[0]
+    busy_last = OverloadTracker()
+    for number in range(10 * TOLERABLE_SHARE):
+        busy_last.add(one(number, OK if number < 10 * TOLERABLE_SHARE - 10 else UNAVAILABLE))
+    assert busy_last.limiter.limit is None
+    busy_last.add(one(10 * TOLERABLE_SHARE, UNAVAILABLE))
+    assert busy_last.limiter.limit == CONCURRENCY_STEPS[0]
 
 
 def test_what_was_under_way_when_less_was_asked_for_is_no_matter_of_that() -> None:
-    counted = shed(FEW + 1, of=FEW + 1)
-    for _ in range(5 * FEW):
-        counted.add(one(FEW, UNAVAILABLE))
-    assert (counted.gate.limit, counted.turned_away) == (STEPS[0], 6 * FEW + 1)
+    counted = shed(TOLERABLE_REJECTIONS + 1, of=TOLERABLE_REJECTIONS + 1)
+    for _ in range(5 * TOLERABLE_REJECTIONS):
+        counted.add(one(TOLERABLE_REJECTIONS, UNAVAILABLE))
+    assert (counted.limiter.limit, counted.rejected) == (CONCURRENCY_STEPS[0], 6 * TOLERABLE_REJECTIONS + 1)
 
 
 def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
-    assert shed(FEW, of=1000).said == ""
-    assert shed(10, of=1000).said.startswith("10 of 1000 calls were turned away")
-    assert "and were asked again; --jobs 1" in shed(10, of=1000).said
-    assert "too many to be asked again" in shed(40, of=41).said
+    assert shed(TOLERABLE_REJECTIONS, of=1000).summary == ""
+    assert shed(10, of=1000).summary.startswith("10 of 1000 calls were turned away")
+    assert "and were asked again; --jobs 1" in shed(10, of=1000).summary
+    assert "too many to be asked again" in shed(40, of=41).summary
 
 
 def test_where_much_was_turned_away_in_all_no_verdict_rests_on_the_rest() -> None:
-    assert shed(FEW, of=FEW).too_much == ""
-    assert shed(20, of=100).too_much == ""
-    assert shed(20, of=99).too_much.startswith("20 of 99 calls were turned away")
+    assert shed(TOLERABLE_REJECTIONS, of=TOLERABLE_REJECTIONS).why_unreliable == ""
+    assert shed(20, of=100).why_unreliable == ""
+    assert shed(20, of=99).why_unreliable.startswith("20 of 99 calls were turned away")
 
 
 def test_a_provider_that_turns_every_third_call_away_is_not_judged_by_the_others() -> None:
@@ -230,7 +241,7 @@ def test_a_call_of_the_machines_own_shard_is_made_again_with_a_newer_token() -> 
 
 
 def test_what_was_turned_away_is_not_asked_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "SOON", (1.0,))
+    monkeypatch.setattr(busy, "RETRY_DELAYS", (1.0,))
 
     async def two(trial: Trial, mood: Mood) -> None:
         mood.left = 1
@@ -251,7 +262,7 @@ def test_what_cannot_be_told_when_it_is_tried_again_undoes_nothing() -> None:
         attempts.append(trial.machine.id)
         if len(attempts) > 1:
             raise Unprepared("it is gone for good")
-        mood.left = len(SOON) + 1
+        mood.left = len(RETRY_DELAYS) + 1
         await expect.acked(trial.client.list())
 
     result = run(reads)
@@ -264,7 +275,7 @@ def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
 
     async def reads(trial: Trial, mood: Mood) -> None:
         attempts.append(trial.machine.id)
-        mood.left = len(SOON) + 1 if len(attempts) < 3 else 0
+        mood.left = len(RETRY_DELAYS) + 1 if len(attempts) < 3 else 0
         await expect.acked(trial.client.list())
 
     assert run(reads).status is Status.PASSED
@@ -273,7 +284,7 @@ def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
 
 @pytest.mark.parametrize("rpc", ["List", "Drain"])
 def test_who_has_hung_up_asks_no_more(rpc: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("conformance.busy.SOON", "conformance.client.SOON"):
+    for name in ("conformance.busy.RETRY_DELAYS", "conformance.client.RETRY_DELAYS"):
         monkeypatch.setattr(name, (0.2, 0.2, 0.2))
 
     async def hangs_up(trial: Trial, mood: Mood) -> None:

@@ -17,7 +17,7 @@ from conformance.dryrun import leapt
 from conformance.engine_faults import weather
 from conformance.faults import LostAnswers
 from conformance.lifecycle import State, Verb
-from conformance.machine import Machine
+from conformance.machine import Machine, Policy
 from conformance.result import Status
 from conformance.run_options import Options
 from conformance.shortcut import shortcut
@@ -174,7 +174,7 @@ def test_the_provider_carries_out_a_call_whose_answer_is_lost(over: Any) -> None
             assert heard is not None
             assert heard.response.machine.id == "machine-0001"
             assert core.machines["machine-0001"].state is not fake.State.SPECULATIVE
-            client.clear_up()
+            client.stop_faults()
             assert not client.faults.loses_answers
 
     asyncio.run(run())
@@ -198,7 +198,7 @@ class ForgetsTheToken(Core):
 async def after_a_lost_create(over: Any, core: Core, token: Token | None = None, *, again: int) -> Machine:
     async with over(core) as target, yard_at(target) as yard, weather(yard.client, LOST_ANSWER, seed=7):
         machine = Machine("machine-0001", yard, number=1)
-        machine.exposed = {Verb.CREATE}
+        machine.policy = Policy(drop_responses=frozenset({Verb.CREATE}))
         call = await machine.create(token)
         assert call.ok
         assert call.answered
@@ -213,21 +213,21 @@ async def after_a_lost_create(over: Any, core: Core, token: Token | None = None,
 @TRANSPORTS
 def test_a_create_whose_answer_is_lost_is_repeated_and_is_the_same_operation(over: Any) -> None:
     machine = asyncio.run(after_a_lost_create(over, provider(), again=2))
-    assert machine.breach is None
+    assert machine.violation is None
     assert machine.live
-    assert not machine.unheard
+    assert not machine.unanswered
 
 
 @TRANSPORTS
 def test_with_a_token_of_the_behaviours_own_the_lost_answer_is_what_counts(over: Any) -> None:
     machine = asyncio.run(after_a_lost_create(over, provider(), Token("another", 1, 1), again=1))
-    assert machine.breach is None
+    assert machine.violation is None
     assert machine.live
 
 
 @TRANSPORTS
 def test_a_retry_with_another_operation_is_a_breach(over: Any) -> None:
-    breach = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).breach
+    breach = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).violation
     assert breach is not None
     assert breach.clauses == ("OPS-2",)
     assert "the retry of Create, whose answer was lost, to have operation id" in breach.wanted
@@ -236,7 +236,7 @@ def test_a_retry_with_another_operation_is_a_breach(over: Any) -> None:
 
 @TRANSPORTS
 def test_a_token_that_passes_twice_is_a_breach(over: Any) -> None:
-    breach = asyncio.run(after_a_lost_create(over, provider(cls=ForgetsTheToken), again=1)).breach
+    breach = asyncio.run(after_a_lost_create(over, provider(cls=ForgetsTheToken), again=1)).violation
     assert breach is not None
     assert breach.clauses == ("FEN-1", "FEN-6")
     assert "to be fenced" in breach.wanted

@@ -207,7 +207,7 @@ def test_a_call_that_was_not_heard_out_makes_no_machine_remember_all_its_lives(
     assert (report.exit_code, states_of(core)) == (0, {})
     machines = [drive.machine for drive in churns[0].supply.workers]
     assert len(seen) == 4
-    assert max(len(machine._clusters) + len(machine._claims) for machine in machines) < 10
+    assert max(len(machine.record.clusters) + len(machine._claims) for machine in machines) < 10
 
 
 def test_who_waits_for_a_delta_that_never_comes_goes_on_and_that_is_said_once(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
+from conformance.claim import Owner
 from conformance.errors import BudgetSpent, Disturbed, NoAnswer, Unprepared
 from conformance.ledger import read
 from conformance.lifecycle import State, Verb
-from conformance.machine import FIRST_POLL, Machine
+from conformance.machine import FIRST_POLL, Machine, Policy
 from conformance.patience import Patience
 from conformance.token import Shard
 from fake_provider.server import serving
@@ -136,7 +137,7 @@ def test_a_slot_that_somebody_else_brought_to_life_is_not_ours() -> None:
 def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
     async def facts(machine: Machine, yard: Yard, core: Core) -> None:
         await machine.settle()
-        machine.blames = True
+        machine.policy = Policy(blames_provider=True)
         async with yard.client.another() as foreign:
             await foreign.create(machine.id, machine.shard.token(epoch=9, sequence=1))
         assert (await machine.read()).state == pb.MACHINE_STATE_IDLE
@@ -148,7 +149,7 @@ def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
 def test_a_machine_that_is_not_ours_is_not_driven_whoever_is_blamed_for_what_it_shows(verb: Verb) -> None:
     async def facts(machine: Machine, yard: Yard, core: Core) -> None:
         await machine.settle()
-        machine.blames = True
+        machine.policy = Policy(blames_provider=True)
         await yard.client.create(machine.id, Shard("foreign").next())
         theirs = core.machines[machine.id]
         with pytest.raises(Disturbed, match="is IDLE, and not by us"):
@@ -166,7 +167,7 @@ def test_a_machine_of_ours_that_somebody_else_has_bound_is_said_to_be_so_once_an
         with pytest.raises(Disturbed, match=r"somebody else has bound .* to 'theirs'"):
             await machine.settle()
         await machine.bring(State.SPECULATIVE)
-        assert (states_of(core), machine.disowned) == ({}, False), "states_of leaves slots out"
+        assert (states_of(core), machine.ownership.owner is Owner.ANOTHER) == ({}, False), "states_of leaves slots out"
 
     on_a_machine(facts)
 
@@ -180,7 +181,7 @@ def test_a_machine_that_was_found_idle_and_is_bound_by_somebody_else_is_left_to_
             await foreign.configure(machine.id, Shard("foreign").next(), cluster="theirs")
         with pytest.raises(Disturbed, match="somebody else has bound"):
             await found.settle()
-        assert (states_of(core), found.disowned) == ({machine.id: "CONFIGURED"}, True)
+        assert (states_of(core), found.ownership.owner is Owner.ANOTHER) == ({machine.id: "CONFIGURED"}, True)
 
     on_a_machine(facts)
 
@@ -270,9 +271,9 @@ def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
         await machine.settle()
         call = await machine.create(timeout=0.02)
         assert not call.answered
-        assert machine.unheard.epochs == {machine.shard.id: 1}
+        assert machine.unanswered.epochs == {machine.shard.id: 1}
         await machine.fence_off()
-        assert not machine.unheard
+        assert not machine.unanswered
         assert machine.live, "what it started is ours"
         late = await yard.client.create(machine.id, machine.shard.token(epoch=1, sequence=99))
         assert late.fenced, "nothing of that incarnation can start anything any more"

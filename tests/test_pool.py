@@ -202,7 +202,8 @@ def test_what_was_never_touched_is_not_asked_for_at_the_end() -> None:
 def test_one_machine_at_which_somebody_else_was_faster_is_enough_to_know_of_them() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         assert not pool.lost
-        leased(pool, machines=2).machines[0].beaten = True
+        machine = leased(pool, machines=2).machines[0]
+        machine.record = machine.record.beaten()
         assert pool.lost
 
     pooled(facts)

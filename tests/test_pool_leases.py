@@ -30,6 +30,23 @@ def test_machines_are_leased_all_or_none() -> None:
     pooled(facts)
 
 
+def test_a_lease_that_is_released_twice_takes_nothing_from_the_next_one() -> None:
+    async def facts(pool: Pool, core: Core, yard: Yard) -> None:
+        first = leased(pool, machines=1, transitions=1)
+        await pool.prepare(first)
+        await pool.release(first, wanted={State.IDLE})
+        second = leased(pool, machines=1, transitions=1)
+        assert second == first
+        await pool.release(first, wanted=())
+        assert pool.lease(Needs(machines=1, transitions=1)) is None, "the machine is still leased"
+        assert states_of(core) == {second.machines[0].id: "IDLE"}
+        await asyncio.gather(*(pool.release(second, wanted={State.IDLE}) for _ in range(2)))
+        assert leased(pool, machines=1, transitions=1).machines == second.machines
+        assert pool.lease(Needs(machines=1, transitions=1)) is None, "it is free once"
+
+    pooled(facts, machines=1, most=1)
+
+
 def test_a_behaviour_without_machines_can_always_be_had() -> None:
     async def facts(pool: Pool, core: Core, yard: Yard) -> None:
         leased(pool, machines=4)

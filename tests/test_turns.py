@@ -20,40 +20,40 @@ def test_what_nobody_has_weighed_is_light() -> None:
 
 def test_a_list_weighs_what_the_last_one_of_these_states_did() -> None:
     turns = Turns()
-    turns.weighed([], 0, listing(10_000))
-    turns.weighed([State.IDLE], 0, listing(10))
+    turns.record_size([], 0, listing(10_000))
+    turns.record_size([State.IDLE], 0, listing(10))
     assert turns.heavy([], 0)
     assert not turns.heavy([State.IDLE], 0)
-    turns.weighed([State.IDLE], 0, listing(3, bytes_each=HEAVY))
+    turns.record_size([State.IDLE], 0, listing(3, bytes_each=HEAVY))
     assert turns.heavy([State.IDLE], 0)
 
 
 def test_states_that_nobody_has_listed_may_be_those_of_the_crowd() -> None:
     turns = Turns()
-    turns.weighed([], 0, listing(10_000))
+    turns.record_size([], 0, listing(10_000))
     assert turns.heavy([State.CONFIGURED], 0)
 
 
 def test_a_page_of_a_crowd_is_light_unless_its_machines_are_heavy() -> None:
     turns = Turns()
-    turns.weighed([], 0, listing(10_000))
+    turns.record_size([], 0, listing(10_000))
     assert not turns.heavy([], 1000)
-    turns.weighed([State.IDLE], 0, listing(1, bytes_each=HEAVY // 10))
+    turns.record_size([State.IDLE], 0, listing(1, bytes_each=HEAVY // 10))
     assert turns.heavy([], 1000)
 
 
 def test_a_cap_says_nothing_of_how_much_there_is() -> None:
     turns = Turns()
-    turns.weighed([], 0, listing(10_000))
-    turns.weighed([], 1, listing(1))
+    turns.record_size([], 0, listing(10_000))
+    turns.record_size([], 1, listing(1))
     assert turns.heavy([], 0)
 
 
 def test_heavy_ones_wait_for_each_other_and_light_ones_do_not() -> None:
     async def go() -> None:
         turns, under_way, most = Turns(), 0, {True: 0, False: 0}
-        turns.weighed([], 0, listing(10_000))
-        turns.weighed([State.IDLE], 0, listing(10))
+        turns.record_size([], 0, listing(10_000))
+        turns.record_size([State.IDLE], 0, listing(10))
 
         async def ask(*states: State) -> None:
             nonlocal under_way

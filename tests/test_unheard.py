@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import grpc
 import pytest
 
+from conformance.claim import Ownership
 from conformance.errors import Unprepared
 from conformance.lifecycle import State, Verb
+from conformance.machine_record import LastSeen, MachineRecord
 from conformance.stop import Stop
 from conformance.token import LARGEST, Shard, Token
 from conformance.unheard import Unheard
@@ -79,13 +81,16 @@ def a_slot(facts: Callable[[Pool, Machine, Core, Yard], Awaitable[None]], **opti
 def test_of_each_shard_the_oldest_token_is_known_and_the_newest_epoch() -> None:
     unheard = Unheard()
     for epoch, sequence in ((2, 5), (1, 9), (2, 1)):
-        unheard.add(Verb.DRAIN, Token("s", epoch, sequence))
+        unheard = unheard.plus(Verb.DRAIN, Token("s", epoch, sequence))
     assert (unheard.oldest, unheard.epochs, unheard.create) == ([Token("s", 1, 9)], {"s": 2}, False)
-    unheard.add(Verb.CREATE, Token("t", 1, 1))
+    unheard = unheard.plus(Verb.CREATE, Token("t", 1, 1))
     assert unheard.create
-    unheard.clear()
+    record = MachineRecord(seen=LastSeen(state=SLOT), ownership=Ownership(), unanswered=unheard)
+    assert not record.claimed().unanswered.create
+    assert record.claimed().unanswered.epochs == {"s": 2, "t": 1}
+    unheard = record.fenced_off(live=False).unanswered
     assert (bool(unheard), unheard.oldest, unheard.create) == (False, [], False)
-    assert Unheard({"s": 4}).oldest == [Token("s", 0, 0)], "of a dead run no token is known"
+    assert Unheard.of_dead_run({"s": 4}).oldest == [Token("s", 0, 0)], "of a dead run no token is known"
 
 
 def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_find_out_whose_it_is(losing: list[bool]) -> None:
@@ -140,7 +145,7 @@ class HasNoTime(Servicer):
 def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
     async def facts(pool: Pool, machine: Machine, core: Core, yard: Yard) -> None:
         await machine.bring(State.IDLE)
-        machine.unheard.add(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
         assert (await pool.home()).clean
         assert states_of(core) == {}
 

@@ -14,6 +14,7 @@ import pytest
 import conformance.suite
 from conformance import catalogue, engine, ledger, plan
 from conformance.behaviour import declared
+from conformance.claim import Owner
 from conformance.errors import Disturbed
 from conformance.lifecycle import State
 from conformance.machine import Machine
@@ -173,7 +174,7 @@ def test_a_slot_that_was_somebody_elses_once_is_brought_home_when_it_is_ours() -
             await other.bring(State.SPECULATIVE)
             yard.ledger.home(other.id)
             await machine.bring(State.IDLE)
-            assert not machine.disowned
+            assert machine.ownership.owner is not Owner.ANOTHER
             assert (await Pool([machine], yard, most=1).home()).clean
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 

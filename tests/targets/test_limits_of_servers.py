@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from conformance import catalogue, expect, plan
-from conformance.client import UNSEEN
+from conformance.client import REFUSED_STREAM
 from conformance.result import Status, Verdict
 from tests.runs import judged, proof, provider
 
@@ -65,5 +65,5 @@ def test_a_call_that_no_server_has_looked_at_is_sent_again_with_its_token(monkey
     assert result.status is Status.PASSED, result.reason
     refused = [call for call in result.calls if call.code is grpc.StatusCode.UNAVAILABLE]
     assert refused, "the server took all of them at once"
-    assert all(call.outcome().removeprefix("UNAVAILABLE: ").startswith(UNSEEN) for call in refused)
+    assert all(call.outcome().removeprefix("UNAVAILABLE: ").startswith(REFUSED_STREAM) for call in refused)
     assert not report.notes, "that is no load that was shed"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.busy import PAUSES
+from conformance.busy import INSISTENT_RETRY_DELAYS
 from conformance.probe import DIAGNOSIS
 from conformance.text import printable
 from tests.zoo.species import HABITATS, Species
@@ -94,7 +94,7 @@ class Encounter:
 def bound(species: Species) -> float:
     """Seconds after which a run must have ended, by its own options, and by what docs/reliability.md says of them."""
     home = COMING_HOME * species.patience + HEARING_OUT * species.rpc
-    return STARTING + species.connect + DIAGNOSIS + species.timeout + home + sum(PAUSES)
+    return STARTING + species.connect + DIAGNOSIS + species.timeout + home + sum(INSISTENT_RETRY_DELAYS)
 
 
 def meet(species: Species, directory: Path) -> Encounter:

@@ -236,7 +236,7 @@ class Churn:
             with suppress(Violation):
                 if not await worker.came_back():
                     self.counts.disturbed += 1
-                    self.supply.failed += worker.machine.beaten
+                    self.supply.failed += worker.machine.ownership.lost_race
                     self._callbacks.note(f"left to another client: {disturbed.message}")
         except NoAnswer as error:
             self._callbacks.note(f"{worker.machine.id} is not driven any more: {error.message}")

@@ -128,7 +128,7 @@ class Worker:
         if last is None or last.token is None or not self._oracle.known(last.operation_id):
             return False
         old = self.machine
-        self.machine = old.anew(live=True)
+        self.machine = old.without_history(live=True)
         await self._yard.ledger.intend(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
         self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
         return True
@@ -208,7 +208,7 @@ class Worker:
         """Forgets the machine's past, so that a long churn needs no more memory than a short one."""
         yard, old = self._yard, self.machine
         if self.expected.state is State.SPECULATIVE:
-            if not old.unheard:
+            if not old.unanswered:
                 yard.ledger.home(old.id)
             self.expected.verb, self.expected.operation = None, ""
-        self.machine = old.anew(live=old.live)
+        self.machine = old.without_history(live=old.live)
