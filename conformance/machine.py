@@ -258,6 +258,7 @@ class Machine:
                 await self._prepare_to_send(call, begins_life=begins_life)
                 outcome = await self._send(call, begins_life=begins_life)
             except BaseException:
+                # Ends the reservation of a Create.
                 self._yard.meter.answered(call.verb, self.id, "", self._yard.client.now(), price=0.0)
                 raise
             return await self._note_outcome(call, outcome, begins_life=begins_life)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -9,8 +10,9 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance import errors
 from conformance.behaviour import behaviour, declared
+from conformance.busy import Shed
 from conformance.catalogue import Level
-from conformance.judge import MAX_ATTEMPTS, RetryReason, decisive, outcome
+from conformance.judge import MAX_ATTEMPTS, RetryReason, classify, decisive, outcome
 from conformance.lifecycle import State, Verb
 from conformance.machine import Machine
 from conformance.needs import Needs
@@ -104,6 +106,57 @@ def test_what_the_kit_could_not_tell_is_an_error_and_never_a_failure(error: Exce
 def test_a_bug_of_the_kit_is_an_error_that_says_so(error: Exception) -> None:
     reason = f"the kit itself failed: {type(error).__name__}: {error}"
     assert outcome(entry(), error) == (Status.ERROR, reason, "", "")
+
+
+BUSY = a_call(code=grpc.StatusCode.UNAVAILABLE)
+CUT_OFF = a_call(code=grpc.StatusCode.UNAVAILABLE, answered=False)
+OVERLOAD, LOST_CONNECTION = RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION
+OTHER_CLIENT, INTERFERENCE = RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
+
+
+@pytest.mark.parametrize(
+    ("error", "calls", "reasons"),
+    [
+        (None, [BUSY], ()),
+        (errors.Unsupported("x"), [BUSY, CUT_OFF], ()),
+        (errors.Violation("x", "y"), [a_call(), CUT_OFF], ()),
+        (errors.Violation("x", "y"), [a_call(), BUSY], (OVERLOAD,)),
+        (errors.NoAnswer("x"), [a_call()], (OTHER_CLIENT,)),
+        (errors.NoAnswer("x"), [BUSY, CUT_OFF], (OVERLOAD, OTHER_CLIENT)),
+        (errors.NotObserved("x"), [CUT_OFF], (LOST_CONNECTION, OTHER_CLIENT)),
+        (errors.Unprepared("x"), [BUSY], (OVERLOAD, OTHER_CLIENT)),
+        (errors.Disturbed("x"), [BUSY], (OTHER_CLIENT, INTERFERENCE)),
+        (errors.BudgetSpent("x"), [BUSY], (OTHER_CLIENT,)),
+    ],
+)
+def test_why_an_attempt_may_be_repeated(error: Exception | None, calls: list[Call], reasons: object) -> None:
+    status = outcome(entry(), error)[0]
+    assert classify(error, status, calls, shed=Shed(), slots=False, quarantined=False) == reasons
+
+
+def test_a_violation_is_repeated_for_another_client_only_where_it_is_about_slots() -> None:
+    broken = errors.Violation("x", "y")
+    assert classify(broken, Status.FAILED, [], shed=Shed(), slots=True, quarantined=False) == (OTHER_CLIENT,)
+
+
+def test_other_machines_are_tried_only_where_the_pool_took_one_out() -> None:
+    unprepared, bad = errors.Unprepared("x"), RetryReason.BAD_MACHINE
+    assert classify(unprepared, Status.ERROR, [], shed=Shed(), slots=False, quarantined=True)[-1] is bad
+    # Other machines help only if these could not be prepared.
+    assert bad not in classify(errors.NoAnswer("x"), Status.ERROR, [], shed=Shed(), slots=False, quarantined=True)
+
+
+def test_a_provider_that_turns_nearly_everything_away_is_not_overloaded() -> None:
+    shed = Shed()
+    for number in range(500):
+        shed.add(replace(BUSY, started=float(number), ended=float(number)))
+    assert not shed.little
+    reasons = classify(errors.NoAnswer("x"), Status.ERROR, [BUSY], shed=shed, slots=False, quarantined=False)
+    assert reasons == (OTHER_CLIENT,)
+
+
+def test_every_reason_has_a_limit() -> None:
+    assert MAX_ATTEMPTS.keys() == set(RetryReason)
 
 
 def test_a_body_is_given_what_the_run_was_asked_for() -> None:
