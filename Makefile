@@ -42,14 +42,14 @@ proto: $(READY)  ## Check the proto with buf: lint, and breaking changes against
 	$(BIN)/conformance proto breaking
 
 fresh: $(READY)  ## Check that generated files are up to date
-	$(BIN)/python -m tests.generated --check
+	$(BIN)/python -m tools.generated --check
 
 generate: $(READY)  ## Regenerate the stubs and the generated documents
-	$(BIN)/python -m tests.generated
+	$(BIN)/python -m tools.generated
 
 baseline: $(READY)  ## At a release only: freeze contract and catalogue as the baseline for comparisons
 	$(BIN)/buf build --as-file-descriptor-set --exclude-source-info -o proto/bigfleet/v1alpha1/released.binpb
-	$(BIN)/python -m tests.released
+	$(BIN)/python -m tools.released
 
 selftest: $(READY)  ## Test the suite with variants and mutants; writes docs/kill-matrix.json
 	$(BIN)/pytest selftest -n 4 --dist worksteal $(ARGS)
@@ -58,7 +58,7 @@ deletions: $(READY)  ## Delete each line of the suite in turn and check that the
 	nice $(BIN)/python -m selftest.deletions $(or $(LINES),all) $(SEED)
 
 screenshots: $(READY)  ## Take screenshots of report.html into docs/screenshots; needs chromium
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tools.screenshots
 
 mutants: $(READY)  ## Mutation-test the kit, one to two hours (docs/kit-mutants.md); a selection in ARGS
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
@@ -66,13 +66,13 @@ mutants: $(READY)  ## Mutation-test the kit, one to two hours (docs/kit-mutants.
 	@$(BIN)/mutmut results | grep -v 'not checked' || true
 
 bench: $(READY)  ## Measure the cost of a run: latency x jobs, large fleets, one RPC against the bare stub; options in ARGS
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tools.bench $(ARGS)
 
 soak: $(READY)  ## Run the scale lane for five minutes, or SOAK=1h (docs/reliability.md)
-	$(BIN)/python -m tests.soak $(SOAK)
+	$(BIN)/python -m tools.soak $(SOAK)
 
 flake: $(READY)  ## Look for wrong verdicts on conformant providers, ROUNDS times each, cores busy; resumes from flake.ndjson
-	nice $(BIN)/python -m tests.flake $(ROUNDS) --log flake.ndjson $(ARGS)
+	nice $(BIN)/python -m tools.flake $(ROUNDS) --log flake.ndjson $(ARGS)
 
 clean:  ## Remove everything that was installed or cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

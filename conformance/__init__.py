@@ -14,10 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conformance.api import explain, run, run_async
-    from conformance.errors import ConformanceError, TargetError, UsageError
-    from conformance.report import Report
-    from conformance.result import Result, Status, Verdict
+    from conformance.core.errors import ConformanceError, TargetError, UsageError
+    from conformance.frontends.api import explain, run, run_async
+    from conformance.results.report import Report
+    from conformance.results.result import Result, Status, Verdict
 
 __all__ = [
     "ConformanceError",

@@ -35,9 +35,9 @@ def _go(name: str) -> None:
     # Of what is registered the first comes last: from there on Python would end by the signal, whatever was found out.
     atexit.register(_hear, signal.SIG_IGN)
     try:
-        from conformance import cli
+        from conformance.frontends.cli import main as cli_main
 
-        command: Callable[[], None] = getattr(cli, name)
+        command: Callable[[], None] = getattr(cli_main, name)
         command()
     except SystemExit as end:
         code = end.code

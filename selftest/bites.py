@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.behaviour import declared
-from conformance.result import Status
+from conformance.results.result import Status
+from conformance.testkit.behaviour import declared
 from selftest.judge import leapt_variant, seen_mutant
 from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS, Mutant
@@ -26,7 +26,7 @@ from selftest.variants import VARIANTS, Variant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 QUIETLY = (
     *("-q", "-x", "--tb=line", "-p", "no:cacheprovider"),

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.lanes.scale import run as scale_run
 from conformance.lanes.scale.soak import Soak
-from conformance.shortcut import shortcut
-from conformance.target import Target
+from conformance.rpc.in_process import in_process_target
+from conformance.rpc.target import Target
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 
 if TYPE_CHECKING:
-    from conformance.report import Report
-    from conformance.run_options import Options
+    from conformance.engine.options import Options
+    from conformance.results.report import Report
     from fake_provider.core import Core
 
 
@@ -39,7 +39,7 @@ async def churn(
         async with serving(core, servicer=seen, **serve) as address:
             return await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(operations=operations)),
-                shortcut(made[0], address) if short else Target(address=address),
+                in_process_target(made[0], address) if short else Target(address=address),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.result import Status, Verdict
+from conformance.results.result import Status, Verdict
 from selftest.judge import judge, judge_variant
 from selftest.mutant import MUTANTS, Mutant
 from selftest.variants import VARIANTS

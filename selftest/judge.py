@@ -9,20 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance import catalogue, engine, plan
-from conformance.dryrun import leapt
-from conformance.patience import Patience
-from conformance.run_options import Options
-from conformance.shortcut import shortcut
-from conformance.target import Target
+from conformance.core import catalogue
+from conformance.core.timeouts import Patience
+from conformance.engine import run as engine_run
+from conformance.engine.dry_run import leapt
+from conformance.engine.options import Options
+from conformance.frontends import collection
+from conformance.rpc.in_process import in_process_target
+from conformance.rpc.target import Target
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.behaviour import Plan
-    from conformance.report import Report
+    from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
     from fake_provider.core import Core
     from selftest.mutant import Mutant
     from selftest.variants import Variant
@@ -34,7 +36,7 @@ IMPATIENT = Patience(2.0, 2.0, 2.0, 2.0)
 def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
     """The behaviours that are selected and not skipped; all of them where none is."""
     known = catalogue.load()
-    return plan.plan(known, plan.functions(), (entry.id for entry in known.select(select, skip)))
+    return collection.plan(known, collection.functions(), (entry.id for entry in known.select(select, skip)))
 
 
 def options_of(seed: int) -> Options:
@@ -63,9 +65,9 @@ async def judge(
 
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core, servicer=seen, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
-            return await engine.run(
+            return await engine_run.run(
                 plan_of(select),
-                shortcut(made[0], address) if short else Target(address=address),
+                in_process_target(made[0], address) if short else Target(address=address),
                 options=options or options_of(seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )

@@ -6,15 +6,15 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from conformance import catalogue
-from conformance.catalogue import Level, clause_of
+from conformance.core import catalogue
+from conformance.core.catalogue import Level, clause_of
 from conformance.reporters.catalogue import escaped
-from conformance.result import Status, causes
+from conformance.results.result import Status, causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from conformance.report import Report
+    from conformance.results.report import Report
     from selftest.mutant import Mutant
 
 RIGHT_FIRST = 0.95

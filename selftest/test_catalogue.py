@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import catalogue, plan
-from conformance.behaviour import declared
-from conformance.catalogue import Level
-from conformance.found import Found
-from conformance.lifecycle import State
+from conformance.core import catalogue
+from conformance.core.catalogue import Level
+from conformance.core.lifecycle import State
+from conformance.frontends import collection
+from conformance.results.target_info import TargetInfo
+from conformance.testkit.behaviour import declared
 
 SECTIONS = ("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC")
 OPTIONAL = ("LST-5",)  # says that revisions are optional; what follows from having them are clauses of their own
 
 
 def test_every_entry_is_proved_and_every_proof_has_an_entry() -> None:
-    declarations = [declared(function) for function in plan.functions()]
+    declarations = [declared(function) for function in collection.functions()]
     assert sorted(d[0] for d in declarations if d) == sorted(e.id for e in catalogue.load().entries)
 
 
@@ -40,11 +41,11 @@ def test_no_behaviour_is_stricter_than_its_clause() -> None:
 
 def test_four_machines_suffice_for_every_behaviour() -> None:
     known = catalogue.load()
-    assert max(b.needs.machines for b in plan.plan(known, plan.functions())) <= 4
+    assert max(b.needs.machines for b in collection.plan(known, collection.functions())) <= 4
 
 
 def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
-    found = Found(
+    found = TargetInfo(
         fleet={},
         delete=True,
         revisions=True,
@@ -64,7 +65,7 @@ def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
 
 
 def test_only_a_behaviour_that_starts_at_speculative_creates() -> None:
-    for behaviour in plan.plan(catalogue.load(), plan.functions()):
+    for behaviour in collection.plan(catalogue.load(), collection.functions()):
         if behaviour.needs.creates and "delete" not in behaviour.entry.needs:
             assert behaviour.needs.start is State.SPECULATIVE, behaviour.id
 

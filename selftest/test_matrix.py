@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.result import Status
+from conformance.results.result import Status
 from selftest import matrix
 from selftest.matrix import Row
 from selftest.mutant import MUTANTS, Mutant

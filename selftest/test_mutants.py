@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
-from conformance.catalogue import clause_of
+from conformance.core.catalogue import clause_of
 from selftest import matrix
 from selftest.judge import judge_mutant, judge_wholly
 from selftest.mutant import MUTANTS, Mutant, one_of_each

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from conformance import catalogue
+from conformance.core import catalogue
+from conformance.core.timeouts import Patience
+from conformance.engine.options import Options
 from conformance.lanes.scale.figures import ScaleFigures
-from conformance.patience import Patience
-from conformance.result import Status, Verdict
-from conformance.run_options import Options
+from conformance.results.result import Status, Verdict
 from selftest.churning import churn
 from selftest.scale_mutants import CHURNED, Churned
 from selftest.variants import VARIANTS, Variant

@@ -26,13 +26,15 @@ import grpc
 import pytest
 import trustme
 
-from conformance import catalogue, engine, plan
-from conformance.catalogue import Level
-from conformance.errors import Violation
-from conformance.result import Status
-from conformance.run_options import Options
+from conformance.core import catalogue
+from conformance.core.catalogue import Level
+from conformance.core.errors import Violation
+from conformance.engine import run as engine_run
+from conformance.engine.options import Options
+from conformance.frontends import collection
+from conformance.results.result import Status
+from conformance.rpc.target import Target, Tls
 from conformance.suite import test_security
-from conformance.target import Target, Tls
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
@@ -137,11 +139,11 @@ async def judged(relay: Relay) -> dict[str, Status]:
         key=client.private_key_pem.bytes(),
     )
     known = catalogue.load()
-    chosen = plan.plan(known, plan.functions(), known.match(["SEC"]))
+    chosen = collection.plan(known, collection.functions(), known.match(["SEC"]))
     with tempfile.TemporaryDirectory() as directory:
         async with serving(Core(fleet(4))) as backend:
             with relayed(relay, backend) as address:
-                report = await engine.run(
+                report = await engine_run.run(
                     chosen,
                     Target(address=address, tls=tls),
                     options=Options(rpc_timeout=5.0, connect_timeout=5.0),

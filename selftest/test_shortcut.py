@@ -9,10 +9,10 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.client import Client
-from conformance.shortcut import shortcut
-from conformance.target import Target
-from conformance.token import Shard
+from conformance.core.fencing import Shard
+from conformance.rpc.client import Client
+from conformance.rpc.in_process import in_process_target
+from conformance.rpc.target import Target
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -22,7 +22,7 @@ from fake_provider.servicer import Servicer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.call import Call
+    from conformance.rpc.call import Call
 
 MACHINE = "machine-0001"
 
@@ -49,7 +49,7 @@ def over(ask: Callable[[Client], Awaitable[Call]], *, short: bool) -> Call:
             return made[-1]
 
         async with serving(Core(fleet(2), latency=Latency.parse("0")), servicer=build) as address:
-            client = Client(shortcut(made[0], address) if short else Target(address=address))
+            client = Client(in_process_target(made[0], address) if short else Target(address=address))
             try:
                 return await ask(client)
             finally:

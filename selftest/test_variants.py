@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.result import Status, Verdict
+from conformance.results.result import Status, Verdict
 from fake_provider.servicer import Servicer
 from selftest.judge import judge_variant, leapt_variant
 from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
 """CONFORMANCE_SEEDS=20 runs every variant with twenty seeds."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.patience import Patience
-from conformance.result import Status
-from conformance.run_options import Options
+from conformance.core.timeouts import Patience
+from conformance.engine.options import Options
+from conformance.results.result import Status
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.faults import Faults
@@ -29,8 +29,8 @@ from fake_provider.servicer import Servicer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.report import Report
-    from conformance.result import Result
+    from conformance.results.report import Report
+    from conformance.results.result import Result
     from fake_provider.fence import Token
     from fake_provider.machine import Machine, Operation, Verb
     from fake_provider.request import Ack, Configure, Filter, Request

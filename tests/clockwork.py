@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.bill import Meter
-from conformance.client import Client
-from conformance.machine import Machine
-from conformance.patience import Patience
-from conformance.yard import Yard
+from conformance.core.timeouts import Patience
+from conformance.fleet.context import FleetContext
+from conformance.fleet.machine import Machine
+from conformance.results.bill import Meter
+from conformance.rpc.client import Client
 from tests.values import a_call
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class NoLedger:
 
 def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, patience: Patience = FOREVER) -> None:
     """State facts about a machine of this provider, on a clock that needs no waiting."""
-    yard = Yard(
+    yard = FleetContext(
         run="cpc-test",
         client=client,
         ledger=NoLedger(),  # type: ignore[arg-type]

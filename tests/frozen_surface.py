@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 import conformance
-from conformance import cli
-from conformance.run_command import run_command
+from conformance.frontends.cli import main as cli_main
+from conformance.frontends.cli.commands.run import run_command
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.faults import Faults
@@ -229,7 +229,7 @@ def commands() -> Surface:
     """Every command with its arguments, options, choices and environment variables."""
     return {
         "commands": sorted(
-            {*_lines_of(cli.conformance, "conformance", None), *_lines_of(run_command, "conformance-run", None)}
+            {*_lines_of(cli_main.conformance, "conformance", None), *_lines_of(run_command, "conformance-run", None)}
         )
     }
 

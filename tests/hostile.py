@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.report import Home
-from conformance.result import Status
+from conformance.results.report import Home
+from conformance.results.result import Status
 from tests.values import a_call, a_found, a_report, a_result
 
 if TYPE_CHECKING:
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 MARKUP = "</script><script>window.harm=1</script><img src=x onerror='window.harm=1'><!--"
 TEMPLATE = "{{ 7*7 }}{% raw %}${window.harm=1}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from conformance.lifecycle import State
-from conformance.machine import Machine
-from conformance.needs import Needs
-from conformance.pool import Lease, Pool
+from conformance.core.lifecycle import State
+from conformance.fleet.machine import Machine
+from conformance.fleet.needs import Needs
+from conformance.fleet.pool import Lease, Pool
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.runs import machines_of, provider, yard_at
@@ -16,15 +16,15 @@ from tests.runs import machines_of, provider, yard_at
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.report import Home
-    from conformance.yard import Yard
+    from conformance.fleet.context import FleetContext
+    from conformance.results.report import Home
     from fake_provider.core import Core
 
 SLOT = State.SPECULATIVE
 
 
 def pooled(
-    facts: Callable[[Pool, Core, Yard], Awaitable[None]],
+    facts: Callable[[Pool, Core, FleetContext], Awaitable[None]],
     *,
     machines: int = 4,
     most: int = 4,

@@ -9,18 +9,18 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from conformance import engine
-from conformance.behaviour import Behaviour
-from conformance.bill import Meter
-from conformance.catalogue import Clause, Entry, Level, clause_of
-from conformance.client import Client
-from conformance.ledger import Ledger
-from conformance.machine import Machine
-from conformance.needs import Needs
-from conformance.patience import Patience
-from conformance.run_options import Options
-from conformance.target import Target
-from conformance.yard import Yard
+from conformance.core.catalogue import Clause, Entry, Level, clause_of
+from conformance.core.timeouts import Patience
+from conformance.engine import run as engine_run
+from conformance.engine.options import Options
+from conformance.fleet.context import FleetContext
+from conformance.fleet.ledger import Ledger
+from conformance.fleet.machine import Machine
+from conformance.fleet.needs import Needs
+from conformance.results.bill import Meter
+from conformance.rpc.client import Client
+from conformance.rpc.target import Target
+from conformance.testkit.behaviour import Behaviour
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -29,11 +29,11 @@ from fake_provider.server import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from conformance import events
-    from conformance.behaviour import Body
-    from conformance.report import Report
-    from conformance.stop import Stop
-    from conformance.trial import Trial
+    from conformance.core.stop import Stop
+    from conformance.results import events
+    from conformance.results.report import Report
+    from conformance.testkit.behaviour import Body
+    from conformance.testkit.trial import Trial
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ async def judged(
     wanted: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core or provider(), **(serve or {})) as address:
-            return await engine.run(
+            return await engine_run.run(
                 tuple(plan),
                 Target(address=address, headers=tuple(headers)),
                 options=Options(**wanted),
@@ -153,13 +153,13 @@ async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> Asyn
 @asynccontextmanager
 async def yard_at(
     provider: str | Target, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
-) -> AsyncIterator[Yard]:
+) -> AsyncIterator[FleetContext]:
     """What the machines of one run share, with a ledger of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with connected(provider) as client:
             ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=client.target.address)
             try:
-                yield Yard(
+                yield FleetContext(
                     run=run,
                     client=client,
                     ledger=ledger,
@@ -172,7 +172,7 @@ async def yard_at(
                 ledger.close()
 
 
-def machines_of(yard: Yard, core: Core) -> list[Machine]:
+def machines_of(yard: FleetContext, core: Core) -> list[Machine]:
     """All the fleet's machines, as the engine would have them."""
     return [Machine(machine_id, yard, number=number) for number, machine_id in enumerate(core.machines, 1)]
 

@@ -232,13 +232,13 @@ def test_a_walk_sees_imports_inside_functions_and_tells_types_apart(tmp_path: Pa
     source = tmp_path / "module.py"
     source.write_text(
         "from typing import TYPE_CHECKING\n"
-        "if TYPE_CHECKING:\n    from conformance.cli import main\n"
+        "if TYPE_CHECKING:\n    from conformance.frontends.cli.main import main\n"
         "def late():\n    from conformance import engine, errors\n",
         encoding="utf-8",
     )
     assert list(imports(source, KNOWN)) == [
         Import("typing", False),
-        Import("conformance.cli", True),
-        Import("conformance.engine", False),
-        Import("conformance.errors", False),
+        Import("conformance.frontends.cli.main", True),
+        Import("conformance.engine.run", False),
+        Import("conformance.core.errors", False),
     ]

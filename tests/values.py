@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.bill import Bill
-from conformance.call import Call, token_of
-from conformance.catalogue import Level
-from conformance.found import Found
-from conformance.report import Home, Report, Time
-from conformance.result import Result, Status
+from conformance.core.catalogue import Level
+from conformance.results.bill import Bill
+from conformance.results.report import Home, Report, Time
+from conformance.results.result import Result, Status
+from conformance.results.target_info import TargetInfo
+from conformance.rpc.call import Call, token_of
 from tests.runs import entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def a_found(**given: Any) -> Found:
+def a_found(**given: Any) -> TargetInfo:
     """A provider that has everything, of four slots and one IDLE machine."""
     fields: dict[str, Any] = {
         "fleet": {"SPECULATIVE": 4, "IDLE": 1},
@@ -35,7 +35,7 @@ def a_found(**given: Any) -> Found:
         "speculative": ("m1", "m2", "m3", "m4"),
         "idle": ("m5",),
     }
-    return Found(**(fields | given))
+    return TargetInfo(**(fields | given))
 
 
 def a_call(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from conformance.errors import UsageError
+from conformance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.catalogue import Entry
-    from conformance.lane_figures import FiguresReader
+    from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneOption
+    from conformance.results.lane_figures import FiguresReader
 
 PACKAGES = [
     "conformance.lanes.suite",

@@ -6,10 +6,10 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from conformance import catalogue
+from conformance.core import catalogue
 
 if TYPE_CHECKING:
-    from conformance.catalogue import Entry
+    from conformance.core.catalogue import Entry
 
 
 @cache

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping
     from pathlib import Path
 
-    from conformance.behaviour import Plan
-    from conformance.catalogue import Entry
-    from conformance.events import Event
-    from conformance.lane_figures import FiguresReader
-    from conformance.report import Report
-    from conformance.run_options import Options
-    from conformance.stop import Stop
-    from conformance.target import Target
+    from conformance.core.catalogue import Entry
+    from conformance.core.stop import Stop
+    from conformance.engine.options import Options
+    from conformance.results.events import Event
+    from conformance.results.lane_figures import FiguresReader
+    from conformance.results.report import Report
+    from conformance.rpc.target import Target
+    from conformance.testkit.behaviour import Plan
 
 S = TypeVar("S")
 """A lane's settings: a frozen value of its own."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.reporters.json import dumps
-from conformance.result import Status, Verdict
+from conformance.reporters.json_report import dumps
+from conformance.results.result import Status, Verdict
 
 if TYPE_CHECKING:
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 LABEL = "capacity provider"
 COLORS = {Verdict.CONFORMANT: "brightgreen", Verdict.NON_CONFORMANT: "red", Verdict.INCONCLUSIVE: "lightgrey"}

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conformance.catalogue import Catalogue, Clause, Entry
+    from conformance.core.catalogue import Catalogue, Clause, Entry
 
 AREAS = {
     "WIR": "The wire",

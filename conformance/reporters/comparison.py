@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.comparison_values import Kind
-from conformance.result import Status
-from conformance.text import cut, plain, printable
+from conformance.core.text import cut, plain, printable
+from conformance.results.comparison import Kind
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conformance.comparison_values import Change, Comparison, Side
-    from conformance.result import Result
+    from conformance.results.comparison import Change, Comparison, Side
+    from conformance.results.result import Result
 
 SHOWN = (
     *(Kind.NEWLY_FAILING, Kind.FAILS_DIFFERENTLY, Kind.NEWLY_UNJUDGED, Kind.NEWLY_SKIPPED, Kind.NEWLY_PASSING),

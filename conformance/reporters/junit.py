@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from conformance.reporters import terminal
-from conformance.result import Status, follows
+from conformance.results.result import Status, follows
 
 if TYPE_CHECKING:
-    from conformance.report import Report
-    from conformance.result import Result
-    from conformance.waiver import Waived
+    from conformance.results.report import Report
+    from conformance.results.result import Result
+    from conformance.results.waivers import Waived
 
 
 def render(report: Report) -> str:

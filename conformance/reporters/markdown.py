@@ -9,16 +9,16 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from conformance import grpcurl
-from conformance.call import one_line
-from conformance.evidence import rerun
+from conformance.core.text import cut, plain, printable
 from conformance.reporters import comparison, terminal
-from conformance.result import Status, causes
-from conformance.text import cut, plain, printable
+from conformance.results import grpcurl
+from conformance.results.evidence import rerun
+from conformance.results.result import Status, causes
+from conformance.rpc.call import one_line
 
 if TYPE_CHECKING:
-    from conformance.report import Report
-    from conformance.result import Cause, Result
+    from conformance.results.report import Report
+    from conformance.results.result import Cause, Result
 
 LONGEST = 65_000
 """Characters: a comment may have 65,536, and the summary of a job 1 MiB."""

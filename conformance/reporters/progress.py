@@ -11,18 +11,18 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from conformance import events
-from conformance.call import one_line
+from conformance.core.text import printable
 from conformance.reporters import terminal
-from conformance.result import Status, Verdict
-from conformance.text import printable
+from conformance.results import events
+from conformance.results.result import Status, Verdict
+from conformance.rpc.call import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from conformance.lane_figures import LaneProgress
-    from conformance.report import Report
-    from conformance.result import Result
+    from conformance.results.lane_figures import LaneProgress
+    from conformance.results.report import Report
+    from conformance.results.result import Result
 
 STYLES = {
     Status.PASSED: "green",

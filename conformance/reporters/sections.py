@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conformance.lane_figures import Section
+    from conformance.results.lane_figures import Section
 
 
 def lines(sections: Iterable[Section], *, tables: bool = True) -> list[str]:

@@ -6,23 +6,23 @@ from collections import Counter, defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from conformance import grpcurl
-from conformance.call import one_line
-from conformance.catalogue import Level
-from conformance.evidence import rerun
+from conformance.core.catalogue import Level
+from conformance.core.text import printable
 from conformance.reporters import comparison, sections
-from conformance.result import Status, Verdict, causes
-from conformance.text import printable
-from conformance.waiver import Standing
+from conformance.results import grpcurl
+from conformance.results.evidence import rerun
+from conformance.results.result import Status, Verdict, causes
+from conformance.results.waivers import WaiverState
+from conformance.rpc.call import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from conformance.call import Told
-    from conformance.events import RunStarted
-    from conformance.report import Report
-    from conformance.result import Cause, Result
-    from conformance.waiver import Waived
+    from conformance.results.events import RunStarted
+    from conformance.results.report import Report
+    from conformance.results.result import Cause, Result
+    from conformance.results.waivers import Waived
+    from conformance.rpc.call import CallView
 
 LAST_CALLS = 8
 """The most lines of calls before a failure, and of its consequences; report.json has all."""
@@ -103,7 +103,7 @@ def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
     return list(map(printable, [head, *lines])) if lines else []
 
 
-def told(calls: Sequence[Told]) -> list[str]:
+def told(calls: Sequence[CallView]) -> list[str]:
     """Returns calls with their times, one per line; repeated identical readings are one line."""
     groups = [
         list(group)
@@ -203,7 +203,7 @@ def waivers(report: Report) -> list[str]:
     if not report.waivers_file:
         return []
     counts = Counter(waived.standing for waived in report.waivers)
-    counted = ", ".join(f"{counts[each]} {each}" for each in Standing if counts[each]) or "none in it"
+    counted = ", ".join(f"{counts[each]} {each}" for each in WaiverState if counts[each]) or "none in it"
     lines = [f"waivers    {report.waivers_file}: {counted}"]
     for waived in report.waivers:
         if waived.standing.broken:

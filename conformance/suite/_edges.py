@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.errors import Unprepared, Unsupported, Violation
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import FIRST_POLL, POLL_SHARE
+from conformance.core.errors import Unprepared, Unsupported, Violation
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.fleet.machine import FIRST_POLL, POLL_SHARE
+from conformance.testkit import expect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 ROUNDS = 3
 

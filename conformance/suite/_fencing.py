@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.errors import Unprepared
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.core.errors import Unprepared
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.testkit import expect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.machine import Machine
-    from conformance.token import Shard
-    from conformance.trial import Trial
+    from conformance.core.fencing import Shard
+    from conformance.fleet.machine import Machine
+    from conformance.testkit.trial import Trial
 
 
 LAST = 2**63 - 1

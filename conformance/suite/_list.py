@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from conformance import expect
-from conformance.errors import NotObserved
-from conformance.lifecycle import State, state_of
-from conformance.sightings import LONGEST_LAG, looks
+from conformance.core.errors import NotObserved
+from conformance.core.lifecycle import State, state_of
+from conformance.testkit import expect
+from conformance.testkit.observer import LONGEST_LAG, poll_until_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from conformance.call import Call
-    from conformance.client import Client
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.trial import Trial
 
 
 ALL: Final[tuple[State, ...]] = tuple(state for state in State if state is not State.UNSPECIFIED)
@@ -55,7 +55,7 @@ async def listing(
     At once: no state but those asked for, nothing over the cap. Once it has caught up, as a List may lag (LST-10):
     all machines of `inside`, none of `outside`, and at least `least` machines.
     """
-    async for last in looks(trial, longest=longest):
+    async for last in poll_until_deadline(trial, longest=longest):
         call = await expect.acked((client or trial.client).list(states, cap=cap))
         found = ids(call)
         only(call, states)

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.errors import NotObserved, Unprepared, Violation
-from conformance.lifecycle import State, state_of
-from conformance.sightings import looks
+from conformance.core.errors import NotObserved, Unprepared, Violation
+from conformance.core.lifecycle import State, state_of
+from conformance.testkit import expect
+from conformance.testkit.observer import poll_until_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.observations import Sighting
-    from conformance.sightings import Sightings
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.observations import Observation
+    from conformance.testkit.observer import Observations
+    from conformance.testkit.trial import Trial
 
 
 BOUND: Final = (State.CONFIGURING, State.CONFIGURED, State.DRAINING)
@@ -46,7 +46,7 @@ async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> 
     seen = await machine.read()
     state = state_of(seen.state)
     expect.echoes(seen, metadata, where=f"Get of {machine.id}, {state.name},")
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         call = await expect.acked(trial.client.list([state]))
         entry = next((m for m in call.response.machines if m.id == machine.id), None)
         if entry is not None and dict(entry.shard_metadata) == dict(metadata):
@@ -57,7 +57,7 @@ async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> 
             expect.echoes(entry, metadata, where=f"List of {machine.id}, {state.name},")
 
 
-def of_binding(seen: Sightings, cluster: str, *, unbound: bool = False) -> Iterator[Sighting]:
+def of_binding(seen: Observations, cluster: str, *, unbound: bool = False) -> Iterator[Observation]:
     """Yields the readings of this binding: a List that lags may still show an older one."""
     for sighting in seen.all:
         bound = sighting.state in BOUND and (sighting.rpc == "Get" or sighting.machine.cluster == cluster)

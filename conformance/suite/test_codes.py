@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import Call, cut, describe_machine
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.rpc.call import Call, cut, describe_machine
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.testkit.trial import Trial
 
 ROUNDS = 3
 MARGIN = 5

@@ -14,21 +14,21 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc import StatusCode
 from hypothesis import strategies as st
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.client import SERVICE
-from conformance.errors import Unsupported
-from conformance.lifecycle import State, Verb
-from conformance.token import Shard
-from conformance.trial import PAGE
+from conformance.core.errors import Unsupported
+from conformance.core.fencing import Shard
+from conformance.core.lifecycle import State, Verb
+from conformance.rpc.client import SERVICE
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.trial import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.call import Call
-    from conformance.client import Client
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.trial import Trial
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unsupported
-from conformance.lifecycle import State
+from conformance.core.errors import Unsupported
+from conformance.core.lifecycle import State
 from conformance.suite._list import cursor, ids
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.call import Call
-    from conformance.trial import Trial
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 AHEAD: Final = 10**12
 """How far a future cursor is ahead: also of a clock in nanoseconds, by a quarter of an hour."""

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 from grpc import StatusCode
 from hypothesis import strategies as st
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unsupported
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.core.errors import Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.suite._fencing import FRESH, LAST, MARK, STALE, calm, in_flight, introduced, marked, offered
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.token import Shard
-    from conformance.trial import Trial
+    from conformance.core.fencing import Shard
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 # FEN-1: not newer is fenced.
 

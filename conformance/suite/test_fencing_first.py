@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb
+from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.suite._fencing import FRESH, MARK, STALE, calm, in_flight, introduced, marked, offered
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
-    from conformance.call import Call
-    from conformance.token import Token
-    from conformance.trial import Trial
+    from conformance.core.fencing import Token
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 # FEN-4: the fence comes first.
 

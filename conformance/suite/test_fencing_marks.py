@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unsupported
-from conformance.lifecycle import State, Verb
+from conformance.core.errors import Unsupported
+from conformance.core.fencing import Shard, Token
+from conformance.core.lifecycle import State, Verb
 from conformance.suite._fencing import LAST, calm, introduced, marked, offered
-from conformance.token import Shard, Token
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 # FEN-9: a mark belongs to one shard.
 

@@ -10,18 +10,18 @@ import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import NotObserved, Violation
-from conformance.lifecycle import State, Verb
+from conformance.core.errors import NotObserved, Violation
+from conformance.core.lifecycle import State, Verb
 from conformance.suite._fencing import calm, marked
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from conformance.call import Call
-    from conformance.token import Token
-    from conformance.trial import Trial
+    from conformance.core.fencing import Token
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 BURST = 12
 ROUNDS = 2

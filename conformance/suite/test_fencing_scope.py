@@ -8,20 +8,20 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import NoAnswer
-from conformance.found import SHARD, SHARD_MACHINE
-from conformance.lifecycle import State, Verb
+from conformance.core.errors import NoAnswer
+from conformance.core.fencing import Token
+from conformance.core.lifecycle import State, Verb
+from conformance.results.target_info import SHARD, SHARD_MACHINE
 from conformance.suite._fencing import calm, offered
-from conformance.token import Token
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 
 class Scopes:

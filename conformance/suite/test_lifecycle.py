@@ -10,21 +10,21 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import Call, describe_machine
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.passage import BINDING, LEAVING, LIFE, look_on
+from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.rpc.call import Call, describe_machine
 from conformance.suite._edges import watched_once, watched_until_seen
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.recording import BINDING, LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.testkit.trial import Trial
 
 LONG = 1.0
 """Seconds after which an ack that shows the target must be called one that waited for it."""
@@ -183,7 +183,7 @@ async def test_the_ack_of_delete_does_not_wait_for_its_end(trial: Trial) -> None
 
 async def nobody_waits(trial: Trial, *verbs: Verb) -> None:
     """No ack of these edges came when all was over, unless that took no time; nor did that of the same call again."""
-    passage = await look_on(trial)
+    passage = await shared_recording(trial)
     on_the_way = [ack for ack in passage.at(*verbs) if ack.when != "at rest"]
     late = [ack for ack in on_the_way if state_of(ack.call.response.machine.state) is EDGES[ack.verb].target]
     for ack in late:
@@ -221,7 +221,7 @@ async def test_the_ack_of_delete_shows_the_machine_on_its_way_or_there(trial: Tr
 
 async def shown_by_every_ack(trial: Trial) -> None:
     """The first acks, and those of the same call on the way and at rest, show the machine."""
-    passage = await look_on(trial)
+    passage = await shared_recording(trial)
     for ack in passage.acks:
         snapshot(passage.machine, ack.verb, ack.call, retried=ack.when and f" sent again {ack.when}")
 

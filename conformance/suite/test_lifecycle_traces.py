@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import describe_machine
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import FIRST_POLL
-from conformance.passage import BINDING, LIFE, look_on
+from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.fleet.machine import FIRST_POLL
+from conformance.rpc.call import describe_machine
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.recording import BINDING, LIFE, shared_recording
 
 if TYPE_CHECKING:
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.testkit.trial import Trial
 
 BOUND = (State.CONFIGURING, State.CONFIGURED, State.DRAINING)
 HOUSED = (State.IDLE, *BOUND)
@@ -105,7 +105,7 @@ async def named_until_settled(trial: Trial, verb: Verb) -> None:
 
 @behaviour("LIF-5a", watches=BINDING)
 async def test_the_host_stays_the_same_while_it_lives(trial: Trial) -> None:
-    told = [sighting for sighting in (await look_on(trial)).seen if sighting.rpc != "List"]
+    told = [sighting for sighting in (await shared_recording(trial)).seen if sighting.rpc != "List"]
     host = host_of(told[0].machine)
     expect.fact(all(host), wanted="an IDLE machine to have host.provider and host.ref", got=f"host {host}")
     for sighting in told:
@@ -114,7 +114,7 @@ async def test_the_host_stays_the_same_while_it_lives(trial: Trial) -> None:
 
 @behaviour("LIF-5b", watches=LIFE)
 async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
-    passage = await look_on(trial)
+    passage = await shared_recording(trial)
     first = next(passage.at(Verb.CREATE)).call
     host = next(host_of(s.machine) for s in passage.seen if s.rpc == "Get" and s.state is State.IDLE)
     expect.fact(all(host), wanted="an IDLE machine to have host.provider and host.ref", got=f"host {host}")

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unsupported, Violation
-from conformance.lifecycle import EDGES, State, Verb
-from conformance.passage import LEAVING, LIFE, look_on
-from conformance.sightings import LONGEST_LAG, watching
+from conformance.core.errors import Unsupported, Violation
+from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.suite._list import ALL, ids, listing, only
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import LONGEST_LAG, observe
+from conformance.testkit.recording import LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 PLENTY: Final = 10**6
 """A cap that no fleet reaches."""
@@ -108,7 +108,7 @@ async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
         async with AsyncExitStack() as stack:
             for states in (*unions, *single):
                 judged = partial(on_its_way, states=states, verb=verb)
-                await stack.enter_async_context(watching(trial, machine, states=states, rpcs=["List"], each=judged))
+                await stack.enter_async_context(observe(trial, machine, states=states, rpcs=["List"], each=judged))
             await trial.drive(machine, verb)
 
 
@@ -124,7 +124,7 @@ async def test_a_machine_that_goes_is_listed(trial: Trial) -> None:
 
 async def listed_all_the_way(trial: Trial) -> None:
     """Every List of everything held the machine."""
-    passage = await look_on(trial)
+    passage = await shared_recording(trial)
     if passage.unlisted is None:
         raise Unsupported("the fleet is too large to list all of it again and again")
     wanted = f"{passage.machine} in every List of everything"
@@ -180,7 +180,7 @@ async def test_an_unknown_state_matches_nothing(trial: Trial) -> None:
 async def test_a_listing_is_a_set(trial: Trial) -> None:
     machine = trial.machine
     way = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
-    async with watching(trial, machine, states=way, rpcs=["List"], each=once):
+    async with observe(trial, machine, states=way, rpcs=["List"], each=once):
         await trial.drive(machine, Verb.CONFIGURE)
     both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL
     filters: list[list[State | int]] = [[], [State.IDLE] * 5, [*both], [*few, *few]]

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.lifecycle import State
-from conformance.sightings import looks
+from conformance.core.lifecycle import State
 from conformance.suite._list import ALL, ids, listing, only
-from conformance.trial import PAGE
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import poll_until_deadline
+from conformance.testkit.trial import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.trial import Trial
+    from conformance.testkit.trial import Trial
 
 LARGEST: Final = 2**31 - 1
 
 
 async def capped(trial: Trial, states: Sequence[State | int], cap: int) -> None:
     """List with a cap: never over it, nor short of it unless machines come and go at every look."""
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         before = set(ids(await expect.acked(trial.client.list(states))))
         call = await expect.acked(trial.client.list(states, cap=cap))
         after = set(ids(await expect.acked(trial.client.list(states))))
@@ -71,7 +71,7 @@ async def test_no_cap_means_the_whole_fleet(trial: Trial) -> None:
         apart |= set(ids(await expect.acked(trial.client.list([state]))))
     apart |= set(ids(await expect.acked(trial.client.list(cap=LARGEST))))
     apart |= set(trial.random.sample(trial.found.speculative, min(16, len(trial.found.speculative))))
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         call = await expect.acked(trial.client.list())
         missing = sorted(apart - set(ids(call)))
         # A fleet may shrink: what is not listed may also be gone.
@@ -93,7 +93,7 @@ async def test_a_negative_cap_is_refused_or_no_cap(trial: Trial) -> None:
 
 async def uncapped(trial: Trial, states: Sequence[State], cap: int) -> None:
     """List with a negative cap is INVALID_ARGUMENT, or holds all that was there before and after."""
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         before = set(ids(await expect.acked(trial.client.list(states))))
         call = await expect.code(trial.client.list(states, cap=cap), StatusCode.OK, StatusCode.INVALID_ARGUMENT)
         after = set(ids(await expect.acked(trial.client.list(states))))

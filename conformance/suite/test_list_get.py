@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import NotObserved
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.sightings import looks
+from conformance.core.errors import NotObserved
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import poll_until_deadline
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 PLENTY = 10**6
 METADATA = {"a": "1", "é": "e\u0301", "empty": ""}
@@ -38,7 +38,7 @@ async def entry(trial: Trial, machine_id: str, *states: State, cap: int = 0, sin
 
 async def agree(trial: Trial, machine: Machine, *, whole: bool = False, cap: int = 0, since: bytes = b"") -> None:
     """List comes to show what Get shows before and after it; `whole`: a List without states."""
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         before = await machine.read()
         states = () if whole else (state_of(before.state),)
         listed = await entry(trial, machine.id, *states, cap=cap, since=since)
@@ -87,7 +87,7 @@ async def test_list_and_get_agree_on_the_fleet(trial: Trial) -> None:
     resting = [m.id for m in await trial.some() if m.id and state_of(m.state).stable]
     left = set(trial.random.sample(resting, min(12, len(resting))))
     # Another client may move them: it counts only what Get shows at rest twice, and List otherwise every time.
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         before = {machine: await trial.client.get(machine) for machine in left}
         call = await expect.acked(trial.client.list())
         listed = {m.id: m for m in call.response.machines if m.id in left}

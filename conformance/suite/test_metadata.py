@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.lifecycle import State, Verb, state_of
-from conformance.sightings import watching
+from conformance.core.lifecycle import State, Verb, state_of
 from conformance.suite._metadata import RESTING, configured, of_binding, shown
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import observe
 
 if TYPE_CHECKING:
-    from conformance.trial import Trial
+    from conformance.testkit.trial import Trial
 
 USUAL: Final = {
     "priority": "1000",
@@ -140,7 +140,7 @@ async def test_acks_echo_metadata(trial: Trial) -> None:
 @behaviour("MET-1c", machines=1, transitions=2)
 async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
-    async with watching(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
+    async with observe(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
         await trial.bind(machine, cluster=cluster, metadata=USUAL)
     for sighting in of_binding(seen, cluster):
         expect.echoes(sighting.machine, USUAL, where=sighting.where)
@@ -151,7 +151,7 @@ async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
 async def test_metadata_is_there_while_draining(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     await trial.bind(machine, cluster=cluster, metadata=USUAL)
-    async with watching(trial, machine, states=RESTING, enough=State.DRAINING) as seen:
+    async with observe(trial, machine, states=RESTING, enough=State.DRAINING) as seen:
         await trial.drive(machine, Verb.DRAIN)
     for sighting in of_binding(seen, cluster):
         expect.echoes(sighting.machine, USUAL, where=sighting.where)
@@ -222,7 +222,7 @@ async def test_nothing_is_left_when_drain_has_settled(trial: Trial) -> None:
 async def test_metadata_and_cluster_go_together(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     await trial.bind(machine, cluster=cluster, metadata=USUAL)
-    async with watching(trial, machine, states=RESTING) as seen:
+    async with observe(trial, machine, states=RESTING) as seen:
         ack = await trial.drive(machine, Verb.DRAIN)
         again = await machine.drain()  # where it rests because of a Drain, a retry (OPS-2)
     snapshots = [(s.where, s.machine) for s in of_binding(seen, cluster, unbound=True)]
@@ -244,7 +244,7 @@ async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
     second = {"shared": "second", "only second": "2"}
     await trial.bind(machine, cluster=trial.unique("cluster"), metadata=first)
     await trial.drive(machine, Verb.DRAIN)
-    async with watching(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
+    async with observe(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
         call = await trial.bind(machine, cluster=trial.unique("cluster"), metadata=second)
     expect.echoes(call.response.machine, second, where="the ack of the second Configure")
     await shown(trial, machine, second)

@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unprepared
-from conformance.lifecycle import State, Verb
-from conformance.sightings import watching
+from conformance.core.errors import Unprepared
+from conformance.core.lifecycle import State, Verb
 from conformance.suite._metadata import RESTING, TOO_LARGE, configured, of_binding, shown
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import observe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 
 def own(machine: Machine) -> dict[str, str]:
@@ -32,7 +32,7 @@ def own(machine: Machine) -> dict[str, str]:
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
     clusters = {machine: trial.unique("cluster") for machine in (one, other)}
-    async with watching(trial, one, states=RESTING) as first, watching(trial, other, states=RESTING) as second:
+    async with observe(trial, one, states=RESTING) as first, observe(trial, other, states=RESTING) as second:
         await asyncio.gather(
             *(trial.bind(machine, cluster=clusters[machine], metadata=own(machine)) for machine in clusters)
         )

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import cut
-from conformance.errors import Unprepared
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import FIRST_POLL
-from conformance.passage import LEAVING, LIFE, look_on
+from conformance.core.errors import Unprepared
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.fleet.machine import FIRST_POLL
+from conformance.rpc.call import cut
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.recording import LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 
 OFTEN, SELDOM = 0.2, 0.02
@@ -80,7 +80,7 @@ async def test_every_ack_of_delete_has_an_operation_id(trial: Trial) -> None:
 
 async def all_named(trial: Trial) -> None:
     """Each ack has an operation id, also that of the same call again."""
-    for ack in (await look_on(trial)).acks:
+    for ack in (await shared_recording(trial)).acks:
         named(ack.call)
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import cut, describe_machine
-from conformance.errors import NotObserved, Unprepared
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.core.errors import NotObserved, Unprepared
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.rpc.call import cut, describe_machine
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from conformance.call import Call
-    from conformance.client import Client
-    from conformance.machine import Machine
-    from conformance.token import Token
-    from conformance.trial import Trial
+    from conformance.core.fencing import Token
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.trial import Trial
 
 CALLS = 8
 ATTEMPTS = 3

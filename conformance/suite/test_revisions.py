@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import NotObserved, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.sightings import looks
+from conformance.core.errors import NotObserved, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.suite._list import cursor, ids, listing
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import poll_until_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.call import Call
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.testkit.trial import Trial
 
 FEW, MANY, MOST_PAGES = 4, 40, 120
 
@@ -38,7 +38,7 @@ async def learns(
 ) -> Call:
     """The delta since `since` comes to hold the machine, in one of the states. A List may lag, not for ever."""
     names = " or ".join(state.name for state in states)
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         call = await delta(trial, since, only_in)
         found = [m for m in call.response.machines if m.id == machine.id]
         if found and state_of(found[0].state) in states:
@@ -59,7 +59,7 @@ def entry(call: Call, machine_id: str) -> pb.Machine | None:
 async def test_a_mutation_moves_the_revision(trial: Trial) -> None:
     before = await cursor(trial)
     await trial.begin(trial.machine, Verb.DRAIN)
-    async for last in looks(trial):
+    async for last in poll_until_deadline(trial):
         after = await cursor(trial)
         if after != before:
             break

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import NotObserved, Unsupported
+from conformance.core.errors import NotObserved, Unsupported
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
-    from conformance.call import Call
-    from conformance.target import Tls
-    from conformance.trial import Trial
+    from conformance.rpc.call import Call
+    from conformance.rpc.target import Tls
+    from conformance.testkit.trial import Trial
 
 SHARD_URI = b"bigfleet://shard/"
 DIAL_TIMEOUT = 5.0

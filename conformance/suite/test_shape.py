@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.call import cut
-from conformance.lifecycle import State, state_of
-from conformance.passage import BINDING, LEAVING, LIFE, look_on
+from conformance.core.lifecycle import State, state_of
+from conformance.rpc.call import cut
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
+from conformance.testkit.recording import BINDING, LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.trial import Trial
+    from conformance.testkit.trial import Trial
 
 SAMPLE, READ = 2000, 6
 QUANTITY: Final = re.compile(
@@ -102,7 +102,7 @@ async def fleet(trial: Trial) -> list[tuple[str, pb.Machine]]:
 
 async def shown(trial: Trial) -> list[tuple[str, pb.Machine]]:
     """Whatever was shown of a machine of ours on its way, acks included, each with where it was seen."""
-    return [(sighting.where, sighting.machine) for sighting in (await look_on(trial)).seen]
+    return [(sighting.where, sighting.machine) for sighting in (await shared_recording(trial)).seen]
 
 
 @behaviour("SHP-1a", machines=1)

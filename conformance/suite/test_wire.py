@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Final
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc import StatusCode
 
-from conformance import expect, reflection
-from conformance.behaviour import behaviour
-from conformance.client import SERVICE
-from conformance.errors import Unsupported
-from conformance.lifecycle import State, Verb
+from conformance.core.errors import Unsupported
+from conformance.core.lifecycle import State, Verb
+from conformance.rpc import reflection
+from conformance.rpc.client import SERVICE
 from conformance.suite._list import listing
 from conformance.suite._metadata import TOO_LARGE, shown
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from conformance.call import Call
-    from conformance.client import Client
-    from conformance.machine import Machine
-    from conformance.trial import Trial
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.trial import Trial
 
 UNKNOWN_FIELDS: Final = (
     b"\xc0\x3e\x07"  # 1000: varint

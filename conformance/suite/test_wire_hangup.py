@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance import expect
-from conformance.behaviour import behaviour
-from conformance.errors import Unprepared, Unsupported
-from conformance.lifecycle import EDGES, State, Verb, state_of
-from conformance.machine import FIRST_POLL, POLL_SHARE
-from conformance.relay import relay
+from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.fleet.machine import FIRST_POLL, POLL_SHARE
+from conformance.rpc.proxy import proxy
+from conformance.testkit import expect
+from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from conformance.call import Call
-    from conformance.client import Client
-    from conformance.machine import Machine
-    from conformance.token import Token
-    from conformance.trial import Trial
+    from conformance.core.fencing import Token
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.trial import Trial
 
 METADATA = {"who": "the client that went", "empty": ""}
 
@@ -79,7 +79,7 @@ async def hang_up(trial: Trial, machine: Machine, verb: Verb, *, token: Token | 
 
 async def cut(trial: Trial, machine: Machine, verb: Verb) -> None:
     """The connection is reset while the answer is on its way."""
-    async with relay(trial.client.target) as line, trial.client.another(target=line.target) as client:
+    async with proxy(trial.client.target) as line, trial.client.another(target=line.target) as client:
         await client.channel.channel_ready()
         line.hold()
         asked = asyncio.ensure_future(ask(machine, verb, client))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import ledger
-from conformance.lifecycle import State, Verb
-from conformance.report import Home
-from conformance.sweep import sweep
-from conformance.target import Target
-from conformance.token import Shard
+from conformance.core.fencing import Shard
+from conformance.core.lifecycle import State, Verb
+from conformance.fleet import ledger
+from conformance.fleet.sweep import sweep
+from conformance.results.report import Home
+from conformance.rpc.target import Target
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conformance.client import Client
+    from conformance.rpc.client import Client
 
 pytestmark = pytest.mark.timeout(150)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import ledger, record
-from conformance.errors import UsageError
-from conformance.result import Verdict
+from conformance.core.errors import UsageError
+from conformance.fleet import ledger
+from conformance.results import reader
+from conformance.results.result import Verdict
 from tests.provider_process import LIMIT, ROUNDS, Done, judge, run, running, serving, sweep
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: 
     # What had been written before the disk was full can be read, and what could not be written whole is not there.
     for name in ("events.ndjson", "report.json"):
         if (disk / name).stat().st_size:
-            assert record.read(disk / name).verdict is not Verdict.CONFORMANT
+            assert reader.read(disk / name).verdict is not Verdict.CONFORMANT
     (disk / "filler").unlink()
     swept = sweep(provider, disk / "ledger.ndjson")
     assert swept.code == 0, swept.text
@@ -186,9 +187,9 @@ def test_a_report_directory_that_can_only_be_read_any_more_changes_no_verdict(
     assert "verdict    CONFORMANT" in done.verdict
     assert done.code == 2
     assert "files: [Errno 30] Read-only file system" in done.err
-    assert record.read(directory / "events.ndjson").verdict is Verdict.CONFORMANT
+    assert reader.read(directory / "events.ndjson").verdict is Verdict.CONFORMANT
     with pytest.raises(UsageError, match="is empty"):
-        record.read(directory / "report.json")
+        reader.read(directory / "report.json")
 
 
 def test_a_disk_that_is_full_for_ledgers_without_a_report_is_named(provider: Provider, tmp_path: Path) -> None:

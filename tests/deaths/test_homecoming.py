@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import ledger
+from conformance.fleet import ledger
 from tests.provider_process import ROUNDS, running, serving, sweep
 
 if TYPE_CHECKING:

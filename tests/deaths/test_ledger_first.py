@@ -12,17 +12,20 @@ import grpc
 import pytest
 
 import conformance.suite
-from conformance import catalogue, engine, ledger, plan
-from conformance.behaviour import declared
-from conformance.claim import Owner
-from conformance.errors import Disturbed
-from conformance.lifecycle import State
-from conformance.machine import Machine
-from conformance.patience import Patience
-from conformance.pool import Pool
-from conformance.result import Verdict
-from conformance.run_options import Options
-from conformance.target import Target
+from conformance.core import catalogue
+from conformance.core.errors import Disturbed
+from conformance.core.lifecycle import State
+from conformance.core.timeouts import Patience
+from conformance.engine import run
+from conformance.engine.options import Options
+from conformance.fleet import ledger
+from conformance.fleet.machine import Machine
+from conformance.fleet.ownership import Owner
+from conformance.fleet.pool import Pool
+from conformance.frontends import collection
+from conformance.results.result import Verdict
+from conformance.rpc.target import Target
+from conformance.testkit.behaviour import declared
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.behaviour import Plan
-    from conformance.report import Report
+    from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
     from fake_provider.request import Request
 
 SHORT = Patience(20.0, 20.0, 20.0, 20.0)
@@ -48,7 +51,7 @@ def chosen(*patterns: str) -> Plan:
     bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
     known = catalogue.load()
     wanted = {entry.id for entry in known.select(patterns, ())}
-    return tuple(b for b in plan.plan(known, [b for b in bodies if declared(b)]) if b.id in wanted)
+    return tuple(b for b in collection.plan(known, [b for b in bodies if declared(b)]) if b.id in wanted)
 
 
 class Disk:
@@ -104,7 +107,7 @@ def test_nothing_is_started_that_is_not_on_disk(latency: str, tmp_path: Path, mo
     async def judged() -> Report:
         core = Core(fleet(32), latency=Latency.parse(latency))
         async with serving(core, servicer=auditor(disk, troubles, started)) as address:
-            return await engine.run(
+            return await run.run(
                 chosen("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
                 Target(address=address),
                 options=Options(patience=SHORT, seed=1),

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from hypothesis import strategies as st
 
-from conformance.explore import explore
+from conformance.testkit.properties import check_property
 
 
 def test_nothing_is_judged_once_the_search_is_cancelled() -> None:
@@ -21,7 +21,7 @@ def test_nothing_is_judged_once_the_search_is_cancelled() -> None:
             first.set()
             await asyncio.sleep(0.01)
 
-        search = asyncio.create_task(explore(st.integers(), judge, examples=200, seed=1))
+        search = asyncio.create_task(check_property(st.integers(), judge, examples=200, seed=1))
         await first.wait()
         search.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance import ledger
+from conformance.fleet import ledger
 from tests.deaths.test_kills import intent, written
 from tests.provider_process import ROUNDS, judge, running, serving, sweep
 

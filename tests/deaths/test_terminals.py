@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import record
-from conformance.result import Verdict
+from conformance.results import reader
+from conformance.results.result import Verdict
 from tests.provider_process import LIMIT, ROUNDS, run, serving
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_a_terminal_that_is_closed_ends_the_run_and_all_comes_home(
             assert terminal.process.wait(LIMIT) == 3
         assert provider.away() == {}
         assert "Traceback" not in errors.read_text(encoding="utf-8")
-        report = record.read(directory / "report.json")
+        report = reader.read(directory / "report.json")
         assert (report.verdict, report.stopped) == (Verdict.INCONCLUSIVE, "interrupted (SIGHUP)")
         assert report.home.clean
 
@@ -117,7 +117,7 @@ def test_a_reader_that_has_seen_enough_changes_no_verdict(
         assert kit.wait(LIMIT) == 0, errors
     assert errors == ""
     assert provider.away() == {}
-    assert record.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
+    assert reader.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
 
 
 def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(provider: Provider, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(provid
     assert [line[:7] for line in done.stderr.splitlines()] == ["error: "] * len(done.stderr.splitlines())
     assert "No space left on device" in done.stderr
     assert provider.away() == {}
-    assert record.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
+    assert reader.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
 
 
 @pytest.mark.parametrize("command", [("list",), ("show", "FEN-1a"), ("config",), ("completion", "bash"), ("--help",)])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import record
-from conformance.result import Verdict
+from conformance.results import reader
+from conformance.results.result import Verdict
 from tests.provider_process import SOME, judge, running, serving, sweep
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_the_second_run_into_one_report_directory_is_refused_and_spoils_nothing(
         assert done.code == 0, done.text
         assert provider.away() == {}
         for name in ("events.ndjson", "report.json"):
-            assert record.read(tmp_path / name).verdict is Verdict.CONFORMANT
+            assert reader.read(tmp_path / name).verdict is Verdict.CONFORMANT
 
 
 def test_of_two_runs_that_start_together_into_one_report_directory_one_is_whole(tmp_path: Path) -> None:
@@ -62,4 +62,4 @@ def test_of_two_runs_that_start_together_into_one_report_directory_one_is_whole(
     assert ends[1].code in (0, 2), ends[1].text  # where one was over before the other had begun, both are whole
     assert "Traceback" not in ends[1].text
     for name in ("events.ndjson", "report.json"):
-        assert record.read(tmp_path / name).verdict is Verdict.CONFORMANT
+        assert reader.read(tmp_path / name).verdict is Verdict.CONFORMANT

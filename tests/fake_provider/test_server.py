@@ -144,7 +144,7 @@ def test_unknown_fields_and_states_break_nothing_and_an_unknown_method_is_unimpl
         assert got.id == SLOT
         listed = pb.MachineList.FromString(await raw("List")(b"\x08\x63"))  # state 99
         assert not listed.machines
-        assert await wire.code(raw("Watch")(b"")) is grpc.StatusCode.UNIMPLEMENTED
+        assert await wire.code(raw("SettleResult")(b"")) is grpc.StatusCode.UNIMPLEMENTED
         assert await wire.code(raw("Get")(b"\xff\xff\xff")) is not grpc.StatusCode.OK
         assert (await wire.stub.Get(pb.MachineRef(id=SLOT))).id == SLOT
 

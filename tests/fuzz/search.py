@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from conformance.errors import UsageError
+from conformance.core.errors import UsageError
 from tests.provider_process import ROUNDS
 
 if TYPE_CHECKING:

@@ -14,12 +14,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import catalogue, engine, record
-from conformance.errors import TargetError
-from conformance.patience import Patience
-from conformance.reporters.files import FORMATS, Files
-from conformance.run_options import Options
-from conformance.target import Target
+from conformance.core import catalogue
+from conformance.core.errors import TargetError
+from conformance.core.timeouts import Patience
+from conformance.engine import run as engine_run
+from conformance.engine.options import Options
+from conformance.reporters.report_dir import FORMATS, ReportDirectory
+from conformance.results import reader
+from conformance.rpc.target import Target
 from tests.deaths.test_ledger_first import chosen
 from tests.fuzz.garbled import Garble, garbling
 from tests.fuzz.search import FEW, LONG
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 SHORT = Patience(0.3, 0.3, 0.3, 0.3)
 RPCS = ("Create", "Configure", "Drain", "Delete", "Get", "List")
@@ -131,11 +133,11 @@ async def run(garbles: list[Garble], select: list[str], directory: Path) -> Repo
     unheard: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(str(context)))
     options = Options(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
-    files = Files(directory)
+    files = ReportDirectory(directory)
     async with garbling(garbles) as (address, _):
         try:
             async with asyncio.timeout(50):
-                report = await engine.run(
+                report = await engine_run.run(
                     chosen(*select),
                     Target(address=address),
                     options=options,
@@ -159,8 +161,8 @@ def judged_in_words(ended: Report | TargetError, directory: Path) -> None:
     for result in ended.results:
         assert "the kit itself failed" not in result.reason, f"{result.id}: {result.reason}"
     assert "the kit itself failed" not in "".join(reason for _, reason in (*ended.home.left, *ended.quarantined))
-    assert record.read(directory / "report.json").verdict is ended.verdict
-    assert record.read(directory / "events.ndjson").verdict is ended.verdict
+    assert reader.read(directory / "report.json").verdict is ended.verdict
+    assert reader.read(directory / "events.ndjson").verdict is ended.verdict
     assert all((directory / name).stat().st_size for name in FORMATS)
 
 

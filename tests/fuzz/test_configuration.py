@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import configuration
-from conformance.options import configurable
-from conformance.run_command import parse_run
+from conformance.frontends.cli import config_file
+from conformance.frontends.cli.commands.run import parse_run
+from conformance.frontends.cli.options import configurable
 from tests.fuzz.search import SEARCH, TEXT, refused, typeable
 from tests.fuzz.toml import VALUES, damaged, written
 
@@ -33,8 +33,8 @@ strict = true
 def test_values_of_any_kind_are_taken_or_refused(tmp_path: Path, values: dict[str, object]) -> None:
     path = tmp_path / "conformance.toml"
     path.write_text("".join(f"{key} = {written(value)}\n" for key, value in values.items()), encoding="utf-8")
-    if not refused(configuration.read, path, configurable()):
-        assert configuration.read(path, configurable()).values.keys() == values.keys()
+    if not refused(config_file.read, path, configurable()):
+        assert config_file.read(path, configurable()).values.keys() == values.keys()
     # What the file's reader takes may still not do for a run; but that is said in the same way.
     refused(parse_run, ["--config", str(path)])
 
@@ -47,11 +47,11 @@ def test_a_file_of_any_bytes_is_a_configuration_or_refused(tmp_path: Path, name:
     path = tmp_path / name
     head = "[tool.conformance]\n" if name == "pyproject.toml" else ""
     path.write_bytes(data.draw(damaged(head + WHOLE)))
-    refused(configuration.read, path, configurable())
-    refused(configuration.find, tmp_path)
+    refused(config_file.read, path, configurable())
+    refused(config_file.find, tmp_path)
 
 
 @SEARCH
 @given(data=st.data())
 def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, data: st.DataObject) -> None:
-    refused(configuration.read, tmp_path / data.draw(TEXT.filter(typeable)), configurable())
+    refused(config_file.read, tmp_path / data.draw(TEXT.filter(typeable)), configurable())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import ledger
-from conformance.lifecycle import State
+from conformance.core.lifecycle import State
+from conformance.fleet import ledger
 from tests.fuzz.search import FEW, SEARCH, TEXT, near, refused
 from tests.provider_process import serving, sweep
 

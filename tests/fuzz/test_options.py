@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from conformance import cli
-from conformance.options import configurable
-from conformance.run_command import parse_run
+from conformance.frontends.cli import main
+from conformance.frontends.cli.commands.run import parse_run
+from conformance.frontends.cli.options import configurable
 from tests.fuzz.search import LONG, SOME, TEXT, near, refused, typeable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[
             yield (*above, name), command
 
 
-COMMANDS = dict(commands(cli.conformance))
+COMMANDS = dict(commands(main.conformance))
 OPTIONS = [
     (words, max(option.opts, key=len))
     for words, command in COMMANDS.items()
@@ -59,7 +59,7 @@ def spoken(command: click.Command, arguments: list[str]) -> tuple[int | str | No
     streams = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         try:
-            cli._run(parser, arguments, "conformance")
+            main._run(parser, arguments, "conformance")
         except SystemExit as end:
             code = end.code
     texts = []

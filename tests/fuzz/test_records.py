@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import catalogue, compare, next_step, record, replay, waiver
-from conformance.errors import UsageError
-from conformance.report import Home, Report
-from conformance.reporters import badge, comparison, html, junit, markdown, terminal
-from conformance.reporters import json as json_report
-from conformance.result import Status
+from conformance.core import catalogue
+from conformance.core.errors import UsageError
+from conformance.engine import replay
+from conformance.reporters import badge, comparison, json_report, junit, markdown, next_step, terminal
+from conformance.reporters.html_report import render as html_render
+from conformance.results import compare, reader, waivers
+from conformance.results.report import Home, Report
+from conformance.results.result import Status
 from tests.fuzz.search import ANY, SEARCH, quietly
-from tests.test_record import logged, story, written
+from tests.results.test_reader import logged, story, written
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:
@@ -26,7 +28,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RENDERERS: tuple[Callable[[Report], Any], ...] = (
-    *(junit.render, html.render, markdown.render, badge.render, terminal.heading, terminal.findings, terminal.closing),
+    *(
+        junit.render,
+        html_render.render,
+        markdown.render,
+        badge.render,
+        terminal.heading,
+        terminal.findings,
+        terminal.closing,
+    ),
 )
 JSON = st.recursive(
     st.none()
@@ -70,12 +80,12 @@ def survives(path: Path, content: bytes) -> None:
     """A report that every renderer can render, and every command can use, or a UsageError: nothing else."""
     path.write_bytes(content)
     try:
-        report = record.read(path)
+        report = reader.read(path)
     except UsageError as error:
         if len(error.message.splitlines()) != 1:
             raise
         return
-    assert json_report.as_dict(record.read_text(written(report))) == json_report.as_dict(report)
+    assert json_report.as_dict(reader.read_text(written(report))) == json_report.as_dict(report)
     for render in RENDERERS:
         render(report)
     for before, after in ((report, a_full_report()), (a_full_report(), report), (report, report)):
@@ -85,7 +95,7 @@ def survives(path: Path, content: bytes) -> None:
     quietly(lambda: next_step.lines(report))
     quietly(lambda: replay.chosen(report, (), catalogue.load()))
     for result in report.with_status(Status.FAILED):
-        waiver.made(result, expires=date(2031, 1, 1))
+        waivers.made(result, expires=date(2031, 1, 1))
 
 
 @SEARCH

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import catalogue, waiver
-from conformance.result import Status
+from conformance.core import catalogue
+from conformance.results import waivers
+from conformance.results.result import Status
 from tests.fuzz.search import SEARCH, TEXT, refused, typeable
 from tests.fuzz.toml import VALUES, damaged, quoted, written
-from tests.test_waiver import ENTRY
+from tests.results.test_waivers import ENTRY
 from tests.values import a_result
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def test_entries_of_any_kind_are_waivers_or_refused(tmp_path: Path, entries: dic
         lines.append(f"[waiver.{quoted(name)}]")
         lines += [f"{quoted(key)} = {written(value)}" for key, value in (whole | given_body).items()]
     path.write_text("\n".join(lines), encoding="utf-8")
-    if not refused(waiver.load, path):
-        judged = waiver.judged(
-            waiver.load(path), [a_result(Status.FAILED, "FEN-3a", reason="r")], catalogue.load(), today=date(2031, 1, 1)
+    if not refused(waivers.load, path):
+        judged = waivers.judged(
+            waivers.load(path),
+            [a_result(Status.FAILED, "FEN-3a", reason="r")],
+            catalogue.load(),
+            today=date(2031, 1, 1),
         )
         assert len(judged) == len(entries)
         assert all(each.waiver.terms for each in judged)
@@ -45,11 +49,11 @@ def test_entries_of_any_kind_are_waivers_or_refused(tmp_path: Path, entries: dic
 def test_a_file_of_any_bytes_holds_waivers_or_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "conformance-waivers.toml"
     path.write_bytes(content)
-    refused(waiver.load, path)
-    refused(waiver.raw, path)
+    refused(waivers.load, path)
+    refused(waivers.raw, path)
 
 
 @SEARCH
 @given(TEXT.filter(typeable))
 def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, name: str) -> None:
-    refused(waiver.load, tmp_path / name)
+    refused(waivers.load, tmp_path / name)

@@ -8,9 +8,9 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import catalogue
-from conformance.patience import Patience, parse_duration, parse_durations, parse_patience
-from conformance.target import Target, parse_address, parse_header
+from conformance.core import catalogue
+from conformance.core.timeouts import Patience, parse_duration, parse_durations, parse_patience
+from conformance.rpc.target import Target, parse_address, parse_header
 from fake_provider.latency import Latency
 from tests.fuzz.search import SEARCH, TEXT, near, refused
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from conformance import catalogue, expect, plan
-from conformance.client import REFUSED_STREAM
-from conformance.result import Status, Verdict
+from conformance.core import catalogue
+from conformance.frontends import collection
+from conformance.results.result import Status, Verdict
+from conformance.rpc.client import REFUSED_STREAM
+from conformance.testkit import expect
 from tests.runs import judged, proof, provider
 
 if TYPE_CHECKING:
-    from conformance.behaviour import Behaviour
-    from conformance.report import Report
-    from conformance.trial import Trial
+    from conformance.results.report import Report
+    from conformance.testkit.behaviour import Behaviour
+    from conformance.testkit.trial import Trial
 
 FEW_STREAMS = {"options": (("grpc.max_concurrent_streams", 4),)}
 SHORT_LIVED = {"options": (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 2000))}
@@ -30,7 +32,7 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 def chosen(*select: str) -> list[Behaviour]:
     known = catalogue.load()
-    return list(plan.plan(known, plan.functions(), [entry.id for entry in known.select(select, ())]))
+    return list(collection.plan(known, collection.functions(), [entry.id for entry in known.select(select, ())]))
 
 
 def run(behaviours: list[Behaviour], limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Report:

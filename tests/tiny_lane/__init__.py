@@ -6,24 +6,24 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from conformance import events
-from conformance.bill import Meter
-from conformance.errors import UsageError
-from conformance.json_reader import Malformed
-from conformance.lane_figures import Effect, FailedCheck, Section
+from conformance.core.errors import UsageError
+from conformance.core.json_reader import Malformed
+from conformance.engine.report_builder import ReportBuilder
+from conformance.engine.session import open_session
 from conformance.lanes import catalogue_file
 from conformance.lanes.protocol import LaneOption
-from conformance.opening import opened
-from conformance.report import Home, Time
-from conformance.report_builder import ReportBuilder
-from conformance.result import BROKEN, Result, Status
+from conformance.results import events
+from conformance.results.bill import Meter
+from conformance.results.lane_figures import Effect, FailedCheck, Section
+from conformance.results.report import Home, Time
+from conformance.results.result import BROKEN, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.catalogue import Entry
+    from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneRun
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 MOST = 5
 """More looks than this exceed the promise that a test breaks on purpose."""
@@ -107,7 +107,7 @@ class TinyLane:
         return TinySettings(looks=_looks(values["looks"]))
 
     async def run(self, settings: TinySettings, run: LaneRun) -> Report:
-        async with opened(run.target, options=run.options, stop=run.stop) as opening:
+        async with open_session(run.target, options=run.options, stop=run.stop) as opening:
             client = opening.client
             async with opening.ledger(run.ledger_at) as ledger:
                 says = ReportBuilder(opening, ledger, Meter(), run.emit)

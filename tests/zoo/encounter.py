@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.busy import INSISTENT_RETRY_DELAYS
-from conformance.probe import DIAGNOSIS
-from conformance.text import printable
+from conformance.core.text import printable
+from conformance.fleet.probe import DIAGNOSIS
+from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS
 from tests.zoo.species import HABITATS, Species
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _run(command: list[str], limit: float) -> tuple[int, str, str]:
 
 
 def _open(path: Path) -> frozenset[str]:
-    from conformance import ledger
+    from conformance.fleet import ledger
 
     entries = ledger.read(path).entries if path.exists() else ()
     return frozenset(printable(entry.machine) for entry in entries)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.text import printable
+from conformance.core.text import printable
 from tests.zoo import table
 from tests.zoo.encounter import AT_ONCE, FORM, WHOLE, Encounter, bound, meet
 from tests.zoo.species import ZOO

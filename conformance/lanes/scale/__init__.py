@@ -9,13 +9,13 @@ from conformance.lanes.protocol import LaneOption
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from conformance.catalogue import Entry
-    from conformance.lane_figures import LaneFigures
+    from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneRun
     from conformance.lanes.scale.budget import Budget
     from conformance.lanes.scale.run import ScaleSettings
     from conformance.lanes.scale.soak import Soak
-    from conformance.report import Report
+    from conformance.results.lane_figures import LaneFigures
+    from conformance.results.report import Report
 
 
 def _soak(text: str) -> Soak:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
-from conformance.errors import UsageError
-from conformance.patience import parse_duration
-from conformance.text import cut
-from conformance.value_types import Seconds
+from conformance.core.errors import UsageError
+from conformance.core.text import cut
+from conformance.core.timeouts import parse_duration
+from conformance.core.value_types import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from conformance.latency import Latencies
+    from conformance.core.latency import Latencies
 
 KINDS: Final = ("Create", "Configure", "Drain", "Delete", "Get", "List", "Delta", "Page")
 """The kinds of calls that are timed. List has three: the whole fleet, since a revision, and capped or filtered."""

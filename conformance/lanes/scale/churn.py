@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from conformance.errors import BudgetSpent, Disturbed, NoAnswer, Violation
+from conformance.core.errors import BudgetSpent, Disturbed, NoAnswer, Violation
+from conformance.core.lifecycle import State, Verb
 from conformance.lanes.scale import memory
 from conformance.lanes.scale.figures import ChurnProgress
 from conformance.lanes.scale.follower import Follower
@@ -16,16 +17,15 @@ from conformance.lanes.scale.quiescence import Quiescence
 from conformance.lanes.scale.schedule import Schedule
 from conformance.lanes.scale.supply import Supply
 from conformance.lanes.scale.timings import Timings
-from conformance.lifecycle import State, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from conformance.fleet.context import FleetContext
     from conformance.lanes.scale.oracle import Oracle
     from conformance.lanes.scale.soak import Soak
     from conformance.lanes.scale.supply import Size
     from conformance.lanes.scale.worker import Worker
-    from conformance.yard import Yard
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Counts:
 class Churn:
     """One soak. Made and used once; the machines of all its workers have to be returned, whatever happens."""
 
-    def __init__(self, yard: Yard, oracle: Oracle, plan: ChurnPlan, callbacks: Callbacks) -> None:
+    def __init__(self, yard: FleetContext, oracle: Oracle, plan: ChurnPlan, callbacks: Callbacks) -> None:
         self.timings, self.counts = Timings(), Counts()
         self.whole = False
         """Whether the soak was seen to its end."""

@@ -6,17 +6,17 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from conformance.lane_figures import Effect
+from conformance.core.latency import Latencies
+from conformance.core.value_types import Count, Seconds
 from conformance.lanes.scale import text
 from conformance.lanes.scale.budget import BudgetResult, Kind
 from conformance.lanes.scale.growth import Growth
-from conformance.latency import Latencies
-from conformance.value_types import Count, Seconds
+from conformance.results.lane_figures import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.lane_figures import FailedCheck, Section
+    from conformance.results.lane_figures import FailedCheck, Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,22 +7,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from conformance.call import recording
-from conformance.errors import NoAnswer, Violation
+from conformance.core.errors import NoAnswer, Violation
+from conformance.core.lifecycle import State
 from conformance.lanes.scale.figures import Fleet
 from conformance.lanes.scale.oracle import differences
 from conformance.lanes.scale.timings import Tape
-from conformance.lifecycle import State
+from conformance.rpc.call import recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.call import Call
-    from conformance.client import Client
     from conformance.lanes.scale.oracle import Difference, Expected, Oracle
     from conformance.lanes.scale.timings import Timings
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
 
 LONGEST_LAG: Final = 10.0
 """Seconds. A List that differs from Get for longer than this is not late but wrong."""

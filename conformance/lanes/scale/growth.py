@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from conformance.quantile_sketch import QuantileSketch
-from conformance.value_types import Count, Seconds
+from conformance.core.quantile_sketch import QuantileSketch
+from conformance.core.value_types import Count, Seconds
 
 ENOUGH: Final = 5
 """The number of answers of about one size from which its cost is known."""

@@ -9,17 +9,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from conformance.call import cut, describe_machine, describe_map
-from conformance.errors import Violation
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.core.errors import Violation
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.rpc.call import cut, describe_machine, describe_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.call import Call
-    from conformance.yard import Watch
+    from conformance.fleet.context import SettleResult
+    from conformance.rpc.call import Call
 
 REMEMBERED: Final = 50_000
 """The number of operation ids, about 12 MB. An older one that comes back is not noticed."""
@@ -182,7 +182,7 @@ class Oracle:
 
     # Readings.
 
-    def settled(self, expected: Expected, verb: Verb, watch: Watch, calls: Sequence[Call]) -> None:
+    def settled(self, expected: Expected, verb: Verb, watch: SettleResult, calls: Sequence[Call]) -> None:
         """Checks the end of a transition, after which the machine is at rest. Raises Violation."""
         target, seen = EDGES[verb].target, watch.state
         failed = seen is State.FAILED and watch.machine.last_error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.json_reader import decode
+from conformance.core.json_reader import decode
 from conformance.lanes.scale.figures import ScaleFigures
 
 

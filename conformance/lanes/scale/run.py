@@ -6,9 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance import events, fit
-from conformance.bill import Meter
-from conformance.errors import TargetError, TargetLost
+from conformance.core.errors import TargetError, TargetLost
+from conformance.engine import preflight
+from conformance.engine.report_builder import ReportBuilder
+from conformance.engine.session import open_session
+from conformance.fleet.context import FleetContext
+from conformance.fleet.pool import Pool
+from conformance.fleet.probe import connect
 from conformance.lanes import catalogue_file
 from conformance.lanes.scale import budget, memory
 from conformance.lanes.scale import soak as soaks
@@ -16,29 +20,26 @@ from conformance.lanes.scale.churn import Callbacks, Churn, ChurnPlan
 from conformance.lanes.scale.figures import Fleet, ScaleFigures
 from conformance.lanes.scale.oracle import Oracle
 from conformance.lanes.scale.supply import Size
-from conformance.opening import opened
-from conformance.pool import Pool
-from conformance.probe import connect
-from conformance.report import Time
-from conformance.report_builder import ReportBuilder
-from conformance.result import BROKEN, Result, Status
-from conformance.yard import Yard
+from conformance.results import events
+from conformance.results.bill import Meter
+from conformance.results.report import Time
+from conformance.results.result import BROKEN, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conformance.catalogue import Entry
+    from conformance.core.catalogue import Entry
+    from conformance.core.stop import Stop
+    from conformance.engine.options import Options
+    from conformance.engine.session import Session
+    from conformance.fleet.ledger import Ledger
     from conformance.lanes.scale.budget import Budget
     from conformance.lanes.scale.figures import ChurnProgress
     from conformance.lanes.scale.oracle import Finding
     from conformance.lanes.scale.soak import Soak
-    from conformance.ledger import Ledger
-    from conformance.opening import Opening
-    from conformance.report import Report
-    from conformance.run_options import Options
-    from conformance.stop import Stop
-    from conformance.target import Target
+    from conformance.results.report import Report
+    from conformance.rpc.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ async def run(
     Raises TargetError if the target cannot be judged at all (then nothing was started), and UsageError if the ledger
     cannot be written. No value of a header is in anything that is emitted, returned or raised.
     """
-    async with opened(target, options=options, stop=stop) as opening:
+    async with open_session(target, options=options, stop=stop) as opening:
         size = Size.of(opening.slots, opening.found, options)
         async with opening.ledger(ledger_at) as ledger:
             return await ScaleRun(settings, opening, size, ledger, emit).run()
@@ -75,7 +76,7 @@ class ScaleRun:
     def __init__(
         self,
         settings: ScaleSettings,
-        opening: Opening,
+        opening: Session,
         size: Size,
         ledger: Ledger,
         emit: Callable[[events.Event], None],
@@ -85,7 +86,7 @@ class ScaleRun:
         meter = Meter(max_creates=size.creates)
         self._says = ReportBuilder(opening, ledger, meter, emit)
         self._oracle = Oracle()
-        self._yard = Yard(
+        self._yard = FleetContext(
             run=opening.run,
             client=opening.client,
             ledger=ledger,
@@ -173,7 +174,7 @@ class ScaleRun:
             return self._broken(entry, finding)
         lacking = next((need for need in entry.needs if not self._opening.found.has(need)), None)
         if lacking is not None:
-            return Result(entry=entry, status=Status.SKIPPED, reason=fit.LACKS[lacking])
+            return Result(entry=entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
         status, reason = Status.PASSED, ""
         judged = self._oracle.judged[entry.clause.id]
         if self._stopped is not None:

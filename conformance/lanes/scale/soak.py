@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from conformance.errors import UsageError
-from conformance.patience import parse_duration
-from conformance.text import cut
+from conformance.core.errors import UsageError
+from conformance.core.text import cut
+from conformance.core.timeouts import parse_duration
 
 _OPERATIONS: Final = re.compile(r"([1-9]\d{0,8})\s*ops")
 

@@ -6,19 +6,19 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.errors import TargetError
+from conformance.core.errors import TargetError
+from conformance.core.lifecycle import State
+from conformance.fleet.machine import Machine
 from conformance.lanes.scale.worker import Worker
-from conformance.lifecycle import State
-from conformance.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.found import Found
+    from conformance.engine.options import Options
+    from conformance.fleet.context import FleetContext
     from conformance.lanes.scale.oracle import Oracle
     from conformance.lanes.scale.timings import Timings
-    from conformance.run_options import Options
-    from conformance.yard import Yard
+    from conformance.results.target_info import TargetInfo
 
 MACHINES = 16
 """The number of machines that are driven at once if none is given."""
@@ -34,7 +34,7 @@ class Size:
     creates: int
 
     @classmethod
-    def of(cls, slots: list[tuple[str, State]], found: Found, options: Options) -> Size:
+    def of(cls, slots: list[tuple[str, State]], found: TargetInfo, options: Options) -> Size:
         """Returns the requested size, or else a small one, at most half of a small fleet.
 
         Raises TargetError if no machine could be driven.
@@ -56,7 +56,7 @@ class Supply:
 
     def __init__(
         self,
-        yard: Yard,
+        yard: FleetContext,
         oracle: Oracle,
         timings: Timings,
         *,

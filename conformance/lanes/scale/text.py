@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from conformance.lane_figures import FailedCheck, Section
+from conformance.results.lane_figures import FailedCheck, Section
 
 if TYPE_CHECKING:
     from conformance.lanes.scale.figures import ChurnProgress, ScaleFigures

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.call import CallLog
+from conformance.core.quantile_sketch import QuantileSketch
 from conformance.lanes.scale.budget import KINDS
 from conformance.lanes.scale.growth import Growth, Sizes
-from conformance.quantile_sketch import QuantileSketch
+from conformance.rpc.call import CallLog
 
 if TYPE_CHECKING:
-    from conformance.call import Call
-    from conformance.latency import Latencies
+    from conformance.core.latency import Latencies
+    from conformance.rpc.call import Call
 
 LAST_CALLS = 12
 """The number of calls about a machine that are kept as evidence."""

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from grpc import StatusCode
 
-from conformance.call import recording
-from conformance.errors import NoAnswer
+from conformance.core.errors import NoAnswer
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.lanes.scale.oracle import Expected
 from conformance.lanes.scale.timings import Tape
-from conformance.lifecycle import EDGES, State, Verb, state_of
+from conformance.rpc.call import recording
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Iterator
 
-    from conformance.call import Call
+    from conformance.core.fencing import Token
+    from conformance.fleet.context import FleetContext, SettleResult
+    from conformance.fleet.machine import Machine
     from conformance.lanes.scale.oracle import Oracle
     from conformance.lanes.scale.timings import Timings
-    from conformance.machine import Machine
-    from conformance.token import Token
-    from conformance.yard import Watch, Yard
+    from conformance.rpc.call import Call
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Worker:
         self,
         machine: Machine,
         number: int,
-        yard: Yard,
+        yard: FleetContext,
         oracle: Oracle,
         timings: Timings,
         draw: random.Random,
@@ -174,7 +174,7 @@ class Worker:
                 self._oracle.shown(self.expected, watch.machine, self.tape.calls)
         self._oracle.retried(self.expected, call, self.tape.calls)
 
-    async def _settled(self, verb: Verb) -> Watch:
+    async def _settled(self, verb: Verb) -> SettleResult:
         return await self._answered(lambda: self.machine.settle(patience=self._yard.patience.verb(verb)))
 
     async def _answered(self, ask: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:

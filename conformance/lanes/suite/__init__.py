@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from conformance.catalogue import Entry
+    from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneOption, LaneRun
-    from conformance.report import Report
+    from conformance.results.report import Report
 
 
 class SuiteLane:
@@ -24,7 +24,7 @@ class SuiteLane:
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns the kit's catalogue."""
-        from conformance import catalogue
+        from conformance.core import catalogue
 
         return catalogue.load().entries
 
@@ -33,9 +33,9 @@ class SuiteLane:
 
     def run(self, settings: None, run: LaneRun) -> Coroutine[Any, Any, Report]:
         """Judges the target by the run's plan."""
-        from conformance import engine
+        from conformance.engine import run as engine_run
 
-        return engine.run(
+        return engine_run.run(
             run.plan, run.target, options=run.options, ledger_at=run.ledger_at, emit=run.emit, stop=run.stop
         )
 

@@ -1,0 +1,1 @@
+"""Words and values of the contract and the kit; imports nothing else of the kit."""

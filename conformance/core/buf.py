@@ -1,0 +1,375 @@
+"""buf, run on the contract: what it finds in a copy of the proto, by itself or against a baseline.
+
+Both sides of a comparison are built into images first, with the contract's files under the names that an
+import statement gives them. So it does not matter where either copy lies, and a copy in another directory is
+not taken for a deleted file. An image carries no rules: those always come from the project's own buf.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bigfleet.v1alpha1
+
+from conformance.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PACKAGE = "bigfleet.v1alpha1"
+_ROOT = "bigfleet"
+"""The contract's top directory, as import statements see it."""
+
+RELEASED = Path(bigfleet.v1alpha1.__file__).with_name("released.binpb")
+"""The contract as it was last released: a FileDescriptorSet."""
+
+PROTO_DIRECTORY = Path(bigfleet.v1alpha1.__file__).parents[2]
+"""The directory that the project's own proto is imported from."""
+
+CATEGORIES = ("FILE", "WIRE_JSON")
+"""The categories of breaking change that the project's buf.yaml forbids."""
+
+INSTALL = "pip install 'capacity-provider-conformance[proto]'"
+"""buf is an extra, because a run does not need it."""
+
+TIMEOUT = 60.0
+"""How long all of buf's runs for one question may take, in seconds."""
+
+_FINDINGS = 100
+"""buf's exit status where it ran and found something; every other one but 0 is a failure of its own."""
+
+_IMAGE_SUFFIXES = (".bin", ".binpb", ".json", ".txtpb", ".yaml", ".gz", ".zst", ".tar", ".tgz", ".zip")
+"""Endings from which buf itself tells what a file is. Others, such as protoc's .pb, are taken for binary."""
+
+_INHERITED_NOT = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
+"""Variables that would make buf or git answer for something else, as in a git hook."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a rule found. Lines and columns count from 1; a deleted file has no `path`."""
+
+    rule: str
+    message: str
+    path: str | None
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What buf found in `checked`; nothing, where the rules are kept."""
+
+    checked: Path
+    found: tuple[Finding, ...]
+
+
+def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings:
+    """Return what the project's lint rules find in the contract under `directory`; by default its own.
+
+    Raises UsageError where there is no buf, no contract, or no answer within `timeout` seconds.
+    """
+    directory = _shown(directory or PROTO_DIRECTORY)
+    with _workspace(timeout) as workspace:
+        candidate = workspace.candidate(directory)
+        if isinstance(candidate, Findings):
+            return candidate
+        return workspace.check(directory, "lint", str(candidate))
+
+
+def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT) -> Findings:
+    """Return what in the contract under `directory` breaks those who were built against the baseline.
+
+    `against` is a descriptor set or buf image, a directory, or a git reference such as `.git#branch=main`;
+    by default the released contract. A proto that does not compile is a finding (COMPILE) too.
+
+    Raises UsageError where there is no buf, no contract in `directory`, nothing to compare with at `against`,
+    or no answer within `timeout` seconds.
+    """
+    directory = _shown(directory or PROTO_DIRECTORY)
+    with _workspace(timeout) as workspace:
+        candidate = workspace.candidate(directory)
+        if isinstance(candidate, Findings):
+            return candidate
+        baseline = workspace.baseline(str(RELEASED) if against is None else against, directory)
+        return workspace.check(directory, "breaking", str(candidate), "--against", str(baseline))
+
+
+def find_buf() -> str:
+    """Return the path of buf: the one that was installed beside this Python, else the one in PATH.
+
+    Raises UsageError where there is none.
+    """
+    found = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
+    if found is None:
+        raise UsageError("buf is not installed", hint=INSTALL)
+    return found
+
+
+def rules() -> Path:
+    """Return the project's buf.yaml: beside this module in a wheel, at the top in a checkout."""
+    here = Path(__file__).resolve().parent
+    for path in (here / "buf.yaml", here.parent / "buf.yaml"):
+        if path.is_file():
+            return path
+    raise UsageError("the kit's buf.yaml is missing", hint="reinstall capacity-provider-conformance")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def findings(self) -> str:
+        return self.stdout if self.stdout.strip() else self.stderr
+
+    @property
+    def complaint(self) -> str:
+        """The line that says most: git's own where git failed, else buf's first."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()] or ["it gave no reason"]
+        by_git = [line for line in lines if line.startswith(("fatal:", "error:"))]
+        return (by_git or lines)[0].removeprefix("Failure: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workspace:
+    """A directory that holds the rules and, under the module's name there, a link to what is checked."""
+
+    home: Path
+    buf: str
+    timeout: float
+    deadline: float
+
+    def candidate(self, directory: Path) -> Path | Findings:
+        """Build what is checked into an image; findings, where it does not compile."""
+        if not directory.is_dir():
+            raise UsageError(f"no such directory: {directory}", hint="--proto names a directory of .proto files")
+        if not any((directory / _ROOT).rglob("*.proto")):
+            raise UsageError(
+                f"{directory} holds no {_ROOT}/v1alpha1/*.proto",
+                hint=f"--proto names the directory that {_ROOT}/ lies in",
+            )
+        image, answer = self._build_directory(directory, "candidate")
+        if answer.status == _FINDINGS:
+            return _findings(directory, answer)
+        if answer.status:
+            raise UsageError(f"buf cannot read {directory}: {answer.complaint}")
+        return image
+
+    def baseline(self, against: str, directory: Path) -> Path:
+        """Build `against` into an image that holds the contract and, beside it, only what it imports."""
+        location, _, options = against.partition("#")
+        if not location.strip():
+            raise UsageError(
+                "--against is empty",
+                hint="name a descriptor set, a directory, or a git reference such as .git#branch=main",
+            )
+        path = Path(location)
+        if _is_git(location, options):
+            image, answer = self._build(_git_reference(location, options, directory), "baseline")
+        elif "://" in location:
+            raise UsageError(f"cannot compare with {against}: it is not a git reference", hint="download it first")
+        elif not path.exists():
+            raise UsageError(
+                f"cannot compare with {against}: no such file or directory",
+                hint="a git reference looks like .git#branch=main",
+            )
+        elif path.suffix == ".proto":
+            raise UsageError(
+                f"cannot compare with {against}: it is a single .proto file",
+                hint=f"name the directory that {_ROOT}/ lies in",
+            )
+        elif (path / _ROOT).is_dir():
+            image, answer = self._build_directory(path, "baseline")
+        elif path.is_file() and not options and path.suffix not in _IMAGE_SUFFIXES:
+            image, answer = self._build(f"{path.resolve()}#format=binpb", "baseline")
+        else:
+            image, answer = self._build(f"{path.resolve()}{'#' if options else ''}{options}", "baseline")
+        if answer.status:
+            why, hint = _why_no_baseline(answer)
+            raise UsageError(f"cannot compare with {against}: {why}", hint=hint)
+        _demand_contract(image, against)
+        only, answer = self._build(str(image), "contract", "--path", _ROOT)
+        if answer.status:
+            raise UsageError(f"cannot compare with {against}: {answer.complaint}")
+        return only
+
+    def check(self, directory: Path, *arguments: str) -> Findings:
+        """Run a check with the project's rules."""
+        answer = self._run(*arguments, "--config", str(self.home / "buf.yaml"), "--error-format", "json")
+        if answer.status not in (0, _FINDINGS):
+            raise UsageError(f"buf {arguments[0]} failed: {answer.complaint}")
+        return _findings(directory, answer)
+
+    def _build_directory(self, directory: Path, name: str) -> tuple[Path, _Answer]:
+        # Linked to where buf.yaml says the module is. The path keeps buf from compiling what else lies beside
+        # the contract, be it a provider's own protos or a whole site-packages.
+        module = self.home / "proto"
+        module.symlink_to(directory.resolve(), target_is_directory=True)
+        try:
+            return self._build(".", name, "--path", f"proto/{_ROOT}")
+        finally:
+            module.unlink()
+
+    def _build(self, source: str, name: str, *arguments: str) -> tuple[Path, _Answer]:
+        image = self.home / f"{name}.binpb"
+        return image, self._run("build", source, "-o", str(image), "--error-format", "json", *arguments)
+
+    def _run(self, *arguments: str) -> _Answer:
+        environment = {name: value for name, value in os.environ.items() if not _INHERITED_NOT.match(name)}
+        environment |= {
+            "BUF_CACHE_DIR": str(self.home / "cache"),  # so that no home is needed ...
+            "BUF_CONFIG_DIR": str(self.home / "config"),  # ... and none is read
+            "GIT_TERMINAL_PROMPT": "0",  # git shall fail, not ask for a password
+            "LC_ALL": "C",  # what it says is read below
+        }
+        try:
+            process = subprocess.Popen(
+                [self.buf, *arguments, "--timeout", "0s"],
+                cwd=self.home,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # a group of its own, so that the git which buf starts ends with it
+            )
+        except OSError as error:
+            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL) from error
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=max(0.0, self.deadline - time.monotonic()))
+            except BaseException as error:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise UsageError(
+                        f"buf {arguments[0]} gave no answer within {self.timeout:g} s",
+                        hint="give it longer with --timeout",
+                    ) from None
+                raise
+        return _Answer(status=process.returncode, stdout=stdout, stderr=stderr)
+
+
+@contextmanager
+def _workspace(timeout: float) -> Iterator[_Workspace]:
+    buf = find_buf()
+    with tempfile.TemporaryDirectory(prefix="conformance-proto-", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        shutil.copyfile(rules(), home / "buf.yaml")
+        yield _Workspace(home=home, buf=buf, timeout=timeout, deadline=time.monotonic() + timeout)
+
+
+def _shown(directory: Path) -> Path:
+    """Return `directory` as seen from here, where it lies below: CI systems annotate files by such paths."""
+    here = Path.cwd()
+    return directory.relative_to(here) if directory.is_relative_to(here) else directory
+
+
+def _findings(directory: Path, answer: _Answer) -> Findings:
+    found = []
+    for line in answer.findings.splitlines():
+        if line.strip():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                raise UsageError(f"buf said what cannot be read: {line}") from None
+            path = entry.get("path")
+            found.append(
+                Finding(
+                    rule=entry["type"],
+                    message=entry["message"],
+                    path=None if path is None else str(directory / path.removeprefix("proto/")),
+                    line=entry.get("start_line", 1),
+                    column=entry.get("start_column", 1),
+                    end_line=entry.get("end_line", 1),
+                    end_column=entry.get("end_column", 1),
+                )
+            )
+    if answer.status and not found:
+        # It says that it found something: that must never be read as nothing.
+        raise UsageError("buf found something and does not say what")
+    return Findings(checked=directory, found=tuple(found))
+
+
+def _is_git(location: str, options: str) -> bool:
+    return location.endswith(".git") or "format=git" in options.split(",") or location.startswith(("git://", "ssh://"))
+
+
+def _git_reference(location: str, options: str, directory: Path) -> str:
+    """Return the reference in full: absolute, and with the place of `directory` where it holds that."""
+    path = Path(location)
+    if "://" in location or (not path.exists() and "@" in location):
+        return f"{location}#{options}" if options else location
+    if not path.exists():
+        raise UsageError(
+            f"cannot compare with {location}{'#' if options else ''}{options}: there is no git repository",
+            hint="name the repository's .git, as in .git#branch=main or ../.git#branch=main",
+        )
+    given = options.split(",") if options else []
+    top = path.resolve().parent if path.name == ".git" else path.resolve()
+    if not any(option.startswith("subdir=") for option in given) and directory.resolve().is_relative_to(top):
+        place = directory.resolve().relative_to(top).as_posix()
+        given += [f"subdir={place}"] if place != "." else []
+    return f"{path.resolve()}#{','.join(given)}" if given else str(path.resolve())
+
+
+def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
+    text = answer.stderr
+    if answer.status == _FINDINGS:
+        first = _findings(Path(), answer).found[0]
+        return f"it does not compile: {first.path}:{first.line}: {first.message}", None
+    if '"git"' in text and "not found" in text:
+        return "git is not installed", "install git, or give a descriptor set"
+    if "find remote ref" in text or "did not match any" in text:
+        return (
+            "the repository has no such branch, tag or commit",
+            "fetch it first: git fetch origin main:main",
+        )
+    if "does not appear to be a git repository" in text or "not a git repository" in text:
+        return "it is not a git repository", "name the repository's .git, as in .git#branch=main"
+    if "had no .proto files" in text:
+        return (
+            "there are no .proto files",
+            f"name the directory that {_ROOT}/ lies in; in git, with subdir=DIR",
+        )
+    if "unmarshal" in text or "image contains no files" in text:
+        return "it is not a descriptor set", "buf build -o FILE.binpb makes one"
+    return answer.complaint, None
+
+
+def _demand_contract(image: Path, against: str) -> None:
+    """Refuse a baseline without the contract, or with it under another name: all files would seem deleted."""
+    # Not light, and whoever asks what commands there are does not want it.
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+    from google.protobuf.message import DecodeError
+
+    try:
+        files = FileDescriptorSet.FromString(image.read_bytes()).file
+    except DecodeError:
+        raise UsageError(f"cannot compare with {against}: it is not a descriptor set") from None
+    names = [file.name for file in files if file.package == _PACKAGE]
+    if not names:
+        raise UsageError(f"cannot compare with {against}: it holds no {_PACKAGE}")
+    if not any(name.startswith(f"{_ROOT}/") for name in names):
+        raise UsageError(
+            f"cannot compare with {against}: it holds the contract as {names[0]}, not as {_ROOT}/...",
+            hint=f"name the directory that {_ROOT}/ lies in; in git, with subdir=DIR",
+        )

@@ -1,0 +1,35 @@
+"""Injects faults into a client's calls for a while."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from conformance.rpc.faults.injection import FaultInjection
+from conformance.rpc.faults.proxy import CARRIED, fault_proxy
+from conformance.rpc.faults.spec import FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from conformance.rpc.client import Client
+    from conformance.rpc.faults.spec import Fault
+
+
+@asynccontextmanager
+async def weather(client: Client, faults: Sequence[Fault], *, seed: int, least: int = CARRIED) -> AsyncIterator[None]:
+    """Injects these faults into the client's calls while the body runs; only network faults need a proxy."""
+    if not faults:
+        yield
+        return
+    network = [fault for fault in faults if fault.kind is not FaultKind.LOST_ANSWER]
+    async with AsyncExitStack() as stack:
+        proxy = (
+            await stack.enter_async_context(fault_proxy(client.target, network, seed=seed, least=least))
+            if network
+            else None
+        )
+        await client.inject(FaultInjection(faults, proxy))
+        if proxy is not None:
+            proxy.breaks()
+        yield

@@ -1,0 +1,99 @@
+"""Checks before a run whether a plan fits the target: what does not apply, and how many machines there must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from conformance.core.errors import TargetError
+from conformance.core.lifecycle import State
+from conformance.testkit.behaviour import apart
+
+if TYPE_CHECKING:
+    from conformance.fleet.needs import Needs
+    from conformance.results.target_info import TargetInfo
+    from conformance.testkit.behaviour import Behaviour, Plan
+
+SKIP_REASONS: Final = {
+    "delete": "the provider has no Delete, which is optional (LIF-8)",
+    "revisions": "the provider gives no revisions, which are optional (LST-5)",
+    "create": "no machine is SPECULATIVE: there is nothing to Create",
+    "health": "the provider serves no health service",
+    "reflection": "the provider serves no reflection, which is optional (WIR-4)",
+    "tls": "the target is not reached over TLS",
+    "client-certificate": "the run shows no client certificate, so nothing says that the provider asks for one",
+}
+
+
+def missing(behaviour: Behaviour, found: TargetInfo) -> str | None:
+    """Returns the capability, a key of LACKS, that the behaviour needs and the target legally lacks; None if none."""
+    needs = list(behaviour.entry.needs)
+    if State.SPECULATIVE in behaviour.needs.starts:
+        needs.append("create")
+    return next((need for need in needs if not found.has(need)), None)
+
+
+def check_size(plan: Plan, found: TargetInfo, *, slots: int, use_idle: bool, max_machines: int | None) -> None:
+    """Raises TargetError if a behaviour needs more machines than there are, before anything is touched."""
+    usable = min(slots, max_machines or slots)
+    short = [b for b in plan if b.needs.machines > usable and missing(b, found) is None]
+    if not short:
+        return
+    most = max(b.needs.machines for b in short)
+    have = f"{len(found.speculative)} SPECULATIVE" + (f" and {len(found.idle)} free IDLE" if use_idle else "")
+    have += "".join(f", {number} {why}" for why, number in found.unusable.items())
+    limit = f", --max-machines {max_machines}" if max_machines else ""
+    raise TargetError(
+        f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",
+        hint=_fix(plan, short, found, most, use_idle=use_idle),
+    )
+
+
+def _fix(plan: Plan, short: list[Behaviour], found: TargetInfo, most: int, *, use_idle: bool) -> str:
+    """Returns what the user can do about too few machines."""
+    fixes = []
+    if found.idle and not use_idle:
+        fixes.append(f"--use-idle lets the kit drive the {len(found.idle)} IDLE ones")
+    if len(short) < len(plan):
+        fixes.append(f"--exclude {','.join(b.id for b in short)} runs the others")
+    return " · ".join(fixes) or f"give the provider at least {most} SPECULATIVE machines"
+
+
+def check_slots(plan: Plan, found: TargetInfo, *, slots: int) -> str | None:
+    """Returns a warning if a provider without Delete has too few slots to judge every Create; None otherwise."""
+    if found.delete or not found.speculative:
+        return None
+    creators = [b for b in apart(plan) if b.needs.creates and missing(b, found) is None]
+    spent = sum(b.needs.machines for b in creators)
+    if spent + max((b.needs.machines for b in plan), default=0) <= slots:
+        return None
+    return (
+        f"the provider cannot Delete, so a slot can be created once: {len(creators)} behaviours use up {spent} of"
+        f" {slots} SPECULATIVE machines, and what is left without will not be judged"
+    )
+
+
+def start_order(needs: Needs) -> tuple[bool, bool, bool, int, int]:
+    """Returns the key by which behaviours start, smallest first.
+
+    First the behaviours that create a machine, which is warm afterwards; then those that judge a second life, before
+    other behaviours have machines in use; then those that wait for no transition, and are over before a machine is
+    missed; then the heaviest. The weight counts for each machine: later, several would hardly ever be free together.
+    """
+    creator = needs.creates and State.SPECULATIVE in needs.starts
+    return not creator, not needs.creates, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
+
+
+def pool_size(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:
+    """Returns how many machines live at once: as few as let the wall time come near the longest chain.
+
+    Never more than `max_machines`; and if there are few slots, half of them are left to other clients.
+    """
+    widest = max((b.needs.machines for b in plan), default=0)
+    work = sum(b.needs.weight * b.needs.machines for b in apart(plan))
+    longest = max((b.needs.chain for b in plan), default=0) or 1
+    # Two thirds of the plain quotient: each machine costs a Create, and the wall time may exceed the chain by half.
+    wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs
+    fair = max(widest, slots // 2)
+    most = max(widest, min(wanted, fair))
+    # A behaviour that needs more than the limit was found not to apply: `check_size` raises for any other.
+    return min(most, max_machines or most)

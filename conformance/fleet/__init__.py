@@ -1,0 +1,1 @@
+"""The machines of a run: probe, pool, drive, ledger, ownership, recovery, sweep."""

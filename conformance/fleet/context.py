@@ -1,0 +1,48 @@
+"""The context that all machines of a run share, and the result of waiting until a machine has settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.core.lifecycle import State, state_of
+
+if TYPE_CHECKING:
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
+    from conformance.core.timeouts import Patience
+    from conformance.fleet.ledger import Ledger
+    from conformance.results.bill import Meter
+    from conformance.rpc.client import Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetContext:
+    """The context of a run's machines: its client, ledger and bill."""
+
+    run: str
+    client: Client
+    ledger: Ledger
+    meter: Meter
+    patience: Patience
+    deletes: bool
+    """True if the provider has Delete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleResult:
+    """The states that a machine has shown while it settled, in order and without repeats, and the last reading."""
+
+    states: tuple[State, ...]
+    machine: pb.Machine
+    seconds: float
+
+    @property
+    def state(self) -> State:
+        """The state that it showed last."""
+        return state_of(self.machine.state)
+
+
+def is_other_machine(shown: pb.Machine, machine_id: str) -> bool:
+    """Returns whether `shown` is a slot with another id: it says nothing of the machine that was asked for."""
+    return shown.id != machine_id and state_of(shown.state) is State.SPECULATIVE

@@ -1,0 +1,90 @@
+"""The ownership of a machine, and how the kit claims a machine that it has created.
+
+Two kits that find the same slot SPECULATIVE and create it at once are both answered OK with the same operation id,
+because a retry is keyed on the machine (OPS-2). So the kit claims each machine that it creates, by the contract's own
+means: with a Drain, which has no edge from there, with the token (1, 1) of a shard that is named after the operation
+id. Of two equal tokens only one is accepted (FEN-11), so the first claimant wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from conformance.core.fencing import Token
+from conformance.core.lifecycle import State, state_of
+
+if TYPE_CHECKING:
+    from conformance.rpc.client import Client
+
+
+class Owner(Enum):
+    """The owner of a machine, if it is known."""
+
+    NOBODY = auto()
+    """It is a free slot, or was one when it was last seen."""
+    CONTESTED = auto()
+    """The kit has created it, and the claim is not decided yet."""
+    OURS = auto()
+    ANOTHER = auto()
+    """Another client owns it, or did when it was last seen: the kit must not drive it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """The owner of a machine, and what is known of earlier owners."""
+
+    owner: Owner = Owner.NOBODY
+    won: bool = False
+    """The kit has won a claim on it and has not lost it since. Other kits, which lost that claim, use other slots."""
+    lost_race: bool = False
+    """Another client has claimed it first, at least once."""
+    possibly_ours: bool = False
+    """Probably owned by another client, but possibly started by our own Create."""
+    deleting: bool = False
+    """The kit has sent a Delete: if another host shows up, another client has created the machine again."""
+
+    @property
+    def live(self) -> bool:
+        """Returns whether the machine has a host that belongs to the kit."""
+        return self.owner in (Owner.CONTESTED, Owner.OURS)
+
+    def disowned(self, *, create_sent: bool) -> Ownership:
+        """Another client owns the machine; `create_sent` is whether a Create of the kit may have started it."""
+        return replace(self, owner=Owner.ANOTHER, won=False, possibly_ours=self.possibly_ours or create_sent)
+
+    def contested(self) -> Ownership:
+        """The kit has created the machine and claims it."""
+        return replace(self, owner=Owner.CONTESTED, deleting=False)
+
+    def claimed(self) -> Ownership:
+        """The kit has won its claim."""
+        return replace(self, owner=Owner.OURS, won=True, possibly_ours=False)
+
+    def beaten(self) -> Ownership:
+        """Another client has won the claim."""
+        return replace(self, lost_race=True)
+
+    def found(self, *, live: bool) -> Ownership:
+        """No call of the kit can start or end anything any more, and so a machine that lives is the kit's."""
+        if live:
+            return replace(self, owner=Owner.OURS)
+        return replace(self, owner=Owner.NOBODY) if self.live else self
+
+
+async def claim_ownership(client: Client, machine_id: str, operation_id: str, *, shard: str) -> bool:
+    """Returns whether the kit is the first to claim the machine that the operation `operation_id` has created.
+
+    `shard` is a shard id that no other client uses.
+    """
+    name = hashlib.sha256(f"{machine_id}\0{operation_id}".encode()).hexdigest()[:16]
+    if not (await client.drain(machine_id, Token(f"claim-{name}", 1, 1))).fenced:
+        return True
+    shown = await client.get(machine_id)
+    if shown.ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
+        # Another client has bound it already, and a Drain with a token that is accepted would unbind it.
+        return False
+    # The claim is lost, unless this fence refuses every token: try a shard id that no other client can know.
+    return (await client.drain(machine_id, Token(f"{shard}-claim-{name}", 1, 1))).fenced

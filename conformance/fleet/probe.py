@@ -1,0 +1,281 @@
+"""Connects to the target and finds out what it is, before the kit touches any machine."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf.message import DecodeError
+
+from conformance.core.errors import TargetError
+from conformance.core.fencing import Shard
+from conformance.core.lifecycle import State, doomed, state_of
+from conformance.core.sizes import show_size
+from conformance.core.text import LONGEST_SENT
+from conformance.results.redaction import Redactor
+from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
+from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
+from conformance.rpc.decoding import too_large
+from conformance.rpc.reflection import serving_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.rpc.target import Target
+
+DIAGNOSIS = 5.0
+"""Maximum seconds for finding out why there is no connection; never more than the connection timeout itself."""
+DOOMED = "labelled so that its Create fails"
+
+
+async def connect(client: Client, *, timeout: float) -> None:
+    """Returns when the target has answered on a connection.
+
+    Raises TargetError within `timeout` seconds, with the reason why there is no connection.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await client.channel.channel_ready()
+    except TimeoutError:
+        raise await _diagnose(client, timeout) from None
+
+
+async def _diagnose(client: Client, timeout: float) -> TargetError:
+    """Finds out why there is no connection."""
+    limit = min(timeout, DIAGNOSIS)
+    reasons = await asyncio.gather(*(_reason(client, target, limit) for target in await _addresses(client.target)))
+    # A name may have several addresses. "Refused" is the least specific answer: an unused address family gives it too.
+    reason = next((r for r in reasons if "refused" not in r.lower()), reasons[0])
+    what, hint = _explain(reason, timeout)
+    return TargetError(f"target {client.target.address} {what}", hint=hint)
+
+
+def _explain(reason: str, timeout: float) -> tuple[str, str]:
+    """Returns what gRPC's connection error means, and a hint."""
+    match reason.lower():
+        case text if "refused" in text:
+            what, hint = "refuses connections", ""
+        case text if "no such file" in text:
+            what, hint = "is no socket: there is no such file", ""
+        case text if "alpn" in text:
+            what = f"speaks TLS, but no HTTP/2 in it ({reason})"
+            hint = "is it a gRPC server, and is this the provider's port?"
+        case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "verification")):
+            what = f"does not complete a TLS handshake ({reason})"
+            hint = "check --tls-ca, --server-name and the client pair, and whether the provider speaks TLS at all"
+        case text if "resol" in text or "dns" in text or "name" in text:
+            what, hint = f"cannot be resolved ({reason})", "check the host name"
+        case text if "deadline" in text or ("timed out" in text and "settings frame" in text):
+            what = f"accepts connections but says nothing that is gRPC within {timeout:g} s"
+            hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
+        case text if "settings frame" in text:
+            what = f"answers, but not in gRPC ({reason})"
+            hint = "is it a gRPC server, and is this the provider's port?"
+        case _:
+            what = f"hangs up before a gRPC connection is made ({reason})"
+            hint = "is it a gRPC server, does it want TLS (--tls-ca), and a client certificate (--tls-cert)?"
+    return what, hint or "is the provider running, and is this its address? --connect-timeout waits longer"
+
+
+async def _addresses(target: Target) -> Sequence[Target]:
+    """Returns one target for each address that the target's name resolves to."""
+    host, _, port = target.address.removeprefix("dns:///").rpartition(":")
+    if target.address.startswith("unix:") or host.startswith("["):
+        return [target]
+    try:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(1.0):
+            found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return [target]
+    tls = target.tls and replace(target.tls, server_name=target.tls.server_name or host)
+    numeric = {
+        f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
+    }
+    return [replace(target, address=address, tls=tls, way=None) for address in sorted(numeric)]
+
+
+async def _reason(client: Client, target: Target, limit: float) -> str:
+    """Returns gRPC's last connection error for one address."""
+    async with client.another(target=target) as dialled:
+        call = await dialled.call("Get", pb.MachineRef(id=""), timeout=limit)
+    return call.details.rpartition("last error: ")[2] or call.code.name
+
+
+async def probe(client: Client, *, run: str) -> TargetInfo:
+    """Finds out what the target is. Touches no machine: mutating calls name ids that do not exist.
+
+    Raises TargetError if the target is not a capacity provider.
+    """
+    others = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
+    try:
+        listing = await client.list()
+        if not listing.ok:
+            raise _not_a_provider(client, listing.code, listing.outcome())
+        health, reflection, delete, scope = await others
+    finally:
+        # If List is not answered, give the other calls up: each would cost another rpc timeout.
+        others.cancel()
+        await asyncio.gather(others, return_exceptions=True)
+    return _described(listing, client.target, health=health, reflection=reflection, delete=delete, fence_scope=scope)
+
+
+def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
+    """Returns the target's shape, from a List of everything and the `answers` to the other calls."""
+    machines: Sequence[pb.Machine] = listing.response.machines
+    # The ledger must be able to hold an id unchanged, or a sweep could not clean the machine up.
+    usable = _usable(machines, Redactor(target.headers).tells)
+    fleet: Counter[str] = Counter()
+    for number, count in Counter(machine.state for machine in machines).items():
+        fleet[state_of(number).name] += count  # several unknown numbers are one state
+    return TargetInfo(
+        fleet=dict(fleet),
+        revisions=bool(listing.response.revision),
+        tls=target.tls is not None,
+        client_certificate=target.tls is not None and target.tls.cert is not None,
+        spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
+        zones=tuple(sorted({m.zone for m in machines if m.zone})),
+        speculative=tuple(m.id for m in usable.slots),
+        unusable=usable.rejected,
+        prices=tuple(m.price_per_hour for m in usable.slots if math.isfinite(m.price_per_hour)),
+        idle=tuple(m.id for m in usable.idle),
+        revision=listing.response.revision,
+        **answers,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Usable:
+    """The machines that a run may drive; `rejected` counts the others by what is wrong with them."""
+
+    slots: Sequence[pb.Machine]
+    idle: Sequence[pb.Machine]
+    rejected: dict[str, int]
+
+
+def _usable(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _Usable:
+    """Sorts a fleet into machines that a run may drive, and machines that it may not."""
+    ids = Counter(machine.id for machine in machines)
+    wrong = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
+    drivable = [machine for machine in machines if not wrong[machine.id]]
+    free = [machine for machine in drivable if state_of(machine.state) is State.SPECULATIVE]
+    slots = [machine for machine in free if not doomed(machine.labels)]
+    reasons = [wrong[machine.id] for machine in machines if wrong[machine.id]]
+    return _Usable(
+        slots=slots,
+        idle=[machine for machine in drivable if state_of(machine.state) is State.IDLE and not machine.cluster],
+        rejected=dict(Counter([*reasons, *[DOOMED] * (len(free) - len(slots))])),
+    )
+
+
+def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:
+    """Returns what is wrong with an id that `times` machines have; empty if machines can be driven by it."""
+    if not machine_id:
+        return "without an id"
+    if times > 1:
+        return "with the id of another one"
+    return "" if tells(machine_id) else f"with an id that is longer than {LONGEST_SENT} characters, or holds a secret"
+
+
+def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:
+    """Returns the error for a target that does not answer List."""
+    address = client.target.address
+    match code:
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return TargetError(
+                f"target {address} does not serve bigfleet.v1alpha1.CapacityProvider",
+                hint="is this the provider's port?",
+            )
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return TargetError(
+                f"target {address} does not let us in: List answered {outcome}",
+                hint="give credentials with --header or --tls-cert/--tls-key",
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return TargetError(
+                f"target {address} does not answer List within {client.rpc_timeout:g} s",
+                hint="--rpc-timeout waits longer",
+            )
+        case _ if too_large(client.target.max_answer) in outcome:
+            limit = show_size(client.target.max_answer)
+            return TargetError(
+                f"target {address} lists more than {limit}, or more machines than that holds",
+                hint="--max-answer 512MiB takes in a larger fleet, where there is memory for it",
+            )
+        case _:
+            return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")
+
+
+async def _health(client: Client) -> str | None:
+    """Returns what `grpc.health.v1` answers, or None if it is not served (WIR-4)."""
+    from grpc_health.v1 import health_pb2
+
+    call = await client.call_path(
+        "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+    )
+    if call.code is grpc.StatusCode.UNIMPLEMENTED:
+        return None
+    if not call.ok:
+        return call.code.name
+    return serving_status(call.response)
+
+
+async def _reflection(client: Client) -> bool:
+    """Returns whether server reflection is served (WIR-4)."""
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    method: Any = client.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request_serializer=lambda request: request.SerializeToString(),
+    )
+    call = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout)
+    try:
+        answer = await call.read()
+        if answer is grpc.aio.EOF:
+            return False
+        told: bool = reflection_pb2.ServerReflectionResponse.FromString(answer).HasField("list_services_response")
+        return told
+    except (grpc.aio.AioRpcError, DecodeError):
+        return False
+    finally:
+        call.cancel()
+
+
+async def _delete(client: Client, run: str) -> bool:
+    """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
+    shard = Shard(f"{run}-delete")
+    call = await retry_while_overloaded(
+        lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
+    )
+    return call.code is not grpc.StatusCode.UNIMPLEMENTED
+
+
+async def _scope(client: Client, run: str) -> str | None:
+    """Returns the scope of a shard's mark (FEN-13), from calls about ids that do not exist; None if it is unclear."""
+    here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
+    for number, pause in enumerate((*RETRY_DELAYS, 0.0)):
+        shard = Shard(f"{run}-scope{number or ''}")
+        first = await client.drain(here, shard.token(epoch=1, sequence=9))
+        again = await client.drain(here, shard.token(epoch=1, sequence=9))
+        other = await client.drain(there, shard.token(epoch=1, sequence=8))
+        fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
+        # A call that was turned away may not have reached the fence, so the answers could fit the wrong scope.
+        if not any(call.busy for call in (first, again, other, fresh)):
+            break
+        await asyncio.sleep(pause)
+    if first.code is grpc.StatusCode.PERMISSION_DENIED:
+        raise TargetError(
+            f"target {client.target.address} refuses shard ids of our own: {first.outcome()}",
+            hint="a certificate that names one shard (SEC-2) will not do: the kit needs a shard for every machine",
+        )
+    if first.fenced or not again.fenced or fresh.fenced:
+        return None
+    return SHARD if other.fenced else SHARD_MACHINE

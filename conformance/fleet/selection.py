@@ -1,0 +1,107 @@
+"""Selects the machines of a lease: pure functions of the free machines and of the number that are alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from conformance.core.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from conformance.fleet.machine import Machine
+    from conformance.fleet.needs import Needs
+
+ENOUGH_ALIVE: Final = 0.75
+"""If more than this share of the machines that should live do, no further Create replaces the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """The number of machines that may live at once."""
+
+    preferred: int
+    """The number that the pool keeps alive."""
+    limit: int | None = None
+    """The number that may ever live, including those that are never leased again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """The numbers of machines that live through the kit. One that was found IDLE does not count: it costs no more."""
+
+    leased: int
+    """Leased machines that live, or will."""
+    alive: int
+    """Leased and free machines that live, or will."""
+    retired: int
+    """Machines that are never leased again, and live or may live."""
+    started: int
+    """Machines that were started for leases so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """The free machines that a lease can choose from."""
+
+    live: Sequence[Machine]
+    """Those that live, the most suitable first."""
+    slots: Sequence[Machine]
+    """The slots, the most suitable first."""
+    deletable: Sequence[Machine]
+    """Those that live and may be deleted so that there is a slot."""
+    room: int
+    """The number of slots that may be turned into machines."""
+    reserved: Collection[State]
+    """Machines in these states are left to leases that start there."""
+    slot_may_return: bool
+    """True if a leased machine may come back as a slot."""
+
+
+def room(needs: Needs, load: Load, capacity: Capacity) -> int:
+    """Returns how many more machines may be started for `needs`."""
+    wished = _wished(needs, load, capacity)
+    if capacity.limit is None:
+        return wished
+    return min(wished, max(0, capacity.limit - load.alive - load.retired))
+
+
+def _wished(needs: Needs, load: Load, capacity: Capacity) -> int:
+    if not needs.transitions and load.leased:
+        # This lease is short: it waits for a machine that lives rather than start one more.
+        return 0
+    if State.SPECULATIVE not in needs.starts and load.alive > ENOUGH_ALIVE * capacity.preferred and load.leased:
+        # Nearly as many live as should, and one of them may still come free: no deleted machine is replaced.
+        return max(0, capacity.preferred - load.started)
+    return max(0, capacity.preferred - load.alive)
+
+
+def choose(stock: Stock, needs: Needs) -> tuple[Machine, ...] | None:
+    """Returns a machine for each start of `needs`, in this order; None if there are not enough."""
+    chosen: list[Machine] = []
+    for start in needs.starts:
+        machine = next((m for m in _candidates(stock, start, creates=needs.creates) if m not in chosen), None)
+        if machine is None:
+            return None
+        chosen.append(machine)
+    return tuple(chosen)
+
+
+def _candidates(stock: Stock, start: State, *, creates: bool) -> Sequence[Machine]:
+    """Returns the machines that could start in this state, the most suitable first."""
+    if start is not State.SPECULATIVE:
+        return _live_candidates(stock, start)
+    if creates:
+        # A slot that will come to life takes the place of a machine that is deleted for it.
+        return [*stock.slots[: stock.room], *stock.deletable]
+    # Nothing shows who uses a slot, so one that was the kit's is best. If one may come back, the lease waits for it.
+    return [*(m for m in stock.slots if m.ownership.won or not stock.slot_may_return), *stock.deletable]
+
+
+def _live_candidates(stock: Stock, start: State) -> Sequence[Machine]:
+    there = [m for m in stock.live if m.state is start]
+    elsewhere = [m for m in stock.live if m.state not in {start, *stock.reserved}]
+    # A slot passes through IDLE, so it is reserved if IDLE machines are.
+    startable = stock.slots[: stock.room] if start is State.IDLE or State.IDLE not in stock.reserved else []
+    return [*there, *elsewhere, *startable]

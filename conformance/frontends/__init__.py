@@ -1,0 +1,1 @@
+"""The ways to start the kit: command line, pytest plugin, Python API."""

@@ -1,0 +1,253 @@
+"""`conformance run`, which is `conformance-run`: options -> Settings -> a run -> an exit code."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from conformance.core.errors import UsageError
+from conformance.frontends.cli.baseline_options import load_baseline
+from conformance.frontends.cli.errors import print_error, reporting_errors
+from conformance.frontends.cli.lane_options import chosen_lane
+from conformance.frontends.cli.options import (
+    ENVIRONMENT,
+    configuration_of,
+    run_options,
+    stronger,
+    target_from,
+    target_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.engine.options import Options
+    from conformance.frontends.runner import RunController
+    from conformance.frontends.settings import Settings
+    from conformance.results.report import Report
+
+NO_TARGET: Final = "no target"
+
+RUN_HELP = """Judge a capacity provider by its contract.
+
+\b
+  conformance-run --target 127.0.0.1:9000
+  conformance-run --target [::1]:9000 --select 'FEN-*' --report-dir out
+  conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
+  conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
+  conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m --budget list.p99=500ms
+  conformance-run --target 127.0.0.1:9000 --fault lost-answer --fault delay=5ms..50ms
+  conformance-run --fake
+
+What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
+the end, also after Ctrl-C; after a kill -9, `conformance sweep LEDGER` does it.
+
+Every option may also stand in conformance.toml, in [tool.conformance] of pyproject.toml, or in the environment
+(CONFORMANCE_MAX_MACHINES=8); `conformance config` shows what holds and why.
+
+\b
+Exit codes:
+  0  conformant
+  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown; or a budget is exceeded
+  2  usage or configuration
+  3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
+  4  conformant, but machines could not be brought home
+With --fail-on new a MUST that failed in the baseline too, and in the same way, or was not judged there either,
+leaves the exit code alone; the verdict in words stays what it is.
+"""
+
+
+@click.command("run", help=RUN_HELP, context_settings=ENVIRONMENT)
+@target_options
+@run_options
+@reporting_errors()
+def run_command(**given: Any) -> None:
+    """Judge a provider."""
+    sys.exit(execute(settings_from(**given)))
+
+
+def settings_from(**given: Any) -> Settings:
+    """Checks all options before anything is dialled, and returns them as one value. Raises UsageError."""
+    from conformance.core import catalogue
+    from conformance.frontends.settings import Settings
+
+    context = click.get_current_context()
+    given = _one_target(context, given)
+    select, exclude = _selected(given), catalogue.patterns(given["exclude"])
+    known, file = catalogue.load(), configuration_of(context)
+    whole = len(known.select(select, exclude)) == len(known.entries)
+    return Settings(
+        target=None if given["fake"] else target_from(**given),
+        select=select,
+        exclude=exclude,
+        options=_options(given, whole=whole),
+        report_dir=given["report_dir"],
+        quiet=given["quiet"],
+        verbose=given["verbose"],
+        color=given["color"],
+        config=file.path if file else None,
+        **chosen_lane(**given),
+        **load_baseline(**given),
+    )
+
+
+def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options with either a target or the fake: the command line outranks environment and file."""
+    if given["fake"] and given["target"]:
+        match stronger(context, "fake", "target"):
+            case "fake":
+                given = {**given, "target": None}
+            case "target":
+                given = {**given, "fake": False}
+            case _:
+                pass
+    if given["fake"] == bool(given["target"]):
+        problem = "both a target and --fake" if given["fake"] else NO_TARGET
+        raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
+    return given
+
+
+def _selected(given: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the patterns of `--select`; `failed` stands for the ids that failed in the baseline."""
+    from conformance.core import catalogue
+
+    select = catalogue.patterns(given["select"])
+    if "failed" not in select:
+        return select
+    from conformance.results.reader import failed_in
+
+    if given["baseline"] is None:
+        raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
+    return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
+
+
+def _options(given: dict[str, Any], *, whole: bool) -> Options:
+    from conformance.core.timeouts import parse_duration, parse_patience
+    from conformance.engine.options import Options
+    from conformance.frontends.settings import version
+    from conformance.rpc.faults.spec import parse_faults
+
+    return Options(
+        seed=secrets.randbelow(2**32) if given["seed"] is None else given["seed"],
+        examples=given["examples"],
+        jobs=given["jobs"],
+        max_machines=given["max_machines"],
+        max_creates=given["max_creates"],
+        use_idle=given["use_idle"],
+        keep=given["keep"],
+        fail_fast=given["fail_fast"],
+        strict=given["strict"],
+        require=_required(given["require"]),
+        fence_scope=given["fence_scope"],
+        patience=parse_patience(given["patience"]),
+        rpc_timeout=parse_duration(given["rpc_timeout"]),
+        connect_timeout=parse_duration(given["connect_timeout"]),
+        timeout=parse_duration(given["timeout"]) if given["timeout"] else None,
+        faults=parse_faults(given["fault"]),
+        whole=whole,
+        version=version(),
+        fake=given["fake"],
+    )
+
+
+def _required(given: tuple[str, ...]) -> tuple[str, ...]:
+    from conformance.core.catalogue import patterns
+    from conformance.results.target_info import CAPABILITIES
+
+    names = patterns(given)
+    for name in names:
+        if name not in CAPABILITIES:
+            raise UsageError(f"--require {name}: no such capability", hint=f"one of {', '.join(CAPABILITIES)}")
+    return names
+
+
+def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
+    """Returns the settings that the options of `conformance-run` describe, for other front ends. Raises UsageError.
+
+    With `alone` neither a configuration file nor the environment is read.
+    """
+    extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
+    try:
+        if alone:
+            waived = any(argument.startswith("--waivers") for argument in arguments)
+            arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
+        if not all(map(_typeable, arguments)):
+            raise UsageError("an option contains a NUL byte or an unpaired surrogate", hint="remove it")
+        context = run_command.make_context("conformance-run", arguments, **extra)
+    except click.ClickException as error:
+        raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
+    with context:
+        return settings_from(**context.params)
+
+
+def _typeable(argument: str) -> bool:
+    """Returns whether a command line could contain it."""
+    try:
+        return b"\0" not in os.fsencode(argument)
+    except UnicodeEncodeError:
+        return False
+
+
+def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:
+    """Runs the lane, shows and writes the report, calls `tell` with it, and returns the exit code."""
+    from rich.console import Console
+
+    from conformance.frontends.runner import RunController, handling_signals_around
+    from conformance.reporters.progress import Live
+
+    console = Console(
+        force_terminal=settings.color or None,
+        no_color=True if settings.color is False else None,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
+    if settings.config is not None and not settings.quiet:
+        console.print(f"config     {settings.config}", soft_wrap=True)
+    live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
+    run = RunController(settings, live)
+    with handling_signals_around(run):
+        try:
+            _conduct(run)
+        finally:
+            with suppress(OSError):
+                live.end()
+        return _concluded(run, settings, tell)
+
+
+def _conduct(run: RunController) -> None:
+    if run.settings.lane.needs_plan:
+        from conformance.frontends import pytest_loop
+
+        pytest_loop.run(run)
+    else:
+        run.conduct()
+
+
+def _concluded(run: RunController, settings: Settings, tell: Callable[[Report], None]) -> int:
+    """Prints errors that are not in the report, deletes a ledger that is not needed, and returns the exit code."""
+    from conformance.core.text import printable
+    from conformance.frontends.settings import state_directory
+
+    for trouble in run.listener_errors:
+        print_error(f"error: not all could be shown or written: {printable(trouble)}")
+    if run.error is not None:
+        if isinstance(run.error, UsageError) or run.report is not None:
+            raise run.error
+        where = settings.report_dir or state_directory()
+        print_error(
+            f"error: {printable(run.error.message)}",
+            f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
+        )
+        return 3
+    assert run.report is not None
+    tell(run.report)
+    if settings.report_dir is None and run.report.home.clean:
+        Path(run.report.ledger).unlink(missing_ok=True)
+    return run.report.exit_code or (2 if run.listener_errors else 0)

@@ -1,0 +1,51 @@
+"""What a shell offers where behaviours are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click.shell_completion import CompletionItem
+
+from conformance.core import catalogue
+
+if TYPE_CHECKING:
+    import click
+
+
+def behaviours(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The ids that begin so, each with its title."""
+    entries = catalogue.load().entries
+    return [CompletionItem(e.id, help=e.title) for e in entries if e.id.startswith(_upper(incomplete))]
+
+
+def patterns(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Areas, clauses and ids that the last name between the commas may become; a clause only once its area stands."""
+    before, comma, last = incomplete.rpartition(",")
+    known, wanted = catalogue.load(), _upper(last)
+    offered = {area: f"{area}-1, {area}-2, …" for area in dict.fromkeys(entry.area for entry in known.entries)}
+    if "-" in wanted or wanted in offered:
+        clauses = dict.fromkeys(entry.clause for entry in known.entries)
+        offered |= {clause.id: clause.text for clause in clauses} | {entry.id: entry.title for entry in known.entries}
+    return [
+        CompletionItem(before + comma + name, help=said) for name, said in offered.items() if name.startswith(wanted)
+    ]
+
+
+def capabilities(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """What can be required of a target."""
+    from conformance.results.target_info import CAPABILITIES
+
+    return [CompletionItem(name) for name in CAPABILITIES if name.startswith(incomplete)]
+
+
+def faults(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The kinds of weather, those that take a value up to it."""
+    from conformance.rpc.faults.spec import FaultKind
+
+    offered = [kind.value + "=" * (kind is not FaultKind.LOST_ANSWER) for kind in FaultKind]
+    return [CompletionItem(name) for name in offered if name.startswith(incomplete)]
+
+
+def _upper(name: str) -> str:
+    area, dash, rest = name.partition("-")
+    return area.upper() + dash + rest

@@ -1,0 +1,69 @@
+"""The options of the command line that choose a lane, and those that mean something in one lane only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+import click
+from click.core import ParameterSource
+
+from conformance import lanes
+from conformance.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.lanes.protocol import Lane, LaneOption
+
+
+class ChosenLane(TypedDict):
+    """The fields of Settings that say which lane runs, and how."""
+
+    lane: Lane[Any]
+    lane_settings: Any
+
+
+def _choice() -> Callable[..., Any]:
+    known = lanes.all_lanes()
+    words = "; ".join(f"{lane.name}: {lane.help}" for lane in known)
+    return click.option(
+        "--lane",
+        type=click.Choice([lane.name for lane in known]),
+        default=known[0].name,
+        show_default=True,
+        help=f"How the target is judged. {words}.",
+    )
+
+
+def _option(option: LaneOption) -> Callable[..., Any]:
+    owners = " or ".join(lane.name for lane in lanes.all_lanes() if option in lane.options)
+    return click.option(
+        f"--{option.name}",
+        metavar=option.metavar,
+        default=option.default,
+        show_default=option.default is not None,
+        multiple=option.multiple,
+        help=f"With --lane {owners}: {option.help[:1].lower()}{option.help[1:]}",
+    )
+
+
+LANE_OPTIONS: Final = (_choice(), *map(_option, lanes.options().values()))
+
+
+def chosen_lane(*, lane: str, **given: Any) -> ChosenLane:
+    """Returns the chosen lane and its settings. Raises UsageError.
+
+    An option that means nothing in the lane is refused on the command line only: a configuration file may hold the
+    options of several lanes.
+    """
+    chosen = lanes.named(lane)
+    typed = click.get_current_context().get_parameter_source
+    own = {option.name for option in chosen.options}
+    for name in sorted({*chosen.excluded, *(lanes.options().keys() - own)}):
+        if typed(name.replace("-", "_")) is ParameterSource.COMMANDLINE:
+            owner = next((each.name for each in lanes.all_lanes() if name in {o.name for o in each.options}), None)
+            raise UsageError(
+                f"--{name} does not apply to the {lane} lane", hint=f"add --lane {owner}" if owner else "drop it"
+            )
+    values = {option.parameter: given[option.parameter] for option in chosen.options}
+    return {"lane": chosen, "lane_settings": chosen.configure(values)}

@@ -1,0 +1,53 @@
+"""Makes a plan of the suite: every behaviour function with its catalogue entry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from conformance.core import catalogue as catalogues
+from conformance.testkit.behaviour import Behaviour, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from conformance.core.catalogue import Catalogue
+    from conformance.testkit.behaviour import Plan
+
+
+def functions() -> list[Any]:
+    """Returns every behaviour function of `conformance.suite`."""
+    import conformance.suite as suite
+
+    modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
+    return [f for module in modules for f in vars(module).values() if declared(f) and f.__module__ == module.__name__]
+
+
+def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
+    """Returns the behaviours among `bodies` in the catalogue's order; with `ids` only those.
+
+    A function without an entry is left out. Raises ValueError if two functions have the same entry.
+    """
+    entries = {entry.id: entry for entry in catalogue.entries}
+    found: dict[str, Behaviour] = {}
+    for body in bodies:
+        behaviour_id, needs = declared(body) or ("", None)
+        entry = entries.get(behaviour_id)
+        if entry is None or needs is None:
+            continue
+        if behaviour_id in found:
+            raise ValueError(f"{body.__name__} is a second proof of {behaviour_id}")
+        found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
+    wanted = found.keys() & (found if ids is None else set(ids))
+    return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))
+
+
+def selected(select: Sequence[str], exclude: Sequence[str]) -> Plan:
+    """Returns the plan of the suite's behaviours that `select` names (all if empty) without those in `exclude`.
+
+    Raises UsageError if a pattern matches nothing or nothing is left.
+    """
+    known = catalogues.load()
+    return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))

@@ -1,0 +1,65 @@
+"""Passes the events of a run to its listeners, for every front end in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from conformance.results import events
+
+if TYPE_CHECKING:
+    from conformance.frontends.tolerances import Tolerances
+    from conformance.results.report import Report
+
+Listener: TypeAlias = Callable[[events.Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerError:
+    """A listener that was dropped, and what it raised."""
+
+    listener: Listener
+    error: Exception | SystemExit
+
+    @property
+    def text(self) -> str:
+        """The error in one line, which starts with the name of the listener."""
+        return f"{type(self.listener).__name__.lower()}: {self.error}"
+
+
+class Dispatcher:
+    """Passes every event to all listeners. The report at the end has the tolerances of the run applied.
+
+    A listener that raises is dropped and the run goes on, because its machines have to be returned in any case.
+    """
+
+    def __init__(self, tolerances: Tolerances, *listeners: Listener) -> None:
+        self.report: Report | None = None
+        """The report, once the run has finished."""
+        self.ledger: str | None = None
+        """The path of the ledger, once the run has started."""
+        self.errors: list[ListenerError] = []
+        self._tolerances = tolerances
+        self._listeners = list(listeners)
+
+    def add(self, listener: Listener) -> None:
+        """Adds a listener, which gets all events from now on."""
+        self._listeners.append(listener)
+
+    def __call__(self, event: events.Event) -> None:
+        """Passes on one event."""
+        match event:
+            case events.RunStarted():
+                self.ledger = event.ledger
+            case events.RunFinished():
+                self.report = self._tolerances.applied(event.report)
+                event = events.RunFinished(report=self.report)
+            case _:
+                pass
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except (Exception, SystemExit) as error:  # rich exits when the reader of its output has closed the pipe
+                self._listeners.remove(listener)
+                self.errors.append(ListenerError(listener=listener, error=error))

@@ -1,0 +1,183 @@
+"""Controls one run of a lane: starts it, ends it in order after a signal, and keeps its report or its error."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from conformance.core.errors import ConformanceError, TargetError, UsageError
+from conformance.core.signals import SIGNALS, handling_signals
+from conformance.core.stop import Stop
+from conformance.engine import report_builder
+from conformance.frontends.dispatcher import Dispatcher
+from conformance.frontends.settings import FAKE, check_report_dir, version
+from conformance.frontends.tolerances import Tolerances
+from conformance.lanes.protocol import LaneRun
+from conformance.reporters.report_dir import ReportDirectory
+from conformance.results import events
+from conformance.rpc.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from conformance.frontends.dispatcher import Listener
+    from conformance.frontends.settings import Settings
+    from conformance.results.report import Report
+    from conformance.results.result import Result
+    from conformance.testkit.behaviour import Plan
+
+EMBEDDED = 0.02
+"""Seconds that a transition of the embedded fake takes."""
+
+
+class RunController:
+    """One run. Afterwards `report` is its report, and `error` is why it has none, or one without any judgement."""
+
+    def __init__(self, settings: Settings, *listeners: Listener) -> None:
+        """Prepares the report directory, if there is one. Raises UsageError if it cannot be written."""
+        self.settings = settings
+        self.error: ConformanceError | None = None
+        self.tolerances = Tolerances(settings)
+        self._dispatcher = Dispatcher(self.tolerances, *listeners)
+        if settings.report_dir is not None:
+            check_report_dir(settings.report_dir)
+            self._dispatcher.add(ReportDirectory(settings.report_dir))
+        self._on_result: Callable[[Result], None] = lambda result: None
+        self._stop: Stop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupted: str | None = None
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the run, if there is one."""
+        return self._dispatcher.report
+
+    @property
+    def listener_errors(self) -> list[str]:
+        """What could not be shown or written, and why. A closed pipe is not an error: nobody wants to read more."""
+        errors = self._dispatcher.errors
+        return [each.text for each in errors if not isinstance(each.error, SystemExit | BrokenPipeError)]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the report or of the error; 0 if nothing has run."""
+        if self.report is not None:
+            return self.report.exit_code
+        match self.error:
+            case None:
+                return 0
+            case UsageError():
+                return 2
+            case _:
+                return 3
+
+    def interrupt(self, reason: str) -> None:
+        """Ends the run because of a signal: in order the first time, at once the second time."""
+        again = self._interrupted is not None
+        self._interrupted = self._interrupted or reason
+        self.stop(reason)
+        if again and self._task is not None:
+            self._task.cancel()
+
+    def stop(self, reason: str) -> None:
+        """Ends the run in order, if one is under way."""
+        if self._stop is not None:
+            self._stop(reason)
+
+    def conduct(self, plan: Plan = (), *, on_result: Callable[[Result], None] = lambda result: None) -> None:
+        """Runs the lane of the settings, with `plan` if it needs one. Afterwards there is a report, an error or both.
+
+        `on_result` is called after each behaviour. Unlike a listener it is never dropped.
+        """
+        self._on_result = on_result
+        try:
+            asyncio.run(self._main(plan))
+        except TargetError as error:
+            self.error = error
+            self._emit(events.RunFinished(report=self._not_judged(plan, error)))
+        except ConformanceError as error:
+            self.error = error
+        except asyncio.CancelledError:
+            # After a second signal nothing is waited for.
+            self.error = ConformanceError(f"interrupted twice: {self._what_is_left()}")
+        except Exception as error:
+            if self.settings.verbose:
+                raise
+            what = f"the kit itself failed: {type(error).__name__}: {error}"
+            self.error = ConformanceError(what, hint="this is a bug of the kit: --verbose shows where")
+
+    async def _main(self, plan: Plan) -> None:
+        settings = self.settings
+        self._stop, self._task = Stop(), asyncio.current_task()
+        if self._interrupted is not None:
+            self._stop(self._interrupted)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(handling_signals(asyncio.get_running_loop(), self.interrupt))
+            target = settings.target
+            if target is None:
+                target = Target(address=await stack.enter_async_context(embedded()))
+            run = LaneRun(
+                target=target,
+                options=self.tolerances.options(),
+                ledger_at=settings.ledger_at,
+                emit=self._emit,
+                stop=self._stop,
+                plan=plan,
+            )
+            await settings.lane.run(settings.lane_settings, run)
+
+    def _emit(self, event: events.Event) -> None:
+        self._dispatcher(event)
+        if isinstance(event, events.BehaviourFinished):
+            self._on_result(event.result)
+
+    def _what_is_left(self) -> str:
+        if self._dispatcher.ledger is None:
+            return "nothing was started"
+        target = self.settings.target
+        where = f" --target {target.address}" if target else ""
+        return f"machines may be left; return them: conformance sweep {self._dispatcher.ledger}{where}"
+
+    def _not_judged(self, plan: Plan, error: TargetError) -> Report:
+        """Returns a report of a target that could not be judged at all: a CI job expects a report anyway."""
+        settings = self.settings
+        planned = tuple(behaviour.entry for behaviour in plan)
+        return report_builder.not_judged(
+            planned if settings.lane.needs_plan else settings.lane.entries(),
+            error,
+            target=settings.target.address if settings.target else FAKE,
+            options=settings.options,
+            version=version(),
+        )
+
+
+@contextmanager
+def handling_signals_around(controller: RunController) -> Iterator[None]:
+    """Handles signals before, during and after the run, so that there is neither half a report nor a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: object) -> None:
+        controller.interrupt(SIGNALS[signal.Signals(number)])
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def embedded() -> AbstractAsyncContextManager[str]:
+    """Serves the embedded fake while the context lasts; the context's value is its address."""
+    from fake_provider.core import Core
+    from fake_provider.fleet import fleet
+    from fake_provider.latency import Latency
+    from fake_provider.server import serving
+
+    return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))

@@ -1,0 +1,213 @@
+"""Writes report.html: everything that is known about a run, for people, in one file without references to others.
+
+Text is in the page as in the report, cut and without control characters. Timelines and tables of calls are drawn by the
+page's own script on demand; everything else can be read without JavaScript.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from conformance.core import latency
+from conformance.core.text import cut
+from conformance.reporters import sections
+from conformance.reporters.catalogue import AREAS
+from conformance.reporters.comparison import SHOWN
+from conformance.reporters.html_report.timeline_data import embedded, outcome_kind
+from conformance.results import call_latency
+from conformance.results.critical_path import critical_path, ran
+from conformance.results.evidence import again, exhibits
+from conformance.results.result import Status, Verdict, causes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.results.report import Report
+    from conformance.results.result import Result
+
+LONGEST = 2000
+"""Text longer than this many characters is cut."""
+
+STYLES = ("page.css", "behaviour.css", "drawing.css", "print.css")
+SCRIPTS = ("svg.js", "timeline.js", "calls.js", "fleet.js", "page.js")
+
+WORDS = {
+    Status.FAILED: "failed",
+    Status.WARNED: "warned",
+    Status.ERROR: "not judged",
+    Status.PASSED: "passed",
+    Status.SKIPPED: "skipped",
+}
+"""The statuses in words, the most important first."""
+GLYPHS = {
+    Status.FAILED: "✕",
+    Status.WARNED: "!",
+    Status.ERROR: "?",
+    Status.PASSED: "✓",
+    Status.SKIPPED: "–",
+}
+VERDICTS = {
+    Verdict.CONFORMANT: ("✓", "passed"),
+    Verdict.NON_CONFORMANT: ("✕", "failed"),
+    Verdict.INCONCLUSIVE: ("?", "error"),
+}
+"""A verdict's glyph, and the status whose colour it has."""
+FATES = {"a": "accepted", "f": "fenced", "r": "refused", "u": "unanswered"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The latencies of one RPC, and its histogram with the highest bin's count."""
+
+    rpc: str
+    latencies: latency.Latencies
+    bins: tuple[latency.Bin, ...]
+    highest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A group of behaviours: those of an area, or those with the same reason."""
+
+    title: str
+    area: str
+    results: tuple[Result, ...]
+
+
+def render(report: Report) -> str:
+    """Returns the report as one HTML document without external references."""
+    style, script, held = _source(STYLES), _source(SCRIPTS), report.comparison
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            data=Markup(embedded(report)),
+            news={} if held is None else {change.id: change.kind for change in held.changes if change.kind in SHOWN},
+            counts={status: len(report.with_status(status)) for status in WORDS},
+            causes=causes(report.results),
+            groups={
+                status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
+            },
+            rows=_rows(report),
+            chain=critical_path(report.results),
+            longest=max(filter(ran, report.results), key=lambda result: result.seconds, default=None),
+        )
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Returns a content security policy that allows only the page's own script and fetches nothing."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
+    """Groups the results with this status: passed ones by area, the others by reason."""
+    some = [result for result in results if result.status is status]
+
+    def shared(result: Result) -> str:
+        return result.entry.area if status is Status.PASSED else result.reason
+
+    return tuple(
+        Part(
+            title=AREAS.get(name, "") if status is Status.PASSED else name,
+            area=name if status is Status.PASSED else "",
+            results=tuple(result for result in some if shared(result) == name),
+        )
+        for name in dict.fromkeys(map(shared, some))
+    )
+
+
+def _rows(report: Report) -> tuple[Row, ...]:
+    samples = call_latency.samples(report)
+    shortest = min((taken[0] for taken in samples.values()), default=0.0)
+    longest = max((taken[-1] for taken in samples.values()), default=0.0)
+    return tuple(
+        Row(
+            rpc=rpc,
+            latencies=latency.summary(taken),
+            bins=(bins := latency.histogram(taken, shortest, longest)),
+            highest=max(each.count for each in bins),
+        )
+        for rpc, taken in samples.items()
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("conformance.reporters", "page"),
+        autoescape=True,
+        finalize=_printable,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        words=WORDS,
+        glyphs=GLYPHS,
+        verdicts=VERDICTS,
+        fates=FATES,
+        exhibits=exhibits,
+        again=again,
+        fate=outcome_kind,
+        kinds=SHOWN,
+        section_lines=sections.lines,
+    )
+    environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
+    return environment
+
+
+@cache
+def _source(names: tuple[str, ...]) -> str:
+    loader = _environment().loader
+    assert loader is not None
+    return "\n".join(loader.get_source(_environment(), name)[0] for name in names)
+
+
+def _printable(value: Any) -> Any:
+    """Returns a value for the template: text without control characters, cut to a limit."""
+    return cut(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def ellipsis(text: str, longest: int) -> str:
+    """Returns the beginning of a text."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds with three digits and a unit."""
+    if seconds < 0.000_999_5:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{seconds:,.0f} s"
+
+
+def many(count: int, noun: str) -> str:
+    """Returns `1 cause`, `2 causes`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _sent(call: Any) -> str:
+    """Returns the request as protobuf's JSON, one field per line."""
+    lines = json.dumps(dict(call.sent()), indent=1, ensure_ascii=False).splitlines()
+    return Markup("\n").join(cut(line, LONGEST) for line in lines[:100])

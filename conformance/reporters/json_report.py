@@ -1,0 +1,174 @@
+"""Writes report.json, format 1: everything that is known about a run. Its schema is report.schema.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from conformance.reporters import comparison
+from conformance.results.report import FORMAT
+from conformance.results.result import follows
+from conformance.rpc.call import DIGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from conformance.core.catalogue import Entry
+    from conformance.results.bill import Bill
+    from conformance.results.replay_options import ReplayOptions
+    from conformance.results.report import Report
+    from conformance.results.result import Result
+    from conformance.results.target_info import TargetInfo
+    from conformance.results.waivers import Waived
+    from conformance.rpc.call import CallView
+
+
+_STEERING = re.compile(r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]")
+"""Control characters, text direction and invisible characters, line separators, and unpaired surrogates."""
+
+
+def render(report: Report) -> str:
+    """Returns the report as JSON."""
+    return dumps(as_dict(report), indent=1) + "\n"
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """Returns `value` as JSON that is safe to write as UTF-8 and to display: control characters are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else _STEERING.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Returns the report as JSON's own types."""
+    grounds = follows(report.results)
+    return {
+        "format": FORMAT,
+        "verdict": report.verdict.value,
+        "kit": report.version,
+        "run": report.run,
+        "started": report.started,
+        "target": report.target,
+        "found": found_dict(report.found),
+        "seed": report.seed,
+        "strict": report.strict,
+        "lacking": list(report.lacking),
+        "stopped": report.stopped,
+        "whole": report.whole,
+        "waivers_file": report.waivers_file,
+        "waivers": [waived_dict(waived) for waived in report.waivers],
+        "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
+        "behaviours": [{**result_dict(result), "cause": grounds.get(result.id)} for result in report.results],
+        "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
+        "notes": list(report.notes),
+        "bill": bill_dict(report.bill),
+        "time": dataclasses.asdict(report.time),
+        "rpcs": report.rpcs,
+        "home": {
+            "clean": report.home.clean,
+            "left": [machine for machine, _ in report.home.left],
+            "reasons": dict(report.home.left),
+            "taken": dict(report.home.taken),
+            "kept": report.home.kept,
+            "known": report.home.known,
+        },
+        "ledger": report.ledger,
+        "asked": asked_dict(report.asked),
+        **figures_dict(report),
+        "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
+        "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
+    }
+
+
+def figures_dict(report: Report) -> dict[str, Any]:
+    """Returns what a lane measured, under the lane's name.
+
+    Format 1 has always had the key `scale`; the key of any other lane is only in that lane's reports.
+    """
+    figures = report.figures
+    return {"scale": None} | ({figures.lane: figures.as_json()} if figures is not None else {})
+
+
+def waived_dict(waived: Waived) -> dict[str, Any]:
+    """Returns a waiver with its status in the run."""
+    waiver = dataclasses.asdict(waived.waiver)
+    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
+
+
+def bill_dict(bill: Bill) -> dict[str, Any]:
+    """Returns what a run has cost."""
+    return dataclasses.asdict(bill)
+
+
+def found_dict(found: TargetInfo | None) -> dict[str, Any]:
+    """Returns what was found at the target; empty if it could not be reached."""
+    if found is None:
+        return {}
+    return {
+        "fleet": found.fleet,
+        "delete": found.delete,
+        "revisions": found.revisions,
+        "fence_scope": found.fence_scope,
+        "tls": found.tls,
+        "client_certificate": found.client_certificate,
+        "health": found.health,
+        "reflection": found.reflection,
+        "spot": found.spot,
+        "zones": list(found.zones),
+    }
+
+
+def asked_dict(asked: ReplayOptions) -> dict[str, Any]:
+    """Returns the options that a replay repeats."""
+    return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
+
+
+def entry_dict(entry: Entry) -> dict[str, Any]:
+    """Returns a behaviour with its catalogue entry, because a reader may have another catalogue."""
+    return {
+        "id": entry.id,
+        "clause": entry.clause.id,
+        "level": entry.level.value,
+        "title": entry.title,
+        "observed": entry.observed,
+        "clause_level": entry.clause.level.value,
+        "clause_text": entry.clause.text,
+        "since": entry.since,
+        "needs": list(entry.needs),
+        "rests_on": list(entry.rests_on),
+    }
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """Returns the result of a behaviour with its calls."""
+    return {
+        **entry_dict(result.entry),
+        "status": result.status.value,
+        "reason": result.reason,
+        "wanted": result.wanted,
+        "got": result.got,
+        "started": round(result.started, DIGITS),
+        "seconds": round(result.seconds, DIGITS),
+        "machines": list(result.machines),
+        "calls": [call_dict(call, result.machines) for call in result.calls],
+        "decisive": list(result.decisive),
+    }
+
+
+def call_dict(call: CallView, machines: Collection[str]) -> dict[str, Any]:
+    """Returns one call without secrets: no blob, metadata values cut."""
+    token = call.token
+    return {
+        "rpc": call.rpc,
+        "machine": call.machine_id,
+        "token": token and {"shard": token.shard, "epoch": token.epoch, "sequence": token.sequence},
+        "request": call.asked(),
+        "sent": call.sent(),
+        "code": call.code.name,
+        "answered": call.answered,
+        "outcome": call.outcome(),
+        "seen": {machine: state.name for machine, state in call.seen(machines).items()},
+        "at": round(call.started, DIGITS),
+        "seconds": round(call.ended - call.started, DIGITS),
+    }

@@ -1,0 +1,89 @@
+"""Writes events.ndjson: a header, one line per event as it happens, a footer. Without its footer a log is truncated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.core.errors import UsageError
+from conformance.core.file_lock import lock
+from conformance.reporters.json_report import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
+from conformance.results import events
+from conformance.results.report import FORMAT
+from conformance.rpc.call import DIGITS
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+
+class NdjsonLog:
+    """Writes every event to a file as soon as it happens."""
+
+    def __init__(self, path: Path) -> None:
+        """Truncates the file. Raises UsageError if a run that is still alive writes to it."""
+        # Unbuffered: a buffer would try again, when it is closed, to write what the disk has refused.
+        self._file: FileIO = path.open("ab", buffering=0)
+        try:
+            lock(self._file, f"the log {path}")
+        except UsageError:
+            self._file.close()
+            raise
+        self._file.truncate(0)
+
+    def __call__(self, event: events.Event) -> None:
+        """Writes one line. Raises OSError."""
+        line = dumps(as_line(event)).encode() + b"\n"
+        while line:
+            line = line[self._file.write(line) :]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def as_line(event: events.Event) -> dict[str, Any]:
+    """Returns an event as JSON's own types."""
+    match event:
+        case events.RunStarted():
+            return {
+                "event": "run-started",
+                "format": FORMAT,
+                "run": event.run,
+                "target": event.target,
+                "at": event.at,
+                "seed": event.seed,
+                "found": found_dict(event.found),
+                "strict": event.strict,
+                "lacking": list(event.lacking),
+                "whole": event.whole,
+                "behaviours": [entry_dict(entry) for entry in event.behaviours],
+                "machines": event.machines,
+                "ledger": event.ledger,
+                "asked": asked_dict(event.asked),
+                "kit": event.version,
+            }
+        case events.BehaviourStarted():
+            return {
+                "event": "behaviour-started",
+                "id": event.id,
+                "at": round(event.at, DIGITS),
+                "machines": list(event.machines),
+            }
+        case events.BehaviourFinished():
+            return {
+                "event": "behaviour-finished",
+                **result_dict(event.result),
+                "at": round(event.at, DIGITS),
+                "bill": bill_dict(event.bill),
+                "rpcs": event.rpcs,
+            }
+        case events.Noted():
+            return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
+        case events.Progressed():
+            return {"event": "progressed", **event.progress.as_json()}
+        case events.RunFinished():
+            whole = as_dict(event.report)
+            if event.report.run:
+                # The results are in the lines above, unless the run never began.
+                del whole["behaviours"]
+            return {"event": "run-finished", **whole}

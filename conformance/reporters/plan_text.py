@@ -1,0 +1,164 @@
+"""Shows what a run would do and cost, for people and for programs: pure functions of one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conformance.core.catalogue import Level
+from conformance.core.lifecycle import Verb
+from conformance.core.text import printable
+from conformance.reporters.json_report import found_dict
+from conformance.results.result import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from conformance.core.catalogue import Entry
+    from conformance.results.report import Report
+    from conformance.results.target_info import TargetInfo
+
+FORMAT = 1
+SOURCES = "--measured OUT/report.json of an earlier run, or --latency create=60s,configure=20s,…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What would run at a target, and the report of its dry run."""
+
+    target: str
+    found: TargetInfo
+    behaviours: tuple[Entry, ...]
+    """What would run."""
+    skipped: tuple[tuple[Entry, str], ...]
+    """What would be skipped, each with the reason."""
+    lacking: tuple[str, ...]
+    """The required capabilities that the target does not have."""
+    machines: int
+    """The most machines that would be alive at once."""
+    transitions: Mapping[Verb, tuple[float, str]]
+    """Seconds and their source, by verb. The duration of a missing verb is unknown."""
+    call: float
+    """Seconds: one call to the target."""
+    dry: Report
+
+    @property
+    def unknown(self) -> tuple[Verb, ...]:
+        """The verbs whose durations are unknown, without those that the target does not have."""
+        needed = [verb for verb in Verb if verb is not Verb.DELETE or self.found.delete]
+        return tuple(verb for verb in needed if verb not in self.transitions)
+
+    @property
+    def unjudged(self) -> tuple[tuple[Entry, str], ...]:
+        """What would run but could not be judged, each with the reason."""
+        return tuple((result.entry, result.reason) for result in self.dry.with_status(Status.ERROR))
+
+    @property
+    def prices(self) -> tuple[float, float, float]:
+        """The cost of the machines at the average, the lowest and the highest price."""
+        hours, prices = self.dry.bill.machine_seconds / 3600, self.found.prices or (0.0,)
+        return self.dry.bill.price, hours * min(prices), hours * max(prices)
+
+
+def as_dict(planned: Planned) -> dict[str, Any]:
+    """Returns the plan as JSON's own types. Times in seconds."""
+    bill, time = planned.dry.bill, planned.dry.time
+    average, lowest, highest = planned.prices
+    return {
+        "format": FORMAT,
+        "target": planned.target,
+        "found": found_dict(planned.found),
+        "behaviours": [entry.id for entry in planned.behaviours],
+        "skipped": {entry.id: reason for entry, reason in planned.skipped},
+        "not_judged": {entry.id: reason for entry, reason in planned.unjudged},
+        "lacking": list(planned.lacking),
+        "notes": list(planned.dry.notes),
+        "machines": planned.machines,
+        "estimate": {
+            "bill": dataclasses.asdict(bill),
+            "price": {"average": round(average, 6), "lowest": round(lowest, 6), "highest": round(highest, 6)},
+            "time": dataclasses.asdict(time),
+            "rpcs": planned.dry.rpcs,
+            "at_least": bool(planned.unknown),
+        },
+        "transitions": {
+            verb.value: {"seconds": seconds, "source": source}
+            for verb, (seconds, source) in planned.transitions.items()
+        },
+        "call": round(planned.call, 6),
+    }
+
+
+def render(planned: Planned) -> str:
+    """Returns the plan as JSON."""
+    return json.dumps(as_dict(planned), indent=1, ensure_ascii=False) + "\n"
+
+
+def text(planned: Planned) -> list[str]:
+    """Returns the plan for people: what was found, what would run, price, time, and what would not be judged."""
+    lines = [
+        f"target     {planned.target} · nothing was touched",
+        *planned.found.lines(),
+        f"would run  {len(planned.behaviours)} behaviours, at most {planned.machines} machines at once",
+        *_price(planned),
+        *_time(planned),
+    ]
+    lines += [f"lacks      {name}, which --require demands: the target would not conform" for name in planned.lacking]
+    lines += [f"note       {note}" for note in planned.dry.notes]
+    lines += _grouped("skipped", planned.skipped)
+    lines += _grouped("would not be judged", planned.unjudged)
+    clauses = dict.fromkeys(entry.clause.id for entry, _ in planned.unjudged if entry.level is Level.MUST)
+    if clauses:
+        lines.append(f"  so the run would be inconclusive about {', '.join(clauses)}")
+    return list(map(printable, lines))
+
+
+def _price(planned: Planned) -> list[str]:
+    bill, least = planned.dry.bill, "at least " if planned.unknown else "about "
+    average, lowest, highest = planned.prices
+    return [
+        f"bill       about {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
+        f" {bill.delete} deletes, peak {bill.peak_machines} machines",
+        f"price      {least}{average:.4f} by the provider's price_per_hour, {lowest:.4f} to {highest:.4f} by which"
+        f" machines are taken: {duration(bill.machine_seconds)} of machines",
+    ]
+
+
+def _time(planned: Planned) -> list[str]:
+    dry, unknown = planned.dry, planned.unknown
+    told: dict[tuple[float, str], list[str]] = defaultdict(list)
+    for verb, figure in planned.transitions.items():
+        told[figure].append(verb.value)
+    lines = [
+        f"time       {'at least' if unknown else 'about'} {duration(dry.time.wall)}, critical path"
+        f" {duration(dry.time.critical_path)}, {dry.rpcs} RPCs of {planned.call * 1000:.1f} ms",
+    ]
+    if told:
+        known = [f"{', '.join(verbs)} {duration(seconds)} ({source})" for (seconds, source), verbs in told.items()]
+        lines.append(f"rests on   {', '.join(known)}")
+    if unknown:
+        lines.append(f"not known  how long {', '.join(unknown)} {'take' if len(unknown) > 1 else 'takes'}: {SOURCES}")
+    return lines
+
+
+def _grouped(title: str, pairs: Iterable[tuple[Entry, str]]) -> list[str]:
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for entry, reason in pairs:
+        grouped[reason].append(entry.id)
+    return [title, *(f"  {', '.join(ids)}: {reason}" for reason, ids in grouped.items())] if grouped else []
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds for people: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

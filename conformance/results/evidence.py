@@ -1,0 +1,113 @@
+"""The evidence of a failure in words: which call did what, and the commands that show it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from conformance.results import grpcurl
+
+if TYPE_CHECKING:
+    from conformance.core.fencing import Token
+    from conformance.results.lane_figures import LaneFigures
+    from conformance.results.report import Report
+    from conformance.results.result import Result
+    from conformance.rpc.call import CallView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A decisive call: its number among the result's calls, what it did or should have done, and why."""
+
+    number: int
+    call: CallView
+    role: str
+    why: str = ""
+
+
+def exhibits(result: Result) -> tuple[Exhibit, ...]:
+    """Returns the decisive calls of a failure, in their order; none if nothing failed."""
+    calls = [(number, result.calls[number]) for number in result.decisive]
+    mark = _mark(result)
+    return tuple(
+        Exhibit(
+            number=number,
+            call=call,
+            role=_role(result, call, mark, alone=len(calls) == 1),
+            why=_why(call.token, mark.token) if mark is not None and call is not mark else "",
+        )
+        for number, call in calls
+    )
+
+
+def _mark(result: Result) -> CallView | None:
+    """Returns the call that set the mark by which a later one is judged; None if the fence is not judged."""
+    decisive = [result.calls[number] for number in result.decisive]
+    if "fence" not in result.wanted or len(decisive) < 2:
+        return None
+    mark, *judged = decisive
+    if mark.token is None or any(c.token is None or c.token.shard != mark.token.shard for c in judged):
+        return None
+    return mark
+
+
+def _role(result: Result, call: CallView, mark: CallView | None, *, alone: bool) -> str:
+    if call is mark:
+        return "This call set the mark"
+    if result.wanted.startswith(f"{call.rpc} with token "):
+        if "to be fenced" in result.wanted:
+            return "This one should have been fenced"
+        if "to pass the fence" in result.wanted:
+            return "This one should have passed the fence"
+    return "This call shows it" if alone else "One of the calls that show it"
+
+
+def _why(token: Token | None, mark: Token | None) -> str:
+    """Returns how a token compares with the mark."""
+    if token is None or mark is None:
+        return ""
+    if token.numbers == mark.numbers:
+        how = "It is the very token of the mark, and equal is not newer"
+    elif token.epoch != mark.epoch:
+        how = f"Epoch {token.epoch} is {'older' if token.epoch < mark.epoch else 'newer'} than the mark's {mark.epoch}"
+    else:
+        older = token.sequence < mark.sequence
+        how = (
+            f"In the same epoch, sequence {token.sequence} is {'older' if older else 'newer'}"
+            f" than the mark's {mark.sequence}"
+        )
+    return f"{how}."
+
+
+def rerun(report: Report, result: Result) -> str:
+    """Returns the command that judges one behaviour again, as it was judged in this run."""
+    if report.figures is not None:
+        return rerun_lane(report, report.figures)
+    ledger = PurePath(report.ledger)
+    if ledger.name == "ledger.ndjson":  # with a report around it
+        return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
+    faults = [part for fault in report.asked.faults for part in ("--fault", fault)]
+    return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
+
+
+def rerun_lane(report: Report, figures: LaneFigures) -> str:
+    """Returns the command that runs a lane again as it ran in this run."""
+    lane = ["--lane", figures.lane, *figures.repeat_options, "--seed", str(report.seed)]
+    return shlex.join(["conformance-run", *_target(report), *lane])
+
+
+def _target(report: Report) -> list[str]:
+    return ["--fake"] if report.asked.fake else ["--target", report.target]
+
+
+def again(report: Report, result: Result) -> tuple[str, ...]:
+    """Returns commands that show a failure again: the behaviour, its description, and its decisive calls one by one."""
+    sent = grpcurl.lines(report, result, decisive=True)
+    return (
+        rerun(report, result),
+        f"conformance show {result.id}",
+        *([grpcurl.DESCRIPTORS] if sent else []),
+        *sent,
+    )

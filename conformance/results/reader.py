@@ -1,0 +1,202 @@
+"""A run that is over, read back: report.json or events.ndjson -> Report, as it was when the run ended.
+
+A log without its last line is a truncated run. Its results are those in the log; every other behaviour could not be
+judged, and the verdict is never conformant.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.core.errors import UsageError
+from conformance.core.json_reader import Malformed, NotJson, decode, parse
+from conformance.core.text import cut
+from conformance.results.bill import Bill
+from conformance.results.record_schema import (
+    LINE,
+    BehaviourFinished,
+    BehaviourStarted,
+    Noted,
+    RunFinished,
+    RunStarted,
+    Versioned,
+    WholePart,
+)
+from conformance.results.report import FORMAT, Home, Report, Time
+from conformance.results.result import Result, Status
+from conformance.rpc.call import DIGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from conformance.core.catalogue import Entry
+    from conformance.results.lane_figures import FiguresReader
+    from conformance.results.record_schema import Event, Line
+
+HINT: Final = "give the report.json or the events.ndjson that --report-dir wrote"
+TRUNCATED: Final = "truncated: the log ends before the run did"
+UNFINISHED: Final = "the log ends before it did"
+
+
+def read(path: Path, figures: Mapping[str, FiguresReader] | None = None) -> Report:
+    """Returns the run in the report.json or events.ndjson at `path`; the content says which of the two it is.
+
+    `figures` has, by lane, the readers of what lanes measured; `lanes.records.read` knows them all. Calls and the
+    target hold only what a report says of them. Raises UsageError for any other file.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=HINT) from error
+    if not content.strip():
+        hint = "its run has not finished: the events.ndjson beside it holds what there is" if not content else HINT
+        raise UsageError(f"{path} is empty", hint=hint)
+    try:
+        return read_text(content, figures)
+    except Malformed as error:
+        raise UsageError(f"{path} is not a run record: {cut(str(error), 200)}", hint=HINT) from error
+
+
+def failed_in(path: Path) -> tuple[str, ...]:
+    """Returns the ids of the behaviours that did not pass in a record. Raises UsageError, also if all passed."""
+    failed = tuple(result.id for result in read(path).with_status(Status.FAILED, Status.WARNED, Status.ERROR))
+    if not failed:
+        raise UsageError(f"nothing failed in {path}", hint="drop --select failed to run everything")
+    return failed
+
+
+def read_text(content: bytes, figures: Mapping[str, FiguresReader] | None = None) -> Report:
+    """As `read`, from a file's content. Raises Malformed."""
+    lines = content.rstrip().split(b"\n")
+    try:
+        first = parse(lines[0])
+    except NotJson:
+        # A report has many lines, or the first line of a log was cut.
+        return _whole(parse(content), figures)
+    if not (isinstance(first, dict) and "event" in first):
+        return _whole(parse(content), figures)
+    if len(lines) == 1 and first["event"] == "run-finished":
+        return _whole(first, figures)  # the target could not be judged at all
+    return _log([first, *_rest(lines)], figures)
+
+
+def _rest(lines: list[bytes]) -> list[dict[str, Any]]:
+    """Returns the lines after the first. The last one may be cut, because the run died there."""
+    found = []
+    for number, line in enumerate(lines[1:], 2):
+        value = None
+        with suppress(NotJson):
+            value = parse(line)
+        if isinstance(value, dict):
+            found.append(value)
+        elif number < len(lines):
+            raise Malformed(f"line {number} is not a line of a log")
+    return found
+
+
+def _check_format(record: Any) -> None:
+    if (number := decode(record, Versioned).format) != FORMAT:
+        raise Malformed(f"it has format {number}, and this kit reads format {FORMAT}")
+
+
+def _with_figures(report: Report, record: Any, readers: Mapping[str, FiguresReader] | None) -> Report:
+    """Adds what a lane measured, which is under the lane's name. Raises Malformed."""
+    for lane, reader in (readers or {}).items():
+        if record.get(lane) is not None:
+            return replace(report, figures=reader(record[lane], lane))
+    return report
+
+
+def _whole(record: Any, figures: Mapping[str, FiguresReader] | None) -> Report:
+    _check_format(record)
+    whole = decode(record, WholePart)
+    if len({result.id for result in whole.behaviours}) < len(whole.behaviours):
+        raise Malformed("two results have the same behaviour id")
+    return _with_figures(whole.value(tuple(result.value() for result in whole.behaviours)), record, figures)
+
+
+# A log.
+
+
+@dataclass(slots=True, kw_only=True)
+class _Story:
+    """What the lines of a log have told so far."""
+
+    plan: dict[str, Entry]
+    results: dict[str, Result] = field(default_factory=dict)
+    began: dict[str, BehaviourStarted] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
+    rpcs: int = 0
+    last: float = 0.0
+    """Seconds on the run's clock."""
+
+    def hear(self, line: Event, place: str) -> None:
+        """Takes in a line that is neither the first nor the last of the run. Raises Malformed."""
+        match line:
+            case BehaviourStarted():
+                self._check_planned(line.id, place)
+                self.began[line.id] = line
+            case BehaviourFinished():
+                self._check_planned(line.id, place)
+                self.results[line.id] = line.value()
+                self.bill, self.rpcs = line.bill, line.rpcs
+            case Noted():
+                self.notes.append(line.text)
+        self.last = max(self.last, line.at)
+
+    def _check_planned(self, behaviour: str, place: str) -> None:
+        if behaviour not in self.plan:
+            raise Malformed(f"{place}.id: {behaviour!r} is not a behaviour of the run")
+
+    def told(self, reason: str) -> tuple[Result, ...]:
+        """Returns the results in the plan's order; `reason` says why others are missing."""
+        return tuple(self.results.get(name) or self._unfinished(entry, reason) for name, entry in self.plan.items())
+
+    def _unfinished(self, entry: Entry, reason: str) -> Result:
+        result = Result(entry=entry, status=Status.ERROR, reason=reason)
+        began = self.began.get(entry.id)
+        if began is None:
+            return result
+        seconds = round(max(0.0, self.last - began.at), DIGITS)
+        return replace(result, started=began.at, seconds=seconds, machines=began.machines)
+
+    def truncated(self, header: RunStarted) -> Report:
+        """Returns the report of a run of which nobody knows how it ended."""
+        seconds = [result.seconds for result in self.results.values()]
+        wall, longest, total = (round(value, 3) for value in (self.last, max(seconds, default=0.0), sum(seconds)))
+        return header.report(
+            started=header.at,
+            results=self.told(UNFINISHED),
+            quarantined=(),
+            notes=tuple(self.notes),
+            bill=self.bill,
+            time=Time(wall=wall, critical_path=longest, sum=total),
+            home=Home(known=False),
+            rpcs=self.rpcs,
+            stopped=TRUNCATED,
+        )
+
+
+def _log(lines: list[Any], figures: Mapping[str, FiguresReader] | None) -> Report:
+    if lines[0]["event"] != "run-started":
+        raise Malformed("its first line is not where a run starts")
+    _check_format(lines[0])
+    header = decode(lines[0], RunStarted, "line 1")
+    story = _Story(plan={one.id: one.entry() for one in header.behaviours})
+    if len(story.plan) < len(header.behaviours):
+        raise Malformed("the plan names a behaviour twice")
+    for number, value in enumerate(lines[1:], 2):
+        line: Line = decode(value, LINE, f"line {number}")
+        if isinstance(line, RunStarted):
+            raise Malformed(f"line {number}: a second run starts there")
+        if isinstance(line, RunFinished):
+            _check_format(value)
+            if number < len(lines):
+                raise Malformed(f"line {number + 1} comes after the run's end")
+            return _with_figures(line.value(story.told(f"not judged: {line.stopped}")), value, figures)
+        story.hear(line, f"line {number}")
+    return story.truncated(header)

@@ -1,0 +1,1 @@
+"""Everything that speaks to the provider: target, client, calls, backoff, proxies, faults."""

@@ -1,0 +1,96 @@
+"""A call as a record keeps it: what every report tells of it, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from msgspec import Struct
+
+from conformance.core.fencing import Token
+from conformance.core.json_reader import check_depth
+from conformance.core.lifecycle import State
+from conformance.core.value_types import Seconds
+from conformance.rpc.call import DIGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from conformance.rpc.call import CallView
+
+_KEYS = {
+    "machine_id": "machine",
+    "status": "code",
+    "started": "at",
+    "came": "outcome",
+    "message": "sent",
+    "states": "seen",
+}
+"""The keys in JSON that differ from the names here."""
+
+
+class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
+    """One RPC, in words: a `Told` like the `Call` that it once was. A record's JSON is decoded into it."""
+
+    rpc: str
+    machine_id: str
+    token: Token | None
+    status: str
+    answered: bool
+    started: Seconds
+    seconds: Seconds
+    request: str
+    came: str
+    message: dict[str, Any]
+    states: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.status not in grpc.StatusCode.__members__:
+            raise ValueError(f"unknown gRPC status {self.status!r}")
+        for state in self.states.values():
+            if state not in State.__members__:
+                raise ValueError(f"unknown machine state {state!r}")
+        check_depth(self.message, "sent")
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status that the call ended with."""
+        return grpc.StatusCode[self.status]
+
+    @property
+    def ended(self) -> float:
+        """Seconds on the run's clock."""
+        return round(self.started + self.seconds, DIGITS)
+
+    def asked(self) -> str:
+        """The request in a few words."""
+        return self.request
+
+    def outcome(self) -> str:
+        """What came, in a few words."""
+        return self.came
+
+    def sent(self) -> Mapping[str, Any]:
+        """The request as protobuf's JSON."""
+        return self.message
+
+    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+        """The states in which the answer showed those of `machines` that it told of."""
+        return {machine: State[state] for machine, state in self.states.items() if machine in machines}
+
+
+def to_record(call: CallView, machines: Collection[str]) -> CallRecord:
+    """What is to be told of `call`, and of those `machines` whose states matter."""
+    return CallRecord(
+        rpc=call.rpc,
+        machine_id=call.machine_id,
+        token=call.token,
+        status=call.code.name,
+        answered=call.answered,
+        started=call.started,
+        seconds=round(call.ended - call.started, DIGITS),
+        request=call.asked(),
+        came=call.outcome(),
+        message=dict(call.sent()),
+        states={machine: state.name for machine, state in call.seen(machines).items()},
+    )

@@ -1,0 +1,349 @@
+"""The client: one method per RPC, each of which returns a `Call`. Never raises for a status, and records every call."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.core.background import BackgroundTasks
+from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
+from conformance.rpc.call import DIGITS, Call, missed, record, token_of
+from conformance.rpc.decoding import decode_error, in_words, reader
+from conformance.rpc.list_throttle import ListThrottle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from conformance.core.fencing import Token
+    from conformance.core.lifecycle import State
+    from conformance.rpc.faults.injection import FaultInjection
+    from conformance.rpc.target import Target
+
+MAX_FAULT_RETRIES = 8
+"""The number of attempts at a call whose response an injected fault has dropped."""
+NO_CONNECTION = "failed to connect to all addresses"
+"""The start of gRPC's own message if it could not reach the provider at all."""
+
+CONNECTION_LOST_CODES = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+)
+"""The codes that gRPC makes up if a connection is lost in the middle of a call."""
+STREAM_LOST = "Stream removed ("
+"""The start of gRPC's message if a call ended in the middle: the provider reset it, or the connection was lost."""
+RESET = "Received RST_STREAM"
+
+REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
+"""And if the server did not look at the call because it takes no more calls at once (REFUSED_STREAM: RFC 9113, 8.7).
+The call had no effect, and its token can be used again."""
+REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Seconds before it is sent again."""
+
+SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
+
+_RESPONSES = {
+    "Create": pb.TransitionAck,
+    "Configure": pb.TransitionAck,
+    "Drain": pb.TransitionAck,
+    "Delete": pb.TransitionAck,
+    "Get": pb.Machine,
+    "List": pb.MachineList,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clock:
+    """The run's clock: seconds since the run has begun."""
+
+    time: Callable[[], float]
+    epoch: float
+
+    def now(self) -> float:
+        return round(self.time() - self.epoch, DIGITS)
+
+
+class _Connection:
+    """A channel to a target, and the six methods over it."""
+
+    def __init__(self, target: Target, *, suffix: bytes) -> None:
+        self.target, self.suffix = target, suffix
+        self.channel = target.channel()
+        self.methods = {name: self.method(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
+
+    def method(self, path: str, answer: Any) -> Callable[..., Any]:
+        """Returns a function that calls the method at `path`, `/package.Service/Method`."""
+        return self.channel.unary_unary(
+            path,
+            request_serializer=lambda request: request.SerializeToString() + self.suffix,
+            response_deserializer=reader(answer, limit=self.target.max_answer),
+        )
+
+
+class Client:
+    """The six RPCs over one connection."""
+
+    def __init__(
+        self, target: Target, *, rpc_timeout: float = 30.0, suffix: bytes = b"", first: Client | None = None
+    ) -> None:
+        """`suffix` are bytes at the end of every request; `first` is the run's first client, if this is another one."""
+        self.rpc_timeout = rpc_timeout
+        self.count = 0
+        """Calls that were sent."""
+        self.hung_up = False
+        """True if the kit has closed this connection."""
+        self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
+        self.faults: FaultInjection | None = None if first is None else first.faults
+        """The faults that calls suffer, if any."""
+        self.mutating = BackgroundTasks()
+        """The mutating calls that are under way. Each runs to its end even if its caller is cancelled: otherwise the
+        kit would not know what it has started."""
+        time = asyncio.get_running_loop().time
+        self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
+        self._turns: ListThrottle = ListThrottle() if first is None else first._turns
+        # A call of the first client may be waiting for one of another client's.
+        self._limiter = self.overload.limiter if first is None else nullcontext()
+        self._connection = _Connection(target, suffix=suffix)
+
+    @property
+    def target(self) -> Target:
+        """The target that the client is connected to."""
+        return self._connection.target
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection, for services other than the contract's."""
+        return self._connection.channel
+
+    async def inject(self, faults: FaultInjection) -> None:
+        """Makes all calls from now on suffer `faults`."""
+        self.faults = faults
+        if faults.proxy is not None:
+            direct = self._connection
+            self._connection = _Connection(faults.proxy.target, suffix=direct.suffix)
+            await direct.channel.close()
+
+    def stop_faults(self) -> None:
+        """Injects no more faults from now on, so that machines can be cleaned up undisturbed."""
+        if self.faults is not None:
+            self.faults.stop()
+
+    def now(self) -> float:
+        """Seconds on the run's clock."""
+        return self._clock.now()
+
+    @asynccontextmanager
+    async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
+        """A client like this one over a connection of its own.
+
+        `target` is another way to the same provider; `suffix` are bytes at the end of every request.
+        """
+        client = Client(target or self.target, rpc_timeout=self.rpc_timeout, suffix=suffix, first=self)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def close(self) -> None:
+        """Waits for the calls that are under way, then closes the connection."""
+        await self.quiet()
+        await self.channel.close()
+
+    async def hang_up(self) -> None:
+        """Closes the connection at once. Calls that are under way are cancelled, and count as not answered."""
+        self.hung_up = True
+        await self.channel.close()
+
+    async def give_up(self) -> None:
+        """Closes the connection at once and cancels the mutating calls: what they have started stays unknown."""
+        await self.mutating.cancel()
+        await self.hang_up()
+
+    async def quiet(self) -> None:
+        """Returns when no mutating call is under way. Each is bounded by the rpc timeout."""
+        await self.mutating.wait()
+
+    async def create(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
+        """SPECULATIVE -> IDLE."""
+        request = pb.CreateRequest(machine_id=machine_id, **_spread(token))
+        return await self.call("Create", request, timeout=timeout)
+
+    async def configure(
+        self,
+        machine_id: str,
+        token: Token,
+        *,
+        cluster: str,
+        metadata: Mapping[str, str] | None = None,
+        blob: bytes = b"",
+        timeout: float | None = None,
+    ) -> Call:
+        """IDLE -> CONFIGURED, bound to `cluster`."""
+        request = pb.ConfigureRequest(
+            machine_id=machine_id,
+            cluster_id=cluster,
+            bootstrap_blob=blob,
+            shard_metadata=dict(metadata or {}),
+            **_spread(token),
+        )
+        return await self.call("Configure", request, timeout=timeout)
+
+    async def drain(self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None) -> Call:
+        """CONFIGURED -> IDLE; `grace` in seconds."""
+        request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
+        return await self.call("Drain", request, timeout=timeout)
+
+    async def delete(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
+        """IDLE -> SPECULATIVE."""
+        request = pb.DeleteRequest(machine_id=machine_id, **_spread(token))
+        return await self.call("Delete", request, timeout=timeout)
+
+    async def get(self, machine_id: str) -> Call:
+        """Read one machine."""
+        return await self._read("Get", pb.MachineRef(id=machine_id))
+
+    async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
+        """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
+        numbers: Any = [int(state) for state in states]
+        request = pb.ListFilter(states=numbers, max_results=cap, since_revision=since)
+        if since:
+            return await self._read("List", request)
+        async with self._turns.turn(numbers, cap):
+            call = await self._read("List", request)
+        if call.ok:
+            self._turns.record_size(numbers, cap, call.response)
+        return call
+
+    async def _read(self, rpc: str, request: Any) -> Call:
+        """Reads. A read changes nothing, so one that failed on the way or was rejected for load is retried."""
+        for delay in (*RETRY_DELAYS, None):
+            call = await self._read_through_faults(rpc, request)
+            if delay is None or not (self._disconnected(call) or (call.busy and self.overload.tolerable)):
+                break
+            await asyncio.sleep(delay)
+            if self.hung_up:
+                break
+        if not call.answered:
+            missed()
+        return call
+
+    async def _read_through_faults(self, rpc: str, request: Any) -> Call:
+        for _ in range(MAX_FAULT_RETRIES):
+            call = await self.call(rpc, request)
+            if self.faults is None or not self.may_have_been_dropped(call):
+                break
+            self.faults.retries[rpc] += 1
+        return call
+
+    def _disconnected(self, call: Call) -> bool:
+        """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
+        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
+
+    def may_have_been_dropped(self, call: Call) -> bool:
+        """Returns whether fault injection may have dropped the call, unless this client was closed meanwhile."""
+        return not (call.answered or self.hung_up) and self.may_have_dropped_since(call.started)
+
+    def may_have_dropped_since(self, since: float) -> bool:
+        """Returns whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
+        return self.faults is not None and self.faults.may_have_dropped_since(since + self._clock.epoch)
+
+    async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
+        """Makes one call and records it. `timeout` in seconds; the run's rpc timeout by default."""
+        return await self._send(rpc, request, self._connection.methods[rpc], timeout)
+
+    async def call_path(self, path: str, request: Any, answer: Any) -> Call:
+        """Makes a call to any method of any service; `path` is `/package.Service/Method`."""
+        call = await self._send(path, request, self._connection.method(path, answer), None)
+        if not call.answered:
+            missed()
+        return call
+
+    async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+        """Sends the call; resends it unchanged while the server refuses the stream without looking at it."""
+        call = await self._send_within_limit(rpc, request, method, timeout)
+        for delay in REFUSED_STREAM_DELAYS:
+            if not call.details.startswith(REFUSED_STREAM):
+                break
+            await asyncio.sleep(delay)
+            if self.hung_up:
+                break
+            call = await self._send_within_limit(rpc, request, method, timeout)
+        self.overload.add(call)
+        return call
+
+    async def _send_within_limit(
+        self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None
+    ) -> Call:
+        async with self._limiter:
+            return await self._send_once(rpc, request, method, timeout)
+
+    async def _send_once(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+        self.count += 1
+        started, limit = self.now(), timeout or self.rpc_timeout
+        loses_answer = self.faults is not None and self.faults.lost_answers.claim(rpc, request)
+        code, details, answered, response = grpc.StatusCode.OK, "", True, None
+        try:
+            response = await method(request, timeout=limit, metadata=self.target.headers or None)
+            if problem := decode_error(response):
+                # The response cannot be decoded, so no more is known than if it had been lost.
+                code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details() or ""
+            answered = self._came_from_provider(code, details, round(self.now() - started, DIGITS) >= limit, started)
+            told, details = details, in_words(details, limit=self.target.max_answer)
+            answered &= told == details
+        except asyncio.CancelledError:
+            if not self.hung_up:
+                raise
+            code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
+        call = Call(
+            rpc=rpc,
+            request=request,
+            token=token_of(request),
+            code=code,
+            details=details,
+            response=response,
+            answered=answered,
+            started=started,
+            ended=self.now(),
+        )
+        if self.faults is not None and loses_answer:
+            call = self.faults.lost_answers.withhold(call)
+        record(call)
+        return call
+
+    def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
+        """Returns whether the provider sent this status, rather than gRPC on our side.
+
+        gRPC makes up UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may
+        send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under
+        fault injection the connection may be live too, because gRPC has redialled by then.
+        """
+        if self.hung_up or details.startswith(NO_CONNECTION):
+            return False
+        if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
+            return False
+        if details.startswith(STREAM_LOST) and RESET not in details:
+            return False
+        match code:
+            case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+                return not expired
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
+                return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
+            case _:
+                return True
+
+
+def _spread(token: Token) -> dict[str, Any]:
+    return {
+        "shard_id": token.shard,
+        "shard_epoch": token.epoch,
+        "sequence_number": token.sequence,
+    }

@@ -1,0 +1,1 @@
+"""Faults that the kit injects between itself and the provider."""

@@ -1,0 +1,175 @@
+"""What the target says of its own wire: descriptors by server reflection, held against the contract's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf import descriptor_pb2
+from google.protobuf.message import DecodeError
+from grpc_reflection.v1alpha import reflection_pb2
+
+from conformance.core.errors import NoAnswer, Violation
+from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from conformance.rpc.client import Client
+
+SERVICE: Final = "bigfleet.v1alpha1.CapacityProvider"
+_PATH: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+_Field = descriptor_pb2.FieldDescriptorProto
+_File = descriptor_pb2.FileDescriptorProto
+
+# Types that are read for one another: they look the same on the wire.
+_ALIKE: Final = (
+    {
+        _Field.TYPE_INT32,
+        _Field.TYPE_INT64,
+        _Field.TYPE_UINT32,
+        _Field.TYPE_UINT64,
+        _Field.TYPE_BOOL,
+        _Field.TYPE_ENUM,
+    },
+    {_Field.TYPE_STRING, _Field.TYPE_BYTES},
+    {_Field.TYPE_SINT32, _Field.TYPE_SINT64},
+    {_Field.TYPE_FIXED32, _Field.TYPE_SFIXED32},
+    {_Field.TYPE_FIXED64, _Field.TYPE_SFIXED64},
+)
+
+
+class Types:
+    """Messages, enums and services of some files, by their full names."""
+
+    def __init__(self, files: Iterable[_File]) -> None:
+        self.messages: dict[str, descriptor_pb2.DescriptorProto] = {}
+        self.enums: dict[str, descriptor_pb2.EnumDescriptorProto] = {}
+        self.services: dict[str, descriptor_pb2.ServiceDescriptorProto] = {}
+        for file in files:
+            scope = f".{file.package}" if file.package else ""
+            self._add(scope, file.message_type, file.enum_type)
+            self.services |= {f"{scope}.{service.name}": service for service in file.service}
+
+    def _add(
+        self,
+        scope: str,
+        messages: Iterable[descriptor_pb2.DescriptorProto],
+        enums: Iterable[descriptor_pb2.EnumDescriptorProto],
+    ) -> None:
+        self.enums |= {f"{scope}.{enum.name}": enum for enum in enums}
+        for message in messages:
+            name = f"{scope}.{message.name}"
+            self.messages[name] = message
+            self._add(name, message.nested_type, message.enum_type)
+
+
+async def described(client: Client) -> list[_File] | None:
+    """The files in which the target describes the service; None where it does not know of it.
+
+    Raises NoAnswer where reflection breaks off, each time, and Violation where what it sends is no description.
+    """
+    for pause in INSISTENT_RETRY_DELAYS[:5]:
+        try:
+            return await _described(client)
+        except NoAnswer:
+            await asyncio.sleep(pause)
+    return await _described(client)
+
+
+async def _described(client: Client) -> list[_File] | None:
+    method: Any = client.channel.stream_stream(
+        _PATH,
+        request_serializer=lambda request: request.SerializeToString(),
+    )
+    call = method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
+    files: dict[str, _File] = {}
+    wanted = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)]
+    asked: set[str] = set()
+    try:
+        while wanted:
+            await call.write(wanted.pop())
+            came = await call.read()
+            answer = reflection_pb2.ServerReflectionResponse.FromString(b"" if came is grpc.aio.EOF else came)
+            if not answer.HasField("file_descriptor_response"):
+                return list(files.values()) or None
+            for raw in answer.file_descriptor_response.file_descriptor_proto:
+                file = _File.FromString(raw)
+                files[file.name] = file
+            needed = {name for file in files.values() for name in file.dependency} - files.keys() - asked
+            asked |= needed
+            wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in needed]
+    except grpc.aio.AioRpcError as error:
+        raise NoAnswer(f"reflection ended with {error.code().name}: {error.details()}") from None
+    except DecodeError:
+        raise Violation("descriptors of the service", "bytes that are none") from None
+    finally:
+        call.cancel()
+    return list(files.values())
+
+
+def serving_status(answer: Any) -> str:
+    """What a HealthCheckResponse says, by its name where that has one."""
+    from grpc_health.v1 import health_pb2
+
+    names = health_pb2.HealthCheckResponse.ServingStatus
+    return str(names.Name(answer.status)) if answer.status in names.values() else f"status {answer.status}"
+
+
+def differences(files: Iterable[_File]) -> list[str]:
+    """Where these files are not wire-compatible with the contract, in words. More than it has is fine."""
+    own = _File()
+    pb.DESCRIPTOR.CopyToProto(own)
+    ours, theirs = Types([own]), Types(files)
+    service = theirs.services.get(f".{SERVICE}")
+    if service is None:
+        return [f"no service {SERVICE}"]
+    found = {method.name: method for method in service.method}
+    seen: set[tuple[str, str]] = set()
+    result: list[str] = []
+    for method in ours.services[f".{SERVICE}"].method:
+        other = found.get(method.name)
+        if other is None:
+            result.append(f"no method {method.name}")
+        elif other.client_streaming or other.server_streaming:
+            result.append(f"{method.name} streams")
+        else:
+            result += _message(ours, theirs, method.input_type, other.input_type, seen)
+            result += _message(ours, theirs, method.output_type, other.output_type, seen)
+    return result
+
+
+def _message(ours: Types, theirs: Types, name: str, other: str, seen: set[tuple[str, str]]) -> Iterator[str]:
+    if (name, other) in seen:
+        return
+    seen.add((name, other))
+    message = theirs.messages.get(other)
+    if message is None:
+        yield f"{other} is not described"
+        return
+    fields = {field.number: field for field in message.field}
+    for field in ours.messages[name].field:
+        yield from _field(ours, theirs, f"{name.rpartition('.')[2]}.{field.name}", field, fields, seen)
+
+
+def _field(
+    ours: Types, theirs: Types, where: str, field: _Field, fields: dict[int, _Field], seen: set[tuple[str, str]]
+) -> Iterator[str]:
+    other = fields.get(field.number)
+    repeated = _Field.LABEL_REPEATED
+    if other is None:
+        yield f"{where}: no field {field.number}"
+    elif (field.label == repeated) != (other.label == repeated):
+        yield f"{where}: one is repeated and one is not"
+    elif field.type != other.type and not any({field.type, other.type} <= group for group in _ALIKE):
+        yield f"{where}: {_Field.Type.Name(field.type)[5:]} and {_Field.Type.Name(other.type)[5:]}"
+    elif field.type == _Field.TYPE_MESSAGE:
+        yield from _message(ours, theirs, field.type_name, other.type_name, seen)
+    elif field.type == other.type == _Field.TYPE_ENUM:
+        described = theirs.enums.get(other.type_name)
+        numbers = {value.number for value in described.value} if described is not None else set[int]()
+        missing = [v.name for v in ours.enums[field.type_name].value if v.number not in numbers]
+        if missing:
+            yield f"{where}: no {', '.join(missing)}"

@@ -1,0 +1,1 @@
+"""What a behaviour is written with: @behaviour, Trial, expect, observer, properties."""

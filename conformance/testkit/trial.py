@@ -1,0 +1,214 @@
+"""What the body of a behaviour may use: its machines, new shards, ids that do not exist, and the time to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from conformance.core.errors import NoAnswer, Unprepared
+from conformance.core.fencing import Shard
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.fleet.machine import Machine
+
+Case = TypeVar("Case")
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+    from hypothesis.strategies import SearchStrategy
+
+    from conformance.core.catalogue import Entry
+    from conformance.core.timeouts import Patience
+    from conformance.fleet.context import FleetContext
+    from conformance.fleet.needs import Watched
+    from conformance.fleet.pool import Pool
+    from conformance.results.target_info import TargetInfo
+    from conformance.rpc.call import Call
+    from conformance.rpc.client import Client
+    from conformance.testkit.observations import Recording
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
+PAGE = 2000
+"""Machines of a large fleet to read if any will do."""
+
+
+class Trial:
+    """The argument of a behaviour's body. The body does not have to clean anything up: the pool does."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        machines: Sequence[Machine],
+        *,
+        yard: FleetContext,
+        pool: Pool,
+        found: TargetInfo,
+        seed: int,
+        fence_scope: str | None = None,
+        examples: int = 25,
+        attempt: int = 1,
+        watches: Watched = (),
+        passages: MutableMapping[Watched, Recording] | None = None,
+    ) -> None:
+        self.entry = entry
+        self.machines = tuple(machines)
+        self.found = found
+        self.fence_scope = fence_scope
+        """The scope that the user demands, if any."""
+        self.random = random.Random(f"{seed}/{entry.id}")
+        self.watches = watches
+        """The edges that the behaviour only observes; empty for any other behaviour."""
+        self.passages: MutableMapping[Watched, Recording] = {} if passages is None else passages
+        """The lifecycles recorded in this run so far, by any behaviour."""
+        self.examples = examples
+        """Maximum number of cases that a property tries."""
+        self._yard = yard
+        self._pool = pool
+        self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
+        self._count = 0
+
+    @property
+    def client(self) -> Client:
+        """The client of the run."""
+        return self._yard.client
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for transitions."""
+        return self._yard.patience
+
+    @property
+    def machine(self) -> Machine:
+        """The first machine; the only one of most behaviours."""
+        return self.machines[0]
+
+    @property
+    def window(self) -> float:
+        """Seconds for which "nothing moves" is observed: about the provider's slowest transition, within bounds."""
+        return min(max(SHORTEST_WINDOW, self.slowest), LONGEST_WINDOW)
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the provider's slowest transition of this run has taken; 0 if none has ended yet."""
+        return self._yard.meter.slowest
+
+    def unique(self, what: str) -> str:
+        """Returns a name that was never used before."""
+        self._count += 1
+        return f"{self._name}-{what}{self._count}"
+
+    def owners(self, call: Call) -> frozenset[str]:
+        """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
+        return self._yard.meter.owners(call.operation_id)
+
+    def new_shard(self) -> Shard:
+        """Returns a shard that is new to the provider."""
+        return Shard(self.unique("s"))
+
+    def stranger(self, machine_id: str | None = None) -> Machine:
+        """Returns a machine that does not exist. It goes into the ledger all the same: a provider may create it."""
+        machine = Machine(
+            machine_id if machine_id is not None else self.unique("no-such-machine-"),
+            self._yard,
+            number=-self._count,
+            home=State.UNSPECIFIED,
+            shard=self.new_shard(),
+        )
+        self._pool.stranger(machine)
+        return machine
+
+    # These do not judge: a behaviour about one thing needs others to work, and is Unprepared if they do not.
+
+    async def bring(self, machine: Machine, to: State) -> pb.Machine:
+        """Drives a machine to a stable state. Raises Unprepared if it does not get there."""
+        return await machine.bring(to)
+
+    async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
+        """Configures an IDLE machine and waits until it is CONFIGURED. Raises Unprepared if it does not get there."""
+        return await self.drive(machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata))
+
+    async def drive(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
+        """Takes one edge and waits for its end. Raises Unprepared if the call is refused or ends elsewhere."""
+        call = await (asked if asked is not None else machine.call(verb))
+        if not call.ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+        watch = await machine.settle()
+        if watch.state is not EDGES[verb].target:
+            raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
+        return call
+
+    async def begin(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
+        """Sends the call of one edge and does not wait for its end. Raises Unprepared if the call is refused."""
+        call = await (asked if asked is not None else machine.call(verb))
+        if not call.ok:
+            raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
+        return call
+
+    async def listed(self, machine: Machine, *states: State) -> pb.Machine | None:
+        """Returns a machine we drove, as List shows it among those in `states` (none: all); None if it is not there."""
+        listing = await self.list(states, since=self.found.since)
+        return next((m for m in listing.machines if m.id == machine.id), None)
+
+    async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
+        """Lists machines. Raises NoAnswer if List does not answer OK."""
+        call = await self.client.list(states, cap=cap, since=since)
+        if not call.ok:
+            raise NoAnswer(f"List answered {call.outcome()}")
+        listing: pb.MachineList = call.response
+        return listing
+
+    async def some(self) -> Sequence[pb.Machine]:
+        """Returns machines as List shows them: all; of a large fleet, the uncrowded states and a page of the others."""
+        if not self.found.large:
+            return [*(await self.list()).machines]
+        few = await self.list(self.found.few(State.IDLE, State.CONFIGURED))
+        return [*few.machines, *(await self.list(cap=PAGE)).machines]
+
+    async def changed(self) -> Sequence[pb.Machine]:
+        """Returns all machines that this run may have changed or created, as List shows them, and maybe others."""
+        since = self.found.since
+        return [*(await self.list(() if since else self.found.few(), since=since)).machines]
+
+    async def in_motion(self, machine: Machine, verb: Verb) -> bool:
+        """Returns whether `verb`'s transition is still under way. A provider may be so fast that it never is."""
+        return state_of((await machine.read()).state) is EDGES[verb].via
+
+    async def explore(
+        self,
+        strategy: SearchStrategy[Case],
+        judge: Callable[[Case], Awaitable[None]],
+        *,
+        examples: int | None = None,
+    ) -> None:
+        """Judges cases drawn from `strategy`, at most `--examples` of them; raises the smallest Violation."""
+        from conformance.testkit.properties import (
+            check_property,  # Hypothesis is slow to import, and few behaviours need it
+        )
+
+        await check_property(strategy, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
+
+    # Several at once.
+
+    @asynccontextmanager
+    async def connections(self, count: int) -> AsyncIterator[Sequence[Client]]:
+        """Yields `count` clients, each over a connection of its own, all connected."""
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(self.client.another()) for _ in range(count)]
+            await asyncio.gather(*(client.channel.channel_ready() for client in clients))
+            yield clients
+
+    async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> Sequence[Call]:
+        """Runs `call(0)` … `call(count - 1)`, released at the same moment."""
+        gate = asyncio.Event()
+
+        async def one(number: int) -> Call:
+            await gate.wait()
+            return await call(number)
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(count)]
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(*tasks)

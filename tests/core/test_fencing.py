@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from conformance.core.fencing import Shard, Token
+
+
+def test_numbers_are_what_is_compared_epoch_first() -> None:
+    assert Token("shard", 2, 1).numbers > Token("shard", 1, 99).numbers
+    assert Token("shard", 1, 2).numbers > Token("shard", 1, 1).numbers
+
+
+def test_each_token_of_a_shard_is_newer_than_the_last() -> None:
+    shard = Shard("shard")
+    tokens = [shard.next() for _ in range(3)]
+    assert tokens == [Token("shard", 1, 1), Token("shard", 1, 11), Token("shard", 1, 12)]
+
+
+def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> None:
+    shard = Shard("shard")
+    tokens = [shard.next(), shard.next(), *(shard.anew() for _ in range(20)), shard.next()]
+    for older, newer in pairwise(tokens[:-1]):
+        assert (newer.epoch, newer.sequence) > (older.epoch, older.sequence)
+        assert newer.sequence > older.sequence
+    assert [str(t.epoch) for t in tokens] == sorted(str(t.epoch) for t in tokens)
+    assert tokens[-1].epoch == tokens[-2].epoch
+
+
+def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
+    shard = Shard("shard")
+    old = shard.next()
+    shard.outlive(1)
+    assert shard.next() == Token("shard", 2, 1)
+    assert old.numbers < (2, 1)
+
+
+def test_after_the_last_epoch_a_token_can_still_be_sent() -> None:
+    shard = Shard("shard")
+    shard.outlive(2**63 - 1)
+    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1)
+    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1), "there is none after that"
+
+
+def test_a_token_with_given_numbers_leaves_the_sequence_alone() -> None:
+    shard = Shard("shard")
+    assert shard.token(epoch=9, sequence=9) == Token("shard", 9, 9)
+    assert shard.next() == Token("shard", 1, 1)
+
+
+def test_a_long_shard_id_is_shown_cut_and_with_its_length() -> None:
+    shown = str(Token("s" * 1000, 1, 2))
+    assert len(shown) < 100
+    assert "(1000 characters)" in shown
+    assert shown.endswith("epoch 1 sequence 2")
+
+
+def test_a_shard_id_with_control_characters_is_quoted() -> None:
+    assert "\n" not in str(Token("s\nhard", 1, 1))

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.core.lifecycle import EDGES, State, Verb, next_verb, on_its_way, state_of
+
+
+def test_states_have_the_numbers_of_the_wire() -> None:
+    wire = {name.removeprefix("MACHINE_STATE_"): number for name, number in pb.MachineState.items()}
+    assert wire == {state.name: int(state) for state in State}
+
+
+def test_four_states_are_stable() -> None:
+    assert {s for s in State if s.stable} == {State.SPECULATIVE, State.IDLE, State.CONFIGURED, State.FAILED}
+
+
+def test_each_verb_leads_from_a_stable_state_through_its_own_to_a_stable_one() -> None:
+    assert set(EDGES) == set(Verb)
+    assert all(edge.source.stable and edge.target.stable and not edge.via.stable for edge in EDGES.values())
+    assert len({edge.via for edge in EDGES.values()}) == 4
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_transitional_state_belongs_to_one_verb_and_a_stable_one_to_none(state: State) -> None:
+    verb = on_its_way(state)
+    if state.stable or state is State.UNSPECIFIED:
+        assert verb is None
+    else:
+        assert verb is not None
+        assert EDGES[verb].via is state
+
+
+@pytest.mark.parametrize("number", [9, 99, -1, 2**31 - 1])
+def test_a_number_that_the_contract_does_not_have_is_unspecified(number: int) -> None:
+    assert state_of(number) is State.UNSPECIFIED
+
+
+def test_every_number_that_it_has_is_its_state() -> None:
+    assert [state_of(int(state)) for state in State] == list(State)
+
+
+@pytest.mark.parametrize(
+    ("state", "to", "verb"),
+    [
+        (State.SPECULATIVE, State.CONFIGURED, Verb.CREATE),
+        (State.IDLE, State.CONFIGURED, Verb.CONFIGURE),
+        (State.IDLE, State.SPECULATIVE, Verb.DELETE),
+        (State.CONFIGURED, State.SPECULATIVE, Verb.DRAIN),
+        (State.FAILED, State.SPECULATIVE, None),
+    ],
+)
+def test_the_next_verb_is_the_first_step_of_the_way(state: State, to: State, verb: Verb | None) -> None:
+    assert next_verb(state, to) is verb

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from conformance.core.errors import UsageError
+from conformance.core.lifecycle import State, Verb
+from conformance.core.timeouts import DEFAULT, Patience, parse_duration, parse_patience
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("1.5s", 1.5),
+        ("200ms", 0.2),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1m30s500ms", 90.5),
+        (" 5M ", 300.0),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit_and_seconds_without_one(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "0",
+        "0s",
+        "-1",
+        "-5m",
+        "soon",
+        "5 m",
+        "5x",
+        "5m3",
+        "3 5",
+        "m",
+        "1e3",
+        "nan",
+        "inf",
+        "1..5s",
+        "9" * 12,
+        "5m,",
+    ],
+)
+def test_anything_else_is_no_duration_and_the_message_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a duration") as caught:
+        parse_duration(text)
+    assert caught.value.hint is not None
+    assert "90s" in caught.value.hint
+
+
+def test_one_duration_goes_for_every_verb() -> None:
+    assert parse_patience("20m") == Patience(1200.0, 1200.0, 1200.0, 1200.0)
+
+
+def test_verbs_that_are_not_named_keep_the_default() -> None:
+    patience = parse_patience("create=20m, Drain=1h")
+    assert patience == Patience(create=1200.0, configure=DEFAULT, drain=3600.0, delete=DEFAULT)
+    assert [patience.verb(verb) for verb in Verb] == [1200.0, DEFAULT, 3600.0, DEFAULT]
+
+
+@pytest.mark.parametrize("text", ["reboot=5m", "create=5m,,drain=5m", "=5m", "create=5m,5m"])
+def test_patience_is_only_had_with_the_four_verbs(text: str) -> None:
+    with pytest.raises(UsageError, match="is no patience"):
+        parse_patience(text)
+
+
+@pytest.mark.parametrize("text", ["create=", "create=soon", "create=0"])
+def test_a_verbs_patience_is_a_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a duration"):
+        parse_patience(text)
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        (State.CREATING, 1.0),
+        (State.CONFIGURING, 2.0),
+        (State.DRAINING, 4.0),
+        (State.DELETING, 3.0),
+        (State.IDLE, 4.0),
+        (State.UNSPECIFIED, 4.0),
+    ],
+)
+def test_a_machine_on_its_way_is_waited_for_as_its_verb_says_and_any_other_the_longest(
+    state: State, seconds: float
+) -> None:
+    assert Patience(create=1.0, configure=2.0, drain=4.0, delete=3.0).of(state) == seconds

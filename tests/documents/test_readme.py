@@ -1,0 +1,159 @@
+"""Every command in the README and the documents is run here, and the transcripts still are what is printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.provider_process import serving
+from tools import transcripts
+from tools.transcripts import DOCUMENTS, MARKS, ROOT
+
+BIN = Path(sys.executable).parent
+
+RUN_ELSEWHERE = {
+    "make test": "it is what runs this",
+    "conformance-run --target provider.example:443 --tls-ca ca.pem --tls-cert shard.pem --tls-key shard.key": (
+        "tests/zoo and selftest/test_security.py dial TLS with certificates of their own"
+    ),
+    'conformance-run --target "$PROVIDER" --report-dir out --baseline main/report.json --fail-on new': (
+        "it needs an earlier run: test_diff_command.py"
+    ),
+    "conformance-run --target 127.0.0.1:9000 --baseline main/report.json --fail-on new": (
+        "it needs an earlier run: test_diff_command.py"
+    ),
+    "conformance diff main out": "it needs two runs: test_diff_command.py",
+    "conformance waive --from out/report.json": "it needs a failure: test_waive_command.py",
+    'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
+    "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
+    "make mutants": "it takes an hour; tests/documents/test_kit_mutants.py sees that what it names is there",
+    "make soak": "it takes five minutes; test_scale_runs.py churns for a moment",
+    "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "it takes an hour; as many as 100 are in CI",
+    "pip install .": "make sets .venv up by it; it would fetch packages",
+}
+
+
+HEADS = (
+    *("target", "fleet", "delete", "TLS", "plan", "ledger", "FAILED", "clause", "wanted", "got", "more"),
+    *("verdict", "bill", "time", "home", "$"),
+)
+"""What the lines of a transcript begin with that are the same at every run."""
+
+
+class Command(NamedTuple):
+    """A command line, and the document that it stands in."""
+
+    document: Path
+    line: str
+
+
+def commands() -> list[Command]:
+    """The lines after a prompt in the documents' console blocks, transcripts left out."""
+    found = []
+    for document in DOCUMENTS:
+        text = MARKS.sub("", document.read_text(encoding="utf-8"))
+        for block in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
+            lines = [line[2:].partition("  #")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
+            found += [Command(document, line) for line in lines]
+    return found
+
+
+def files(document: Path) -> dict[str, str]:
+    """The files that a document shows: blocks that begin with a comment that is a name."""
+    blocks = re.findall(r"```\w+\n# (\S+\.\w+)\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return dict(blocks)
+
+
+def typed(text: str, address: str) -> str:
+    """The text with a provider that is there."""
+    for placeholder in ("127.0.0.1:9000", "host:port"):
+        text = text.replace(placeholder, address)
+    return text
+
+
+def prepare(command: Command, directory: Path, address: str) -> None:
+    """What whoever reads the document has by now: its files, and what the commands before this one have left."""
+    for name, content in files(command.document).items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(typed(content, address), encoding="utf-8")
+    if " out/" in command.line:
+        run = [str(BIN / "conformance-run"), "--no-config", "--target", address, "--select", "FEN-1a,FEN-3a"]
+        run += ["--report-dir", str(directory / "out"), *(["--keep"] if "sweep" in command.line else [])]
+        subprocess.run(run, check=True, capture_output=True)
+    if "--baseline" in command.line:
+        # Something that did not pass last time, and does by now.
+        report = directory / "out" / "report.json"
+        report.write_text(report.read_text(encoding="utf-8").replace('"passed"', '"failed"'), encoding="utf-8")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "command",
+    [c for c in commands() if c.line not in RUN_ELSEWHERE],
+    ids=lambda command: f"{command.document.stem}: {command.line}",
+)
+def test_a_command_of_the_documents_works(command: Command, tmp_path: Path) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "CONFORMANCE"))}
+    env |= {"PATH": f"{BIN}:{env['PATH']}", "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    with serving("--latency", "10ms") as provider:
+        prepare(command, tmp_path, provider.address)
+        line = typed(command.line, provider.address)
+        where = ROOT if line.startswith("make ") or " proto " in line else tmp_path
+        if line.startswith("fake-provider "):
+            code, said = started_and_stopped(line.replace("--port 9000", "--port 0"), env)
+        else:
+            shell = ["bash", "-c", line]
+            env |= {"PROVIDER": provider.address}
+            done = subprocess.run(shell, cwd=where, env=env, capture_output=True, text=True, timeout=170, check=False)
+            code, said = done.returncode, done.stdout + done.stderr
+    assert code == 0, said
+
+
+def started_and_stopped(line: str, env: dict[str, str]) -> tuple[int, str]:
+    """How a provider ends that a document leaves running."""
+    with subprocess.Popen(["bash", "-c", f"exec {line}"], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        return process.wait(30), said
+
+
+def test_what_is_run_elsewhere_still_stands_in_the_documents() -> None:
+    assert set(RUN_ELSEWHERE) <= {command.line for command in commands()}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_no_link_between_the_documents_is_broken(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [target for target in targets if target and not (document.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCUMENTS[1:] if f"(docs/{path.name})" not in text] == []
+
+
+def test_every_transcript_stands_in_a_document_and_no_other() -> None:
+    assert set(transcripts.blocks()) == set(transcripts.TRANSCRIPTS)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", transcripts.TRANSCRIPTS)
+def test_a_transcript_is_what_is_printed(name: str) -> None:
+    fresh = {transcripts.normalised(line) for text in transcripts.transcript(name) for line in text.splitlines()}
+    # What is skipped, and how often a machine is looked at, differs with the speed of the moment.
+    shown = transcripts.blocks()[name].splitlines()
+    lines = [line for line in shown if line.split(None, 1)[:1] and line.split(None, 1)[0] in HEADS]
+    stale = [line for line in lines if transcripts.normalised(line) not in fresh]
+    assert len(lines) >= 6
+    assert stale == []

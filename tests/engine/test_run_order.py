@@ -1,0 +1,250 @@
+"""A run that has to wait for somebody else, whose target falls silent, or whose machines are still on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.core.lifecycle import State, Verb
+from conformance.core.stop import Stop
+from conformance.core.timeouts import Patience
+from conformance.engine.scheduler import Scheduler
+from conformance.results import events
+from conformance.results.result import Status, Verdict
+from conformance.rpc.client import Client
+from fake_provider.latency import Latency
+from fake_provider.machine import Host
+from fake_provider.machine import State as Theirs
+from tests.runs import judged, nothing, proof, provider, states_of
+from tests.values import a_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.fleet.pool import Lease
+    from conformance.results.report import Report
+    from conformance.rpc.call import Call
+    from conformance.testkit.behaviour import Behaviour
+    from conformance.testkit.trial import Trial
+    from fake_provider.core import Core
+
+
+MILLISECOND = 0.001
+"""What the figures of a report are rounded to."""
+
+
+def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda text: None, **options: Any) -> Report:
+    """A run that finds every machine free, and then somebody else has them all."""
+
+    def emit(event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
+            for machine in list(core.machines.values()):
+                core.put(replace(machine, state=Theirs.IDLE, host=Host(provider="cloud", ref="theirs")))
+        if isinstance(event, events.Noted):
+            noted(event.text)
+
+    return asyncio.run(judged(plan, core, emit=emit, **options))
+
+
+def test_a_run_waits_for_machines_that_somebody_else_may_give_back() -> None:
+    core = provider(2)
+    slots, told = list(core.machines.values()), list[str]()
+
+    def given_back(text: str) -> None:
+        told.append(text)
+        for slot in slots:
+            core.put(slot)
+
+    plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
+    report = shared(core, *plan, noted=given_back)
+    assert {result.status for result in report.results} == {Status.PASSED}
+    assert report.notes == tuple(told) == ("3 behaviours wait for machines that somebody else may give back",)
+    assert states_of(core) == {}
+
+
+def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
+    core = provider(2)
+    plan = [
+        proof(nothing, "TST-1a", machines=2, bound=1, transitions=1),
+        proof(nothing, "TST-1b"),
+    ]
+    report = shared(core, *plan, patience=Patience(0.5, 0.5, 0.5, 0.5))
+    assert report.time.wall >= 0.5
+    assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
+    assert report.results[0].reason == "no 2 machines are left that could be IDLE and CONFIGURED"
+    assert report.notes == ("1 behaviours wait for machines that somebody else may give back",)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert set(states_of(core).values()) == {"IDLE"}, "theirs"
+
+
+def test_nothing_is_given_back_where_nothing_can_be_deleted() -> None:
+    report = shared(provider(2, deletes=False), proof(nothing, machines=1, transitions=1))
+    assert report.results[0].reason == "no 1 machines are left that could be IDLE"
+    assert report.notes == ()
+
+
+def test_a_stop_ends_the_wait_for_somebody_else() -> None:
+    stop = Stop()
+    report = shared(provider(2), proof(nothing, machines=1, transitions=1), noted=lambda _: stop("enough"), stop=stop)
+    assert (report.stopped, report.results[0].reason) == ("enough", "not judged: enough")
+
+
+# A behaviour that could not be judged: is the target still there?
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+    """A run in which a behaviour fails for no fault of the provider, which then leaves so many Lists unanswered."""
+
+    def run(times: int, *others: Behaviour) -> Report:
+        left, answered = 0, Client.list
+
+        async def list_(client: Client, *asked: Any, cap: int = 0, **more: Any) -> Call:
+            nonlocal left
+            if cap != 1 or not left:
+                return await answered(client, *asked, cap=cap, **more)
+            left -= 1
+            return a_call("List", pb.ListFilter(), code=grpc.StatusCode.DEADLINE_EXCEEDED, answered=False)
+
+        async def stumbles(trial: Trial) -> None:
+            nonlocal left
+            left = times
+            raise KeyError("oops")
+
+        monkeypatch.setattr(Client, "list", list_)
+        return asyncio.run(judged([proof(stumbles, "TST-1a"), *others], jobs=1))
+
+    return run
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(silent: Callable[..., Report], times: int) -> None:
+    report = silent(times, proof(nothing, "TST-1b"))
+    assert report.stopped is None
+    assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
+
+
+def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged(
+    silent: Callable[..., Report],
+) -> None:
+    assert silent(2).stopped == "the target is gone: List was not answered within 5 s, twice"
+
+
+# Machines on their way.
+
+
+def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way() -> None:
+    seen: list[str] = []
+
+    async def leaves(trial: Trial) -> None:
+        await trial.machine.configure(cluster="left-behind")
+
+    async def alone(trial: Trial) -> None:
+        seen.extend(State(machine.state).name for machine in (await trial.list()).machines)
+
+    plan = [
+        *(proof(leaves, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"),
+        proof(alone, "TST-2a", alone=True),
+    ]
+    report = asyncio.run(judged(plan, provider(8, latency=0.02)))
+    assert report.exit_code == 0
+    assert len(seen) == 8
+    assert set(seen) <= {"SPECULATIVE", "IDLE"}
+
+
+def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
+    here: list[str] = []
+
+    async def alone(trial: Trial) -> None:
+        here.append(trial.entry.id)
+        assert len(here) == 1
+        await trial.list()
+        here.pop()
+
+    report = asyncio.run(judged([proof(alone, f"TST-1{letter}", alone=True) for letter in "abc"]))
+    assert {result.status for result in report.results} == {Status.PASSED}
+
+
+def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(agenda: Scheduler, lease: Lease) -> set[State]:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(Scheduler, "wanted", broken)
+    core = provider(4)
+    report = asyncio.run(judged([proof(nothing, machines=1, transitions=1)], core))
+    assert [result.status for result in report.results] == [Status.PASSED]
+    assert report.stopped == "the kit itself failed: KeyError: 'oops'"
+    assert states_of(core) == {}
+
+
+# What the report says.
+
+
+def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
+    told: list[events.Event] = []
+    options: dict[str, Any] = {
+        "strict": True,
+        "require": ("delete", "tls"),
+        "whole": False,
+        "version": "1.2.3",
+        "seed": 5,
+    }
+    report = asyncio.run(judged([proof()], emit=told.append, **options))
+    assert (report.strict, report.lacking, report.whole) == (True, ("tls",), False)
+    assert report.version == "1.2.3"
+    started = told[0]
+    assert isinstance(started, events.RunStarted)
+    assert (started.run, started.target, started.at, started.found, started.ledger) == (
+        report.run,
+        report.target,
+        report.started,
+        report.found,
+        report.ledger,
+    )
+
+
+def timed(latency: str, *plan: Behaviour) -> tuple[Report, float]:
+    """The report of a run of one job, and how long it took by another clock."""
+    core, begun = provider(8), time.monotonic()
+    core.latency = Latency.parse(latency)
+    report = asyncio.run(judged(plan, core, jobs=1))
+    return report, time.monotonic() - begun
+
+
+def test_a_run_is_as_long_as_it_took_and_no_longer_than_that_is_what_it_did() -> None:
+    report, elapsed = timed("create=200ms,delete=200ms", proof(nothing, machines=1, transitions=1))
+    (result,) = report.results
+    assert 0.4 <= report.time.sum <= report.time.wall <= elapsed + MILLISECOND
+    assert result.started + result.seconds <= report.time.wall
+    for figure in (report.time.wall, report.time.critical_path, report.time.sum):
+        assert round(figure, 3) == figure
+
+
+def test_the_quiet_phase_is_part_of_the_critical_path() -> None:
+    async def configures(trial: Trial) -> None:
+        await trial.drive(trial.machine, Verb.CONFIGURE)
+
+    report, _ = timed(
+        "create=300ms,configure=100ms",
+        proof(nothing, "TST-1a", machines=1, transitions=1),
+        proof(configures, "TST-1b", machines=1, transitions=1, alone=True),
+    )
+    assert 0.4 <= report.time.sum <= report.time.critical_path + MILLISECOND <= report.time.wall + 2 * MILLISECOND
+
+
+def test_a_behaviour_on_a_machine_that_was_warm_took_as_long_as_if_it_had_not_been() -> None:
+    core = provider(8)
+    core.latency = Latency.parse("create=200ms")
+    plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
+    report = asyncio.run(judged(plan, core, jobs=1))
+    assert report.bill.create == 1
+    assert report.time.sum >= 3 * 0.2
+    assert report.time.critical_path <= report.time.wall

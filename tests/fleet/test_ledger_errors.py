@@ -1,0 +1,128 @@
+"""A disk that does not take what the ledger says: nothing more is started, and what is on disk stays good."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.core.errors import NotWritten, UsageError
+from conformance.core.lifecycle import State, Verb
+from conformance.fleet.ledger import Ledger, read
+from tests.fleet.test_ledger import intend, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+REAL = os.write
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.ndjson"
+
+
+@pytest.fixture
+def fills(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """From a call of it on, the disk has room for so many bytes."""
+    room: list[int] = []
+
+    def write(file: int, data: bytes) -> int:
+        if not room:
+            return REAL(file, data)
+        if room[0] == 0:
+            raise OSError(28, "No space left on device")
+        written = REAL(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    return room.append
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def test_half_a_line_is_taken_back(path: Path, fills: Callable[[int], None]) -> None:
+    async def go() -> None:
+        with opened(path) as book:
+            await intend(book, "m")
+            before = content(path)
+            fills(20)
+            with pytest.raises(NotWritten, match="No space left on device"):
+                await intend(book, "n")
+            assert content(path) == before
+            assert book.open == {"m"}
+            assert book.trouble == "No space left on device"
+
+    asyncio.run(go())
+    assert [entry.machine for entry in read(path).entries] == ["m"]
+
+
+def test_what_is_on_disk_may_be_driven_home_and_nothing_be_started(path: Path, fills: Callable[[int], None]) -> None:
+    async def go() -> None:
+        with opened(path) as book:
+            await intend(book, "m")
+            book.seen("m", State.IDLE, host="h")
+            fills(0)
+            await intend(book, "m", Verb.DELETE, seen=State.IDLE)
+            with pytest.raises(NotWritten):
+                await intend(book, "m", Verb.CREATE, epoch=2)
+            with pytest.raises(NotWritten):
+                await intend(book, "n", Verb.CONFIGURE, seen=State.IDLE)
+            book.home("m")
+            assert not book.open
+
+    asyncio.run(go())
+    # It says more than is so, and so a sweep looks once more.
+    assert [entry.machine for entry in read(path).entries] == ["m"]
+
+
+def test_a_machine_that_never_came_to_disk_is_not_driven(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fdatasync(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def go() -> None:
+        with opened(path) as book:
+            monkeypatch.setattr(os, "fdatasync", fdatasync)
+            for _ in range(2):
+                with pytest.raises(NotWritten):
+                    await intend(book, "m", Verb.CONFIGURE, seen=State.IDLE)
+
+    asyncio.run(go())
+
+
+def test_a_ledger_that_is_removed_lets_nothing_start(path: Path) -> None:
+    async def go() -> None:
+        with opened(path) as book:
+            remove(path)
+            with pytest.raises(NotWritten, match="it has been removed"):
+                await intend(book)
+
+    asyncio.run(go())
+
+
+def test_a_disk_that_is_full_from_the_start_is_said_before_anything(path: Path, fills: Callable[[int], None]) -> None:
+    fills(0)
+    with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+        Ledger(path, run="cpc-1", target="host:1")
+
+
+def test_a_line_that_was_cut_takes_no_other_along(path: Path) -> None:
+    async def go(machine: str) -> None:
+        with opened(path) as book:
+            await intend(book, machine)
+
+    asyncio.run(go("m"))
+    lines = content(path).splitlines()
+    path.write_bytes(b"\n".join(lines[:2]))  # whole but for its end
+    asyncio.run(go("n"))
+    assert [entry.machine for entry in read(path).entries] == ["m", "n"]

@@ -1,0 +1,109 @@
+"""A mutating call and its retries: which tokens are sent, and what a retry shows, without a provider."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.core.fencing import Token
+from conformance.core.lifecycle import State, Verb
+from conformance.fleet.retry import CallOutcome, MutatingCall, Retry, may_drop, send_with_retry
+from conformance.rpc import backoff
+from conformance.rpc.faults.injection import FaultInjection
+from conformance.rpc.faults.spec import parse_faults
+from tests.values import a_call
+
+if TYPE_CHECKING:
+    from conformance.rpc.call import Call
+
+OK, UNAVAILABLE, FENCED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION
+FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "RETRY_DELAYS", (0.0,) * 3)
+
+
+def sent_with(
+    *answers: grpc.StatusCode,
+    own: bool = True,
+    superseded: bool = False,
+    faulty: bool = True,
+    operations: tuple[str, ...] = ("op",) * 9,
+) -> tuple[CallOutcome, list[Token]]:
+    """The outcome of a Create whose attempts are answered with these codes, and the tokens that were sent.
+
+    With faults, the answer to the first attempt is lost.
+    """
+    faults = FaultInjection(parse_faults(["lost-answer"]), None) if faulty else None
+    client: Any = SimpleNamespace(
+        faults=faults,
+        hung_up=False,
+        overload=SimpleNamespace(tolerable=True),
+        may_have_been_dropped=lambda call: False,
+    )
+    sent, codes, names = list[Token](), iter(answers), iter(operations)
+
+    async def send(token: Token) -> Call:
+        sent.append(token)
+        code = next(codes)
+        request = pb.CreateRequest(
+            machine_id="m", shard_id=token.shard, shard_epoch=token.epoch, sequence_number=token.sequence
+        )
+        ack = pb.TransitionAck(operation_id=next(names), machine=pb.Machine(id="m"))
+        call = replace(a_call("Create", code=code, response=ack if code is OK else None), request=request, token=token)
+        return faults.lost_answers.withhold(call) if faults and faults.lost_answers.claim("Create", request) else call
+
+    async def next_token() -> Token:
+        return SECOND
+
+    call = MutatingCall(verb=Verb.CREATE, machine_id="m", token=FIRST, own=own, client=client, shared=True, send=send)
+    retry = Retry(state_before=State.SPECULATIVE, next_token=next_token, superseded=lambda: superseded)
+    return asyncio.run(send_with_retry(call, retry, drop_response=may_drop(call))), sent
+
+
+def test_without_faults_an_answered_call_is_sent_once() -> None:
+    outcome, sent = sent_with(OK, faulty=False)
+    assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST])
+
+
+def test_a_lost_answer_is_retried_with_the_spent_token_and_then_with_a_fresh_one() -> None:
+    outcome, sent = sent_with(OK, FENCED, OK)
+    assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST, FIRST, SECOND])
+
+
+def test_a_spent_token_that_is_accepted_is_a_violation() -> None:
+    outcome, sent = sent_with(OK, OK)
+    assert outcome.violation is not None
+    assert (outcome.violation.clauses, sent) == (("FEN-1", "FEN-6"), [FIRST, FIRST])
+
+
+def test_a_spent_token_that_is_rejected_for_load_is_not_renewed() -> None:
+    outcome, sent = sent_with(OK, UNAVAILABLE, FENCED, OK)
+    assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST, FIRST, FIRST, SECOND])
+
+
+def test_a_retry_with_another_operation_is_a_violation() -> None:
+    outcome, _ = sent_with(OK, FENCED, OK, operations=("op", "", "another"))
+    assert outcome.violation is not None
+    assert outcome.violation.clauses == ("OPS-2",)
+
+
+@pytest.mark.parametrize("given", [{"own": False}, {"superseded": True}])
+def test_a_chosen_token_and_a_call_that_was_overtaken_are_not_sent_with_a_fresh_token(given: dict[str, Any]) -> None:
+    outcome, sent = sent_with(OK, FENCED, **given)
+    assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST, FIRST])
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+def test_a_call_that_is_rejected_for_load_is_sent_again_unless_it_was_overtaken(superseded: bool) -> None:
+    outcome, sent = sent_with(UNAVAILABLE, OK, faulty=False, superseded=superseded)
+    assert outcome.call.ok is not superseded
+    assert sent == ([FIRST] if superseded else [FIRST, SECOND])

@@ -1,0 +1,241 @@
+"""Creates that were not heard out: what they started is ours or named, and what somebody else has is not touched."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import grpc
+import pytest
+
+from conformance.core.errors import Unprepared
+from conformance.core.fencing import LARGEST, Shard, Token
+from conformance.core.lifecycle import State, Verb
+from conformance.core.stop import Stop
+from conformance.fleet.machine_record import LastSeen, MachineRecord
+from conformance.fleet.ownership import Ownership
+from conformance.fleet.unanswered import UnansweredCalls
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from fake_provider.servicer import Servicer
+from tests.pools import SLOT, leased, named, pooled
+from tests.runs import judged, proof, provider, states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.fleet.context import FleetContext
+    from conformance.fleet.machine import Machine
+    from conformance.fleet.pool import Pool
+    from conformance.results.report import Report
+    from conformance.testkit.trial import Trial
+
+SOON = 0.05
+"""Seconds that a Create is waited for."""
+
+
+class Late(Servicer):
+    """Does what it is asked at once, and says so later."""
+
+    async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+        done = await super().Create(request, context)
+        await asyncio.sleep(4 * SOON)
+        return done
+
+
+class Loses(Servicer):
+    """Loses the Creates of a run, while it does."""
+
+    losing: ClassVar[list[bool]] = [True]
+
+    async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.losing[-1] and request.shard_id.startswith("cpc-"):
+            await asyncio.sleep(60)
+        return await super().Create(request, context)
+
+
+@pytest.fixture
+def losing() -> list[bool]:
+    Loses.losing = [True]
+    return Loses.losing
+
+
+async def taken_by_a_tenant(yard: FleetContext, machine: Machine, *, bound: bool = False) -> None:
+    tenant = Shard("tenant")
+    assert (await yard.client.create(machine.id, tenant.next())).ok
+    if bound:
+        assert (await yard.client.configure(machine.id, tenant.next(), cluster="theirs")).ok
+
+
+def a_slot(facts: Callable[[Pool, Machine, Core, FleetContext], Awaitable[None]], **options: Any) -> None:
+    """State facts about a slot that is leased to be created."""
+
+    async def go(pool: Pool, core: Core, yard: FleetContext) -> None:
+        lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
+        await facts(pool, lease.machines[0], core, yard)
+
+    pooled(go, **options)
+
+
+def test_of_each_shard_the_oldest_token_is_known_and_the_newest_epoch() -> None:
+    unheard = UnansweredCalls()
+    for epoch, sequence in ((2, 5), (1, 9), (2, 1)):
+        unheard = unheard.plus(Verb.DRAIN, Token("s", epoch, sequence))
+    assert (unheard.oldest, unheard.epochs, unheard.create) == ([Token("s", 1, 9)], {"s": 2}, False)
+    unheard = unheard.plus(Verb.CREATE, Token("t", 1, 1))
+    assert unheard.create
+    record = MachineRecord(seen=LastSeen(state=SLOT), ownership=Ownership(), unanswered=unheard)
+    assert not record.claimed().unanswered.create
+    assert record.claimed().unanswered.epochs == {"s": 2, "t": 1}
+    unheard = record.fenced_off(live=False).unanswered
+    assert (bool(unheard), unheard.oldest, unheard.create) == (False, [], False)
+    assert UnansweredCalls.of_dead_run({"s": 4}).oldest == [Token("s", 0, 0)], "of a dead run no token is known"
+
+
+def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_find_out_whose_it_is(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+        await machine.create(timeout=SOON)
+        await taken_by_a_tenant(yard, machine, bound=True)
+        home = await pool.home()
+        assert states_of(core) == {machine.id: "CONFIGURED"}
+        assert named(home) == {machine.id}
+
+    a_slot(facts, servicer=Loses)
+
+
+def test_a_tenants_machine_is_not_ours_because_of_an_earlier_life_of_its_slot(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+        losing.append(False)
+        await machine.bring(State.IDLE)
+        await machine.bring(SLOT)
+        losing.append(True)
+        await machine.create(timeout=SOON)
+        await taken_by_a_tenant(yard, machine)
+        await pool.home()
+        assert states_of(core) == {machine.id: "IDLE"}
+
+    a_slot(facts, servicer=Loses)
+
+
+def test_a_tenants_machine_is_not_taken_over_in_the_middle_of_a_run(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+        await machine.create(timeout=SOON)
+        await taken_by_a_tenant(yard, machine)
+        losing.append(False)
+        with pytest.raises(Exception, match="none of our calls came through"):
+            await machine.bring(State.CONFIGURED)
+        assert states_of(core) == {machine.id: "IDLE"}
+
+    a_slot(facts, servicer=Loses)
+
+
+class HasNoTime(Servicer):
+    """Answers the first Drain of the last epoch that it has no time now."""
+
+    asked = False
+
+    async def Drain(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.shard_epoch == LARGEST and not self.asked:
+            self.asked = True
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "come back later")
+        return await super().Drain(request, context)
+
+
+def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+        await machine.bring(State.IDLE)
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
+        assert (await pool.home()).clean
+        assert states_of(core) == {}
+
+    a_slot(facts, servicer=HasNoTime)
+
+
+def test_a_slot_to_which_a_create_is_still_on_its_way_is_not_home() -> None:
+    arrived: list[str] = []
+
+    class Later(Servicer):
+        """Carries a Create out later, whoever still waits for it."""
+
+        async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+            async def carry_out() -> None:
+                await over.wait()
+                try:
+                    self.mutate(self.create(request))
+                except Exception as refused:
+                    arrived.append(str(refused))
+
+            works.append(asyncio.create_task(carry_out()))
+            await asyncio.sleep(60)
+
+    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+        lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
+        await lease.machines[0].create(timeout=SOON)
+        await pool.release(lease, wanted={State.IDLE})
+        assert pool.spare(idle=0, bound=True) == [], "there is nothing to bring home"
+        assert (await pool.home()).clean
+        over.set()
+        await asyncio.gather(*works)
+        assert states_of(core) == {}
+        assert "is not newer than its mark" in arrived[0]
+
+    over, works = asyncio.Event(), list[asyncio.Task[None]]()
+    pooled(facts, servicer=Later)
+
+
+def test_where_no_fence_tells_what_an_unheard_create_may_have_started_is_named() -> None:
+    class Fenceless(Core):
+        def fence(self, *call: Any) -> None:
+            pass
+
+    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+        await machine.create(timeout=SOON)
+        home = await pool.home()
+        assert states_of(core) == {machine.id: "IDLE"}
+        assert named(home) == {machine.id}
+
+    a_slot(facts, core=Fenceless(fleet(1), latency=Latency.parse("0")), servicer=Late)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED])
+def test_what_was_done_and_said_not_to_be_is_home_or_named(code: grpc.StatusCode) -> None:
+    class Denies(Servicer):
+        async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+            await super().Create(request, context)
+            await context.abort(code, "not in time")
+
+    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+        lease = leased(pool, machines=1)
+        with pytest.raises(Unprepared):
+            await pool.prepare(lease)
+        home = await pool.home()
+        assert states_of(core).keys() == named(home)
+        # Time that is up is no answer; a refusal is one, and what lives all the same may be somebody else's.
+        assert bool(named(home)) == (code is grpc.StatusCode.ABORTED)
+
+    pooled(facts, servicer=Denies)
+
+
+def test_a_create_whose_connection_a_stop_has_closed_is_one_that_was_not_heard_out() -> None:
+    core = provider(4)
+
+    async def creates(trial: Trial) -> None:
+        async with trial.connections(1) as [other]:
+            await trial.machine.create(client=other)
+
+    async def go() -> Report:
+        stop = Stop()
+
+        class Stopped(Late):
+            async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+                stop("interrupted")
+                return await super().Create(request, context)
+
+        plan = [proof(creates, machines=1, start=SLOT, creates=True, transitions=2)]
+        return await judged(plan, core, stop=stop, serve={"servicer": Stopped})
+
+    report = asyncio.run(go())
+    assert (report.stopped, report.exit_code) == ("interrupted", 3)
+    assert report.home.clean
+    assert (states_of(core), named(report.home)) == ({}, set())

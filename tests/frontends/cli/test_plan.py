@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance.core.lifecycle import Verb
+from conformance.reporters import plan_text as rendered
+from conformance.reporters.plan_text import Planned, duration
+from conformance.results.result import Status
+from tests.provider_process import Provider, judge, run, serving
+from tests.runs import entry
+from tests.values import a_found, a_report, a_result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOME = ("--select", "FEN-1a,LIF-1a,SEC-1a")
+
+
+def plan(provider: Provider, *options: str) -> Any:
+    return run("conformance", "plan", "--target", provider.address, *options)
+
+
+def a_plan(**given: Any) -> Planned:
+    fields: dict[str, Any] = {
+        "target": "h:1",
+        "found": a_found(prices=(1.0, 3.0)),
+        "behaviours": (entry("TST-1a"),),
+        "skipped": ((entry("TST-2a"), "the provider has no Delete"),),
+        "lacking": (),
+        "machines": 1,
+        "transitions": dict.fromkeys(Verb, (60.0, "--latency")),
+        "call": 0.002,
+        "dry": a_report(a_result()),
+    }
+    return Planned(**(fields | given))
+
+
+def test_a_plan_says_what_would_run_what_not_and_what_it_takes_and_touches_nothing() -> None:
+    with serving("--latency", "50ms", "--machines", "8") as provider:
+        done = plan(provider, *SOME, "--latency", "create=90s,configure=30s,drain=20s,delete=40s")
+        assert provider.away() == {}
+    assert done.code == 0, done.text
+    for part in (
+        f"target     {provider.address} · nothing was touched",
+        "would run  2 behaviours",
+        "bill       about 2 creates",
+        "SEC-1a: the target is not reached over TLS",
+        "Create 1 min 30 s (--latency), Configure 30 s (--latency)",
+    ):
+        assert part in done.out
+    # Round once (180 s), and on the same machine a second life, to IDLE and home (130 s).
+    assert "time       about 5 min" in done.out
+
+
+def test_what_an_earlier_run_measured_is_what_transitions_take(tmp_path: Path) -> None:
+    with serving("--latency", "50ms", "--machines", "8") as provider:
+        assert judge(provider, "--select", "FEN-1a,LIF-1a", directory=tmp_path).code == 0
+        told = plan(
+            provider, *SOME, "--measured", str(tmp_path / "report.json"), "--latency", "create=7s", "--format", "json"
+        )
+    assert told.code == 0, told.text
+    transitions = json.loads(told.out)["transitions"]
+    assert transitions["Create"] == {"seconds": 7.0, "source": "--latency"}
+    took = json.loads((tmp_path / "report.json").read_text())["took"]
+    for verb in ("Configure", "Drain", "Delete"):
+        assert transitions[verb]["seconds"] == took[verb] > 0
+        assert transitions[verb]["source"].startswith("measured in ")
+
+
+def test_where_nothing_is_known_of_transitions_the_plan_says_so() -> None:
+    with serving("--machines", "8") as provider:
+        done = plan(provider, *SOME)
+    assert done.code == 0, done.text
+    assert "time       at least" in done.out
+    assert "not known  how long Create, Configure, Drain, Delete take: --measured" in done.out
+
+
+def test_a_provider_without_delete_is_planned_without_it() -> None:
+    with serving("--machines", "8", "--no-delete") as provider:
+        done = plan(provider, "--select", "FEN-1a,LIF-8", "--latency", "1s", "--format", "json")
+    assert done.code == 0, done.text
+    told = json.loads(done.out)
+    assert told["found"]["delete"] is False
+    assert told["skipped"]
+    assert told["estimate"]["bill"]["delete"] == 0
+
+
+def test_the_embedded_fake_is_planned_as_it_is_served() -> None:
+    done = run("conformance", "plan", "--fake", "--select", "FEN-1a")
+    assert done.code == 0, done.text
+    assert "target     the embedded fake · nothing was touched" in done.out
+    assert "rests on   Create, Configure, Drain, Delete 20 ms (as the fake is served)" in done.out
+
+
+def test_a_budget_that_is_too_small_names_the_clauses_that_stay_open() -> None:
+    with serving("--machines", "8") as provider:
+        done = plan(provider, "--select", "LIF-1a,FEN-1a", "--max-creates", "0", "--latency", "1s")
+        assert done.code == 0, done.text
+        assert "so the run would be inconclusive about FEN-1, LIF-1" in done.out
+        assert "bill       about 0 creates" in done.out
+
+
+def test_too_few_machines_are_found_before_any_is_touched() -> None:
+    with serving("--machines", "1") as provider:
+        done = plan(provider, "--select", "LIF-9", "--latency", "1s")
+    assert done.code == 3
+    assert "too few machines" in done.err
+
+
+def test_no_value_of_a_header_is_in_a_plan() -> None:
+    with serving("--machines", "8") as provider:
+        known = ("--select", "LIF-1a", "--latency", "1s", "--format", "json")
+        done = plan(provider, *known, "--header", "x-tenant=s3cr3t-t0k3n")
+    assert done.code == 0, done.text
+    assert "s3cr3t" not in done.text
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--latency", "soon"), "'soon' is not a duration"),
+        (("--latency", "start=1s"), "'start=1s' is no latency"),
+        (("--measured", "none.json"), "none.json: No such file or directory"),
+    ],
+)
+def test_bad_input_is_a_line_and_a_hint(options: tuple[str, ...], problem: str) -> None:
+    done = run("conformance", "plan", "--fake", *options)
+    assert done.code == 2
+    assert done.err.splitlines()[0] == f"error: {problem}"
+    assert done.err.splitlines()[1].startswith("  hint: ")
+
+
+def test_what_a_requirement_lacks_is_said() -> None:
+    shown = rendered.text(a_plan(lacking=("delete",)))
+    assert "lacks      delete, which --require demands: the target would not conform" in shown
+
+
+def test_the_price_is_told_from_the_lowest_to_the_highest() -> None:
+    planned = a_plan()
+    bill = planned.dry.bill
+    hours = bill.machine_seconds / 3600
+    assert planned.prices == (bill.price, hours * 1.0, hours * 3.0)
+
+
+def test_a_verb_that_the_target_does_not_have_is_not_missed() -> None:
+    known = {verb: (1.0, "x") for verb in Verb if verb is not Verb.DELETE}
+    assert a_plan(transitions=known).unknown == (Verb.DELETE,)
+    assert a_plan(transitions=known, found=a_found(delete=False)).unknown == ()
+
+
+def test_what_a_provider_says_steers_no_terminal() -> None:
+    hostile = a_report(a_result(Status.ERROR, reason="\x1b[31m\nred"))
+    assert all(line.isprintable() for line in rendered.text(a_plan(target="h\x1b:1", dry=hostile)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.34, "340 ms"),
+        (12, "12 s"),
+        (9.75, "9.8 s"),
+        (686, "11 min 26 s"),
+        (59.96, "1 min"),
+        (120, "2 min"),
+        (7500, "2 h 5 min"),
+        (3600, "1 h"),
+    ],
+)
+def test_durations_are_told_as_people_do(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

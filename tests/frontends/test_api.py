@@ -1,0 +1,198 @@
+"""`conformance.run()`: a provider that somebody's own tests have started, judged in their process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+import conformance
+from conformance.results import events
+from fake_provider.server import serving
+from tests.frontends.cli.test_runs import EqualPasses
+from tests.runs import provider, served, states_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where ledgers lie, and a surrounding that must not matter."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("CONFORMANCE_SELECT", "LIF")
+    monkeypatch.setenv("CONFORMANCE_JOBS", "many")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conformance.toml").write_text("jbos = 1", encoding="utf-8")
+    return tmp_path / "state"
+
+
+def test_a_provider_is_judged_and_left_as_it_was_found(state: Path) -> None:
+    core = provider(8)
+    with served(core) as address:
+        report = conformance.run(address, select=["FEN-1a", "MET-1"], seed=7, patience="5s", rpc_timeout=5)
+    assert report.verdict is conformance.Verdict.CONFORMANT
+    assert (report.target, report.seed, report.whole) == (address, 7, False)
+    assert {result.entry.clause.id for result in report.results} == {"FEN-1", "MET-1"}
+    assert states_of(core) == {}
+    assert list(state.rglob("*.ndjson")) == []
+
+
+def test_a_broken_clause_is_no_exception_but_is_explained() -> None:
+    with served(provider(8, cls=EqualPasses)) as address:
+        report = conformance.run(address, select="FEN-1a")
+    assert report.verdict == "non-conformant"
+    text = conformance.explain(report)
+    assert "FAILED FEN-1a" in text
+    assert "  wanted  " in text
+    assert "verdict    NON-CONFORMANT" in text
+
+
+def test_the_report_directory_is_that_of_the_command_line(tmp_path: Path) -> None:
+    with served(provider(8)) as address:
+        conformance.run(address, select="FEN-1a", report_dir=tmp_path / "out")
+    assert {"report.json", "junit.xml", "events.ndjson", "ledger.ndjson"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+
+
+def test_it_hears_of_everything_as_it_happens() -> None:
+    heard: list[events.Event] = []
+    with served(provider(8)) as address:
+        report = conformance.run(address, select="FEN-1a", emit=heard.append)
+    assert isinstance(heard[0], events.RunStarted)
+    assert heard[-1] == events.RunFinished(report=report)
+
+
+def test_a_listener_that_breaks_keeps_nothing_from_going_home() -> None:
+    def breaks(event: events.Event) -> None:
+        if isinstance(event, events.BehaviourStarted):
+            raise ZeroDivisionError("the listener's own trouble")
+
+    core = provider(8)
+    with served(core) as address, pytest.raises(ZeroDivisionError, match="own trouble"):
+        conformance.run(address, select="FEN-1a", emit=breaks)
+    assert states_of(core) == {}
+
+
+def test_in_a_running_loop_the_other_form_is_named_and_works() -> None:
+    async def theirs() -> conformance.Report:
+        async with serving(provider(8)) as address:
+            with pytest.raises(conformance.UsageError, match=r"await conformance\.run_async\(target, …\)"):
+                conformance.run(address, select="FEN-1a")
+            return await conformance.run_async(address, select="FEN-1a")
+
+    assert asyncio.run(theirs()).verdict == "conformant"
+
+
+def test_who_cancels_it_gets_all_machines_home_first() -> None:
+    core = provider(8, latency=0.05)
+    begun = asyncio.Event()
+
+    def started(event: events.Event) -> None:
+        if core.machines and states_of(core):
+            begun.set()
+
+    async def theirs() -> None:
+        async with serving(core) as address:
+            task = asyncio.create_task(conformance.run_async(address, select="FEN,LIF", emit=started, jobs=2))
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(theirs())
+    assert states_of(core) == {}
+
+
+def test_ctrl_c_is_theirs_again_when_all_is_home() -> None:
+    core = provider(8, latency=0.05)
+    pressed: list[dict[str, str]] = []
+
+    def press(event: events.Event) -> None:
+        if states_of(core) and not pressed:
+            pressed.append(states_of(core))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    # A shell that runs the tests in the background has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with served(core) as address, pytest.raises(KeyboardInterrupt):
+            conformance.run(address, select="FEN", jobs=1, emit=press)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert pressed
+    assert states_of(core) == {}
+
+
+def test_neither_signals_nor_threads_nor_the_threads_own_loop_are_disturbed() -> None:
+    mine = asyncio.new_event_loop()
+    asyncio.set_event_loop(mine)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with served(provider(8)) as address:
+            threads = set(threading.enumerate())
+            conformance.run(address, select="FEN-1a")
+            new = {thread.name for thread in set(threading.enumerate()) - threads if not thread.daemon}
+        assert new == set()
+        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+        assert {number: signal.getsignal(number) for number in before} == before
+    finally:
+        asyncio.set_event_loop(None)
+        mine.close()
+
+
+def test_it_works_in_a_thread_that_is_not_the_main_one() -> None:
+    reports: list[conformance.Report] = []
+    with served(provider(8)) as address:
+        thread = threading.Thread(target=lambda: reports.append(conformance.run(address, select="FEN-1a")))
+        thread.start()
+        thread.join(50)
+    assert [report.verdict for report in reports] == ["conformant"]
+
+
+def test_what_the_command_line_refuses_is_refused_here() -> None:
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"jobs": 0}, "--jobs"),
+        ({"patience": "soon"}, "'soon' is not a duration"),
+        ({"select": "FEM"}, "did you mean FEN"),
+        ({"require": ["teleport"]}, "no such capability"),
+        ({"header": ["authorization"]}, "not key=value"),
+    )
+    for options, says in refused:
+        with pytest.raises(conformance.UsageError, match=says):
+            conformance.run("127.0.0.1:1", **options)
+    with pytest.raises(conformance.UsageError, match="is not an address"):
+        conformance.run("nowhere")
+
+
+def test_an_option_that_there_is_not_is_a_type_error_as_of_any_function() -> None:
+    with pytest.raises(TypeError, match="did you mean max_machines"):
+        conformance.run("127.0.0.1:1", max_machine=3)
+    for options in ({"fake": True}, {"verbose": True}, {"config": "a.toml"}):
+        with pytest.raises(TypeError, match="no option is called"):
+            conformance.run("127.0.0.1:1", **cast("dict[str, Any]", options))
+
+
+def test_nobody_there_is_an_error_of_its_own() -> None:
+    with pytest.raises(conformance.TargetError, match="refuses connections"):
+        conformance.run("127.0.0.1:1", connect_timeout="200ms")
+
+
+def test_importing_it_costs_nothing() -> None:
+    code = (
+        "import sys, conformance\n"
+        "assert not {m for m in sys.modules if m.startswith('conformance.')}\n"
+        "assert not {'grpc', 'click', 'pytest', 'rich', 'hypothesis'} & set(sys.modules)\n"
+        "assert all(hasattr(conformance, name) for name in conformance.__all__)\n"
+        "assert not {'pytest', '_pytest', 'rich'} & set(sys.modules)\n"
+        "assert not hasattr(conformance, 'nonsense')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -1,0 +1,200 @@
+"""The protocol of lanes, proven by a third one: `tests.tiny_lane` is one package, and one line adds it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import pytest
+
+import conformance.reporters
+from conformance import lanes
+from conformance.core.errors import UsageError
+from conformance.lanes import records
+from conformance.reporters import sections
+from conformance.results import evidence
+from conformance.results.lane_figures import Section
+from tests.tiny_lane import TinyFigures
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+ONE_LINE = "from conformance import lanes; lanes.PACKAGES.append('tests.tiny_lane')"
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: str) -> Done:
+    """The command line of a kit that has the tiny lane."""
+    script = f"{ONE_LINE}; from conformance.__main__ import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    return Done(ran.returncode, ran.stdout, ran.stderr)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report directory of a run of the tiny lane."""
+    directory = tmp_path_factory.mktemp("tiny")
+    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--looks", "2", "--report-dir", str(directory))
+    assert done.code == 0, done
+    (directory / "terminal.txt").write_text(done.out, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "PACKAGES", [*lanes.PACKAGES, "tests.tiny_lane"])
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_lane_is_one_line_and_its_options_and_behaviours_are_there() -> None:
+    shown = command("run", "--help").out
+    assert "--lane [conformance|scale|tiny]" in shown
+    assert "With --lane tiny: the number of looks." in " ".join(shown.split())
+    assert "run it    conformance-run --target host:port --lane tiny" in command("show", "LST-3tiny").out
+    assert json.loads(command("config", "--no-config", "--format", "json").out)["looks"]["value"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("--lane", "tiny", "--looks", "many"), "'many' is not a number of looks", "write --looks 3"),
+        (("--lane", "tiny", "--soak", "5m"), "--soak does not apply to the tiny lane", "add --lane scale"),
+        (("--lane", "tiny", "--select", "FEN"), "--select does not apply to the tiny lane", "drop it"),
+        (("--looks", "3"), "--looks does not apply to the conformance lane", "add --lane tiny"),
+    ],
+)
+def test_its_options_are_checked(arguments: tuple[str, ...], error: str, hint: str) -> None:
+    done = command("run", "--fake", "--no-config", *arguments)
+    assert (done.code, done.err.splitlines()) == (2, [f"error: {error}", f"  hint: {hint}"])
+
+
+def test_its_options_are_checked_in_a_configuration_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "conformance.toml"
+    file.write_text('fake = true\nlooks = "many"\n', encoding="utf-8")
+    done = command("run", "--config", str(file))
+    assert done.err.splitlines()[0] == f"error: {file}:2: looks: 'many' is not a number of looks"
+
+
+def test_neither_pytest_nor_a_plan_runs_it() -> None:
+    assert command("plan", "--fake", "--lane", "tiny").err.splitlines()[0] == "error: the tiny lane has no plan"
+    pytest_with = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--conformance=--fake --lane scale"]
+    ran = subprocess.run(pytest_with, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "the scale lane has no tests" in ran.stderr + ran.stdout
+
+
+def test_every_format_shows_its_figures(directory: Path) -> None:
+    lines = ["tiny       2 looks", "looks      look    machines", "looks      look 1        64"]
+    assert set(lines) <= set(text(directory / "terminal.txt").splitlines())
+    assert set(lines) <= set(text(directory / "report.md").splitlines())
+    page = text(directory / "report.html")
+    assert '<section data-run id="tiny"><h2>Tiny <small>a few looks</small></h2>' in page
+    assert "<pre>tiny       2 looks" in page
+    assert '<th scope="col">look</th><th scope="col" class="n">machines</th>' in page
+    assert '<td>look 2</td><td class="n">64</td>' in page
+    written = json.loads(text(directory / "report.json"))
+    assert (written["tiny"], written["scale"]) == ({"machines": [64, 64]}, None)
+    jsonschema.validate(written, SCHEMA)
+    progress = [line for line in map(json.loads, text(directory / "events.ndjson").splitlines()) if "looks" in line]
+    assert [(line["event"], line["looks"]) for line in progress] == [("progressed", 1), ("progressed", 2)]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("name", ["report.json", "events.ndjson"])
+def test_it_reads_its_figures_back(directory: Path, name: str) -> None:
+    report = records.read(directory / name)
+    assert report.figures == TinyFigures(machines=(64, 64))
+    rerun = evidence.rerun(report, report.results[0])
+    assert rerun == f"conformance-run --fake --lane tiny --looks 2 --seed {report.seed}"
+
+
+@pytest.mark.usefixtures("tiny")
+def test_figures_that_are_malformed_are_named(directory: Path, tmp_path: Path) -> None:
+    written = json.loads(text(directory / "report.json"))
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(written | {"tiny": {"machines": "many"}}), encoding="utf-8")
+    with pytest.raises(UsageError, match="tiny is not what the tiny lane writes"):
+        records.read(path)
+
+
+def test_a_replay_names_the_command_that_repeats_it(directory: Path) -> None:
+    done = command("replay", str(directory / "report.json"))
+    assert done.code == 2
+    assert done.err.splitlines()[0] == (
+        "error: that was a run of the tiny lane: no behaviour of it can be judged by itself"
+    )
+    assert "conformance-run --fake --lane tiny --looks 2" in done.err
+
+
+def test_a_broken_promise_is_in_the_headline_the_exit_code_and_junit(tmp_path: Path) -> None:
+    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--looks", "6", "--report-dir", str(tmp_path))
+    assert done.code == 1
+    assert "verdict    CONFORMANT, too many looks: 1 passed" in done.out
+    junit = text(tmp_path / "junit.xml")
+    assert '<testcase classname="conformance.looks" name="most">' in junit
+    assert '<failure type="looks" message="6 and 5 were promised" />' in junit
+
+
+# The registry.
+
+
+def test_every_lane_satisfies_the_registry() -> None:
+    known = lanes.all_lanes()
+    assert [lane.name for lane in known] == ["conformance", "scale"]
+    assert lanes.default() is known[0]
+    assert lanes.lane_of("lst-6SCALE") is known[1]
+    assert lanes.lane_of("FEN-1a") is known[0]
+    assert lanes.lane_of("FEN-99z") is None
+    assert list(lanes.figures_readers()) == ["scale"]
+    ids = [entry.id for entry in lanes.entries()]
+    assert len(set(ids)) == len(ids)
+    with pytest.raises(UsageError, match="unknown lane 'fast'"):
+        lanes.named("fast")
+
+
+def test_help_imports_nothing_that_a_run_needs() -> None:
+    script = "import sys; from conformance import options; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert not loaded & {"grpc", "pytest", "rich", "conformance.engine.run", "conformance.lanes.scale.run"}
+
+
+# Sections as text.
+
+
+def test_a_table_is_aligned_and_stands_after_the_title() -> None:
+    section = Section(title="calls", lines=("all",), columns=("call", "p99"), rows=(("Get", "1 ms"), ("List", "12 ms")))
+    assert sections.lines([section]) == [
+        "calls      all",
+        "calls      call    p99",
+        "calls      Get    1 ms",
+        "calls      List  12 ms",
+    ]
+    assert sections.lines([section], tables=False) == ["calls      all"]
+
+
+# Nothing outside a lane's package names it.
+
+
+def test_only_the_registry_names_the_package_of_a_lane() -> None:
+    kit = ROOT / "conformance"
+    for package in lanes.PACKAGES:
+        own = kit.joinpath(*package.split(".")[1:])
+        naming = {
+            str(path.relative_to(kit))
+            for path in kit.rglob("*.py")
+            if own not in path.parents and package in path.read_text(encoding="utf-8")
+        }
+        assert naming == {"lanes/__init__.py"}

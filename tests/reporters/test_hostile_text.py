@@ -1,0 +1,231 @@
+"""Text of a provider that means no good: in every format it stands as text, and takes a bounded place."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import grpc
+import jsonschema
+import pytest
+import xmlschema
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+import conformance.reporters
+from conformance.core.errors import Violation
+from conformance.reporters import badge, json_report, junit, markdown, terminal
+from conformance.reporters.html_report import render as html_render
+from conformance.reporters.ndjson import as_line
+from conformance.reporters.progress import Live
+from conformance.results import events, reader
+from conformance.results.redaction import Redactor
+from conformance.results.report import Home, Report
+from conformance.results.result import Status
+from fake_provider.servicer import Servicer
+from tests.runs import judged, proof
+from tests.values import a_call, a_found, a_report, a_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.testkit.trial import Trial
+
+SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+JUNIT = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
+
+TEXTS = {
+    "markup": "]]><script>evil()</script><img src=x onerror='evil()'>&amp;\"'<!-- </details>",
+    "markdown": "```\n# evil\n@evil #1 [evil](javascript:evil()) ![evil](http://evil) | `` ` ``` evil **evil**\n- evil",
+    "ansi": "\x1b[31m\x1b]0;evil\x07\x9b2J\r\b evil",
+    "lines": 'evil\nverdict    CONFORMANT: 225 passed\r\n\u2028\u2029\x85\x0b\x0c{"event": "run-finished"}\n',
+    "long": "evil " * (2**20 // 5),
+    "wide": "\U0001f525ä\x00" * 2**18,
+    "bidi": "\u202eevil\u2066\u2067\u2068\u2069\u202a\u202b\u202c\u202d\u200e\u200f\u061c\u200b\ufeff",
+    "nothing": "\x00\x7f\uffff\ufffe\ud7ff",
+    "half": "evil\ud800\udfff",
+    "backslashes": "\\evil\\\\`\\",
+}
+BOUND = 2**21
+"""Characters. Some of the texts alone are longer, and stand in 40 places."""
+
+
+def hostile(text: str) -> Report:
+    """A run that is told in the provider's words wherever it has any."""
+    sendable = text.encode("utf-8", "replace").decode()
+    machine = pb.Machine(
+        id=sendable,
+        state=pb.MACHINE_STATE_FAILED,
+        host=pb.HostRef(ref=sendable),
+        cluster=sendable,
+        last_error=sendable,
+        shard_metadata={sendable: sendable},
+    )
+    calls = (
+        a_call("Get", pb.MachineRef(id=sendable), code=grpc.StatusCode.ABORTED, details=sendable),
+        a_call("Create", pb.CreateRequest(machine_id=sendable, shard_id=sendable), response=pb.TransitionAck(
+            operation_id=sendable, machine=machine)),
+        a_call("List", pb.ListFilter(), response=pb.MachineList(machines=[machine], revision=sendable.encode())),
+    )  # fmt: skip
+    words: dict[str, Any] = {"reason": text, "wanted": text, "got": text, "machines": (sendable, text)}
+    results = [
+        a_result(status, f"TST-{number}a", calls=calls, decisive=(0, 1, 2), rests_on=rests, **words)
+        for number, (status, rests) in enumerate(
+            [(Status.FAILED, ()), (Status.FAILED, ("TST-1a",)), *((s, ()) for s in Status if s is not Status.PASSED)], 1
+        )
+    ]
+    report = a_report(
+        *results,
+        quarantined=((text, text),),
+        notes=(text,),
+        home=Home(left=((text, text),)),
+        found=a_found(zones=(text,), health=text),
+        stopped=text,
+    )
+    return Redactor().report(report)
+
+
+def shown(report: Report) -> str:
+    """What the terminal shows on the way and at the end, with every call."""
+    out = io.StringIO()
+    live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), verbose=True)
+    for event in story(report):
+        live(event)
+    return "\n".join([*terminal.heading(report), out.getvalue()])
+
+
+def story(report: Report) -> list[events.Event]:
+    return [
+        *(events.BehaviourStarted(id=result.id, at=0.0, machines=result.machines) for result in report.results),
+        *(events.BehaviourFinished(result=result) for result in report.results),
+        *(events.Noted(at=0.0, text=note) for note in report.notes),
+        events.RunFinished(report=report),
+    ]
+
+
+def logged(report: Report) -> str:
+    return "".join(json_report.dumps(as_line(event)) + "\n" for event in story(report))
+
+
+def harmless_on_a_terminal(text: str) -> None:
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert not any(line.startswith("verdict    CONFORMANT") for line in text.splitlines())
+
+
+def harmless_as_json(text: str) -> None:
+    assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text)
+    value = json.loads(text)
+    jsonschema.Draft202012Validator(SCHEMA).validate(value)
+    assert json_report.as_dict(reader.read_text(text.encode())) == value
+
+
+def harmless_as_a_log(text: str) -> None:
+    lines = text.splitlines()
+    assert len(lines) == text.count("\n") == 14
+    assert [json.loads(line)["event"] for line in lines].count("run-finished") == 1
+    assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+
+
+def harmless_as_xml(text: str) -> None:
+    JUNIT.validate(text)
+    root = ElementTree.fromstring(text)
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "3", "1")
+    assert {element.tag for element in root.iter()} == {
+        *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error", "skipped"),
+        "system-out",
+    }
+
+
+def harmless_as_markdown(text: str) -> None:
+    assert len(text) <= 65_000
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    outside = re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
+    # What does not stand in code is ours; only the reason of a stop stands among words, with no markup left in it.
+    tags = set(re.findall(r"</?([a-zA-Z!][a-z0-9]*)", outside))
+    assert tags <= {"h1", "h2", "h3", "p", "strong", "em", "pre", "ul", "li", "details", "summary"}
+    assert "@evil" not in outside
+    assert outside.count("<details>") == outside.count("</details>")
+    assert outside.count("<h1>") == 1
+    assert all(c.isprintable() or c in "\n\u200b" for c in text)
+
+
+def harmless_as_a_badge(text: str) -> None:
+    value = json.loads(text)
+    assert value == {
+        "schemaVersion": 1,
+        "label": "capacity provider",
+        "message": "non-conformant, 3 failed, 1 warned, 1 not judged, machines left",
+        "color": "red",
+    }
+
+
+def harmless_as_html(text: str) -> None:
+    """Of markup there is only ours; `test_html_browser.py` holds that a browser thinks so too."""
+    assert text.count("<script") == text.count("</script>") == 2
+    assert not re.search(r"<img|<[^>]+ on[a-z]+=|href=.javascript:", text)
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
+FORMATS: dict[str, tuple[Callable[[Report], str], Callable[[str], None]]] = {
+    "terminal": (shown, harmless_on_a_terminal),
+    "report.json": (json_report.render, harmless_as_json),
+    "events.ndjson": (logged, harmless_as_a_log),
+    "junit.xml": (junit.render, harmless_as_xml),
+    "report.md": (markdown.render, harmless_as_markdown),
+    "report.html": (html_render.render, harmless_as_html),
+    "badge.json": (badge.render, harmless_as_a_badge),
+}
+"""Each format with what renders it, and what shows that the text in it does no harm. Another one is a line here."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("kind", TEXTS)
+def test_hostile_text_does_no_harm(kind: str, name: str) -> None:
+    render, harmless = FORMATS[name]
+    text = render(hostile(TEXTS[kind]))
+    harmless(text)
+    assert len(text) < BOUND
+    text.encode("utf-8")
+
+
+def test_json_keeps_hostile_text_as_it_is() -> None:
+    value = json.loads(json_report.render(hostile(TEXTS["ansi"])))
+    assert value["behaviours"][0]["got"] == TEXTS["ansi"]
+
+
+@pytest.mark.parametrize("kind", ["markup", "ansi", "bidi", "wide"])
+def test_a_provider_that_speaks_so_is_judged_and_told_of_without_harm(kind: str) -> None:
+    text = TEXTS[kind][: 2**12]
+
+    class Hostile(Servicer):
+        def machine(self, machine: Any) -> pb.Machine:
+            told = pb.Machine()
+            told.CopyFrom(super().machine(machine))
+            told.last_error, told.zone, told.instance_type = text, text, text
+            told.host.ref = text if machine.state.name != "SPECULATIVE" else ""
+            return told
+
+        def ack(self, ack: Any) -> pb.TransitionAck:
+            told = super().ack(ack)
+            told.operation_id = text
+            return told
+
+    async def breaks(trial: Trial) -> None:
+        call = await trial.machine.create()
+        raise Violation("peace", call.outcome(), calls=[call])
+
+    told: list[events.Event] = []
+    report = asyncio.run(judged([proof(breaks, machines=1)], emit=told.append, serve={"servicer": Hostile}))
+    assert report.results[0].calls
+    harmless_on_a_terminal(shown(report))
+    harmless_as_json(json_report.render(report))
+    JUNIT.validate(junit.render(report))
+    harmless_as_markdown(markdown.render(report))
+    for event in told:
+        assert len(json_report.dumps(as_line(event)).splitlines()) == 1

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from google.protobuf import json_format
+
+from conformance.core.fencing import Token
+from conformance.core.lifecycle import State
+from conformance.core.text import LONGEST_SENT
+from conformance.rpc.call import (
+    Call,
+    CallLog,
+    cut,
+    describe_machine,
+    describe_map,
+    describe_request,
+    describe_response,
+    record,
+    recording,
+    token_of,
+)
+
+OK = grpc.StatusCode.OK
+
+
+def call(
+    code: grpc.StatusCode = OK, *, rpc: str = "Get", request: Any = None, response: Any = None, **more: Any
+) -> Call:
+    fields: dict[str, Any] = {"details": "", "answered": True, "token": None, "started": 0.0, "ended": 0.1}
+    return Call(rpc=rpc, request=request or pb.MachineRef(id="m"), code=code, response=response, **(fields | more))
+
+
+def test_only_a_failed_precondition_of_the_provider_is_fenced() -> None:
+    fence = grpc.StatusCode.FAILED_PRECONDITION
+    assert call(fence).fenced
+    assert not call(fence, answered=False).fenced
+    assert not call(grpc.StatusCode.ABORTED).fenced
+    assert not call().fenced
+
+
+def test_an_operation_id_is_an_acks() -> None:
+    assert call(response=pb.TransitionAck(operation_id="op-1")).operation_id == "op-1"
+    assert call(response=pb.Machine()).operation_id == ""
+    assert call(grpc.StatusCode.ABORTED).operation_id == ""
+
+
+def test_a_call_knows_the_machine_that_it_asked_for() -> None:
+    assert call().machine_id == "m"
+    assert call(request=pb.DrainRequest(machine_id="d")).machine_id == "d"
+    assert call(request=pb.ListFilter(max_results=1)).machine_id == ""
+
+
+def test_what_is_sent_again_has_the_tokens_and_ids_as_they_were() -> None:
+    request = pb.DrainRequest(machine_id="m", shard_id="s", shard_epoch=2**63 - 1, sequence_number=2**53 + 1)
+    assert json_format.ParseDict(dict(call(request=request).sent()), pb.DrainRequest()) == request
+
+
+def test_what_is_sent_again_has_a_stand_in_for_the_blob_that_is_the_same_for_the_same_one() -> None:
+    one, other = (pb.ConfigureRequest(bootstrap_blob=blob) for blob in (b"s3cret", b"0ther"))
+    sent = [call(request=request).sent() for request in (one, one, other)]
+    assert sent[0] == sent[1] != sent[2]
+    again = json_format.ParseDict(dict(sent[0]), pb.ConfigureRequest()).bootstrap_blob
+    assert again.startswith(b"blob-")
+    assert b"s3cret" not in again
+
+
+def test_what_is_sent_again_has_metadata_cut() -> None:
+    request = pb.ConfigureRequest(shard_metadata={"k": "v" * 1000})
+    assert call(request=request).sent() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
+    assert request.shard_metadata["k"] == "v" * 1000
+
+
+def test_what_is_sent_again_is_not_endless() -> None:
+    assert len(call(request=pb.MachineRef(id="m" * 2**20)).sent()["id"]) == LONGEST_SENT
+
+
+def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
+    idle, bound = pb.Machine(id="a", state="MACHINE_STATE_IDLE"), pb.Machine(id="b", state="MACHINE_STATE_CONFIGURED")
+    listing = call(response=pb.MachineList(machines=[idle, bound]))
+    assert listing.seen(["b", "c"]) == {"b": State.CONFIGURED}
+    assert call(response=pb.TransitionAck(machine=idle)).seen("a") == {"a": State.IDLE}
+    assert call(response=bound).seen("ab") == {"b": State.CONFIGURED}
+    assert call(grpc.StatusCode.ABORTED).seen("ab") == {}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        pb.Machine(id="a", state="MACHINE_STATE_IDLE", labels={"more": "m" * 2**16}),
+        pb.TransitionAck(operation_id="op", machine=pb.Machine(id="a", last_error="e" * 2**16)),
+        pb.MachineList(machines=[pb.Machine(id="a"), pb.Machine(id="b")], revision=b"7"),
+    ],
+    ids=lambda response: type(response).__name__,
+)
+def test_a_heavy_answer_is_remembered_without_its_weight_and_tells_the_same(response: Any) -> None:
+    log, heavy = CallLog({"a"}), call(response=response)
+    log.add(heavy)
+    (light,) = log.calls
+    assert light.response != response
+    assert str(light) == str(heavy)
+    assert light.seen({"a", "b"}) == heavy.seen({"a"})
+    assert light.number == heavy.number
+
+
+def test_a_light_answer_is_remembered_whole() -> None:
+    log, light = CallLog({"a"}), call(response=pb.TransitionAck(operation_id="op", machine=pb.Machine(id="a")))
+    log.add(light)
+    assert log.calls == [light]
+
+
+def test_a_blob_is_never_shown_only_its_size() -> None:
+    request = pb.ConfigureRequest(machine_id="m", cluster_id="c", bootstrap_blob=b"s3cret" * 10)
+    shown = describe_request(request)
+    assert "s3cret" not in shown
+    assert "bootstrap_blob=60 bytes" in shown
+
+
+def test_metadata_is_cut_in_keys_in_values_and_in_number() -> None:
+    metadata = {f"{number}{'k' * 100}": "v" * 1000 for number in range(9)}
+    shown = describe_request(pb.ConfigureRequest(machine_id="m", shard_metadata=metadata))
+    assert len(shown) < 600
+    assert "k" * 25 not in shown
+    assert "v" * 25 not in shown
+    assert "9 keys" in shown
+
+
+def test_a_map_within_bounds_is_shown_whole() -> None:
+    assert describe_map({"b": "2", "a": "1"}) == "{'a': '1', 'b': '2'}"
+
+
+def test_a_request_shows_its_token_in_words() -> None:
+    request = pb.CreateRequest(machine_id="m", shard_id="s", shard_epoch=2, sequence_number=3)
+    assert describe_request(request) == "m, token 's' epoch 2 sequence 3"
+    assert token_of(request) == Token("s", 2, 3)
+    assert token_of(pb.MachineRef(id="m")) is None
+
+
+def test_a_list_shows_its_filter() -> None:
+    request = pb.ListFilter(states=[3, 77], max_results=5, since_revision=b"\x00\xff")  # type: ignore[list-item]
+    assert describe_request(request) == "states=[IDLE, state 77], max_results=5, since_revision=00ff"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\x1b[31mb", "a\x00b", "a\u202eb", "a\u2028b"])
+def test_no_control_character_reaches_a_terminal(text: str) -> None:
+    shown = [
+        cut(text),
+        describe_machine(pb.Machine(id=text, cluster=text, last_error=text, host=pb.HostRef(ref=text))),
+        describe_machine(pb.Machine(shard_metadata={text: text})),
+        describe_response(pb.TransitionAck(operation_id=text)),
+        call(grpc.StatusCode.ABORTED, details=text).outcome(),
+        describe_request(pb.DrainRequest(machine_id=text, shard_id=text, grace_period_seconds=1)),
+        describe_request(pb.ConfigureRequest(machine_id="m", cluster_id=text)),
+    ]
+    assert all(one.isprintable() for one in shown), shown
+
+
+def test_a_text_is_cut_at_its_limit_and_says_its_length() -> None:
+    assert cut("x" * 60) == "x" * 60
+    assert cut("x" * 61) == "x" * 60 + "…(61 characters)"
+
+
+def test_what_escaping_makes_long_is_cut_too() -> None:
+    assert len(cut("\x00" * 1000)) < 100
+
+
+def test_an_outcome_says_what_came() -> None:
+    ack = pb.TransitionAck(operation_id="op-1", machine=pb.Machine(state=pb.MACHINE_STATE_IDLE))
+    assert call(response=ack).outcome() == "OK operation 'op-1', IDLE"
+    assert call(response=pb.MachineList(machines=[pb.Machine()])).outcome() == "OK 1 machines, revision none"
+    assert call(grpc.StatusCode.NOT_FOUND, details="no such").outcome() == "NOT_FOUND: no such"
+    assert call(grpc.StatusCode.NOT_FOUND).outcome() == "NOT_FOUND"
+
+
+def test_a_status_that_was_made_up_on_our_side_is_told_apart() -> None:
+    lost = call(grpc.StatusCode.UNAVAILABLE, answered=False, details="refused")
+    assert lost.outcome() == "UNAVAILABLE (no answer from the provider): refused"
+
+
+def test_a_machine_is_told_by_its_state_and_by_what_a_binding_or_a_failure_adds() -> None:
+    machine = pb.Machine(
+        state=pb.MACHINE_STATE_FAILED,
+        host=pb.HostRef(provider="p", ref="i-1"),
+        cluster="c",
+        last_error="no disk",
+        shard_metadata={"k": "v"},
+    )
+    assert describe_machine(machine) == "FAILED host i-1 cluster c metadata {'k': 'v'} last_error 'no disk'"
+
+
+def test_a_call_reads_as_one_line() -> None:
+    refused = call(
+        grpc.StatusCode.ABORTED, rpc="Drain", request=pb.DrainRequest(machine_id="m", shard_id="s"), details="no edge"
+    )
+    assert str(refused) == "Drain(m, token 's' epoch 0 sequence 0) -> ABORTED: no edge"
+
+
+def test_a_log_has_the_calls_of_its_task_and_of_the_tasks_that_it_spawned_and_no_others() -> None:
+    mine, other = call(), call()
+
+    async def go() -> CallLog:
+        async def later() -> None:
+            record(mine)
+
+        outside = asyncio.create_task(asyncio.sleep(0))
+        with recording(CallLog()) as log:
+            await asyncio.gather(later(), outside)
+        record(other)
+        return log
+
+    assert asyncio.run(go()).calls == [mine]

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+
+from conformance.core.errors import NoAnswer, Violation
+from conformance.core.lifecycle import State, Verb
+from conformance.core.timeouts import Patience
+from conformance.testkit import expect
+from fake_provider.server import serving
+from tests.clockwork import Clockwork, leaping
+from tests.runs import machines_of, provider, yard_at
+from tests.values import a_call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from conformance.fleet.machine import Machine
+    from conformance.rpc.call import Call
+
+Status = grpc.StatusCode
+TOKEN = pb.CreateRequest(machine_id="m", shard_id="s", shard_epoch=1, sequence_number=2)
+
+
+def create(code: grpc.StatusCode = Status.OK, *, operation: str = "op-1", answered: bool = True) -> Call:
+    ack = pb.TransitionAck(operation_id=operation, machine=pb.Machine(id="m", state=pb.MACHINE_STATE_CREATING))
+    return a_call("Create", TOKEN, code=code, response=ack if code is Status.OK else None, answered=answered)
+
+
+def broken(asked: Awaitable[Any]) -> Violation:
+    async def go() -> None:
+        await asked
+
+    with pytest.raises(Violation) as caught:
+        asyncio.run(go())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("verb", "good", "bad"),
+    [
+        (expect.accepted, [Status.OK, Status.ABORTED, Status.UNAVAILABLE], [Status.FAILED_PRECONDITION]),
+        (expect.fenced, [Status.FAILED_PRECONDITION], [Status.OK, Status.ABORTED, Status.NOT_FOUND]),
+        (expect.acked, [Status.OK], [Status.ABORTED, Status.FAILED_PRECONDITION]),
+        (expect.refused, [Status.ABORTED, Status.UNIMPLEMENTED], [Status.OK, Status.FAILED_PRECONDITION]),
+    ],
+)
+def test_a_verb_about_an_answer_holds_or_says_what_was_wanted_and_got(
+    verb: Callable[[Call], Awaitable[Call]], good: list[grpc.StatusCode], bad: list[grpc.StatusCode]
+) -> None:
+    for code in good:
+        call = create(code)
+        assert asyncio.run(_await(verb(call))) is call
+    for code in bad:
+        call = create(code)
+        violation = broken(verb(call))
+        assert violation.wanted.startswith("Create ")
+        assert violation.got.startswith(code.name)
+        assert violation.calls == (call,)
+
+
+async def _await(asked: Awaitable[Call]) -> Call:
+    return await asked
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        expect.accepted,
+        expect.fenced,
+        expect.acked,
+        expect.refused,
+        lambda call: expect.code(call, Status.UNAVAILABLE),
+        lambda call: expect.same_operation(create(), call),
+    ],
+)
+def test_a_call_that_the_provider_never_answered_says_nothing_of_a_clause(
+    verb: Callable[[Call], Awaitable[Any]],
+) -> None:
+    async def go() -> None:
+        await verb(create(Status.UNAVAILABLE, answered=False))
+
+    with pytest.raises(NoAnswer, match="Create was not answered: UNAVAILABLE"):
+        asyncio.run(go())
+
+
+def test_a_verb_takes_a_call_that_is_still_to_be_made() -> None:
+    async def soon() -> Call:
+        return create()
+
+    assert asyncio.run(expect.acked(soon())).operation_id == "op-1"
+
+
+def test_a_code_is_one_of_those_wanted() -> None:
+    assert asyncio.run(expect.code(create(Status.ABORTED), Status.NOT_FOUND, Status.ABORTED)).code is Status.ABORTED
+    violation = broken(expect.code(create(), Status.NOT_FOUND, Status.UNIMPLEMENTED))
+    assert violation.wanted == "Create to answer NOT_FOUND or UNIMPLEMENTED"
+    assert violation.got == "OK operation 'op-1', CREATING"
+    assert violation.calls == (create(),)
+
+
+def test_a_fact_holds_or_not() -> None:
+    expect.fact([0], wanted="something", got=[])
+    call = create()
+    with pytest.raises(Violation, match=r"wanted something; got \[\]") as caught:
+        expect.fact([], wanted="something", got=[], calls=[call])
+    assert caught.value.calls == (call,)
+
+
+def test_the_same_operation_is_the_same_id_in_every_retry() -> None:
+    asyncio.run(expect.same_operation(create(), create(), create()))
+    violation = broken(expect.same_operation(create(), create(), create(operation="op-2")))
+    assert (violation.wanted, violation.got) == (
+        "the retry of Create to have operation id 'op-1'",
+        "operation id 'op-2'",
+    )
+    assert [call.operation_id for call in violation.calls] == ["op-1", "op-2"]
+
+
+def test_a_retry_that_is_refused_is_not_the_same_operation() -> None:
+    assert broken(expect.same_operation(create(), create(Status.ABORTED))).got == "ABORTED"
+
+
+# Machines.
+
+
+def test_two_readings_agree_whatever_moves_by_itself() -> None:
+    one = pb.Machine(id="m", price_per_hour=1.0, interruption_probability=0.1, labels={"a": "b"}, zone="z")
+    other = pb.Machine(id="m", price_per_hour=2.0, interruption_probability=0.2, labels={}, zone="z")
+    expect.same(one, other, what="Get and List")
+
+
+def test_two_readings_that_differ_are_told_apart_field_by_field() -> None:
+    one = pb.Machine(id="m", state=pb.MACHINE_STATE_IDLE, zone="z", cluster="")
+    other = pb.Machine(id="m", state=pb.MACHINE_STATE_CONFIGURED, zone="z", cluster="c\n")
+    with pytest.raises(Violation) as caught:
+        expect.same(one, other, what="Get and List")
+    assert caught.value.wanted == "Get and List: the same cluster, state"
+    assert caught.value.got == "cluster empty and then c; state IDLE and then CONFIGURED"
+
+
+def test_a_field_is_told_on_one_line_and_not_at_length() -> None:
+    one = pb.Machine(host=pb.HostRef(provider="p", ref="r"), last_error="x" * 1000)
+    with pytest.raises(Violation) as caught:
+        expect.same(one, pb.Machine(), what="it")
+    host, error = caught.value.got.split("; ")
+    assert host == 'host provider: "p" ref: "r" and then empty'
+    assert error == f"last_error {'x' * 120}…(1000 characters) and then empty"
+
+
+def test_metadata_comes_back_byte_for_byte() -> None:
+    sent = {"k": "v", "empty": "", " ": "\x00"}
+    expect.echoes(pb.Machine(shard_metadata=sent), sent, where="Get")
+    expect.echoes(pb.Machine(), {}, where="Get")
+
+
+@pytest.mark.parametrize(
+    ("shown", "got"),
+    [
+        ({}, "no key 'k'"),
+        ({"k": "v", "x": "y"}, "unknown key 'x'"),
+        ({"k": "V"}, "'k' is 'V', not 'v'"),
+        ({"k": "v "}, "'k' is 'v ', not 'v'"),
+    ],
+)
+def test_metadata_that_is_lost_invented_or_changed_is_named(shown: dict[str, str], got: str) -> None:
+    with pytest.raises(Violation) as caught:
+        expect.echoes(pb.Machine(shard_metadata=shown), {"k": "v"}, where="Get")
+    assert (caught.value.wanted, caught.value.got) == ("Get to show the 1 keys that Configure sent", got)
+
+
+def test_of_many_differences_a_few_are_shown_cut_and_the_others_counted() -> None:
+    def pairs(*firsts: str, value: str = "v") -> dict[str, str]:
+        return {f"{first}{number}{'.' * 100}": value * 100 for first in firsts for number in range(5)}
+
+    shown = pairs("changed", value="w") | pairs("invented")
+    with pytest.raises(Violation) as caught:
+        expect.echoes(pb.Machine(shard_metadata=shown), pairs("changed", "lost"), where="Get")
+    told = caught.value.got.split("; ")
+    assert told[-1].endswith(" and 6 more")
+
+    def key(name: str) -> str:
+        return f"'{name:.<40}…({len(name) + 100} characters)'"
+
+    v, w = (f"'{letter * 40}…(100 characters)'" for letter in "vw")
+    assert "; ".join(told).removesuffix(" and 6 more").split("; ") == [
+        *(f"no key {key(f'lost{n}')}" for n in range(3)),
+        *(f"unknown key {key(f'invented{n}')}" for n in range(3)),
+        *(f"{key(f'changed{n}')} is {w}, not {v}" for n in range(3)),
+    ]
+
+
+def test_all_differences_are_shown_where_they_are_few() -> None:
+    with pytest.raises(Violation) as caught:
+        expect.echoes(pb.Machine(), {"a": "", "b": "", "c": ""}, where="Get")
+    assert caught.value.got == "no key 'a'; no key 'b'; no key 'c'"
+
+
+def on_a_machine(facts: Callable[[Machine], Awaitable[Any]], **options: Any) -> None:
+    async def go() -> None:
+        core = provider(1, **options)
+        async with serving(core) as address, yard_at(address) as yard:
+            await facts(machines_of(yard, core)[0])
+
+    asyncio.run(go())
+
+
+def test_a_machine_settles_at_the_far_end_of_the_verbs_edge() -> None:
+    async def facts(machine: Machine) -> None:
+        await machine.create()
+        watch = await expect.settles(machine, Verb.CREATE)
+        assert watch.states[-1] is State.IDLE
+
+    on_a_machine(facts, latency=0.02)
+
+
+def test_a_machine_that_settles_elsewhere_is_a_violation_with_the_way_that_it_went() -> None:
+    async def facts(machine: Machine) -> None:
+        await machine.create()
+        with pytest.raises(Violation, match="to settle at CONFIGURED after Configure; got settled at IDLE") as caught:
+            await expect.settles(machine, Verb.CONFIGURE)
+        assert caught.value.got.endswith("(seen: CREATING -> IDLE)")
+
+    on_a_machine(facts, latency=0.02)
+
+
+def test_a_machine_rests_and_stays_where_it_is() -> None:
+    async def facts(machine: Machine) -> None:
+        await expect.rests(machine, State.SPECULATIVE)
+        await expect.stays([machine], State.SPECULATIVE, seconds=0.01)
+        with pytest.raises(Violation, match="to be IDLE; got SPECULATIVE"):
+            await expect.rests(machine, State.IDLE)
+        with pytest.raises(Violation, match="to be IDLE; got SPECULATIVE"):
+            await expect.stays([machine], State.IDLE, seconds=0.01)
+
+    on_a_machine(facts)
+
+
+def test_a_machine_that_moves_within_the_window_does_not_stay() -> None:
+    async def facts(machine: Machine) -> None:
+        await machine.create()
+        await machine.settle()
+        window = asyncio.create_task(expect.stays([machine], State.IDLE, seconds=30.0))
+        while not window.done():
+            await machine.configure()
+            await machine.settle()
+            await asyncio.wait([window], timeout=0.01)
+        with pytest.raises(Violation, match="to be IDLE; got CONFIGURED"):
+            await window
+
+    on_a_machine(facts)
+
+
+def test_a_machine_that_does_not_settle_has_as_long_as_its_verb_may_take() -> None:
+    client = Clockwork(settles_at=1e9)
+
+    async def facts(machine: Machine) -> None:
+        with pytest.raises(Violation) as caught:
+            await expect.settles(machine, Verb.CREATE)
+        assert caught.value.wanted == "m to settle at IDLE after Create"
+        assert caught.value.got == "no end after 20 s (seen: CREATING)"
+
+    leaping(client, facts, patience=Patience(create=20.0))
+    assert client.looks[-1] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 20.0])
+def test_who_must_stay_is_looked_at_soon_and_often_and_at_the_very_end(seconds: float) -> None:
+    client = Clockwork(settles_at=0.0)
+    leaping(client, lambda machine: expect.stays([machine], State.IDLE, seconds=seconds))
+    assert client.looks[0] == 0.0
+    assert client.looks[-1] == pytest.approx(seconds)
+    pauses = [after - before for before, after in pairwise(client.looks)]
+    assert pauses[:4] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    assert max(pauses) == pytest.approx(seconds / 5)
+    assert min(pauses) > 0
+
+
+def test_a_machine_is_unchanged_until_it_changes() -> None:
+    async def facts(machine: Machine) -> None:
+        before = await machine.read()
+        await expect.unchanged(machine, before, by="a Get")
+        await machine.create()
+        with pytest.raises(Violation, match="to be unchanged by a refused call: the same host, state"):
+            await expect.unchanged(machine, before, by="a refused call")
+
+    on_a_machine(facts)

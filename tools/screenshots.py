@@ -1,0 +1,127 @@
+"""What report.html looks like: `python -m tools.screenshots` judges two providers and writes docs/screenshots.
+
+A conformant fake, and one that does not ask the fence on Drain: the pictures of the README and of the documents. They
+look best where Inter and JetBrains Mono are installed (Debian: fonts-inter, fonts-jetbrains-mono).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image
+
+import selftest.mutants  # noqa: F401  # registers them
+from conformance.engine.options import Options
+from conformance.frontends.settings import version
+from conformance.reporters.html_report import render
+from conformance.results.result import Verdict
+from fake_provider.core import Core
+from fake_provider.fleet import fleet
+from fake_provider.latency import Latency
+from selftest.judge import IMPATIENT, judge
+from selftest.mutant import MUTANTS
+from tools.browser import browsing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, FloatRect, Page
+
+    from conformance.results.report import Report
+
+DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+MUTANT = "DrainIsNotFenced"
+COLOURS = 256
+MARGIN = 16
+"""CSS pixels around an element that is shown alone."""
+
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+
+def reports() -> dict[str, Report]:
+    """The reports that are shown: of a conformant provider, and of a broken one."""
+    options = Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
+    core = Core(fleet(28), latency=Latency.parse("200ms"))
+    made = {
+        "conformant": asyncio.run(judge(core, options=options)),
+        "broken": asyncio.run(judge(MUTANTS[MUTANT].provider(), options=options)),
+    }
+    verdicts = {name: report.verdict for name, report in made.items()}
+    assert verdicts == {"conformant": Verdict.CONFORMANT, "broken": Verdict.NON_CONFORMANT}, verdicts
+    return made
+
+
+def shoot(browser: Browser, pages: dict[str, Path]) -> None:
+    """All pictures, of both themes; and one of a phone."""
+    for theme in THEMES:
+        with browser.new_context(
+            viewport={"width": 1120, "height": 1010}, color_scheme=theme, device_scale_factor=1.5
+        ) as desk:
+            page = desk.new_page()
+            opened(page, pages["conformant"])
+            kept(f"conformant-{theme}", page.screenshot())
+            kept(f"fleet-{theme}", page.screenshot(full_page=True, clip=around(page, "#fleet")))
+            opened(page, pages["broken"])
+            again = around(page, ".cause .again")
+            top: FloatRect = {"x": 0, "y": 0, "width": 1120, "height": again["y"] + again["height"]}
+            kept(f"broken-{theme}", page.screenshot(full_page=True, clip=top))
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="light", device_scale_factor=2, has_touch=True
+    ) as pocket:
+        page = pocket.new_page()
+        opened(page, pages["broken"])
+        page.locator(".cause").first.scroll_into_view_if_needed()
+        page.evaluate("scrollTo(0, document.querySelector('.causes').offsetTop - 12)")
+        kept("phone", page.screenshot())
+
+
+def opened(page: Page, path: Path) -> None:
+    """The page, with its timelines drawn."""
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector("#fleet .canvas svg")
+
+
+def around(page: Page, selector: str) -> FloatRect:
+    """The first such element and a margin, in the whole page's coordinates."""
+    page.evaluate("scrollTo(0, 0)")
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None
+    return {
+        "x": max(0, box["x"] - MARGIN),
+        "y": max(0, box["y"] - MARGIN),
+        "width": box["width"] + 2 * MARGIN,
+        "height": box["height"] + 2 * MARGIN,
+    }
+
+
+def kept(name: str, picture: bytes) -> None:
+    """Write one picture, with as few colours as do."""
+    path = DIRECTORY / f"{name}.png"
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    print(f"{path.name:24} {path.stat().st_size // 1024:4} KiB")
+
+
+def main() -> int:
+    """Judge, render, shoot."""
+    DIRECTORY.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        pages = {}
+        for name, report in reports().items():
+            pages[name] = Path(directory) / f"{name}.html"
+            pages[name].write_text(render.render(report), encoding="utf-8")
+        try:
+            with browsing() as browser:
+                shoot(browser, pages)
+        except RuntimeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
