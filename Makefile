@@ -26,11 +26,12 @@ test: $(READY)  ## Run all tests except the self-test; further options in ARGS
 
 verify: lint types proto fresh test selftest  ## Run everything that CI runs
 
-lint: $(READY)  ## Check code (ruff), CI files (JSON schemas), spelling (codespell) and wording (proselint)
+lint: $(READY)  ## Check code (ruff), layers (import-linter), CI files (JSON schemas), spelling and wording
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(BIN)/python -m tools.prose
 

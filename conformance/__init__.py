@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("explain", "run", "run_async"),
-    "errors": ("ConformanceError", "TargetError", "UsageError"),
-    "report": ("Report",),
-    "result": ("Result", "Status", "Verdict"),
+    "frontends.api": ("explain", "run", "run_async"),
+    "core.errors": ("ConformanceError", "TargetError", "UsageError"),
+    "results.report": ("Report",),
+    "results.result": ("Result", "Status", "Verdict"),
 }
 
 

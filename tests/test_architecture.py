@@ -1,244 +1,95 @@
+"""The shape of the code base, as far as import-linter and ruff do not check it."""
+
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).parent.parent
-
-LAYERS: tuple[frozenset[str], ...] = tuple(
-    frozenset(names.split())
-    for names in (
-        # The front doors, and what they go through.
-        "__main__ pytest_plugin api",
-        "cli",
-        "plan_command replay_command next_command",
-        "run_command sweep_command config_command completion_command render_command diff_command waive_command",
-        "proto_command catalogue_command selftest_command",
-        "pytest_loop options",
-        "loop",
-        "dispatcher",
-        "allowance",
-        "settings console configuration completion held lane_options",
-        # Pure functions of a report and of events.
-        "reporters.files reporters.progress",
-        "reporters.log reporters.junit reporters.html reporters.markdown reporters.badge",
-        "reporters.planned replay next_step",
-        "reporters.json reporters.terminal",
-        "reporters.comparison reporters.sections",
-        "reporters.catalogue reporters.drawn reporters",
-        # The suite, and what makes a plan of it.
-        "plan",
-        "suite",
-        "passage",
-        "sightings",
-        "observations",
-        # The lanes, a package each.
-        "lanes.records",
-        "lanes",
-        "lanes.suite lanes.scale",
-        # Two ways to return machines: after a run, and after its death.
-        "dryrun lanes.scale.run",
-        "engine sweep",
-        "engine_faults run_log",
-        "judge report_builder",
-        # What a behaviour may touch, and the verbs that it speaks in.
-        "trial expect",
-        "explore",
-        # Machines, and whether there are enough of them.
-        "agenda",
-        "pool fit opening",
-        "lanes.scale.churn",
-        "lanes.scale.supply",
-        "lanes.scale.worker lanes.scale.follower",
-        "selection",
-        "machine",
-        "machine_record again recovery",
-        "claim unheard",
-        "yard record storm",
-        "record_schema",
-        "probe faults",
-        # A run held against another, and against what is tolerated.
-        "compare waiver",
-        "fingerprint",
-        # A churn: what is expected of each machine, and what is counted.
-        "lanes.scale.reader",
-        "lanes.scale.oracle lanes.scale.figures lanes.scale.timings",
-        "lanes.scale.budget lanes.scale.growth",
-        "lanes.scale.schedule lanes.scale.quiescence lanes.scale.memory lanes.scale.text quantile_sketch",
-        "lanes.scale.soak lanes.catalogue_file",
-        # What may leave the kit.
-        "discretion",
-        # What is known of a run: values.
-        "evidence",
-        "events call_latency chain grpcurl",
-        "report",
-        "result comparison_values latency",
-        "run_options",
-        "asked weather found",
-        "behaviour",
-        "needs bill ledger patience stop buf",
-        # The wire.
-        "client relay reflection kept shortcut",
-        "busy",
-        "call target catalogue",
-        "answer",
-        "size turns concurrency_limit",
-        # The words.
-        "file_lock lane_figures lanes.protocol",
-        "errors lifecycle token text clock interrupts underway",
-        "json_reader value_types",
-    )
-)
-"""From the top down. A module imports from layers below its own, at run time and inside its functions too."""
-
-LAZY = {("plan", "suite")}
-"""Where the suite is named without being known: `plan` imports whatever modules lie in it."""
-
-PLAN = next(number for number, layer in enumerate(LAYERS) if "plan" in layer)
-FRONT = frozenset({"pytest", "_pytest", "click", "rich"})
-
-LONG = {
-    # One decision of the contract a method: a mutant overrides one, so that there is no seam to cut it at.
-    "fake_provider/core.py",
-}
+PACKAGES = ("conformance", "fake_provider", "selftest", "tests", "tools")
+INSTALLED = ("conformance", "fake_provider", "selftest")
+MAX_PACKAGES = 10
+MAX_LINES = 500
+MAX_ATTRIBUTES = 15
+REASON = "# More than 15 attributes:"
+"""Stands on the line above the class, or above its decorators, and says why."""
 
 
-class Import(NamedTuple):
-    """An imported module, and whether only a type checker sees it."""
-
-    module: str
-    typing: bool
+def modules(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
 
 
-def modules(package: str) -> dict[str, Path]:
-    """The modules of a package by their dotted names."""
-    found = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        found[name.removesuffix(".__init__")] = path
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def own_attributes(node: ast.ClassDef) -> set[str]:
+    """Fields in the class body, and what any of its methods assigns to `self`."""
+    annotated = [child for child in node.body if isinstance(child, ast.AnnAssign)]
+    fields = {child.target.id for child in annotated if isinstance(child.target, ast.Name)}
+    stores = {
+        inner.attr
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Attribute)
+        and isinstance(inner.ctx, ast.Store)
+        and isinstance(inner.value, ast.Name)
+        and inner.value.id == "self"
+    }
+    return fields | stores
+
+
+def crowded_classes(source: str) -> list[str]:
+    """The classes that have more than MAX_ATTRIBUTES attributes and do not say why."""
+    lines = source.splitlines()
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and len(own_attributes(node)) > MAX_ATTRIBUTES:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if not lines[first - 2].strip().startswith(REASON):
+                found.append(f"{node.name}: {len(own_attributes(node))}")
     return found
 
 
-def imports(path: Path, known: frozenset[str]) -> Iterator[Import]:
-    """All that a module imports, wherever in it; `from package import module` names the module."""
-
-    def visit(node: ast.AST, typing: bool) -> Iterator[Import]:
-        match node:
-            case ast.Import():
-                yield from (Import(alias.name, typing) for alias in node.names)
-            case ast.ImportFrom(module=str(base)):
-                for alias in node.names:
-                    yield Import(f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base, typing)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                for unseen in node.body:
-                    yield from visit(unseen, True)
-                for seen in node.orelse:
-                    yield from visit(seen, typing)
-            case _:
-                for child in ast.iter_child_nodes(node):
-                    yield from visit(child, typing)
-
-    yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
+def test_a_newcomer_finds_at_most_ten_packages_each_with_its_purpose() -> None:
+    entries = [path for path in (ROOT / "conformance").iterdir() if path.name != "__pycache__"]
+    packages = sorted(path for path in entries if path.is_dir())
+    assert len(packages) <= MAX_PACKAGES
+    assert {path.name for path in entries if path.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
+    for package in packages:
+        purpose = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+        assert purpose, f"{package.name}/__init__.py does not say what the package is for"
+        assert len(purpose.splitlines()[0]) <= 120
 
 
-CONFORMANCE = modules("conformance")
-KNOWN = frozenset(CONFORMANCE)
+def test_no_module_is_named_like_one_of_the_standard_library() -> None:
+    names = {name_of(path): path.stem if path.stem != "__init__" else path.parent.name for path in modules(*INSTALLED)}
+    known = sys.stdlib_module_names - {"__main__"}
+    assert {name: stem for name, stem in names.items() if stem in known} == {}
 
 
-def short(module: str) -> str:
-    """A module of the kit by its name in LAYERS: the suite is one."""
-    name = module.removeprefix("conformance").removeprefix(".")
-    return "suite" if name.partition(".")[0] == "suite" else name
-
-
-def layer_of(module: str) -> int:
-    """A module's layer; below all for one that has none, which a test of its own says."""
-    return next((number for number, layer in enumerate(LAYERS) if short(module) in layer), len(LAYERS))
-
-
-def inner(module: str) -> bool:
-    return module.partition(".")[0] == "conformance" and short(module) != ""
-
-
-def test_every_module_has_just_one_layer() -> None:
-    placed = [name for layer in LAYERS for name in layer]
-    assert len(placed) == len(set(placed))
-    assert set(placed) == {short(module) for module in CONFORMANCE if inner(module)}
-
-
-@pytest.mark.parametrize("module", sorted(filter(inner, CONFORMANCE)))
-def test_imports_go_down_only(module: str) -> None:
-    upward = [
-        one.module
-        for one in imports(CONFORMANCE[module], KNOWN)
-        if not one.typing
-        and inner(one.module)
-        and (short(module), short(one.module)) not in LAZY
-        and short(one.module) != short(module)
-        and layer_of(one.module) <= layer_of(module)
-    ]
-    assert upward == [], f"{module} imports from its own layer or above: see LAYERS"
-
-
-@pytest.mark.parametrize("module", sorted(m for m in CONFORMANCE if inner(m) and short(m) != "__main__"))
-def test_not_even_types_come_from_the_front_doors(module: str) -> None:
-    seen = {short(one.module) for one in imports(CONFORMANCE[module], KNOWN) if inner(one.module)}
-    assert seen & {"cli", "pytest_plugin"} == set()
-
-
-@pytest.mark.parametrize("module", sorted(m for m in CONFORMANCE if inner(m) and layer_of(m) >= PLAN))
-def test_the_engine_and_all_that_it_runs_know_no_pytest_no_click_and_no_rich(module: str) -> None:
-    tops = {one.module.partition(".")[0] for one in imports(CONFORMANCE[module], KNOWN)}
-    assert tops & FRONT == set()
-
-
-def test_the_fake_knows_nothing_of_the_kit() -> None:
-    tops = {one.module.partition(".")[0] for path in modules("fake_provider").values() for one in imports(path, KNOWN)}
-    assert tops & {"conformance", "selftest", "tests"} == set()
-
-
-def test_only_the_front_doors_loop_and_the_dry_run_know_the_fake() -> None:
-    knowing = {
-        short(name)
-        for name, path in CONFORMANCE.items()
-        if any(one.module.partition(".")[0] == "fake_provider" for one in imports(path, KNOWN))
-    }
-    assert knowing == {"loop", "dryrun"}
-
-
-def test_nothing_that_is_installed_knows_the_selftest_or_the_tests() -> None:
-    installed = {**CONFORMANCE, **modules("fake_provider")}
-    tops = {one.module.partition(".")[0] for path in installed.values() for one in imports(path, KNOWN)}
-    assert tops & {"selftest", "tests"} == set()
-
-
-@pytest.mark.parametrize("package", ["conformance", "fake_provider", "selftest"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_file_is_longer_than_500_lines(package: str) -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in modules(package).values()
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
-    }
-    assert {name: lines for name, lines in long.items() if name not in LONG} == {}
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(package)}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
-def test_a_walk_sees_imports_inside_functions_and_tells_types_apart(tmp_path: Path) -> None:
-    source = tmp_path / "module.py"
-    source.write_text(
-        "from typing import TYPE_CHECKING\n"
-        "if TYPE_CHECKING:\n    from conformance.frontends.cli.main import main\n"
-        "def late():\n    from conformance import engine, errors\n",
-        encoding="utf-8",
-    )
-    assert list(imports(source, KNOWN)) == [
-        Import("typing", False),
-        Import("conformance.frontends.cli.main", True),
-        Import("conformance.engine.run", False),
-        Import("conformance.core.errors", False),
-    ]
+@pytest.mark.parametrize("package", INSTALLED)
+def test_a_class_with_more_than_15_attributes_says_why(package: str) -> None:
+    found = {name_of(path): crowded_classes(path.read_text(encoding="utf-8")) for path in modules(package)}
+    assert {name: classes for name, classes in found.items() if classes} == {}
+
+
+def test_attributes_are_counted_in_the_class_body_and_in_its_methods() -> None:
+    fields = "\n".join(f"    a{number}: int" for number in range(10))
+    method = "    def __init__(self):\n" + "\n".join(f"        self.b{number} = 0" for number in range(6))
+    assert crowded_classes(f"class Crowded:\n{fields}\n{method}") == ["Crowded: 16"]
+    assert crowded_classes(f"class Roomy:\n{fields}") == []
+    assert crowded_classes(f"{REASON} one per column.\n@frozen\nclass Crowded:\n{fields}\n{method}") == []
+
+
+def test_the_tests_of_a_package_are_in_a_directory_of_its_name() -> None:
+    loose = {path.name for path in (ROOT / "tests").glob("test_*.py")}
+    assert loose == {"test_architecture.py", "test_frozen_surface.py"}

@@ -122,8 +122,8 @@ def find_buf() -> str:
 
 def rules() -> Path:
     """Return the project's buf.yaml: beside this module in a wheel, at the top in a checkout."""
-    here = Path(__file__).resolve().parent
-    for path in (here / "buf.yaml", here.parent / "buf.yaml"):
+    package = Path(__file__).resolve().parents[1]
+    for path in (package / "buf.yaml", package.parent / "buf.yaml"):
         if path.is_file():
             return path
     raise UsageError("the kit's buf.yaml is missing", hint="reinstall capacity-provider-conformance")

@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
 
-DOCUMENT = Path(__file__).parent.parent / "docs/contract.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/contract.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 FILE = provider_pb2.DESCRIPTOR
 CLAUSE = re.compile(r'^- <a id="(?P<anchor>[^"]+)"></a>\*\*(?P<id>[A-Z]{3}-\d+)\*\* (?P<level>\w+) — ', re.MULTILINE)

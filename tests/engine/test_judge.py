@@ -131,29 +131,31 @@ OTHER_CLIENT, INTERFERENCE = RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
 )
 def test_why_an_attempt_may_be_repeated(error: Exception | None, calls: list[Call], reasons: object) -> None:
     status = outcome(entry(), error)[0]
-    assert classify(error, status, calls, shed=OverloadTracker(), slots=False, quarantined=False) == reasons
+    assert classify(error, status, calls, overload=OverloadTracker(), slots=False, quarantined=False) == reasons
 
 
 def test_a_violation_is_repeated_for_another_client_only_where_it_is_about_slots() -> None:
     broken = errors.Violation("x", "y")
-    assert classify(broken, Status.FAILED, [], shed=OverloadTracker(), slots=True, quarantined=False) == (OTHER_CLIENT,)
+    assert classify(broken, Status.FAILED, [], overload=OverloadTracker(), slots=True, quarantined=False) == (
+        OTHER_CLIENT,
+    )
 
 
 def test_other_machines_are_tried_only_where_the_pool_took_one_out() -> None:
     unprepared, bad = errors.Unprepared("x"), RetryReason.BAD_MACHINE
-    assert classify(unprepared, Status.ERROR, [], shed=OverloadTracker(), slots=False, quarantined=True)[-1] is bad
+    assert classify(unprepared, Status.ERROR, [], overload=OverloadTracker(), slots=False, quarantined=True)[-1] is bad
     # Other machines help only if these could not be prepared.
     assert bad not in classify(
-        errors.NoAnswer("x"), Status.ERROR, [], shed=OverloadTracker(), slots=False, quarantined=True
+        errors.NoAnswer("x"), Status.ERROR, [], overload=OverloadTracker(), slots=False, quarantined=True
     )
 
 
 def test_a_provider_that_turns_nearly_everything_away_is_not_overloaded() -> None:
-    shed = OverloadTracker()
+    overload = OverloadTracker()
     for number in range(500):
-        shed.add(replace(BUSY, started=float(number), ended=float(number)))
-    assert not shed.little
-    reasons = classify(errors.NoAnswer("x"), Status.ERROR, [BUSY], shed=shed, slots=False, quarantined=False)
+        overload.add(replace(BUSY, started=float(number), ended=float(number)))
+    assert not overload.tolerable
+    reasons = classify(errors.NoAnswer("x"), Status.ERROR, [BUSY], overload=overload, slots=False, quarantined=False)
     assert reasons == (OTHER_CLIENT,)
 
 

@@ -17,7 +17,7 @@ import conformance.reporters
 from conformance.core.errors import TargetError
 from conformance.engine.options import Options
 from conformance.lanes import records
-from conformance.lanes.scale import budget, text
+from conformance.lanes.scale import budget
 from conformance.lanes.scale import run as scale_run
 from conformance.lanes.scale.figures import ChurnProgress, ScaleFigures
 from conformance.lanes.scale.soak import Soak
@@ -119,7 +119,7 @@ def test_a_budget_of_which_nothing_was_measured_leaves_the_run_open(tmp_path: Pa
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 3
     assert isinstance(report.figures, ScaleFigures)
-    assert sections.lines(text.budgets(report.figures))[0].startswith("UNMEASURED budget delete.p99")
+    assert sections.lines(report.figures.sections)[0].startswith("UNMEASURED budget delete.p99")
 
 
 def test_where_nothing_can_be_driven_nothing_is_touched(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.values import a_call, a_found, a_report, a_result
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conformance.rpc.call import CallView
+
 
 HOSTILE = (
     "$(touch pwned)",
@@ -165,7 +167,7 @@ def test_the_lines_of_a_run_make_its_calls(tmp_path: Path) -> None:
         codes = []
         for behaviour in told["behaviours"]:
             for call in behaviour["calls"]:
-                line = grpcurl.command(cast("Told", Sent(call)), (["-plaintext"], [provider.address]))
+                line = grpcurl.command(cast("CallView", Sent(call)), (["-plaintext"], [provider.address]))
                 assert line is not None
                 codes.append((call["rpc"], make(line, protoset)))
     assert {code for rpc, code in codes if rpc not in ("Get", "List")} == {grpc.StatusCode.FAILED_PRECONDITION}

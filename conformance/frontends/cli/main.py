@@ -22,20 +22,20 @@ GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a f
 
 
 COMMANDS: Final = {
-    "run": "run_command:run_command",
-    "plan": "plan_command:plan_command",
-    "replay": "replay_command:replay_command",
-    "next": "next_command:next_command",
-    "sweep": "sweep_command:sweep_command",
-    "list": "catalogue_command:list_command",
-    "show": "catalogue_command:show_command",
-    "render": "render_command:render_command",
-    "diff": "diff_command:diff_command",
-    "waive": "waive_command:waive_command",
-    "config": "config_command:config_command",
-    "completion": "completion_command:completion_command",
-    "proto": "proto_command:proto",
-    "selftest": "selftest_command:selftest_command",
+    "run": "run:run_command",
+    "plan": "plan:plan_command",
+    "replay": "replay:replay_command",
+    "next": "next:next_command",
+    "sweep": "sweep:sweep_command",
+    "list": "catalogue:list_command",
+    "show": "catalogue:show_command",
+    "render": "render:render_command",
+    "diff": "diff:diff_command",
+    "waive": "waive:waive_command",
+    "config": "config:config_command",
+    "completion": "completion:completion_command",
+    "proto": "proto:proto",
+    "selftest": "selftest:selftest_command",
 }
 """Each command's name, and where it is: imported by who asks for it."""
 
@@ -50,7 +50,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(f"conformance.{module}"), name)
+        command: click.Command = getattr(import_module(f"conformance.frontends.cli.commands.{module}"), name)
         return command
 
 

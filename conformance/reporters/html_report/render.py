@@ -154,7 +154,7 @@ def _rows(report: Report) -> tuple[Row, ...]:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("conformance.reporters", "page"),
+        loader=jinja2.PackageLoader("conformance.reporters.html_report", "page"),
         autoescape=True,
         finalize=_printable,
         undefined=jinja2.StrictUndefined,

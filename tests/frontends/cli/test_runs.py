@@ -295,7 +295,8 @@ def test_what_cannot_work_is_a_usage_error_of_pytest(home: Path, arguments: list
 def test_the_plugin_costs_somebody_elses_pytest_nothing(home: Path) -> None:
     (home / "test_theirs.py").write_text(
         "import sys\ndef test_theirs():\n"
-        "    assert not {'grpc', 'click', 'conformance.frontends.cli.main', 'conformance.engine.run'} & set(sys.modules)\n",
+        "    unwanted = {'grpc', 'click', 'conformance.frontends.cli.main', 'conformance.engine.run'}\n"
+        "    assert not unwanted & set(sys.modules)\n",
         encoding="utf-8",
     )
     ran = go(home, "-q", "-p", "no:cacheprovider", "test_theirs.py", program="pytest")
