@@ -223,5 +223,5 @@ def test_a_token_in_a_header_is_not_sent_in_plaintext() -> None:
 
     trial: Any = SimpleNamespace(client=Client())
     for tls in (None, Tls()):
-        asyncio.run(test_security.dial(trial, tls))
+        asyncio.run(test_security.list_with(trial, tls))
     assert [(target.tls, bool(target.headers)) for target in dialled] == [(None, False), (Tls(), True)]
