@@ -98,7 +98,7 @@ def test_who_hangs_up_has_no_answer_and_goes_on(short: bool) -> None:
     async def ask(client: Client) -> Call:
         call = asyncio.ensure_future(client.get("sleeps"))
         await asyncio.sleep(0.05)
-        await client.hang_up()
+        await client.disconnect()
         return await call
 
     call = over(ask, short=short)

@@ -41,19 +41,19 @@ PROTO_DIRECTORY = Path(bigfleet.v1alpha1.__file__).parents[2]
 CATEGORIES = ("FILE", "WIRE_JSON")
 """The categories of breaking change that the project's buf.yaml forbids."""
 
-INSTALL = "pip install 'capacity-provider-conformance[proto]'"
+INSTALL_HINT = "pip install 'capacity-provider-conformance[proto]'"
 """buf is an extra, because a run does not need it."""
 
-TIMEOUT = 60.0
+TIMEOUT_S = 60.0
 """How long all of buf's runs for one question may take, in seconds."""
 
-_FINDINGS = 100
+_FINDINGS_STATUS = 100
 """buf's exit status where it ran and found something; every other one but 0 is a failure of its own."""
 
 _IMAGE_SUFFIXES = (".bin", ".binpb", ".json", ".txtpb", ".yaml", ".gz", ".zst", ".tar", ".tgz", ".zip")
 """Endings from which buf itself tells what a file is. Others, such as protoc's .pb, are taken for binary."""
 
-_INHERITED_NOT = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
+_REMOVED_VARIABLES = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
 """Variables that would make buf or git answer for something else, as in a git hook."""
 
 
@@ -78,12 +78,12 @@ class Findings:
     found: tuple[Finding, ...]
 
 
-def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings:
+def lint(directory: Path | None = None, *, timeout: float = TIMEOUT_S) -> Findings:
     """Return what the project's lint rules find in the contract under `directory`; by default its own.
 
     Raises UsageError where there is no buf, no contract, or no answer within `timeout` seconds.
     """
-    directory = _shown(directory or PROTO_DIRECTORY)
+    directory = _relative_to_cwd(directory or PROTO_DIRECTORY)
     with _workspace(timeout) as workspace:
         candidate = workspace.candidate(directory)
         if isinstance(candidate, Findings):
@@ -91,7 +91,7 @@ def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings
         return workspace.check(directory, "lint", str(candidate))
 
 
-def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT) -> Findings:
+def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT_S) -> Findings:
     """Return what in the contract under `directory` breaks those who were built against the baseline.
 
     `against` is a descriptor set or buf image, a directory, or a git reference such as `.git#branch=main`;
@@ -100,7 +100,7 @@ def breaking(directory: Path | None = None, *, against: str | None = None, timeo
     Raises UsageError where there is no buf, no contract in `directory`, nothing to compare with at `against`,
     or no answer within `timeout` seconds.
     """
-    directory = _shown(directory or PROTO_DIRECTORY)
+    directory = _relative_to_cwd(directory or PROTO_DIRECTORY)
     with _workspace(timeout) as workspace:
         candidate = workspace.candidate(directory)
         if isinstance(candidate, Findings):
@@ -116,11 +116,11 @@ def find_buf() -> str:
     """
     found = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
     if found is None:
-        raise UsageError("buf is not installed", hint=INSTALL)
+        raise UsageError("buf is not installed", hint=INSTALL_HINT)
     return found
 
 
-def rules() -> Path:
+def rules_file() -> Path:
     """Return the project's buf.yaml: beside this module in a wheel, at the top in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for path in (package / "buf.yaml", package.parent / "buf.yaml"):
@@ -130,7 +130,7 @@ def rules() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _BufResult:
     status: int
     stdout: str
     stderr: str
@@ -140,7 +140,7 @@ class _Answer:
         return self.stdout if self.stdout.strip() else self.stderr
 
     @property
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """The line that says most: git's own where git failed, else buf's first."""
         lines = [line.strip() for line in self.stderr.splitlines() if line.strip()] or ["it gave no reason"]
         by_git = [line for line in lines if line.startswith(("fatal:", "error:"))]
@@ -151,7 +151,7 @@ class _Answer:
 class _Workspace:
     """A directory that holds the rules and, under the module's name there, a link to what is checked."""
 
-    home: Path
+    root: Path
     buf: str
     timeout: float
     deadline: float
@@ -166,10 +166,10 @@ class _Workspace:
                 hint=f"--proto names the directory that {_ROOT}/ lies in",
             )
         image, answer = self._build_directory(directory, "candidate")
-        if answer.status == _FINDINGS:
+        if answer.status == _FINDINGS_STATUS:
             return _findings(directory, answer)
         if answer.status:
-            raise UsageError(f"buf cannot read {directory}: {answer.complaint}")
+            raise UsageError(f"buf cannot read {directory}: {answer.error_line}")
         return image
 
     def baseline(self, against: str, directory: Path) -> Path:
@@ -204,45 +204,45 @@ class _Workspace:
         if answer.status:
             why, hint = _why_no_baseline(answer)
             raise UsageError(f"cannot compare with {against}: {why}", hint=hint)
-        _demand_contract(image, against)
+        _require_contract(image, against)
         only, answer = self._build(str(image), "contract", "--path", _ROOT)
         if answer.status:
-            raise UsageError(f"cannot compare with {against}: {answer.complaint}")
+            raise UsageError(f"cannot compare with {against}: {answer.error_line}")
         return only
 
     def check(self, directory: Path, *arguments: str) -> Findings:
         """Run a check with the project's rules."""
-        answer = self._run(*arguments, "--config", str(self.home / "buf.yaml"), "--error-format", "json")
-        if answer.status not in (0, _FINDINGS):
-            raise UsageError(f"buf {arguments[0]} failed: {answer.complaint}")
+        answer = self._run(*arguments, "--config", str(self.root / "buf.yaml"), "--error-format", "json")
+        if answer.status not in (0, _FINDINGS_STATUS):
+            raise UsageError(f"buf {arguments[0]} failed: {answer.error_line}")
         return _findings(directory, answer)
 
-    def _build_directory(self, directory: Path, name: str) -> tuple[Path, _Answer]:
+    def _build_directory(self, directory: Path, name: str) -> tuple[Path, _BufResult]:
         # Linked to where buf.yaml says the module is. The path keeps buf from compiling what else lies beside
         # the contract, be it a provider's own protos or a whole site-packages.
-        module = self.home / "proto"
+        module = self.root / "proto"
         module.symlink_to(directory.resolve(), target_is_directory=True)
         try:
             return self._build(".", name, "--path", f"proto/{_ROOT}")
         finally:
             module.unlink()
 
-    def _build(self, source: str, name: str, *arguments: str) -> tuple[Path, _Answer]:
-        image = self.home / f"{name}.binpb"
+    def _build(self, source: str, name: str, *arguments: str) -> tuple[Path, _BufResult]:
+        image = self.root / f"{name}.binpb"
         return image, self._run("build", source, "-o", str(image), "--error-format", "json", *arguments)
 
-    def _run(self, *arguments: str) -> _Answer:
-        environment = {name: value for name, value in os.environ.items() if not _INHERITED_NOT.match(name)}
+    def _run(self, *arguments: str) -> _BufResult:
+        environment = {name: value for name, value in os.environ.items() if not _REMOVED_VARIABLES.match(name)}
         environment |= {
-            "BUF_CACHE_DIR": str(self.home / "cache"),  # so that no home is needed ...
-            "BUF_CONFIG_DIR": str(self.home / "config"),  # ... and none is read
+            "BUF_CACHE_DIR": str(self.root / "cache"),  # so that no home is needed ...
+            "BUF_CONFIG_DIR": str(self.root / "config"),  # ... and none is read
             "GIT_TERMINAL_PROMPT": "0",  # git shall fail, not ask for a password
             "LC_ALL": "C",  # what it says is read below
         }
         try:
             process = subprocess.Popen(
                 [self.buf, *arguments, "--timeout", "0s"],
-                cwd=self.home,
+                cwd=self.root,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -252,7 +252,7 @@ class _Workspace:
                 start_new_session=True,  # a group of its own, so that the git which buf starts ends with it
             )
         except OSError as error:
-            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL) from error
+            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL_HINT) from error
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=max(0.0, self.deadline - time.monotonic()))
@@ -265,25 +265,25 @@ class _Workspace:
                         hint="give it longer with --timeout",
                     ) from None
                 raise
-        return _Answer(status=process.returncode, stdout=stdout, stderr=stderr)
+        return _BufResult(status=process.returncode, stdout=stdout, stderr=stderr)
 
 
 @contextmanager
 def _workspace(timeout: float) -> Iterator[_Workspace]:
     buf = find_buf()
     with tempfile.TemporaryDirectory(prefix="conformance-proto-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
-        shutil.copyfile(rules(), home / "buf.yaml")
-        yield _Workspace(home=home, buf=buf, timeout=timeout, deadline=time.monotonic() + timeout)
+        root = Path(name)
+        shutil.copyfile(rules_file(), root / "buf.yaml")
+        yield _Workspace(root=root, buf=buf, timeout=timeout, deadline=time.monotonic() + timeout)
 
 
-def _shown(directory: Path) -> Path:
+def _relative_to_cwd(directory: Path) -> Path:
     """Return `directory` as seen from here, where it lies below: CI systems annotate files by such paths."""
     here = Path.cwd()
     return directory.relative_to(here) if directory.is_relative_to(here) else directory
 
 
-def _findings(directory: Path, answer: _Answer) -> Findings:
+def _findings(directory: Path, answer: _BufResult) -> Findings:
     found = []
     for line in answer.findings.splitlines():
         if line.strip():
@@ -331,9 +331,9 @@ def _git_reference(location: str, options: str, directory: Path) -> str:
     return f"{path.resolve()}#{','.join(given)}" if given else str(path.resolve())
 
 
-def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
+def _why_no_baseline(answer: _BufResult) -> tuple[str, str | None]:
     text = answer.stderr
-    if answer.status == _FINDINGS:
+    if answer.status == _FINDINGS_STATUS:
         first = _findings(Path(), answer).found[0]
         return f"it does not compile: {first.path}:{first.line}: {first.message}", None
     if '"git"' in text and "not found" in text:
@@ -352,10 +352,10 @@ def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
         )
     if "unmarshal" in text or "image contains no files" in text:
         return "it is not a descriptor set", "buf build -o FILE.binpb makes one"
-    return answer.complaint, None
+    return answer.error_line, None
 
 
-def _demand_contract(image: Path, against: str) -> None:
+def _require_contract(image: Path, against: str) -> None:
     """Refuse a baseline without the contract, or with it under another name: all files would seem deleted."""
     # Not light, and whoever asks what commands there are does not want it.
     from google.protobuf.descriptor_pb2 import FileDescriptorSet

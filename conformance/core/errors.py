@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Shown(Protocol):
+class ShownCall(Protocol):
     """A call that shows a violation: as much of a `Call` as is needed to find it among all calls of a behaviour."""
 
     @property
@@ -78,7 +78,7 @@ class Outcome(ConformanceError):
 class Violation(Outcome):
     """The provider broke a clause: this was `wanted`, that was `got`, and `calls` show it."""
 
-    def __init__(self, wanted: str, got: str, *, calls: Sequence[Shown] = (), clauses: Sequence[str] = ()) -> None:
+    def __init__(self, wanted: str, got: str, *, calls: Sequence[ShownCall] = (), clauses: Sequence[str] = ()) -> None:
         super().__init__(f"wanted {wanted}; got {got}")
         self.wanted = wanted
         self.got = got

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-LARGEST: Final = 2**63 - 1
+MAX_TOKEN_NUMBER: Final = 2**63 - 1
 """The largest number that a token can hold (FEN-10)."""
 
 
@@ -39,7 +39,7 @@ class Shard:
         """A token with just these numbers."""
         return Token(self.id, epoch, sequence)
 
-    def at(self, numbers: tuple[int, int]) -> Token:
+    def token_of(self, numbers: tuple[int, int]) -> Token:
         """A token with these: its epoch and its sequence."""
         return Token(self.id, *numbers)
 
@@ -47,20 +47,20 @@ class Shard:
         """A token newer than every earlier one of `next`, as a real shard's would be; after the last, that again."""
         # After the first one they have as many digits as they will mostly have: who compares them as text is found
         # by those who judge that.
-        self._sequence = min(LARGEST, self._sequence + (10 if self._sequence == 1 else 1))
+        self._sequence = min(MAX_TOKEN_NUMBER, self._sequence + (10 if self._sequence == 1 else 1))
         return Token(self.id, self.epoch, self._sequence)
 
-    def anew(self) -> Token:
+    def next_in_new_epoch(self) -> Token:
         """A token newer than every earlier one by either number: who compares them wrongly takes it for fresh, too."""
         self.epoch = max(self.epoch, 10) + 1
         return self.next()
 
-    def outlive(self, epoch: int) -> None:
+    def start_after_epoch(self, epoch: int) -> None:
         """Come back as the incarnation after `epoch`: whatever that one still has under way is fenced.
 
         After the last epoch that there is comes none: only its last sequence is left to say.
         """
-        if epoch >= LARGEST:
-            self.epoch, self._sequence = LARGEST, LARGEST - 1
+        if epoch >= MAX_TOKEN_NUMBER:
+            self.epoch, self._sequence = MAX_TOKEN_NUMBER, MAX_TOKEN_NUMBER - 1
         else:
             self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-DEEPEST: Final = 8
+MAX_DEPTH: Final = 8
 """Levels of nesting in free-form JSON, so that it can be written again."""
 
 _LARGEST: Final = 2**64
@@ -100,10 +100,10 @@ def _demand_keys(value: Any, decoded: object, place: str) -> None:
             _demand_keys(value[key], one, f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}".lstrip("."))
 
 
-def check_depth(value: object, what: str, left: int = DEEPEST) -> None:
+def check_depth(value: object, what: str, left: int = MAX_DEPTH) -> None:
     """Raises ValueError if free-form JSON is nested too deeply to be written again; `what` names it."""
     if not left:
-        raise ValueError(f"`{what}` is nested more than {DEEPEST} levels deep")
+        raise ValueError(f"`{what}` is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             check_depth(one, what, left - 1)

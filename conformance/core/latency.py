@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-STEPS = (1, 2, 5)
+BIN_BOUND_STEPS = (1, 2, 5)
 """A histogram's bounds: these, times powers of ten, so that a bin is as wide to the eye at 1 ms as at 1 s."""
-SHORTEST = 1e-5
+MIN_DURATION_S = 1e-5
 """What took less is in the first bin with it."""
 
 
@@ -58,7 +58,7 @@ def percentile(taken: Sequence[float], percent: float) -> float:
 
 def histogram(taken: Sequence[float], shortest: float, longest: float) -> tuple[Bin, ...]:
     """How many of `taken` fall where, in bins that span `shortest` to `longest`; what lies beyond is in none."""
-    bounds = _bounds(max(shortest, SHORTEST), max(longest, SHORTEST))
+    bounds = _bounds(max(shortest, MIN_DURATION_S), max(longest, MIN_DURATION_S))
     counts = [0] * (len(bounds) - 1)
     for seconds in taken:
         place = bisect_right(bounds, max(seconds, bounds[0])) - 1
@@ -72,5 +72,5 @@ def histogram(taken: Sequence[float], shortest: float, longest: float) -> tuple[
 def _bounds(shortest: float, longest: float) -> list[float]:
     """Rising bounds, of which the first is the last that is not above `shortest`, and only the last above `longest`."""
     powers = range(math.floor(math.log10(shortest)) - 1, math.ceil(math.log10(longest)) + 2)
-    bounds = [float(f"{step}e{power}") for power in powers for step in STEPS]
+    bounds = [float(f"{step}e{power}") for power in powers for step in BIN_BOUND_STEPS]
     return bounds[bisect_right(bounds, shortest) - 1 : bisect_right(bounds, longest) + 1]

@@ -66,7 +66,7 @@ def state_of(number: int) -> State:
     return _BY_NUMBER.get(number, State.UNSPECIFIED)
 
 
-def on_its_way(state: State) -> Verb | None:
+def verb_in_progress(state: State) -> Verb | None:
     """The verb whose transition `state` belongs to, or None for a stable state."""
     return next((verb for verb, edge in EDGES.items() if edge.via is state), None)
 
@@ -86,10 +86,10 @@ def next_verb(state: State, to: State) -> Verb | None:
             return None
 
 
-FAULT: Final = ("conformance.fault/create", "error")
+CREATE_FAULT_LABEL: Final = ("conformance.fault/create", "error")
 """The label by which a provider marks a slot whose Create is there to fail (contract §9)."""
 
 
-def doomed(labels: Mapping[str, str]) -> bool:
+def create_fails_by_label(labels: Mapping[str, str]) -> bool:
     """Whether a slot that is labelled so is no machine for who wants its Create to succeed."""
-    return labels.get(FAULT[0]) == FAULT[1]
+    return labels.get(CREATE_FAULT_LABEL[0]) == CREATE_FAULT_LABEL[1]

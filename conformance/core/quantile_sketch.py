@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from typing import Final
 
-from conformance.core.latency import SHORTEST, Latencies
+from conformance.core.latency import MIN_DURATION_S, Latencies
 
-WIDTH: Final = 1.01
+BIN_RATIO: Final = 1.01
 """The ratio of a bin's upper bound to its lower one: a percentile is wrong by at most half a per cent."""
-_STEP: Final = math.log(WIDTH)
+_STEP: Final = math.log(BIN_RATIO)
 
 
 class QuantileSketch:
@@ -24,7 +24,7 @@ class QuantileSketch:
     def add(self, seconds: float) -> None:
         """Adds a duration."""
         self.count += 1
-        self._bins[math.floor(math.log(max(seconds, SHORTEST)) / _STEP)] += 1
+        self._bins[math.floor(math.log(max(seconds, MIN_DURATION_S)) / _STEP)] += 1
         self._longest = max(self._longest, seconds)
 
     def percentile(self, share: float) -> float:

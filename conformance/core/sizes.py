@@ -8,7 +8,7 @@ from typing import Final
 from conformance.core.errors import UsageError
 
 _UNITS: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-LARGEST: Final = 2**31 - 1
+MAX_SIZE_BYTES: Final = 2**31 - 1
 """Bytes. gRPC counts a message's length in as many bits."""
 
 
@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
     """`64MiB`, `1.5GB` or a number of bytes -> bytes. Raises UsageError for anything else, nothing and 2 GiB."""
     match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([kmg]i?b|b)?", text.strip().lower())
     size = int(float(match[1]) * _UNITS[match[2] or "b"]) if match else 0
-    if not 0 < size <= LARGEST:
+    if not 0 < size <= MAX_SIZE_BYTES:
         raise UsageError(f"{text!r} is not a size", hint="write 64MiB, 200MB or a number of bytes, and less than 2GiB")
     return size
 

@@ -41,7 +41,7 @@ class Stop:
         """Return when the run shall end."""
         await self._event.wait()
 
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run_unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns, it having started no machine. Raises TargetError where the run shall end before."""
         tasks = asyncio.create_task(self.wait()), asyncio.create_task(work)
         try:

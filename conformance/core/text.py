@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-LONGEST_VALUE = 60
+MAX_VALUE_CHARACTERS = 60
 """A metadata value longer than this many characters is shown cut."""
-LONGEST_SENT = 4096
+MAX_SENT_CHARACTERS = 4096
 """A string longer than this many characters is kept cut: what is sent again is then not quite what was sent."""
 
 
@@ -19,13 +19,13 @@ def _escape(number: int) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
-def cut(text: str, longest: int = LONGEST_VALUE) -> str:
+def cut(text: str, longest: int = MAX_VALUE_CHARACTERS) -> str:
     """`text`, printable, and no longer than `longest` characters or so."""
     shown = printable(text[: longest + 1])
     return f"{shown[:longest]}…({len(text)} characters)" if len(text) > longest else shown
 
 
-def clip(text: str, longest: int = LONGEST_SENT) -> str:
+def clip(text: str, longest: int = MAX_SENT_CHARACTERS) -> str:
     """`text` as it is, but no longer than `longest` characters; what is left out is counted at its end."""
     if len(text) <= longest:
         return text
@@ -33,7 +33,7 @@ def clip(text: str, longest: int = LONGEST_SENT) -> str:
     return text[: longest - len(ending)] + ending
 
 
-def plain(text: str, longest: int = 800) -> str:
+def escape_markdown(text: str, longest: int = 800) -> str:
     """Words as they are for Markdown, in which no mark, no mention and no link of theirs means anything."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")

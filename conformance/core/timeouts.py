@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.core.errors import UsageError
-from conformance.core.lifecycle import State, Verb, on_its_way
+from conformance.core.lifecycle import State, Verb, verb_in_progress
 from conformance.core.value_types import Seconds
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h)?")
 
-DEFAULT: Final = 300.0
+DEFAULT_PATIENCE_S: Final = 300.0
 
 
 def parse_duration(text: str) -> float:
@@ -34,20 +34,20 @@ def parse_duration(text: str) -> float:
 class Patience:
     """Seconds per verb."""
 
-    create: Seconds = DEFAULT
-    configure: Seconds = DEFAULT
-    drain: Seconds = DEFAULT
-    delete: Seconds = DEFAULT
+    create: Seconds = DEFAULT_PATIENCE_S
+    configure: Seconds = DEFAULT_PATIENCE_S
+    drain: Seconds = DEFAULT_PATIENCE_S
+    delete: Seconds = DEFAULT_PATIENCE_S
 
-    def verb(self, verb: Verb) -> float:
+    def for_verb(self, verb: Verb) -> float:
         """Seconds for one verb's transition."""
         seconds: float = getattr(self, verb.value.lower())
         return seconds
 
-    def of(self, state: State) -> float:
+    def for_state(self, state: State) -> float:
         """Seconds for whatever a machine in `state` may be waiting for: the longest, where that is not known."""
-        verb = on_its_way(state)
-        return self.verb(verb) if verb else self.longest
+        verb = verb_in_progress(state)
+        return self.for_verb(verb) if verb else self.longest
 
     @property
     def longest(self) -> float:

@@ -43,26 +43,26 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self._at += seconds
 
     @property
-    def at_home(self) -> bool:
+    def only_internal_waits(self) -> bool:
         """Whether all that anybody waits for happens in this loop."""
         return self._abroad == 0
 
-    def leave(self) -> None:
+    def begin_external_wait(self) -> None:
         """Something that others wait for happens outside of the loop from now on."""
         self._abroad += 1
 
-    def come_back(self, *_: object) -> None:
+    def end_external_wait(self, *_: object) -> None:
         """It is over."""
         self._abroad -= 1
 
     @contextmanager
-    def foreign(self) -> Iterator[None]:
+    def external_wait(self) -> Iterator[None]:
         """What is waited for inside happens outside of the loop."""
-        self.leave()
+        self.begin_external_wait()
         try:
             yield
         finally:
-            self.come_back()
+            self.end_external_wait()
 
     # Threads: while one works, the loop does nothing; while one waits for a coroutine that it gave to the loop, the
     # loop goes on. What several threads say at once is heard in the order in which they were started.
@@ -109,7 +109,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def _goes_on(self, _: object) -> None:
         self._at_work += 1
 
-    def hear(self) -> bool:
+    def collect_thread_messages(self) -> bool:
         """Let the threads work until each has said something; whether there were any."""
         letters = [self._inbox.get() for _ in range(self._at_work)]
         self._at_work = 0
@@ -137,11 +137,11 @@ class _Selector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self._loop.hear():
+        if self._loop.collect_thread_messages():
             timeout = 0
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(0 if self._loop.at_home else timeout)
+        ready = super().select(0 if self._loop.only_internal_waits else timeout)
         if not ready:
             self._loop.spend(timeout)
         return ready

@@ -136,7 +136,7 @@ async def send_until_accepted(
         renewed = await next_token()
         if renewed is None:
             break
-        call = replace(await send(renewed), put_off=True)
+        call = replace(await send(renewed), retried=True)
         if call.fenced and renewed == token:
-            return replace(first, spent=True)
+            return replace(first, token_spent=True)
     return call

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from conformance.core.lifecycle import State
 
-DIGITS = 9
+CLOCK_DECIMALS = 9
 """Decimals of a second on the run's clock; it has no more, so that nothing is lost where they are written and read."""
 
-HEAVY = 4096
+HEAVY_RESPONSE_BYTES = 4096
 """Bytes: an answer that weighs more is remembered in words. A run makes ten thousand calls, and keeps them all."""
 
 
@@ -63,16 +63,16 @@ class CallView(Protocol):
     def ended(self) -> float:
         """Seconds on the run's clock."""
 
-    def asked(self) -> str:
+    def request_text(self) -> str:
         """The request in a few words."""
 
     def outcome(self) -> str:
         """What came, in a few words."""
 
-    def sent(self) -> Mapping[str, Any]:
+    def request_json(self) -> Mapping[str, Any]:
         """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
 
 
@@ -101,9 +101,9 @@ class Call:
     """False where the status was made up on our side: connection lost, deadline passed."""
     started: float
     ended: float
-    put_off: bool = False
+    retried: bool = False
     """Whether it was made before, and had no answer but to come later: something may have come of that."""
-    spent: bool = False
+    token_spent: bool = False
     """Whether it was turned away, and its token fenced when it was made again: stale from the start, or spent since."""
     number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
     """Which call of this process it is; one that is remembered has its original's."""
@@ -150,11 +150,11 @@ class Call:
         origin = "" if self.answered else " (no answer from the provider)"
         return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
 
-    def asked(self) -> str:
+    def request_text(self) -> str:
         """The request in a few words."""
         return describe_request(self.request)
 
-    def sent(self) -> Mapping[str, Any]:
+    def request_json(self) -> Mapping[str, Any]:
         """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
         public = type(self.request)()
         public.CopyFrom(self.request)
@@ -168,18 +168,20 @@ class Call:
         sent: dict[str, Any] = _shortened(json_format.MessageToDict(public, preserving_proto_field_name=True))
         return sent
 
-    def remembered(self, machines: Collection[str]) -> Call:
+    def compact(self, machines: Collection[str]) -> Call:
         """The call without the weight of its answer: that in words, and what it showed of `machines`, are kept."""
         match self.response:
             case pb.MachineList():
                 pass
-            case pb.TransitionAck() | pb.Machine() if self.response.ByteSize() > HEAVY:
+            case pb.TransitionAck() | pb.Machine() if self.response.ByteSize() > HEAVY_RESPONSE_BYTES:
                 pass
             case _:
                 return self
-        return replace(self, response=CallSummary(words=describe_response(self.response), states=self.seen(machines)))
+        return replace(
+            self, response=CallSummary(words=describe_response(self.response), states=self.machine_states(machines))
+        )
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
         match self.response:
             case CallSummary(states=states):
@@ -200,7 +202,7 @@ class Call:
 
 def one_line(call: CallView) -> str:
     """A call in one line: what was asked, and what came."""
-    return f"{call.rpc}({call.asked()}) -> {call.outcome()}"
+    return f"{call.rpc}({call.request_text()}) -> {call.outcome()}"
 
 
 def _shortened(value: Any) -> Any:
@@ -292,13 +294,13 @@ class CallLog:
 
     def __init__(self, machines: Collection[str] = ()) -> None:
         self.calls: list[Call] = []
-        self.missed = 0
+        self.unanswered = 0
         """How often no answer came, and asking again was not possible or did not help."""
         self._machines = machines
 
     def add(self, call: Call) -> None:
         """Record one more."""
-        self.calls.append(call.remembered(self._machines))
+        self.calls.append(call.compact(self._machines))
 
 
 _current: ContextVar[CallLog | None] = ContextVar("conformance_call_log", default=None)
@@ -311,17 +313,17 @@ def record(call: Call) -> None:
         log.add(call)
 
 
-def heard() -> tuple[Call, ...]:
+def recorded_calls() -> tuple[Call, ...]:
     """The calls so far of whoever asks."""
     log = _current.get()
     return tuple(log.calls) if log is not None else ()
 
 
-def missed() -> None:
+def note_unanswered() -> None:
     """Say that whoever called will not get an answer."""
     log = _current.get()
     if log is not None:
-        log.missed += 1
+        log.unanswered += 1
 
 
 @contextmanager

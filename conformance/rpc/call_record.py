@@ -11,7 +11,7 @@ from conformance.core.fencing import Token
 from conformance.core.json_reader import check_depth
 from conformance.core.lifecycle import State
 from conformance.core.value_types import Seconds
-from conformance.rpc.call import DIGITS
+from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ _KEYS = {
     "machine_id": "machine",
     "status": "code",
     "started": "at",
-    "came": "outcome",
+    "outcome_text": "outcome",
     "message": "sent",
     "states": "seen",
 }
@@ -40,7 +40,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
     started: Seconds
     seconds: Seconds
     request: str
-    came: str
+    outcome_text: str
     message: dict[str, Any]
     states: dict[str, str]
 
@@ -60,21 +60,21 @@ class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
     @property
     def ended(self) -> float:
         """Seconds on the run's clock."""
-        return round(self.started + self.seconds, DIGITS)
+        return round(self.started + self.seconds, CLOCK_DECIMALS)
 
-    def asked(self) -> str:
+    def request_text(self) -> str:
         """The request in a few words."""
         return self.request
 
     def outcome(self) -> str:
         """What came, in a few words."""
-        return self.came
+        return self.outcome_text
 
-    def sent(self) -> Mapping[str, Any]:
+    def request_json(self) -> Mapping[str, Any]:
         """The request as protobuf's JSON."""
         return self.message
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
         """The states in which the answer showed those of `machines` that it told of."""
         return {machine: State[state] for machine, state in self.states.items() if machine in machines}
 
@@ -88,9 +88,9 @@ def to_record(call: CallView, machines: Collection[str]) -> CallRecord:
         status=call.code.name,
         answered=call.answered,
         started=call.started,
-        seconds=round(call.ended - call.started, DIGITS),
-        request=call.asked(),
-        came=call.outcome(),
-        message=dict(call.sent()),
-        states={machine: state.name for machine, state in call.seen(machines).items()},
+        seconds=round(call.ended - call.started, CLOCK_DECIMALS),
+        request=call.request_text(),
+        outcome_text=call.outcome(),
+        message=dict(call.request_json()),
+        states={machine: state.name for machine, state in call.machine_states(machines).items()},
     )

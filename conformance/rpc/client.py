@@ -13,8 +13,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.background import BackgroundTasks
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
-from conformance.rpc.call import DIGITS, Call, missed, record, token_of
-from conformance.rpc.decoding import decode_error, in_words, reader
+from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
+from conformance.rpc.decoding import decode_error, explain_limit, deserializer
 from conformance.rpc.list_throttle import ListThrottle
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class _Clock:
     epoch: float
 
     def now(self) -> float:
-        return round(self.time() - self.epoch, DIGITS)
+        return round(self.time() - self.epoch, CLOCK_DECIMALS)
 
 
 class _Connection:
@@ -83,7 +83,7 @@ class _Connection:
         return self.channel.unary_unary(
             path,
             request_serializer=lambda request: request.SerializeToString() + self.suffix,
-            response_deserializer=reader(answer, limit=self.target.max_answer),
+            response_deserializer=deserializer(answer, limit=self.target.max_answer),
         )
 
 
@@ -97,7 +97,7 @@ class Client:
         self.rpc_timeout = rpc_timeout
         self.count = 0
         """Calls that were sent."""
-        self.hung_up = False
+        self.disconnected = False
         """True if the kit has closed this connection."""
         self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
         self.faults: FaultInjection | None = None if first is None else first.faults
@@ -107,7 +107,7 @@ class Client:
         kit would not know what it has started."""
         time = asyncio.get_running_loop().time
         self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
-        self._turns: ListThrottle = ListThrottle() if first is None else first._turns
+        self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
         self._connection = _Connection(target, suffix=suffix)
@@ -153,20 +153,20 @@ class Client:
 
     async def close(self) -> None:
         """Waits for the calls that are under way, then closes the connection."""
-        await self.quiet()
+        await self.wait_until_idle()
         await self.channel.close()
 
-    async def hang_up(self) -> None:
+    async def disconnect(self) -> None:
         """Closes the connection at once. Calls that are under way are cancelled, and count as not answered."""
-        self.hung_up = True
+        self.disconnected = True
         await self.channel.close()
 
-    async def give_up(self) -> None:
+    async def abandon(self) -> None:
         """Closes the connection at once and cancels the mutating calls: what they have started stays unknown."""
         await self.mutating.cancel()
-        await self.hang_up()
+        await self.disconnect()
 
-    async def quiet(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Returns when no mutating call is under way. Each is bounded by the rpc timeout."""
         await self.mutating.wait()
 
@@ -215,23 +215,23 @@ class Client:
         request = pb.ListFilter(states=numbers, max_results=cap, since_revision=since)
         if since:
             return await self._read("List", request)
-        async with self._turns.turn(numbers, cap):
+        async with self._list_throttle.turn(numbers, cap):
             call = await self._read("List", request)
         if call.ok:
-            self._turns.record_size(numbers, cap, call.response)
+            self._list_throttle.record_size(numbers, cap, call.response)
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
         """Reads. A read changes nothing, so one that failed on the way or was rejected for load is retried."""
         for delay in (*RETRY_DELAYS, None):
             call = await self._read_through_faults(rpc, request)
-            if delay is None or not (self._disconnected(call) or (call.busy and self.overload.tolerable)):
+            if delay is None or not (self._lost_connection(call) or (call.busy and self.overload.tolerable)):
                 break
             await asyncio.sleep(delay)
-            if self.hung_up:
+            if self.disconnected:
                 break
         if not call.answered:
-            missed()
+            note_unanswered()
         return call
 
     async def _read_through_faults(self, rpc: str, request: Any) -> Call:
@@ -242,13 +242,13 @@ class Client:
             self.faults.retries[rpc] += 1
         return call
 
-    def _disconnected(self, call: Call) -> bool:
+    def _lost_connection(self, call: Call) -> bool:
         """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
-        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
+        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.disconnected)
 
     def may_have_been_dropped(self, call: Call) -> bool:
         """Returns whether fault injection may have dropped the call, unless this client was closed meanwhile."""
-        return not (call.answered or self.hung_up) and self.may_have_dropped_since(call.started)
+        return not (call.answered or self.disconnected) and self.may_have_dropped_since(call.started)
 
     def may_have_dropped_since(self, since: float) -> bool:
         """Returns whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
@@ -262,7 +262,7 @@ class Client:
         """Makes a call to any method of any service; `path` is `/package.Service/Method`."""
         call = await self._send(path, request, self._connection.method(path, answer), None)
         if not call.answered:
-            missed()
+            note_unanswered()
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
@@ -272,7 +272,7 @@ class Client:
             if not call.details.startswith(REFUSED_STREAM):
                 break
             await asyncio.sleep(delay)
-            if self.hung_up:
+            if self.disconnected:
                 break
             call = await self._send_within_limit(rpc, request, method, timeout)
         self.overload.add(call)
@@ -296,11 +296,13 @@ class Client:
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            answered = self._came_from_provider(code, details, round(self.now() - started, DIGITS) >= limit, started)
-            told, details = details, in_words(details, limit=self.target.max_answer)
+            answered = self._came_from_provider(
+                code, details, round(self.now() - started, CLOCK_DECIMALS) >= limit, started
+            )
+            told, details = details, explain_limit(details, limit=self.target.max_answer)
             answered &= told == details
         except asyncio.CancelledError:
-            if not self.hung_up:
+            if not self.disconnected:
                 raise
             code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
         call = Call(
@@ -326,7 +328,7 @@ class Client:
         send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under
         fault injection the connection may be live too, because gRPC has redialled by then.
         """
-        if self.hung_up or details.startswith(NO_CONNECTION):
+        if self.disconnected or details.startswith(NO_CONNECTION):
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False

@@ -17,9 +17,9 @@ from conformance.core.sizes import show_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LARGEST: Final = 64 * 2**20
+DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Bytes that one answer may have, unless more are asked for: a List of 200,000 ordinary machines."""
-LIGHTEST: Final = 256
+MIN_MACHINE_BYTES: Final = 256
 """Bytes that each machine of a List counts for at least, as it takes up so many here, however short it was."""
 
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
@@ -33,7 +33,7 @@ class UndecodableResponse:
     why: str
 
 
-def reader(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
+def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
     """Bytes -> a message of this kind, or Unread. Never raises, as nobody could tell then whose fault it was."""
 
     def read(data: bytes) -> Any:
@@ -63,14 +63,14 @@ def too_large(limit: int) -> str:
     return f"more came than {show_size(limit)} (--max-answer)"
 
 
-def in_words(details: str, *, limit: int) -> str:
+def explain_limit(details: str, *, limit: int) -> str:
     """GRPC's details of a failed call, where they tell of a limit of ours in its own terms."""
     return too_large(limit) if any(words in details for words in _OVER_LIMIT) else details
 
 
 def _weighs(data: bytes, limit: int) -> bool:
     """Whether a List of so many machines is over the limit, though its bytes are not."""
-    most, at, fields = limit // LIGHTEST + 1, 0, 0  # machines, and a revision; each has two bytes at least
+    most, at, fields = limit // MIN_MACHINE_BYTES + 1, 0, 0  # machines, and a revision; each has two bytes at least
     while len(data) > 2 * most and at < len(data) and fields <= most and data[at] & 7 == _LENGTH_DELIMITED:
         at, fields = _after(data, at + 1), fields + 1
     return fields > most

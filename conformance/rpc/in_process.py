@@ -29,25 +29,27 @@ class InProcessTarget(Target):
     """A target whose RPCs are answered by `handlers`, where it is dialled under the address that it was made with."""
 
     handlers: Mapping[str, Any] = field(repr=False)
-    at: str
-    line: Callable[[grpc.aio.Channel], Any] = field(default=lambda channel: channel, repr=False)
+    served_address: str
+    wrap_channel: Callable[[grpc.aio.Channel], Any] = field(default=lambda channel: channel, repr=False)
     """What is put before the connection by TCP, which all goes over that has no handler."""
 
     def channel(self) -> grpc.aio.Channel:
         """A connection: to the servicer, unless something is to lie between (a relay has another address)."""
-        dialled: grpc.aio.Channel = self.line(Target.channel(self))
-        if self.dialled != self.at:
+        dialled: grpc.aio.Channel = self.wrap_channel(Target.channel(self))
+        if self.dial_address != self.served_address:
             return dialled
         return cast("grpc.aio.Channel", _Channel(dialled, self.handlers))
 
 
 def in_process_target(
-    servicer: Any, address: str, *, line: Callable[[grpc.aio.Channel], Any] = lambda channel: channel
+    servicer: Any, address: str, *, wrap_channel: Callable[[grpc.aio.Channel], Any] = lambda channel: channel
 ) -> InProcessTarget:
     """The target that `servicer`, served at `address`, is reached at without a socket."""
     methods = _Methods()
     provider_pb2_grpc.add_CapacityProviderServicer_to_server(servicer, methods)  # type: ignore[no-untyped-call]
-    return InProcessTarget(address=address, at=address, handlers=methods.handlers, line=line)
+    return InProcessTarget(
+        address=address, served_address=address, handlers=methods.handlers, wrap_channel=wrap_channel
+    )
 
 
 class _Methods:

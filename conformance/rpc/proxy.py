@@ -22,12 +22,12 @@ class Proxy:
     """One local port before the target. `target` is what to dial instead of the real one."""
 
     def __init__(self, target: Target, port: int) -> None:
-        self.target = target.by_way_of(f"127.0.0.1:{port}")
+        self.target = target.behind(f"127.0.0.1:{port}")
         self._lines: list[asyncio.StreamWriter] = []
         self._open = asyncio.Event()
         self._open.set()
 
-    def hold(self) -> None:
+    def pause_responses(self) -> None:
         """From now on nothing that the provider says gets through; what the client says does."""
         self._open.clear()
 
@@ -39,7 +39,7 @@ class Proxy:
 
     async def _join(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            there, onward = await dial(target.dialled)
+            there, onward = await dial(target.dial_address)
             self._lines += [writer, onward]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, onward, held=False))

@@ -25,7 +25,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
 
 # Types that are read for one another: they look the same on the wire.
-_ALIKE: Final = (
+_COMPATIBLE_TYPES: Final = (
     {
         _Field.TYPE_INT32,
         _Field.TYPE_INT64,
@@ -66,20 +66,20 @@ class Types:
             self._add(name, message.nested_type, message.enum_type)
 
 
-async def described(client: Client) -> list[_File] | None:
+async def fetch_descriptors(client: Client) -> list[_File] | None:
     """The files in which the target describes the service; None where it does not know of it.
 
     Raises NoAnswer where reflection breaks off, each time, and Violation where what it sends is no description.
     """
     for pause in INSISTENT_RETRY_DELAYS[:5]:
         try:
-            return await _described(client)
+            return await _fetch_descriptors(client)
         except NoAnswer:
             await asyncio.sleep(pause)
-    return await _described(client)
+    return await _fetch_descriptors(client)
 
 
-async def _described(client: Client) -> list[_File] | None:
+async def _fetch_descriptors(client: Client) -> list[_File] | None:
     method: Any = client.channel.stream_stream(
         _PATH,
         request_serializer=lambda request: request.SerializeToString(),
@@ -163,7 +163,7 @@ def _field(
         yield f"{where}: no field {field.number}"
     elif (field.label == repeated) != (other.label == repeated):
         yield f"{where}: one is repeated and one is not"
-    elif field.type != other.type and not any({field.type, other.type} <= group for group in _ALIKE):
+    elif field.type != other.type and not any({field.type, other.type} <= group for group in _COMPATIBLE_TYPES):
         yield f"{where}: {_Field.Type.Name(field.type)[5:]} and {_Field.Type.Name(other.type)[5:]}"
     elif field.type == _Field.TYPE_MESSAGE:
         yield from _message(ours, theirs, field.type_name, other.type_name, seen)

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from conformance.core.errors import UsageError
-from conformance.rpc.decoding import LARGEST
+from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,19 +50,19 @@ class Target:
     address: str
     tls: Tls | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    max_answer: int = LARGEST
+    max_answer: int = DEFAULT_MAX_ANSWER_BYTES
     """Bytes of the largest answer that is taken in. The List of a fleet is one answer (LST-2), however large."""
-    way: str | None = None
+    proxy_address: str | None = None
     """What is dialled instead of the address, where something of ours lies before the provider."""
 
     @property
-    def dialled(self) -> str:
+    def dial_address(self) -> str:
         """What a connection is made to."""
-        return self.way or self.address
+        return self.proxy_address or self.address
 
-    def by_way_of(self, address: str) -> Self:
+    def behind(self, address: str) -> Self:
         """The same target behind another address; its certificate and its name are still its own."""
-        return replace(self, way=address)
+        return replace(self, proxy_address=address)
 
     def channel(self) -> grpc.aio.Channel:
         """Open a new connection to the provider. Dials lazily: nothing is sent yet."""
@@ -72,13 +72,13 @@ class Target:
             ("grpc.max_receive_message_length", self.max_answer),
         )
         if self.tls is None:
-            named = self.way and not self.address.startswith("unix:")
+            named = self.proxy_address and not self.address.startswith("unix:")
             authority = (("grpc.default_authority", host_port),) if named else ()
-            return grpc.aio.insecure_channel(self.dialled, options=(*options, *authority))
+            return grpc.aio.insecure_channel(self.dial_address, options=(*options, *authority))
         credentials = grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.cert)
-        override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.way else None)
+        override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.proxy_address else None)
         names = (("grpc.ssl_target_name_override", override),) if override else ()
-        return grpc.aio.secure_channel(self.dialled, credentials, options=(*options, *names))
+        return grpc.aio.secure_channel(self.dial_address, credentials, options=(*options, *names))
 
 
 def parse_address(text: str) -> str:

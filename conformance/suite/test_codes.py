@@ -32,7 +32,7 @@ async def unknown(stranger: Machine) -> None:
     """No RPC finds the machine, and none makes it up (COD-1)."""
     for verb in Verb:
         codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
-        await expect.code(stranger.call(verb, stranger.shard.anew()), *codes)
+        await expect.code(stranger.call(verb, stranger.shard.next_in_new_epoch()), *codes)
     await expect.code(stranger.get(), StatusCode.NOT_FOUND)
 
 
@@ -143,7 +143,7 @@ async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others
         settled = call.ok and state_of(call.response.machine.state) is edge.target
         if not (settled and EDGES[verb].target is edge.target):
             await expect.refused(call)
-    watch = await machine.settle(patience=machine.patience.verb(going))
+    watch = await machine.settle(patience=machine.patience.for_verb(going))
     expect.fact(
         watch.state in (edge.target, State.FAILED),
         wanted=f"{going.value} to go on to {edge.target.name} after calls that have no edge",

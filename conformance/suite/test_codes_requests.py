@@ -53,10 +53,10 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
 
     async def ask(*verbs: Verb) -> None:
         for verb in verbs:
-            await expect.accepted(machine.call(verb, machine.shard.anew()))
+            await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
 
     await ask(Verb.CREATE, Verb.DRAIN)
-    await expect.accepted(machine.configure(machine.shard.anew(), cluster=""))
+    await expect.accepted(machine.configure(machine.shard.next_in_new_epoch(), cluster=""))
     for verb, there in ((Verb.CONFIGURE, State.CONFIGURED), (Verb.DRAIN, State.IDLE)):
         await ask(verb)
         await ask(Verb.CREATE, verb)
@@ -66,20 +66,20 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
         await ask(verb, Verb.CREATE)
         if there is State.CONFIGURED:
             await ask(Verb.DELETE)
-            await expect.accepted(machine.configure(machine.shard.anew(), cluster=trial.unique("other")))
+            await expect.accepted(machine.configure(machine.shard.next_in_new_epoch(), cluster=trial.unique("other")))
 
 
 @behaviour("COD-3d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
     machine = trial.machine
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        await expect.accepted(machine.call(verb, machine.shard.anew()))
+        await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
     await trial.begin(machine, Verb.CREATE)
     # Neither of the first two has an edge, should the machine be there already; a Configure binds it then.
     for verb in (Verb.CREATE, Verb.DRAIN, Verb.CONFIGURE):
-        await expect.accepted(machine.call(verb, machine.shard.anew()))
+        await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
     await machine.settle()
-    await expect.accepted(machine.drain(machine.shard.anew()))
+    await expect.accepted(machine.drain(machine.shard.next_in_new_epoch()))
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -136,7 +136,7 @@ def without_id(trial: Trial) -> list[Callable[[], Awaitable[Call]]]:
     """The calls that may not come without a machine id; Delete among them where it is there at all."""
     nobody = trial.stranger("")
     verbs = [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
-    return [nobody.get, *(lambda verb=verb: nobody.call(verb, nobody.shard.anew()) for verb in verbs)]
+    return [nobody.get, *(lambda verb=verb: nobody.call(verb, nobody.shard.next_in_new_epoch()) for verb in verbs)]
 
 
 @behaviour("COD-4a")

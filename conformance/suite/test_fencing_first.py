@@ -28,8 +28,8 @@ async def test_the_fence_comes_before_existence(trial: Trial) -> None:
 
     for verb in offered(trial):
         shard = await introduced(trial, machine)
-        await expect.accepted(machine.call(verb, shard.at(MARK)))  # the control, too: only newer
-        await expect.fenced(machine.call(verb, shard.at(STALE)))
+        await expect.accepted(machine.call(verb, shard.token_of(MARK)))  # the control, too: only newer
+        await expect.fenced(machine.call(verb, shard.token_of(STALE)))
 
 
 @behaviour("FEN-4b", machines=1, start=State.IDLE, transitions=2)
@@ -38,15 +38,15 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         # A call that takes its edge sets the mark; whether others do is FEN-6's to judge.
         shard = await introduced(trial, machine)
-        await trial.drive(machine, verb, machine.call(verb, shard.at(MARK)))
+        await trial.drive(machine, verb, machine.call(verb, shard.token_of(MARK)))
         quiet = calm(trial, EDGES[verb].target)
         # Control, and first, as what a refusal does is FEN-5's: with a newer token they are let in.
         for number, each in enumerate(quiet):
             await expect.accepted(machine.call(each, shard.token(epoch=FRESH[0] + number, sequence=FRESH[1] + number)))
-        if verb is Verb.CONFIGURE and (await machine.drain(shard.at(STALE))).ok:
+        if verb is Verb.CONFIGURE and (await machine.drain(shard.token_of(STALE))).ok:
             raise Unprepared("Configure has set no mark that a Drain would meet, as FEN-7 wants")
         for each in quiet:
-            await expect.fenced(machine.call(each, shard.at(STALE)))
+            await expect.fenced(machine.call(each, shard.token_of(STALE)))
 
 
 @behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
@@ -83,8 +83,8 @@ async def _mark_stays(trial: Trial, state: State, *, often: int = 1) -> None:
         shard = await marked(trial, state)
         # The last two: not lowered, neither to (4, 99) nor to (5, 3) ...
         for numbers in ((4, 99), (5, 3), (0, 0), (5, 4), *((5, 5),) * often):
-            await expect.fenced(machine.call(verb, shard.at(numbers)))
-        await expect.accepted(machine.call(verb, shard.at((5, 6))))  # ... and not raised to (5, 99)
+            await expect.fenced(machine.call(verb, shard.token_of(numbers)))
+        await expect.accepted(machine.call(verb, shard.token_of((5, 6))))  # ... and not raised to (5, 99)
 
 
 @behaviour("FEN-5a", machines=1, start=State.IDLE)
@@ -177,8 +177,8 @@ async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> Non
     for first in offered(trial):
         for second in offered(trial):
             shard = await introduced(trial, machine)
-            await expect.accepted(machine.call(first, shard.at(MARK)))  # the control, too: only newer
-            await expect.fenced(machine.call(second, shard.at(STALE)))
+            await expect.accepted(machine.call(first, shard.token_of(MARK)))  # the control, too: only newer
+            await expect.fenced(machine.call(second, shard.token_of(STALE)))
 
 
 async def _failures_count(trial: Trial, state: State) -> None:
@@ -187,9 +187,9 @@ async def _failures_count(trial: Trial, state: State) -> None:
     # One shard after the other: who has room for one only is FEN-9's to judge.
     for verb in calm(trial, state):
         shard = await marked(trial, state, epoch=1, sequence=1)
-        await expect.accepted(machine.call(verb, shard.at(MARK)))  # the control, too: only newer
+        await expect.accepted(machine.call(verb, shard.token_of(MARK)))  # the control, too: only newer
         for each in calm(trial, state):
-            await expect.fenced(machine.call(each, shard.at(STALE)))  # newer than the mark before
+            await expect.fenced(machine.call(each, shard.token_of(STALE)))  # newer than the mark before
 
 
 @behaviour("FEN-6b", machines=1, start=State.IDLE)

@@ -90,7 +90,7 @@ async def test_no_state_means_every_state(trial: Trial) -> None:
 async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
     machine = trial.machine
 
-    def on_its_way(call: Call, states: Collection[State], verb: Verb) -> None:
+    def verb_in_progress(call: Call, states: Collection[State], verb: Verb) -> None:
         only(call, states)
         if len(states) != 1:
             wanted = f"{machine.id} in every List of {', '.join(s.name for s in states) or 'everything'}"
@@ -107,7 +107,7 @@ async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
             await listing(trial, union, inside=[machine])
         async with AsyncExitStack() as stack:
             for states in (*unions, *single):
-                judged = partial(on_its_way, states=states, verb=verb)
+                judged = partial(verb_in_progress, states=states, verb=verb)
                 await stack.enter_async_context(observe(trial, machine, states=states, rpcs=["List"], each=judged))
             await trial.drive(machine, verb)
 

@@ -29,7 +29,7 @@ OFTEN, SELDOM = 0.2, 0.02
 
 async def ends(machine: Machine, verb: Verb) -> None:
     """Wait for the end of `verb`'s transition; raises Unprepared where it is another than the edge's."""
-    watch = await machine.settle(patience=machine.patience.verb(verb))
+    watch = await machine.settle(patience=machine.patience.for_verb(verb))
     if watch.state is not EDGES[verb].target:
         raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
 
@@ -133,7 +133,7 @@ async def test_retries_on_the_way_do_not_put_off_the_end(trial: Trial) -> None:
         calls, begun = [await trial.begin(machine, verb)], trial.client.now()
         while not state_of((await machine.read()).state).stable:
             waited = trial.client.now() - begun
-            if waited > machine.patience.verb(verb):
+            if waited > machine.patience.for_verb(verb):
                 await ends(machine, verb)  # control: left alone it comes to its end
                 wanted = f"{verb.value} to come to its end while it is asked for again and again"
                 expect.fact(False, wanted=wanted, got=f"no end in {waited:.1f} s, but one after that", calls=calls[-2:])

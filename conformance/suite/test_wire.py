@@ -177,7 +177,7 @@ async def test_health_is_serving(trial: Trial) -> None:
 
 @behaviour("WIR-4b")
 async def test_reflection_tells_the_contract(trial: Trial) -> None:
-    files = await reflection.described(trial.client)
+    files = await reflection.fetch_descriptors(trial.client)
     if files is None:
         raise Unsupported("reflection does not describe the service")
     differ = reflection.differences(files)

@@ -49,7 +49,7 @@ async def leaves(trial: Trial, machine: Machine, verb: Verb, asked: asyncio.Task
         waited = clock() - started
         if asked.done() and not asked.result().ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {asked.result().outcome()}")
-        if waited > trial.patience.verb(verb):
+        if waited > trial.patience.for_verb(verb):
             raise Unprepared(f"{machine.id} does not leave {source.name}")
         await asyncio.sleep(max(FIRST_POLL, POLL_SHARE * waited))
 
@@ -71,7 +71,7 @@ async def hang_up(trial: Trial, machine: Machine, verb: Verb, *, token: Token | 
         await client.channel.channel_ready()
         asked = asyncio.ensure_future(ask(machine, verb, client, token=token))
         await leaves(trial, machine, verb, asked)
-        await client.hang_up()
+        await client.disconnect()
         await asked
     if token is None:
         await arrives(machine, verb)
@@ -81,7 +81,7 @@ async def cut(trial: Trial, machine: Machine, verb: Verb) -> None:
     """The connection is reset while the answer is on its way."""
     async with proxy(trial.client.target) as line, trial.client.another(target=line.target) as client:
         await client.channel.channel_ready()
-        line.hold()
+        line.pause_responses()
         asked = asyncio.ensure_future(ask(machine, verb, client))
         try:
             await leaves(trial, machine, verb, asked)
@@ -140,7 +140,7 @@ async def test_a_deadline_that_passes_disturbs_nothing(trial: Trial) -> None:
                 break
             if call.answered and call.code is not StatusCode.DEADLINE_EXCEEDED:  # a provider may say so itself
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
-            watch = await machine.settle(patience=trial.patience.verb(verb))
+            watch = await machine.settle(patience=trial.patience.for_verb(verb))
             if watch.state is not EDGES[verb].source:
                 break
             kept = dict(watch.machine.shard_metadata), watch.machine.cluster
@@ -166,7 +166,7 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             pending = [asyncio.ensure_future(ask(machine, verb, client)) for client in clients]
             reading = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
             await machine.read()
-            await asyncio.gather(*(client.hang_up() for client in clients))
+            await asyncio.gather(*(client.disconnect() for client in clients))
             await asyncio.gather(*pending, *reading)
         await arrives(machine, verb)
         late = await ask(machine, verb, trial.client)

@@ -78,7 +78,7 @@ def test_the_categories_are_those_of_the_projects_configuration() -> None:
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return [json.loads(line) for line in output.splitlines()]
 
-    configured = {rule["id"] for rule in listed("--configured-only", "--config", str(buf.rules()))}
+    configured = {rule["id"] for rule in listed("--configured-only", "--config", str(buf.rules_file()))}
     meant = {
         rule["id"]
         for rule in listed("--version", "v2")
@@ -189,7 +189,7 @@ def test_a_git_reference_is_a_baseline(
     """Also where the repository has no buf.yaml to tell that the contract lies in proto/."""
     copy = vendored(tmp_path / "proto")
     if configured:
-        (tmp_path / "buf.yaml").write_bytes(buf.rules().read_bytes())
+        (tmp_path / "buf.yaml").write_bytes(buf.rules_file().read_bytes())
     repository(tmp_path)
     monkeypatch.chdir(tmp_path)
     if not kept:

@@ -18,7 +18,7 @@ def test_each_token_of_a_shard_is_newer_than_the_last() -> None:
 
 def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> None:
     shard = Shard("shard")
-    tokens = [shard.next(), shard.next(), *(shard.anew() for _ in range(20)), shard.next()]
+    tokens = [shard.next(), shard.next(), *(shard.next_in_new_epoch() for _ in range(20)), shard.next()]
     for older, newer in pairwise(tokens[:-1]):
         assert (newer.epoch, newer.sequence) > (older.epoch, older.sequence)
         assert newer.sequence > older.sequence
@@ -29,14 +29,14 @@ def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> No
 def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
     shard = Shard("shard")
     old = shard.next()
-    shard.outlive(1)
+    shard.start_after_epoch(1)
     assert shard.next() == Token("shard", 2, 1)
     assert old.numbers < (2, 1)
 
 
 def test_after_the_last_epoch_a_token_can_still_be_sent() -> None:
     shard = Shard("shard")
-    shard.outlive(2**63 - 1)
+    shard.start_after_epoch(2**63 - 1)
     assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1)
     assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1), "there is none after that"
 

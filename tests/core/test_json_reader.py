@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import Struct
 
-from conformance.core.json_reader import DEEPEST, Malformed, NotJson, check_depth, decode, parse
+from conformance.core.json_reader import MAX_DEPTH, Malformed, NotJson, check_depth, decode, parse
 from conformance.core.value_types import Count, FenceScope, Seconds
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def test_free_form_json_is_nested_only_so_deeply() -> None:
-    check_depth(nested(DEEPEST), "sent")
-    for value in (nested(DEEPEST + 1), {"a": [[nested(DEEPEST - 2)]]}):
+    check_depth(nested(MAX_DEPTH), "sent")
+    for value in (nested(MAX_DEPTH + 1), {"a": [[nested(MAX_DEPTH - 2)]]}):
         with pytest.raises(ValueError, match="`sent` is nested more than 8 levels deep"):
             check_depth(value, "sent")
 

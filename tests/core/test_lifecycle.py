@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.lifecycle import EDGES, State, Verb, next_verb, on_its_way, state_of
+from conformance.core.lifecycle import EDGES, State, Verb, next_verb, verb_in_progress, state_of
 
 
 def test_states_have_the_numbers_of_the_wire() -> None:
@@ -23,7 +23,7 @@ def test_each_verb_leads_from_a_stable_state_through_its_own_to_a_stable_one() -
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_transitional_state_belongs_to_one_verb_and_a_stable_one_to_none(state: State) -> None:
-    verb = on_its_way(state)
+    verb = verb_in_progress(state)
     if state.stable or state is State.UNSPECIFIED:
         assert verb is None
     else:

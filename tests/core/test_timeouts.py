@@ -4,7 +4,7 @@ import pytest
 
 from conformance.core.errors import UsageError
 from conformance.core.lifecycle import State, Verb
-from conformance.core.timeouts import DEFAULT, Patience, parse_duration, parse_patience
+from conformance.core.timeouts import DEFAULT_PATIENCE_S, Patience, parse_duration, parse_patience
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_one_duration_goes_for_every_verb() -> None:
 
 def test_verbs_that_are_not_named_keep_the_default() -> None:
     patience = parse_patience("create=20m, Drain=1h")
-    assert patience == Patience(create=1200.0, configure=DEFAULT, drain=3600.0, delete=DEFAULT)
-    assert [patience.verb(verb) for verb in Verb] == [1200.0, DEFAULT, 3600.0, DEFAULT]
+    assert patience == Patience(create=1200.0, configure=DEFAULT_PATIENCE_S, drain=3600.0, delete=DEFAULT_PATIENCE_S)
+    assert [patience.for_verb(verb) for verb in Verb] == [1200.0, DEFAULT_PATIENCE_S, 3600.0, DEFAULT_PATIENCE_S]
 
 
 @pytest.mark.parametrize("text", ["reboot=5m", "create=5m,,drain=5m", "=5m", "create=5m,5m"])
@@ -90,4 +90,4 @@ def test_a_verbs_patience_is_a_duration(text: str) -> None:
 def test_a_machine_on_its_way_is_waited_for_as_its_verb_says_and_any_other_the_longest(
     state: State, seconds: float
 ) -> None:
-    assert Patience(create=1.0, configure=2.0, drain=4.0, delete=3.0).of(state) == seconds
+    assert Patience(create=1.0, configure=2.0, drain=4.0, delete=3.0).for_state(state) == seconds

@@ -115,7 +115,7 @@ def test_a_socket_is_waited_for_where_it_is_foreign() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server:
-            with loop.foreign():
+            with loop.external_wait():
                 async with asyncio.timeout(HOUR):
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                     writer.write(b"hi")

@@ -64,13 +64,13 @@ def asked(*codes: grpc.StatusCode, again: Token | None = SECOND) -> tuple[Call, 
 
 def test_what_is_answered_is_asked_once() -> None:
     call, sent = asked(OK)
-    assert (call.code, call.put_off, sent) == (OK, False, [FIRST])
+    assert (call.code, call.retried, sent) == (OK, False, [FIRST])
 
 
 @pytest.mark.parametrize("code", [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_who_has_no_time_now_is_asked_again(code: grpc.StatusCode) -> None:
     call, sent = asked(code, code, OK)
-    assert (call.code, call.put_off, sent) == (OK, True, [FIRST, SECOND, SECOND])
+    assert (call.code, call.retried, sent) == (OK, True, [FIRST, SECOND, SECOND])
 
 
 def test_who_never_has_time_gives_that_for_an_answer() -> None:
@@ -80,7 +80,7 @@ def test_who_never_has_time_gives_that_for_an_answer() -> None:
 
 def test_where_it_is_too_late_nobody_is_asked_again() -> None:
     call, sent = asked(UNAVAILABLE, again=None)
-    assert (call.code, call.put_off, sent) == (UNAVAILABLE, False, [FIRST])
+    assert (call.code, call.retried, sent) == (UNAVAILABLE, False, [FIRST])
 
 
 def one(number: int, code: grpc.StatusCode) -> Call:
@@ -296,7 +296,7 @@ def test_who_has_hung_up_asks_no_more(rpc: str, monkeypatch: pytest.MonkeyPatch)
             asked = asyncio.ensure_future(asks)
             await mood.turned_away.wait()
             await asyncio.sleep(0.05)  # the answer is heard, and the next try not yet made
-            await client.hang_up()
+            await client.disconnect()
             assert (await asked).busy
 
     assert run(hangs_up).status is Status.PASSED
@@ -346,7 +346,7 @@ FENCED = grpc.StatusCode.FAILED_PRECONDITION
 
 def test_a_token_that_was_chosen_is_stale_or_spent_where_it_is_fenced_the_second_time() -> None:
     call, sent = asked(UNAVAILABLE, FENCED, again=FIRST)
-    assert (call.code, call.spent, sent) == (UNAVAILABLE, True, [FIRST, FIRST])
+    assert (call.code, call.token_spent, sent) == (UNAVAILABLE, True, [FIRST, FIRST])
     assert asyncio.run(expect.accepted(call)) is call
     assert asyncio.run(expect.fenced(call)) is call
     assert asyncio.run(expect.refused(call)) is call
@@ -354,7 +354,7 @@ def test_a_token_that_was_chosen_is_stale_or_spent_where_it_is_fenced_the_second
 
 def test_a_token_that_was_renewed_is_not_to_be_fenced() -> None:
     call, _ = asked(UNAVAILABLE, FENCED, again=SECOND)
-    assert (call.code, call.spent) == (FENCED, False)
+    assert (call.code, call.token_spent) == (FENCED, False)
     with pytest.raises(Violation, match="to pass the fence"):
         asyncio.run(expect.accepted(call))
 

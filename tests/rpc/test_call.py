@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State
-from conformance.core.text import LONGEST_SENT
+from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.rpc.call import (
     Call,
     CallLog,
@@ -56,12 +56,12 @@ def test_a_call_knows_the_machine_that_it_asked_for() -> None:
 
 def test_what_is_sent_again_has_the_tokens_and_ids_as_they_were() -> None:
     request = pb.DrainRequest(machine_id="m", shard_id="s", shard_epoch=2**63 - 1, sequence_number=2**53 + 1)
-    assert json_format.ParseDict(dict(call(request=request).sent()), pb.DrainRequest()) == request
+    assert json_format.ParseDict(dict(call(request=request).request_json()), pb.DrainRequest()) == request
 
 
 def test_what_is_sent_again_has_a_stand_in_for_the_blob_that_is_the_same_for_the_same_one() -> None:
     one, other = (pb.ConfigureRequest(bootstrap_blob=blob) for blob in (b"s3cret", b"0ther"))
-    sent = [call(request=request).sent() for request in (one, one, other)]
+    sent = [call(request=request).request_json() for request in (one, one, other)]
     assert sent[0] == sent[1] != sent[2]
     again = json_format.ParseDict(dict(sent[0]), pb.ConfigureRequest()).bootstrap_blob
     assert again.startswith(b"blob-")
@@ -70,21 +70,21 @@ def test_what_is_sent_again_has_a_stand_in_for_the_blob_that_is_the_same_for_the
 
 def test_what_is_sent_again_has_metadata_cut() -> None:
     request = pb.ConfigureRequest(shard_metadata={"k": "v" * 1000})
-    assert call(request=request).sent() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
+    assert call(request=request).request_json() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
     assert request.shard_metadata["k"] == "v" * 1000
 
 
 def test_what_is_sent_again_is_not_endless() -> None:
-    assert len(call(request=pb.MachineRef(id="m" * 2**20)).sent()["id"]) == LONGEST_SENT
+    assert len(call(request=pb.MachineRef(id="m" * 2**20)).request_json()["id"]) == MAX_SENT_CHARACTERS
 
 
 def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
     idle, bound = pb.Machine(id="a", state="MACHINE_STATE_IDLE"), pb.Machine(id="b", state="MACHINE_STATE_CONFIGURED")
     listing = call(response=pb.MachineList(machines=[idle, bound]))
-    assert listing.seen(["b", "c"]) == {"b": State.CONFIGURED}
-    assert call(response=pb.TransitionAck(machine=idle)).seen("a") == {"a": State.IDLE}
-    assert call(response=bound).seen("ab") == {"b": State.CONFIGURED}
-    assert call(grpc.StatusCode.ABORTED).seen("ab") == {}
+    assert listing.machine_states(["b", "c"]) == {"b": State.CONFIGURED}
+    assert call(response=pb.TransitionAck(machine=idle)).machine_states("a") == {"a": State.IDLE}
+    assert call(response=bound).machine_states("ab") == {"b": State.CONFIGURED}
+    assert call(grpc.StatusCode.ABORTED).machine_states("ab") == {}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_heavy_answer_is_remembered_without_its_weight_and_tells_the_same(resp
     (light,) = log.calls
     assert light.response != response
     assert str(light) == str(heavy)
-    assert light.seen({"a", "b"}) == heavy.seen({"a"})
+    assert light.machine_states({"a", "b"}) == heavy.machine_states({"a"})
     assert light.number == heavy.number
 
 

@@ -5,14 +5,21 @@ from typing import Any
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.rpc.decoding import LIGHTEST, UndecodableResponse, decode_error, in_words, reader, too_large
+from conformance.rpc.decoding import (
+    MIN_MACHINE_BYTES,
+    UndecodableResponse,
+    decode_error,
+    explain_limit,
+    deserializer,
+    too_large,
+)
 
-LIMIT = 64 * LIGHTEST
+LIMIT = 64 * MIN_MACHINE_BYTES
 """Bytes of 64 machines at their lightest."""
 
 
 def read(data: bytes, kind: Any = pb.MachineList, *, limit: int = LIMIT) -> Any:
-    return reader(kind, limit=limit)(data)
+    return deserializer(kind, limit=limit)(data)
 
 
 def machines(number: int, **fields: Any) -> bytes:
@@ -38,7 +45,7 @@ def test_no_message_at_all_is_trouble() -> None:
 def test_a_machine_of_a_list_counts_for_some_bytes_however_short_it_is() -> None:
     assert len(read(machines(64)).machines) == 64
     assert read(machines(66)) == UndecodableResponse(too_large(LIMIT))
-    assert read(machines(66), limit=66 * LIGHTEST) == pb.MachineList.FromString(machines(66))
+    assert read(machines(66), limit=66 * MIN_MACHINE_BYTES) == pb.MachineList.FromString(machines(66))
 
 
 def test_a_list_of_ordinary_machines_is_bounded_by_its_bytes_alone() -> None:
@@ -63,5 +70,5 @@ def test_what_cannot_be_counted_is_left_to_whoever_reads_it(tail: bytes) -> None
 
 def test_grpcs_words_for_our_limit_are_told_in_ours() -> None:
     words = "Received message larger than max (9 vs. 4)"
-    assert in_words(f"CLIENT: {words}", limit=2**20) == "more came than 1 MiB (--max-answer)"
-    assert in_words(f"SERVER: {words}", limit=2**20) == f"SERVER: {words}"
+    assert explain_limit(f"CLIENT: {words}", limit=2**20) == "more came than 1 MiB (--max-answer)"
+    assert explain_limit(f"SERVER: {words}", limit=2**20) == f"SERVER: {words}"

@@ -84,13 +84,13 @@ class FaultInjection:
         """Injects no more faults."""
         self.loses_answers = False
         if self.proxy is not None:
-            self.proxy.clears()
+            self.proxy.stop()
 
     def may_have_dropped_since(self, since: float) -> bool:
         """Returns whether the proxy may have dropped a call under way at or after `since`, on the loop's clock."""
-        return self.proxy is not None and self.proxy.doubtful(since)
+        return self.proxy is not None and self.proxy.may_have_dropped_since(since)
 
     def stats(self) -> FaultStats:
         """Returns what the faults have done so far."""
-        did = dict(self.proxy.did) if self.proxy is not None else {}
+        did = dict(self.proxy.counts) if self.proxy is not None else {}
         return FaultStats(faults=self._texts, did=did, lost=dict(self.lost_answers.counts), again=dict(self.retries))

@@ -17,9 +17,9 @@ from conformance.core.value_types import Count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MOST_DELAY: Final = 10.0
-LEAST_RATE: Final = 1000.0
-LEAST_LIFE: Final = 0.05
+MAX_DELAY_S: Final = 10.0
+MIN_RATE_BYTES_PER_S: Final = 1000.0
+MIN_PERIOD_S: Final = 0.05
 
 _RATE: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>|k|M)B(?:/s)?")
 _UNITS: Final = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -112,23 +112,23 @@ def _values(kind: FaultKind, value: str, text: str) -> tuple[float, float]:
         case FaultKind.THROTTLE:
             match = _RATE.fullmatch(value.strip())
             rate = float(match["number"]) * _UNITS[match["unit"]] if match else 0.0
-            if not LEAST_RATE <= rate <= 1e12:
+            if not MIN_RATE_BYTES_PER_S <= rate <= 1e12:
                 raise UsageError(f"--fault {text!r} is no rate from 1kB on", hint="write throttle=64kB or throttle=1MB")
             return rate, rate
         case FaultKind.DELAY:
             first, dots, last = value.partition("..")
             low = _seconds(first, text)
             high = _seconds(last, text) if dots else low
-            if not low <= high <= MOST_DELAY:
+            if not low <= high <= MAX_DELAY_S:
                 raise UsageError(
-                    f"--fault {text!r} is no delay of at most {MOST_DELAY:g} s", hint="write delay=20ms or 5ms..50ms"
+                    f"--fault {text!r} is no delay of at most {MAX_DELAY_S:g} s", hint="write delay=20ms or 5ms..50ms"
                 )
             return low, high
         case _:
             life = _seconds(value, text)
-            if life < LEAST_LIFE:
+            if life < MIN_PERIOD_S:
                 raise UsageError(
-                    f"--fault {text!r} is shorter than {LEAST_LIFE * 1000:g} ms",
+                    f"--fault {text!r} is shorter than {MIN_PERIOD_S * 1000:g} ms",
                     hint=f"write {kind}=2s: nothing could be asked between two of them",
                 )
             return life, life

@@ -34,7 +34,7 @@ async def in_weather(*faults: str, core: Core | None = None) -> AsyncIterator[tu
     async with (
         serving(core or provider()) as address,
         connected(address) as client,
-        weather(client, parse_faults(faults), seed=7, least=0),
+        weather(client, parse_faults(faults), seed=7, min_chunks=0),
     ):
         assert client.faults is not None
         yield client, client.faults
@@ -73,10 +73,12 @@ def test_bytes_come_in_their_order_however_they_are_delayed() -> None:
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         async with (
             server,
-            fault_proxy(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7, least=0) as made,
+            fault_proxy(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7, min_chunks=0) as made,
         ):
-            made.breaks()
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
+            made.start()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", int(made.target.dial_address.rpartition(":")[2])
+            )
             sent = bytes(range(256)) * 2000
             writer.write(sent)
             writer.write_eof()
@@ -111,9 +113,11 @@ def test_a_half_open_connection_is_told_when_it_speaks() -> None:
 
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, fault_proxy(target, parse_faults(["half-open=50ms"]), seed=7, least=0) as made:
-            made.breaks()
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
+        async with server, fault_proxy(target, parse_faults(["half-open=50ms"]), seed=7, min_chunks=0) as made:
+            made.start()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", int(made.target.dial_address.rpartition(":")[2])
+            )
             await gone.wait()
             hears = asyncio.ensure_future(reader.read(1))
             await asyncio.sleep(0)
@@ -128,7 +132,7 @@ def test_a_half_open_connection_is_told_when_it_speaks() -> None:
 
 def test_a_target_that_is_not_there_is_reset() -> None:
     async def run() -> None:
-        async with fault_proxy(Target(address="127.0.0.1:1"), (), seed=7, least=0) as made:
+        async with fault_proxy(Target(address="127.0.0.1:1"), (), seed=7, min_chunks=0) as made:
             client = Client(made.target)
             with pytest.raises(TargetError):
                 await connect(client, timeout=0.5)
@@ -153,9 +157,9 @@ def test_once_it_clears_nothing_happens_any_more() -> None:
 
 
 def test_a_provider_hears_the_name_that_it_was_called_by() -> None:
-    made = Target(address="provider.example:443").by_way_of("127.0.0.1:9")
-    assert (made.address, made.dialled) == ("provider.example:443", "127.0.0.1:9")
-    assert Target(address="h:1").dialled == "h:1"
+    made = Target(address="provider.example:443").behind("127.0.0.1:9")
+    assert (made.address, made.dial_address) == ("provider.example:443", "127.0.0.1:9")
+    assert Target(address="h:1").dial_address == "h:1"
 
 
 def test_a_socket_in_the_file_system_has_weather_too(tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_a_socket_in_the_file_system_has_weather_too(tmp_path: Path) -> None:
         async with (
             serving(provider(), address=where),
             connected(where) as client,
-            weather(client, parse_faults(["delay=1ms"]), seed=7, least=0),
+            weather(client, parse_faults(["delay=1ms"]), seed=7, min_chunks=0),
         ):
             assert (await client.list()).ok
 
