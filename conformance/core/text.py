@@ -1,17 +1,17 @@
-"""Text that somebody else has sent, made fit to be shown: in one line, steering nothing, and of some length."""
+"""Prepares text from other programs for display: one line, no control characters, limited length."""
 
 from __future__ import annotations
 
 import re
 
 MAX_VALUE_CHARACTERS = 60
-"""A metadata value longer than this many characters is shown cut."""
+"""Longer metadata values are shown truncated to this many characters."""
 MAX_SENT_CHARACTERS = 4096
-"""A string longer than this many characters is kept cut: what is sent again is then not quite what was sent."""
+"""Longer strings of a request are recorded truncated to this many characters: a replay then sends a different one."""
 
 
 def printable(text: str) -> str:
-    """`text` in one line, without what would steer a terminal or turn its words around."""
+    """Returns `text` in one line, with characters escaped that control a terminal or the text direction."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
 
 
@@ -20,13 +20,13 @@ def _escape(number: int) -> str:
 
 
 def cut(text: str, longest: int = MAX_VALUE_CHARACTERS) -> str:
-    """`text`, printable, and no longer than `longest` characters or so."""
+    """Returns `text`, printable and truncated to about `longest` characters, with the full length at the end."""
     shown = printable(text[: longest + 1])
     return f"{shown[:longest]}…({len(text)} characters)" if len(text) > longest else shown
 
 
 def clip(text: str, longest: int = MAX_SENT_CHARACTERS) -> str:
-    """`text` as it is, but no longer than `longest` characters; what is left out is counted at its end."""
+    """Returns `text` unescaped and truncated to `longest` characters, with the full length at the end."""
     if len(text) <= longest:
         return text
     ending = f"…({len(text)} characters)"
@@ -34,6 +34,6 @@ def clip(text: str, longest: int = MAX_SENT_CHARACTERS) -> str:
 
 
 def escape_markdown(text: str, longest: int = 800) -> str:
-    """Words as they are for Markdown, in which no mark, no mention and no link of theirs means anything."""
+    """Returns `text` escaped for Markdown: it cannot contain formatting, mentions or links."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")

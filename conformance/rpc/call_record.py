@@ -1,4 +1,4 @@
-"""A call as a record keeps it: what every report tells of it, and nothing else."""
+"""A call as a record stores it: exactly the parts that reports show."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _KEYS = {
     "message": "sent",
     "states": "seen",
 }
-"""The keys in JSON that differ from the names here."""
+"""The JSON keys of fields with other names."""
 
 
 class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
-    """One RPC, in words: a `Told` like the `Call` that it once was. A record's JSON is decoded into it."""
+    """One RPC in words: a `CallView`, like the `Call` that it was made from. A record's JSON is decoded into it."""
 
     rpc: str
     machine_id: str
@@ -59,28 +59,28 @@ class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
 
     @property
     def ended(self) -> float:
-        """Seconds on the run's clock."""
+        """The end, in seconds on the run's clock."""
         return round(self.started + self.seconds, CLOCK_DECIMALS)
 
     def request_text(self) -> str:
-        """The request in a few words."""
+        """Returns the request in one line."""
         return self.request
 
     def outcome(self) -> str:
-        """What came, in a few words."""
+        """Returns the outcome in one line."""
         return self.outcome_text
 
     def request_json(self) -> Mapping[str, Any]:
-        """The request as protobuf's JSON."""
+        """Returns the request as protobuf JSON."""
         return self.message
 
     def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
-        """The states in which the answer showed those of `machines` that it told of."""
+        """Returns, by machine id, the states of those of `machines` that are in the response."""
         return {machine: State[state] for machine, state in self.states.items() if machine in machines}
 
 
 def to_record(call: CallView, machines: Collection[str]) -> CallRecord:
-    """What is to be told of `call`, and of those `machines` whose states matter."""
+    """Returns the record of `call`, with the states of `machines` only."""
     return CallRecord(
         rpc=call.rpc,
         machine_id=call.machine_id,

@@ -14,7 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.background import BackgroundTasks
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
 from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
-from conformance.rpc.decoding import decode_error, explain_limit, deserializer
+from conformance.rpc.decoding import decode_error, deserializer, explain_limit
 from conformance.rpc.list_throttle import ListThrottle
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ CONNECTION_LOST_CODES = (
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.CANCELLED,
 )
-"""The codes that gRPC makes up if a connection is lost in the middle of a call."""
+"""The codes that gRPC itself sets if a connection is lost during a call."""
 STREAM_LOST = "Stream removed ("
-"""The start of gRPC's message if a call ended in the middle: the provider reset it, or the connection was lost."""
+"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
-"""And if the server did not look at the call because it takes no more calls at once (REFUSED_STREAM: RFC 9113, 8.7).
-The call had no effect, and its token can be used again."""
+"""The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
+RFC 9113, 8.7). The call had no effect, and its token can be used again."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Seconds before it is sent again."""
+"""Seconds before each retry of such a call."""
 
 SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
 
@@ -61,7 +61,7 @@ _RESPONSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Clock:
-    """The run's clock: seconds since the run has begun."""
+    """The run's clock: seconds since the start of the run."""
 
     time: Callable[[], float]
     epoch: float
@@ -93,15 +93,15 @@ class Client:
     def __init__(
         self, target: Target, *, rpc_timeout: float = 30.0, suffix: bytes = b"", first: Client | None = None
     ) -> None:
-        """`suffix` are bytes at the end of every request; `first` is the run's first client, if this is another one."""
+        """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any."""
         self.rpc_timeout = rpc_timeout
         self.count = 0
-        """Calls that were sent."""
+        """The number of sent calls."""
         self.disconnected = False
         """True if the kit has closed this connection."""
         self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
         self.faults: FaultInjection | None = None if first is None else first.faults
-        """The faults that calls suffer, if any."""
+        """The faults that are injected into the calls, if any."""
         self.mutating = BackgroundTasks()
         """The mutating calls that are under way. Each runs to its end even if its caller is cancelled: otherwise the
         kit would not know what it has started."""
@@ -123,7 +123,7 @@ class Client:
         return self._connection.channel
 
     async def inject(self, faults: FaultInjection) -> None:
-        """Makes all calls from now on suffer `faults`."""
+        """Injects `faults` into all calls from now on."""
         self.faults = faults
         if faults.proxy is not None:
             direct = self._connection
@@ -136,14 +136,14 @@ class Client:
             self.faults.stop()
 
     def now(self) -> float:
-        """Seconds on the run's clock."""
+        """Returns the seconds on the run's clock."""
         return self._clock.now()
 
     @asynccontextmanager
     async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
-        """A client like this one over a connection of its own.
+        """Opens another client like this one, with its own connection.
 
-        `target` is another way to the same provider; `suffix` are bytes at the end of every request.
+        `target` is another address of the same provider; `suffix` is appended to every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, suffix=suffix, first=self)
         try:
@@ -157,12 +157,12 @@ class Client:
         await self.channel.close()
 
     async def disconnect(self) -> None:
-        """Closes the connection at once. Calls that are under way are cancelled, and count as not answered."""
+        """Closes the connection immediately. Calls that are under way are cancelled, and count as unanswered."""
         self.disconnected = True
         await self.channel.close()
 
     async def abandon(self) -> None:
-        """Closes the connection at once and cancels the mutating calls: what they have started stays unknown."""
+        """Closes the connection immediately and cancels the mutating calls; their effects stay unknown."""
         await self.mutating.cancel()
         await self.disconnect()
 
@@ -171,7 +171,7 @@ class Client:
         await self.mutating.wait()
 
     async def create(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
-        """SPECULATIVE -> IDLE."""
+        """Makes a Create: SPECULATIVE -> IDLE."""
         request = pb.CreateRequest(machine_id=machine_id, **_spread(token))
         return await self.call("Create", request, timeout=timeout)
 
@@ -185,7 +185,7 @@ class Client:
         blob: bytes = b"",
         timeout: float | None = None,
     ) -> Call:
-        """IDLE -> CONFIGURED, bound to `cluster`."""
+        """Makes a Configure: IDLE -> CONFIGURED, bound to `cluster`."""
         request = pb.ConfigureRequest(
             machine_id=machine_id,
             cluster_id=cluster,
@@ -196,21 +196,21 @@ class Client:
         return await self.call("Configure", request, timeout=timeout)
 
     async def drain(self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None) -> Call:
-        """CONFIGURED -> IDLE; `grace` in seconds."""
+        """Makes a Drain: CONFIGURED -> IDLE; `grace` in seconds."""
         request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
         return await self.call("Drain", request, timeout=timeout)
 
     async def delete(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
-        """IDLE -> SPECULATIVE."""
+        """Makes a Delete: IDLE -> SPECULATIVE."""
         request = pb.DeleteRequest(machine_id=machine_id, **_spread(token))
         return await self.call("Delete", request, timeout=timeout)
 
     async def get(self, machine_id: str) -> Call:
-        """Read one machine."""
+        """Reads one machine."""
         return await self._read("Get", pb.MachineRef(id=machine_id))
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
-        """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
+        """Reads the machines in `states` (empty: all), at most `cap` (0: no cap), changed after revision `since`."""
         numbers: Any = [int(state) for state in states]
         request = pb.ListFilter(states=numbers, max_results=cap, since_revision=since)
         if since:
@@ -222,7 +222,7 @@ class Client:
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
-        """Reads. A read changes nothing, so one that failed on the way or was rejected for load is retried."""
+        """Makes a read. Reads are idempotent, so one that lost its connection or was rejected for load is retried."""
         for delay in (*RETRY_DELAYS, None):
             call = await self._read_through_faults(rpc, request)
             if delay is None or not (self._lost_connection(call) or (call.busy and self.overload.tolerable)):
@@ -243,7 +243,7 @@ class Client:
         return call
 
     def _lost_connection(self, call: Call) -> bool:
-        """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
+        """Returns whether the connection was lost: a server may close one for its age, and gRPC reconnects."""
         return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.disconnected)
 
     def may_have_been_dropped(self, call: Call) -> bool:
@@ -266,7 +266,7 @@ class Client:
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        """Sends the call; resends it unchanged while the server refuses the stream without looking at it."""
+        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM)."""
         call = await self._send_within_limit(rpc, request, method, timeout)
         for delay in REFUSED_STREAM_DELAYS:
             if not call.details.startswith(REFUSED_STREAM):
@@ -292,19 +292,19 @@ class Client:
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
             if problem := decode_error(response):
-                # The response cannot be decoded, so no more is known than if it had been lost.
+                # A response that cannot be decoded counts as a lost one.
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             answered = self._came_from_provider(
                 code, details, round(self.now() - started, CLOCK_DECIMALS) >= limit, started
             )
-            told, details = details, explain_limit(details, limit=self.target.max_answer)
-            answered &= told == details
+            original, details = details, explain_limit(details, limit=self.target.max_answer)
+            answered &= original == details  # the kit rejected a large response, not the provider
         except asyncio.CancelledError:
             if not self.disconnected:
                 raise
-            code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
+            code, details, answered = grpc.StatusCode.CANCELLED, "the kit closed the connection", False
         call = Call(
             rpc=rpc,
             request=request,
@@ -322,11 +322,11 @@ class Client:
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
-        """Returns whether the provider sent this status, rather than gRPC on our side.
+        """Returns whether the provider sent this status, rather than gRPC on the kit's side.
 
-        gRPC makes up UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may
-        send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under
-        fault injection the connection may be live too, because gRPC has redialled by then.
+        gRPC sets UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may send
+        either. The state afterwards shows the difference: the connection is live, or time is left. With injected
+        faults the connection may be live even after a loss, because gRPC has reconnected by then.
         """
         if self.disconnected or details.startswith(NO_CONNECTION):
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.lifecycle import EDGES, State, Verb
-from conformance.rpc.call import recorded_calls, record
+from conformance.rpc.call import record, recorded_calls
 from conformance.testkit.observations import Ack, Observation, Recording
 from conformance.testkit.observer import observe
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.lifecycle import EDGES, State, Verb, next_verb, verb_in_progress, state_of
+from conformance.core.lifecycle import EDGES, State, Verb, next_verb, state_of, verb_in_progress
 
 
 def test_states_have_the_numbers_of_the_wire() -> None:

@@ -9,8 +9,8 @@ from conformance.rpc.decoding import (
     MIN_MACHINE_BYTES,
     UndecodableResponse,
     decode_error,
-    explain_limit,
     deserializer,
+    explain_limit,
     too_large,
 )
 
