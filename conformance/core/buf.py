@@ -59,7 +59,7 @@ _REMOVED_VARIABLES = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One finding of a rule. Lines and columns count from 1; `path` is None for a deleted file."""
+    """One finding of a rule. Lines and columns count from 1. A deleted file has no `path`."""
 
     rule: str
     message: str

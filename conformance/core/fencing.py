@@ -58,7 +58,7 @@ class Shard:
     def start_after_epoch(self, epoch: int) -> None:
         """Starts the incarnation after `epoch`: calls of that epoch that are still under way are fenced.
 
-        There is none after the largest epoch: then only its largest sequence is left.
+        The largest epoch has no next one: then only its largest sequence can still be sent.
         """
         if epoch >= MAX_TOKEN_NUMBER:
             self.epoch, self._sequence = MAX_TOKEN_NUMBER, MAX_TOKEN_NUMBER - 1

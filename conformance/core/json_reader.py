@@ -1,6 +1,6 @@
 """Reads JSON from files that may have been edited or truncated: strict types, limited numbers, one-line errors.
 
-The standard library parses the text, because msgspec refuses unpaired surrogates, which a path that is not UTF-8 contains.
+The standard library parses the text, because msgspec refuses unpaired surrogates. Paths that are not UTF-8 have some.
 """
 
 from __future__ import annotations

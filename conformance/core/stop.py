@@ -29,7 +29,7 @@ class Stop:
 
     @contextmanager
     def after(self, seconds: float | None, limit: str) -> Iterator[None]:
-        """Ends the run if the body takes longer than `seconds`; None sets no limit. `limit` is the name of the option."""
+        """Ends the run if the body takes longer than `seconds`, unless None. `limit` is the name of the option."""
         timer = seconds and asyncio.get_running_loop().call_later(seconds, self, f"{limit} {seconds:g} s is over")
         try:
             yield

@@ -62,7 +62,7 @@ class OverloadTracker:
         self._recent = RejectionCount()
         """The calls since the concurrency limit was last lowered."""
         self._lowered_at = 0.0
-        """When that was, on the run's clock: calls that were under way then are not evidence about the new limit."""
+        """The time of that, on the run's clock: calls under way then are not evidence about the new limit."""
         self._steps = iter(CONCURRENCY_STEPS)
         self.limiter = ConcurrencyLimiter()
         """Wraps every call, except those that another call may be waiting for."""

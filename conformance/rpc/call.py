@@ -70,7 +70,7 @@ class CallView(Protocol):
         """Returns the outcome in one line."""
 
     def request_json(self) -> Mapping[str, Any]:
-        """Returns the request as protobuf JSON to send again, with a placeholder for the blob and truncated metadata."""
+        """Returns the request as protobuf JSON to send again, with a placeholder blob and truncated metadata."""
 
     def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
         """Returns, by machine id, the states of those of `machines` that are in the response."""
@@ -78,7 +78,7 @@ class CallView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSummary:
-    """What is kept of a large response, such as a List of 100,000 machines: a description, and the relevant states."""
+    """The summary of a large response, such as a List of 100,000 machines: its description and the relevant states."""
 
     words: str
     states: Mapping[str, State]
@@ -155,7 +155,7 @@ class Call:
         return describe_request(self.request)
 
     def request_json(self) -> Mapping[str, Any]:
-        """Returns the request as protobuf JSON to send again, with a placeholder for the blob and truncated metadata."""
+        """Returns the request as protobuf JSON to send again, with a placeholder blob and truncated metadata."""
         public = type(self.request)()
         public.CopyFrom(self.request)
         if isinstance(public, pb.ConfigureRequest):

@@ -19,14 +19,14 @@ from conformance.core.sizes import MAX_SIZE_BYTES, parse_size, show_size
         (str(MAX_SIZE_BYTES), MAX_SIZE_BYTES),
     ],
 )
-def test_a_size_is_taken_as_people_write_it(text: str, size: int) -> None:
+def test_a_size_is_a_number_with_an_optional_unit(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize(
     "text", ["", "MiB", "0", "0.4b", "-1", "1e9", "64MiBs", "64 M i B", "2GiB", "9" * 40, "١MB", "∞", "1.MB", "0x10"]
 )
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="is not a size; write 64MiB"):
         parse_size(text)
 

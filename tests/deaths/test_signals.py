@@ -76,7 +76,7 @@ def test_interrupted_while_nobody_answers_it_ends_at_once(tmp_path: Path) -> Non
             done = kit.done()
         assert time.monotonic() - began < 10
         assert done.code == 3
-        assert "interrupted (SIGTERM) before anything was started" in done.verdict
+        assert "interrupted (SIGTERM) before any machine was started" in done.verdict
         assert "Traceback" not in done.text
         assert not (tmp_path / "report" / "ledger.ndjson").exists()
 

@@ -68,7 +68,7 @@ def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider
     # Where the first was done before the second had begun, there was nothing to refuse.
     if ends[1].code:
         assert ends[1].code == 2
-        assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that still lives"
+        assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that is still active"
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)

@@ -45,7 +45,7 @@ def test_the_second_run_into_one_report_directory_is_refused_and_spoils_nothing(
             first.signal(signal.SIGCONT)
             done = first.done()
         assert second.code == 2, second.text
-        assert second.err.splitlines()[0].endswith(" belongs to a run that still lives")
+        assert second.err.splitlines()[0].endswith(" belongs to a run that is still active")
         assert done.code == 0, done.text
         assert provider.away() == {}
         for name in ("events.ndjson", "report.json"):

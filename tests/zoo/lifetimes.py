@@ -132,7 +132,7 @@ async def forgets_who_we_are(cage: Cage) -> None:
     await kept(cage, from_configure(refuse))
 
 
-@species(r"--timeout 3 s is over before anything was started$", timeout=3)
+@species(r"--timeout 3 s is over before any machine was started$", timeout=3)
 async def sleeps(cage: Cage) -> None:
     """Sleeps for 29 s over every call."""
 

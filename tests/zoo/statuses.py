@@ -86,7 +86,7 @@ async def ends_without_a_status(cage: Cage) -> None:
     await _ending(cage)
 
 
-@species(r"does not answer List: .*OK came without a message")
+@species(r"does not answer List: .*OK without a response message")
 async def is_fine_and_has_no_answer(cage: Cage) -> None:
     """Answers every call OK, with trailers only and no message."""
     await _ending(cage, ("grpc-status", "0"))

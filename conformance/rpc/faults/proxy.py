@@ -40,7 +40,7 @@ class FaultProxy:
         self.counts: Counter[str] = Counter()
         """The number of connections, resets, delayed chunks and so on so far."""
         self._last_loss = -math.inf
-        """When calls may last have been lost, on the loop's clock."""
+        """The last time at which calls may have been lost, on the loop's clock."""
         self._address = target.dial_address
         self._faults = {fault.kind: fault for fault in faults}
         self._random = random.Random(f"{seed}/faults")
@@ -119,7 +119,9 @@ class FaultProxy:
             if not connection.closed:
                 connection.cut()
 
-    async def _forward(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Forwards one direction of a connection: each chunk is sent at its departure time, in order."""
         loop = asyncio.get_running_loop()
         due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue(_MAX_QUEUED_CHUNKS)
