@@ -134,9 +134,9 @@ class OutOfHosts(Faults):
 
     __slots__ = ()
 
-    def doom(self, operation: Operation, machine: Machine, now: float) -> Operation:
-        create_fails_by_label = replace(operation, due=now + 0.002, error="there is no host left")
-        return create_fails_by_label if operation.verb is Verb.CREATE else operation
+    def apply(self, operation: Operation, machine: Machine, now: float) -> Operation:
+        doomed = replace(operation, due=now + 0.002, error="there is no host left")
+        return doomed if operation.verb is Verb.CREATE else operation
 
 
 def test_a_transition_that_fails_is_no_violation(tmp_path: Path) -> None:
