@@ -98,7 +98,7 @@ def test_a_call_whose_connection_the_client_closes_is_not_answered(in_process: b
     async def send(client: Client) -> Call:
         call = asyncio.ensure_future(client.get("sleeps"))
         await asyncio.sleep(0.05)
-        await client.hang_up()
+        await client.disconnect()
         return await call
 
     call = result_of(send, in_process=in_process)

@@ -167,7 +167,7 @@ async def yard_at(
                     patience=SHORT,
                     deletes=deletes,
                 )
-                await client.quiet()
+                await client.wait_until_idle()
             finally:
                 ledger.close()
 

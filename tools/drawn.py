@@ -14,12 +14,12 @@ from conformance.results.bill import Bill
 from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status
 from conformance.results.target_info import CAPABILITIES, TargetInfo
-from conformance.rpc.call import DIGITS, Call, CallView, token_of
+from conformance.rpc.call import CLOCK_DECIMALS, Call, CallView, token_of
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["\x1b[31m<b>&]]>`|@x\n\u202e\u2028\x00", "\ud800", "ä" * 80])
 SENDABLE = st.text(st.characters(codec="utf-8"), max_size=80)
 IDS = st.sampled_from(["m1", "m2", "m3"]) | TEXTS
-SECONDS = st.integers(0, 10**15).map(lambda ns: round(ns / 10**9, DIGITS))
+SECONDS = st.integers(0, 10**15).map(lambda ns: round(ns / 10**9, CLOCK_DECIMALS))
 COUNTS = st.integers(0, 10**6)
 IDENTIFIERS = st.from_regex(r"[A-Z]{3}-[1-9][0-9]?[a-c]", fullmatch=True)
 CODES = st.sampled_from(list(grpc.StatusCode))
@@ -65,7 +65,7 @@ def calls(draw: st.DrawFn) -> CallView:
         response=draw(RESPONSES),
         answered=draw(st.booleans()),
         started=started,
-        ended=round(started + took, DIGITS),
+        ended=round(started + took, CLOCK_DECIMALS),
     )
 
 

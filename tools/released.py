@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGUE = ROOT / "conformance/catalogue"
+CATALOGUE = ROOT / "conformance/core/catalogue"
 RELEASED = CATALOGUE / "released.txt"
 HEAD = "# The behaviours of the last release: id, level, first release. Written by `make baseline`.\n"
 

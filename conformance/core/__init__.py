@@ -1,1 +1,1 @@
-"""Words and values of the contract and the kit; imports nothing else of the kit."""
+"""Terms and values of the contract and the kit; imports nothing else of the kit."""

@@ -1,4 +1,4 @@
-"""Background tasks: work that goes on after its caller was cancelled, as a call that was sent or a line of the ledger.
+"""Background tasks: work that continues after its caller was cancelled, such as a sent call or a write to the ledger.
 
 `asyncio.shield` does that too, but prints an error to stderr if no caller is left to receive it. Here a caller that
 still waits receives it; otherwise the ledger and the machine show what the work has done.
@@ -23,7 +23,7 @@ def start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def wait(task: asyncio.Task[T]) -> T:
-    """Returns or raises what the task does. If the caller is cancelled while it waits, the task goes on."""
+    """Returns or raises what the task does. If the caller is cancelled while it waits, the task continues."""
     if not task.done():
         await asyncio.wait((task,))
     return task.result()

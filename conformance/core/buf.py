@@ -1,8 +1,8 @@
-"""buf, run on the contract: what it finds in a copy of the proto, by itself or against a baseline.
+"""Runs buf on a copy of the contract's proto: lints it, or compares it with a baseline.
 
-Both sides of a comparison are built into images first, with the contract's files under the names that an
-import statement gives them. So it does not matter where either copy lies, and a copy in another directory is
-not taken for a deleted file. An image carries no rules: those always come from the project's own buf.yaml.
+Both sides of a comparison are first built into images, in which the contract's files have the names that import
+statements use. So the location of either copy does not matter, and a copy in another directory is not reported as a
+deleted file. An image contains no rules: those always come from the project's own buf.yaml.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ _ROOT = "bigfleet"
 """The contract's top directory, as import statements see it."""
 
 RELEASED = Path(bigfleet.v1alpha1.__file__).with_name("released.binpb")
-"""The contract as it was last released: a FileDescriptorSet."""
+"""The last released contract: a FileDescriptorSet."""
 
 PROTO_DIRECTORY = Path(bigfleet.v1alpha1.__file__).parents[2]
 """The directory that the project's own proto is imported from."""
 
 CATEGORIES = ("FILE", "WIRE_JSON")
-"""The categories of breaking change that the project's buf.yaml forbids."""
+"""The categories of breaking changes that the project's buf.yaml forbids."""
 
-INSTALL = "pip install 'capacity-provider-conformance[proto]'"
-"""buf is an extra, because a run does not need it."""
+INSTALL_HINT = "pip install 'capacity-provider-conformance[proto]'"
+"""The command that installs buf. It is an extra, because a run does not need it."""
 
-TIMEOUT = 60.0
-"""How long all of buf's runs for one question may take, in seconds."""
+TIMEOUT_S = 60.0
+"""Seconds that all runs of buf for one check may take together."""
 
-_FINDINGS = 100
-"""buf's exit status where it ran and found something; every other one but 0 is a failure of its own."""
+_FINDINGS_STATUS = 100
+"""buf's exit status if it ran and has findings. Every other status except 0 is a failure of buf itself."""
 
 _IMAGE_SUFFIXES = (".bin", ".binpb", ".json", ".txtpb", ".yaml", ".gz", ".zst", ".tar", ".tgz", ".zip")
-"""Endings from which buf itself tells what a file is. Others, such as protoc's .pb, are taken for binary."""
+"""Suffixes from which buf detects a file's format. Files with others, such as protoc's .pb, are read as binary."""
 
-_INHERITED_NOT = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
-"""Variables that would make buf or git answer for something else, as in a git hook."""
+_REMOVED_VARIABLES = re.compile(r"BUF_|GIT_(DIR|WORK_TREE|INDEX_FILE)$")
+"""Environment variables that are not passed on: in a git hook, they would make buf or git read something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a rule found. Lines and columns count from 1; a deleted file has no `path`."""
+    """One finding of a rule. Lines and columns count from 1. A deleted file has no `path`."""
 
     rule: str
     message: str
@@ -72,18 +72,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What buf found in `checked`; nothing, where the rules are kept."""
+    """The findings in `checked`; empty if it follows all rules."""
 
     checked: Path
     found: tuple[Finding, ...]
 
 
-def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings:
-    """Return what the project's lint rules find in the contract under `directory`; by default its own.
+def lint(directory: Path | None = None, *, timeout: float = TIMEOUT_S) -> Findings:
+    """Returns the findings of the project's lint rules in the contract under `directory`, by default the kit's own.
 
-    Raises UsageError where there is no buf, no contract, or no answer within `timeout` seconds.
+    Raises UsageError if there is no buf, no contract, or no result within `timeout` seconds.
     """
-    directory = _shown(directory or PROTO_DIRECTORY)
+    directory = _relative_to_cwd(directory or PROTO_DIRECTORY)
     with _workspace(timeout) as workspace:
         candidate = workspace.candidate(directory)
         if isinstance(candidate, Findings):
@@ -91,16 +91,16 @@ def lint(directory: Path | None = None, *, timeout: float = TIMEOUT) -> Findings
         return workspace.check(directory, "lint", str(candidate))
 
 
-def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT) -> Findings:
-    """Return what in the contract under `directory` breaks those who were built against the baseline.
+def breaking(directory: Path | None = None, *, against: str | None = None, timeout: float = TIMEOUT_S) -> Findings:
+    """Returns the changes in the contract under `directory` that break clients and providers built for the baseline.
 
     `against` is a descriptor set or buf image, a directory, or a git reference such as `.git#branch=main`;
     by default the released contract. A proto that does not compile is a finding (COMPILE) too.
 
-    Raises UsageError where there is no buf, no contract in `directory`, nothing to compare with at `against`,
-    or no answer within `timeout` seconds.
+    Raises UsageError if there is no buf, no contract in `directory`, no baseline at `against`, or no result within
+    `timeout` seconds.
     """
-    directory = _shown(directory or PROTO_DIRECTORY)
+    directory = _relative_to_cwd(directory or PROTO_DIRECTORY)
     with _workspace(timeout) as workspace:
         candidate = workspace.candidate(directory)
         if isinstance(candidate, Findings):
@@ -110,18 +110,18 @@ def breaking(directory: Path | None = None, *, against: str | None = None, timeo
 
 
 def find_buf() -> str:
-    """Return the path of buf: the one that was installed beside this Python, else the one in PATH.
+    """Returns the path of buf: the one that is installed beside this Python, else the one in PATH.
 
-    Raises UsageError where there is none.
+    Raises UsageError if buf is not installed.
     """
     found = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
     if found is None:
-        raise UsageError("buf is not installed", hint=INSTALL)
+        raise UsageError("buf is not installed", hint=INSTALL_HINT)
     return found
 
 
-def rules() -> Path:
-    """Return the project's buf.yaml: beside this module in a wheel, at the top in a checkout."""
+def rules_file() -> Path:
+    """Returns the path of the project's buf.yaml: in the package in a wheel, at the top in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for path in (package / "buf.yaml", package.parent / "buf.yaml"):
         if path.is_file():
@@ -130,7 +130,7 @@ def rules() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _BufResult:
     status: int
     stdout: str
     stderr: str
@@ -140,45 +140,45 @@ class _Answer:
         return self.stdout if self.stdout.strip() else self.stderr
 
     @property
-    def complaint(self) -> str:
-        """The line that says most: git's own where git failed, else buf's first."""
-        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()] or ["it gave no reason"]
+    def error_line(self) -> str:
+        """The most useful line of the error output: git's own if git failed, else buf's first."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()] or ["no error message"]
         by_git = [line for line in lines if line.startswith(("fatal:", "error:"))]
         return (by_git or lines)[0].removeprefix("Failure: ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Workspace:
-    """A directory that holds the rules and, under the module's name there, a link to what is checked."""
+    """A temporary directory with the rules and, under the module name in buf.yaml, a link to the checked directory."""
 
-    home: Path
+    root: Path
     buf: str
     timeout: float
     deadline: float
 
     def candidate(self, directory: Path) -> Path | Findings:
-        """Build what is checked into an image; findings, where it does not compile."""
+        """Builds the checked directory into an image and returns its path; returns findings if it does not compile."""
         if not directory.is_dir():
-            raise UsageError(f"no such directory: {directory}", hint="--proto names a directory of .proto files")
+            raise UsageError(f"no such directory: {directory}", hint="--proto takes a directory of .proto files")
         if not any((directory / _ROOT).rglob("*.proto")):
             raise UsageError(
-                f"{directory} holds no {_ROOT}/v1alpha1/*.proto",
-                hint=f"--proto names the directory that {_ROOT}/ lies in",
+                f"{directory} does not contain {_ROOT}/v1alpha1/*.proto",
+                hint=f"--proto takes the directory that contains {_ROOT}/",
             )
         image, answer = self._build_directory(directory, "candidate")
-        if answer.status == _FINDINGS:
+        if answer.status == _FINDINGS_STATUS:
             return _findings(directory, answer)
         if answer.status:
-            raise UsageError(f"buf cannot read {directory}: {answer.complaint}")
+            raise UsageError(f"buf cannot read {directory}: {answer.error_line}")
         return image
 
     def baseline(self, against: str, directory: Path) -> Path:
-        """Build `against` into an image that holds the contract and, beside it, only what it imports."""
+        """Builds `against` into an image of only the contract and the files that it imports; returns its path."""
         location, _, options = against.partition("#")
         if not location.strip():
             raise UsageError(
                 "--against is empty",
-                hint="name a descriptor set, a directory, or a git reference such as .git#branch=main",
+                hint="give a descriptor set, a directory, or a git reference such as .git#branch=main",
             )
         path = Path(location)
         if _is_git(location, options):
@@ -193,7 +193,7 @@ class _Workspace:
         elif path.suffix == ".proto":
             raise UsageError(
                 f"cannot compare with {against}: it is a single .proto file",
-                hint=f"name the directory that {_ROOT}/ lies in",
+                hint=f"give the directory that contains {_ROOT}/",
             )
         elif (path / _ROOT).is_dir():
             image, answer = self._build_directory(path, "baseline")
@@ -204,55 +204,55 @@ class _Workspace:
         if answer.status:
             why, hint = _why_no_baseline(answer)
             raise UsageError(f"cannot compare with {against}: {why}", hint=hint)
-        _demand_contract(image, against)
+        _require_contract(image, against)
         only, answer = self._build(str(image), "contract", "--path", _ROOT)
         if answer.status:
-            raise UsageError(f"cannot compare with {against}: {answer.complaint}")
+            raise UsageError(f"cannot compare with {against}: {answer.error_line}")
         return only
 
     def check(self, directory: Path, *arguments: str) -> Findings:
-        """Run a check with the project's rules."""
-        answer = self._run(*arguments, "--config", str(self.home / "buf.yaml"), "--error-format", "json")
-        if answer.status not in (0, _FINDINGS):
-            raise UsageError(f"buf {arguments[0]} failed: {answer.complaint}")
+        """Runs a check with the project's rules."""
+        answer = self._run(*arguments, "--config", str(self.root / "buf.yaml"), "--error-format", "json")
+        if answer.status not in (0, _FINDINGS_STATUS):
+            raise UsageError(f"buf {arguments[0]} failed: {answer.error_line}")
         return _findings(directory, answer)
 
-    def _build_directory(self, directory: Path, name: str) -> tuple[Path, _Answer]:
-        # Linked to where buf.yaml says the module is. The path keeps buf from compiling what else lies beside
-        # the contract, be it a provider's own protos or a whole site-packages.
-        module = self.home / "proto"
+    def _build_directory(self, directory: Path, name: str) -> tuple[Path, _BufResult]:
+        # The link is at the module path in buf.yaml. `--path` keeps buf from compiling other files beside the contract,
+        # such as a provider's own protos or a whole site-packages.
+        module = self.root / "proto"
         module.symlink_to(directory.resolve(), target_is_directory=True)
         try:
             return self._build(".", name, "--path", f"proto/{_ROOT}")
         finally:
             module.unlink()
 
-    def _build(self, source: str, name: str, *arguments: str) -> tuple[Path, _Answer]:
-        image = self.home / f"{name}.binpb"
+    def _build(self, source: str, name: str, *arguments: str) -> tuple[Path, _BufResult]:
+        image = self.root / f"{name}.binpb"
         return image, self._run("build", source, "-o", str(image), "--error-format", "json", *arguments)
 
-    def _run(self, *arguments: str) -> _Answer:
-        environment = {name: value for name, value in os.environ.items() if not _INHERITED_NOT.match(name)}
+    def _run(self, *arguments: str) -> _BufResult:
+        environment = {name: value for name, value in os.environ.items() if not _REMOVED_VARIABLES.match(name)}
         environment |= {
-            "BUF_CACHE_DIR": str(self.home / "cache"),  # so that no home is needed ...
-            "BUF_CONFIG_DIR": str(self.home / "config"),  # ... and none is read
-            "GIT_TERMINAL_PROMPT": "0",  # git shall fail, not ask for a password
-            "LC_ALL": "C",  # what it says is read below
+            "BUF_CACHE_DIR": str(self.root / "cache"),  # no home directory is needed ...
+            "BUF_CONFIG_DIR": str(self.root / "config"),  # ... or read
+            "GIT_TERMINAL_PROMPT": "0",  # git must fail instead of asking for a password
+            "LC_ALL": "C",  # error messages are parsed below
         }
         try:
             process = subprocess.Popen(
                 [self.buf, *arguments, "--timeout", "0s"],
-                cwd=self.home,
+                cwd=self.root,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,  # a group of its own, so that the git which buf starts ends with it
+                start_new_session=True,  # its own process group, so that a git started by buf is killed with it
             )
         except OSError as error:
-            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL) from error
+            raise UsageError(f"cannot run {self.buf}: {error.strerror}", hint=INSTALL_HINT) from error
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=max(0.0, self.deadline - time.monotonic()))
@@ -261,36 +261,36 @@ class _Workspace:
                     os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise UsageError(
-                        f"buf {arguments[0]} gave no answer within {self.timeout:g} s",
-                        hint="give it longer with --timeout",
+                        f"buf {arguments[0]} did not finish within {self.timeout:g} s",
+                        hint="raise --timeout",
                     ) from None
                 raise
-        return _Answer(status=process.returncode, stdout=stdout, stderr=stderr)
+        return _BufResult(status=process.returncode, stdout=stdout, stderr=stderr)
 
 
 @contextmanager
 def _workspace(timeout: float) -> Iterator[_Workspace]:
     buf = find_buf()
     with tempfile.TemporaryDirectory(prefix="conformance-proto-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
-        shutil.copyfile(rules(), home / "buf.yaml")
-        yield _Workspace(home=home, buf=buf, timeout=timeout, deadline=time.monotonic() + timeout)
+        root = Path(name)
+        shutil.copyfile(rules_file(), root / "buf.yaml")
+        yield _Workspace(root=root, buf=buf, timeout=timeout, deadline=time.monotonic() + timeout)
 
 
-def _shown(directory: Path) -> Path:
-    """Return `directory` as seen from here, where it lies below: CI systems annotate files by such paths."""
+def _relative_to_cwd(directory: Path) -> Path:
+    """Returns `directory` relative to the working directory if it is below: CI systems annotate files by such paths."""
     here = Path.cwd()
     return directory.relative_to(here) if directory.is_relative_to(here) else directory
 
 
-def _findings(directory: Path, answer: _Answer) -> Findings:
+def _findings(directory: Path, answer: _BufResult) -> Findings:
     found = []
     for line in answer.findings.splitlines():
         if line.strip():
             try:
                 entry = json.loads(line)
             except ValueError:
-                raise UsageError(f"buf said what cannot be read: {line}") from None
+                raise UsageError(f"cannot parse buf's output: {line}") from None
             path = entry.get("path")
             found.append(
                 Finding(
@@ -304,8 +304,8 @@ def _findings(directory: Path, answer: _Answer) -> Findings:
                 )
             )
     if answer.status and not found:
-        # It says that it found something: that must never be read as nothing.
-        raise UsageError("buf found something and does not say what")
+        # The status says that there are findings, so an empty output must not count as a success.
+        raise UsageError("buf reported a failure without details")
     return Findings(checked=directory, found=tuple(found))
 
 
@@ -314,14 +314,14 @@ def _is_git(location: str, options: str) -> bool:
 
 
 def _git_reference(location: str, options: str, directory: Path) -> str:
-    """Return the reference in full: absolute, and with the place of `directory` where it holds that."""
+    """Returns the full reference: an absolute path, with the subdirectory of `directory` if it is in the repository."""
     path = Path(location)
     if "://" in location or (not path.exists() and "@" in location):
         return f"{location}#{options}" if options else location
     if not path.exists():
         raise UsageError(
-            f"cannot compare with {location}{'#' if options else ''}{options}: there is no git repository",
-            hint="name the repository's .git, as in .git#branch=main or ../.git#branch=main",
+            f"cannot compare with {location}{'#' if options else ''}{options}: no such git repository",
+            hint="give the path of the repository's .git, as in .git#branch=main or ../.git#branch=main",
         )
     given = options.split(",") if options else []
     top = path.resolve().parent if path.name == ".git" else path.resolve()
@@ -331,9 +331,9 @@ def _git_reference(location: str, options: str, directory: Path) -> str:
     return f"{path.resolve()}#{','.join(given)}" if given else str(path.resolve())
 
 
-def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
+def _why_no_baseline(answer: _BufResult) -> tuple[str, str | None]:
     text = answer.stderr
-    if answer.status == _FINDINGS:
+    if answer.status == _FINDINGS_STATUS:
         first = _findings(Path(), answer).found[0]
         return f"it does not compile: {first.path}:{first.line}: {first.message}", None
     if '"git"' in text and "not found" in text:
@@ -344,20 +344,20 @@ def _why_no_baseline(answer: _Answer) -> tuple[str, str | None]:
             "fetch it first: git fetch origin main:main",
         )
     if "does not appear to be a git repository" in text or "not a git repository" in text:
-        return "it is not a git repository", "name the repository's .git, as in .git#branch=main"
+        return "it is not a git repository", "give the path of the repository's .git, as in .git#branch=main"
     if "had no .proto files" in text:
         return (
-            "there are no .proto files",
-            f"name the directory that {_ROOT}/ lies in; in git, with subdir=DIR",
+            "it contains no .proto files",
+            f"give the directory that contains {_ROOT}/; in git, add subdir=DIR",
         )
     if "unmarshal" in text or "image contains no files" in text:
-        return "it is not a descriptor set", "buf build -o FILE.binpb makes one"
-    return answer.complaint, None
+        return "it is not a descriptor set", "create one with buf build -o FILE.binpb"
+    return answer.error_line, None
 
 
-def _demand_contract(image: Path, against: str) -> None:
-    """Refuse a baseline without the contract, or with it under another name: all files would seem deleted."""
-    # Not light, and whoever asks what commands there are does not want it.
+def _require_contract(image: Path, against: str) -> None:
+    """Raises UsageError for a baseline without the contract at its own path: all its files would look deleted."""
+    # Imported here because it is slow, and `--help` and most commands do not need it.
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from google.protobuf.message import DecodeError
 
@@ -367,9 +367,9 @@ def _demand_contract(image: Path, against: str) -> None:
         raise UsageError(f"cannot compare with {against}: it is not a descriptor set") from None
     names = [file.name for file in files if file.package == _PACKAGE]
     if not names:
-        raise UsageError(f"cannot compare with {against}: it holds no {_PACKAGE}")
+        raise UsageError(f"cannot compare with {against}: it does not contain {_PACKAGE}")
     if not any(name.startswith(f"{_ROOT}/") for name in names):
         raise UsageError(
-            f"cannot compare with {against}: it holds the contract as {names[0]}, not as {_ROOT}/...",
-            hint=f"name the directory that {_ROOT}/ lies in; in git, with subdir=DIR",
+            f"cannot compare with {against}: it contains the contract as {names[0]}, not as {_ROOT}/...",
+            hint=f"give the directory that contains {_ROOT}/; in git, add subdir=DIR",
         )

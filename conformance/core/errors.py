@@ -1,22 +1,22 @@
-"""What can go wrong, one class per cause; a cause decides a status or an exit code.
+"""The errors of the kit: one class per cause. The class decides a status or an exit code.
 
 ::
 
     ConformanceError
-    ├── UsageError               exit 2: what the user gave cannot be used
+    ├── UsageError               exit 2: an argument or a file of the user cannot be used
     ├── TargetError              exit 3: the target cannot be judged
-    │   └── TargetLost           ... any more: it went away in the middle
-    └── Outcome                  how one behaviour ended, where it did not pass
+    │   └── TargetLost           ... any more: it stopped answering during the run
+    └── Outcome                  the result of a behaviour that did not pass
         ├── Violation            FAILED (or WARNED): the provider broke a clause
         ├── Unsupported          SKIPPED: the provider legally lacks what this judges
         └── Undecided            ERROR: the kit could not tell
-            ├── Unprepared       the machine could not be brought to where the behaviour starts
-            ├── NotObserved      what is judged did not happen before the kit's eyes
+            ├── Unprepared       the machine could not be driven to the state in which the behaviour starts
+            ├── NotObserved      the kit could not observe what the behaviour judges
             ├── NoAnswer         a call was not answered by the provider
-            ├── NotWritten       the ledger cannot be written, so that nothing may be started
+            ├── NotWritten       the ledger cannot be written, so no machine may be started
             ├── Shortage         not enough machines
             ├── BudgetSpent      --max-creates is reached
-            └── Disturbed        somebody else moved the machine
+            └── Disturbed        another client changed the machine
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Shown(Protocol):
-    """A call that shows a violation: as much of a `Call` as is needed to find it among all calls of a behaviour."""
+class ShownCall(Protocol):
+    """A call that shows a violation: the part of a `Call` that is needed to find it among all calls of a behaviour."""
 
     @property
     def number(self) -> int:
-        """Which call of this process it is."""
+        """The call's number in this process."""
 
     @property
     def rpc(self) -> str:
@@ -40,7 +40,7 @@ class Shown(Protocol):
 
     @property
     def answered(self) -> bool:
-        """Whether the provider sent the status."""
+        """True if the provider sent the status."""
 
     @property
     def operation_id(self) -> str:
@@ -48,7 +48,7 @@ class Shown(Protocol):
 
 
 class ConformanceError(Exception):
-    """An error that has something to say to the user: one line, and where there is one, the mend."""
+    """An error for the user: a message of one line, and optionally a hint how to fix it."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -60,31 +60,31 @@ class ConformanceError(Exception):
 
 
 class UsageError(ConformanceError):
-    """What the user gave cannot be used. Exit code 2."""
+    """An argument, option or file of the user cannot be used. Exit code 2."""
 
 
 class TargetError(ConformanceError):
-    """The target cannot be judged: not there, not a provider, too small. Exit code 3."""
+    """The target cannot be judged: it is unreachable, not a provider, or too small. Exit code 3."""
 
 
 class TargetLost(TargetError):
-    """The target answered, and then no more. Exit code 3."""
+    """The target stopped answering during the run. Exit code 3."""
 
 
 class Outcome(ConformanceError):
-    """How one behaviour ended, where it did not pass."""
+    """The result of a behaviour that did not pass."""
 
 
 class Violation(Outcome):
-    """The provider broke a clause: this was `wanted`, that was `got`, and `calls` show it."""
+    """The provider broke a clause: the kit `wanted` one thing and `got` another, as `calls` show."""
 
-    def __init__(self, wanted: str, got: str, *, calls: Sequence[Shown] = (), clauses: Sequence[str] = ()) -> None:
+    def __init__(self, wanted: str, got: str, *, calls: Sequence[ShownCall] = (), clauses: Sequence[str] = ()) -> None:
         super().__init__(f"wanted {wanted}; got {got}")
         self.wanted = wanted
         self.got = got
         self.calls = tuple(calls)
         self.clauses = tuple(clauses)
-        """The clauses of which one is broken, where that may be another than the one that is being judged."""
+        """The clauses of which one is broken, if it may not be the one that is being judged."""
 
 
 class Unsupported(Outcome):
@@ -92,15 +92,15 @@ class Unsupported(Outcome):
 
 
 class Undecided(Outcome):
-    """The kit could not tell. A MUST that ends so makes the run inconclusive."""
+    """The kit could not tell. A MUST with this result makes the run inconclusive."""
 
 
 class Unprepared(Undecided):
-    """The machine could not be brought to where the behaviour starts."""
+    """The machine could not be driven to the state in which the behaviour starts."""
 
 
 class NotObserved(Undecided):
-    """What the behaviour judges did not happen before the kit's eyes."""
+    """The kit could not observe what the behaviour judges."""
 
 
 class NoAnswer(Undecided):
@@ -108,16 +108,16 @@ class NoAnswer(Undecided):
 
 
 class NotWritten(Undecided):
-    """The ledger cannot be written, and nothing is started that is not written down."""
+    """The ledger cannot be written, and the kit starts no machine that is not in it."""
 
 
 class Shortage(Undecided):
-    """There are not enough machines for the behaviour."""
+    """The provider has too few machines for the behaviour."""
 
 
 class BudgetSpent(Undecided):
-    """One more Create would pass --max-creates."""
+    """One more Create would exceed --max-creates."""
 
 
 class Disturbed(Undecided):
-    """Somebody else moved the machine, so that what was seen says nothing of the provider."""
+    """Another client changed the machine, so the observations are not evidence about the provider."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-LARGEST: Final = 2**63 - 1
-"""The largest number that a token can hold (FEN-10)."""
+MAX_TOKEN_NUMBER: Final = 2**63 - 1
+"""The largest epoch or sequence of a token (FEN-10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who calls, in which incarnation, with which of its calls."""
+    """A fencing token: the calling shard, its epoch (one per incarnation), and the sequence of the call."""
 
     shard: str
     epoch: int
@@ -23,44 +23,44 @@ class Token:
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """What is compared: `newer` is lexicographic on these."""
+        """Epoch and sequence: tokens are compared lexicographically by these."""
         return self.epoch, self.sequence
 
 
 @dataclass(slots=True)
 class Shard:
-    """A shard id and the numbers that it has used. No two machines share one (FEN-13)."""
+    """A shard id and the numbers that it has used. Machines do not share shards (FEN-13)."""
 
     id: str
     epoch: int = 1
     _sequence: int = field(default=0)
 
     def token(self, *, epoch: int, sequence: int) -> Token:
-        """A token with just these numbers."""
+        """Returns a token with these numbers."""
         return Token(self.id, epoch, sequence)
 
-    def at(self, numbers: tuple[int, int]) -> Token:
-        """A token with these: its epoch and its sequence."""
+    def token_of(self, numbers: tuple[int, int]) -> Token:
+        """Returns a token with these numbers: epoch and sequence."""
         return Token(self.id, *numbers)
 
     def next(self) -> Token:
-        """A token newer than every earlier one of `next`, as a real shard's would be; after the last, that again."""
-        # After the first one they have as many digits as they will mostly have: who compares them as text is found
-        # by those who judge that.
-        self._sequence = min(LARGEST, self._sequence + (10 if self._sequence == 1 else 1))
+        """Returns a token newer than all earlier ones, as a real shard would; at the largest one, the same again."""
+        # From the second token on, most sequences have the same number of digits: a provider that compares them as
+        # text is then found only by the behaviours that judge this.
+        self._sequence = min(MAX_TOKEN_NUMBER, self._sequence + (10 if self._sequence == 1 else 1))
         return Token(self.id, self.epoch, self._sequence)
 
-    def anew(self) -> Token:
-        """A token newer than every earlier one by either number: who compares them wrongly takes it for fresh, too."""
+    def next_in_new_epoch(self) -> Token:
+        """Returns a token newer by both numbers, so that a provider that compares tokens wrongly accepts it too."""
         self.epoch = max(self.epoch, 10) + 1
         return self.next()
 
-    def outlive(self, epoch: int) -> None:
-        """Come back as the incarnation after `epoch`: whatever that one still has under way is fenced.
+    def start_after_epoch(self, epoch: int) -> None:
+        """Starts the incarnation after `epoch`: calls of that epoch that are still under way are fenced.
 
-        After the last epoch that there is comes none: only its last sequence is left to say.
+        The largest epoch has no next one: then only its largest sequence can still be sent.
         """
-        if epoch >= LARGEST:
-            self.epoch, self._sequence = LARGEST, LARGEST - 1
+        if epoch >= MAX_TOKEN_NUMBER:
+            self.epoch, self._sequence = MAX_TOKEN_NUMBER, MAX_TOKEN_NUMBER - 1
         else:
             self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0

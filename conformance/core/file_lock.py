@@ -9,11 +9,11 @@ from conformance.core.errors import UsageError
 
 
 def lock(file: IO[Any] | int, what: str) -> None:
-    """Locks `file` for this process; `what` names it. Raises UsageError if a run that is still alive holds the lock."""
+    """Locks `file` for this process; `what` names it. Raises UsageError if an active run holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
-            f"{what} belongs to a run that still lives",
-            hint="wait for it, or stop it: it brings all home",
+            f"{what} belongs to a run that is still active",
+            hint="wait for it, or stop it: it then cleans up its machines",
         ) from error

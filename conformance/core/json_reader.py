@@ -1,6 +1,6 @@
-"""Reads JSON from files that anybody may have changed or cut: strict types, limited numbers, one-line errors.
+"""Reads JSON from files that may have been edited or truncated: strict types, limited numbers, one-line errors.
 
-The standard library parses the text, because msgspec refuses unpaired surrogates: a path that is not UTF-8 has some.
+The standard library parses the text, because msgspec refuses unpaired surrogates. Paths that are not UTF-8 have some.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-DEEPEST: Final = 8
-"""Levels of nesting in free-form JSON, so that it can be written again."""
+MAX_DEPTH: Final = 8
+"""Maximum levels of nesting in free-form JSON, so that it can be written again."""
 
 _LARGEST: Final = 2**64
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class Malformed(ValueError):
-    """The content is not what it should be. The message says where and why."""
+    """The content does not have the expected form. The message says where and why."""
 
 
 class NotJson(Malformed):
-    """The content is not JSON at all, for example because the file was cut."""
+    """The content is not JSON at all, for example because the file was truncated."""
 
 
 def parse(content: str | bytes) -> Any:
@@ -79,9 +79,9 @@ def _at(place: str, what: str) -> str:
 
 
 def _demand_keys(value: Any, decoded: object, place: str) -> None:
-    """Raises Malformed where a dataclass has taken a default because its key is missing.
+    """Raises Malformed if a dataclass has a default because its key is missing.
 
-    Lists of Structs are not searched: a Struct says itself what may be missing, and a record has thousands of them.
+    Lists of Structs are not searched: a Struct itself defines what may be missing, and a record has thousands of them.
     """
     inner: dict[Any, Any] = {}
     if dataclasses.is_dataclass(decoded):
@@ -100,10 +100,10 @@ def _demand_keys(value: Any, decoded: object, place: str) -> None:
             _demand_keys(value[key], one, f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}".lstrip("."))
 
 
-def check_depth(value: object, what: str, left: int = DEEPEST) -> None:
+def check_depth(value: object, what: str, left: int = MAX_DEPTH) -> None:
     """Raises ValueError if free-form JSON is nested too deeply to be written again; `what` names it."""
     if not left:
-        raise ValueError(f"`{what}` is nested more than {DEEPEST} levels deep")
+        raise ValueError(f"`{what}` is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             check_depth(one, what, left - 1)

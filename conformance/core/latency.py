@@ -1,4 +1,4 @@
-"""How long calls took, by RPC: what a report shows, and what two runs are compared by. All times in seconds."""
+"""Latencies of calls, for reports and for comparisons of two runs. All times in seconds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-STEPS = (1, 2, 5)
-"""A histogram's bounds: these, times powers of ten, so that a bin is as wide to the eye at 1 ms as at 1 s."""
-SHORTEST = 1e-5
-"""What took less is in the first bin with it."""
+BIN_BOUND_STEPS = (1, 2, 5)
+"""The bounds of a histogram are these times powers of ten, so that bins have similar widths on a logarithmic scale."""
+MIN_DURATION_S = 1e-5
+"""Shorter durations are counted as this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latencies:
-    """How long the answered calls of one RPC took."""
+    """Latencies of the answered calls of one RPC, in seconds."""
 
     count: Count
     p50: Seconds
@@ -33,7 +33,7 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """So many calls took from `low` up to `high`, which is not in it any more."""
+    """The number of calls that took at least `low` and less than `high` seconds."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Bin:
 
 
 def summary(taken: Sequence[float]) -> Latencies:
-    """The latencies of some calls, sorted; there is at least one."""
+    """Returns the latencies of some calls from their sorted durations, of which there is at least one."""
     return Latencies(
         count=len(taken),
         p50=percentile(taken, 50),
@@ -52,13 +52,13 @@ def summary(taken: Sequence[float]) -> Latencies:
 
 
 def percentile(taken: Sequence[float], percent: float) -> float:
-    """The smallest of `taken`, which is sorted, that is not below `percent` of them: one that was measured."""
+    """Returns a percentile of sorted durations by the nearest rank, so that it is a measured one."""
     return taken[max(0, math.ceil(len(taken) * percent / 100) - 1)]
 
 
 def histogram(taken: Sequence[float], shortest: float, longest: float) -> tuple[Bin, ...]:
-    """How many of `taken` fall where, in bins that span `shortest` to `longest`; what lies beyond is in none."""
-    bounds = _bounds(max(shortest, SHORTEST), max(longest, SHORTEST))
+    """Returns the histogram of `taken`, in bins from `shortest` to `longest`; longer durations are not counted."""
+    bounds = _bounds(max(shortest, MIN_DURATION_S), max(longest, MIN_DURATION_S))
     counts = [0] * (len(bounds) - 1)
     for seconds in taken:
         place = bisect_right(bounds, max(seconds, bounds[0])) - 1
@@ -70,7 +70,7 @@ def histogram(taken: Sequence[float], shortest: float, longest: float) -> tuple[
 
 
 def _bounds(shortest: float, longest: float) -> list[float]:
-    """Rising bounds, of which the first is the last that is not above `shortest`, and only the last above `longest`."""
+    """Returns rising bounds, from the last one that is not above `shortest` to the first one above `longest`."""
     powers = range(math.floor(math.log10(shortest)) - 1, math.ceil(math.log10(longest)) + 2)
-    bounds = [float(f"{step}e{power}") for power in powers for step in STEPS]
+    bounds = [float(f"{step}e{power}") for power in powers for step in BIN_BOUND_STEPS]
     return bounds[bisect_right(bounds, shortest) - 1 : bisect_right(bounds, longest) + 1]

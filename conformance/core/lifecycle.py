@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class State(IntEnum):
-    """`MachineState` of the wire, without its prefix."""
+    """`MachineState` of the proto, without its prefix."""
 
     UNSPECIFIED = 0
     SPECULATIVE = 1
@@ -25,7 +25,7 @@ class State(IntEnum):
 
     @property
     def stable(self) -> bool:
-        """Whether a machine rests here until somebody calls."""
+        """True if a machine stays in this state until a client makes a call."""
         return self in _STABLE
 
 
@@ -43,7 +43,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """Where a verb starts, what is seen on its way, and where it settles (LIF-1, LIF-2)."""
+    """A verb's source state, transitional state and target state (LIF-1, LIF-2)."""
 
     source: State
     via: State
@@ -62,17 +62,17 @@ _BY_NUMBER: Final = {state.value: state for state in State}
 
 
 def state_of(number: int) -> State:
-    """The state for a number of the wire; a number that the contract does not have is UNSPECIFIED."""
+    """Returns the state with this number in the proto; UNSPECIFIED for a number that the contract does not define."""
     return _BY_NUMBER.get(number, State.UNSPECIFIED)
 
 
-def on_its_way(state: State) -> Verb | None:
-    """The verb whose transition `state` belongs to, or None for a stable state."""
+def verb_in_progress(state: State) -> Verb | None:
+    """Returns the verb whose transitional state is `state`; None for a stable state."""
     return next((verb for verb, edge in EDGES.items() if edge.via is state), None)
 
 
 def next_verb(state: State, to: State) -> Verb | None:
-    """The first step of the shortest way between stable states; None where there is no way, as from FAILED."""
+    """Returns the first step of the shortest path between stable states; None if there is no path, as from FAILED."""
     match state, to:
         case State.SPECULATIVE, _:
             return Verb.CREATE
@@ -86,10 +86,10 @@ def next_verb(state: State, to: State) -> Verb | None:
             return None
 
 
-FAULT: Final = ("conformance.fault/create", "error")
-"""The label by which a provider marks a slot whose Create is there to fail (contract §9)."""
+CREATE_FAULT_LABEL: Final = ("conformance.fault/create", "error")
+"""The label of a slot whose Create fails on purpose (contract §9)."""
 
 
-def doomed(labels: Mapping[str, str]) -> bool:
-    """Whether a slot that is labelled so is no machine for who wants its Create to succeed."""
-    return labels.get(FAULT[0]) == FAULT[1]
+def create_fails_by_label(labels: Mapping[str, str]) -> bool:
+    """Returns whether a slot with these labels is meant to fail its Create."""
+    return labels.get(CREATE_FAULT_LABEL[0]) == CREATE_FAULT_LABEL[1]

@@ -1,4 +1,4 @@
-"""Quantiles of millions of durations in little memory: counted in bins of one per cent, the longest exactly."""
+"""Quantiles of millions of durations in little memory: counted in bins of 1 % width, the longest exactly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from typing import Final
 
-from conformance.core.latency import SHORTEST, Latencies
+from conformance.core.latency import MIN_DURATION_S, Latencies
 
-WIDTH: Final = 1.01
-"""The ratio of a bin's upper bound to its lower one: a percentile is wrong by at most half a per cent."""
-_STEP: Final = math.log(WIDTH)
+BIN_RATIO: Final = 1.01
+"""The ratio of a bin's upper bound to its lower one: a percentile is wrong by at most 0.5 %."""
+_STEP: Final = math.log(BIN_RATIO)
 
 
 class QuantileSketch:
@@ -24,11 +24,11 @@ class QuantileSketch:
     def add(self, seconds: float) -> None:
         """Adds a duration."""
         self.count += 1
-        self._bins[math.floor(math.log(max(seconds, SHORTEST)) / _STEP)] += 1
+        self._bins[math.floor(math.log(max(seconds, MIN_DURATION_S)) / _STEP)] += 1
         self._longest = max(self._longest, seconds)
 
     def percentile(self, share: float) -> float:
-        """Returns the duration below which `share` per cent lie (nearest rank, the middle of its bin); 0 if empty."""
+        """Returns a percentile in seconds (nearest rank, the middle of its bin); `share` in per cent. 0 if empty."""
         rank, seen = max(1, math.ceil(self.count * share / 100)), 0
         for place in sorted(self._bins):
             seen += self._bins[place]
@@ -37,6 +37,6 @@ class QuantileSketch:
         return 0.0
 
     def summary(self) -> Latencies:
-        """Returns the percentiles that a report shows."""
+        """Returns the percentiles for the report."""
         p50, p90, p99 = (round(self.percentile(share), 6) for share in (50, 90, 99))
         return Latencies(count=self.count, p50=p50, p90=p90, p99=p99, max=round(self._longest, 6))

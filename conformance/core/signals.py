@@ -1,4 +1,4 @@
-"""The signals that ask a command to end, and an event loop that hears them."""
+"""Handles the signals that ask a command to end."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SIGNALS: Final = {
     signal.SIGTERM: "interrupted (SIGTERM)",
     signal.SIGHUP: "interrupted (SIGHUP)",
 }
-"""Each with the reason that it gives."""
+"""The handled signals, each with the reason that it gives for the end of the run."""
 
 
 @contextmanager
-def handling_signals(loop: asyncio.AbstractEventLoop, tell: Callable[[str], object]) -> Iterator[None]:
-    """While the context lasts, `loop` calls `tell` with the reason of each signal. Main thread only."""
+def handling_signals(loop: asyncio.AbstractEventLoop, on_signal: Callable[[str], object]) -> Iterator[None]:
+    """While the body runs, `loop` calls `on_signal` with the reason of each signal. Main thread only."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, reason in SIGNALS.items():
-        loop.add_signal_handler(number, tell, reason)
+        loop.add_signal_handler(number, on_signal, reason)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The word that ends a run early."""
+"""A request to end a run early."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 class Stop:
-    """Says that a run shall end before its plan does: no new behaviour starts, those that run are cancelled."""
+    """Requests the early end of a run: no new behaviour starts, and the running ones are cancelled."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.reason: str | None = None
 
     def __call__(self, reason: str) -> None:
-        """End the run because of `reason`; the first one counts."""
+        """Ends the run because of `reason`; only the first reason counts."""
         if self.reason is None:
             self.reason = reason
             self._event.set()
 
     @contextmanager
     def after(self, seconds: float | None, limit: str) -> Iterator[None]:
-        """End the run when so many seconds are over, where there is a `limit` by that name and it still goes on."""
+        """Ends the run if the body takes longer than `seconds`, unless None. `limit` is the name of the option."""
         timer = seconds and asyncio.get_running_loop().call_later(seconds, self, f"{limit} {seconds:g} s is over")
         try:
             yield
@@ -38,16 +38,16 @@ class Stop:
                 timer.cancel()
 
     async def wait(self) -> None:
-        """Return when the run shall end."""
+        """Returns when the run must end."""
         await self._event.wait()
 
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns, it having started no machine. Raises TargetError where the run shall end before."""
+    async def run_unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns the result of `work`, which starts no machine. Raises TargetError if the run must end first."""
         tasks = asyncio.create_task(self.wait()), asyncio.create_task(work)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self.reason is not None:
-                raise TargetError(f"{self.reason} before anything was started")
+                raise TargetError(f"{self.reason} before any machine was started")
             return tasks[1].result()
         finally:
             for task in tasks:

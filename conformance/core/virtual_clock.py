@@ -1,10 +1,9 @@
-"""An event loop whose clock leaps over every wait: what takes an hour takes as long as its work.
+"""An event loop with a virtual clock that jumps over every wait: a run of an hour takes only the time of its work.
 
-Nothing is scaled. A wait ends when its time has come, in the order in which it would, so that whatever depends on
-time (polls, windows, who comes first) goes as it would go; only nobody sits it out. Work takes no time unless it is
-`spent`. Threads take turns with the loop, so that the same run goes the same way each time. What comes by a socket
-knows nothing of this: while any of it is `foreign`, the clock stands still until it answers, or goes at its common
-pace.
+Times are not scaled. Waits end in their usual order and at their usual virtual times, so that all that depends on time
+(polls, windows, races) behaves as on a real clock. Work takes no virtual time except what `spend` adds. Threads
+take turns with the loop, so that runs are deterministic. Sockets do not follow the virtual clock: during an
+`external_wait` the clock stands still until the answer arrives, or runs at real speed.
 """
 
 from __future__ import annotations
@@ -23,131 +22,131 @@ if TYPE_CHECKING:
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """The loop; its clock begins at 0."""
+    """An event loop whose virtual clock starts at 0."""
 
     def __init__(self) -> None:
-        self._at = 0.0
-        self._abroad = 0
-        self._asking = False
-        self._at_work = 0
-        self._threads = itertools.count()
-        self._inbox: queue.SimpleQueue[_Letter] = queue.SimpleQueue()
+        self._now = 0.0
+        self._external_waits = 0
+        self._called_by_thread = False
+        self._busy_threads = 0
+        self._thread_numbers = itertools.count()
+        self._inbox: queue.SimpleQueue[_ThreadMessage] = queue.SimpleQueue()
         super().__init__(_Selector(self))
 
     def time(self) -> float:
-        """Seconds that have passed, by the leaping clock."""
-        return self._at
+        """Returns the virtual time in seconds."""
+        return self._now
 
     def spend(self, seconds: float) -> None:
-        """Work took so long: it is later now, and nothing else happened meanwhile."""
-        self._at += seconds
+        """Advances the clock by the duration of some work, during which nothing else happens."""
+        self._now += seconds
 
     @property
-    def at_home(self) -> bool:
-        """Whether all that anybody waits for happens in this loop."""
-        return self._abroad == 0
+    def only_internal_waits(self) -> bool:
+        """True if no external wait is active."""
+        return self._external_waits == 0
 
-    def leave(self) -> None:
-        """Something that others wait for happens outside of the loop from now on."""
-        self._abroad += 1
+    def begin_external_wait(self) -> None:
+        """Starts an external wait: a task waits for something outside of the loop."""
+        self._external_waits += 1
 
-    def come_back(self, *_: object) -> None:
-        """It is over."""
-        self._abroad -= 1
+    def end_external_wait(self, *_: object) -> None:
+        """Ends an external wait."""
+        self._external_waits -= 1
 
     @contextmanager
-    def foreign(self) -> Iterator[None]:
-        """What is waited for inside happens outside of the loop."""
-        self.leave()
+    def external_wait(self) -> Iterator[None]:
+        """Marks the waits in the body as external."""
+        self.begin_external_wait()
         try:
             yield
         finally:
-            self.come_back()
+            self.end_external_wait()
 
-    # Threads: while one works, the loop does nothing; while one waits for a coroutine that it gave to the loop, the
-    # loop goes on. What several threads say at once is heard in the order in which they were started.
+    # The loop pauses while a thread works, and runs while the thread waits for a coroutine that it gave to the loop.
+    # Messages of several threads at once are handled in the order in which the threads were started.
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """As ever, in a thread of its own."""
-        future, number = self.create_future(), next(self._threads)
+        """Runs `func` in a new thread."""
+        future, number = self.create_future(), next(self._thread_numbers)
 
         def work() -> None:
             _THREAD.number = number
             try:
-                answer, tell = func(*args), future.set_result
+                outcome, report = func(*args), future.set_result
             except BaseException as error:
-                answer, tell = error, future.set_exception
-            self._inbox.put(_Letter(number, lambda: None if future.done() else tell(answer)))
+                outcome, report = error, future.set_exception
+            self._inbox.put(_ThreadMessage(number, lambda: None if future.done() else report(outcome)))
 
-        self._at_work += 1
+        self._busy_threads += 1
         threading.Thread(target=work, daemon=True).start()
         return future
 
-    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **given: Any) -> asyncio.Handle:  # type: ignore[override]
-        """As ever; a thread of ours is heard at its turn."""
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
+        """Calls `callback` soon; for a thread that this loop started, at that thread's turn."""
         number = getattr(_THREAD, "number", None)
         if number is None or threading.get_ident() == self._thread_id:  # type: ignore[attr-defined]
-            return super().call_soon_threadsafe(callback, *args, **given)
+            return super().call_soon_threadsafe(callback, *args, **options)
 
-        def asked() -> None:
-            self._asking = True
+        def call() -> None:
+            self._called_by_thread = True
             try:
                 callback(*args)
             finally:
-                self._asking = False
+                self._called_by_thread = False
 
-        self._inbox.put(_Letter(number, asked))
-        return asyncio.Handle(asked, (), self)
+        self._inbox.put(_ThreadMessage(number, call))
+        return asyncio.Handle(call, (), self)
 
-    def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:
-        """As ever; the thread that asked for it goes on when it is done."""
-        task = super().create_task(coro, **given)
-        if self._asking:
-            task.add_done_callback(self._goes_on)
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Creates a task; the thread that requested it continues when the task is done."""
+        task = super().create_task(coro, **options)
+        if self._called_by_thread:
+            task.add_done_callback(self._resume_thread)
         return task
 
-    def _goes_on(self, _: object) -> None:
-        self._at_work += 1
+    def _resume_thread(self, _: object) -> None:
+        self._busy_threads += 1
 
-    def hear(self) -> bool:
-        """Let the threads work until each has said something; whether there were any."""
-        letters = [self._inbox.get() for _ in range(self._at_work)]
-        self._at_work = 0
-        for letter in sorted(letters, key=lambda letter: letter.number):
-            self.call_soon(letter.act)
-        return bool(letters)
+    def collect_thread_messages(self) -> bool:
+        """Lets the threads work until each has sent a message; returns whether there were any."""
+        messages = [self._inbox.get() for _ in range(self._busy_threads)]
+        self._busy_threads = 0
+        for message in sorted(messages, key=lambda message: message.number):
+            self.call_soon(message.callback)
+        return bool(messages)
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    """What a thread has to say to the loop: that it is done, or what it wants done and waits for."""
+class _ThreadMessage:
+    """A message from a thread to the loop: its result, or a callback that it waits for."""
 
     number: int
-    act: Callable[[], Any]
+    callback: Callable[[], Any]
 
 
 _THREAD = threading.local()
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for sockets as ever, but never for time where nothing else is waited for."""
+    """A selector that waits for sockets as usual, but waits in real time only during an external wait."""
 
     def __init__(self, loop: VirtualClockLoop) -> None:
         super().__init__()
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self._loop.hear():
+        if self._loop.collect_thread_messages():
             timeout = 0
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(0 if self._loop.at_home else timeout)
+        ready = super().select(0 if self._loop.only_internal_waits else timeout)
         if not ready:
             self._loop.spend(timeout)
         return ready
 
 
 def virtual_clock(main: Any) -> Any:
-    """Run a coroutine to its end on a leaping clock, in a loop of its own; what it returns."""
+    """Runs a coroutine in a new loop with a virtual clock, and returns its result."""
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         return runner.run(main)

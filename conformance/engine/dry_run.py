@@ -104,7 +104,7 @@ async def _run(plan: Plan, core: Core, options: Options, servicer: type[Servicer
         async with serving(core, clock=loop.time, servicer=working, **given) as address:
             return await engine_run.run(
                 plan,
-                in_process_target(made[0], address, line=lambda channel: _Foreign(channel, loop)),
+                in_process_target(made[0], address, wrap_channel=lambda channel: _Foreign(channel, loop)),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
                 durable=False,
@@ -141,7 +141,7 @@ class _Foreign:
         return getattr(self._channel, name)
 
     async def channel_ready(self) -> None:
-        with self._loop.foreign():
+        with self._loop.external_wait():
             await self._channel.channel_ready()
 
     def unary_unary(self, *given: Any, **named: Any) -> Callable[..., Any]:
@@ -153,8 +153,8 @@ class _Foreign:
     def _awaited(self, method: Any) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             made = method(*given, **named)
-            self._loop.leave()
-            made.add_done_callback(self._loop.come_back)
+            self._loop.begin_external_wait()
+            made.add_done_callback(self._loop.end_external_wait)
             return made
 
         return call

@@ -24,7 +24,7 @@ from conformance.core.lifecycle import State, Verb
 from conformance.fleet.machine import Policy
 from conformance.results import events
 from conformance.results.result import BROKEN, Result, Status
-from conformance.rpc.call import DIGITS, CallLog, recording
+from conformance.rpc.call import CLOCK_DECIMALS, CallLog, recording
 from conformance.testkit.trial import Trial
 
 if TYPE_CHECKING:
@@ -220,9 +220,9 @@ class Judge:
         if error is None and client.overload.why_unreliable:
             error = NoAnswer(client.overload.why_unreliable)
         undecided = error is not None and not isinstance(error, Unsupported)
-        dropped = undecided and log.missed > 0 and client.may_have_dropped_since(started)
+        dropped = undecided and log.unanswered > 0 and client.may_have_dropped_since(started)
         if dropped:
-            error = Disturbed(f"fault injection dropped {log.missed} responses that this behaviour needs")
+            error = Disturbed(f"fault injection dropped {log.unanswered} responses that this behaviour needs")
         status, reason, wanted, got = outcome(behaviour.entry, error)
         reasons = classify(
             error,
@@ -239,7 +239,7 @@ class Judge:
             wanted=wanted,
             got=got,
             started=started,
-            seconds=round(client.now() - started, DIGITS),
+            seconds=round(client.now() - started, CLOCK_DECIMALS),
             machines=ids,
             calls=tuple(log.calls),
             decisive=decisive(error, log.calls),

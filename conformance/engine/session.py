@@ -51,7 +51,7 @@ class Session:
         try:
             yield ledger
         except asyncio.CancelledError:
-            await self.client.give_up()
+            await self.client.abandon()
             raise
         finally:
             ledger.close()
@@ -68,8 +68,8 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
     discretion, client = Redactor(target.headers), Client(target, rpc_timeout=options.rpc_timeout)
     try:
         with discretion.errors(), stop.after(options.timeout, "--timeout"):
-            await stop.unless(connect(client, timeout=options.connect_timeout))
-            found = await stop.unless(probe(client, run=run))
+            await stop.run_unless_stopped(connect(client, timeout=options.connect_timeout))
+            found = await stop.run_unless_stopped(probe(client, run=run))
             yield Session(
                 run=run,
                 client=client,

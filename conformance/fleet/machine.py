@@ -223,7 +223,7 @@ class Machine:
         """Reads until the machine is in a stable state, or for `patience` seconds; never raises for what it sees."""
         clock = self._yard.client.now
         started, states = clock(), list[State]()
-        limit = patience or self._yard.patience.of(self.state)
+        limit = patience or self._yard.patience.for_state(self.state)
         while True:
             machine = await self.read()
             state = state_of(machine.state)
@@ -326,7 +326,7 @@ class Machine:
         # An ack without an operation id is known by its token.
         operation = (answer.operation_id or str(call.token)) if answer.ok else ""
         new = self._yard.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
-        if not answer.answered or answer.code in UNSURE or (answer.put_off and not answer.ok):
+        if not answer.answered or answer.code in UNSURE or (answer.retried and not answer.ok):
             self._note_unanswered(call)
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:

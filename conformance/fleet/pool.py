@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grpc import StatusCode
 
 from conformance.core.errors import ConformanceError, Disturbed, TargetError, Unprepared
-from conformance.core.lifecycle import State, doomed, state_of
+from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.fleet.context import is_other_machine
 from conformance.fleet.machine import Policy
 from conformance.fleet.ownership import Owner
@@ -286,7 +286,9 @@ class Pool:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
         hide = self._yard.ledger.hide
-        usable = [m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not doomed(m.labels)]
+        usable = [
+            m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not create_fails_by_label(m.labels)
+        ]
         fresh = [make(machine_id) for machine_id in usable if machine_id not in held]
         self._known += fresh
         self._free += fresh
@@ -297,7 +299,7 @@ class Pool:
 
     async def home(self, *, keep: bool = False) -> Home:
         """Cleans up every machine that was touched, whatever has happened to it; names those that remain."""
-        await self._yard.client.quiet()
+        await self._yard.client.wait_until_idle()
         left = await asyncio.gather(
             *(self._clean_up(m, keep=keep) for m in self._known if m.touched and not _is_anothers(m))
         )

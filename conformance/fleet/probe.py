@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
-from conformance.core.lifecycle import State, doomed, state_of
+from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.core.sizes import show_size
-from conformance.core.text import LONGEST_SENT
+from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
@@ -100,7 +100,7 @@ async def _addresses(target: Target) -> Sequence[Target]:
     numeric = {
         f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
     }
-    return [replace(target, address=address, tls=tls, way=None) for address in sorted(numeric)]
+    return [replace(target, address=address, tls=tls, proxy_address=None) for address in sorted(numeric)]
 
 
 async def _reason(client: Client, target: Target, limit: float) -> str:
@@ -167,7 +167,7 @@ def _usable(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _Us
     wrong = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
     drivable = [machine for machine in machines if not wrong[machine.id]]
     free = [machine for machine in drivable if state_of(machine.state) is State.SPECULATIVE]
-    slots = [machine for machine in free if not doomed(machine.labels)]
+    slots = [machine for machine in free if not create_fails_by_label(machine.labels)]
     reasons = [wrong[machine.id] for machine in machines if wrong[machine.id]]
     return _Usable(
         slots=slots,
@@ -182,7 +182,11 @@ def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:
         return "without an id"
     if times > 1:
         return "with the id of another one"
-    return "" if tells(machine_id) else f"with an id that is longer than {LONGEST_SENT} characters, or holds a secret"
+    return (
+        ""
+        if tells(machine_id)
+        else f"with an id that is longer than {MAX_SENT_CHARACTERS} characters, or holds a secret"
+    )
 
 
 def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:

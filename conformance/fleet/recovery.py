@@ -36,5 +36,5 @@ async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Shard) -> None
     """Makes sure that none of the calls can start anything any more. `own` is the machine's shard, which goes on."""
     for name, epoch in calls.epochs.items():
         shard = own if name == own.id else Shard(name)
-        shard.outlive(epoch)
+        shard.start_after_epoch(epoch)
         await probe(shard.next)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.backoff import send_until_accepted
-from conformance.rpc.call import cut, missed
+from conformance.rpc.call import cut, note_unanswered
 from conformance.rpc.client import MAX_FAULT_RETRIES
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def send_with_retry(call: MutatingCall, retry: Retry, *, drop_response: bo
     else:
         outcome = await _send_through_faults(call.client.faults, call, retry, drop_response=drop_response)
     if not outcome.call.answered:
-        missed()
+        note_unanswered()
     return outcome
 
 
@@ -85,7 +85,7 @@ async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool =
     """
 
     async def next_token() -> Token | None:
-        if call.client.hung_up or not call.client.overload.tolerable or (call.own and retry.superseded()):
+        if call.client.disconnected or not call.client.overload.tolerable or (call.own and retry.superseded()):
             return None
         return await retry.next_token() if call.own and renew else token
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.core.text import cut, plain, printable
+from conformance.core.text import cut, escape_markdown, printable
 from conformance.results.comparison import Kind
 from conformance.results.result import Status
 
@@ -48,21 +48,21 @@ def lines(comparison: Comparison) -> list[str]:
 
 def markdown_lines(comparison: Comparison) -> list[str]:
     """Returns the same for a pull request: a heading, and a list for each kind of change."""
-    told = [f"## Since {plain(_where(comparison.before))}", ""]
+    told = [f"## Since {escape_markdown(_where(comparison.before))}", ""]
     for kind in SHOWN:
         heads = comparison.heads(kind)
         if heads:
             told += [f"**{kind}** ({len(comparison.of(kind))})", ""]
             for change, others in heads:
-                told.append(f"- **{change.id}** {plain(_sentence(change))}")
+                told.append(f"- **{change.id}** {escape_markdown(_sentence(change))}")
                 told += [f"  - {_also(others)}"] * bool(others)
             told.append("")
     if not comparison.of(*SHOWN):
         told += ["Nothing is new.", ""]
-    told += [f"- {t.name}: {plain(t.before)}, and now {plain(t.after)}" for t in comparison.traits]
+    told += [f"- {t.name}: {escape_markdown(t.before)}, and now {escape_markdown(t.after)}" for t in comparison.traits]
     if comparison.slower:
         told += [f"Slower (the median by more than {comparison.tolerance}; {NEVER})", ""]
-        told += [f"- {plain(each.rpc)}: {_ms(each.before)} → {_ms(each.after)}" for each in comparison.slower]
+        told += [f"- {escape_markdown(each.rpc)}: {_ms(each.before)} → {_ms(each.after)}" for each in comparison.slower]
     return told
 
 
@@ -120,13 +120,16 @@ def text(comparison: Comparison, *, everything: bool = False) -> str:
 
 def markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """Returns the same as a Markdown table."""
-    told = [*(f"- {plain(head)}" for head in _heads(comparison)), ""]
+    told = [*(f"- {escape_markdown(head)}" for head in _heads(comparison)), ""]
     rows = list(_rows(comparison, everything=everything))
     if rows:
         told += ["| | A | B |", "|---|---|---|"]
-        told += [f"| {plain(name.strip())} | {plain(one)} | {plain(other)} |" for name, one, other in rows]
+        told += [
+            f"| {escape_markdown(name.strip())} | {escape_markdown(one)} | {escape_markdown(other)} |"
+            for name, one, other in rows
+        ]
         told.append("")
-    told += map(plain, _notes(comparison, everything=everything))
+    told += map(escape_markdown, _notes(comparison, everything=everything))
     return "\n".join(told) + "\n"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.reporters import comparison
 from conformance.results.report import FORMAT
 from conformance.results.result import follows
-from conformance.rpc.call import DIGITS
+from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -148,8 +148,8 @@ def result_dict(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "wanted": result.wanted,
         "got": result.got,
-        "started": round(result.started, DIGITS),
-        "seconds": round(result.seconds, DIGITS),
+        "started": round(result.started, CLOCK_DECIMALS),
+        "seconds": round(result.seconds, CLOCK_DECIMALS),
         "machines": list(result.machines),
         "calls": [call_dict(call, result.machines) for call in result.calls],
         "decisive": list(result.decisive),
@@ -163,12 +163,12 @@ def call_dict(call: CallView, machines: Collection[str]) -> dict[str, Any]:
         "rpc": call.rpc,
         "machine": call.machine_id,
         "token": token and {"shard": token.shard, "epoch": token.epoch, "sequence": token.sequence},
-        "request": call.asked(),
-        "sent": call.sent(),
+        "request": call.request_text(),
+        "sent": call.request_json(),
         "code": call.code.name,
         "answered": call.answered,
         "outcome": call.outcome(),
-        "seen": {machine: state.name for machine, state in call.seen(machines).items()},
-        "at": round(call.started, DIGITS),
-        "seconds": round(call.ended - call.started, DIGITS),
+        "seen": {machine: state.name for machine, state in call.machine_states(machines).items()},
+        "at": round(call.started, CLOCK_DECIMALS),
+        "seconds": round(call.ended - call.started, CLOCK_DECIMALS),
     }

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from conformance.core.text import cut, plain, printable
+from conformance.core.text import cut, escape_markdown, printable
 from conformance.reporters import comparison, terminal
 from conformance.results import grpcurl
 from conformance.results.evidence import rerun
@@ -57,7 +57,7 @@ def code(text: str, longest: int = LONGEST_LINE) -> str:
 def _heading(report: Report) -> str:
     verdict, *facts = terminal.closing(report, compared=False)
     _, _, judged = verdict.partition(": ")
-    lines = [f"# Capacity provider: {report.verdict_line}", plain(judged)]
+    lines = [f"# Capacity provider: {report.verdict_line}", escape_markdown(judged)]
     about = [f"target {code(report.target)}", f"kit {code(report.version)}", f"seed {report.seed}"]
     if report.run:
         about.insert(1, f"run {code(report.run)}")
@@ -79,8 +79,8 @@ def _cause(report: Report, cause: Cause) -> str:
     result = cause.root
     entry = result.entry
     parts = [
-        f"### {result.status.value.upper()} {entry.id}: {plain(entry.title)}",
-        f"**{entry.clause.id}** {entry.level.value}: {plain(entry.clause.text)}",
+        f"### {result.status.value.upper()} {entry.id}: {escape_markdown(entry.title)}",
+        f"**{entry.clause.id}** {entry.level.value}: {escape_markdown(entry.clause.text)}",
         _fenced(evidence(result)),
         _again(report, result),
     ]
@@ -112,7 +112,7 @@ def _again(report: Report, result: Result) -> str:
 
 
 def _consequence(result: Result) -> str:
-    return f"- **{result.id}** {plain(result.entry.title)}: {code(result.got or result.reason)}"
+    return f"- **{result.id}** {escape_markdown(result.entry.title)}: {code(result.got or result.reason)}"
 
 
 def _unjudged(report: Report, status: Status, title: str) -> list[str]:

@@ -9,7 +9,7 @@ from conformance.core.file_lock import lock
 from conformance.reporters.json_report import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
 from conformance.results import events
 from conformance.results.report import FORMAT
-from conformance.rpc.call import DIGITS
+from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -66,19 +66,19 @@ def as_line(event: events.Event) -> dict[str, Any]:
             return {
                 "event": "behaviour-started",
                 "id": event.id,
-                "at": round(event.at, DIGITS),
+                "at": round(event.at, CLOCK_DECIMALS),
                 "machines": list(event.machines),
             }
         case events.BehaviourFinished():
             return {
                 "event": "behaviour-finished",
                 **result_dict(event.result),
-                "at": round(event.at, DIGITS),
+                "at": round(event.at, CLOCK_DECIMALS),
                 "bill": bill_dict(event.bill),
                 "rpcs": event.rpcs,
             }
         case events.Noted():
-            return {"event": "noted", "at": round(event.at, DIGITS), "text": event.text}
+            return {"event": "noted", "at": round(event.at, CLOCK_DECIMALS), "text": event.text}
         case events.Progressed():
             return {"event": "progressed", **event.progress.as_json()}
         case events.RunFinished():

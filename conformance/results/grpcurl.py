@@ -64,7 +64,7 @@ def command(call: CallView, dialled: tuple[list[str], list[str]]) -> str | None:
     if method.removeprefix(SERVICE) not in _METHODS and not method.startswith(HEALTH):
         return None
     flags, address = dialled
-    sent = call.sent()
+    sent = call.request_json()
     data = json.dumps(sent, ensure_ascii=True).replace("\x7f", "\\u007f")
     typed = shlex.join(["grpcurl", *flags, "-protoset", PROTOSET, "-d", data, *address, method.removeprefix("/")])
     amiss = ", ".join(differences(sent))

@@ -26,7 +26,7 @@ from conformance.results.record_schema import (
 )
 from conformance.results.report import FORMAT, Home, Report, Time
 from conformance.results.result import Result, Status
-from conformance.rpc.call import DIGITS
+from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ class _Story:
         began = self.began.get(entry.id)
         if began is None:
             return result
-        seconds = round(max(0.0, self.last - began.at), DIGITS)
+        seconds = round(max(0.0, self.last - began.at), CLOCK_DECIMALS)
         return replace(result, started=began.at, seconds=seconds, machines=began.machines)
 
     def truncated(self, header: RunStarted) -> Report:

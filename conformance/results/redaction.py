@@ -15,7 +15,7 @@ from msgspec import structs
 
 from conformance.core.errors import ConformanceError
 from conformance.core.fencing import Token
-from conformance.core.text import LONGEST_SENT, clip
+from conformance.core.text import MAX_SENT_CHARACTERS, clip
 from conformance.results import events
 from conformance.rpc.call_record import to_record
 
@@ -121,7 +121,7 @@ class Redactor:
             machine_id=self.hide(kept.machine_id),
             token=token and Token(self.hide(token.shard), token.epoch, token.sequence),
             request=self.hide(kept.request),
-            came=self.hide(kept.came),
+            outcome_text=self.hide(kept.outcome_text),
             message=self._json(kept.message),
             states={self.hide(machine): state for machine, state in kept.states.items()},
         )
@@ -149,7 +149,9 @@ class Redactor:
 
 
 def _short(call: CallView) -> bool:
-    return len(call.machine_id) <= LONGEST_SENT and (call.token is None or len(call.token.shard) <= LONGEST_SENT)
+    return len(call.machine_id) <= MAX_SENT_CHARACTERS and (
+        call.token is None or len(call.token.shard) <= MAX_SENT_CHARACTERS
+    )
 
 
 def _forms(value: str) -> Iterator[str]:

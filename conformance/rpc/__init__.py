@@ -1,1 +1,1 @@
-"""Everything that speaks to the provider: target, client, calls, backoff, proxies, faults."""
+"""Communication with the provider: target, client, calls, backoff, proxies, faults."""

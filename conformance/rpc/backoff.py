@@ -1,7 +1,7 @@
 """Backoff: calls that the provider rejects with UNAVAILABLE or RESOURCE_EXHAUSTED are retried after a pause.
 
-The contract leaves open how a provider treats more calls than it can take, and the kit chooses how many it sends at
-once. So these two codes are not taken as an answer at first. If the provider still returns them after
+The contract does not define how a provider treats more calls than it can handle, and the kit decides how many it sends
+concurrently. So these two codes do not count as an answer at first. If the provider still returns them after
 several attempts, or for a large share of all calls, they count as its answer.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RETRY_DELAYS: Final = (0.05, 0.1, 0.2)
 """Seconds between the attempts of any call."""
 INSISTENT_RETRY_DELAYS: Final = (*RETRY_DELAYS, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
-"""Seconds between the attempts of a caller that insists, as the cleanup does; then the rejection is the answer."""
+"""Seconds between the attempts of a caller that insists, such as the clean-up; then the rejection is the answer."""
 
 TOLERABLE_REJECTIONS: Final = 8
 TOLERABLE_SHARE: Final = 12
@@ -30,45 +30,45 @@ TOLERABLE_SHARE: Final = 12
 UNRELIABLE_SHARE: Final = 5
 """If more than 1 of this many calls of the run were rejected, no verdict can rest on the others."""
 CONCURRENCY_STEPS: Final = (8, 2)
-"""Calls at once that the kit limits itself to, one step after the other, while more than the tolerable are rejected."""
+"""Limits of concurrent calls that the kit applies in turn while more than the tolerable calls are rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectionCount:
-    """The number of calls, and of those that were rejected for load."""
+    """The number of calls, and of the calls that were rejected for load."""
 
     calls: int = 0
     rejected: int = 0
 
     def plus(self, call: Call) -> RejectionCount:
-        """The count with one more call."""
+        """Returns the count with one more call."""
         return RejectionCount(calls=self.calls + 1, rejected=self.rejected + call.busy)
 
     @property
     def tolerable(self) -> bool:
-        """Returns whether so few were rejected that this may be load shedding."""
+        """True if so few calls were rejected that this may be load shedding."""
         return self.rejected <= max(TOLERABLE_REJECTIONS, self.calls // TOLERABLE_SHARE)
 
 
 class OverloadTracker:
     """Counts rejected calls over all connections of a run, and limits concurrency while there are too many.
 
-    The provider may take only so many calls at once: then the kit sends fewer at once, in steps. If too many are still
+    The provider may limit concurrent calls: then the kit sends fewer concurrently, in steps. If too many are still
     rejected after the last step, rejection is the provider's answer.
     """
 
     def __init__(self) -> None:
         self.total = RejectionCount()
         self._recent = RejectionCount()
-        """Since the concurrency limit was last lowered."""
+        """The calls since the concurrency limit was last lowered."""
         self._lowered_at = 0.0
-        """The time of that, on the run's clock: calls that were under way then say nothing of the new limit."""
+        """The time of that, on the run's clock: calls under way then are not evidence about the new limit."""
         self._steps = iter(CONCURRENCY_STEPS)
         self.limiter = ConcurrencyLimiter()
-        """Wraps every call, except those that another call may have to wait for."""
+        """Wraps every call, except those that another call may be waiting for."""
 
     def add(self, call: Call) -> None:
-        """Count one more call."""
+        """Counts one more call."""
         self.total = self.total.plus(call)
         if call.started < self._lowered_at:
             return
@@ -80,12 +80,12 @@ class OverloadTracker:
 
     @property
     def rejected(self) -> int:
-        """Calls of the run that were rejected."""
+        """The number of rejected calls of the run."""
         return self.total.rejected
 
     @property
     def tolerable(self) -> bool:
-        """Returns whether rejected calls are retried."""
+        """True while rejected calls are retried."""
         return self._recent.tolerable
 
     @property
@@ -93,24 +93,24 @@ class OverloadTracker:
         """Summary line for the report; empty if only a few calls were rejected."""
         if self.rejected <= TOLERABLE_REJECTIONS:
             return ""
-        told = "and were asked again" if self.tolerable else "too many to be asked again"
-        return f"{self._counted}, {told}; --jobs 1 asks less at once"
+        retried = "and were retried" if self.tolerable else "too many to retry"
+        return f"{self._counted}, {retried}; --jobs 1 makes fewer concurrent calls"
 
     @property
     def why_unreliable(self) -> str:
-        """Returns why no verdict can rest on the calls that were not rejected; empty if it can."""
-        much = self.rejected > TOLERABLE_REJECTIONS and self.rejected * UNRELIABLE_SHARE > self.total.calls
-        return f"{self._counted}: too many to rely on the others" if much else ""
+        """The reason why no verdict can rest on the calls that were not rejected; empty if it can."""
+        unreliable = self.rejected > TOLERABLE_REJECTIONS and self.rejected * UNRELIABLE_SHARE > self.total.calls
+        return f"{self._counted}: too many to rely on the others" if unreliable else ""
 
     @property
     def _counted(self) -> str:
-        return f"{self.rejected} of {self.total.calls} calls were turned away with UNAVAILABLE or RESOURCE_EXHAUSTED"
+        return f"{self.rejected} of {self.total.calls} calls were rejected with UNAVAILABLE or RESOURCE_EXHAUSTED"
 
 
 async def retry_while_overloaded(
     send: Callable[[], Awaitable[Call]], *, insists: bool, delays: Sequence[float] = INSISTENT_RETRY_DELAYS
 ) -> Call:
-    """Returns the call that `send` makes; for a caller that `insists`, the first one that is not rejected for load."""
+    """Returns the call that `send` makes; if `insists`, repeats it until one is not rejected for load."""
     for delay in delays if insists else ():
         call = await send()
         if not call.busy:
@@ -124,9 +124,9 @@ async def send_until_accepted(
 ) -> Call:
     """Sends a mutating call, and sends it again while the provider rejects it for load.
 
-    `next_token` gives the token of the next attempt, or None if it is too late for one. If the token is the same and
-    the fence refuses it the second time, then it was stale from the start, or was accepted before the first attempt was
-    rejected. A provider that refuses a call may take any code (COD-2), so the first answer is returned, as `spent`.
+    `next_token` returns the token of the next attempt, or None if it is too late for one. If the token is the same and
+    the second attempt is fenced, then the token was stale from the start, or was accepted before the first attempt was
+    rejected. A provider may refuse a call with any code (COD-2), so the first answer is returned, with `token_spent`.
     """
     first = call = await send(token)
     for delay in RETRY_DELAYS:
@@ -136,7 +136,7 @@ async def send_until_accepted(
         renewed = await next_token()
         if renewed is None:
             break
-        call = replace(await send(renewed), put_off=True)
+        call = replace(await send(renewed), retried=True)
         if call.fenced and renewed == token:
-            return replace(first, spent=True)
+            return replace(first, token_spent=True)
     return call

@@ -1,4 +1,4 @@
-"""One finished RPC: what was asked, what came, and when. The evidence that every verdict rests on."""
+"""One finished RPC: its request, its outcome and its times. Every verdict rests on these."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from conformance.core.lifecycle import State
 
-DIGITS = 9
-"""Decimals of a second on the run's clock; it has no more, so that nothing is lost where they are written and read."""
+CLOCK_DECIMALS = 9
+"""Decimals of a second on the run's clock. It has no more, so that written times are read back exactly."""
 
-HEAVY = 4096
-"""Bytes: an answer that weighs more is remembered in words. A run makes ten thousand calls, and keeps them all."""
+HEAVY_RESPONSE_BYTES = 4096
+"""Larger responses are kept only as a summary: a run keeps all its calls, about ten thousand."""
 
 
 class CallView(Protocol):
-    """One RPC as reports tell it: a live `Call`, or one that was read back from a log. No secrets in any of it."""
+    """One RPC as reports show it: a live `Call`, or one that was read from a log. Contains no secrets."""
 
     @property
     def rpc(self) -> str:
@@ -41,7 +41,7 @@ class CallView(Protocol):
 
     @property
     def machine_id(self) -> str:
-        """The machine that was asked for; empty for List."""
+        """The requested machine; empty for List."""
 
     @property
     def token(self) -> Token | None:
@@ -53,32 +53,32 @@ class CallView(Protocol):
 
     @property
     def answered(self) -> bool:
-        """False where the status was made up on our side."""
+        """False if the status was set on the kit's side."""
 
     @property
     def started(self) -> float:
-        """Seconds on the run's clock."""
+        """The start, in seconds on the run's clock."""
 
     @property
     def ended(self) -> float:
-        """Seconds on the run's clock."""
+        """The end, in seconds on the run's clock."""
 
-    def asked(self) -> str:
-        """The request in a few words."""
+    def request_text(self) -> str:
+        """Returns the request in one line."""
 
     def outcome(self) -> str:
-        """What came, in a few words."""
+        """Returns the outcome in one line."""
 
-    def sent(self) -> Mapping[str, Any]:
-        """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
+    def request_json(self) -> Mapping[str, Any]:
+        """Returns the request as protobuf JSON to send again, with a placeholder blob and truncated metadata."""
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
-        """The states in which the answer showed those of `machines` that it told of."""
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
+        """Returns, by machine id, the states of those of `machines` that are in the response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSummary:
-    """What is remembered of a heavy answer, as a List of a hundred thousand machines: its words, and what matters."""
+    """The summary of a large response, such as a List of 100,000 machines: its description and the relevant states."""
 
     words: str
     states: Mapping[str, State]
@@ -98,69 +98,69 @@ class Call:
     details: str
     response: Any
     answered: bool
-    """False where the status was made up on our side: connection lost, deadline passed."""
+    """False if the status was set on the kit's side: connection lost, deadline exceeded."""
     started: float
     ended: float
-    put_off: bool = False
-    """Whether it was made before, and had no answer but to come later: something may have come of that."""
-    spent: bool = False
-    """Whether it was turned away, and its token fenced when it was made again: stale from the start, or spent since."""
+    retried: bool = False
+    """True if an earlier attempt was rejected for load; it may have had an effect anyway."""
+    token_spent: bool = False
+    """True if the call was rejected for load and its retry was fenced: the token was stale, or was accepted before."""
     number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
-    """Which call of this process it is; one that is remembered has its original's."""
+    """The call's number in this process; `compact` keeps it."""
 
     @property
     def ok(self) -> bool:
-        """Whether the provider answered OK."""
+        """True if the provider answered OK."""
         return self.code is grpc.StatusCode.OK
 
     @property
     def fenced(self) -> bool:
-        """Whether the provider's fence refused the call (COD-3)."""
+        """True if the provider's fence refused the call (COD-3)."""
         return self.answered and self.code is grpc.StatusCode.FAILED_PRECONDITION
 
     @property
     def busy(self) -> bool:
-        """Whether the provider said that it cannot answer now, and may later."""
+        """True if the provider rejected the call for load (UNAVAILABLE or RESOURCE_EXHAUSTED)."""
         return self.answered and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
     @property
     def cut_off(self) -> bool:
-        """Whether its connection ended before an answer came."""
+        """True if the connection ended before the answer."""
         return self.code is grpc.StatusCode.UNAVAILABLE and not self.answered
 
     @property
     def machine_id(self) -> str:
-        """The machine that was asked for; empty for List."""
+        """The requested machine; empty for List."""
         return str(getattr(self.request, "machine_id", "") or getattr(self.request, "id", ""))
 
     @property
     def operation_id(self) -> str:
-        """The ack's operation id; empty where there is no ack."""
+        """The ack's operation id; empty if there is no ack."""
         return self.response.operation_id if isinstance(self.response, pb.TransitionAck) else ""
 
     @property
     def price(self) -> float:
-        """What an hour of the ack's machine costs; 0 where there is no ack."""
+        """The price per hour of the ack's machine; 0 if there is no ack."""
         return self.response.machine.price_per_hour if isinstance(self.response, pb.TransitionAck) else 0.0
 
     def outcome(self) -> str:
-        """What came, in a few words."""
+        """Returns the outcome in one line."""
         if self.ok:
             return f"OK {describe_response(self.response)}".rstrip()
         origin = "" if self.answered else " (no answer from the provider)"
         return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
 
-    def asked(self) -> str:
-        """The request in a few words."""
+    def request_text(self) -> str:
+        """Returns the request in one line."""
         return describe_request(self.request)
 
-    def sent(self) -> Mapping[str, Any]:
-        """The request as protobuf's JSON, fit to be sent again; a stand-in for the blob, metadata values cut."""
+    def request_json(self) -> Mapping[str, Any]:
+        """Returns the request as protobuf JSON to send again, with a placeholder blob and truncated metadata."""
         public = type(self.request)()
         public.CopyFrom(self.request)
         if isinstance(public, pb.ConfigureRequest):
             if public.bootstrap_blob:
-                # Equal blobs stay equal, as what is judged may rest on that.
+                # Equal blobs stay equal, because a violation may depend on that.
                 public.bootstrap_blob = b"blob-" + sha256(public.bootstrap_blob).hexdigest()[:8].encode()
             for key, value in list(public.shard_metadata.items()):
                 del public.shard_metadata[key]
@@ -168,39 +168,41 @@ class Call:
         sent: dict[str, Any] = _shortened(json_format.MessageToDict(public, preserving_proto_field_name=True))
         return sent
 
-    def remembered(self, machines: Collection[str]) -> Call:
-        """The call without the weight of its answer: that in words, and what it showed of `machines`, are kept."""
+    def compact(self, machines: Collection[str]) -> Call:
+        """Returns the call, a large response replaced by its description and its states of `machines`."""
         match self.response:
             case pb.MachineList():
                 pass
-            case pb.TransitionAck() | pb.Machine() if self.response.ByteSize() > HEAVY:
+            case pb.TransitionAck() | pb.Machine() if self.response.ByteSize() > HEAVY_RESPONSE_BYTES:
                 pass
             case _:
                 return self
-        return replace(self, response=CallSummary(words=describe_response(self.response), states=self.seen(machines)))
+        return replace(
+            self, response=CallSummary(words=describe_response(self.response), states=self.machine_states(machines))
+        )
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
-        """The states in which the answer showed those of `machines` that it told of."""
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
+        """Returns, by machine id, the states of those of `machines` that are in the response."""
         match self.response:
             case CallSummary(states=states):
                 return {machine: state for machine, state in states.items() if machine in machines}
             case pb.TransitionAck():
-                told = [self.response.machine]
+                shown = [self.response.machine]
             case pb.Machine():
-                told = [self.response]
+                shown = [self.response]
             case pb.MachineList():
-                told = list(self.response.machines)
+                shown = list(self.response.machines)
             case _:
-                told = []
-        return {machine.id: state_of(machine.state) for machine in told if machine.id in machines}
+                shown = []
+        return {machine.id: state_of(machine.state) for machine in shown if machine.id in machines}
 
     def __str__(self) -> str:
         return one_line(self)
 
 
 def one_line(call: CallView) -> str:
-    """A call in one line: what was asked, and what came."""
-    return f"{call.rpc}({call.asked()}) -> {call.outcome()}"
+    """Returns a call in one line: its request and its outcome."""
+    return f"{call.rpc}({call.request_text()}) -> {call.outcome()}"
 
 
 def _shortened(value: Any) -> Any:
@@ -216,14 +218,14 @@ def _shortened(value: Any) -> Any:
 
 
 def describe_map(pairs: dict[str, str], most: int = 4) -> str:
-    """A few keys of a map, values cut: metadata is the shard's business, not the log's."""
+    """Returns at most `most` pairs of a map, truncated: metadata is the shard's own and may be large."""
     shown = ", ".join(f"{cut(k, 24)!r}: {cut(v, 24)!r}" for k, v in sorted(pairs.items())[:most])
     more = f", … {len(pairs)} keys" if len(pairs) > most else ""
     return "{" + shown + more + "}"
 
 
 def describe_request(request: Message) -> str:
-    """A request in one line: no bootstrap blob, metadata cut, the token in words."""
+    """Returns a request in one line: without the bootstrap blob, metadata truncated, the token in words."""
     parts: list[str] = []
     for descriptor, value in request.ListFields():
         match descriptor.name:
@@ -246,14 +248,16 @@ def describe_request(request: Message) -> str:
 
 
 def describe_response(response: object) -> str:
-    """A response in one line."""
+    """Returns a response in one line."""
     match response:
         case pb.TransitionAck():
             return f"operation {cut(response.operation_id)!r}, {describe_machine(response.machine)}"
         case pb.Machine():
             return describe_machine(response)
         case pb.MachineList():
-            return f"{len(response.machines)} machines, revision {cut(response.revision.hex(), 32) or 'none'}"
+            number = len(response.machines)
+            revision = cut(response.revision.hex(), 32) or "none"
+            return f"{number} {'machine' if number == 1 else 'machines'}, revision {revision}"
         case CallSummary(words=words):
             return words
         case _:
@@ -261,7 +265,7 @@ def describe_response(response: object) -> str:
 
 
 def describe_machine(machine: pb.Machine) -> str:
-    """A machine in a few words: its state, and what a binding or a failure adds."""
+    """Returns a machine in a few words: its state, and the fields of a binding or a failure."""
     parts = [_state_name(machine.state)]
     if machine.host.ref:
         parts.append(f"host {cut(machine.host.ref)}")
@@ -275,7 +279,7 @@ def describe_machine(machine: pb.Machine) -> str:
 
 
 def token_of(request: Message) -> Token | None:
-    """The fencing token in a mutating request; None for Get and List."""
+    """Returns the fencing token of a mutating request; None for Get and List."""
     match request:
         case pb.CreateRequest() | pb.ConfigureRequest() | pb.DrainRequest() | pb.DeleteRequest():
             return Token(request.shard_id, request.shard_epoch, request.sequence_number)
@@ -288,45 +292,45 @@ def _state_name(number: int) -> str:
 
 
 class CallLog:
-    """The calls of one behaviour, in the order in which they ended, and what they showed of its machines."""
+    """The calls of one behaviour, in the order in which they ended, with the states of its machines."""
 
     def __init__(self, machines: Collection[str] = ()) -> None:
         self.calls: list[Call] = []
-        self.missed = 0
-        """How often no answer came, and asking again was not possible or did not help."""
+        self.unanswered = 0
+        """The number of calls that were not answered in spite of all retries."""
         self._machines = machines
 
     def add(self, call: Call) -> None:
-        """Record one more."""
-        self.calls.append(call.remembered(self._machines))
+        """Adds a call."""
+        self.calls.append(call.compact(self._machines))
 
 
 _current: ContextVar[CallLog | None] = ContextVar("conformance_call_log", default=None)
 
 
 def record(call: Call) -> None:
-    """Write `call` into the log of whoever made it: a task and all that it spawns share one."""
+    """Adds `call` to the log of the current task, which it shares with the tasks that it starts."""
     log = _current.get()
     if log is not None:
         log.add(call)
 
 
-def heard() -> tuple[Call, ...]:
-    """The calls so far of whoever asks."""
+def recorded_calls() -> tuple[Call, ...]:
+    """Returns the calls in the current task's log so far."""
     log = _current.get()
     return tuple(log.calls) if log is not None else ()
 
 
-def missed() -> None:
-    """Say that whoever called will not get an answer."""
+def note_unanswered() -> None:
+    """Counts, in the current task's log, a call that was not answered in spite of all retries."""
     log = _current.get()
     if log is not None:
-        log.missed += 1
+        log.unanswered += 1
 
 
 @contextmanager
 def recording(log: CallLog) -> Iterator[CallLog]:
-    """Every call made inside, also by tasks started inside, goes to `log`."""
+    """Records in `log` every call that the body makes, also from tasks that it starts."""
     reset = _current.set(log)
     try:
         yield log

@@ -1,4 +1,4 @@
-"""A call as a record keeps it: what every report tells of it, and nothing else."""
+"""A call as a record stores it: exactly the parts that reports show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.core.fencing import Token
 from conformance.core.json_reader import check_depth
 from conformance.core.lifecycle import State
 from conformance.core.value_types import Seconds
-from conformance.rpc.call import DIGITS
+from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,15 +22,15 @@ _KEYS = {
     "machine_id": "machine",
     "status": "code",
     "started": "at",
-    "came": "outcome",
+    "outcome_text": "outcome",
     "message": "sent",
     "states": "seen",
 }
-"""The keys in JSON that differ from the names here."""
+"""The JSON keys of fields with other names."""
 
 
 class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
-    """One RPC, in words: a `Told` like the `Call` that it once was. A record's JSON is decoded into it."""
+    """One RPC in words: a `CallView`, like the `Call` that it was made from. A record's JSON is decoded into it."""
 
     rpc: str
     machine_id: str
@@ -40,7 +40,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
     started: Seconds
     seconds: Seconds
     request: str
-    came: str
+    outcome_text: str
     message: dict[str, Any]
     states: dict[str, str]
 
@@ -59,28 +59,28 @@ class CallRecord(Struct, frozen=True, kw_only=True, rename=_KEYS):
 
     @property
     def ended(self) -> float:
-        """Seconds on the run's clock."""
-        return round(self.started + self.seconds, DIGITS)
+        """The end, in seconds on the run's clock."""
+        return round(self.started + self.seconds, CLOCK_DECIMALS)
 
-    def asked(self) -> str:
-        """The request in a few words."""
+    def request_text(self) -> str:
+        """Returns the request in one line."""
         return self.request
 
     def outcome(self) -> str:
-        """What came, in a few words."""
-        return self.came
+        """Returns the outcome in one line."""
+        return self.outcome_text
 
-    def sent(self) -> Mapping[str, Any]:
-        """The request as protobuf's JSON."""
+    def request_json(self) -> Mapping[str, Any]:
+        """Returns the request as protobuf JSON."""
         return self.message
 
-    def seen(self, machines: Collection[str]) -> Mapping[str, State]:
-        """The states in which the answer showed those of `machines` that it told of."""
+    def machine_states(self, machines: Collection[str]) -> Mapping[str, State]:
+        """Returns, by machine id, the states of those of `machines` that are in the response."""
         return {machine: State[state] for machine, state in self.states.items() if machine in machines}
 
 
 def to_record(call: CallView, machines: Collection[str]) -> CallRecord:
-    """What is to be told of `call`, and of those `machines` whose states matter."""
+    """Returns the record of `call`, with the states of `machines` only."""
     return CallRecord(
         rpc=call.rpc,
         machine_id=call.machine_id,
@@ -88,9 +88,9 @@ def to_record(call: CallView, machines: Collection[str]) -> CallRecord:
         status=call.code.name,
         answered=call.answered,
         started=call.started,
-        seconds=round(call.ended - call.started, DIGITS),
-        request=call.asked(),
-        came=call.outcome(),
-        message=dict(call.sent()),
-        states={machine: state.name for machine, state in call.seen(machines).items()},
+        seconds=round(call.ended - call.started, CLOCK_DECIMALS),
+        request=call.request_text(),
+        outcome_text=call.outcome(),
+        message=dict(call.request_json()),
+        states={machine: state.name for machine, state in call.machine_states(machines).items()},
     )

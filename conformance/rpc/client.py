@@ -13,8 +13,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.background import BackgroundTasks
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
-from conformance.rpc.call import DIGITS, Call, missed, record, token_of
-from conformance.rpc.decoding import decode_error, in_words, reader
+from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
+from conformance.rpc.decoding import decode_error, deserializer, explain_limit
 from conformance.rpc.list_throttle import ListThrottle
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ CONNECTION_LOST_CODES = (
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.CANCELLED,
 )
-"""The codes that gRPC makes up if a connection is lost in the middle of a call."""
+"""The codes that gRPC itself sets if a connection is lost during a call."""
 STREAM_LOST = "Stream removed ("
-"""The start of gRPC's message if a call ended in the middle: the provider reset it, or the connection was lost."""
+"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
-"""And if the server did not look at the call because it takes no more calls at once (REFUSED_STREAM: RFC 9113, 8.7).
-The call had no effect, and its token can be used again."""
+"""The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
+RFC 9113, 8.7). The call had no effect, and its token can be used again."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Seconds before it is sent again."""
+"""Seconds before each retry of such a call."""
 
 SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
 
@@ -61,13 +61,13 @@ _RESPONSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Clock:
-    """The run's clock: seconds since the run has begun."""
+    """The run's clock: seconds since the start of the run."""
 
     time: Callable[[], float]
     epoch: float
 
     def now(self) -> float:
-        return round(self.time() - self.epoch, DIGITS)
+        return round(self.time() - self.epoch, CLOCK_DECIMALS)
 
 
 class _Connection:
@@ -83,7 +83,7 @@ class _Connection:
         return self.channel.unary_unary(
             path,
             request_serializer=lambda request: request.SerializeToString() + self.suffix,
-            response_deserializer=reader(answer, limit=self.target.max_answer),
+            response_deserializer=deserializer(answer, limit=self.target.max_answer),
         )
 
 
@@ -93,21 +93,21 @@ class Client:
     def __init__(
         self, target: Target, *, rpc_timeout: float = 30.0, suffix: bytes = b"", first: Client | None = None
     ) -> None:
-        """`suffix` are bytes at the end of every request; `first` is the run's first client, if this is another one."""
+        """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any."""
         self.rpc_timeout = rpc_timeout
         self.count = 0
-        """Calls that were sent."""
-        self.hung_up = False
+        """The number of sent calls."""
+        self.disconnected = False
         """True if the kit has closed this connection."""
         self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
         self.faults: FaultInjection | None = None if first is None else first.faults
-        """The faults that calls suffer, if any."""
+        """The faults that are injected into the calls, if any."""
         self.mutating = BackgroundTasks()
         """The mutating calls that are under way. Each runs to its end even if its caller is cancelled: otherwise the
         kit would not know what it has started."""
         time = asyncio.get_running_loop().time
         self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
-        self._turns: ListThrottle = ListThrottle() if first is None else first._turns
+        self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
         self._connection = _Connection(target, suffix=suffix)
@@ -123,7 +123,7 @@ class Client:
         return self._connection.channel
 
     async def inject(self, faults: FaultInjection) -> None:
-        """Makes all calls from now on suffer `faults`."""
+        """Injects `faults` into all calls from now on."""
         self.faults = faults
         if faults.proxy is not None:
             direct = self._connection
@@ -136,14 +136,14 @@ class Client:
             self.faults.stop()
 
     def now(self) -> float:
-        """Seconds on the run's clock."""
+        """Returns the seconds on the run's clock."""
         return self._clock.now()
 
     @asynccontextmanager
     async def another(self, *, target: Target | None = None, suffix: bytes = b"") -> AsyncIterator[Client]:
-        """A client like this one over a connection of its own.
+        """Opens another client like this one, with its own connection.
 
-        `target` is another way to the same provider; `suffix` are bytes at the end of every request.
+        `target` is another address of the same provider; `suffix` is appended to every request.
         """
         client = Client(target or self.target, rpc_timeout=self.rpc_timeout, suffix=suffix, first=self)
         try:
@@ -153,25 +153,25 @@ class Client:
 
     async def close(self) -> None:
         """Waits for the calls that are under way, then closes the connection."""
-        await self.quiet()
+        await self.wait_until_idle()
         await self.channel.close()
 
-    async def hang_up(self) -> None:
-        """Closes the connection at once. Calls that are under way are cancelled, and count as not answered."""
-        self.hung_up = True
+    async def disconnect(self) -> None:
+        """Closes the connection immediately. Calls that are under way are cancelled, and count as unanswered."""
+        self.disconnected = True
         await self.channel.close()
 
-    async def give_up(self) -> None:
-        """Closes the connection at once and cancels the mutating calls: what they have started stays unknown."""
+    async def abandon(self) -> None:
+        """Closes the connection immediately and cancels the mutating calls; their effects stay unknown."""
         await self.mutating.cancel()
-        await self.hang_up()
+        await self.disconnect()
 
-    async def quiet(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Returns when no mutating call is under way. Each is bounded by the rpc timeout."""
         await self.mutating.wait()
 
     async def create(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
-        """SPECULATIVE -> IDLE."""
+        """Makes a Create: SPECULATIVE -> IDLE."""
         request = pb.CreateRequest(machine_id=machine_id, **_spread(token))
         return await self.call("Create", request, timeout=timeout)
 
@@ -185,7 +185,7 @@ class Client:
         blob: bytes = b"",
         timeout: float | None = None,
     ) -> Call:
-        """IDLE -> CONFIGURED, bound to `cluster`."""
+        """Makes a Configure: IDLE -> CONFIGURED, bound to `cluster`."""
         request = pb.ConfigureRequest(
             machine_id=machine_id,
             cluster_id=cluster,
@@ -196,42 +196,42 @@ class Client:
         return await self.call("Configure", request, timeout=timeout)
 
     async def drain(self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None) -> Call:
-        """CONFIGURED -> IDLE; `grace` in seconds."""
+        """Makes a Drain: CONFIGURED -> IDLE; `grace` in seconds."""
         request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
         return await self.call("Drain", request, timeout=timeout)
 
     async def delete(self, machine_id: str, token: Token, *, timeout: float | None = None) -> Call:
-        """IDLE -> SPECULATIVE."""
+        """Makes a Delete: IDLE -> SPECULATIVE."""
         request = pb.DeleteRequest(machine_id=machine_id, **_spread(token))
         return await self.call("Delete", request, timeout=timeout)
 
     async def get(self, machine_id: str) -> Call:
-        """Read one machine."""
+        """Reads one machine."""
         return await self._read("Get", pb.MachineRef(id=machine_id))
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> Call:
-        """Read the machines in `states` (none: all), at most `cap` (0: no cap), changed after `since`."""
+        """Reads the machines in `states` (empty: all), at most `cap` (0: no cap), changed after revision `since`."""
         numbers: Any = [int(state) for state in states]
         request = pb.ListFilter(states=numbers, max_results=cap, since_revision=since)
         if since:
             return await self._read("List", request)
-        async with self._turns.turn(numbers, cap):
+        async with self._list_throttle.turn(numbers, cap):
             call = await self._read("List", request)
         if call.ok:
-            self._turns.record_size(numbers, cap, call.response)
+            self._list_throttle.record_size(numbers, cap, call.response)
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
-        """Reads. A read changes nothing, so one that failed on the way or was rejected for load is retried."""
+        """Makes a read. Reads are idempotent, so one that lost its connection or was rejected for load is retried."""
         for delay in (*RETRY_DELAYS, None):
             call = await self._read_through_faults(rpc, request)
-            if delay is None or not (self._disconnected(call) or (call.busy and self.overload.tolerable)):
+            if delay is None or not (self._lost_connection(call) or (call.busy and self.overload.tolerable)):
                 break
             await asyncio.sleep(delay)
-            if self.hung_up:
+            if self.disconnected:
                 break
         if not call.answered:
-            missed()
+            note_unanswered()
         return call
 
     async def _read_through_faults(self, rpc: str, request: Any) -> Call:
@@ -242,13 +242,13 @@ class Client:
             self.faults.retries[rpc] += 1
         return call
 
-    def _disconnected(self, call: Call) -> bool:
-        """Returns whether the connection was lost meanwhile: a server may close one for its age, and gRPC redials."""
-        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.hung_up)
+    def _lost_connection(self, call: Call) -> bool:
+        """Returns whether the connection was lost: a server may close one for its age, and gRPC reconnects."""
+        return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.disconnected)
 
     def may_have_been_dropped(self, call: Call) -> bool:
         """Returns whether fault injection may have dropped the call, unless this client was closed meanwhile."""
-        return not (call.answered or self.hung_up) and self.may_have_dropped_since(call.started)
+        return not (call.answered or self.disconnected) and self.may_have_dropped_since(call.started)
 
     def may_have_dropped_since(self, since: float) -> bool:
         """Returns whether fault injection may have dropped calls since `since`, in seconds on the run's clock."""
@@ -262,17 +262,17 @@ class Client:
         """Makes a call to any method of any service; `path` is `/package.Service/Method`."""
         call = await self._send(path, request, self._connection.method(path, answer), None)
         if not call.answered:
-            missed()
+            note_unanswered()
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        """Sends the call; resends it unchanged while the server refuses the stream without looking at it."""
+        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM)."""
         call = await self._send_within_limit(rpc, request, method, timeout)
         for delay in REFUSED_STREAM_DELAYS:
             if not call.details.startswith(REFUSED_STREAM):
                 break
             await asyncio.sleep(delay)
-            if self.hung_up:
+            if self.disconnected:
                 break
             call = await self._send_within_limit(rpc, request, method, timeout)
         self.overload.add(call)
@@ -292,17 +292,19 @@ class Client:
         try:
             response = await method(request, timeout=limit, metadata=self.target.headers or None)
             if problem := decode_error(response):
-                # The response cannot be decoded, so no more is known than if it had been lost.
+                # A response that cannot be decoded counts as a lost one.
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            answered = self._came_from_provider(code, details, round(self.now() - started, DIGITS) >= limit, started)
-            told, details = details, in_words(details, limit=self.target.max_answer)
-            answered &= told == details
+            answered = self._came_from_provider(
+                code, details, round(self.now() - started, CLOCK_DECIMALS) >= limit, started
+            )
+            original, details = details, explain_limit(details, limit=self.target.max_answer)
+            answered &= original == details  # the kit rejected a large response, not the provider
         except asyncio.CancelledError:
-            if not self.hung_up:
+            if not self.disconnected:
                 raise
-            code, details, answered = grpc.StatusCode.CANCELLED, "we hung up", False
+            code, details, answered = grpc.StatusCode.CANCELLED, "the kit closed the connection", False
         call = Call(
             rpc=rpc,
             request=request,
@@ -320,13 +322,13 @@ class Client:
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
-        """Returns whether the provider sent this status, rather than gRPC on our side.
+        """Returns whether the provider sent this status, rather than gRPC on the kit's side.
 
-        gRPC makes up UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may
-        send either. What tells them apart is the state afterwards: a live connection, time left on the clock. Under
-        fault injection the connection may be live too, because gRPC has redialled by then.
+        gRPC sets UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may send
+        either. The state afterwards shows the difference: the connection is live, or time is left. With injected
+        faults the connection may be live even after a loss, because gRPC has reconnected by then.
         """
-        if self.hung_up or details.startswith(NO_CONNECTION):
+        if self.disconnected or details.startswith(NO_CONNECTION):
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False

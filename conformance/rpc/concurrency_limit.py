@@ -1,4 +1,4 @@
-"""Limits how many calls are under way at once."""
+"""Limits the number of concurrent calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 
 
 class ConcurrencyLimiter:
-    """An async context manager that at most `limit` callers are inside of at once; without a limit, any number.
+    """An async context manager that at most `limit` callers enter concurrently; without a limit, any number.
 
     The limit can change at any time. Callers that are inside when it becomes lower count against the new limit.
     """
@@ -20,7 +20,7 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int | None:
-        """The number of callers that may be inside at once; None for any number."""
+        """The maximum number of callers inside; None for any number."""
         return self._limit if self._limit < sys.maxsize else None
 
     @limit.setter
@@ -35,7 +35,7 @@ class ConcurrencyLimiter:
             try:
                 await admitted
             except asyncio.CancelledError:
-                # This caller may have been admitted already: let the next one have the place.
+                # This caller may have been admitted already: pass the place on to the next one.
                 self._admit()
                 raise
         self._inside += 1

@@ -1,7 +1,7 @@
-"""What came back on the wire -> a message, or why there is none; of no more bytes and machines than agreed.
+"""Decodes response bytes into messages, within limits of bytes and machines.
 
-A target that is judged is unfinished by definition. So nothing that it sends is taken on trust: bytes that are no
-message end a call in words, and an answer that would not fit into our memory is not taken in.
+The kit does not trust the responses of a target that is still under test: bytes that are not a message end the call
+with an explanation, and a response that would not fit into memory is not decoded.
 """
 
 from __future__ import annotations
@@ -17,70 +17,73 @@ from conformance.core.sizes import show_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LARGEST: Final = 64 * 2**20
-"""Bytes that one answer may have, unless more are asked for: a List of 200,000 ordinary machines."""
-LIGHTEST: Final = 256
-"""Bytes that each machine of a List counts for at least, as it takes up so many here, however short it was."""
+DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
+"""The default of --max-answer, in bytes: a List of 200,000 ordinary machines."""
+MIN_MACHINE_BYTES: Final = 256
+"""Bytes that each machine of a List counts for at least: it takes this much memory however short its encoding is."""
 
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
-"""gRPC's own words where an answer is over our limit, as it comes or unpacked. Packed requests are never sent."""
+"""gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class UndecodableResponse:
-    """What stands for an answer that is no message."""
+    """The result of decoding bytes that are not a message."""
 
     why: str
 
 
-def reader(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
-    """Bytes -> a message of this kind, or Unread. Never raises, as nobody could tell then whose fault it was."""
+def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
+    """Returns a function that decodes bytes into a message of this kind, or into UndecodableResponse.
+
+    It never raises: from an error inside gRPC, the kit could not tell whether the provider caused it.
+    """
 
     def read(data: bytes) -> Any:
-        if kind is pb.MachineList and _weighs(data, limit):
+        if kind is pb.MachineList and _has_too_many_machines(data, limit):
             return UndecodableResponse(too_large(limit))
         try:
             return kind.FromString(data)
         except DecodeError:
-            return UndecodableResponse(f"{len(data)} bytes came that cannot be read as {kind.DESCRIPTOR.name}")
+            return UndecodableResponse(f"the response ({len(data)} bytes) cannot be read as {kind.DESCRIPTOR.name}")
 
     return read
 
 
 def decode_error(answer: Any) -> str:
-    """Why what a call was answered OK with is no answer; empty where it is one."""
+    """Returns why the response of an OK call is unusable; empty if it is a message."""
     match answer:
         case UndecodableResponse(why):
             return why
         case None:
-            return "OK came without a message"
+            return "OK without a response message"
         case _:
             return ""
 
 
 def too_large(limit: int) -> str:
-    """What is said of an answer over the limit."""
-    return f"more came than {show_size(limit)} (--max-answer)"
+    """Returns the message for a response over the limit."""
+    return f"the response is larger than {show_size(limit)} (--max-answer)"
 
 
-def in_words(details: str, *, limit: int) -> str:
-    """GRPC's details of a failed call, where they tell of a limit of ours in its own terms."""
+def explain_limit(details: str, *, limit: int) -> str:
+    """Returns the details of a failed call; if gRPC reports the size limit in them, the kit's own message instead."""
     return too_large(limit) if any(words in details for words in _OVER_LIMIT) else details
 
 
-def _weighs(data: bytes, limit: int) -> bool:
-    """Whether a List of so many machines is over the limit, though its bytes are not."""
-    most, at, fields = limit // LIGHTEST + 1, 0, 0  # machines, and a revision; each has two bytes at least
+def _has_too_many_machines(data: bytes, limit: int) -> bool:
+    """Returns whether a List has too many machines for the limit, although its bytes are within it."""
+    most, at, fields = limit // MIN_MACHINE_BYTES + 1, 0, 0  # machines and a revision, each of at least two bytes
     while len(data) > 2 * most and at < len(data) and fields <= most and data[at] & 7 == _LENGTH_DELIMITED:
-        at, fields = _after(data, at + 1), fields + 1
+        at, fields = _end_of_field(data, at + 1), fields + 1
     return fields > most
 
 
 _LENGTH_DELIMITED: Final = 2
 
 
-def _after(data: bytes, at: int) -> int:
-    """Where the field ends whose length stands `at`, or where the message does."""
+def _end_of_field(data: bytes, at: int) -> int:
+    """Returns the end of the field whose length is encoded `at`, or the end of the message."""
     length = 0
     for shift in range(0, 35, 7):
         octet = data[at + shift // 7] if at + shift // 7 < len(data) else 0

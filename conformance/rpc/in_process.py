@@ -1,8 +1,8 @@
-"""A way to a provider in this process without a socket, for what is asked most: the six RPCs.
+"""An in-process transport: calls the six RPCs of a provider in this process without a socket.
 
-The whole suite makes some seven thousand calls, and gRPC's share of each is five times the provider's. So where every
-mutant meets every behaviour, and in a dry run, calls are handed to the servicer as bytes, and everything else goes over
-TCP as ever: health, reflection, unknown methods, connections that are cut.
+A run of the whole suite makes about seven thousand calls, and gRPC takes five times as long for each as the provider.
+So the kill matrix and dry runs pass these calls to the servicer as bytes. Everything else still uses TCP: health,
+reflection, unknown methods, and broken connections.
 """
 
 from __future__ import annotations
@@ -26,38 +26,40 @@ _PEERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InProcessTarget(Target):
-    """A target whose RPCs are answered by `handlers`, where it is dialled under the address that it was made with."""
+    """A target whose RPCs are answered by `handlers`, as long as clients connect to `served_address`."""
 
     handlers: Mapping[str, Any] = field(repr=False)
-    at: str
-    line: Callable[[grpc.aio.Channel], Any] = field(default=lambda channel: channel, repr=False)
-    """What is put before the connection by TCP, which all goes over that has no handler."""
+    served_address: str
+    wrap_channel: Callable[[grpc.aio.Channel], Any] = field(default=lambda channel: channel, repr=False)
+    """Wraps the TCP channel, which is used for all methods without a handler."""
 
     def channel(self) -> grpc.aio.Channel:
-        """A connection: to the servicer, unless something is to lie between (a relay has another address)."""
-        dialled: grpc.aio.Channel = self.line(Target.channel(self))
-        if self.dialled != self.at:
-            return dialled
-        return cast("grpc.aio.Channel", _Channel(dialled, self.handlers))
+        """Returns a channel to the servicer; a TCP channel if a proxy is in between, which has another address."""
+        tcp: grpc.aio.Channel = self.wrap_channel(Target.channel(self))
+        if self.dial_address != self.served_address:
+            return tcp
+        return cast("grpc.aio.Channel", _Channel(tcp, self.handlers))
 
 
 def in_process_target(
-    servicer: Any, address: str, *, line: Callable[[grpc.aio.Channel], Any] = lambda channel: channel
+    servicer: Any, address: str, *, wrap_channel: Callable[[grpc.aio.Channel], Any] = lambda channel: channel
 ) -> InProcessTarget:
-    """The target that `servicer`, served at `address`, is reached at without a socket."""
+    """Returns the target that reaches `servicer`, which is also served at `address`, without a socket."""
     methods = _Methods()
     provider_pb2_grpc.add_CapacityProviderServicer_to_server(servicer, methods)  # type: ignore[no-untyped-call]
-    return InProcessTarget(address=address, at=address, handlers=methods.handlers, line=line)
+    return InProcessTarget(
+        address=address, served_address=address, handlers=methods.handlers, wrap_channel=wrap_channel
+    )
 
 
 class _Methods:
-    """What gRPC's generated code takes for a server: it only remembers the handlers."""
+    """A stand-in for the server in gRPC's generated code: it only collects the handlers."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Any] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """The same handlers in a form that nobody here needs."""
+        """Ignores the same handlers in another form."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         self.handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
@@ -71,49 +73,49 @@ class _Aborted(Exception):
 
 
 class _Context:
-    """What a servicer may ask of a call."""
+    """The part of a servicer context that servicers use."""
 
-    def __init__(self, peer: str, ends: float) -> None:
+    def __init__(self, peer: str, deadline: float) -> None:
         self._peer = peer
-        self._ends = ends
+        self._deadline = deadline
 
     def peer(self) -> str:
         return self._peer
 
     def time_remaining(self) -> float:
-        return self._ends - asyncio.get_running_loop().time()
+        return self._deadline - asyncio.get_running_loop().time()
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> None:
         raise _Aborted(code, details)
 
 
 class _Channel:
-    """A channel to the servicer; what has no handler goes through the `dialled` one."""
+    """A channel to the servicer; methods without a handler use the `tcp` channel."""
 
-    def __init__(self, dialled: grpc.aio.Channel, handlers: Mapping[str, Any]) -> None:
-        self._dialled = dialled
+    def __init__(self, tcp: grpc.aio.Channel, handlers: Mapping[str, Any]) -> None:
+        self._tcp = tcp
         self._handlers = handlers
-        self._peer = f"shortcut:{next(_PEERS)}"
-        self._calling: set[asyncio.Task[Any]] = set()
+        self._peer = f"in-process:{next(_PEERS)}"
+        self._calls: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._dialled, name)
+        return getattr(self._tcp, name)
 
     async def channel_ready(self) -> None:
-        """At once, as there is no line."""
+        """Returns immediately: there is no connection to establish."""
         await asyncio.sleep(0)
 
     def get_state(self) -> grpc.ChannelConnectivity:
-        """READY until it is closed: there is no line that could break."""
+        """Returns READY until the channel is closed: there is no connection that could break."""
         return grpc.ChannelConnectivity.SHUTDOWN if self._closed else grpc.ChannelConnectivity.READY
 
     async def close(self) -> None:
-        """Hang up: what is under way is cancelled, on both sides."""
+        """Closes the channel. Calls that are under way are cancelled, on both sides."""
         self._closed = True
-        for task in self._calling:
+        for task in self._calls:
             task.cancel()
-        await self._dialled.close()
+        await self._tcp.close()
 
     def unary_unary(
         self,
@@ -121,19 +123,19 @@ class _Channel:
         request_serializer: Callable[[Any], bytes] = bytes,
         response_deserializer: Callable[[bytes], Any] = bytes,
     ) -> Callable[..., Any]:
-        """The method of that path."""
+        """Returns a function that calls the method at `path`."""
         handler = self._handlers.get(path)
         if handler is None:
-            dialled: Callable[..., Any] = self._dialled.unary_unary(path, request_serializer, response_deserializer)
-            return dialled
+            tcp: Callable[..., Any] = self._tcp.unary_unary(path, request_serializer, response_deserializer)
+            return tcp
 
         async def call(request: Any, *, timeout: float, metadata: Any = None) -> Any:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             assert task is not None
-            self._calling.add(task)
+            self._calls.add(task)
             try:
                 async with asyncio.timeout(timeout):
-                    await asyncio.sleep(0)  # as a socket would, let others in between
+                    await asyncio.sleep(0)  # lets other tasks run, as a socket would
                     context = _Context(self._peer, loop.time() + timeout)
                     return response_deserializer(await _handle(handler, request_serializer(request), context))
             except TimeoutError:
@@ -142,10 +144,10 @@ class _Channel:
                 code, details = aborted.code, aborted.details
             except asyncio.CancelledError:
                 if self._closed:
-                    task.uncancel()  # the call was cancelled, not who made it
+                    task.uncancel()  # only the call was cancelled, not its caller
                 raise
             finally:
-                self._calling.discard(task)
+                self._calls.discard(task)
             raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 
         return call

@@ -1,4 +1,4 @@
-"""Lets one large List at a time be under way: each needs about 100 MB while it is decoded."""
+"""Serialises large List calls: each needs about 100 MB while it is decoded."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
 HEAVY_LIST_BYTES: Final = 2**20
-"""Bytes of a List of some four thousand ordinary machines. Smaller ones need not wait for each other."""
+"""Bytes of a List of about four thousand ordinary machines. Smaller Lists do not wait for each other."""
 
 
 class ListThrottle:
-    """Knows the sizes of earlier Lists, and makes those that are likely to be large wait for each other."""
+    """Remembers the sizes of earlier Lists, and serialises those that are likely to be large."""
 
     def __init__(self) -> None:
         self._last_size: dict[frozenset[int], int] = {}
-        """Bytes of the last List of these states that had no cap. The empty set stands for all states."""
+        """Bytes of the last List without a cap, by states. The empty set stands for all states."""
         self._machine_size = 0
-        """Bytes per machine, of the List in which that was the most."""
+        """Bytes per machine: the largest average of any List."""
         self._lock = asyncio.Lock()
 
     def heavy(self, states: Collection[int], cap: int) -> bool:
-        """Returns whether a List is likely to be large, as the last one of the same states was, or else of all."""
+        """Returns whether a List is likely to be large: the last one of the same states was, or else of all states."""
         likely = self._last_size.get(frozenset(states), self._last_size.get(frozenset(), 0))
         return (min(likely, cap * self._machine_size) if cap > 0 else likely) > HEAVY_LIST_BYTES
 

@@ -1,4 +1,4 @@
-"""A way to the provider that can be cut: bytes pass through until they are held back, or the line goes dead."""
+"""A pass-through proxy whose responses can be paused and whose connections can be reset."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 _CHUNK: Final = 65536
-_AT_ONCE: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER of no time: closing sends RST, as a machine that lost its network or a dead NAT entry would."""
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with a timeout of 0: closing sends RST, as after a network failure or an expired NAT entry."""
 
 
 class Proxy:
-    """One local port before the target. `target` is what to dial instead of the real one."""
+    """A local port in front of the target. Clients connect to `target` instead of the real target."""
 
     def __init__(self, target: Target, port: int) -> None:
-        self.target = target.by_way_of(f"127.0.0.1:{port}")
-        self._lines: list[asyncio.StreamWriter] = []
+        self.target = target.behind(f"127.0.0.1:{port}")
+        self._writers: list[asyncio.StreamWriter] = []
         self._open = asyncio.Event()
         self._open.set()
 
-    def hold(self) -> None:
-        """From now on nothing that the provider says gets through; what the client says does."""
+    def pause_responses(self) -> None:
+        """Holds back all bytes from the provider from now on; bytes from the client still pass."""
         self._open.clear()
 
     def cut(self) -> None:
-        """Reset all connections, on both sides."""
-        for line in self._lines:
-            reset(line)
-        self._lines.clear()
+        """Resets all connections, on both sides."""
+        for writer in self._writers:
+            reset(writer)
+        self._writers.clear()
 
     async def _join(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            there, onward = await dial(target.dialled)
-            self._lines += [writer, onward]
+            from_provider, to_provider = await dial(target.dial_address)
+            self._writers += [writer, to_provider]
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, onward, held=False))
-                group.create_task(self._pump(there, writer, held=True))
+                group.create_task(self._pump(reader, to_provider, pausable=False))
+                group.create_task(self._pump(from_provider, writer, pausable=True))
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, held: bool) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, pausable: bool) -> None:
         with suppress(OSError):
             while chunk := await reader.read(_CHUNK):
-                if held:
+                if pausable:
                     await self._open.wait()
                 writer.write(chunk)
                 await writer.drain()
@@ -57,7 +57,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(target: Target) -> AsyncIterator[Proxy]:
-    """A relay to the target, for as long as the body runs."""
+    """Runs a proxy to the target while the body runs."""
     joined: set[asyncio.Task[None]] = set()
     made: list[Proxy] = []
 
@@ -76,17 +76,17 @@ async def proxy(target: Target) -> AsyncIterator[Proxy]:
         await asyncio.gather(*joined, return_exceptions=True)
 
 
-def reset(line: asyncio.StreamWriter) -> None:
-    """Close a connection at once, and tell the other end so."""
-    raw = line.get_extra_info("socket")
-    with suppress(OSError):  # a line that has closed by itself meanwhile
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection immediately with RST."""
+    raw = writer.get_extra_info("socket")
+    with suppress(OSError):  # the connection may be closed already
         if raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-    line.transport.abort()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()
 
 
 async def dial(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to what gRPC calls so. Raises OSError."""
+    """Connects to an address in gRPC's notation. Raises OSError."""
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"))
     host, _, port = address.removeprefix("dns:///").rpartition(":")

@@ -1,4 +1,4 @@
-"""What the target says of its own wire: descriptors by server reflection, held against the contract's."""
+"""Fetches the target's descriptors by server reflection and compares them with the contract."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _PATH: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
 
-# Types that are read for one another: they look the same on the wire.
-_ALIKE: Final = (
+# Groups of types that are interchangeable because they have the same wire format.
+_COMPATIBLE_TYPES: Final = (
     {
         _Field.TYPE_INT32,
         _Field.TYPE_INT64,
@@ -42,7 +42,7 @@ _ALIKE: Final = (
 
 
 class Types:
-    """Messages, enums and services of some files, by their full names."""
+    """The messages, enums and services of some files, by full name."""
 
     def __init__(self, files: Iterable[_File]) -> None:
         self.messages: dict[str, descriptor_pb2.DescriptorProto] = {}
@@ -66,20 +66,20 @@ class Types:
             self._add(name, message.nested_type, message.enum_type)
 
 
-async def described(client: Client) -> list[_File] | None:
-    """The files in which the target describes the service; None where it does not know of it.
+async def fetch_descriptors(client: Client) -> list[_File] | None:
+    """Returns the files in which the target describes the service; None if it does not know the service.
 
-    Raises NoAnswer where reflection breaks off, each time, and Violation where what it sends is no description.
+    Raises NoAnswer if reflection fails at every attempt, and Violation if the response is not a valid descriptor.
     """
     for pause in INSISTENT_RETRY_DELAYS[:5]:
         try:
-            return await _described(client)
+            return await _fetch_descriptors(client)
         except NoAnswer:
             await asyncio.sleep(pause)
-    return await _described(client)
+    return await _fetch_descriptors(client)
 
 
-async def _described(client: Client) -> list[_File] | None:
+async def _fetch_descriptors(client: Client) -> list[_File] | None:
     method: Any = client.channel.stream_stream(
         _PATH,
         request_serializer=lambda request: request.SerializeToString(),
@@ -87,31 +87,31 @@ async def _described(client: Client) -> list[_File] | None:
     call = method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
     files: dict[str, _File] = {}
     wanted = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)]
-    asked: set[str] = set()
+    requested: set[str] = set()
     try:
         while wanted:
             await call.write(wanted.pop())
-            came = await call.read()
-            answer = reflection_pb2.ServerReflectionResponse.FromString(b"" if came is grpc.aio.EOF else came)
+            data = await call.read()
+            answer = reflection_pb2.ServerReflectionResponse.FromString(b"" if data is grpc.aio.EOF else data)
             if not answer.HasField("file_descriptor_response"):
                 return list(files.values()) or None
             for raw in answer.file_descriptor_response.file_descriptor_proto:
                 file = _File.FromString(raw)
                 files[file.name] = file
-            needed = {name for file in files.values() for name in file.dependency} - files.keys() - asked
-            asked |= needed
+            needed = {name for file in files.values() for name in file.dependency} - files.keys() - requested
+            requested |= needed
             wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in needed]
     except grpc.aio.AioRpcError as error:
         raise NoAnswer(f"reflection ended with {error.code().name}: {error.details()}") from None
     except DecodeError:
-        raise Violation("descriptors of the service", "bytes that are none") from None
+        raise Violation("descriptors of the service", "bytes that are not a descriptor") from None
     finally:
         call.cancel()
     return list(files.values())
 
 
 def serving_status(answer: Any) -> str:
-    """What a HealthCheckResponse says, by its name where that has one."""
+    """Returns the status in a HealthCheckResponse, by its name if it is a known one."""
     from grpc_health.v1 import health_pb2
 
     names = health_pb2.HealthCheckResponse.ServingStatus
@@ -119,7 +119,7 @@ def serving_status(answer: Any) -> str:
 
 
 def differences(files: Iterable[_File]) -> list[str]:
-    """Where these files are not wire-compatible with the contract, in words. More than it has is fine."""
+    """Returns the differences that make these files wire-incompatible with the contract. Additions are compatible."""
     own = _File()
     pb.DESCRIPTOR.CopyToProto(own)
     ours, theirs = Types([own]), Types(files)
@@ -162,8 +162,8 @@ def _field(
     if other is None:
         yield f"{where}: no field {field.number}"
     elif (field.label == repeated) != (other.label == repeated):
-        yield f"{where}: one is repeated and one is not"
-    elif field.type != other.type and not any({field.type, other.type} <= group for group in _ALIKE):
+        yield f"{where}: only one of the two is repeated"
+    elif field.type != other.type and not any({field.type, other.type} <= group for group in _COMPATIBLE_TYPES):
         yield f"{where}: {_Field.Type.Name(field.type)[5:]} and {_Field.Type.Name(other.type)[5:]}"
     elif field.type == _Field.TYPE_MESSAGE:
         yield from _message(ours, theirs, field.type_name, other.type_name, seen)

@@ -1,4 +1,4 @@
-"""Where the provider is and how it is dialled: `host:port` -> a channel with its credentials."""
+"""The target: its address, TLS files and headers, and the channels to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from conformance.core.errors import UsageError
-from conformance.rpc.decoding import LARGEST
+from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +22,12 @@ _HOST_PORT: Final = re.compile(
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
-    # What is retried, and with which token, is the kit's own business.
+    # The kit itself decides what is retried, and with which token.
     ("grpc.enable_retries", 0),
-    # Another channel is another connection, also to the same address (OPS-4).
+    # Each channel has its own connection, also to the same address (OPS-4).
     ("grpc.use_local_subchannel_pool", 1),
-    # A provider that is still starting is found soon after it is there. How long one attempt may take is left to gRPC:
-    # its minimum is a backoff's too, and a TLS handshake with a far cloud takes its time.
+    # Finds a provider that is still starting soon after it is up. The timeout of one attempt is left to gRPC: its
+    # minimum also applies to the backoff, and a TLS handshake with a distant cloud is slow.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
@@ -35,7 +35,7 @@ _CHANNEL_OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """The files of a TLS connection: the CA that signed the provider, and our own pair where it asks for one."""
+    """The TLS files: the CA of the provider's certificate, and the client certificate and key if there are any."""
 
     ca: bytes | None = None
     cert: bytes | None = None
@@ -45,55 +45,55 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A provider's endpoint. `headers` go with every call and are never shown."""
+    """A provider's endpoint. `headers` are sent with every call and never shown."""
 
     address: str
     tls: Tls | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    max_answer: int = LARGEST
-    """Bytes of the largest answer that is taken in. The List of a fleet is one answer (LST-2), however large."""
-    way: str | None = None
-    """What is dialled instead of the address, where something of ours lies before the provider."""
+    max_answer: int = DEFAULT_MAX_ANSWER_BYTES
+    """The maximum size of a response in bytes. A List of a whole fleet is one response (LST-2)."""
+    proxy_address: str | None = None
+    """The address of a proxy of the kit in front of the provider, if there is one."""
 
     @property
-    def dialled(self) -> str:
-        """What a connection is made to."""
-        return self.way or self.address
+    def dial_address(self) -> str:
+        """The address to connect to."""
+        return self.proxy_address or self.address
 
-    def by_way_of(self, address: str) -> Self:
-        """The same target behind another address; its certificate and its name are still its own."""
-        return replace(self, way=address)
+    def behind(self, address: str) -> Self:
+        """Returns the same target behind a proxy at `address`, still with its own certificate and name."""
+        return replace(self, proxy_address=address)
 
     def channel(self) -> grpc.aio.Channel:
-        """Open a new connection to the provider. Dials lazily: nothing is sent yet."""
+        """Opens a new channel to the provider. It connects lazily, with the first call."""
         host_port = self.address.removeprefix("dns:///")
         options: tuple[tuple[str, str | int], ...] = (
             *_CHANNEL_OPTIONS,
             ("grpc.max_receive_message_length", self.max_answer),
         )
         if self.tls is None:
-            named = self.way and not self.address.startswith("unix:")
+            named = self.proxy_address and not self.address.startswith("unix:")
             authority = (("grpc.default_authority", host_port),) if named else ()
-            return grpc.aio.insecure_channel(self.dialled, options=(*options, *authority))
+            return grpc.aio.insecure_channel(self.dial_address, options=(*options, *authority))
         credentials = grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.cert)
-        override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.way else None)
+        override = self.tls.server_name or (host_port.rpartition(":")[0].strip("[]") if self.proxy_address else None)
         names = (("grpc.ssl_target_name_override", override),) if override else ()
-        return grpc.aio.secure_channel(self.dialled, credentials, options=(*options, *names))
+        return grpc.aio.secure_channel(self.dial_address, credentials, options=(*options, *names))
 
 
 def parse_address(text: str) -> str:
-    """`host:port`, `[v6]:port` or `unix:/path`, as gRPC wants it.
+    """Returns the address in gRPC's notation: `host:port`, `[v6]:port` or `unix:/path`.
 
-    Raises UsageError for any other form, and says what is wrong with it.
+    Raises UsageError that explains the error for any other form.
     """
     address = text.strip()
     if not address.isprintable():
         raise UsageError(
-            f"target {text!r} holds what no address has", hint="write host:port, [ipv6]:port or unix:/path"
+            f"target {text!r} contains unprintable characters", hint="write host:port, [ipv6]:port or unix:/path"
         )
     if address.startswith("unix:"):
         if not address.removeprefix("unix:").strip("/"):
-            raise UsageError(f"target {text!r} names no socket", hint="write unix:/path/to/socket")
+            raise UsageError(f"target {text!r} does not name a socket", hint="write unix:/path/to/socket")
         return address
     if re.match(r"^https?://", address):
         bare = re.sub(r"^https?://", "", address).rstrip("/")
@@ -107,26 +107,28 @@ def parse_address(text: str) -> str:
 
 
 def parse_header(text: str) -> tuple[str, str]:
-    """`key=value` -> a header of every call. Raises UsageError; the value is never repeated in it."""
+    """`key=value` -> a header of every call. Raises UsageError, without the value in it."""
     key, equals, value = text.partition("=")
     key = key.strip().lower()
     if not equals or not re.fullmatch(r"[0-9a-z_.-]+", key):
-        # Nothing of it is repeated: what is no key may well be a part of the value.
+        # The text is not repeated: it may be a part of a secret value.
         raise UsageError(
             "a --header is not key=value",
             hint="write --header authorization='Bearer …'; keys are letters, digits, '-', '_' and '.'",
         )
     if key.startswith("grpc-") or key.endswith("-bin"):
-        raise UsageError(f"header {key!r} cannot be set", hint="grpc-* is gRPC's own and *-bin is binary")
+        raise UsageError(
+            f"header {key!r} cannot be set", hint="grpc-* headers are reserved for gRPC, and *-bin headers are binary"
+        )
     if not value.isascii() or not value.isprintable():
         raise UsageError(f"header {key!r} has a value that is not printable ASCII", hint="encode it first")
     return key, value
 
 
 def load_tls(*, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls | None:
-    """The TLS settings, or None where no option asks for TLS: plaintext is never a fall-back.
+    """Returns the TLS settings, or None if no option requests TLS: plaintext is never a fallback.
 
-    Raises UsageError for a file that cannot be read, is not PEM, or for half a pair.
+    Raises UsageError for a file that cannot be read or is not PEM, and for a certificate or key alone.
     """
     if ca is None and cert is None and key is None:
         if server_name is not None:
@@ -148,19 +150,19 @@ def load_tls(*, ca: Path | None, cert: Path | None, key: Path | None, server_nam
 def _pem(path: Path | None, option: str, kind: str) -> bytes | None:
     if path is None:
         return None
-    # Where a key lies is nobody's business, who may read a log of ours.
+    # The path of a private key must not appear in logs.
     shown = option if kind == "PRIVATE KEY" else f"{option} {path}"
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{shown}: {error.strerror}", hint="give a readable PEM file") from error
     if not re.search(rb"-----BEGIN [A-Z0-9 ]*" + kind.encode() + rb"-----", content):
-        raise UsageError(f"{shown} holds no {kind}", hint="give a PEM file")
+        raise UsageError(f"{shown} does not contain a {kind}", hint="give a PEM file")
     return content
 
 
 def _check_pair(cert: Path | None, key: Path | None) -> None:
-    """A key of another certificate would only show as a failed handshake: find it now."""
+    """Raises UsageError if the key belongs to another certificate: later, only the handshake would fail."""
     if cert is None or key is None:
         return
     import ssl
@@ -170,6 +172,6 @@ def _check_pair(cert: Path | None, key: Path | None) -> None:
     except (ssl.SSLError, OSError, ValueError) as error:
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise UsageError(
-            f"--tls-cert {cert} and --tls-key are no pair ({why})",
+            f"--tls-cert {cert} and --tls-key do not match ({why})",
             hint="give the unencrypted key that belongs to the certificate",
         ) from error

@@ -107,7 +107,7 @@ async def read_until_settled(
             until = now() + trial.window
         pause = max(FIRST_POLL, POLL_SHARE * (now() - begun), 0 if until == math.inf else trial.window / 20)
         await asyncio.sleep(pause)
-        if now() >= min(until, begun + 2 * machine.patience.verb(verb)):
+        if now() >= min(until, begun + 2 * machine.patience.for_verb(verb)):
             return Reads(by_get=by_get, by_list=by_list, last=last)
 
 

@@ -33,7 +33,7 @@ async def check_not_found(machine: Machine) -> None:
     """Checks that every RPC answers that the machine does not exist (COD-1)."""
     for verb in Verb:
         codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
-        await expect.code(machine.call(verb, machine.shard.anew()), *codes)
+        await expect.code(machine.call(verb, machine.shard.next_in_new_epoch()), *codes)
     await expect.code(machine.get(), StatusCode.NOT_FOUND)
 
 
@@ -150,7 +150,7 @@ async def check_refused_in_transition(trial: Trial, machine: Machine, running: V
         settled = call.ok and state_of(call.response.machine.state) is edge.target
         if not (settled and EDGES[verb].target is edge.target):
             await expect.refused(call)
-    watch = await machine.settle(patience=machine.patience.verb(running))
+    watch = await machine.settle(patience=machine.patience.for_verb(running))
     expect.fact(
         watch.state in (edge.target, State.FAILED),
         wanted=f"{running.value} to end at {edge.target.name} despite calls without an edge",

@@ -53,10 +53,10 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
 
     async def check_accepted(*verbs: Verb) -> None:
         for verb in verbs:
-            await expect.accepted(machine.call(verb, machine.shard.anew()))
+            await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
 
     await check_accepted(Verb.CREATE, Verb.DRAIN)
-    await expect.accepted(machine.configure(machine.shard.anew(), cluster=""))
+    await expect.accepted(machine.configure(machine.shard.next_in_new_epoch(), cluster=""))
     for verb, target in ((Verb.CONFIGURE, State.CONFIGURED), (Verb.DRAIN, State.IDLE)):
         await check_accepted(verb)
         await check_accepted(Verb.CREATE, verb)
@@ -66,20 +66,20 @@ async def test_no_state_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -
         await check_accepted(verb, Verb.CREATE)
         if target is State.CONFIGURED:
             await check_accepted(Verb.DELETE)
-            await expect.accepted(machine.configure(machine.shard.anew(), cluster=trial.unique("other")))
+            await expect.accepted(machine.configure(machine.shard.next_in_new_epoch(), cluster=trial.unique("other")))
 
 
 @behaviour("COD-3d", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(trial: Trial) -> None:
     machine = trial.machine
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        await expect.accepted(machine.call(verb, machine.shard.anew()))
+        await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
     await trial.begin(machine, Verb.CREATE)
     # If the machine is IDLE already, the first two have no edge, and Configure binds it.
     for verb in (Verb.CREATE, Verb.DRAIN, Verb.CONFIGURE):
-        await expect.accepted(machine.call(verb, machine.shard.anew()))
+        await expect.accepted(machine.call(verb, machine.shard.next_in_new_epoch()))
     await machine.settle()
-    await expect.accepted(machine.drain(machine.shard.anew()))
+    await expect.accepted(machine.drain(machine.shard.next_in_new_epoch()))
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -136,7 +136,10 @@ def calls_without_id(trial: Trial) -> list[Callable[[], Awaitable[Call]]]:
     """Returns calls with an empty machine id, one for each RPC that needs one; Delete only if it is supported."""
     nameless = trial.stranger("")
     verbs = [verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete]
-    return [nameless.get, *(lambda verb=verb: nameless.call(verb, nameless.shard.anew()) for verb in verbs)]
+    return [
+        nameless.get,
+        *(lambda verb=verb: nameless.call(verb, nameless.shard.next_in_new_epoch()) for verb in verbs),
+    ]
 
 
 @behaviour("COD-4a")

@@ -53,7 +53,7 @@ async def judge_order(
     for numbers in (*stale, newer):
         shard = await shard_after_first_call(trial, machine, epoch=mark[0] - 1)
         await expect.accepted(machine.call(verb, shard.token(epoch=mark[0], sequence=mark[1])))
-        answer = machine.call(verb, shard.at(numbers))
+        answer = machine.call(verb, shard.token_of(numbers))
         await (expect.accepted(answer) if numbers == newer else expect.fenced(answer))
 
 
@@ -108,9 +108,9 @@ async def test_negative_numbers_are_older_than_a_mark(trial: Trial) -> None:
     for verb in inert_verbs(trial, State.IDLE):
         for numbers in NEGATIVE_NUMBERS:
             shard = await shard_with_mark(trial, State.IDLE)
-            answer = trial.machine.call(verb, shard.at(numbers))
+            answer = trial.machine.call(verb, shard.token_of(numbers))
             await expect.code(answer, StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT)  # COD-4: either
-            await expect.accepted(trial.machine.call(verb, shard.at((5, 6))))  # control: newer token
+            await expect.accepted(trial.machine.call(verb, shard.token_of((5, 6))))  # control: newer token
 
 
 BASES = (0, 8, 2**31 - 1, 2**32 - 1, 2**53 - 1, INT64_MAX - 2)

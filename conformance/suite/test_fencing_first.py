@@ -37,8 +37,8 @@ async def test_the_fence_comes_before_existence(trial: Trial) -> None:
 
     for verb in supported_verbs(trial):
         shard = await shard_after_first_call(trial, machine)
-        await expect.accepted(machine.call(verb, shard.at(MARK)))  # also the control: newer token
-        await expect.fenced(machine.call(verb, shard.at(STALE)))
+        await expect.accepted(machine.call(verb, shard.token_of(MARK)))  # also the control: newer token
+        await expect.fenced(machine.call(verb, shard.token_of(STALE)))
 
 
 @behaviour("FEN-4b", machines=1, start=State.IDLE, transitions=2)
@@ -47,17 +47,17 @@ async def test_the_fence_comes_before_the_retry_answer_and_the_state(trial: Tria
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         # A call that starts a transition sets the mark; FEN-6 judges whether other calls do.
         shard = await shard_after_first_call(trial, machine)
-        await trial.drive(machine, verb, machine.call(verb, shard.at(MARK)))
+        await trial.drive(machine, verb, machine.call(verb, shard.token_of(MARK)))
         inert = inert_verbs(trial, EDGES[verb].target)
         # Control: with a newer token they pass. It comes first, as FEN-5 judges whether a refused call changes a mark.
         for number, each in enumerate(inert):
             await expect.accepted(machine.call(each, shard.token(epoch=FRESH[0] + number, sequence=FRESH[1] + number)))
-        if verb is Verb.CONFIGURE and (await machine.drain(shard.at(STALE))).ok:
+        if verb is Verb.CONFIGURE and (await machine.drain(shard.token_of(STALE))).ok:
             raise Unprepared(
                 "a Drain passed with a token older than Configure's: FEN-7 judges whether they share a mark"
             )
         for each in inert:
-            await expect.fenced(machine.call(each, shard.at(STALE)))
+            await expect.fenced(machine.call(each, shard.token_of(STALE)))
 
 
 @behaviour("FEN-4c", machines=1, start=State.CONFIGURED)
@@ -94,8 +94,8 @@ async def _check_mark_stays(trial: Trial, state: State, *, repeats: int = 1) -> 
         shard = await shard_with_mark(trial, state)
         # The last two show that the mark was not lowered to (4, 99) or (5, 3) ...
         for numbers in ((4, 99), (5, 3), (0, 0), (5, 4), *((5, 5),) * repeats):
-            await expect.fenced(machine.call(verb, shard.at(numbers)))
-        await expect.accepted(machine.call(verb, shard.at((5, 6))))  # ... and this one that it was not raised
+            await expect.fenced(machine.call(verb, shard.token_of(numbers)))
+        await expect.accepted(machine.call(verb, shard.token_of((5, 6))))  # ... and this one that it was not raised
 
 
 @behaviour("FEN-5a", machines=1, start=State.IDLE)
@@ -188,8 +188,8 @@ async def test_a_call_for_an_unknown_machine_moves_the_mark(trial: Trial) -> Non
     for first in supported_verbs(trial):
         for second in supported_verbs(trial):
             shard = await shard_after_first_call(trial, machine)
-            await expect.accepted(machine.call(first, shard.at(MARK)))  # also the control: newer token
-            await expect.fenced(machine.call(second, shard.at(STALE)))
+            await expect.accepted(machine.call(first, shard.token_of(MARK)))  # also the control: newer token
+            await expect.fenced(machine.call(second, shard.token_of(STALE)))
 
 
 async def _check_mark_moves(trial: Trial, state: State) -> None:
@@ -198,9 +198,9 @@ async def _check_mark_moves(trial: Trial, state: State) -> None:
     # Shards take turns: FEN-9 judges a provider that remembers only one.
     for verb in inert_verbs(trial, state):
         shard = await shard_with_mark(trial, state, epoch=1, sequence=1)
-        await expect.accepted(machine.call(verb, shard.at(MARK)))  # also the control: newer token
+        await expect.accepted(machine.call(verb, shard.token_of(MARK)))  # also the control: newer token
         for each in inert_verbs(trial, state):
-            await expect.fenced(machine.call(each, shard.at(STALE)))  # newer than the mark before
+            await expect.fenced(machine.call(each, shard.token_of(STALE)))  # newer than the mark before
 
 
 @behaviour("FEN-6b", machines=1, start=State.IDLE)

@@ -56,7 +56,7 @@ class ScopeCheck:
     def _record(self, set_mark: Call, lower: Call) -> None:
         if not lower.answered:
             raise NoAnswer(f"{lower.rpc} was not answered: {lower.outcome()}")
-        if lower.spent:
+        if lower.token_spent:
             return  # fenced when retried: by the mark of the other machine, or of its own first attempt
         scope = SHARD if lower.fenced else SHARD_MACHINE
         where = f"{set_mark.rpc} of {set_mark.machine_id} and then {lower.rpc} of {lower.machine_id}"

@@ -152,7 +152,7 @@ async def drive_alone(
     ack = await trial.begin(driven, verb, pending)
     for settled in (False, True):
         if settled:
-            watch = await driven.settle(patience=driven.patience.verb(verb))
+            watch = await driven.settle(patience=driven.patience.for_verb(verb))
             if watch.state is not EDGES[verb].target:
                 raise Unprepared(f"{driven.id} is {describe_machine(watch.machine)} after {verb.value}")
             rest[driven] = place_text(watch.machine)

@@ -86,7 +86,7 @@ async def check_id_until_settled(trial: Trial, verb: Verb) -> None:
     ack = await trial.begin(machine, verb)
     expect.fact(ack.response.machine.id == machine.id, wanted=f"id {machine.id}", got=ack.response.machine.id)
     loop = asyncio.get_running_loop()
-    started, limit = loop.time(), machine.patience.verb(verb)
+    started, limit = loop.time(), machine.patience.for_verb(verb)
     while True:
         call = await expect.code(machine.get(), grpc.StatusCode.OK)
         expect.fact(

@@ -29,7 +29,7 @@ PAUSE_PER_WINDOW, PAUSE_PER_WAIT = 0.2, 0.02
 
 async def wait_for_end(machine: Machine, verb: Verb) -> None:
     """Waits for the end of `verb`'s transition. Raises Unprepared if it is not the edge's target state."""
-    watch = await machine.settle(patience=machine.patience.verb(verb))
+    watch = await machine.settle(patience=machine.patience.for_verb(verb))
     if watch.state is not EDGES[verb].target:
         raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
 
@@ -135,7 +135,7 @@ async def test_retries_on_the_way_do_not_put_off_the_end(trial: Trial) -> None:
         calls, started = [await trial.begin(machine, verb)], trial.client.now()
         while not state_of((await machine.read()).state).stable:
             waited = trial.client.now() - started
-            if waited > machine.patience.verb(verb):
+            if waited > machine.patience.for_verb(verb):
                 await wait_for_end(machine, verb)  # control: it ends without further calls
                 wanted = f"{verb.value} to end while the call is repeated"
                 expect.fact(

@@ -57,7 +57,7 @@ async def check_burst(trial: Trial, machine: Machine, verb: Verb) -> bool:
         got=f"{len(ids)}: {', '.join(cut(each) for each in ids[:4])}",
         calls=accepted[:4],
     )
-    watch = await machine.settle(patience=machine.patience.verb(verb))
+    watch = await machine.settle(patience=machine.patience.for_verb(verb))
     if watch.state is not EDGES[verb].target:
         raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
     await expect.unchanged(machine, watch.machine, by="the other calls of the burst", seconds=trial.window)

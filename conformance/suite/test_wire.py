@@ -183,7 +183,7 @@ async def test_health_is_serving(trial: Trial) -> None:
 
 @behaviour("WIR-4b")
 async def test_reflection_tells_the_contract(trial: Trial) -> None:
-    files = await reflection.described(trial.client)
+    files = await reflection.fetch_descriptors(trial.client)
     if files is None:
         raise Unsupported("the provider's reflection does not describe the service")
     differences = reflection.differences(files)

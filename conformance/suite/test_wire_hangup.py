@@ -87,7 +87,7 @@ async def reset_connection(trial: Trial, machine: Machine, verb: Verb) -> None:
     """Sends the call over a proxy that holds the answer back, and resets the connection once the call is accepted."""
     async with proxy(trial.client.target) as relay, trial.client.another(target=relay.target) as client:
         await client.channel.channel_ready()
-        relay.hold()
+        relay.pause_responses()
         pending = asyncio.ensure_future(send(machine, verb, client))
         try:
             await wait_until_accepted(trial, machine, verb, pending)

@@ -48,7 +48,7 @@ async def accepted(asked: Awaitable[Call] | Call) -> Call:
 async def fenced(asked: Awaitable[Call] | Call) -> Call:
     """The call is refused with FAILED_PRECONDITION (FEN-1)."""
     call = await answered(asked)
-    if not (call.fenced or call.spent):
+    if not (call.fenced or call.token_spent):
         raise Violation(
             f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION",
             call.outcome(),
@@ -92,7 +92,7 @@ def fact(holds: object, *, wanted: str, got: object, calls: Sequence[Call] = ())
 
 async def settles(machine: Machine, verb: Verb) -> SettleResult:
     """The machine comes to rest at the far end of `verb`'s edge (LIF-1)."""
-    target, patience = EDGES[verb].target, machine.patience.verb(verb)
+    target, patience = EDGES[verb].target, machine.patience.for_verb(verb)
     watch = await machine.settle(patience=patience)
     if watch.state is not target:
         way = " -> ".join(state.name for state in watch.states)

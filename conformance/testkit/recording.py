@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.lifecycle import EDGES, State, Verb
-from conformance.rpc.call import heard, record
+from conformance.rpc.call import record, recorded_calls
 from conformance.testkit.observations import Ack, Observation, Recording
 from conformance.testkit.observer import observe
 
@@ -47,7 +47,7 @@ async def record_machine(trial: Trial, verbs: Watched) -> Recording:
 
     def look(listing: Call) -> None:
         if all(shown.id != machine.id for shown in listing.response.machines):
-            unlisted.append(listing.remembered(()))
+            unlisted.append(listing.compact(()))
 
     for verb in verbs:
         edge = EDGES[verb]
@@ -62,4 +62,6 @@ async def record_machine(trial: Trial, verbs: Watched) -> Recording:
     for ack in acks:
         again = ack.when and f", sent again {ack.when},"
         seen.append(Observation(f"the ack of {ack.verb.value}{again}", ack.call.response.machine))
-    return Recording(machine.id, tuple(seen), tuple(acks), controls, None if large else tuple(unlisted), heard())
+    return Recording(
+        machine.id, tuple(seen), tuple(acks), controls, None if large else tuple(unlisted), recorded_calls()
+    )

@@ -1,4 +1,4 @@
-"""Work that goes on when nobody waits for it any more."""
+"""Background tasks continue after their caller was cancelled."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from conformance.core import background
 
 
-def test_who_is_cancelled_while_waiting_leaves_the_work_going() -> None:
-    async def go() -> None:
-        enough = asyncio.Event()
+def test_a_task_continues_after_its_caller_is_cancelled() -> None:
+    async def scenario() -> None:
+        finish = asyncio.Event()
 
         async def work() -> str:
-            await enough.wait()
+            await finish.wait()
             return "done"
 
         task = background.start(work())
@@ -26,50 +26,50 @@ def test_who_is_cancelled_while_waiting_leaves_the_work_going() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         assert waiting.cancelled()
         assert not task.done()
-        enough.set()
+        finish.set()
         assert await background.wait(task) == "done"
 
-    asyncio.run(go())
+    asyncio.run(scenario())
 
 
-def test_everybody_who_waits_hears_of_an_error() -> None:
-    async def go() -> None:
+def test_all_waiting_callers_receive_an_error() -> None:
+    async def scenario() -> None:
         async def work() -> None:
             await asyncio.sleep(0)
             raise OSError("the disk is full")
 
         task = background.start(work())
-        heard = await asyncio.gather(*(background.wait(task) for _ in range(3)), return_exceptions=True)
-        assert [str(error) for error in heard] == ["the disk is full"] * 3
+        errors = await asyncio.gather(*(background.wait(task) for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in errors] == ["the disk is full"] * 3
         with pytest.raises(OSError, match="the disk is full"):
             await background.wait(task)
 
-    asyncio.run(go())
+    asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("waited", [False, True])
-def test_an_error_that_nobody_is_left_to_hear_of_is_not_complained_about(waited: bool) -> None:
-    complaints: list[dict[str, Any]] = []
+@pytest.mark.parametrize("waiting_caller", [False, True])
+def test_an_error_without_a_waiting_caller_is_dropped_silently(waiting_caller: bool) -> None:
+    reports: list[dict[str, Any]] = []
 
-    async def go() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        begun = asyncio.Event()
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+        finish = asyncio.Event()
 
         async def work() -> None:
-            await begun.wait()
+            await finish.wait()
             raise OSError("the disk is full")
 
         task = background.start(work())
-        if waited:
+        if waiting_caller:
             waiting = asyncio.create_task(background.wait(task))
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        begun.set()
+        finish.set()
         await asyncio.wait((task,))
         del task
         gc.collect()
 
-    asyncio.run(go())
+    asyncio.run(scenario())
     gc.collect()
-    assert complaints == []
+    assert reports == []

@@ -18,11 +18,11 @@ CONTRACT = buf.PROTO_DIRECTORY / "bigfleet/v1alpha1/provider.proto"
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A provider's own copy of the proto, in a directory of his choice."""
-    return vendored(tmp_path / "third_party" / "proto")
+    """A provider's own copy of the proto, in another directory."""
+    return copy_contract(tmp_path / "third_party" / "proto")
 
 
-def vendored(directory: Path) -> Path:
+def copy_contract(directory: Path) -> Path:
     target = directory / "bigfleet/v1alpha1/provider.proto"
     target.parent.mkdir(parents=True)
     target.write_bytes(CONTRACT.read_bytes())
@@ -32,16 +32,16 @@ def vendored(directory: Path) -> Path:
 def edit(directory: Path, old: str, new: str) -> None:
     path = directory / "bigfleet/v1alpha1/provider.proto"
     text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def repository(directory: Path) -> Path:
+def make_repository(directory: Path) -> Path:
     def git(*arguments: str) -> None:
-        # Neither the user's configuration nor a hook's environment has a say in what is committed.
+        # The user's configuration and a hook's environment must not influence the commit.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.invalid")
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")
         subprocess.run(["git", *identity, *arguments], cwd=directory, env=environment, check=True, capture_output=True)
 
     git("init", "--initial-branch=main")
@@ -51,11 +51,11 @@ def repository(directory: Path) -> Path:
     return directory
 
 
-def rules_found(findings: buf.Findings) -> set[str]:
+def rule_ids(findings: buf.Findings) -> set[str]:
     return {finding.rule for finding in findings.found}
 
 
-def test_the_released_contract_is_a_descriptor_set_that_holds_the_service() -> None:
+def test_the_released_contract_is_a_descriptor_set_with_the_service() -> None:
     released = FileDescriptorSet.FromString(buf.RELEASED.read_bytes())
     assert [file.name for file in released.file] == ["bigfleet/v1alpha1/provider.proto"]
     assert [service.name for service in released.file[0].service] == ["CapacityProvider"]
@@ -68,7 +68,7 @@ def test_the_projects_own_proto_is_clean() -> None:
     assert buf.lint().found == ()
 
 
-def test_the_projects_own_proto_keeps_the_released_contract() -> None:
+def test_the_projects_own_proto_is_compatible_with_the_released_contract() -> None:
     assert buf.breaking().found == ()
 
 
@@ -78,26 +78,26 @@ def test_the_categories_are_those_of_the_projects_configuration() -> None:
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return [json.loads(line) for line in output.splitlines()]
 
-    configured = {rule["id"] for rule in listed("--configured-only", "--config", str(buf.rules()))}
-    meant = {
+    configured = {rule["id"] for rule in listed("--configured-only", "--config", str(buf.rules_file()))}
+    expected = {
         rule["id"]
         for rule in listed("--version", "v2")
         if set(buf.CATEGORIES) & set(rule["categories"])  # type: ignore[call-overload]
     }
-    assert configured == meant
+    assert configured == expected
 
 
-def test_a_changed_field_number_is_named_with_its_rule(copy: Path) -> None:
+def test_a_changed_field_number_is_reported_with_its_rule(copy: Path) -> None:
     edit(copy, "string zone = 5;", "string zone = 16;")
     findings = buf.breaking(copy)
-    assert "FIELD_NO_DELETE" in rules_found(findings)
+    assert "FIELD_NO_DELETE" in rule_ids(findings)
     assert any('"zone"' in finding.message and '"Machine"' in finding.message for finding in findings.found)
     assert {finding.path for finding in findings.found} == {str(copy / "bigfleet/v1alpha1/provider.proto")}
 
 
-# FILE is no superset of WIRE_JSON: FILE forbids to delete a field at all, WIRE_JSON to delete it without
-# reserving both its name and its number. Neither rule below belongs to the other's category, so each proves
-# that its own is applied.
+# FILE is not a superset of WIRE_JSON: FILE forbids deleting a field at all, WIRE_JSON deleting it without reserving
+# both its name and its number. Each rule below belongs to only one of the categories, so it proves that this one is
+# applied.
 @pytest.mark.parametrize(
     ("rule", "old", "new"),
     [
@@ -105,21 +105,21 @@ def test_a_changed_field_number_is_named_with_its_rule(copy: Path) -> None:
         pytest.param("FIELD_NO_DELETE_UNLESS_NAME_RESERVED", "string zone = 5;", "reserved 5;", id="WIRE_JSON"),
     ],
 )
-@pytest.mark.parametrize("elsewhere", [True, False])
+@pytest.mark.parametrize("other_directory", [True, False])
 def test_an_image_is_compared_by_the_projects_rules(
     rule: str,
     old: str,
     new: str,
-    elsewhere: bool,
+    other_directory: bool,
     copy: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if elsewhere:
+    if other_directory:
         (tmp_path / "buf.yaml").write_text("version: v2\nbreaking: {use: [PACKAGE]}\nnonsense: true\n")
         monkeypatch.chdir(tmp_path)
     edit(copy, old, new)
-    assert rule in rules_found(buf.breaking(copy, against=str(buf.RELEASED)))
+    assert rule in rule_ids(buf.breaking(copy, against=str(buf.RELEASED)))
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_an_image_is_compared_by_the_projects_rules(
         ("package bigfleet.v1alpha1;", "package bigfleet.v2;", "FILE_SAME_PACKAGE"),
     ],
 )
-def test_what_breaks_is_found(old: str, new: str, rule: str, copy: Path) -> None:
+def test_breaking_changes_are_found(old: str, new: str, rule: str, copy: Path) -> None:
     edit(copy, old, new)
-    assert rule in rules_found(buf.breaking(copy))
+    assert rule in rule_ids(buf.breaking(copy))
 
 
-def test_a_deleted_file_is_found_though_it_has_no_place(copy: Path) -> None:
+def test_a_deleted_file_is_found_without_a_path(copy: Path) -> None:
     path = copy / "bigfleet/v1alpha1/provider.proto"
     path.rename(path.with_name("other.proto"))
     (deleted,) = (finding for finding in buf.breaking(copy).found if finding.rule == "FILE_NO_DELETE")
@@ -150,21 +150,21 @@ def test_a_new_field_breaks_nothing(copy: Path) -> None:
     assert buf.breaking(copy).found == ()
 
 
-def test_what_does_not_compile_is_a_finding(copy: Path) -> None:
+def test_a_compile_error_is_a_finding(copy: Path) -> None:
     edit(copy, "string zone = 5;", "string zone = ;")
     for findings in (buf.lint(copy), buf.breaking(copy)):
-        assert rules_found(findings) == {"COMPILE"}
+        assert rule_ids(findings) == {"COMPILE"}
         assert findings.found[0].path == str(copy / "bigfleet/v1alpha1/provider.proto")
 
 
-def test_lint_names_line_and_rule(copy: Path) -> None:
+def test_lint_reports_line_and_rule(copy: Path) -> None:
     edit(copy, "string zone = 5;", "string Zone = 5;")
     (finding,) = buf.lint(copy).found
     line = (copy / "bigfleet/v1alpha1/provider.proto").read_text().splitlines()[finding.line - 1]
     assert (finding.rule, line.strip()) == ("FIELD_LOWER_SNAKE_CASE", "string Zone = 5;")
 
 
-def test_the_protos_beside_the_contract_are_let_be(copy: Path) -> None:
+def test_protos_beside_the_contract_are_ignored(copy: Path) -> None:
     (copy / "mine").mkdir()
     (copy / "mine/broken.proto").write_text('syntax = "proto3";\nimport "not/there.proto";\n')
     assert buf.breaking(copy).found == ()
@@ -172,7 +172,9 @@ def test_the_protos_beside_the_contract_are_let_be(copy: Path) -> None:
     assert buf.breaking(against=str(copy)).found == ()
 
 
-def test_paths_are_as_seen_from_here(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_working_directory(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edit(copy, "string zone = 5;", "string place = 5;")
     monkeypatch.chdir(tmp_path)
     expected = "third_party/proto/bigfleet/v1alpha1/provider.proto"
@@ -180,36 +182,34 @@ def test_paths_are_as_seen_from_here(copy: Path, tmp_path: Path, monkeypatch: py
         assert {finding.path for finding in buf.breaking(directory).found} == {expected}
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("unchanged", [True, False])
 @pytest.mark.parametrize("configured", [True, False])
 @pytest.mark.parametrize("reference", ["branch=main", "tag=v1", "ref=HEAD", "branch=main,subdir=proto"])
 def test_a_git_reference_is_a_baseline(
-    reference: str, configured: bool, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reference: str, configured: bool, unchanged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the repository has no buf.yaml to tell that the contract lies in proto/."""
-    copy = vendored(tmp_path / "proto")
+    """Also if the repository has no buf.yaml that says that the contract is in proto/."""
+    copy = copy_contract(tmp_path / "proto")
     if configured:
-        (tmp_path / "buf.yaml").write_bytes(buf.rules().read_bytes())
-    repository(tmp_path)
+        (tmp_path / "buf.yaml").write_bytes(buf.rules_file().read_bytes())
+    make_repository(tmp_path)
     monkeypatch.chdir(tmp_path)
-    if not kept:
+    if not unchanged:
         edit(copy, "string zone = 5;", "string place = 5;")
-    found = rules_found(buf.breaking(Path("proto"), against=f".git#{reference}"))
-    assert found == (set() if kept else {"FIELD_SAME_NAME", "FIELD_SAME_JSON_NAME"})
+    found = rule_ids(buf.breaking(Path("proto"), against=f".git#{reference}"))
+    assert found == (set() if unchanged else {"FIELD_SAME_NAME", "FIELD_SAME_JSON_NAME"})
 
 
-def test_a_git_reference_answers_for_its_own_repository_in_a_hook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = vendored(tmp_path / "proto")
-    repository(tmp_path)
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+def test_a_git_reference_uses_its_own_repository_in_a_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = copy_contract(tmp_path / "proto")
+    make_repository(tmp_path)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "missing"))
     monkeypatch.setenv("BUF_TIMEOUT", "1ns")
     assert buf.breaking(copy, against=f"{tmp_path}/.git#branch=main").found == ()
 
 
 @pytest.mark.parametrize("name", ["image.binpb", "image.json", "image.pb", "image.binpb.gz"])
-def test_an_image_of_any_form_is_a_baseline(name: str, copy: Path, tmp_path: Path) -> None:
+def test_an_image_in_any_format_is_a_baseline(name: str, copy: Path, tmp_path: Path) -> None:
     image = tmp_path / name
     suffix = "#format=binpb" if name.endswith(".pb") else ""
     subprocess.run(
@@ -220,16 +220,16 @@ def test_an_image_of_any_form_is_a_baseline(name: str, copy: Path, tmp_path: Pat
     )
     assert buf.breaking(copy, against=str(image)).found == ()
     edit(copy, "string zone = 5;", "string place = 5;")
-    assert "FIELD_SAME_NAME" in rules_found(buf.breaking(copy, against=str(image)))
+    assert "FIELD_SAME_NAME" in rule_ids(buf.breaking(copy, against=str(image)))
 
 
 def test_a_directory_is_a_baseline(copy: Path, tmp_path: Path) -> None:
-    old = vendored(tmp_path / "old")
+    old = copy_contract(tmp_path / "old")
     edit(old, "string zone = 5;", "string place = 5;")
-    assert "FIELD_SAME_NAME" in rules_found(buf.breaking(copy, against=str(old)))
+    assert "FIELD_SAME_NAME" in rule_ids(buf.breaking(copy, against=str(old)))
 
 
-def test_no_writable_home_is_needed(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_writable_home_directory_is_needed(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = tmp_path / "file"
     closed.touch()
     for name in ("HOME", "XDG_CACHE_HOME", "BUF_CACHE_DIR"):
@@ -238,22 +238,22 @@ def test_no_writable_home_is_needed(copy: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("against", "said"),
+    ("against", "message"),
     [
         ("", "--against is empty"),
         ("#branch=main", "--against is empty"),
         ("not-there.binpb", "no such file or directory"),
-        ("buf.build/somebody/something", "no such file or directory"),
+        ("buf.build/owner/module", "no such file or directory"),
         ("https://example.invalid/image.binpb", "not a git reference"),
         ("garbage.binpb", "not a descriptor set"),
         ("garbage.txt", "not a descriptor set"),
         ("nothing.binpb", "not a descriptor set"),
-        ("foreign.binpb", "holds no bigfleet.v1alpha1"),
+        ("foreign.binpb", "does not contain bigfleet.v1alpha1"),
         ("empty", "no .proto files"),
         ("moved", "as deep/bigfleet/v1alpha1/provider.proto, not as bigfleet/..."),
         ("broken", "does not compile"),
         ("broken/bigfleet/v1alpha1/provider.proto", "a single .proto file"),
-        ("nowhere/.git#branch=main", "there is no git repository"),
+        ("missing/.git#branch=main", "no such git repository"),
         ("plain.git#branch=main", "not a git repository"),
         (".git#branch=not-there", "no such branch, tag or commit"),
         (".git#tag=not-there", "no such branch, tag or commit"),
@@ -262,11 +262,11 @@ def test_no_writable_home_is_needed(copy: Path, tmp_path: Path, monkeypatch: pyt
         (".git#nonsense=1", "nonsense"),
     ],
 )
-def test_a_baseline_that_cannot_be_used_is_said_so_in_one_line(
-    against: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_baseline_is_explained_in_one_line(
+    against: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = vendored(tmp_path / "proto")
-    repository(tmp_path)
+    copy = copy_contract(tmp_path / "proto")
+    make_repository(tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("plain.git").mkdir()
@@ -276,27 +276,29 @@ def test_a_baseline_that_cannot_be_used_is_said_so_in_one_line(
     foreign = FileDescriptorSet()
     foreign.file.add(name="other.proto", package="other", syntax="proto3")
     Path("foreign.binpb").write_bytes(foreign.SerializeToString())
-    vendored(Path("moved/deep"))
-    edit(vendored(Path("broken")), "string zone = 5;", "string zone = ;")
+    copy_contract(Path("moved/deep"))
+    edit(copy_contract(Path("broken")), "string zone = 5;", "string zone = ;")
 
     with pytest.raises(UsageError) as caught:
         buf.breaking(copy, against=against)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "said"), [("not-there", "no such directory"), ("flat", "holds no bigfleet/")])
-def test_a_directory_without_the_contract_is_refused(name: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"), [("not-there", "no such directory"), ("flat", "does not contain bigfleet/")]
+)
+def test_a_directory_without_the_contract_is_refused(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat/provider.proto").write_bytes(CONTRACT.read_bytes())
     for check in (buf.lint, buf.breaking):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             check(tmp_path / name)
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python with nothing beside it, and an empty PATH."""
+    """A directory with only Python in it, and an empty PATH."""
     home = tmp_path / "bin"
     home.mkdir()
     monkeypatch.setattr(sys, "executable", str(home / "python"))
@@ -309,64 +311,64 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_missing_buf_is_named_with_the_extra_that_installs_it(bare: Path) -> None:
+def test_a_missing_buf_is_reported_with_the_extra_that_installs_it(bare: Path) -> None:
     for check in (buf.lint, buf.breaking):
         with pytest.raises(UsageError) as caught:
             check()
         assert str(caught.value) == "buf is not installed; pip install 'capacity-provider-conformance[proto]'"
 
 
-def test_the_buf_beside_python_goes_before_the_one_in_path(
+def test_the_buf_beside_python_takes_precedence_over_path(
     bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    script(elsewhere / "buf", "")
-    monkeypatch.setenv("PATH", str(elsewhere))
-    assert buf.find_buf() == str(elsewhere / "buf")
+    other_directory = tmp_path / "other_directory"
+    other_directory.mkdir()
+    script(other_directory / "buf", "")
+    monkeypatch.setenv("PATH", str(other_directory))
+    assert buf.find_buf() == str(other_directory / "buf")
     script(bare / "buf", "")
     assert buf.find_buf() == str(bare / "buf")
 
 
-def test_a_buf_that_hangs_is_ended_with_its_children(bare: Path, tmp_path: Path) -> None:
-    # The child holds the pipe's other end open for as long as it lives.
+def test_a_hanging_buf_is_killed_with_its_children(bare: Path, tmp_path: Path) -> None:
+    # The child keeps the other end of the pipe open while it is alive.
     os.mkfifo(tmp_path / "alive")
     reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     script(bare / "buf", f'exec 3>"{tmp_path}/alive"\necho up >&3\n/bin/sleep 600 &\nwait\n')
-    with pytest.raises(UsageError, match="no answer within 2 s; give it longer with --timeout"):
+    with pytest.raises(UsageError, match="did not finish within 2 s; raise --timeout"):
         buf.lint(timeout=2)
-    heard = b""
+    received = b""
     while select.select([reader], [], [], 10)[0] and (chunk := os.read(reader, 64)):
-        heard += chunk
+        received += chunk
     ended = not select.select([reader], [], [], 0)[0] or os.read(reader, 64) == b""
     os.close(reader)
-    assert (heard, ended) == (b"up\n", True)
+    assert (received, ended) == (b"up\n", True)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("echo 'Failure: out of luck' >&2; exit 1", "out of luck"),
-        ("exit 3", "it gave no reason"),
-        ("echo nonsense; exit 100", "cannot be read: nonsense"),
-        ("exit 100", "does not say what"),
+        ("echo 'Failure: disk full' >&2; exit 1", "disk full"),
+        ("exit 3", "no error message"),
+        ("echo nonsense; exit 100", "cannot parse buf's output: nonsense"),
+        ("exit 100", "reported a failure without details"),
     ],
 )
-def test_a_failure_of_bufs_own_is_never_taken_for_an_answer(bare: Path, text: str, said: str) -> None:
+def test_a_failure_of_buf_itself_is_an_error(bare: Path, text: str, message: str) -> None:
     script(bare / "buf", text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         buf.lint()
 
 
-def test_a_buf_that_cannot_be_run_is_told(bare: Path) -> None:
+def test_a_buf_that_cannot_be_run_is_reported(bare: Path) -> None:
     (bare / "buf").write_bytes(b"\x7fELF")
     (bare / "buf").chmod(0o755)
     with pytest.raises(UsageError, match=r"cannot run .*buf"):
         buf.lint()
 
 
-def test_git_that_is_missing_is_told(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vendored(tmp_path / "proto")
+def test_a_missing_git_is_reported(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_contract(tmp_path / "proto")
     (tmp_path / ".git").mkdir()
     monkeypatch.undo()
     real = buf.find_buf()

@@ -201,7 +201,7 @@ def test_an_entry_names_what_it_rests_on() -> None:
 
 
 @pytest.mark.parametrize("ground", ["FEN-9z", "LIF-1b"])
-def test_an_entry_cannot_rest_on_what_is_not_judged(ground: str) -> None:
+def test_an_entry_cannot_rest_on_an_unknown_or_retired_one(ground: str) -> None:
     with pytest.raises(ValueError, match=f"FEN-12a rests on {ground}: no such behaviour"):
         parsed(TEXT.replace('rests_on = ["FEN-1a"]', f'rests_on = ["{ground}"]'))
 
@@ -212,7 +212,7 @@ def test_entries_cannot_rest_on_each_other() -> None:
         parsed(text)
 
 
-def test_the_grounds_of_entries_that_are_left_out_are_inherited() -> None:
+def test_the_grounds_of_omitted_entries_are_inherited() -> None:
     """Otherwise two failures with one cause would be reported as two causes."""
     known = catalogue.load()
     chain = ["FEN-1a"]

@@ -5,7 +5,7 @@ from itertools import pairwise
 from conformance.core.fencing import Shard, Token
 
 
-def test_numbers_are_what_is_compared_epoch_first() -> None:
+def test_tokens_are_compared_by_epoch_first() -> None:
     assert Token("shard", 2, 1).numbers > Token("shard", 1, 99).numbers
     assert Token("shard", 1, 2).numbers > Token("shard", 1, 1).numbers
 
@@ -16,9 +16,9 @@ def test_each_token_of_a_shard_is_newer_than_the_last() -> None:
     assert tokens == [Token("shard", 1, 1), Token("shard", 1, 11), Token("shard", 1, 12)]
 
 
-def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> None:
+def test_a_token_in_a_new_epoch_is_newer_by_both_numbers_and_as_text() -> None:
     shard = Shard("shard")
-    tokens = [shard.next(), shard.next(), *(shard.anew() for _ in range(20)), shard.next()]
+    tokens = [shard.next(), shard.next(), *(shard.next_in_new_epoch() for _ in range(20)), shard.next()]
     for older, newer in pairwise(tokens[:-1]):
         assert (newer.epoch, newer.sequence) > (older.epoch, older.sequence)
         assert newer.sequence > older.sequence
@@ -26,28 +26,28 @@ def test_a_token_that_is_made_anew_is_newer_by_either_number_and_as_text() -> No
     assert tokens[-1].epoch == tokens[-2].epoch
 
 
-def test_the_next_incarnation_begins_a_new_sequence_in_a_newer_epoch() -> None:
+def test_the_next_incarnation_starts_a_new_sequence_in_a_newer_epoch() -> None:
     shard = Shard("shard")
     old = shard.next()
-    shard.outlive(1)
+    shard.start_after_epoch(1)
     assert shard.next() == Token("shard", 2, 1)
     assert old.numbers < (2, 1)
 
 
 def test_after_the_last_epoch_a_token_can_still_be_sent() -> None:
     shard = Shard("shard")
-    shard.outlive(2**63 - 1)
+    shard.start_after_epoch(2**63 - 1)
     assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1)
-    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1), "there is none after that"
+    assert shard.next() == Token("shard", 2**63 - 1, 2**63 - 1), "no token is larger"
 
 
-def test_a_token_with_given_numbers_leaves_the_sequence_alone() -> None:
+def test_a_token_with_given_numbers_does_not_advance_the_sequence() -> None:
     shard = Shard("shard")
     assert shard.token(epoch=9, sequence=9) == Token("shard", 9, 9)
     assert shard.next() == Token("shard", 1, 1)
 
 
-def test_a_long_shard_id_is_shown_cut_and_with_its_length() -> None:
+def test_a_long_shard_id_is_truncated_and_shown_with_its_length() -> None:
     shown = str(Token("s" * 1000, 1, 2))
     assert len(shown) < 100
     assert "(1000 characters)" in shown

@@ -20,7 +20,7 @@ def drain(epoch: int, code: grpc.StatusCode, *, started: float) -> Call:
     return replace(a_call("Drain", request, code=code), started=started, ended=started + 0.1)
 
 
-def test_a_call_is_fenced_by_one_that_was_let_in_before() -> None:
+def test_a_call_is_fenced_by_an_earlier_accepted_one() -> None:
     judge_history(
         [
             drain(3, grpc.StatusCode.ABORTED, started=1.0),
@@ -29,7 +29,7 @@ def test_a_call_is_fenced_by_one_that_was_let_in_before() -> None:
     )
 
 
-def test_a_call_that_was_turned_away_may_have_moved_the_mark() -> None:
+def test_a_call_that_was_rejected_for_load_may_have_moved_the_mark() -> None:
     judge_history(
         [
             drain(3, grpc.StatusCode.UNAVAILABLE, started=1.0),
@@ -38,7 +38,7 @@ def test_a_call_that_was_turned_away_may_have_moved_the_mark() -> None:
     )
 
 
-def test_a_call_that_nothing_newer_came_before_is_not_to_be_fenced() -> None:
+def test_a_call_without_an_earlier_newer_one_must_not_be_fenced() -> None:
     with pytest.raises(Violation):
         judge_history(
             [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import Struct
 
-from conformance.core.json_reader import DEEPEST, Malformed, NotJson, check_depth, decode, parse
+from conformance.core.json_reader import MAX_DEPTH, Malformed, NotJson, check_depth, decode, parse
 from conformance.core.value_types import Count, FenceScope, Seconds
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_numbers_within_the_range_and_unpaired_surrogates_are_kept() -> None:
     assert decode(parse(rb'"\udcff"'), str) == "\udcff"
 
 
-def test_an_object_is_decoded_with_all_that_is_in_it() -> None:
+def test_an_object_is_decoded_with_all_its_values() -> None:
     outer = decode(WHOLE, Outer)
     size = Size(fewest=1, took=2.0)
     assert outer.inner == Inner(size=size, scope="shard", names=("a",))
@@ -101,7 +101,7 @@ def changed(change: Callable[[Any], object]) -> Any:
         ),
     ],
 )
-def test_what_does_not_fit_is_named_by_its_place(change: Callable[[Any], object], why: str) -> None:
+def test_an_error_names_its_place(change: Callable[[Any], object], why: str) -> None:
     with pytest.raises(Malformed) as caught:
         decode(changed(change), Outer, "place")
     assert str(caught.value) == why
@@ -125,13 +125,13 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-def test_free_form_json_is_nested_only_so_deeply() -> None:
-    check_depth(nested(DEEPEST), "sent")
-    for value in (nested(DEEPEST + 1), {"a": [[nested(DEEPEST - 2)]]}):
+def test_the_depth_of_free_form_json_is_limited() -> None:
+    check_depth(nested(MAX_DEPTH), "sent")
+    for value in (nested(MAX_DEPTH + 1), {"a": [[nested(MAX_DEPTH - 2)]]}):
         with pytest.raises(ValueError, match="`sent` is nested more than 8 levels deep"):
             check_depth(value, "sent")
 
 
-def test_what_is_nested_too_deeply_for_python_is_refused() -> None:
+def test_json_nested_too_deeply_for_python_is_refused() -> None:
     with pytest.raises(Malformed, match="place: nested too deeply"):
         decode(nested(5000), dict, "place")

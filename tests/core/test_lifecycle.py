@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.lifecycle import EDGES, State, Verb, next_verb, on_its_way, state_of
+from conformance.core.lifecycle import EDGES, State, Verb, next_verb, state_of, verb_in_progress
 
 
-def test_states_have_the_numbers_of_the_wire() -> None:
+def test_states_have_the_numbers_of_the_proto() -> None:
     wire = {name.removeprefix("MACHINE_STATE_"): number for name, number in pb.MachineState.items()}
     assert wire == {state.name: int(state) for state in State}
 
@@ -15,7 +15,7 @@ def test_four_states_are_stable() -> None:
     assert {s for s in State if s.stable} == {State.SPECULATIVE, State.IDLE, State.CONFIGURED, State.FAILED}
 
 
-def test_each_verb_leads_from_a_stable_state_through_its_own_to_a_stable_one() -> None:
+def test_each_verb_leads_from_a_stable_state_through_its_transitional_state_to_a_stable_one() -> None:
     assert set(EDGES) == set(Verb)
     assert all(edge.source.stable and edge.target.stable and not edge.via.stable for edge in EDGES.values())
     assert len({edge.via for edge in EDGES.values()}) == 4
@@ -23,7 +23,7 @@ def test_each_verb_leads_from_a_stable_state_through_its_own_to_a_stable_one() -
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_transitional_state_belongs_to_one_verb_and_a_stable_one_to_none(state: State) -> None:
-    verb = on_its_way(state)
+    verb = verb_in_progress(state)
     if state.stable or state is State.UNSPECIFIED:
         assert verb is None
     else:
@@ -32,11 +32,11 @@ def test_a_transitional_state_belongs_to_one_verb_and_a_stable_one_to_none(state
 
 
 @pytest.mark.parametrize("number", [9, 99, -1, 2**31 - 1])
-def test_a_number_that_the_contract_does_not_have_is_unspecified(number: int) -> None:
+def test_a_number_outside_the_contract_is_unspecified(number: int) -> None:
     assert state_of(number) is State.UNSPECIFIED
 
 
-def test_every_number_that_it_has_is_its_state() -> None:
+def test_every_number_in_the_contract_is_its_state() -> None:
     assert [state_of(int(state)) for state in State] == list(State)
 
 
@@ -50,5 +50,5 @@ def test_every_number_that_it_has_is_its_state() -> None:
         (State.FAILED, State.SPECULATIVE, None),
     ],
 )
-def test_the_next_verb_is_the_first_step_of_the_way(state: State, to: State, verb: Verb | None) -> None:
+def test_the_next_verb_is_the_first_step_of_the_path(state: State, to: State, verb: Verb | None) -> None:
     assert next_verb(state, to) is verb

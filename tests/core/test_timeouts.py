@@ -4,7 +4,7 @@ import pytest
 
 from conformance.core.errors import UsageError
 from conformance.core.lifecycle import State, Verb
-from conformance.core.timeouts import DEFAULT, Patience, parse_duration, parse_patience
+from conformance.core.timeouts import DEFAULT_PATIENCE_S, Patience, parse_duration, parse_patience
 
 
 @pytest.mark.parametrize(
@@ -47,26 +47,26 @@ def test_a_duration_is_a_number_with_a_unit_and_seconds_without_one(text: str, s
         "5m,",
     ],
 )
-def test_anything_else_is_no_duration_and_the_message_says_how_to_write_one(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="is not a duration") as caught:
         parse_duration(text)
     assert caught.value.hint is not None
     assert "90s" in caught.value.hint
 
 
-def test_one_duration_goes_for_every_verb() -> None:
+def test_one_duration_applies_to_every_verb() -> None:
     assert parse_patience("20m") == Patience(1200.0, 1200.0, 1200.0, 1200.0)
 
 
-def test_verbs_that_are_not_named_keep_the_default() -> None:
+def test_omitted_verbs_keep_the_default() -> None:
     patience = parse_patience("create=20m, Drain=1h")
-    assert patience == Patience(create=1200.0, configure=DEFAULT, drain=3600.0, delete=DEFAULT)
-    assert [patience.verb(verb) for verb in Verb] == [1200.0, DEFAULT, 3600.0, DEFAULT]
+    assert patience == Patience(create=1200.0, configure=DEFAULT_PATIENCE_S, drain=3600.0, delete=DEFAULT_PATIENCE_S)
+    assert [patience.for_verb(verb) for verb in Verb] == [1200.0, DEFAULT_PATIENCE_S, 3600.0, DEFAULT_PATIENCE_S]
 
 
 @pytest.mark.parametrize("text", ["reboot=5m", "create=5m,,drain=5m", "=5m", "create=5m,5m"])
-def test_patience_is_only_had_with_the_four_verbs(text: str) -> None:
-    with pytest.raises(UsageError, match="is no patience"):
+def test_patience_is_given_for_the_four_verbs_only(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a valid patience"):
         parse_patience(text)
 
 
@@ -87,7 +87,7 @@ def test_a_verbs_patience_is_a_duration(text: str) -> None:
         (State.UNSPECIFIED, 4.0),
     ],
 )
-def test_a_machine_on_its_way_is_waited_for_as_its_verb_says_and_any_other_the_longest(
+def test_the_patience_for_a_transitional_state_is_its_verbs_and_for_any_other_the_longest(
     state: State, seconds: float
 ) -> None:
-    assert Patience(create=1.0, configure=2.0, drain=4.0, delete=3.0).of(state) == seconds
+    assert Patience(create=1.0, configure=2.0, drain=4.0, delete=3.0).for_state(state) == seconds

@@ -15,7 +15,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def test_an_hour_passes_without_anybody_waiting_for_it() -> None:
+def test_an_hour_passes_without_real_waiting() -> None:
     async def main() -> float:
         await asyncio.sleep(HOUR)
         return now()
@@ -37,19 +37,19 @@ def test_waits_end_in_the_order_of_their_times() -> None:
     assert ended == [(30, "a"), (60, "b"), (90, "c")]
 
 
-def test_a_timeout_strikes_when_its_time_has_come() -> None:
+def test_a_timeout_expires_at_its_virtual_time() -> None:
     async def main() -> float:
         try:
             async with asyncio.timeout(10):
                 await asyncio.sleep(HOUR)
         except TimeoutError:
             return now()
-        raise AssertionError("nobody was in time")
+        raise AssertionError("the timeout did not expire")
 
     assert virtual_clock(main()) == 10
 
 
-def test_work_takes_what_is_spent_on_it_and_whoever_is_due_meanwhile_is_late() -> None:
+def test_spent_time_delays_tasks_that_are_due_meanwhile() -> None:
     async def main() -> float:
         loop: Any = asyncio.get_running_loop()
         sleeper = asyncio.create_task(asyncio.sleep(1))
@@ -61,8 +61,8 @@ def test_work_takes_what_is_spent_on_it_and_whoever_is_due_meanwhile_is_late() -
     assert virtual_clock(main()) == 5
 
 
-def test_a_thread_is_waited_for_and_no_time_passes() -> None:
-    """Else whoever waits for the thread with a timeout would never see its answer."""
+def test_the_loop_waits_for_a_thread_and_no_time_passes() -> None:
+    """Otherwise a wait for a thread with a timeout would always time out."""
 
     async def main() -> tuple[int, float]:
         async with asyncio.timeout(HOUR):
@@ -72,7 +72,7 @@ def test_a_thread_is_waited_for_and_no_time_passes() -> None:
     assert virtual_clock(main()) == (sum(range(10**6)), 0.0)
 
 
-def test_a_thread_that_waits_for_the_loop_does_not_hold_the_clock() -> None:
+def test_a_thread_that_waits_for_the_loop_does_not_stop_the_clock() -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
 
@@ -88,7 +88,7 @@ def test_a_thread_that_waits_for_the_loop_does_not_hold_the_clock() -> None:
     assert virtual_clock(main()) == 3 * HOUR
 
 
-def test_properties_are_explored_on_it() -> None:
+def test_properties_are_checked_on_a_virtual_clock() -> None:
     cases: list[int] = []
 
     async def main() -> float:
@@ -103,7 +103,7 @@ def test_properties_are_explored_on_it() -> None:
     assert len(cases) == 5
 
 
-def test_a_socket_is_waited_for_where_it_is_foreign() -> None:
+def test_the_clock_waits_for_a_socket_in_an_external_wait() -> None:
     async def main() -> tuple[bytes, float]:
         loop: Any = asyncio.get_running_loop()
 
@@ -115,7 +115,7 @@ def test_a_socket_is_waited_for_where_it_is_foreign() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server:
-            with loop.foreign():
+            with loop.external_wait():
                 async with asyncio.timeout(HOUR):
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                     writer.write(b"hi")

@@ -115,7 +115,7 @@ def test_a_sweep_of_a_running_run_is_refused(tmp_path: Path) -> None:
             kit.signal(signal.SIGTERM)
             assert kit.done().code == 3
         assert done.code == 2
-        assert done.err.splitlines()[0] == f"error: the ledger {ledger} belongs to a run that still lives"
+        assert done.err.splitlines()[0] == f"error: the ledger {ledger} belongs to a run that is still active"
         assert provider.away() == {}
 
 

@@ -76,7 +76,7 @@ def test_an_interrupt_ends_a_run_whose_provider_does_not_answer(tmp_path: Path) 
             done = kit.done()
         assert time.monotonic() - began < 10
         assert done.code == 3
-        assert "interrupted (SIGTERM) before anything was started" in done.verdict
+        assert "interrupted (SIGTERM) before any machine was started" in done.verdict
         assert "Traceback" not in done.text
         assert not (tmp_path / "report" / "ledger.ndjson").exists()
 

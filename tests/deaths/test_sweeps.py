@@ -70,7 +70,7 @@ def test_one_of_two_concurrent_sweeps_is_refused_and_all_machines_are_returned(
     # If the first ended before the second began, the second succeeds too.
     if ends[1].code:
         assert ends[1].code == 2
-        assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that still lives"
+        assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that is still active"
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)

@@ -45,7 +45,7 @@ def test_a_second_run_with_the_same_report_directory_is_refused(tmp_path: Path) 
             first.signal(signal.SIGCONT)
             done = first.done()
         assert second.code == 2, second.text
-        assert second.err.splitlines()[0].endswith(" belongs to a run that still lives")
+        assert second.err.splitlines()[0].endswith(" belongs to a run that is still active")
         assert done.code == 0, done.text
         assert provider.away() == {}
         for name in ("events.ndjson", "report.json"):

@@ -68,7 +68,7 @@ def test_a_call_log_remembers_of_a_list_how_many_and_where_ours_were() -> None:
     [call] = asyncio.run(main()).calls
     states = {"machine-0001": State.IDLE, "machine-0003": State.SPECULATIVE}
     assert call.response.states == states
-    assert call.seen({"machine-0001", "machine-0002"}) == {"machine-0001": State.IDLE}
+    assert call.machine_states({"machine-0001", "machine-0002"}) == {"machine-0001": State.IDLE}
     assert call.outcome().startswith("OK 5 machines, revision ")
 
 

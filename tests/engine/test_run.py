@@ -296,7 +296,7 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
 
 def test_the_timeout_counts_from_the_start_and_not_from_the_first_machine() -> None:
     error = refused(proof(nothing, machines=1), core=provider(1), timeout=0.2, serve={"rpc_delay": 60.0})
-    assert error.message == "--timeout 0.2 s is over before anything was started"
+    assert error.message == "--timeout 0.2 s is over before any machine was started"
 
 
 def refused(*plan: Behaviour, core: Core, **options: Any) -> TargetError:

@@ -342,7 +342,7 @@ def test_an_unknown_home_in_a_damaged_line_is_passed_over(path: Path) -> None:
 
 
 def test_a_second_run_cannot_have_the_ledger_of_one_that_lives(path: Path) -> None:
-    with opened(path), pytest.raises(UsageError, match="belongs to a run that still lives"):
+    with opened(path), pytest.raises(UsageError, match="belongs to a run that is still active"):
         Ledger(path, run="cpc-2", target="host:1")
     assert [line["run"] for line in lines(path) if "run" in line] == ["cpc-1"]
 

@@ -252,7 +252,7 @@ def test_a_call_that_is_cancelled_is_heard_out_all_the_same() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await yard.client.quiet()
+        await yard.client.wait_until_idle()
         assert machine.live
         assert yard.meter.alive == 1
 

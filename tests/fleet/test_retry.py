@@ -45,7 +45,7 @@ def sent_with(
     faults = FaultInjection(parse_faults(["lost-answer"]), None) if faulty else None
     client: Any = SimpleNamespace(
         faults=faults,
-        hung_up=False,
+        disconnected=False,
         overload=SimpleNamespace(tolerable=True),
         may_have_been_dropped=lambda call: False,
     )

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from conformance.core.errors import Unprepared
-from conformance.core.fencing import LARGEST, Shard, Token
+from conformance.core.fencing import MAX_TOKEN_NUMBER, Shard, Token
 from conformance.core.lifecycle import State, Verb
 from conformance.core.stop import Stop
 from conformance.fleet.machine_record import LastSeen, MachineRecord
@@ -136,7 +136,7 @@ class HasNoTime(Servicer):
     asked = False
 
     async def Drain(self, request: Any, context: Any) -> Any:  # noqa: N802
-        if request.shard_epoch == LARGEST and not self.asked:
+        if request.shard_epoch == MAX_TOKEN_NUMBER and not self.asked:
             self.asked = True
             await context.abort(grpc.StatusCode.UNAVAILABLE, "come back later")
         return await super().Drain(request, context)
@@ -145,7 +145,7 @@ class HasNoTime(Servicer):
 def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
     async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
         await machine.bring(State.IDLE)
-        machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", MAX_TOKEN_NUMBER, 7))
         assert (await pool.home()).clean
         assert states_of(core) == {}
 

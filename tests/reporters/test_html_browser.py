@@ -224,7 +224,7 @@ def test_a_pointer_over_a_mark_tells_request_answer_code_and_time(
         page.locator("#FEN-7d .shape").first.hover()
         page.locator("#FEN-7d .mark:has(.ring) .shape").last.hover()
         told = page.locator("#FEN-7d .inspector").inner_text()
-        for part in (stale.rpc, stale.code.name, stale.asked(), stale.outcome(), f"{stale.started:.3f} s"):
+        for part in (stale.rpc, stale.code.name, stale.request_text(), stale.outcome(), f"{stale.started:.3f} s"):
             assert part in told
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.fencing import LARGEST
+from conformance.core.fencing import MAX_TOKEN_NUMBER
 from conformance.reporters.html_report import timeline_data
 from conformance.results.result import Status
 from tests.values import a_call, a_report, a_result
@@ -20,7 +20,7 @@ def test_strings_stand_in_the_table_once_cut_and_printable() -> None:
 
 
 def test_a_call_is_told_with_its_lane_its_fate_and_what_it_saw() -> None:
-    request = pb.DrainRequest(machine_id="m2", shard_id="s", shard_epoch=LARGEST, sequence_number=3)
+    request = pb.DrainRequest(machine_id="m2", shard_id="s", shard_epoch=MAX_TOKEN_NUMBER, sequence_number=3)
     ack = pb.TransitionAck(operation_id="op", machine=pb.Machine(id="m2", state=pb.MACHINE_STATE_DRAINING))
     result = a_result(calls=(a_call("Drain", request, response=ack),), machines=("m1", "m2"), started=1.0, seconds=0.5)
     value = timeline_data.data(a_report(result))
@@ -28,7 +28,12 @@ def test_a_call_is_told_with_its_lane_its_fate_and_what_it_saw() -> None:
     (call,) = behaviour["calls"]
     rpc, lane, fate, code, at, took, asked, came, seen, shard, epoch, sequence = call
     assert (strings[rpc], lane, fate, strings[code], at, took) == ("Drain", 1, "a", "OK", 1_000_000, 250_000)
-    assert (strings[asked], strings[shard], epoch, sequence) == (request_words(request), "s", str(LARGEST), "3")
+    assert (strings[asked], strings[shard], epoch, sequence) == (
+        request_words(request),
+        "s",
+        str(MAX_TOKEN_NUMBER),
+        "3",
+    )
     assert "DRAINING" in strings[came]
     assert [value["states"][seen[1]], seen[0]] == ["DRAINING", 1]
     assert value["spans"] == [
@@ -37,7 +42,7 @@ def test_a_call_is_told_with_its_lane_its_fate_and_what_it_saw() -> None:
 
 
 def request_words(request: pb.DrainRequest) -> str:
-    return a_call("Drain", request).asked()
+    return a_call("Drain", request).request_text()
 
 
 def test_a_behaviour_without_machines_has_lanes_for_the_ids_that_it_asked_for() -> None:

@@ -182,7 +182,7 @@ class Sent:
         self.rpc: str = call["rpc"]
         self._sent = call["sent"]
 
-    def sent(self) -> Any:
+    def request_json(self) -> Any:
         return self._sent
 
 

@@ -138,9 +138,13 @@ def test_a_call_that_was_read_back_tells_what_the_live_one_told() -> None:
         for name in ("rpc", "machine_id", "token", "code", "answered", "started", "ended"):
             assert getattr(now, name) == getattr(then, name)
         machines = report.results[0].machines
-        assert (now.asked(), now.outcome(), now.sent()) == (then.asked(), then.outcome(), then.sent())
-        assert now.seen(machines) == then.seen(machines)
-        assert now.seen(()) == {}
+        assert (now.request_text(), now.outcome(), now.request_json()) == (
+            then.request_text(),
+            then.outcome(),
+            then.request_json(),
+        )
+        assert now.machine_states(machines) == then.machine_states(machines)
+        assert now.machine_states(()) == {}
 
 
 def test_a_behaviour_that_no_catalogue_has_any_more_keeps_its_words() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from conformance.core.errors import TargetError, Violation
 from conformance.core.lifecycle import Verb
-from conformance.core.text import LONGEST_SENT
+from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.engine import run as engine_run
 from conformance.engine.options import Options
 from conformance.fleet.sweep import sweep
@@ -95,12 +95,12 @@ def test_a_text_that_was_cut_in_the_middle_of_it_says_no_more_than_three_of_its_
     assert VALUE[:4] not in told.removeprefix(cut(before))
 
 
-@given(st.text(max_size=2 * LONGEST_SENT))
+@given(st.text(max_size=2 * MAX_SENT_CHARACTERS))
 def test_a_text_has_an_end_and_is_cut_only_once(text: str) -> None:
     told = Redactor().hide(text)
-    assert len(told) <= LONGEST_SENT
+    assert len(told) <= MAX_SENT_CHARACTERS
     assert Redactor().hide(told) == told
-    assert told == text or len(text) > LONGEST_SENT
+    assert told == text or len(text) > MAX_SENT_CHARACTERS
 
 
 def test_what_is_raised_says_nothing_of_it_either() -> None:
@@ -119,7 +119,7 @@ def test_calls_are_left_as_they_are_where_there_is_nothing_to_hide() -> None:
     long = a_result(calls=(a_call(request=pb.MachineRef(id="m" * 5000)),), machines=("m" * 5000,))
     told = Redactor().result(long)
     assert told.machines == (told.calls[0].machine_id,)
-    assert len(told.machines[0]) == LONGEST_SENT
+    assert len(told.machines[0]) == MAX_SENT_CHARACTERS
 
 
 def test_a_machine_whose_name_is_hidden_is_still_the_one_that_a_call_shows() -> None:
@@ -127,7 +127,7 @@ def test_a_machine_whose_name_is_hidden_is_still_the_one_that_a_call_shows() -> 
     call = a_call(request=pb.MachineRef(id=name), response=pb.Machine(id=name, state=pb.MACHINE_STATE_IDLE))
     told = Redactor(HEADERS).result(a_result(calls=(call,), machines=(name,)))
     assert told.machines == ("m-[authorization: hidden]",)
-    assert told.calls[0].seen(told.machines).keys() == set(told.machines)
+    assert told.calls[0].machine_states(told.machines).keys() == set(told.machines)
 
 
 def test_all_that_a_report_tells_is_hidden() -> None:
@@ -291,7 +291,7 @@ def test_a_metadata_value_is_shown_cut_and_a_blob_not_at_all() -> None:
     )
     call = a_call("Configure", request)
     result = a_result(Status.FAILED, reason="r", calls=(call,))
-    for text in (str(call.sent()), call.asked(), json_report.render(a_report(result))):
+    for text in (str(call.request_json()), call.request_text(), json_report.render(a_report(result))):
         assert "s3cret-blob" not in text
         assert base64.b64encode(b"s3cret-blob").decode() not in text
         assert "s3cret-metadata" * 10 not in text

@@ -1,4 +1,4 @@
-"""A provider that sheds load is asked again; one that has no other answer is taken at its word."""
+"""Calls that a provider rejects for load are retried; if it always rejects them, that is its answer."""
 
 from __future__ import annotations
 
@@ -43,184 +43,186 @@ FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
 
 
 @pytest.fixture(autouse=True)
-def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "RETRY_DELAYS", (0.0,) * len(RETRY_DELAYS))
     monkeypatch.setattr("conformance.engine.judge.RESPITE", 0.0)
 
 
-def asked(*codes: grpc.StatusCode, again: Token | None = SECOND) -> tuple[Call, list[Token]]:
-    """What is heard of a provider that answers so, one after the other, and the tokens that it was asked with."""
+def send_against(*codes: grpc.StatusCode, second_token: Token | None = SECOND) -> tuple[Call, list[Token]]:
+    """Returns the final call to a provider that answers with these codes in turn, and the tokens of all attempts."""
     sent, answers = list[Token](), iter(codes)
 
     async def send(token: Token) -> Call:
         sent.append(token)
         return a_call("Drain", code=next(answers))
 
-    async def renewed() -> Token | None:
-        return again
+    async def next_token() -> Token | None:
+        return second_token
 
-    return asyncio.run(send_until_accepted(send, FIRST, next_token=renewed)), sent
+    return asyncio.run(send_until_accepted(send, FIRST, next_token=next_token)), sent
 
 
-def test_what_is_answered_is_asked_once() -> None:
-    call, sent = asked(OK)
-    assert (call.code, call.put_off, sent) == (OK, False, [FIRST])
+def test_an_answered_call_is_sent_once() -> None:
+    call, sent = send_against(OK)
+    assert (call.code, call.retried, sent) == (OK, False, [FIRST])
 
 
 @pytest.mark.parametrize("code", [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
-def test_who_has_no_time_now_is_asked_again(code: grpc.StatusCode) -> None:
-    call, sent = asked(code, code, OK)
-    assert (call.code, call.put_off, sent) == (OK, True, [FIRST, SECOND, SECOND])
+def test_a_call_rejected_for_load_is_retried(code: grpc.StatusCode) -> None:
+    call, sent = send_against(code, code, OK)
+    assert (call.code, call.retried, sent) == (OK, True, [FIRST, SECOND, SECOND])
 
 
-def test_who_never_has_time_gives_that_for_an_answer() -> None:
-    call, sent = asked(*[UNAVAILABLE] * (len(RETRY_DELAYS) + 1))
+def test_a_call_that_is_always_rejected_returns_the_rejection() -> None:
+    call, sent = send_against(*[UNAVAILABLE] * (len(RETRY_DELAYS) + 1))
     assert (call.code, len(sent)) == (UNAVAILABLE, len(RETRY_DELAYS) + 1)
 
 
-def test_where_it_is_too_late_nobody_is_asked_again() -> None:
-    call, sent = asked(UNAVAILABLE, again=None)
-    assert (call.code, call.put_off, sent) == (UNAVAILABLE, False, [FIRST])
+def test_without_a_next_token_there_is_no_retry() -> None:
+    call, sent = send_against(UNAVAILABLE, second_token=None)
+    assert (call.code, call.retried, sent) == (UNAVAILABLE, False, [FIRST])
 
 
-def one(number: int, code: grpc.StatusCode) -> Call:
+def call_at(number: int, code: grpc.StatusCode) -> Call:
     return replace(a_call(code=code), started=float(number), ended=number + 0.5)
 
 
-def shed(turned_away: int, *, of: int) -> OverloadTracker:
-    """What is known after so many calls, one after the other, of which the first were turned away."""
-    counted = OverloadTracker()
+def tracker_after(rejected: int, *, of: int) -> OverloadTracker:
+    """Returns a tracker of `of` sequential calls, of which the first `rejected` were rejected for load."""
+    tracker = OverloadTracker()
     for number in range(of):
-        counted.add(one(number, UNAVAILABLE if number < turned_away else OK))
-    return counted
+        tracker.add(call_at(number, UNAVAILABLE if number < rejected else OK))
+    return tracker
 
 
-def test_who_turns_much_away_is_asked_for_less_at_once_and_then_taken_at_their_word() -> None:
-    found = [
-        (counted.limiter.limit, counted.tolerable)
-        for counted in (shed(n, of=n) for n in range(4 * TOLERABLE_REJECTIONS + 4))
+def test_too_many_rejections_lower_the_concurrency_and_then_count_as_the_answer() -> None:
+    observed = [
+        (tracker.limiter.limit, tracker.tolerable)
+        for tracker in (tracker_after(n, of=n) for n in range(4 * TOLERABLE_REJECTIONS + 4))
     ]
     expected = [(None, True), *((step, True) for step in CONCURRENCY_STEPS), (None, False)]
-    assert found == [each for each in expected for _ in range(TOLERABLE_REJECTIONS + 1)]
+    assert observed == [each for each in expected for _ in range(TOLERABLE_REJECTIONS + 1)]
 
 
-def test_a_gate_lets_so_many_in_at_once_and_counts_who_is_inside_already() -> None:
-    async def facts() -> None:
-        gate, inside, most = ConcurrencyLimiter(), 0, [0]
+def test_a_limiter_limits_concurrent_callers_and_counts_those_inside_already() -> None:
+    async def scenario() -> None:
+        limiter, inside, most = ConcurrencyLimiter(), 0, [0]
 
-        async def goes_through() -> None:
+        async def enter() -> None:
             nonlocal inside
-            async with gate:
+            async with limiter:
                 inside += 1
                 most.append(inside)
                 await asyncio.sleep(0.001)
                 inside -= 1
 
         async with asyncio.TaskGroup() as group:
-            early = [group.create_task(goes_through()) for _ in range(6)]
+            early = [group.create_task(enter()) for _ in range(6)]
             await asyncio.sleep(0)
-            gate.limit = 2
-            late = [group.create_task(goes_through()) for _ in range(20)]
+            limiter.limit = 2
+            late = [group.create_task(enter()) for _ in range(20)]
             await asyncio.sleep(0)
             late[3].cancel()
             await asyncio.wait(early)
             most.clear()
         assert max(most) == 2
         assert [task.cancelled() for task in late].count(True) == 1
-        gate.limit = None
-        await asyncio.gather(*(goes_through() for _ in range(9)))
+        limiter.limit = None
+        await asyncio.gather(*(enter() for _ in range(9)))
         assert max(most) == 9
 
-    asyncio.run(facts())
+    asyncio.run(scenario())
 
 
-def test_of_many_calls_a_share_may_be_turned_away() -> None:
-    assert shed(10, of=10).limiter.limit == CONCURRENCY_STEPS[0]
-    busy_last = OverloadTracker()
+def test_a_share_of_many_calls_may_be_rejected() -> None:
+    assert tracker_after(10, of=10).limiter.limit == CONCURRENCY_STEPS[0]
+    rejected_last = OverloadTracker()
     for number in range(10 * TOLERABLE_SHARE):
-        busy_last.add(one(number, OK if number < 10 * TOLERABLE_SHARE - 10 else UNAVAILABLE))
-    assert busy_last.limiter.limit is None
-    busy_last.add(one(10 * TOLERABLE_SHARE, UNAVAILABLE))
-    assert busy_last.limiter.limit == CONCURRENCY_STEPS[0]
+        rejected_last.add(call_at(number, OK if number < 10 * TOLERABLE_SHARE - 10 else UNAVAILABLE))
+    assert rejected_last.limiter.limit is None
+    rejected_last.add(call_at(10 * TOLERABLE_SHARE, UNAVAILABLE))
+    assert rejected_last.limiter.limit == CONCURRENCY_STEPS[0]
 
 
-def test_what_was_under_way_when_less_was_asked_for_is_no_matter_of_that() -> None:
-    counted = shed(TOLERABLE_REJECTIONS + 1, of=TOLERABLE_REJECTIONS + 1)
+def test_calls_from_before_a_lower_limit_do_not_count_against_it() -> None:
+    tracker = tracker_after(TOLERABLE_REJECTIONS + 1, of=TOLERABLE_REJECTIONS + 1)
     for _ in range(5 * TOLERABLE_REJECTIONS):
-        counted.add(one(TOLERABLE_REJECTIONS, UNAVAILABLE))
-    assert (counted.limiter.limit, counted.rejected) == (CONCURRENCY_STEPS[0], 6 * TOLERABLE_REJECTIONS + 1)
+        tracker.add(call_at(TOLERABLE_REJECTIONS, UNAVAILABLE))
+    assert (tracker.limiter.limit, tracker.rejected) == (CONCURRENCY_STEPS[0], 6 * TOLERABLE_REJECTIONS + 1)
 
 
-def test_what_was_turned_away_is_told_where_it_is_more_than_a_few() -> None:
-    assert shed(TOLERABLE_REJECTIONS, of=1000).summary == ""
-    assert shed(10, of=1000).summary.startswith("10 of 1000 calls were turned away")
-    assert "and were asked again; --jobs 1" in shed(10, of=1000).summary
-    assert "too many to be asked again" in shed(40, of=41).summary
+def test_the_summary_reports_more_than_a_few_rejections() -> None:
+    assert tracker_after(TOLERABLE_REJECTIONS, of=1000).summary == ""
+    assert tracker_after(10, of=1000).summary.startswith("10 of 1000 calls were rejected")
+    assert "and were retried; --jobs 1" in tracker_after(10, of=1000).summary
+    assert "too many to retry" in tracker_after(40, of=41).summary
 
 
-def test_where_much_was_turned_away_in_all_no_verdict_rests_on_the_rest() -> None:
-    assert shed(TOLERABLE_REJECTIONS, of=TOLERABLE_REJECTIONS).why_unreliable == ""
-    assert shed(20, of=100).why_unreliable == ""
-    assert shed(20, of=99).why_unreliable.startswith("20 of 99 calls were turned away")
+def test_a_large_share_of_rejections_makes_the_run_unreliable() -> None:
+    assert tracker_after(TOLERABLE_REJECTIONS, of=TOLERABLE_REJECTIONS).why_unreliable == ""
+    assert tracker_after(20, of=100).why_unreliable == ""
+    assert tracker_after(20, of=99).why_unreliable.startswith("20 of 99 calls were rejected")
 
 
-def test_a_provider_that_turns_every_third_call_away_is_not_judged_by_the_others() -> None:
+def test_a_provider_that_rejects_every_third_call_is_not_judged_by_the_others() -> None:
     calls = itertools.count(1)
 
-    class Third(Servicer):
+    class RejectsEveryThird(Servicer):
         async def answer(self, context: Any, work: Any) -> Any:
             if next(calls) % 3 == 0:
                 await context.abort(UNAVAILABLE, "not now")
             return await super().answer(context, work)
 
-    async def binds(trial: Trial) -> None:
+    async def configures(trial: Trial) -> None:
         for _ in range(4):
             await trial.drive(trial.machine, Verb.CONFIGURE)
             await trial.drive(trial.machine, Verb.DRAIN)
 
-    report = asyncio.run(judged([proof(binds, machines=1, transitions=8)], serve={"servicer": Third}))
+    report = asyncio.run(judged([proof(configures, machines=1, transitions=8)], serve={"servicer": RejectsEveryThird}))
     assert (report.results[0].status, report.exit_code) == (Status.ERROR, 3)
     assert report.home.clean
 
 
-class Mood:
-    """Has no time for the next so many calls, when it is told to."""
+class Overload:
+    """Makes the provider reject the next `left` calls for load."""
 
     def __init__(self) -> None:
         self.left = 0
-        self.turned_away = asyncio.Event()
+        self.rejected = asyncio.Event()
 
     def servicer(self, *given: Any, **named: Any) -> Servicer:
-        return Moody(self, *given, **named)
+        return OverloadedServicer(self, *given, **named)
 
 
-class Moody(Servicer):
-    def __init__(self, mood: Mood, *given: Any, **named: Any) -> None:
+class OverloadedServicer(Servicer):
+    def __init__(self, overload: Overload, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.mood = mood
+        self.overload = overload
 
     async def answer(self, context: Any, work: Any) -> Any:
-        if self.mood.left:
-            self.mood.left -= 1
-            self.mood.turned_away.set()
+        if self.overload.left:
+            self.overload.left -= 1
+            self.overload.rejected.set()
             await context.abort(UNAVAILABLE, "not now")
         return await super().answer(context, work)
 
 
-def run(body: Callable[[Trial, Mood], Coroutine[Any, Any, None]], **needs: Any) -> Result:
-    mood = Mood()
+def run(body: Callable[[Trial, Overload], Coroutine[Any, Any, None]], **needs: Any) -> Result:
+    overload = Overload()
 
-    async def moody(trial: Trial) -> None:
-        await body(trial, mood)
+    async def body_with_overload(trial: Trial) -> None:
+        await body(trial, overload)
 
-    report = asyncio.run(judged([proof(moody, machines=1, **needs)], serve={"servicer": mood.servicer}))
+    report = asyncio.run(
+        judged([proof(body_with_overload, machines=1, **needs)], serve={"servicer": overload.servicer})
+    )
     assert report.home.clean
     return report.results[0]
 
 
-def test_a_read_that_is_turned_away_is_made_again() -> None:
-    async def reads(trial: Trial, mood: Mood) -> None:
-        mood.left = 1
+def test_a_rejected_read_is_retried() -> None:
+    async def reads(trial: Trial, overload: Overload) -> None:
+        overload.left = 1
         await expect.acked(trial.client.list())
 
     result = run(reads)
@@ -228,12 +230,12 @@ def test_a_read_that_is_turned_away_is_made_again() -> None:
     assert [call.code for call in result.calls if call.rpc == "List"] == [UNAVAILABLE, OK]
 
 
-def test_a_call_of_the_machines_own_shard_is_made_again_with_a_newer_token() -> None:
-    async def binds(trial: Trial, mood: Mood) -> None:
-        mood.left = 1
+def test_a_call_of_the_machines_own_shard_is_retried_with_a_newer_token() -> None:
+    async def configures(trial: Trial, overload: Overload) -> None:
+        overload.left = 1
         await expect.acked(trial.machine.configure())
 
-    result = run(binds, transitions=1)
+    result = run(configures, transitions=1)
     assert result.status is Status.PASSED
     first, second = (call.token for call in result.calls if call.rpc == "Configure")
     assert first is not None
@@ -241,13 +243,13 @@ def test_a_call_of_the_machines_own_shard_is_made_again_with_a_newer_token() -> 
     assert second.numbers > first.numbers
 
 
-def test_what_was_turned_away_is_not_asked_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_call_is_not_retried_after_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "RETRY_DELAYS", (1.0,))
 
-    async def two(trial: Trial, mood: Mood) -> None:
-        mood.left = 1
+    async def two(trial: Trial, overload: Overload) -> None:
+        overload.left = 1
         first = asyncio.ensure_future(trial.machine.configure())
-        await mood.turned_away.wait()
+        await overload.rejected.wait()
         await trial.machine.drain()
         assert (await first).busy
 
@@ -256,14 +258,14 @@ def test_what_was_turned_away_is_not_asked_after_something_newer(monkeypatch: py
     assert [call.rpc for call in result.calls if call.rpc != "Get"][-2:] == ["Configure", "Drain"]
 
 
-def test_what_cannot_be_told_when_it_is_tried_again_undoes_nothing() -> None:
+def test_an_inconclusive_retry_does_not_cancel_a_violation() -> None:
     attempts = list[str]()
 
-    async def reads(trial: Trial, mood: Mood) -> None:
+    async def reads(trial: Trial, overload: Overload) -> None:
         attempts.append(trial.machine.id)
         if len(attempts) > 1:
-            raise Unprepared("it is gone for good")
-        mood.left = len(RETRY_DELAYS) + 1
+            raise Unprepared("the machine is lost")
+        overload.left = len(RETRY_DELAYS) + 1
         await expect.acked(trial.client.list())
 
     result = run(reads)
@@ -271,12 +273,12 @@ def test_what_cannot_be_told_when_it_is_tried_again_undoes_nothing() -> None:
     assert result.got == "UNAVAILABLE: not now"
 
 
-def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
+def test_a_behaviour_with_too_many_rejections_is_judged_again() -> None:
     attempts = list[str]()
 
-    async def reads(trial: Trial, mood: Mood) -> None:
+    async def reads(trial: Trial, overload: Overload) -> None:
         attempts.append(trial.machine.id)
-        mood.left = len(RETRY_DELAYS) + 1 if len(attempts) < 3 else 0
+        overload.left = len(RETRY_DELAYS) + 1 if len(attempts) < 3 else 0
         await expect.acked(trial.client.list())
 
     assert run(reads).status is Status.PASSED
@@ -284,108 +286,108 @@ def test_what_was_turned_away_once_too_often_is_judged_again() -> None:
 
 
 @pytest.mark.parametrize("rpc", ["List", "Drain"])
-def test_who_has_hung_up_asks_no_more(rpc: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disconnected_client_does_not_retry(rpc: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("conformance.rpc.backoff.RETRY_DELAYS", "conformance.rpc.client.RETRY_DELAYS"):
         monkeypatch.setattr(name, (0.2, 0.2, 0.2))
 
-    async def hangs_up(trial: Trial, mood: Mood) -> None:
+    async def disconnects(trial: Trial, overload: Overload) -> None:
         async with trial.client.another() as client:
             await client.channel.channel_ready()
-            mood.left = 1
-            asks = client.list() if rpc == "List" else trial.machine.drain(client=client)
-            asked = asyncio.ensure_future(asks)
-            await mood.turned_away.wait()
-            await asyncio.sleep(0.05)  # the answer is heard, and the next try not yet made
-            await client.hang_up()
-            assert (await asked).busy
+            overload.left = 1
+            call = client.list() if rpc == "List" else trial.machine.drain(client=client)
+            task = asyncio.ensure_future(call)
+            await overload.rejected.wait()
+            await asyncio.sleep(0.05)  # the answer has arrived, and the next attempt is not made yet
+            await client.disconnect()
+            assert (await task).busy
 
-    assert run(hangs_up).status is Status.PASSED
+    assert run(disconnects).status is Status.PASSED
 
 
-def test_where_anything_was_turned_away_what_did_not_happen_may_have_been_too() -> None:
-    mood, attempts = Mood(), list[str]()
+def test_an_inconclusive_behaviour_is_judged_again_if_any_call_was_rejected() -> None:
+    overload, attempts = Overload(), list[str]()
 
     async def reads(trial: Trial) -> None:
-        mood.left = 1
+        overload.left = 1
         await expect.acked(trial.client.list())
 
-    async def hangs_up(trial: Trial) -> None:
+    async def disconnects(trial: Trial) -> None:
         attempts.append(trial.machine.id)
         if len(attempts) < 3:
-            raise Unprepared("it does not leave IDLE, and nobody hears why")
+            raise Unprepared("it does not leave IDLE, for an unknown reason")
 
-    plan = [proof(reads, "TST-1a", machines=1), proof(hangs_up, "TST-1b", machines=1, transitions=1)]
-    report = asyncio.run(judged(plan, jobs=1, serve={"servicer": mood.servicer}))
+    plan = [proof(reads, "TST-1a", machines=1), proof(disconnects, "TST-1b", machines=1, transitions=1)]
+    report = asyncio.run(judged(plan, jobs=1, serve={"servicer": overload.servicer}))
     assert [result.status for result in report.results] == [Status.PASSED] * 2
     assert len(attempts) == 3
 
 
-def test_who_answers_nothing_else_fails_in_the_end() -> None:
+def test_a_provider_that_always_rejects_a_call_fails_in_the_end() -> None:
     attempts = list[str]()
 
     async def reads(trial: Trial) -> None:
         attempts.append(trial.machine.id)
         for _ in range(60):
             await trial.machine.get()
-        await expect.code(trial.client.get("nobody"), grpc.StatusCode.NOT_FOUND)
+        await expect.code(trial.client.get("missing"), grpc.StatusCode.NOT_FOUND)
 
     class Outage(Core):
         def find(self, machine_id: str) -> Any:
-            if machine_id == "nobody":
-                raise Rejected(Code.UNAVAILABLE, "what the cache lacks will come")
+            if machine_id == "missing":
+                raise Rejected(Code.UNAVAILABLE, "the cache is not filled yet")
             return super().find(machine_id)
 
     report = asyncio.run(judged([proof(reads, machines=1)], provider(cls=Outage)))
     assert report.results[0].status is Status.FAILED
-    assert report.results[0].got == "UNAVAILABLE: what the cache lacks will come"
+    assert report.results[0].got == "UNAVAILABLE: the cache is not filled yet"
     assert len(attempts) == MAX_ATTEMPTS[RetryReason.OVERLOAD]
 
 
 FENCED = grpc.StatusCode.FAILED_PRECONDITION
 
 
-def test_a_token_that_was_chosen_is_stale_or_spent_where_it_is_fenced_the_second_time() -> None:
-    call, sent = asked(UNAVAILABLE, FENCED, again=FIRST)
-    assert (call.code, call.spent, sent) == (UNAVAILABLE, True, [FIRST, FIRST])
+def test_a_chosen_token_is_stale_or_spent_if_its_retry_is_fenced() -> None:
+    call, sent = send_against(UNAVAILABLE, FENCED, second_token=FIRST)
+    assert (call.code, call.token_spent, sent) == (UNAVAILABLE, True, [FIRST, FIRST])
     assert asyncio.run(expect.accepted(call)) is call
     assert asyncio.run(expect.fenced(call)) is call
     assert asyncio.run(expect.refused(call)) is call
 
 
-def test_a_token_that_was_renewed_is_not_to_be_fenced() -> None:
-    call, _ = asked(UNAVAILABLE, FENCED, again=SECOND)
-    assert (call.code, call.spent) == (FENCED, False)
+def test_a_renewed_token_must_not_be_fenced() -> None:
+    call, _ = send_against(UNAVAILABLE, FENCED, second_token=SECOND)
+    assert (call.code, call.token_spent) == (FENCED, False)
     with pytest.raises(Violation, match="to pass the fence"):
         asyncio.run(expect.accepted(call))
 
 
-def test_a_token_that_was_chosen_is_judged_as_ever_where_it_was_turned_away_at_the_door() -> None:
-    async def asks(trial: Trial, mood: Mood) -> None:
+def test_a_chosen_token_is_judged_as_usual_if_it_was_rejected_before_the_fence() -> None:
+    async def calls_twice(trial: Trial, overload: Overload) -> None:
         shard = trial.new_shard()
         for sequence in (1, 2):
-            mood.left = 1
+            overload.left = 1
             await expect.accepted(trial.machine.drain(shard.token(epoch=1, sequence=sequence)))
-            mood.left = 1
+            overload.left = 1
             await expect.fenced(trial.machine.drain(shard.token(epoch=1, sequence=sequence)))
 
-    result = run(asks)
+    result = run(calls_twice)
     assert result.status is Status.PASSED
-    codes = [call.code for call in result.calls if call.rpc == "Drain"][-8:]  # those before are claims
+    codes = [call.code for call in result.calls if call.rpc == "Drain"][-8:]  # earlier ones claim ownership
     assert codes == [UNAVAILABLE, grpc.StatusCode.ABORTED, UNAVAILABLE, FENCED] * 2
 
 
-def test_what_was_started_before_it_was_put_off_comes_home() -> None:
-    class Late(Core):
-        """Its first Create is under way when it says that it has no time; of another one it thinks nothing."""
+def test_a_machine_started_by_a_rejected_create_is_cleaned_up() -> None:
+    class RejectsAfterStarting(Core):
+        """Starts the first Create and then rejects it for load; refuses the second call_at."""
 
-        times = 0
+        creates_seen = 0
 
         def serve(self, verb: Any, request: Any, now: float) -> Any:
-            self.times += verb == "create"
-            if verb == "create" and self.times == 2:
+            self.creates_seen += verb == "create"
+            if verb == "create" and self.creates_seen == 2:
                 raise Rejected(Code.ABORTED, "no")
             ack = super().serve(verb, request, now)
-            if verb == "create" and self.times == 1:
+            if verb == "create" and self.creates_seen == 1:
                 raise Rejected(Code.UNAVAILABLE, "not now")
             return ack
 
@@ -393,7 +395,7 @@ def test_what_was_started_before_it_was_put_off_comes_home() -> None:
         call = await trial.machine.create()
         assert call.code is grpc.StatusCode.ABORTED
 
-    core = provider(cls=Late)
+    core = provider(cls=RejectsAfterStarting)
     report = asyncio.run(judged([proof(creates, machines=1, start=State.SPECULATIVE, creates=True)], core))
     assert report.results[0].status is Status.PASSED
     assert report.home.clean

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State
-from conformance.core.text import LONGEST_SENT
+from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.rpc.call import (
     Call,
     CallLog,
@@ -48,43 +48,43 @@ def test_an_operation_id_is_an_acks() -> None:
     assert call(grpc.StatusCode.ABORTED).operation_id == ""
 
 
-def test_a_call_knows_the_machine_that_it_asked_for() -> None:
+def test_a_call_knows_its_machine() -> None:
     assert call().machine_id == "m"
     assert call(request=pb.DrainRequest(machine_id="d")).machine_id == "d"
     assert call(request=pb.ListFilter(max_results=1)).machine_id == ""
 
 
-def test_what_is_sent_again_has_the_tokens_and_ids_as_they_were() -> None:
+def test_request_json_keeps_tokens_and_ids_exactly() -> None:
     request = pb.DrainRequest(machine_id="m", shard_id="s", shard_epoch=2**63 - 1, sequence_number=2**53 + 1)
-    assert json_format.ParseDict(dict(call(request=request).sent()), pb.DrainRequest()) == request
+    assert json_format.ParseDict(dict(call(request=request).request_json()), pb.DrainRequest()) == request
 
 
-def test_what_is_sent_again_has_a_stand_in_for_the_blob_that_is_the_same_for_the_same_one() -> None:
+def test_request_json_has_the_same_placeholder_for_equal_blobs() -> None:
     one, other = (pb.ConfigureRequest(bootstrap_blob=blob) for blob in (b"s3cret", b"0ther"))
-    sent = [call(request=request).sent() for request in (one, one, other)]
+    sent = [call(request=request).request_json() for request in (one, one, other)]
     assert sent[0] == sent[1] != sent[2]
     again = json_format.ParseDict(dict(sent[0]), pb.ConfigureRequest()).bootstrap_blob
     assert again.startswith(b"blob-")
     assert b"s3cret" not in again
 
 
-def test_what_is_sent_again_has_metadata_cut() -> None:
+def test_request_json_truncates_metadata() -> None:
     request = pb.ConfigureRequest(shard_metadata={"k": "v" * 1000})
-    assert call(request=request).sent() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
+    assert call(request=request).request_json() == {"shard_metadata": {"k": "v" * 60 + "…(1000 characters)"}}
     assert request.shard_metadata["k"] == "v" * 1000
 
 
-def test_what_is_sent_again_is_not_endless() -> None:
-    assert len(call(request=pb.MachineRef(id="m" * 2**20)).sent()["id"]) == LONGEST_SENT
+def test_request_json_truncates_long_strings() -> None:
+    assert len(call(request=pb.MachineRef(id="m" * 2**20)).request_json()["id"]) == MAX_SENT_CHARACTERS
 
 
-def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
+def test_machine_states_are_those_of_the_requested_machines() -> None:
     idle, bound = pb.Machine(id="a", state="MACHINE_STATE_IDLE"), pb.Machine(id="b", state="MACHINE_STATE_CONFIGURED")
     listing = call(response=pb.MachineList(machines=[idle, bound]))
-    assert listing.seen(["b", "c"]) == {"b": State.CONFIGURED}
-    assert call(response=pb.TransitionAck(machine=idle)).seen("a") == {"a": State.IDLE}
-    assert call(response=bound).seen("ab") == {"b": State.CONFIGURED}
-    assert call(grpc.StatusCode.ABORTED).seen("ab") == {}
+    assert listing.machine_states(["b", "c"]) == {"b": State.CONFIGURED}
+    assert call(response=pb.TransitionAck(machine=idle)).machine_states("a") == {"a": State.IDLE}
+    assert call(response=bound).machine_states("ab") == {"b": State.CONFIGURED}
+    assert call(grpc.StatusCode.ABORTED).machine_states("ab") == {}
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_a_call_tells_the_states_of_the_machines_that_are_asked_for() -> None:
     ],
     ids=lambda response: type(response).__name__,
 )
-def test_a_heavy_answer_is_remembered_without_its_weight_and_tells_the_same(response: Any) -> None:
+def test_a_large_response_is_replaced_by_a_summary_with_the_same_text(response: Any) -> None:
     log, heavy = CallLog({"a"}), call(response=response)
     log.add(heavy)
     (light,) = log.calls
     assert light.response != response
     assert str(light) == str(heavy)
-    assert light.seen({"a", "b"}) == heavy.seen({"a"})
+    assert light.machine_states({"a", "b"}) == heavy.machine_states({"a"})
     assert light.number == heavy.number
 
 
-def test_a_light_answer_is_remembered_whole() -> None:
+def test_a_small_response_is_kept() -> None:
     log, light = CallLog({"a"}), call(response=pb.TransitionAck(operation_id="op", machine=pb.Machine(id="a")))
     log.add(light)
     assert log.calls == [light]
@@ -119,7 +119,7 @@ def test_a_blob_is_never_shown_only_its_size() -> None:
     assert "bootstrap_blob=60 bytes" in shown
 
 
-def test_metadata_is_cut_in_keys_in_values_and_in_number() -> None:
+def test_metadata_is_truncated_in_keys_values_and_number() -> None:
     metadata = {f"{number}{'k' * 100}": "v" * 1000 for number in range(9)}
     shown = describe_request(pb.ConfigureRequest(machine_id="m", shard_metadata=metadata))
     assert len(shown) < 600
@@ -128,7 +128,7 @@ def test_metadata_is_cut_in_keys_in_values_and_in_number() -> None:
     assert "9 keys" in shown
 
 
-def test_a_map_within_bounds_is_shown_whole() -> None:
+def test_a_small_map_is_shown_completely() -> None:
     assert describe_map({"b": "2", "a": "1"}) == "{'a': '1', 'b': '2'}"
 
 
@@ -158,29 +158,29 @@ def test_no_control_character_reaches_a_terminal(text: str) -> None:
     assert all(one.isprintable() for one in shown), shown
 
 
-def test_a_text_is_cut_at_its_limit_and_says_its_length() -> None:
+def test_a_text_is_truncated_at_its_limit_and_shows_its_length() -> None:
     assert cut("x" * 60) == "x" * 60
     assert cut("x" * 61) == "x" * 60 + "…(61 characters)"
 
 
-def test_what_escaping_makes_long_is_cut_too() -> None:
+def test_a_text_is_truncated_before_it_is_escaped() -> None:
     assert len(cut("\x00" * 1000)) < 100
 
 
-def test_an_outcome_says_what_came() -> None:
+def test_an_outcome_describes_the_response_or_the_status() -> None:
     ack = pb.TransitionAck(operation_id="op-1", machine=pb.Machine(state=pb.MACHINE_STATE_IDLE))
     assert call(response=ack).outcome() == "OK operation 'op-1', IDLE"
-    assert call(response=pb.MachineList(machines=[pb.Machine()])).outcome() == "OK 1 machines, revision none"
+    assert call(response=pb.MachineList(machines=[pb.Machine()])).outcome() == "OK 1 machine, revision none"
     assert call(grpc.StatusCode.NOT_FOUND, details="no such").outcome() == "NOT_FOUND: no such"
     assert call(grpc.StatusCode.NOT_FOUND).outcome() == "NOT_FOUND"
 
 
-def test_a_status_that_was_made_up_on_our_side_is_told_apart() -> None:
+def test_a_status_that_the_kit_set_is_marked() -> None:
     lost = call(grpc.StatusCode.UNAVAILABLE, answered=False, details="refused")
     assert lost.outcome() == "UNAVAILABLE (no answer from the provider): refused"
 
 
-def test_a_machine_is_told_by_its_state_and_by_what_a_binding_or_a_failure_adds() -> None:
+def test_a_machine_is_described_by_its_state_binding_and_failure() -> None:
     machine = pb.Machine(
         state=pb.MACHINE_STATE_FAILED,
         host=pb.HostRef(provider="p", ref="i-1"),
@@ -191,17 +191,17 @@ def test_a_machine_is_told_by_its_state_and_by_what_a_binding_or_a_failure_adds(
     assert describe_machine(machine) == "FAILED host i-1 cluster c metadata {'k': 'v'} last_error 'no disk'"
 
 
-def test_a_call_reads_as_one_line() -> None:
+def test_a_call_is_shown_in_one_line() -> None:
     refused = call(
         grpc.StatusCode.ABORTED, rpc="Drain", request=pb.DrainRequest(machine_id="m", shard_id="s"), details="no edge"
     )
     assert str(refused) == "Drain(m, token 's' epoch 0 sequence 0) -> ABORTED: no edge"
 
 
-def test_a_log_has_the_calls_of_its_task_and_of_the_tasks_that_it_spawned_and_no_others() -> None:
+def test_a_log_has_only_the_calls_of_its_task_and_of_tasks_started_by_it() -> None:
     mine, other = call(), call()
 
-    async def go() -> CallLog:
+    async def scenario() -> CallLog:
         async def later() -> None:
             record(mine)
 
@@ -211,4 +211,4 @@ def test_a_log_has_the_calls_of_its_task_and_of_the_tasks_that_it_spawned_and_no
         record(other)
         return log
 
-    assert asyncio.run(go()).calls == [mine]
+    assert asyncio.run(scenario()).calls == [mine]

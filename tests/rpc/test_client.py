@@ -1,4 +1,4 @@
-"""What a client makes of answers that are none: over real sockets, from a server that sends bytes as they are."""
+"""A client and responses that are not messages: over real sockets, from a server that sends given bytes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 PLAIN = grpc.Compression.NoCompression
 
 
-def asked(answer: bytes, *, max_answer: int = 2**20, compression: grpc.Compression = PLAIN) -> Call:
-    """How a List ends that is answered OK with these bytes."""
+def list_answered_with(answer: bytes, *, max_answer: int = 2**20, compression: grpc.Compression = PLAIN) -> Call:
+    """Returns a List that the server answers OK with these bytes."""
 
-    class Says(grpc.GenericRpcHandler):
+    class FixedAnswer(grpc.GenericRpcHandler):
         def service(self, details: Any) -> Any:
-            async def says(request: bytes, context: Any) -> bytes:
+            async def respond(request: bytes, context: Any) -> bytes:
                 return answer
 
-            return grpc.unary_unary_rpc_method_handler(says) if details.method == f"{SERVICE}List" else None
+            return grpc.unary_unary_rpc_method_handler(respond) if details.method == f"{SERVICE}List" else None
 
-    async def go() -> Call:
+    async def call_once() -> Call:
         server = grpc.aio.server(compression=compression, options=[("grpc.max_send_message_length", -1)])
-        server.add_generic_rpc_handlers((Says(),))
+        server.add_generic_rpc_handlers((FixedAnswer(),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         client = Client(Target(address=f"127.0.0.1:{port}", max_answer=max_answer), rpc_timeout=20.0)
@@ -42,23 +42,23 @@ def asked(answer: bytes, *, max_answer: int = 2**20, compression: grpc.Compressi
             await client.close()
             await server.stop(0)
 
-    return asyncio.run(go())
+    return asyncio.run(call_once())
 
 
-def test_bytes_that_are_no_message_end_a_call_in_words_and_count_as_no_answer() -> None:
-    call = asked(b"\xff\xfe")
+def test_bytes_that_are_not_a_message_are_explained_and_count_as_no_answer() -> None:
+    call = list_answered_with(b"\xff\xfe")
     assert (call.code, call.answered, call.response) == (grpc.StatusCode.INTERNAL, False, None)
-    assert call.details == "2 bytes came that cannot be read as MachineList"
+    assert call.details == "the response (2 bytes) cannot be read as MachineList"
 
 
-def test_an_answer_up_to_the_limit_is_taken_in() -> None:
+def test_a_response_up_to_the_limit_is_accepted() -> None:
     largest = pb.MachineList(revision=bytes(2**20 - 4)).SerializeToString()
     assert len(largest) == 2**20
-    assert asked(largest).ok
+    assert list_answered_with(largest).ok
 
 
 @pytest.mark.parametrize("compression", [PLAIN, grpc.Compression.Gzip])
-def test_an_answer_over_the_limit_is_not_taken_in_however_it_is_packed(compression: grpc.Compression) -> None:
-    call = asked(pb.MachineList(revision=bytes(2**20)).SerializeToString(), compression=compression)
+def test_a_response_over_the_limit_is_rejected_even_if_compressed(compression: grpc.Compression) -> None:
+    call = list_answered_with(pb.MachineList(revision=bytes(2**20)).SerializeToString(), compression=compression)
     assert (call.code, call.answered) == (grpc.StatusCode.RESOURCE_EXHAUSTED, False)
-    assert call.details == "more came than 1 MiB (--max-answer)"
+    assert call.details == "the response is larger than 1 MiB (--max-answer)"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         "unix:///run/provider.sock",
     ],
 )
-def test_an_address_is_taken_as_grpc_wants_it(text: str) -> None:
+def test_an_address_is_accepted_in_grpcs_notation(text: str) -> None:
     assert parse_address(f" {text} ") == text
 
 
@@ -60,14 +60,14 @@ def test_an_address_is_taken_as_grpc_wants_it(text: str) -> None:
         "host:९०००",
     ],
 )
-def test_any_other_form_is_no_address_and_the_message_names_the_forms(text: str) -> None:
+def test_any_other_form_is_refused_with_the_valid_forms(text: str) -> None:
     with pytest.raises(UsageError, match="is not an address") as caught:
         parse_address(text)
     assert caught.value.hint == "write host:port, [ipv6]:port or unix:/path"
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "70000", "99999"])
-def test_a_port_that_does_not_exist_is_named(port: str) -> None:
+def test_an_invalid_port_is_named(port: str) -> None:
     with pytest.raises(UsageError, match=f"has port {port}"):
         parse_address(f"host:{port}")
 
@@ -76,7 +76,7 @@ def test_a_port_that_does_not_exist_is_named(port: str) -> None:
     ("text", "bare"),
     [("http://host:9000", "host:9000"), ("https://host:9000/", "host:9000"), ("https://host", "host")],
 )
-def test_a_url_is_named_as_one_with_the_address_in_it(text: str, bare: str) -> None:
+def test_a_url_is_refused_with_its_address_as_a_hint(text: str, bare: str) -> None:
     with pytest.raises(UsageError, match="is a URL") as caught:
         parse_address(text)
     assert caught.value.hint is not None
@@ -85,7 +85,7 @@ def test_a_url_is_named_as_one_with_the_address_in_it(text: str, bare: str) -> N
 
 @pytest.mark.parametrize("text", ["unix:", "unix:/", "unix://", "unix:///"])
 def test_a_socket_has_a_path(text: str) -> None:
-    with pytest.raises(UsageError, match="names no socket"):
+    with pytest.raises(UsageError, match="does not name a socket"):
         parse_address(text)
 
 
@@ -108,20 +108,20 @@ def test_a_header_is_key_equals_value(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Bearer s3cret", "authorization: s3cret==", "s3cret"])
-def test_what_is_no_header_may_be_a_secret_and_is_not_repeated(text: str) -> None:
+def test_an_invalid_header_may_be_a_secret_and_is_not_repeated(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_header(text)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["grpc-timeout", "GRPC-Encoding", "trace-bin"])
-def test_what_is_grpcs_own_and_what_is_binary_cannot_be_set(key: str) -> None:
+def test_reserved_and_binary_headers_cannot_be_set(key: str) -> None:
     with pytest.raises(UsageError, match="cannot be set"):
         parse_header(f"{key}=value")
 
 
 @pytest.mark.parametrize("value", ["s3cret\n", "s3crét", "s3cret\x00"])
-def test_a_header_that_cannot_be_sent_is_refused_and_its_value_never_said(value: str) -> None:
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(value: str) -> None:
     with pytest.raises(UsageError, match="not printable ASCII") as caught:
         parse_header(f"authorization={value}")
     assert "s3cr" not in str(caught.value)
@@ -136,17 +136,17 @@ def test_neither_headers_nor_a_key_are_in_a_targets_repr() -> None:
 
 
 class Files:
-    """A CA, and a client's pair that it signed, as PEM files; and the same of a stranger."""
+    """PEM files: a CA, a client certificate that it signed with its key, and a key of another CA."""
 
     def __init__(self, directory: Path) -> None:
-        self.authority, stranger = trustme.CA(), trustme.CA()
+        self.authority, other_authority = trustme.CA(), trustme.CA()
         self.ca, self.cert, self.key = (directory / name for name in ("ca.pem", "cert.pem", "key.pem"))
         self.other_key = directory / "other-key.pem"
         self.authority.cert_pem.write_to_path(self.ca)
         client = self.authority.issue_cert("client.example.org")
         client.cert_chain_pems[0].write_to_path(self.cert)
         client.private_key_pem.write_to_path(self.key)
-        stranger.issue_cert("client.example.org").private_key_pem.write_to_path(self.other_key)
+        other_authority.issue_cert("client.example.org").private_key_pem.write_to_path(self.other_key)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def load(
     return load_tls(ca=ca, cert=cert, key=key, server_name=server_name)
 
 
-def test_without_any_option_there_is_no_tls() -> None:
+def test_without_options_tls_is_off() -> None:
     assert load() is None
 
 
@@ -179,47 +179,47 @@ def test_a_server_name_alone_does_not_mean_tls() -> None:
         load(server_name="provider")
 
 
-def test_half_a_pair_is_named_by_the_half_that_is_missing(files: Files) -> None:
+def test_a_certificate_or_key_alone_is_refused_with_the_missing_option(files: Files) -> None:
     with pytest.raises(UsageError, match="--tls-cert without --tls-key"):
         load(files.ca, cert=files.cert)
     with pytest.raises(UsageError, match="--tls-key without --tls-cert"):
         load(files.ca, key=files.key)
 
 
-def test_a_file_that_is_not_there_or_is_a_directory_cannot_be_read(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_directory_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--tls-ca .*: No such file"):
         load(tmp_path / "nothing.pem")
     with pytest.raises(UsageError, match=r"--tls-ca .*: Is a directory"):
         load(tmp_path)
 
 
-def test_a_file_that_is_no_pem_is_named(files: Files, tmp_path: Path) -> None:
+def test_a_file_that_is_not_pem_is_named(files: Files, tmp_path: Path) -> None:
     text = tmp_path / "text.pem"
     text.write_text("BEGIN CERTIFICATE", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"--tls-ca .*text\.pem holds no CERTIFICATE"):
+    with pytest.raises(UsageError, match=r"--tls-ca .*text\.pem does not contain a CERTIFICATE"):
         load(text)
 
 
-def test_a_certificate_in_the_keys_place_is_no_key_and_the_other_way_round(files: Files) -> None:
-    with pytest.raises(UsageError, match=r"--tls-key holds no PRIVATE KEY"):
+def test_a_certificate_given_as_key_is_refused_and_vice_versa(files: Files) -> None:
+    with pytest.raises(UsageError, match=r"--tls-key does not contain a PRIVATE KEY"):
         load(files.ca, files.cert, files.cert)
-    with pytest.raises(UsageError, match=r"--tls-cert .* holds no CERTIFICATE"):
+    with pytest.raises(UsageError, match=r"--tls-cert .* does not contain a CERTIFICATE"):
         load(files.ca, files.key, files.key)
 
 
-def test_a_key_of_another_certificate_is_found_before_anything_is_dialled(files: Files) -> None:
-    with pytest.raises(UsageError, match=r"are no pair \(KEY_VALUES_MISMATCH\)"):
+def test_a_key_of_another_certificate_is_refused_before_any_connection(files: Files) -> None:
+    with pytest.raises(UsageError, match=r"do not match \(KEY_VALUES_MISMATCH\)"):
         load(files.ca, files.cert, files.other_key)
 
 
-def test_what_only_looks_like_a_key_is_no_pair(files: Files, tmp_path: Path) -> None:
+def test_an_invalid_key_is_refused(files: Files, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="are no pair"):
+    with pytest.raises(UsageError, match="do not match"):
         load(files.ca, files.cert, broken)
 
 
-def test_where_a_key_lies_is_never_said(files: Files, tmp_path: Path) -> None:
+def test_the_path_of_a_key_is_never_shown(files: Files, tmp_path: Path) -> None:
     broken = tmp_path / "s3cret.pem"
     for content in (None, "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
         if content is not None:
@@ -230,7 +230,7 @@ def test_where_a_key_lies_is_never_said(files: Files, tmp_path: Path) -> None:
 
 
 def tls_call(files: Files, tls: Tls | None, *, name: str = "provider.example.org") -> Call:
-    """List over TLS to a provider that is called `name` and asks for a client's certificate."""
+    """Calls List over TLS on a provider named `name` that requires a client certificate."""
     certificate = files.authority.issue_cert(name)
     secrets = server.Tls(
         certificate=certificate.cert_chain_pems[0].bytes(),
@@ -249,7 +249,7 @@ def tls_call(files: Files, tls: Tls | None, *, name: str = "provider.example.org
     return asyncio.run(go())
 
 
-def test_a_channel_over_tls_is_made_of_the_files(files: Files) -> None:
+def test_a_tls_channel_uses_the_files(files: Files) -> None:
     assert tls_call(files, load(files.ca, files.cert, files.key, "provider.example.org")).ok
 
 
@@ -258,5 +258,5 @@ def test_the_name_in_the_certificate_is_checked(files: Files) -> None:
     assert not call.answered
 
 
-def test_plaintext_is_never_a_fall_back(files: Files) -> None:
+def test_plaintext_is_never_a_fallback(files: Files) -> None:
     assert not tls_call(files, None).answered

@@ -132,7 +132,7 @@ async def forgets_who_we_are(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, from_configure(refuse))
 
 
-@species(r"--timeout 3 s is over before anything was started$", timeout=3)
+@species(r"--timeout 3 s is over before any machine was started$", timeout=3)
 async def sleeps(sandbox: Sandbox) -> None:
     """Takes 29 s for every call."""
 

@@ -86,7 +86,7 @@ async def ends_without_a_status(sandbox: Sandbox) -> None:
     await _end_with(sandbox)
 
 
-@species(r"does not answer List: .*OK came without a message")
+@species(r"does not answer List: .*OK without a response message")
 async def is_fine_and_has_no_answer(sandbox: Sandbox) -> None:
     """Answers every call with OK and trailers, but no message."""
     await _end_with(sandbox, ("grpc-status", "0"))

@@ -33,7 +33,7 @@ ORDER: Final = ("FEN", "LIF", "OPS", "COD", "MET", "SEC-1", "LST", "WIR", "SHP",
 
 
 class Level(StrEnum):
-    """What breaking a clause leads to: a failed verdict, a warning, or only a report."""
+    """The level of a clause: breaking it fails the verdict (MUST), warns (SHOULD) or is only reported (MAY)."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -85,7 +85,7 @@ class Catalogue:
     entries: tuple[Entry, ...]
 
     def __getitem__(self, behaviour_id: str) -> Entry:
-        """Returns the entry with this id; raises UsageError that suggests the nearest id if there is none."""
+        """Returns the entry with this id; raises UsageError that suggests the nearest ids if it is unknown."""
         for entry in self.entries:
             if entry.id.lower() == behaviour_id.lower():
                 return entry
@@ -116,7 +116,7 @@ class Catalogue:
         return tuple(entry for entry in self.entries if entry.id in left)
 
     def among(self, ids: Collection[str]) -> tuple[Entry, ...]:
-        """Returns the entries with these ids; what they rest on leads past all others to the nearest of these."""
+        """Returns the entries with these ids; in `rests_on`, omitted entries are replaced by the nearest ones kept."""
         grounds = {entry.id: entry.rests_on for entry in self.entries}
 
         def nearest(entry: Entry) -> Entry:

@@ -154,7 +154,7 @@ class Worker:
             self._fact(call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to go", call)
             return call
 
-        return await self._answered(ask, patience=self._yard.patience.verb(verb))
+        return await self._answered(ask, patience=self._yard.patience.for_verb(verb))
 
     async def _call(self, verb: Verb, token: Token | None = None) -> Call:
         if verb is Verb.CONFIGURE:
@@ -175,7 +175,7 @@ class Worker:
         self._oracle.retried(self.expected, call, self.tape.calls)
 
     async def _settled(self, verb: Verb) -> SettleResult:
-        return await self._answered(lambda: self.machine.settle(patience=self._yard.patience.verb(verb)))
+        return await self._answered(lambda: self.machine.settle(patience=self._yard.patience.for_verb(verb)))
 
     async def _answered(self, ask: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
         """Returns what `ask` returns. Calls it again if it raises NoAnswer, as long as the patience lasts."""

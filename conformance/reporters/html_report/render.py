@@ -209,5 +209,5 @@ def many(count: int, noun: str) -> str:
 
 def _sent(call: Any) -> str:
     """Returns the request as protobuf's JSON, one field per line."""
-    lines = json.dumps(dict(call.sent()), indent=1, ensure_ascii=False).splitlines()
+    lines = json.dumps(dict(call.request_json()), indent=1, ensure_ascii=False).splitlines()
     return Markup("\n").join(cut(line, LONGEST) for line in lines[:100])

@@ -91,7 +91,9 @@ def _behaviour(result: Result, strings: Strings) -> dict[str, Any]:
 
 def _call(call: CallView, places: dict[str, int], strings: Strings) -> list[Any]:
     """Returns RPC, lane (-1 for none), outcome, code, start, duration, request, answer, seen states and token."""
-    seen = [number for machine, state in call.seen(places).items() for number in (places[machine], int(state))]
+    seen = [
+        number for machine, state in call.machine_states(places).items() for number in (places[machine], int(state))
+    ]
     token = call.token
     return [
         strings(call.rpc),
@@ -100,7 +102,7 @@ def _call(call: CallView, places: dict[str, int], strings: Strings) -> list[Any]
         strings(call.code.name),
         _micros(call.started),
         _micros(max(0.0, call.ended - call.started)),
-        strings(call.asked()),
+        strings(call.request_text()),
         strings(call.outcome()),
         seen,
         *([] if token is None else [strings(token.shard), str(token.epoch), str(token.sequence)]),

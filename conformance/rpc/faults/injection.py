@@ -1,7 +1,7 @@
-"""The faults that a run injects (`--fault`), as its clients and its judge see them.
+"""The injected faults of a run (`--fault`), as its clients and its judge see them.
 
-The network faults are made by a proxy in front of the target. A lost answer needs no proxy: the client receives the
-answer and reports the call as unanswered. The provider cannot tell the difference, and any target will do.
+A proxy in front of the target makes the network faults. A lost answer needs no proxy: the client receives the answer
+and reports the call as unanswered. The provider cannot see the difference, and this works with any target.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class LostAnswers:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """Lost answers by RPC."""
+        """The number of lost answers by RPC."""
         self._selected: set[tuple[str, str, Token]] = set()
         self._answered: dict[int, Call] = {}
-        """The calls as they were answered, by number."""
+        """The calls with their withheld answers, by number."""
 
     def select(self, rpc: str, machine_id: str, token: Token) -> None:
         """Selects the next call with these values."""
@@ -60,7 +60,7 @@ class LostAnswers:
             return call
         self.counts[call.rpc] += 1
         self._answered[call.number] = call
-        details = f"the weather has lost this answer: {self.counts.total()}"
+        details = f"fault injection dropped this response: {self.counts.total()}"
         return replace(call, code=grpc.StatusCode.UNAVAILABLE, details=details, response=None, answered=False)
 
     def reveal(self, call: Call) -> Call | None:
@@ -75,22 +75,22 @@ class FaultInjection:
         self.proxy = proxy
         self.lost_answers = LostAnswers()
         self.retries: Counter[str] = Counter()
-        """By RPC, calls that were repeated because an injected fault left them without an answer."""
+        """By RPC, the number of calls that were retried because an injected fault left them unanswered."""
         self.loses_answers = any(fault.kind is FaultKind.LOST_ANSWER for fault in faults)
-        """Whether answers are to be lost now."""
+        """True while answers are lost."""
         self._texts = tuple(fault.text for fault in faults)
 
     def stop(self) -> None:
         """Injects no more faults."""
         self.loses_answers = False
         if self.proxy is not None:
-            self.proxy.clears()
+            self.proxy.stop()
 
     def may_have_dropped_since(self, since: float) -> bool:
         """Returns whether the proxy may have dropped a call under way at or after `since`, on the loop's clock."""
-        return self.proxy is not None and self.proxy.doubtful(since)
+        return self.proxy is not None and self.proxy.may_have_dropped_since(since)
 
     def stats(self) -> FaultStats:
         """Returns what the faults have done so far."""
-        did = dict(self.proxy.did) if self.proxy is not None else {}
-        return FaultStats(faults=self._texts, did=did, lost=dict(self.lost_answers.counts), again=dict(self.retries))
+        counts = dict(self.proxy.counts) if self.proxy is not None else {}
+        return FaultStats(faults=self._texts, did=counts, lost=dict(self.lost_answers.counts), again=dict(self.retries))

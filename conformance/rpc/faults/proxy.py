@@ -1,6 +1,6 @@
-"""The weather, made: a local port before the target, where what passes is delayed, throttled or cut.
+"""The fault proxy: a local port in front of the target that delays and throttles bytes and ends connections.
 
-A storm breaks when it is told to and clears when it is told to; before and after, bytes pass as they come.
+It injects faults between `start` and `stop`; before and after, bytes pass unchanged.
 """
 
 from __future__ import annotations
@@ -23,119 +23,121 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 _CHUNK: Final = 16384
-_NEWS: Final = 2.0
-"""Seconds in which everybody has heard of a connection that was cut."""
-CARRIED: Final = 1000
-"""Chunks that a connection has carried before it ends: on a busy machine too, enough is heard between two of them."""
-_AHEAD: Final = 64
-"""Chunks that may be on their way at once on a connection, each way."""
+_NOTICE_S: Final = 2.0
+"""Seconds after which all clients have noticed that a connection was reset."""
+MIN_CHUNKS: Final = 1000
+"""Chunks that a connection carries before a fault may end it, so that a slow computer makes progress in between."""
+_MAX_QUEUED_CHUNKS: Final = 64
+"""Maximum number of chunks in transit per connection and direction."""
 
 
 class FaultProxy:
-    """One run's weather. `target` is what to dial instead of the real one."""
+    """The network faults of one run. Clients connect to `target` instead of the real target."""
 
-    def __init__(self, target: Target, port: int, faults: Sequence[Fault], *, seed: int, least: int) -> None:
-        self._least = least
-        self.target = target.by_way_of(f"127.0.0.1:{port}")
-        self.did: Counter[str] = Counter()
-        """How often each thing has happened so far."""
-        self._hurt = -math.inf
-        """When calls may last have been lost at random, on the loop's clock."""
-        self._onward = target.dialled
+    def __init__(self, target: Target, port: int, faults: Sequence[Fault], *, seed: int, min_chunks: int) -> None:
+        self._min_chunks = min_chunks
+        self.target = target.behind(f"127.0.0.1:{port}")
+        self.counts: Counter[str] = Counter()
+        """The number of connections, resets, delayed chunks and so on so far."""
+        self._last_loss = -math.inf
+        """The last time at which calls may have been lost, on the loop's clock."""
+        self._address = target.dial_address
         self._faults = {fault.kind: fault for fault in faults}
-        self._random = random.Random(f"{seed}/weather")
-        self._raging = False
+        self._random = random.Random(f"{seed}/faults")
+        self._active = False
         self._open = asyncio.Event()
         self._open.set()
-        self._lines: set[_Connection] = set()
+        self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def breaks(self) -> None:
-        """From now on there is weather, on the connections that there are and on new ones."""
-        self._raging = True
+    def start(self) -> None:
+        """Injects faults from now on, into existing and new connections."""
+        self._active = True
         if fault := self._fault(FaultKind.BLACKHOLE):
-            self.spawn(self._holes(fault.low))
-        for line in list(self._lines):
-            self._doom(line)
+            self.spawn(self._blackholes(fault.low))
+        for connection in list(self._connections):
+            self._schedule_end(connection)
 
-    def clears(self) -> None:
-        """From now on all passes: connections that are half gone are reset, the others live."""
-        self._raging = False
+    def stop(self) -> None:
+        """Injects no more faults: half-open connections are reset, the others stay open."""
+        self._active = False
         self._open.set()
-        for line in list(self._lines):
-            if line.dead:
-                line.cut()
+        for connection in list(self._connections):
+            if connection.half_open:
+                connection.cut()
 
-    def doubtful(self, since: float) -> bool:
-        """Whether a call that was under way at any time `since` then, on the loop's clock, may be lost to the weather.
+    def may_have_dropped_since(self, since: float) -> bool:
+        """Returns whether a call under way at or after `since`, on the loop's clock, may have been dropped by a fault.
 
-        Who calls on a connection that has just been cut is not told at once.
+        A caller learns about a closed connection only after a delay.
         """
-        here = any(line.dead for line in self._lines) or not self._open.is_set()
-        return here or self._hurt >= since - _NEWS
+        active = any(connection.half_open for connection in self._connections) or not self._open.is_set()
+        return active or self._last_loss >= since - _NOTICE_S
 
-    def hurts(self) -> None:
-        """Now calls may be lost."""
-        self._hurt = asyncio.get_running_loop().time()
+    def note_loss(self) -> None:
+        """Records that calls may have been lost now."""
+        self._last_loss = asyncio.get_running_loop().time()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let something go on until the storm is over."""
+        """Starts a task that ends with the proxy at the latest."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def end(self) -> None:
-        """Reset all connections, and end all that goes on."""
-        self._raging = False
-        for line in list(self._lines):
-            line.cut()
+    async def close(self) -> None:
+        """Resets all connections and cancels all tasks."""
+        self._active = False
+        for connection in list(self._connections):
+            connection.cut()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _fault(self, kind: FaultKind) -> Fault | None:
-        return self._faults.get(kind) if self._raging else None
+        return self._faults.get(kind) if self._active else None
 
-    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until it ends."""
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forwards one connection until it ends."""
         try:
-            there, onward = await dial(self._onward)
+            from_provider, to_provider = await dial(self._address)
         except OSError:
             reset(writer)
             return
-        line = _Connection(writer, onward, self._least)
-        self._lines.add(line)
-        self.did["connections"] += 1
-        if self._raging:
-            self._doom(line)
+        connection = _Connection(writer, to_provider, self._min_chunks)
+        self._connections.add(connection)
+        self.counts["connections"] += 1
+        if self._active:
+            self._schedule_end(connection)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._carry(line, reader, onward))
-                group.create_task(self._carry(line, there, writer))
-            line.close()
+                group.create_task(self._forward(connection, reader, to_provider))
+                group.create_task(self._forward(connection, from_provider, writer))
+            connection.close()
         finally:
-            self._lines.discard(line)
-            if not line.closed:
-                line.cut()
+            self._connections.discard(connection)
+            if not connection.closed:
+                connection.cut()
 
-    async def _carry(self, line: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction of a connection: what is read goes on when it is due, in its order."""
+    async def _forward(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Forwards one direction of a connection: each chunk is sent at its departure time, in order."""
         loop = asyncio.get_running_loop()
-        due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue(_AHEAD)
+        due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue(_MAX_QUEUED_CHUNKS)
 
         async def deliver() -> None:
             while (item := await due.get()) is not None:
                 at, data = item
-                if (wait := at - loop.time()) > 0 and self._raging:
+                if (wait := at - loop.time()) > 0 and self._active:
                     await asyncio.sleep(wait)
                 await self._open.wait()
                 with suppress(OSError):
-                    if not (line.dead or writer.is_closing()):
+                    if not (connection.half_open or writer.is_closing()):
                         writer.write(data)
-                        line.carry()
+                        connection.count_chunk()
                         await writer.drain()
-            if not (line.dead or writer.is_closing()):
+            if not (connection.half_open or writer.is_closing()):
                 with suppress(OSError):
                     writer.write_eof()
 
@@ -143,129 +145,129 @@ class FaultProxy:
         free = 0.0
         try:
             while chunk := await reader.read(_CHUNK):
-                if line.dead:
-                    self._tell(line)
+                if connection.half_open:
+                    self._reset_client(connection)
                     break
-                free = self._when(free, loop.time(), len(chunk))
+                free = self._departure(free, loop.time(), len(chunk))
                 await due.put((free, chunk))
             await due.put(None)
             await delivery
-        except OSError:  # one end was reset, and so the other is
-            if not line.dead:
-                line.cut()
+        except OSError:  # one end was reset, so the other one is too
+            if not connection.half_open:
+                connection.cut()
         finally:
             delivery.cancel()
 
-    def _when(self, free: float, now: float, size: int) -> float:
-        """When bytes that are here now may go on, on a line where those before them are through at `free`."""
+    def _departure(self, free: float, now: float, size: int) -> float:
+        """Returns the departure time of a chunk that arrives `now`, after the previous one has left at `free`."""
         if fault := self._fault(FaultKind.DELAY):
-            self.did["delayed"] += 1
+            self.counts["delayed"] += 1
             now += self._random.uniform(fault.low, fault.high)
         if fault := self._fault(FaultKind.THROTTLE):
-            self.did["throttled"] += 1
+            self.counts["throttled"] += 1
             return max(now, free) + size / fault.low
         return max(now, free)
 
-    def _doom(self, line: _Connection) -> None:
-        """Say when a connection ends, and how."""
-        for kind, end in ((FaultKind.RESET, self._reset), (FaultKind.HALF_OPEN, self._half)):
+    def _schedule_end(self, connection: _Connection) -> None:
+        """Schedules the fault that ends a connection."""
+        for kind, end in ((FaultKind.RESET, self._reset), (FaultKind.HALF_OPEN, self._half_close)):
             if fault := self._fault(kind):
-                self.spawn(self._after(fault.low * self._random.uniform(0.5, 1.5), line, end))
+                self.spawn(self._end_after(fault.low * self._random.uniform(0.5, 1.5), connection, end))
 
-    async def _after(self, seconds: float, line: _Connection, end: Callable[[_Connection], None]) -> None:
+    async def _end_after(self, seconds: float, connection: _Connection, end: Callable[[_Connection], None]) -> None:
         await asyncio.sleep(seconds)
-        await line.served.wait()
-        if self._raging and line in self._lines and not line.dead:
-            self.hurts()
-            end(line)
+        await connection.min_chunks_sent.wait()
+        if self._active and connection in self._connections and not connection.half_open:
+            self.note_loss()
+            end(connection)
 
-    def _reset(self, line: _Connection) -> None:
-        self.did["resets"] += 1
-        line.cut()
+    def _reset(self, connection: _Connection) -> None:
+        self.counts["resets"] += 1
+        connection.cut()
 
-    def _half(self, line: _Connection) -> None:
-        self.did["half-open"] += 1
-        line.half()
-        self.spawn(self._missed(line))
+    def _half_close(self, connection: _Connection) -> None:
+        self.counts["half-open"] += 1
+        connection.half_close()
+        self.spawn(self._reset_unnoticed(connection))
 
-    async def _missed(self, line: _Connection) -> None:
-        """Who has nothing to say is told by a keepalive, sooner or later."""
-        await asyncio.sleep(_NEWS)
-        self._tell(line)
+    async def _reset_unnoticed(self, connection: _Connection) -> None:
+        """Resets a half-open connection whose client sends nothing, as a keepalive would detect it."""
+        await asyncio.sleep(_NOTICE_S)
+        self._reset_client(connection)
 
-    def _tell(self, line: _Connection) -> None:
-        if line in self._lines:
-            self.hurts()
-            line.cut()
+    def _reset_client(self, connection: _Connection) -> None:
+        if connection in self._connections:
+            self.note_loss()
+            connection.cut()
 
-    async def _holes(self, seconds: float) -> None:
+    async def _blackholes(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds * self._random.uniform(0.5, 1.5))
-            if not self._raging:
+            if not self._active:
                 return
-            self.did["blackholes"] += 1
+            self.counts["blackholes"] += 1
             self._open.clear()
             await asyncio.sleep(seconds)
             self._open.set()
-            self.hurts()
+            self.note_loss()
 
 
 class _Connection:
-    """One connection: ours to the storm, and the storm's to the provider."""
+    """A forwarded connection: from the client to the proxy, and from the proxy to the provider."""
 
-    def __init__(self, here: asyncio.StreamWriter, there: asyncio.StreamWriter, least: int) -> None:
-        self._here, self._there = here, there
-        self._left = least
-        self.served = asyncio.Event()
-        """Whether it has carried what it must before it may end."""
-        self.carry()
-        self.dead = False
-        """Whether the provider's end is gone, and ours has not been told."""
+    def __init__(self, client: asyncio.StreamWriter, provider: asyncio.StreamWriter, min_chunks: int) -> None:
+        self._client, self._provider = client, provider
+        self._chunks_left = min_chunks
+        self.min_chunks_sent = asyncio.Event()
+        """Set once the connection has carried its minimum number of chunks."""
+        self.count_chunk()
+        self.half_open = False
+        """True if the provider's end was reset, and the client's end not yet."""
 
-    def carry(self) -> None:
-        """One more chunk has gone its way, either of them."""
-        self._left -= 1
-        if self._left < 0:
-            self.served.set()
+    def count_chunk(self) -> None:
+        """Counts a forwarded chunk, in either direction."""
+        self._chunks_left -= 1
+        if self._chunks_left < 0:
+            self.min_chunks_sent.set()
 
     @property
     def closed(self) -> bool:
-        """Whether both ends were closed in peace."""
-        return self._here.is_closing() and self._there.is_closing()
+        """True if both ends were closed normally."""
+        return self._client.is_closing() and self._provider.is_closing()
 
     def close(self) -> None:
-        """Close both ends, once all that was said has got through."""
-        self._here.close()
-        self._there.close()
+        """Closes both ends after all sent bytes have passed."""
+        self._client.close()
+        self._provider.close()
 
     def cut(self) -> None:
-        """Reset both ends."""
-        reset(self._here)
-        reset(self._there)
+        """Resets both ends."""
+        reset(self._client)
+        reset(self._provider)
 
-    def half(self) -> None:
-        """Reset the provider's end alone."""
-        self.dead = True
-        reset(self._there)
+    def half_close(self) -> None:
+        """Resets only the provider's end."""
+        self.half_open = True
+        reset(self._provider)
 
 
 @asynccontextmanager
 async def fault_proxy(
-    target: Target, faults: Sequence[Fault], *, seed: int, least: int = CARRIED
+    target: Target, faults: Sequence[Fault], *, seed: int, min_chunks: int = MIN_CHUNKS
 ) -> AsyncIterator[FaultProxy]:
-    """A storm before the target for as long as the body runs; it has not broken yet.
+    """Runs a fault proxy in front of the target while the body runs; it injects faults once `start` is called.
 
-    No connection ends before it has carried `least` chunks.
+    No fault ends a connection before it has carried `min_chunks` chunks.
     """
     made: list[FaultProxy] = []
 
-    def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        made[0].spawn(made[0].join(reader, writer))
+    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made[0].spawn(made[0].handle(reader, writer))
 
-    server = await asyncio.start_server(join, "127.0.0.1", 0)
-    made.append(FaultProxy(target, server.sockets[0].getsockname()[1], faults, seed=seed, least=least))
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    made.append(FaultProxy(target, server.sockets[0].getsockname()[1], faults, seed=seed, min_chunks=min_chunks))
     try:
         yield made[0]
     finally:
         server.close()
-        await made[0].end()
+        await made[0].close()

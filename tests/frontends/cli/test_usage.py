@@ -78,7 +78,7 @@ def test_a_target_and_the_fake_at_once_are_one_too_many(refused: Refuse) -> None
         ("http://host:9000", "target 'http://host:9000' is a URL"),
         ("host:0", "target 'host:0' has port 0"),
         ("host:70000", "target 'host:70000' has port 70000"),
-        ("unix:", "target 'unix:' names no socket"),
+        ("unix:", "target 'unix:' does not name a socket"),
     ],
 )
 def test_a_wrong_address_is_named(refused: Refuse, target: str, error: str) -> None:
@@ -244,7 +244,7 @@ def test_the_directory_of_a_run_that_lives_is_left_alone(tmp_path: Path) -> None
     (tmp_path / "events.ndjson").write_text("so far", encoding="utf-8")
     ledger = Ledger(tmp_path / "ledger.ndjson", run="cpc-1", target="host:1")
     try:
-        with pytest.raises(UsageError, match="belongs to a run that still lives"):
+        with pytest.raises(UsageError, match="belongs to a run that is still active"):
             settings.check_report_dir(tmp_path)
         assert (tmp_path / "ledger.ndjson").exists()
         assert (tmp_path / "events.ndjson").read_text(encoding="utf-8") == "so far"

@@ -1,4 +1,4 @@
-"""Lost answers: which calls lose theirs, over which transports, and what a retry then shows of a provider."""
+"""Lost answers: which calls lose theirs, over which transports, and what a retry then shows about a provider."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REQUEST = pb.CreateRequest(machine_id="m1", shard_id="shard", shard_epoch=3, seq
 ACK = pb.TransitionAck(operation_id="op-1", machine=pb.Machine(id="m1"))
 
 
-def a_create(**given: Any) -> Call:
+def create_call(**given: Any) -> Call:
     values: dict[str, Any] = {
         "rpc": "Create",
         "request": REQUEST,
@@ -91,7 +91,7 @@ def test_another_token_machine_or_rpc_is_another_call(rpc: str, request_: Any) -
     assert not selecting(KEY).claim(rpc, request_)
 
 
-def test_a_call_that_was_not_made_is_no_longer_selected_after_deselect() -> None:
+def test_a_deselected_call_is_not_claimed() -> None:
     lost_answers = selecting(KEY)
     lost_answers.deselect(*KEY)
     lost_answers.deselect(*KEY)
@@ -99,25 +99,25 @@ def test_a_call_that_was_not_made_is_no_longer_selected_after_deselect() -> None
 
 
 def test_a_lost_answer_looks_like_a_dropped_connection_and_is_revealed_once() -> None:
-    lost_answers, call = LostAnswers(), a_create()
+    lost_answers, call = LostAnswers(), create_call()
     lost = lost_answers.withhold(call)
     assert (lost.code, lost.answered, lost.response) == (grpc.StatusCode.UNAVAILABLE, False, None)
-    assert lost.details == "the weather has lost this answer: 1"
+    assert lost.details == "fault injection dropped this response: 1"
     assert (lost.started, lost.ended, lost.request, lost.number) == (1.0, 2.0, REQUEST, call.number)
     assert lost_answers.counts == {"Create": 1}
-    assert lost_answers.reveal(a_create()) is None
+    assert lost_answers.reveal(create_call()) is None
     assert [lost_answers.reveal(lost), lost_answers.reveal(lost)] == [call, None]
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        a_create(code=grpc.StatusCode.FAILED_PRECONDITION, details="stale", response=None),
-        a_create(code=grpc.StatusCode.UNAVAILABLE, response=None, answered=False),
-        a_create(response=pb.TransitionAck()),
+        create_call(code=grpc.StatusCode.FAILED_PRECONDITION, details="stale", response=None),
+        create_call(code=grpc.StatusCode.UNAVAILABLE, response=None, answered=False),
+        create_call(response=pb.TransitionAck()),
     ],
 )
-def test_only_acks_of_an_operation_are_withheld(call: Call) -> None:
+def test_only_acks_with_an_operation_id_are_withheld(call: Call) -> None:
     lost_answers = LostAnswers()
     assert lost_answers.withhold(call) is call
     assert lost_answers.reveal(call) is None
@@ -144,14 +144,14 @@ async def over_tls(core: Core) -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def in_process(core: Core) -> AsyncIterator[Target]:
-    made: list[Servicer] = []
+    servicers: list[Servicer] = []
 
     def build(core: Core, **given: Any) -> Servicer:
-        made.append(Servicer(core, **given))
-        return made[-1]
+        servicers.append(Servicer(core, **given))
+        return servicers[-1]
 
     async with serving(core, servicer=build) as address:
-        yield in_process_target(made[0], address)
+        yield in_process_target(servicers[0], address)
 
 
 TRANSPORTS = pytest.mark.parametrize("over", [over_tcp, over_tls, in_process])
@@ -170,9 +170,9 @@ def test_the_provider_carries_out_a_call_whose_answer_is_lost(over: Any) -> None
             assert not lost.answered
             assert log.calls == [lost]
             assert (await client.create("machine-0001", token)).fenced
-            heard = client.faults.lost_answers.reveal(lost)
-            assert heard is not None
-            assert heard.response.machine.id == "machine-0001"
+            revealed = client.faults.lost_answers.reveal(lost)
+            assert revealed is not None
+            assert revealed.response.machine.id == "machine-0001"
             assert core.machines["machine-0001"].state is not fake.State.SPECULATIVE
             client.stop_faults()
             assert not client.faults.loses_answers
@@ -181,7 +181,7 @@ def test_the_provider_carries_out_a_call_whose_answer_is_lost(over: Any) -> None
 
 
 class StartsAnother(Core):
-    """Starts another machine for a Create that is repeated."""
+    """Starts another operation for a repeated Create."""
 
     def retry_of(self, verb: fake.Verb, machine: fake.Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
@@ -189,7 +189,7 @@ class StartsAnother(Core):
 
 
 class ForgetsTheToken(Core):
-    """Accepts a token again that it has accepted before."""
+    """Accepts a token more than once."""
 
     def unfenced(self, token: FakeToken) -> bool:
         return True
@@ -219,33 +219,33 @@ def test_a_create_whose_answer_is_lost_is_repeated_and_is_the_same_operation(ove
 
 
 @TRANSPORTS
-def test_with_a_token_of_the_behaviours_own_the_lost_answer_is_what_counts(over: Any) -> None:
+def test_with_a_behaviours_own_token_the_lost_answer_counts(over: Any) -> None:
     machine = asyncio.run(after_a_lost_create(over, provider(), Token("another", 1, 1), again=1))
     assert machine.violation is None
     assert machine.live
 
 
 @TRANSPORTS
-def test_a_retry_with_another_operation_is_a_breach(over: Any) -> None:
-    breach = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).violation
-    assert breach is not None
-    assert breach.clauses == ("OPS-2",)
-    assert "the retry of Create, whose answer was lost, to have operation id" in breach.wanted
-    assert [(call.rpc, call.answered) for call in breach.calls] == [("Create", False), ("Create", True)]
+def test_a_retry_with_another_operation_is_a_violation(over: Any) -> None:
+    violation = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).violation
+    assert violation is not None
+    assert violation.clauses == ("OPS-2",)
+    assert "the retry of Create, whose answer was lost, to have operation id" in violation.wanted
+    assert [(call.rpc, call.answered) for call in violation.calls] == [("Create", False), ("Create", True)]
 
 
 @TRANSPORTS
-def test_a_token_that_passes_twice_is_a_breach(over: Any) -> None:
-    breach = asyncio.run(after_a_lost_create(over, provider(cls=ForgetsTheToken), again=1)).violation
-    assert breach is not None
-    assert breach.clauses == ("FEN-1", "FEN-6")
-    assert "to be fenced" in breach.wanted
+def test_a_token_that_is_accepted_twice_is_a_violation(over: Any) -> None:
+    violation = asyncio.run(after_a_lost_create(over, provider(cls=ForgetsTheToken), again=1)).violation
+    assert violation is not None
+    assert violation.clauses == ("FEN-1", "FEN-6")
+    assert "to be fenced" in violation.wanted
 
 
 # Whole runs.
 
 
-def test_a_run_without_a_socket_and_without_waiting_loses_the_same_answers_each_time() -> None:
+def test_a_dry_run_loses_the_same_answers_each_time() -> None:
     options = Options(patience=SHORT, faults=LOST_ANSWER, seed=7)
     first, second = (leapt(plan_of(["OPS-2"]), provider(48, latency=0.05), options=options) for _ in range(2))
     assert not first.with_status(Status.FAILED, Status.WARNED, Status.ERROR)

@@ -1,4 +1,4 @@
-"""The weather, made: each fault on a line to a real server, and what a client hears then."""
+"""The fault proxy: each fault on a connection to a real server, and its effect on a client."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def in_weather(*faults: str, core: Core | None = None) -> AsyncIterator[tuple[Client, FaultInjection]]:
-    """A client of a fake, and the faults that its calls suffer."""
+async def with_faults(*faults: str, core: Core | None = None) -> AsyncIterator[tuple[Client, FaultInjection]]:
+    """Connects to a fake provider with injected faults; yields the client and its faults."""
     async with (
         serving(core or provider()) as address,
         connected(address) as client,
-        weather(client, parse_faults(faults), seed=7, least=0),
+        weather(client, parse_faults(faults), seed=7, min_chunks=0),
     ):
         assert client.faults is not None
         yield client, client.faults
 
 
 @pytest.mark.parametrize(
-    ("fault", "did"),
+    ("fault", "count"),
     [
         ("delay=1ms", "delayed"),
         ("delay=1ms..5ms", "delayed"),
@@ -51,10 +51,10 @@ async def in_weather(*faults: str, core: Core | None = None) -> AsyncIterator[tu
         ("blackhole=50ms", "blackholes"),
     ],
 )
-def test_readings_are_answered_in_any_weather(fault: str, did: str) -> None:
+def test_reads_are_answered_under_every_fault(fault: str, count: str) -> None:
     async def run() -> None:
-        async with in_weather(fault) as (client, injected):
-            while not injected.stats().did.get(did):
+        async with with_faults(fault) as (client, injected):
+            while not injected.stats().did.get(count):
                 assert (await client.list()).ok
             listing = await client.list()
             assert (listing.ok, len(listing.response.machines)) == (True, 16)
@@ -62,7 +62,7 @@ def test_readings_are_answered_in_any_weather(fault: str, did: str) -> None:
     asyncio.run(run())
 
 
-def test_bytes_come_in_their_order_however_they_are_delayed() -> None:
+def test_delayed_bytes_arrive_in_order() -> None:
     async def run() -> None:
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while chunk := await reader.read(1 << 16):
@@ -73,10 +73,12 @@ def test_bytes_come_in_their_order_however_they_are_delayed() -> None:
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         async with (
             server,
-            fault_proxy(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7, least=0) as made,
+            fault_proxy(target, parse_faults(["delay=0.1ms..9ms", "throttle=50MB"]), seed=7, min_chunks=0) as running,
         ):
-            made.breaks()
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
+            running.start()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", int(running.target.dial_address.rpartition(":")[2])
+            )
             sent = bytes(range(256)) * 2000
             writer.write(sent)
             writer.write_eof()
@@ -88,7 +90,7 @@ def test_bytes_come_in_their_order_however_they_are_delayed() -> None:
 
 def test_a_reset_call_was_not_answered_by_the_provider() -> None:
     async def run() -> None:
-        async with in_weather("reset=50ms", core=provider(latency=0.0)) as (client, injected):
+        async with with_faults("reset=50ms", core=provider(latency=0.0)) as (client, injected):
             codes = set()
             while not injected.stats().again:
                 call = await client.create("machine-0001", Shard("s").next())
@@ -99,37 +101,39 @@ def test_a_reset_call_was_not_answered_by_the_provider() -> None:
     asyncio.run(run())
 
 
-def test_a_half_open_connection_is_told_when_it_speaks() -> None:
+def test_a_half_open_connection_is_reset_when_the_client_sends() -> None:
     async def run() -> None:
-        gone = asyncio.Event()
+        provider_end_closed = asyncio.Event()
 
         async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(ConnectionResetError):
                 await reader.read(-1)
-            gone.set()
+            provider_end_closed.set()
             writer.close()
 
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
         target = Target(address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with server, fault_proxy(target, parse_faults(["half-open=50ms"]), seed=7, least=0) as made:
-            made.breaks()
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(made.target.dialled.rpartition(":")[2]))
-            await gone.wait()
-            hears = asyncio.ensure_future(reader.read(1))
+        async with server, fault_proxy(target, parse_faults(["half-open=50ms"]), seed=7, min_chunks=0) as running:
+            running.start()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", int(running.target.dial_address.rpartition(":")[2])
+            )
+            await provider_end_closed.wait()
+            reply = asyncio.ensure_future(reader.read(1))
             await asyncio.sleep(0)
-            assert not hears.done()
+            assert not reply.done()
             writer.write(b"hello?")
             with pytest.raises(ConnectionResetError):
-                await hears
+                await reply
             writer.close()
 
     asyncio.run(run())
 
 
-def test_a_target_that_is_not_there_is_reset() -> None:
+def test_a_connection_to_an_unreachable_target_is_reset() -> None:
     async def run() -> None:
-        async with fault_proxy(Target(address="127.0.0.1:1"), (), seed=7, least=0) as made:
-            client = Client(made.target)
+        async with fault_proxy(Target(address="127.0.0.1:1"), (), seed=7, min_chunks=0) as running:
+            client = Client(running.target)
             with pytest.raises(TargetError):
                 await connect(client, timeout=0.5)
             await client.close()
@@ -137,9 +141,9 @@ def test_a_target_that_is_not_there_is_reset() -> None:
     asyncio.run(run())
 
 
-def test_once_it_clears_nothing_happens_any_more() -> None:
+def test_after_stop_no_faults_are_injected() -> None:
     async def run() -> None:
-        async with in_weather("reset=50ms", "delay=1ms") as (client, injected):
+        async with with_faults("reset=50ms", "delay=1ms") as (client, injected):
             await client.list()
             injected.stop()
             before = injected.stats()
@@ -152,19 +156,19 @@ def test_once_it_clears_nothing_happens_any_more() -> None:
     asyncio.run(run())
 
 
-def test_a_provider_hears_the_name_that_it_was_called_by() -> None:
-    made = Target(address="provider.example:443").by_way_of("127.0.0.1:9")
-    assert (made.address, made.dialled) == ("provider.example:443", "127.0.0.1:9")
-    assert Target(address="h:1").dialled == "h:1"
+def test_a_target_behind_a_proxy_keeps_its_own_address() -> None:
+    running = Target(address="provider.example:443").behind("127.0.0.1:9")
+    assert (running.address, running.dial_address) == ("provider.example:443", "127.0.0.1:9")
+    assert Target(address="h:1").dial_address == "h:1"
 
 
-def test_a_socket_in_the_file_system_has_weather_too(tmp_path: Path) -> None:
+def test_faults_are_injected_into_a_unix_socket(tmp_path: Path) -> None:
     async def run() -> None:
-        where = f"unix:{tmp_path}/provider"
+        address = f"unix:{tmp_path}/provider"
         async with (
-            serving(provider(), address=where),
-            connected(where) as client,
-            weather(client, parse_faults(["delay=1ms"]), seed=7, least=0),
+            serving(provider(), address=address),
+            connected(address) as client,
+            weather(client, parse_faults(["delay=1ms"]), seed=7, min_chunks=0),
         ):
             assert (await client.list()).ok
 

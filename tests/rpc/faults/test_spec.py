@@ -1,4 +1,4 @@
-"""The values of the weather: what can be asked for, and what is said of it."""
+"""The values of `--fault`, and the statistics of injected faults."""
 
 from __future__ import annotations
 
@@ -22,59 +22,59 @@ from conformance.rpc.faults.spec import Fault, FaultKind, FaultStats, parse_faul
         ("blackhole=500ms", Fault(kind=FaultKind.BLACKHOLE, low=0.5, high=0.5, text="blackhole=500ms")),
     ],
 )
-def test_a_fault_is_read_as_it_is_written(text: str, fault: Fault) -> None:
+def test_a_fault_is_parsed(text: str, fault: Fault) -> None:
     assert parse_fault(text) == fault
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "is no fault"),
-        ("rain", "is no fault"),
-        ("LOST-ANSWER", "is no fault"),
+        ("", "unknown fault"),
+        ("rain", "unknown fault"),
+        ("LOST-ANSWER", "unknown fault"),
         ("lost-answer=3", "takes no value"),
         ("lost-answer=", "takes no value"),
-        ("delay", "lacks a value"),
-        ("delay=", "lacks a value"),
+        ("delay", "needs a value"),
+        ("delay=", "needs a value"),
         ("delay=soon", "is not a duration"),
-        ("delay=50ms..5ms", "is no delay"),
+        ("delay=50ms..5ms", "is not a delay"),
         ("delay=..5ms", "is not a duration"),
         ("delay=5ms..", "is not a duration"),
-        ("delay=1m", "is no delay of at most 10 s"),
-        ("throttle=64", "is no rate"),
-        ("throttle=0kB", "is no rate"),
-        ("throttle=-1kB", "is no rate"),
-        ("throttle=9999999MB", "is no rate"),
+        ("delay=1m", "is not a delay of at most 10 s"),
+        ("throttle=64", "is not a rate of at least 1kB"),
+        ("throttle=0kB", "is not a rate of at least 1kB"),
+        ("throttle=-1kB", "is not a rate of at least 1kB"),
+        ("throttle=9999999MB", "is not a rate of at least 1kB"),
         ("reset=0s", "is not a duration"),
         ("reset=1ms", "is shorter than 50 ms"),
         ("blackhole=1ms", "is shorter than 50 ms"),
     ],
 )
-def test_any_other_form_is_refused_in_one_line_with_the_mend(text: str, said: str) -> None:
+def test_any_other_form_is_refused_in_one_line_with_a_hint(text: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_fault(text)
-    assert said in refused.value.message
+    assert message in refused.value.message
     assert "\n" not in str(refused.value)
     assert refused.value.hint
 
 
-def test_one_kind_is_not_asked_for_twice() -> None:
+def test_a_kind_cannot_be_given_twice() -> None:
     with pytest.raises(UsageError, match="--fault delay is given twice"):
         parse_faults(["delay=1ms", "reset=1s", "delay=2ms"])
 
 
-def test_what_it_did_is_told_in_two_lines() -> None:
-    weather = FaultStats(
+def test_the_effects_are_shown_in_two_lines() -> None:
+    stats = FaultStats(
         faults=("lost-answer", "reset=5s"), did={"connections": 3, "resets": 2}, lost={"Create": 4}, again={"Get": 7}
     )
-    assert weather.lines() == (
+    assert stats.lines() == (
         "lost-answer · reset=5s",
-        "3 connections; 2 resets; lost answers of 4 Create; asked again 7 Get",
+        "3 connections; 2 resets; dropped responses: 4 Create; retried calls: 7 Get",
     )
-    assert FaultStats(faults=("reset=5s",)).lines() == ("reset=5s", "it did nothing")
+    assert FaultStats(faults=("reset=5s",)).lines() == ("reset=5s", "no effect")
 
 
-def test_it_is_read_back_as_it_was_written() -> None:
-    weather = FaultStats(faults=("reset=5s",), did={"resets": 2}, lost={}, again={"Get": 7})
+def test_statistics_are_decoded_from_json() -> None:
+    stats = FaultStats(faults=("reset=5s",), did={"resets": 2}, lost={}, again={"Get": 7})
     record = {"faults": ["reset=5s"], "did": {"resets": 2}, "lost": {}, "again": {"Get": 7}}
-    assert decode(record, FaultStats) == weather
+    assert decode(record, FaultStats) == stats

@@ -106,7 +106,7 @@ _timeout = click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    default=buf.TIMEOUT,
+    default=buf.TIMEOUT_S,
     show_default=True,
     help="How long buf may take in all.",
 )
