@@ -17,7 +17,7 @@ import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.results.result import Status
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from selftest.judge import leapt_variant, seen_mutant
 from selftest.matrix import ELSEWHERE
 from selftest.mutant import MUTANTS, Mutant
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     """1 where something is wrong, and what."""
     logging.disable(logging.CRITICAL)
     module = importlib.import_module(f"conformance.suite.{arguments[0]}")
-    declarations = [declared(value) for value in vars(module).values()]
+    declarations = [declaration_of(value) for value in vars(module).values()]
     said = wrong(frozenset(d[0] for d in declarations if d))
     print(said)
     return 1 if said else 0

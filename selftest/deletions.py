@@ -20,7 +20,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from conformance.frontends import collection
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from selftest.bites import wrong
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def reaching(function: FunctionType) -> frozenset[str]:
     """The behaviours whose code, or what that calls in the suite, names the function."""
-    return frozenset(declared(body)[0] for body in collection.functions() if function in _reached(body))  # type: ignore[index]
+    return frozenset(declaration_of(body)[0] for body in collection.functions() if function in _reached(body))  # type: ignore[index]
 
 
 @functools.cache

@@ -60,13 +60,13 @@ FOREVER = Patience(1e6, 1e6, 1e6, 1e6)
 class NoLedger:
     """Remembers nothing."""
 
-    def seen(self, *machine: object, **host: object) -> None:
+    def note_settled(self, *machine: object, **host: object) -> None:
         pass
 
 
 def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, patience: Patience = FOREVER) -> None:
     """State facts about a machine of this provider, on a clock that needs no waiting."""
-    yard = FleetContext(
+    context = FleetContext(
         run="cpc-test",
         client=client,
         ledger=NoLedger(),  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, p
     )
 
     async def go() -> None:
-        await facts(Machine("m", yard, number=1, live=True))
+        await facts(Machine("m", context, number=1, live=True))
 
     with asyncio.Runner(loop_factory=LeapingLoop) as runner:
         runner.run(go())

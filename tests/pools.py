@@ -11,7 +11,7 @@ from conformance.fleet.needs import Needs
 from conformance.fleet.pool import Lease, Pool
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import machines_of, provider, yard_at
+from tests.runs import fleet_context, machines_of, provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def pooled(
     facts: Callable[[Pool, Core, FleetContext], Awaitable[None]],
     *,
     machines: int = 4,
-    most: int = 4,
+    max_alive: int = 4,
     core: Core | None = None,
     max_creates: int | None = None,
     deletes: bool = True,
@@ -40,13 +40,13 @@ def pooled(
         served = core or provider(machines, deletes=deletes)
         async with (
             serving(served, servicer=servicer) as address,
-            yard_at(address, max_creates=max_creates, deletes=deletes) as yard,
+            fleet_context(address, max_creates=max_creates, deletes=deletes) as context,
         ):
             known = [
-                Machine(machine.id, yard, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
-                for machine_number, machine in enumerate(machines_of(yard, served), 1)
+                Machine(machine.id, context, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
+                for machine_number, machine in enumerate(machines_of(context, served), 1)
             ]
-            await facts(Pool(known, yard, most=most), served, yard)
+            await facts(Pool(known, context, max_alive=max_alive), served, context)
 
     asyncio.run(go())
 

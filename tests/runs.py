@@ -151,7 +151,7 @@ async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> Asyn
 
 
 @asynccontextmanager
-async def yard_at(
+async def fleet_context(
     provider: str | Target, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
 ) -> AsyncIterator[FleetContext]:
     """What the machines of one run share, with a ledger of its own."""
@@ -172,9 +172,9 @@ async def yard_at(
                 ledger.close()
 
 
-def machines_of(yard: FleetContext, core: Core) -> list[Machine]:
+def machines_of(context: FleetContext, core: Core) -> list[Machine]:
     """All the fleet's machines, as the engine would have them."""
-    return [Machine(machine_id, yard, number=number) for number, machine_id in enumerate(core.machines, 1)]
+    return [Machine(machine_id, context, number=number) for number, machine_id in enumerate(core.machines, 1)]
 
 
 def states_of(core: Core) -> dict[str, str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
-UNSURE = (
+UNCERTAIN_CODES = (
     *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
     *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
 )
@@ -68,7 +68,7 @@ class Machine:
     def __init__(
         self,
         machine_id: str,
-        yard: FleetContext,
+        context: FleetContext,
         *,
         number: int,
         home: State = State.SPECULATIVE,
@@ -79,16 +79,16 @@ class Machine:
         """`number` tells the run's machines apart; `home` is the state in which the machine was found."""
         self.id = machine_id
         self.home = home
-        self.shard = shard or Shard(f"{yard.run}-m{number}")
+        self.shard = shard or Shard(f"{context.run}-m{number}")
         self.policy = Policy()
         self.violation: Violation | None = None
         """The first violation that a retry of a call has shown."""
         self.record = MachineRecord(
             seen=LastSeen(state=home),
-            ownership=Ownership(owner=Owner.OURS if live or home is State.IDLE else Owner.NOBODY),
+            ownership=Ownership(owner=Owner.OURS if live or home is State.IDLE else Owner.FREE),
             unanswered=unanswered or UnansweredCalls(),
         )
-        self._yard = yard
+        self._context = context
         self._number, self._bindings = number, 0
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """By operation id, whether the kit has won its claim on the machine that it created."""
@@ -111,7 +111,7 @@ class Machine:
         return self.record.live
 
     @property
-    def costs(self) -> bool:
+    def may_be_alive(self) -> bool:
         """Returns whether it has a host through the kit, or may have: a Create was not answered."""
         return self.live or self.unanswered.create
 
@@ -128,21 +128,21 @@ class Machine:
     @property
     def cluster(self) -> str:
         """The cluster that a Configure binds it to by default; during a lease, always the same."""
-        return f"{self._yard.run}-m{self._number}-b{self._bindings}"
+        return f"{self._context.run}-m{self._number}-b{self._bindings}"
 
     @property
     def patience(self) -> Patience:
         """The times that its transitions may take."""
-        return self._yard.patience
+        return self._context.patience
 
     def without_history(self, *, live: bool) -> Machine:
         """The same machine without its past, so that a long run needs no more memory than a short one."""
-        other = Machine(self.id, self._yard, number=self._number, home=self.home, shard=self.shard)
+        other = Machine(self.id, self._context, number=self._number, home=self.home, shard=self.shard)
         other.record = self.record.without_history(live=live or self.home is State.IDLE)
         return other
 
-    def binds(self, seen: pb.Machine) -> bool:
-        """Returns whether `seen` is bound as `bring` binds it, so that nothing shows who had it before."""
+    def has_default_binding(self, seen: pb.Machine) -> bool:
+        """Returns whether `seen` is bound as `drive_to` binds it, so that nothing shows who had it before."""
         return seen.cluster == self.cluster and not seen.shard_metadata
 
     def rename_binding(self) -> None:
@@ -204,7 +204,7 @@ class Machine:
         Raises Disturbed if another client has changed it.
         """
         async with self._reading:
-            call = await self._yard.client.get(self.id)
+            call = await self._context.client.get(self.id)
         if call.ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
@@ -221,9 +221,9 @@ class Machine:
 
     async def settle(self, *, patience: float | None = None) -> SettleResult:
         """Reads until the machine is in a stable state, or for `patience` seconds; never raises for what it sees."""
-        clock = self._yard.client.now
+        clock = self._context.client.now
         started, states = clock(), list[State]()
-        limit = patience or self._yard.patience.of(self.state)
+        limit = patience or self._context.patience.of(self.state)
         while True:
             machine = await self.read()
             state = state_of(machine.state)
@@ -237,7 +237,7 @@ class Machine:
     # A mutating call, step by step.
 
     async def _mutate(self, verb: Verb, token: Token | None, client: Client | None, send: Send) -> Call:
-        shared = self._yard.client
+        shared = self._context.client
         client = client or shared
         call = MutatingCall(
             verb=verb,
@@ -260,7 +260,7 @@ class Machine:
                 outcome = await self._send(call, begins_life=begins_life)
             except BaseException:
                 # Ends the reservation of a Create.
-                self._yard.meter.answered(call.verb, self.id, "", self._yard.client.now(), price=0.0)
+                self._context.meter.answered(call.verb, self.id, "", self._context.client.now(), price=0.0)
                 raise
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
@@ -269,7 +269,7 @@ class Machine:
 
     def _reserve_create(self, token: Token) -> None:
         """Raises BudgetSpent if the Create would be one too many."""
-        self._yard.meter.reserve(self.id)
+        self._context.meter.reserve(self.id)
         if not self.record.calls.creates_in_flight:
             self._slot_check = background.start(self._check_slot(token))
         self.record = self.record.create_begun()
@@ -282,7 +282,7 @@ class Machine:
             await background.wait(self._slot_check)
         elif self.home is State.SPECULATIVE and not (self.live or self.record.calls.creates_in_flight):
             await self.read()  # another client may have taken the slot, maybe just now
-        if self.ownership.owner is Owner.ANOTHER and self.state is not State.SPECULATIVE:
+        if self.ownership.owner is Owner.OTHER_CLIENT and self.state is not State.SPECULATIVE:
             # Never drive a machine that the kit does not own, whoever is blamed for what it shows.
             raise Disturbed(f"{self.id} is {self.state.name}, and not by us")
 
@@ -295,7 +295,7 @@ class Machine:
             self._disown()
 
     async def _write_intent(self, verb: Verb, token: Token) -> None:
-        await self._yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
+        await self._context.ledger.write_intent(self.id, verb, token, home=self.home, seen=self.state)
 
     async def _send(self, call: MutatingCall, *, begins_life: bool) -> CallOutcome:
         self.record = self.record.sent(call.verb, begins_life=begins_life)
@@ -325,34 +325,36 @@ class Machine:
         self.violation = self.violation or outcome.violation
         # An ack without an operation id is known by its token.
         operation = (answer.operation_id or str(call.token)) if answer.ok else ""
-        new = self._yard.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
-        if not answer.answered or answer.code in UNSURE or (answer.put_off and not answer.ok):
+        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
+        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.put_off and not answer.ok):
             self._note_unanswered(call)
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:
             await self._claim(operation)
-            if self.id not in self._yard.ledger.open:
+            if self.id not in self._context.ledger.open:
                 # It was disowned while this call was under way, and belongs to the kit after all.
-                await self._yard.ledger.intend(self.id, call.verb, call.token, home=self.home, seen=State.SPECULATIVE)
+                await self._context.ledger.write_intent(
+                    self.id, call.verb, call.token, home=self.home, seen=State.SPECULATIVE
+                )
         return answer
 
     def _note_unanswered(self, call: MutatingCall) -> None:
         self.record = self.record.not_answered(call.verb, call.token)
         if call.verb is Verb.CREATE:
-            self._yard.meter.doubt(self.id)
+            self._context.meter.doubt(self.id)
 
     async def _claim(self, operation_id: str) -> None:
         """Claims the machine that the operation has created. Raises Disturbed if another client was first."""
         if operation_id not in self._claims:
             if self.live:
                 return
-            claim = claim_ownership(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            claim = claim_ownership(self._context.client, self.id, operation_id, shard=self.shard.id)
             self._claims[operation_id] = background.start(claim)
         self.record = self.record.contested()
         if await background.wait(self._claims[operation_id]):
             self.record = self.record.claimed()
             return
-        self.record = self.record.beaten()
+        self.record = self.record.claim_lost()
         self._note_disowned()
         raise Disturbed(f"somebody else created {self.id} at the same moment")
 
@@ -360,26 +362,26 @@ class Machine:
 
     def _note_reading(self, shown: pb.Machine) -> None:
         """Takes note of what Get has shown. Raises Disturbed if another client has changed it."""
-        yard = self._yard
+        context = self._context
         reading = machine_record.read(
             self.record,
             self.id,
             shown,
             home=self.home,
-            run=yard.run,
+            run=context.run,
             blames_provider=self.policy.blames_provider,
         )
         self.record = reading.record
         if reading.disowned:
             self._note_disowned()
-        if reading.disturbed:
-            raise Disturbed(reading.disturbed)
+        if reading.disturbance:
+            raise Disturbed(reading.disturbance)
         if reading.ended is not None:
-            yard.meter.took(reading.ended.verb, yard.client.now() - reading.ended.since)
+            context.meter.took(reading.ended.verb, context.client.now() - reading.ended.since)
         if reading.at_rest:
-            yard.ledger.seen(self.id, self.state, host=shown.host.ref)
+            context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
-            yard.meter.gone(self.id, yard.client.now())
+            context.meter.gone(self.id, context.client.now())
 
     def _disown(self) -> None:
         self.record = self.record.disowned()
@@ -387,12 +389,12 @@ class Machine:
 
     def _note_disowned(self) -> None:
         """The machine costs the kit nothing any more, and a sweep must leave it alone."""
-        self._yard.meter.gone(self.id, self._yard.client.now())
-        self._yard.ledger.lost(self.id)
+        self._context.meter.gone(self.id, self._context.client.now())
+        self._context.ledger.note_lost(self.id)
 
     # Drive: one edge after the other.
 
-    async def bring(self, to: State, *, at_all_costs: bool = False) -> pb.Machine:
+    async def drive_to(self, to: State, *, at_all_costs: bool = False) -> pb.Machine:
         """Drives the machine to a stable state by the shortest way, judging nothing.
 
         `at_all_costs`: if a broken fence refuses even the newest token, sends the call without one (FEN-14).
@@ -479,4 +481,4 @@ class Machine:
 
     def _named_by_run(self, cluster: str) -> bool:
         """Returns whether a cluster belongs to this run, by its name, whichever machine it was for."""
-        return cluster.startswith(self._yard.run)
+        return cluster.startswith(self._context.run)

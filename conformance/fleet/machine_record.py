@@ -78,7 +78,7 @@ class MachineRecord:
         calls = self.calls
         return MachineRecord(
             seen=LastSeen(state=self.seen.state),
-            ownership=Ownership(owner=Owner.OURS if live else Owner.NOBODY),
+            ownership=Ownership(owner=Owner.OURS if live else Owner.FREE),
             calls=Calls(touched=calls.touched, create_sent=calls.create_sent, other_machines=calls.other_machines),
             unanswered=self.unanswered,
         )
@@ -137,9 +137,9 @@ class MachineRecord:
         """The kit has won its claim: no Create is in doubt any more."""
         return replace(self, ownership=self.ownership.claimed(), unanswered=self.unanswered.without_create())
 
-    def beaten(self) -> MachineRecord:
+    def claim_lost(self) -> MachineRecord:
         """Another client has won the claim."""
-        return replace(self, ownership=self.ownership.beaten()).disowned()
+        return replace(self, ownership=self.ownership.claim_lost()).disowned()
 
     def fenced_off(self, *, live: bool) -> MachineRecord:
         """No unanswered call can start anything any more."""
@@ -156,7 +156,7 @@ class Reading:
     record: MachineRecord
     disowned: bool = False
     """Another client has taken the machine."""
-    disturbed: str = ""
+    disturbance: str = ""
     """The change that another client has made, if it is to end the behaviour; else empty."""
     ended: Transition | None = None
     """The transition that has reached its target."""
@@ -178,7 +178,7 @@ def read(
     if disowned:
         record = record.disowned()
         if not blames_provider:
-            return Reading(record=record, disowned=True, disturbed=f"{machine_id} is {state.name}, and not by us")
+            return Reading(record=record, disowned=True, disturbance=f"{machine_id} is {state.name}, and not by us")
     record = replace(record, seen=replace(record.seen, state=state))
     if record.live and not ours and shown.cluster not in record.clusters:
         record = replace(record, clusters=record.clusters | {shown.cluster})
@@ -187,7 +187,7 @@ def read(
             record, disowned = record.disowned(), True
         if not blames_provider:
             disturbed = f"somebody else has bound {machine_id} to {shown.cluster!r}"
-            return Reading(record=record, disowned=disowned, disturbed=disturbed)
+            return Reading(record=record, disowned=disowned, disturbance=disturbed)
     if not state.stable:
         return Reading(record=record, disowned=disowned)
     return replace(_at_rest(record, state, shown.host.ref), disowned=disowned)
@@ -200,7 +200,7 @@ def _at_rest(record: MachineRecord, state: State, host: str) -> Reading:
     returned = slot and record.live and not creating
     if slot:
         seen = replace(seen, returned_host=seen.host or seen.returned_host)
-        ownership = replace(ownership, deleting=False, owner=Owner.NOBODY if returned else ownership.owner)
+        ownership = replace(ownership, deleting=False, owner=Owner.FREE if returned else ownership.owner)
     return Reading(
         record=replace(
             record, seen=replace(seen, host=host), calls=replace(calls, transition=None), ownership=ownership

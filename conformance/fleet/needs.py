@@ -7,12 +7,12 @@ from typing import Final, TypeAlias
 
 from conformance.core.lifecycle import EDGES, State, Verb
 
-Watched: TypeAlias = tuple[Verb, ...]
+WatchedEdges: TypeAlias = tuple[Verb, ...]
 """The edges of a recorded lifecycle, one after the other."""
-SHORT: Final = 2
+MAX_TRANSITIONS_OF_LAST_USE: Final = 2
 """Transitions. A behaviour that ends with a Delete and takes no more than this runs last, on a machine that has to be
 deleted anyway."""
-STARTS: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
+START_STATES: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
 """The states in which machines can start, in the order of the lifecycle."""
 
 
@@ -35,7 +35,7 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
-    watches: Watched = ()
+    watches: WatchedEdges = ()
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """The state in which each of the machines starts. Computed once: the scheduler reads it whenever something ends."""
 
@@ -46,7 +46,7 @@ class Needs:
     @property
     def chain(self) -> int:
         """Transitions from a machine in its original state until it is back there, one after the other."""
-        to_start = max((STARTS.index(start) for start in self.starts), default=0)
+        to_start = max((START_STATES.index(start) for start in self.starts), default=0)
         return (to_start + self.transitions + (not self.deletes)) if self.machines else 0
 
     @property
@@ -55,17 +55,17 @@ class Needs:
         return self.transitions + (State.CONFIGURED in self.starts)
 
     @property
-    def slots(self) -> bool:
+    def uses_slots(self) -> bool:
         """Whether the body looks at slots, before a Create or after a Delete: no claim protects those."""
         return State.SPECULATIVE in self.starts or self.creates or self.deletes
 
     @property
-    def leaves(self) -> bool:
+    def can_be_last_use(self) -> bool:
         """Whether this can be the last use of a machine: the body deletes it, and takes hardly longer than that."""
-        return self.deletes and not self.creates and self.transitions <= SHORT
+        return self.deletes and not self.creates and self.transitions <= MAX_TRANSITIONS_OF_LAST_USE
 
 
-def watching(verbs: Watched) -> Needs:
+def recording_needs(verbs: WatchedEdges) -> Needs:
     """Returns what it takes to record a lifecycle along these edges."""
     return Needs(
         machines=1,

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class Owner(Enum):
     """The owner of a machine, if it is known."""
 
-    NOBODY = auto()
+    FREE = auto()
     """It is a free slot, or was one when it was last seen."""
     CONTESTED = auto()
     """The kit has created it, and the claim is not decided yet."""
     OURS = auto()
-    ANOTHER = auto()
+    OTHER_CLIENT = auto()
     """Another client owns it, or did when it was last seen: the kit must not drive it."""
 
 
@@ -36,7 +36,7 @@ class Owner(Enum):
 class Ownership:
     """The owner of a machine, and what is known of earlier owners."""
 
-    owner: Owner = Owner.NOBODY
+    owner: Owner = Owner.FREE
     won: bool = False
     """The kit has won a claim on it and has not lost it since. Other kits, which lost that claim, use other slots."""
     lost_race: bool = False
@@ -53,7 +53,7 @@ class Ownership:
 
     def disowned(self, *, create_sent: bool) -> Ownership:
         """Another client owns the machine; `create_sent` is whether a Create of the kit may have started it."""
-        return replace(self, owner=Owner.ANOTHER, won=False, possibly_ours=self.possibly_ours or create_sent)
+        return replace(self, owner=Owner.OTHER_CLIENT, won=False, possibly_ours=self.possibly_ours or create_sent)
 
     def contested(self) -> Ownership:
         """The kit has created the machine and claims it."""
@@ -63,7 +63,7 @@ class Ownership:
         """The kit has won its claim."""
         return replace(self, owner=Owner.OURS, won=True, possibly_ours=False)
 
-    def beaten(self) -> Ownership:
+    def claim_lost(self) -> Ownership:
         """Another client has won the claim."""
         return replace(self, lost_race=True)
 
@@ -71,7 +71,7 @@ class Ownership:
         """No call of the kit can start or end anything any more, and so a machine that lives is the kit's."""
         if live:
             return replace(self, owner=Owner.OURS)
-        return replace(self, owner=Owner.NOBODY) if self.live else self
+        return replace(self, owner=Owner.FREE) if self.live else self
 
 
 async def claim_ownership(client: Client, machine_id: str, operation_id: str, *, shard: str) -> bool:

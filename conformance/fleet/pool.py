@@ -59,12 +59,14 @@ class Failures:
 class Pool:
     """Knows of each machine whether it is free, leased, or retired: never leased again."""
 
-    def __init__(self, machines: Sequence[Machine], yard: FleetContext, *, most: int, limit: int | None = None) -> None:
+    def __init__(
+        self, machines: Sequence[Machine], context: FleetContext, *, max_alive: int, limit: int | None = None
+    ) -> None:
         """`most` is how many are kept alive; `limit`, how many may ever live, including the retired ones."""
         self.quarantined: dict[str, str] = {}
         """The reasons why machines were retired, by id. Those that another client has taken are not among them."""
-        self._yard = yard
-        self._capacity = Capacity(preferred=most, limit=limit)
+        self._context = context
+        self._capacity = Capacity(preferred=max_alive, limit=limit)
         self._known = list(machines)
         self._free = list(machines)
         self._leases: set[int] = set()
@@ -82,7 +84,7 @@ class Pool:
         self._failures: dict[State, Failures] = {}
 
     @property
-    def lost(self) -> bool:
+    def lost_claim(self) -> bool:
         """Returns whether another client has claimed a slot before the kit did."""
         return any(machine.ownership.lost_race for machine in self._known)
 
@@ -91,7 +93,7 @@ class Pool:
         """The ids of the machines that were ever driven."""
         return frozenset(machine.id for machine in self._known if machine.touched)
 
-    def hopeless(self, needs: Needs) -> str | None:
+    def unavailable_reason(self, needs: Needs) -> str | None:
         """Returns why `needs` cannot be met, now or later in this run; None if they may be."""
         for start in needs.starts:
             failures = self._failures.get(start)
@@ -111,20 +113,20 @@ class Pool:
         return None
 
     def lease(
-        self, needs: Needs, *, apart: Collection[State] = (), give_back: bool = True, start: bool = True
+        self, needs: Needs, *, reserved: Collection[State] = (), may_delete: bool = True, may_create: bool = True
     ) -> Lease | None:
         """Returns machines for `needs`, or None if there are not enough now. Takes all or none, and sends nothing.
 
         While any machine is leased, machines in a state of `apart` are left to leases that start there. Without
-        `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
+        `may_delete`, no machine is deleted so that there is a slot; without `start`, none is created.
         """
         stock = Stock(
             live=self._live(needs),
             slots=self._slots(),
-            deletable=self._deletable() if give_back else [],
-            room=room(needs, self._load, self._capacity) if start else 0,
-            reserved=apart if self._leased else (),
-            slot_may_return=self._yard.deletes and any(self._leased.values()),
+            deletable=self._deletable() if may_delete else [],
+            room=room(needs, self._load, self._capacity) if may_create else 0,
+            reserved=reserved if self._leased else (),
+            slot_may_return=self._context.deletes and any(self._leased.values()),
         )
         chosen = choose(stock, needs)
         if chosen is None:
@@ -162,7 +164,7 @@ class Pool:
         return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
 
     def _deletable(self) -> list[Machine]:
-        if not self._yard.deletes:
+        if not self._context.deletes:
             return []
         return [m for m in self._free if m.live and m.home is State.SPECULATIVE]
 
@@ -179,7 +181,7 @@ class Pool:
     @property
     def _retired_alive(self) -> int:
         """Returns how many retired machines live through the kit, or may."""
-        return sum(m.costs and m.home is State.SPECULATIVE for m in self._retired)
+        return sum(m.may_be_alive and m.home is State.SPECULATIVE for m in self._retired)
 
     async def prepare(self, lease: Lease) -> None:
         """Brings each leased machine to where the lease starts.
@@ -197,10 +199,10 @@ class Pool:
     async def _prepare(self, machine: Machine, start: State) -> None:
         try:
             machine.rename_binding()
-            if start is State.CONFIGURED and not machine.binds(await machine.bring(start)):
-                await machine.bring(State.IDLE)
+            if start is State.CONFIGURED and not machine.has_default_binding(await machine.drive_to(start)):
+                await machine.drive_to(State.IDLE)
                 machine.rename_binding()
-            await machine.bring(start)
+            await machine.drive_to(start)
             machine.rename_binding()
         except Unprepared as error:
             before = self._failures[start].count if start in self._failures else 0
@@ -256,56 +258,60 @@ class Pool:
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
         """Leaves the machine stable, and bound only as its next lease would bind it."""
         watch = await machine.settle()
-        if watch.state is State.CONFIGURED and State.CONFIGURED in wanted and machine.binds(watch.machine):
+        if (
+            watch.state is State.CONFIGURED
+            and State.CONFIGURED in wanted
+            and machine.has_default_binding(watch.machine)
+        ):
             return
         if watch.state is not State.SPECULATIVE:
-            await machine.bring(State.IDLE if wanted else self._home_of(machine))
+            await machine.drive_to(State.IDLE if wanted else self._home_state(machine))
         # A slot to which a Create may still be on its way is not cleaned up before that call is fenced off.
         if (not wanted or machine.state is State.SPECULATIVE) and not machine.unanswered:
-            self._yard.ledger.home(machine.id)
+            self._context.ledger.note_cleaned_up(machine.id)
 
-    def _home_of(self, machine: Machine) -> State:
-        return home_of(machine.home, deletes=self._yard.deletes)
+    def _home_state(self, machine: Machine) -> State:
+        return home_state(machine.home, deletes=self._context.deletes)
 
-    def spare(self, *, idle: int, bound: bool) -> list[Machine]:
+    def surplus(self, *, idle: int, bound: bool) -> list[Machine]:
         """The free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
-        away = [m for m in self._free if m.id in self._yard.ledger.open and m.state is not State.SPECULATIVE]
+        away = [m for m in self._free if m.id in self._context.ledger.open and m.state is not State.SPECULATIVE]
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
-    async def retire(self, spare: Sequence[Machine]) -> None:
+    async def return_surplus(self, surplus: Sequence[Machine]) -> None:
         """Cleans up free machines. They are taken before this waits for anything."""
-        for machine in spare:
+        for machine in surplus:
             self._take(machine, lives=True)
-        await self.release(self._new_lease(spare, ()), wanted=())
+        await self.release(self._new_lease(surplus, ()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Looks again for slots that other clients have given back."""
-        call = await retry_while_overloaded(lambda: self._yard.client.list([State.SPECULATIVE]), insists=True)
+        call = await retry_while_overloaded(lambda: self._context.client.list([State.SPECULATIVE]), insists=True)
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
-        hide = self._yard.ledger.hide
+        hide = self._context.ledger.hide
         usable = [m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not doomed(m.labels)]
         fresh = [make(machine_id) for machine_id in usable if machine_id not in held]
         self._known += fresh
         self._free += fresh
 
-    def stranger(self, machine: Machine) -> None:
+    def add_nonexistent(self, machine: Machine) -> None:
         """Adds a machine that should not exist: the final cleanup checks that it does not."""
         self._known.append(machine)
 
-    async def home(self, *, keep: bool = False) -> Home:
+    async def clean_up(self, *, keep: bool = False) -> Home:
         """Cleans up every machine that was touched, whatever has happened to it; names those that remain."""
-        await self._yard.client.quiet()
+        await self._context.client.quiet()
         left = await asyncio.gather(
-            *(self._clean_up(m, keep=keep) for m in self._known if m.touched and not _is_anothers(m))
+            *(self._clean_up_machine(m, keep=keep) for m in self._known if m.touched and not _has_other_owner(m))
         )
         suspects = self._suspects()
         taken = await asyncio.gather(*(self._check_absent(machine_id, host) for machine_id, host in suspects.items()))
         return Home(
             # Two behaviours may have used the same id of a machine that does not exist: name it once.
-            left=tuple((name, why) for name, why in _by_name(left) if name in self._yard.ledger.open),
+            left=tuple((name, why) for name, why in _by_name(left) if name in self._context.ledger.open),
             taken=_by_name(taken),
             kept=keep,
         )
@@ -320,9 +326,9 @@ class Pool:
         returned = {
             m.id: m.record.seen.returned_host
             for m in self._known
-            if m.record.seen.returned_host and not (_is_anothers(m) or m.live)
+            if m.record.seen.returned_host and not (_has_other_owner(m) or m.live)
         }
-        possibly_ours = {m.id: "" for m in self._known if m.ownership.possibly_ours and _is_anothers(m)}
+        possibly_ours = {m.id: "" for m in self._known if m.ownership.possibly_ours and _has_other_owner(m)}
         return dict.fromkeys(others, "") | returned | possibly_ours
 
     async def _check_absent(self, machine_id: str, host: str) -> tuple[str, str] | None:
@@ -331,7 +337,7 @@ class Pool:
         With a `host`, reports that host only.
         """
         for _ in range(2):  # a provider whose reads flicker gives no reliable state
-            call = await retry_while_overloaded(lambda: self._yard.client.get(machine_id), insists=True)
+            call = await retry_while_overloaded(lambda: self._context.client.get(machine_id), insists=True)
             if call.code in NO_SUCH_MACHINE_CODES and machine_id not in self.touched:
                 return None
             slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
@@ -341,44 +347,44 @@ class Pool:
                 return machine_id, f"Get answers {call.outcome()}"
         return None
 
-    async def _clean_up(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+    async def _clean_up_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         """Returns None, or the machine's id and why it could not be cleaned up."""
-        if machine.id not in self._yard.ledger.open:
+        if machine.id not in self._context.ledger.open:
             return None
         try:
             with suppress(Disturbed):
-                return await self._bring_home(machine, keep=keep)
+                return await self._return_machine(machine, keep=keep)
             # The kit's own machine is cleaned up even if another client seems to have bound it. That is raised once.
-            return None if _is_anothers(machine) else await self._bring_home(machine, keep=keep)
+            return None if _has_other_owner(machine) else await self._return_machine(machine, keep=keep)
         except ConformanceError as error:
             return machine.id, error.message
         except Exception as error:
             # Whatever is wrong with the kit, the others must be cleaned up, and this one must be named.
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
-    async def _bring_home(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+    async def _return_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         machine.policy = Policy(insists=True)
         if machine.home is State.UNSPECIFIED:
             call = await retry_while_overloaded(machine.get, insists=True)
             if call.code in NO_SUCH_MACHINE_CODES:
-                self._yard.ledger.home(machine.id)
+                self._context.ledger.note_cleaned_up(machine.id)
                 return None
         if machine.unanswered:
             await machine.fence_off()
         state = (await machine.settle()).state
         if keep:
-            return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
-        home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine)
-        await machine.bring(home, at_all_costs=True)
-        self._yard.ledger.home(machine.id)
+            return (machine.id, f"kept, {state.name}") if state is not self._home_state(machine) else None
+        home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_state(machine)
+        await machine.drive_to(home, at_all_costs=True)
+        self._context.ledger.note_cleaned_up(machine.id)
         return None
 
 
-def _is_anothers(machine: Machine) -> bool:
-    return machine.ownership.owner is Owner.ANOTHER
+def _has_other_owner(machine: Machine) -> bool:
+    return machine.ownership.owner is Owner.OTHER_CLIENT
 
 
-def home_of(found: State, *, deletes: bool) -> State:
+def home_state(found: State, *, deletes: bool) -> State:
     """The state to bring a machine to in the end that was `found` in a state; UNSPECIFIED if it did not exist."""
     if not deletes:
         return State.IDLE

@@ -13,7 +13,7 @@ from conformance.core.lifecycle import State, state_of
 from conformance.fleet.context import FleetContext, is_other_machine
 from conformance.fleet.ledger import Ledger, read
 from conformance.fleet.machine import Machine, Policy
-from conformance.fleet.pool import NO_SUCH_MACHINE_CODES, home_of
+from conformance.fleet.pool import NO_SUCH_MACHINE_CODES, home_state
 from conformance.fleet.probe import connect, probe
 from conformance.fleet.unanswered import UnansweredCalls
 from conformance.results.bill import Meter
@@ -70,7 +70,7 @@ async def sweep(
         with discretion.errors():
             await connect(client, timeout=connect_timeout)
             found = await probe(client, run=f"{record.run}-sweep")
-            yard = FleetContext(
+            context = FleetContext(
                 run=record.run,
                 client=client,
                 ledger=ledger,
@@ -80,7 +80,7 @@ async def sweep(
             )
             outcomes = await asyncio.gather(
                 *(
-                    _bring_home(entry, yard, number, lambda line: tell(discretion.hide(line)))
+                    _bring_home(entry, context, number, lambda line: tell(discretion.hide(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )
@@ -96,35 +96,35 @@ def _never_began(path: Path) -> bool:
 
 
 async def _bring_home(
-    entry: Entry, yard: FleetContext, number: int, say: Callable[[str], None]
+    entry: Entry, context: FleetContext, number: int, say: Callable[[str], None]
 ) -> tuple[str, str] | None:
     """Cleans one machine up; returns its id and the reason if that is not possible."""
     machine = Machine(
         entry.machine,
-        yard,
+        context,
         number=number,
         home=entry.home,
         live=True,
         # Neither the dead run's shard, which is fenced off, nor that of an earlier sweep.
-        shard=Shard(f"{yard.run}-sweep-{secrets.token_hex(4)}-m{number}"),
+        shard=Shard(f"{context.run}-sweep-{secrets.token_hex(4)}-m{number}"),
         unanswered=UnansweredCalls.of_dead_run(entry.shards),
     )
     machine.policy = Policy(insists=True)
     try:
         call = await retry_while_overloaded(machine.get, insists=True)
         if call.code in NO_SUCH_MACHINE_CODES and entry.home is State.UNSPECIFIED:
-            yard.ledger.home(machine.id)
+            context.ledger.note_cleaned_up(machine.id)
             return None
         shown = call.ok and not is_other_machine(call.response, machine.id)
-        if shown and (_foreign(call.response, entry, yard) or await _never_ours(machine, entry)):
-            yard.ledger.lost(machine.id)
+        if shown and (_foreign(call.response, entry, context) or await _never_ours(machine, entry)):
+            context.ledger.note_lost(machine.id)
             say(f"{machine.id} is {state_of(call.response.state).name} for somebody else now: not touched")
             return None
         await machine.fence_off()
         before = machine.state
-        home = before if before is State.SPECULATIVE else home_of(entry.home, deletes=yard.deletes)
-        await machine.bring(home, at_all_costs=True)
-        yard.ledger.home(machine.id)
+        home = before if before is State.SPECULATIVE else home_state(entry.home, deletes=context.deletes)
+        await machine.drive_to(home, at_all_costs=True)
+        context.ledger.note_cleaned_up(machine.id)
         say(f"{machine.id} was {before.name} and is home")
     except ConformanceError as error:
         say(f"{machine.id} is left: {error.message}")
@@ -142,8 +142,8 @@ async def _never_ours(machine: Machine, entry: Entry) -> bool:
     return entry.resting or not await machine.may_be_ours()
 
 
-def _foreign(machine: object, entry: Entry, yard: FleetContext) -> bool:
+def _foreign(machine: object, entry: Entry, context: FleetContext) -> bool:
     """Returns whether another client owns the machine now: it has another host, or a binding that is not the run's."""
     host, cluster = machine.host.ref, machine.cluster  # type: ignore[attr-defined]  # a pb.Machine
-    other = bool(entry.host and host and yard.ledger.hide(host) != entry.host)
-    return other or bool(cluster and not cluster.startswith(yard.run))
+    other = bool(entry.host and host and context.ledger.hide(host) != entry.host)
+    return other or bool(cluster and not cluster.startswith(context.run))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from conformance.core.lifecycle import State
-from conformance.fleet.needs import STARTS, Needs, watching
+from conformance.fleet.needs import START_STATES, Needs, recording_needs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from conformance.core.catalogue import Entry
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.testkit.trial import Trial
 
     Body: TypeAlias = Callable[[Trial], Awaitable[None]]
@@ -35,18 +35,18 @@ class Behaviour:
 Plan: TypeAlias = tuple[Behaviour, ...]
 
 
-def apart(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
+def with_own_machines(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
     """Yields the behaviours that need machines of their own: of all that watch the same edges, only the first."""
-    passages: set[Watched] = set()
+    recorded: set[WatchedEdges] = set()
     for behaviour in behaviours:
         watches = behaviour.needs.watches
-        if watches not in passages:
+        if watches not in recorded:
             yield behaviour
         if watches:
-            passages.add(watches)
+            recorded.add(watches)
 
 
-MARK: Final = "__conformance_behaviour__"
+DECLARATION_ATTRIBUTE: Final = "__conformance_behaviour__"
 
 
 def behaviour(
@@ -59,14 +59,14 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
-    watches: Watched = (),
+    watches: WatchedEdges = (),
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
     What a behaviour that `watches` needs follows from the edges. Raises ValueError if it declares more than that, or if
     machines cannot start in `start`.
     """
-    if start not in STARTS:
+    if start not in START_STATES:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
     needs = Needs(
         machines=machines,
@@ -80,16 +80,16 @@ def behaviour(
     if watches and needs != Needs():
         raise ValueError(f"{behaviour_id} watches a passage, which needs what it needs")
     if watches:
-        needs = watching(watches)
+        needs = recording_needs(watches)
 
     def mark(body: Body) -> Body:
-        setattr(body, MARK, (behaviour_id, needs))
+        setattr(body, DECLARATION_ATTRIBUTE, (behaviour_id, needs))
         return body
 
     return mark
 
 
-def declared(function: Any) -> tuple[str, Needs] | None:
+def declaration_of(function: Any) -> tuple[str, Needs] | None:
     """Returns what `behaviour` declared for a function; None for any other function."""
-    found: tuple[str, Needs] | None = getattr(function, MARK, None)
+    found: tuple[str, Needs] | None = getattr(function, DECLARATION_ATTRIBUTE, None)
     return found

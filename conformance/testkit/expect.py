@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import SettleResult
 
-MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
+VOLATILE_FIELDS = ("price_per_hour", "interruption_probability", "labels")
 """Fields that may change by themselves between two reads (LST-4)."""
-MESSAGES = ("host", "resources", "allocatable")
+EMPTY_EQUALS_UNSET = ("host", "resources", "allocatable")
 """Messages that mean the same if they are empty and if they are not set."""
 
 
@@ -113,13 +113,13 @@ async def stays(machines: Iterable[Machine], state: State, *, seconds: float) ->
     """The machines are in `state`, at every look over a window of `seconds` (LIF-3)."""
 
     async def watch(machine: Machine) -> None:
-        async for _ in _looks(seconds):
+        async for _ in _polls(seconds):
             await rests(machine, state)
 
     await asyncio.gather(*(watch(machine) for machine in machines))
 
 
-async def _looks(seconds: float) -> AsyncIterator[None]:
+async def _polls(seconds: float) -> AsyncIterator[None]:
     """Yields when to look, from now until `seconds` are over; at least once."""
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + seconds, FIRST_POLL
@@ -137,7 +137,7 @@ def at_rest(machine: pb.Machine) -> pb.Machine:
     still = pb.Machine()
     still.CopyFrom(machine)
     still.DiscardUnknownFields()
-    for field in (*MOVING_FIELDS, *(name for name in MESSAGES if not getattr(still, name).ByteSize())):
+    for field in (*VOLATILE_FIELDS, *(name for name in EMPTY_EQUALS_UNSET if not getattr(still, name).ByteSize())):
         still.ClearField(field)
     return still
 
@@ -160,7 +160,7 @@ def _short(machine: pb.Machine, name: str) -> str:
 
 async def unchanged(machine: Machine, before: pb.Machine, *, by: str, seconds: float = 0.0) -> None:
     """The machine is as it was `before`, except what may change by itself, at every look in a window of `seconds`."""
-    async for _ in _looks(seconds):
+    async for _ in _polls(seconds):
         same(before, await machine.read(), what=f"{machine.id} to be unchanged by {by}")
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
-READERS = 2
+READERS_PER_RPC = 2
 """Readers of each kind, so that a provider that is slow to answer is still asked every few milliseconds."""
-SHORTEST, SHARE = 0.004, 0.08
+MIN_PAUSE_S, PAUSE_SHARE = 0.004, 0.08
 """Minimum seconds between two reads of one reader, and the pause as a share of the wait so far."""
-LONG, MANY = 0.15, 8
+VISIBLE_AFTER_S, VISIBLE_AFTER_GAPS = 0.15, 8
 """Seconds, and multiples of the longest gap between two answers. A transition that took longer than their sum should
 have been seen; a call that is answered late may leave most of its time to the state before."""
 LONGEST_LAG = 10.0
@@ -39,7 +39,7 @@ class Observations:
     all: list[Observation] = field(default_factory=list)
     started: float = 0.0
     seconds: float = 0.0
-    blind: float = 0.0
+    longest_gap: float = 0.0
     """The longest gap between two answers to one reader: a pause, a slow answer, or a computer too busy to ask."""
 
     def add(self, rpc: str, shown: pb.Machine) -> None:
@@ -67,7 +67,7 @@ class Observations:
         if not unseen:
             return
         what = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
-        if self.seconds > LONG + MANY * self.blind and not self.count(state):
+        if self.seconds > VISIBLE_AFTER_S + VISIBLE_AFTER_GAPS * self.longest_gap and not self.count(state):
             raise NotObserved(f"{what}, in {self.seconds:.2f} s")
         raise Unsupported(f"{what}: the transition was over too soon")
 
@@ -90,8 +90,10 @@ async def observe(
     seen = Observations(machine, started=trial.client.now())
     over = asyncio.Event()
     readers = [
-        asyncio.create_task(_look(trial, seen, rpc, states, enough, over, each, delay=SHORTEST * number / READERS))
-        for number in range(READERS)
+        asyncio.create_task(
+            _look(trial, seen, rpc, states, enough, over, each, delay=MIN_PAUSE_S * number / READERS_PER_RPC)
+        )
+        for number in range(READERS_PER_RPC)
         for rpc in rpcs
     ]
     try:
@@ -126,7 +128,7 @@ async def _look(
         except TimeoutError:
             pass
         call = await (client.get(machine.id) if rpc == "Get" else client.list(states))
-        seen.blind = max(seen.blind, call.ended - answered)
+        seen.longest_gap = max(seen.longest_gap, call.ended - answered)
         answered = call.ended
         if call.ok and rpc == "Get":
             seen.add(rpc, call.response)
@@ -135,7 +137,7 @@ async def _look(
             for shown in call.response.machines:
                 if shown.id == machine.id:
                     seen.add(rpc, shown)
-        pause = max(SHORTEST, SHARE * (client.now() - seen.started))
+        pause = max(MIN_PAUSE_S, PAUSE_SHARE * (client.now() - seen.started))
 
 
 async def poll_until_deadline(trial: Trial, *, longest: float = LONGEST_LAG) -> AsyncIterator[bool]:
@@ -150,4 +152,4 @@ async def poll_until_deadline(trial: Trial, *, longest: float = LONGEST_LAG) -> 
         yield waited >= limit
         if waited >= limit:
             return
-        await asyncio.sleep(min(max(SHORTEST, waited / 2), max(0.0, limit - waited)))
+        await asyncio.sleep(min(max(MIN_PAUSE_S, waited / 2), max(0.0, limit - waited)))

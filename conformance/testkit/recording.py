@@ -14,7 +14,7 @@ from conformance.testkit.observations import Ack, Observation, Recording
 from conformance.testkit.observer import observe
 
 if TYPE_CHECKING:
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
@@ -29,15 +29,15 @@ async def shared_recording(trial: Trial) -> Recording:
 
     Raises Unprepared if the machine does not get to the end.
     """
-    if trial.machines or trial.watches not in trial.passages:
-        trial.passages[trial.watches] = await record_machine(trial, trial.watches)
+    if trial.machines or trial.watches not in trial.recordings:
+        trial.recordings[trial.watches] = await record_machine(trial, trial.watches)
     else:
-        for call in trial.passages[trial.watches].calls:
+        for call in trial.recordings[trial.watches].calls:
             record(call)
-    return trial.passages[trial.watches]
+    return trial.recordings[trial.watches]
 
 
-async def record_machine(trial: Trial, verbs: Watched) -> Recording:
+async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
     """Takes the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
     machine, large = trial.machine, trial.found.large
     seen = [Observation("Get", await machine.read())]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pool import Pool
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
@@ -43,15 +43,15 @@ class Trial:
         entry: Entry,
         machines: Sequence[Machine],
         *,
-        yard: FleetContext,
+        context: FleetContext,
         pool: Pool,
         found: TargetInfo,
         seed: int,
         fence_scope: str | None = None,
         examples: int = 25,
         attempt: int = 1,
-        watches: Watched = (),
-        passages: MutableMapping[Watched, Recording] | None = None,
+        watches: WatchedEdges = (),
+        recordings: MutableMapping[WatchedEdges, Recording] | None = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
@@ -61,24 +61,24 @@ class Trial:
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
         """The edges that the behaviour only observes; empty for any other behaviour."""
-        self.passages: MutableMapping[Watched, Recording] = {} if passages is None else passages
+        self.recordings: MutableMapping[WatchedEdges, Recording] = {} if recordings is None else recordings
         """The lifecycles recorded in this run so far, by any behaviour."""
         self.examples = examples
         """Maximum number of cases that a property tries."""
-        self._yard = yard
+        self._context = context
         self._pool = pool
-        self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
+        self._name = f"{context.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
     @property
     def client(self) -> Client:
         """The client of the run."""
-        return self._yard.client
+        return self._context.client
 
     @property
     def patience(self) -> Patience:
         """How long to wait for transitions."""
-        return self._yard.patience
+        return self._context.patience
 
     @property
     def machine(self) -> Machine:
@@ -93,7 +93,7 @@ class Trial:
     @property
     def slowest(self) -> float:
         """Seconds that the provider's slowest transition of this run has taken; 0 if none has ended yet."""
-        return self._yard.meter.slowest
+        return self._context.meter.slowest
 
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
@@ -102,7 +102,7 @@ class Trial:
 
     def owners(self, call: Call) -> frozenset[str]:
         """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
-        return self._yard.meter.owners(call.operation_id)
+        return self._context.meter.owners(call.operation_id)
 
     def new_shard(self) -> Shard:
         """Returns a shard that is new to the provider."""
@@ -112,19 +112,19 @@ class Trial:
         """Returns a machine that does not exist. It goes into the ledger all the same: a provider may create it."""
         machine = Machine(
             machine_id if machine_id is not None else self.unique("no-such-machine-"),
-            self._yard,
+            self._context,
             number=-self._count,
             home=State.UNSPECIFIED,
             shard=self.new_shard(),
         )
-        self._pool.stranger(machine)
+        self._pool.add_nonexistent(machine)
         return machine
 
     # These do not judge: a behaviour about one thing needs others to work, and is Unprepared if they do not.
 
     async def bring(self, machine: Machine, to: State) -> pb.Machine:
         """Drives a machine to a stable state. Raises Unprepared if it does not get there."""
-        return await machine.bring(to)
+        return await machine.drive_to(to)
 
     async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
         """Configures an IDLE machine and waits until it is CONFIGURED. Raises Unprepared if it does not get there."""

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(path: Path, *, run: str = "cpc-1") -> Iterator[Ledger]:
-    book = Ledger(path, run=run, target="host:1")
+    ledger_file = Ledger(path, run=run, target="host:1")
     try:
-        yield book
+        yield ledger_file
     finally:
-        book.close()
+        ledger_file.close()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def intend(
-    book: Ledger,
+    ledger_file: Ledger,
     machine: str = "m",
     verb: Verb = Verb.CREATE,
     *,
@@ -45,7 +45,7 @@ async def intend(
     seen: State = State.SPECULATIVE,
     home: State = State.SPECULATIVE,
 ) -> None:
-    await book.intend(machine, verb, Token(shard, epoch, 1), home=home, seen=seen)
+    await ledger_file.write_intent(machine, verb, Token(shard, epoch, 1), home=home, seen=seen)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -66,10 +66,10 @@ def test_an_intent_is_on_disk_before_the_call_may_go_out(path: Path, monkeypatch
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book)
+        with opened(path) as ledger_file:
+            await intend(ledger_file)
             assert on_disk == [[("m", "Create")]]
-            await intend(book, "n")
+            await intend(ledger_file, "n")
             assert on_disk[1:] == [[("m", "Create"), ("n", "Create")]]
 
     asyncio.run(go())
@@ -82,11 +82,11 @@ def test_a_disk_that_fails_lets_no_call_go_out(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             with pytest.raises(NotWritten, match="Input/output error"):
-                await intend(book)
+                await intend(ledger_file)
             with pytest.raises(NotWritten, match="Input/output error"):
-                await intend(book)
+                await intend(ledger_file)
 
     asyncio.run(go())
 
@@ -98,8 +98,8 @@ def test_a_ledger_of_what_ends_with_this_process_waits_for_no_disk(path: Path, m
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with closing(Ledger(path, run="cpc-1", target="host:1", durable=False)) as book:
-            await intend(book)
+        with closing(Ledger(path, run="cpc-1", target="host:1", durable=False)) as ledger_file:
+            await intend(ledger_file)
             assert intents(path) == [("m", "Create")]
 
     asyncio.run(go())
@@ -116,8 +116,8 @@ def test_many_intents_at_once_share_an_fsync(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with opened(path) as book:
-            await asyncio.gather(*(intend(book, f"m{number}") for number in range(100)))
+        with opened(path) as ledger_file:
+            await asyncio.gather(*(intend(ledger_file, f"m{number}") for number in range(100)))
 
     asyncio.run(go())
     assert len(intents(path)) == 100
@@ -137,10 +137,10 @@ def test_an_intent_that_comes_during_an_fsync_waits_for_one_of_its_own(
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with opened(path) as book:
-            first = asyncio.create_task(intend(book, "m"))
+        with opened(path) as ledger_file:
+            first = asyncio.create_task(intend(ledger_file, "m"))
             await asyncio.to_thread(begun.wait, 10)
-            second = asyncio.create_task(intend(book, "n"))
+            second = asyncio.create_task(intend(ledger_file, "n"))
             await asyncio.sleep(0)
             go_on.set()
             await first
@@ -162,10 +162,10 @@ def test_a_second_call_like_the_first_waits_for_the_first_ones_line(
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
-        with opened(path) as book:
-            first = asyncio.create_task(intend(book))
+        with opened(path) as ledger_file:
+            first = asyncio.create_task(intend(ledger_file))
             await asyncio.to_thread(begun.wait, 10)
-            second = asyncio.create_task(intend(book))
+            second = asyncio.create_task(intend(ledger_file))
             for _ in range(5):
                 await asyncio.sleep(0)
             assert not second.done()
@@ -178,9 +178,9 @@ def test_a_second_call_like_the_first_waits_for_the_first_ones_line(
 
 def test_who_is_cancelled_while_it_waits_takes_no_one_else_along(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            first = asyncio.create_task(intend(book, "m"))
-            second = asyncio.create_task(intend(book, "n"))
+        with opened(path) as ledger_file:
+            first = asyncio.create_task(intend(ledger_file, "m"))
+            second = asyncio.create_task(intend(ledger_file, "n"))
             await asyncio.sleep(0)
             first.cancel()
             await second
@@ -191,10 +191,10 @@ def test_who_is_cancelled_while_it_waits_takes_no_one_else_along(path: Path) -> 
 
 def test_a_retry_of_one_shard_needs_no_second_line_and_another_shards_call_does(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, shard="s")
-            await intend(book, shard="s")
-            await intend(book, shard="t")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, shard="s")
+            await intend(ledger_file, shard="s")
+            await intend(ledger_file, shard="t")
 
     asyncio.run(go())
     assert intents(path) == [("m", "Create")] * 2
@@ -216,10 +216,10 @@ def test_of_an_open_machine_only_a_call_that_may_start_something_needs_a_line(
     path: Path, verb: Verb, seen: State, needed: bool
 ) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, verb=Verb.CREATE)
-            book.seen("m", State.IDLE, host="i-1")
-            await intend(book, verb=verb, seen=seen)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, verb=Verb.CREATE)
+            ledger_file.note_settled("m", State.IDLE, host="i-1")
+            await intend(ledger_file, verb=verb, seen=seen)
 
     asyncio.run(go())
     assert len(intents(path)) == 1 + needed
@@ -227,8 +227,8 @@ def test_of_an_open_machine_only_a_call_that_may_start_something_needs_a_line(
 
 def test_the_first_call_of_a_machine_has_a_line_whatever_it_is(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, verb=Verb.DRAIN, seen=State.SPECULATIVE)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, verb=Verb.DRAIN, seen=State.SPECULATIVE)
 
     asyncio.run(go())
     assert intents(path) == [("m", "Drain")]
@@ -236,10 +236,10 @@ def test_the_first_call_of_a_machine_has_a_line_whatever_it_is(path: Path) -> No
 
 def test_after_a_settling_the_same_call_starts_something_new(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, verb=Verb.CREATE)
-            book.seen("m", State.SPECULATIVE, host="")
-            await intend(book, verb=Verb.CREATE)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, verb=Verb.CREATE)
+            ledger_file.note_settled("m", State.SPECULATIVE, host="")
+            await intend(ledger_file, verb=Verb.CREATE)
 
     asyncio.run(go())
     assert intents(path) == [("m", "Create")] * 2
@@ -247,16 +247,16 @@ def test_after_a_settling_the_same_call_starts_something_new(path: Path) -> None
 
 def test_what_is_read_back_is_what_is_open(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             for machine in ("home", "lost", "left"):
-                await intend(book, machine)
-            await intend(book, "left", shard="s", epoch=4)
-            await intend(book, "left", Verb.CONFIGURE, shard="t", epoch=2, seen=State.CREATING)
-            await intend(book, "idle", home=State.IDLE, verb=Verb.CONFIGURE)
-            book.seen("left", State.IDLE, host="i-1")
-            book.home("home")
-            book.lost("lost")
-            assert list(book.open) == ["left", "idle"]
+                await intend(ledger_file, machine)
+            await intend(ledger_file, "left", shard="s", epoch=4)
+            await intend(ledger_file, "left", Verb.CONFIGURE, shard="t", epoch=2, seen=State.CREATING)
+            await intend(ledger_file, "idle", home=State.IDLE, verb=Verb.CONFIGURE)
+            ledger_file.note_settled("left", State.IDLE, host="i-1")
+            ledger_file.note_cleaned_up("home")
+            ledger_file.note_lost("lost")
+            assert list(ledger_file.open) == ["left", "idle"]
 
     asyncio.run(go())
     record = read(path)
@@ -269,29 +269,29 @@ def test_what_is_read_back_is_what_is_open(path: Path) -> None:
 
 def test_a_machine_that_left_home_again_is_open_again(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book)
-            book.seen("m", State.IDLE, host="i-1")
-            book.home("m")
-            await intend(book, epoch=2)
+        with opened(path) as ledger_file:
+            await intend(ledger_file)
+            ledger_file.note_settled("m", State.IDLE, host="i-1")
+            ledger_file.note_cleaned_up("m")
+            await intend(ledger_file, epoch=2)
 
     asyncio.run(go())
     assert read(path).entries == (ledger.Entry(machine="m", home=State.SPECULATIVE, shards={"s": 2}),)
 
 
 def test_who_was_never_open_is_not_written_down_as_home(path: Path) -> None:
-    with opened(path) as book:
-        book.home("m")
-        book.lost("m")
-        book.seen("m", State.IDLE, host="")
+    with opened(path) as ledger_file:
+        ledger_file.note_cleaned_up("m")
+        ledger_file.note_lost("m")
+        ledger_file.note_settled("m", State.IDLE, host="")
     assert [set(line) for line in lines(path)] == [{"ledger", "run", "target", "at"}, {"end", "open"}]
 
 
 def test_a_cut_last_line_loses_only_what_was_never_promised(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
-            await intend(book, "n")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
+            await intend(ledger_file, "n")
 
     asyncio.run(go())
     whole = path.read_bytes()
@@ -304,9 +304,9 @@ def test_a_cut_last_line_loses_only_what_was_never_promised(path: Path) -> None:
 
 def test_a_cut_in_the_middle_of_a_character_can_be_read(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
-            await intend(book, "mächine")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
+            await intend(ledger_file, "mächine")
 
     asyncio.run(go())
     whole = path.read_bytes()
@@ -364,32 +364,32 @@ def test_a_ledger_that_cannot_be_written_is_said_before_anything_is_started(tmp_
 
 def test_a_sweep_goes_on_where_the_dead_run_left_off(path: Path) -> None:
     async def dead() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
-            await intend(book, "n")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
+            await intend(ledger_file, "n")
 
     asyncio.run(dead())
     record = read(path)
-    with opened(path) as book:
-        book.adopt(record)
-        assert list(book.open) == ["m", "n"]
-        book.home("m")
+    with opened(path) as ledger_file:
+        ledger_file.adopt(record)
+        assert list(ledger_file.open) == ["m", "n"]
+        ledger_file.note_cleaned_up("m")
     assert [entry.machine for entry in read(path).entries] == ["n"]
     assert lines(path)[-1]["open"] == ["n"]
 
 
 def test_closing_twice_is_closing_once_and_a_forgotten_ledger_is_gone_where_nothing_is_open(path: Path) -> None:
-    book = Ledger(path, run="cpc-1", target="host:1")
-    book.close(forget=True)
-    book.close()
+    ledger_file = Ledger(path, run="cpc-1", target="host:1")
+    ledger_file.close(forget=True)
+    ledger_file.close()
     assert not path.exists()
 
 
 def test_a_ledger_with_a_machine_in_it_is_not_forgotten(path: Path) -> None:
     async def go() -> None:
-        book = Ledger(path, run="cpc-1", target="host:1")
-        await intend(book)
-        book.close(forget=True)
+        ledger_file = Ledger(path, run="cpc-1", target="host:1")
+        await intend(ledger_file)
+        ledger_file.close(forget=True)
 
     asyncio.run(go())
     assert [entry.machine for entry in read(path).entries] == ["m"]
@@ -397,13 +397,13 @@ def test_a_ledger_with_a_machine_in_it_is_not_forgotten(path: Path) -> None:
 
 def test_what_is_closed_is_not_written_to_and_nothing_more_is_started(path: Path, tmp_path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book)
+        with opened(path) as ledger_file:
+            await intend(ledger_file)
         other = tmp_path / "other"
         with other.open("w", encoding="utf-8"):  # its number may be the one that the ledger had
-            book.home("m")
+            ledger_file.note_cleaned_up("m")
             with pytest.raises(NotWritten, match="it is closed"):
-                await intend(book, "n")
+                await intend(ledger_file, "n")
         assert other.read_text(encoding="utf-8") == ""
 
     asyncio.run(go())

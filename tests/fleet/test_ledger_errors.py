@@ -53,15 +53,15 @@ def remove(path: Path) -> None:
 
 def test_half_a_line_is_taken_back(path: Path, fills: Callable[[int], None]) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
             before = content(path)
             fills(20)
             with pytest.raises(NotWritten, match="No space left on device"):
-                await intend(book, "n")
+                await intend(ledger_file, "n")
             assert content(path) == before
-            assert book.open == {"m"}
-            assert book.trouble == "No space left on device"
+            assert ledger_file.open == {"m"}
+            assert ledger_file.write_error == "No space left on device"
 
     asyncio.run(go())
     assert [entry.machine for entry in read(path).entries] == ["m"]
@@ -69,17 +69,17 @@ def test_half_a_line_is_taken_back(path: Path, fills: Callable[[int], None]) -> 
 
 def test_what_is_on_disk_may_be_driven_home_and_nothing_be_started(path: Path, fills: Callable[[int], None]) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
-            book.seen("m", State.IDLE, host="h")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
+            ledger_file.note_settled("m", State.IDLE, host="h")
             fills(0)
-            await intend(book, "m", Verb.DELETE, seen=State.IDLE)
+            await intend(ledger_file, "m", Verb.DELETE, seen=State.IDLE)
             with pytest.raises(NotWritten):
-                await intend(book, "m", Verb.CREATE, epoch=2)
+                await intend(ledger_file, "m", Verb.CREATE, epoch=2)
             with pytest.raises(NotWritten):
-                await intend(book, "n", Verb.CONFIGURE, seen=State.IDLE)
-            book.home("m")
-            assert not book.open
+                await intend(ledger_file, "n", Verb.CONFIGURE, seen=State.IDLE)
+            ledger_file.note_cleaned_up("m")
+            assert not ledger_file.open
 
     asyncio.run(go())
     # It says more than is so, and so a sweep looks once more.
@@ -91,21 +91,21 @@ def test_a_machine_that_never_came_to_disk_is_not_driven(path: Path, monkeypatch
         raise OSError(5, "Input/output error")
 
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             monkeypatch.setattr(os, "fdatasync", fdatasync)
             for _ in range(2):
                 with pytest.raises(NotWritten):
-                    await intend(book, "m", Verb.CONFIGURE, seen=State.IDLE)
+                    await intend(ledger_file, "m", Verb.CONFIGURE, seen=State.IDLE)
 
     asyncio.run(go())
 
 
 def test_a_ledger_that_is_removed_lets_nothing_start(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             remove(path)
             with pytest.raises(NotWritten, match="it has been removed"):
-                await intend(book)
+                await intend(ledger_file)
 
     asyncio.run(go())
 
@@ -118,8 +118,8 @@ def test_a_disk_that_is_full_from_the_start_is_said_before_anything(path: Path, 
 
 def test_a_line_that_was_cut_takes_no_other_along(path: Path) -> None:
     async def go(machine: str) -> None:
-        with opened(path) as book:
-            await intend(book, machine)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, machine)
 
     asyncio.run(go("m"))
     lines = content(path).splitlines()

@@ -16,7 +16,7 @@ from conformance.fleet.ownership import Owner
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.clockwork import Clockwork, leaping
-from tests.runs import machines_of, provider, states_of, yard_at
+from tests.runs import fleet_context, machines_of, provider, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,23 +30,23 @@ def on_a_machine(
 ) -> None:
     async def go() -> None:
         core = provider(1, **options)
-        async with serving(core, **(serve or {})) as address, yard_at(address) as yard:
-            await facts(machines_of(yard, core)[0], yard, core)
+        async with serving(core, **(serve or {})) as address, fleet_context(address) as context:
+            await facts(machines_of(context, core)[0], context, core)
 
     asyncio.run(go())
 
 
 def test_a_machine_is_brought_by_the_shortest_way_and_home_again() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         for state in (State.IDLE, State.CONFIGURED, State.SPECULATIVE, State.CONFIGURED, State.IDLE):
-            await machine.bring(state)
+            await machine.drive_to(state)
             assert machine.state is state
-        bill = yard.meter.bill(yard.client.now())
+        bill = context.meter.bill(context.client.now())
         assert (bill.create, bill.configure, bill.drain, bill.delete) == (2, 2, 2, 1)
-        assert yard.meter.alive == 1
-        await machine.bring(State.SPECULATIVE)
+        assert context.meter.alive == 1
+        await machine.drive_to(State.SPECULATIVE)
         assert not machine.live
-        assert yard.meter.alive == 0
+        assert context.meter.alive == 0
 
     on_a_machine(facts, latency=0.002)
 
@@ -65,10 +65,10 @@ def test_every_mutating_call_is_in_the_ledger_before_it_goes_out() -> None:
 
     ledgers: list[Any] = []
 
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
-        ledgers.append(yard.ledger.path)
-        await machine.bring(State.CONFIGURED)
-        await machine.bring(State.SPECULATIVE)
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        ledgers.append(context.ledger.path)
+        await machine.drive_to(State.CONFIGURED)
+        await machine.drive_to(State.SPECULATIVE)
 
     on_a_machine(facts, serve={"servicer": Nosy})
     assert written == [True] * 4
@@ -77,11 +77,11 @@ def test_every_mutating_call_is_in_the_ledger_before_it_goes_out() -> None:
 def test_a_create_beyond_the_budget_is_never_sent() -> None:
     async def go() -> None:
         core = provider(1)
-        async with serving(core) as address, yard_at(address, max_creates=0) as yard:
+        async with serving(core) as address, fleet_context(address, max_creates=0) as context:
             with pytest.raises(BudgetSpent):
-                await machines_of(yard, core)[0].create()
-            assert yard.client.count == 0
-            assert read(yard.ledger.path).entries == ()
+                await machines_of(context, core)[0].create()
+            assert context.client.count == 0
+            assert read(context.ledger.path).entries == ()
 
     asyncio.run(go())
 
@@ -91,10 +91,10 @@ def test_of_two_that_race_for_one_slot_just_one_has_it_and_the_other_lets_go() -
         core = provider(1, latency=latency)
         async with (
             serving(core) as address,
-            yard_at(address, run="cpc-one") as one,
-            yard_at(address, run="cpc-two") as two,
+            fleet_context(address, run="cpc-one") as one,
+            fleet_context(address, run="cpc-two") as two,
         ):
-            rivals = [machines_of(yard, core)[0] for yard in (one, two)]
+            rivals = [machines_of(context, core)[0] for context in (one, two)]
             for rival in rivals:
                 await rival.settle()
             fates = await asyncio.gather(*(rival.create() for rival in rivals), return_exceptions=True)
@@ -103,11 +103,11 @@ def test_of_two_that_race_for_one_slot_just_one_has_it_and_the_other_lets_go() -
             (loser,) = lost
             assert winner.live
             assert not loser.live
-            assert [yard.meter.alive for yard in (one, two)] == [int(r is winner) for r in rivals]
-            yards = dict(zip(rivals, (one, two), strict=True))
-            assert not yards[loser].ledger.open, "a sweep leaves it alone"
-            assert yards[winner].ledger.open == {"machine-0001"}
-            await winner.bring(State.CONFIGURED)
+            assert [context.meter.alive for context in (one, two)] == [int(r is winner) for r in rivals]
+            contexts = dict(zip(rivals, (one, two), strict=True))
+            assert not contexts[loser].ledger.open, "a sweep leaves it alone"
+            assert contexts[winner].ledger.open == {"machine-0001"}
+            await winner.drive_to(State.CONFIGURED)
             assert states_of(core) == {"machine-0001": "CONFIGURED"}
 
     for _ in range(5):
@@ -115,32 +115,32 @@ def test_of_two_that_race_for_one_slot_just_one_has_it_and_the_other_lets_go() -
 
 
 def test_many_creates_of_our_own_for_one_slot_are_one_life_and_all_ours() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         calls = await asyncio.gather(*(machine.create() for _ in range(8)))
         assert len({call.operation_id for call in calls if call.ok}) == 1
         assert machine.live
-        assert yard.meter.bill(0.0).create == 1
+        assert context.meter.bill(0.0).create == 1
 
     on_a_machine(facts, latency=0.01)
 
 
 def test_a_slot_that_somebody_else_brought_to_life_is_not_ours() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
-        async with yard.client.another() as foreign:
+        async with context.client.another() as foreign:
             await foreign.create(machine.id, machine.shard.token(epoch=9, sequence=1))
         with pytest.raises(Disturbed, match="is IDLE, and not by us"):
-            await machine.bring(State.IDLE)
+            await machine.drive_to(State.IDLE)
         assert states_of(core) == {machine.id: "IDLE"}
 
     on_a_machine(facts)
 
 
 def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
         machine.policy = Policy(blames_provider=True)
-        async with yard.client.another() as foreign:
+        async with context.client.another() as foreign:
             await foreign.create(machine.id, machine.shard.token(epoch=9, sequence=1))
         assert (await machine.read()).state == pb.MACHINE_STATE_IDLE
 
@@ -149,10 +149,10 @@ def test_where_it_is_held_against_the_provider_the_movement_is_shown() -> None:
 
 @pytest.mark.parametrize("verb", list(Verb))
 def test_a_machine_that_is_not_ours_is_not_driven_whoever_is_blamed_for_what_it_shows(verb: Verb) -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
         machine.policy = Policy(blames_provider=True)
-        await yard.client.create(machine.id, Shard("foreign").next())
+        await context.client.create(machine.id, Shard("foreign").next())
         theirs = core.machines[machine.id]
         with pytest.raises(Disturbed, match="is IDLE, and not by us"):
             await machine.call(verb)
@@ -162,35 +162,37 @@ def test_a_machine_that_is_not_ours_is_not_driven_whoever_is_blamed_for_what_it_
 
 
 def test_a_machine_of_ours_that_somebody_else_has_bound_is_said_to_be_so_once_and_goes_home() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
-        await machine.bring(State.IDLE)
-        async with yard.client.another() as foreign:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        await machine.drive_to(State.IDLE)
+        async with context.client.another() as foreign:
             await foreign.configure(machine.id, Shard("foreign").next(), cluster="theirs")
         with pytest.raises(Disturbed, match=r"somebody else has bound .* to 'theirs'"):
             await machine.settle()
-        await machine.bring(State.SPECULATIVE)
-        assert (states_of(core), machine.ownership.owner is Owner.ANOTHER) == ({}, False), "states_of leaves slots out"
+        await machine.drive_to(State.SPECULATIVE)
+        assert (states_of(core), machine.ownership.owner is Owner.OTHER_CLIENT) == ({}, False), (
+            "states_of leaves slots out"
+        )
 
     on_a_machine(facts)
 
 
 def test_a_machine_that_was_found_idle_and_is_bound_by_somebody_else_is_left_to_them() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
-        await machine.bring(State.IDLE)
-        found = Machine(machine.id, yard, number=2, home=State.IDLE)
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        await machine.drive_to(State.IDLE)
+        found = Machine(machine.id, context, number=2, home=State.IDLE)
         await found.drain()
-        async with yard.client.another() as foreign:
+        async with context.client.another() as foreign:
             await foreign.configure(machine.id, Shard("foreign").next(), cluster="theirs")
         with pytest.raises(Disturbed, match="somebody else has bound"):
             await found.settle()
-        assert (states_of(core), found.ownership.owner is Owner.ANOTHER) == ({machine.id: "CONFIGURED"}, True)
+        assert (states_of(core), found.ownership.owner is Owner.OTHER_CLIENT) == ({machine.id: "CONFIGURED"}, True)
 
     on_a_machine(facts)
 
 
 def test_what_is_bound_as_we_have_ever_bound_it_is_bound_by_us() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
-        await machine.bring(State.IDLE)
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        await machine.drive_to(State.IDLE)
         await machine.configure(cluster="ours, oddly named")
         assert (await machine.settle()).state is State.CONFIGURED
 
@@ -198,15 +200,15 @@ def test_what_is_bound_as_we_have_ever_bound_it_is_bound_by_us() -> None:
 
 
 def test_a_slot_that_somebody_takes_at_the_last_moment_is_not_driven() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
-        intend = yard.ledger.intend
+        intend = context.ledger.write_intent
 
         async def slow(*given: Any, **named: Any) -> None:
             await intend(*given, **named)
-            await yard.client.create(machine.id, Shard("foreign").next())  # while our disk was busy
+            await context.client.create(machine.id, Shard("foreign").next())  # while our disk was busy
 
-        object.__setattr__(yard.ledger, "intend", slow)
+        object.__setattr__(context.ledger, "write_intent", slow)
         with pytest.raises(Disturbed, match="is IDLE, and not by us"):
             await machine.configure()
         assert states_of(core) == {machine.id: "IDLE"}
@@ -215,11 +217,11 @@ def test_a_slot_that_somebody_takes_at_the_last_moment_is_not_driven() -> None:
 
 
 def test_a_life_that_was_given_back_at_once_is_not_the_next_ones() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
         await machine.create()
         await machine.delete()  # instant, and nobody has looked in between
-        await yard.client.create(machine.id, Shard("foreign").next())
+        await context.client.create(machine.id, Shard("foreign").next())
         with pytest.raises(Disturbed, match="is IDLE, and not by us"):
             await machine.settle()
 
@@ -227,10 +229,10 @@ def test_a_life_that_was_given_back_at_once_is_not_the_next_ones() -> None:
 
 
 def test_a_machine_that_cannot_get_there_is_unprepared() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
-        await machine.bring(State.IDLE)
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        await machine.drive_to(State.IDLE)
         with pytest.raises(Unprepared, match="Delete of machine-0001, IDLE, answered UNIMPLEMENTED"):
-            await machine.bring(State.SPECULATIVE)
+            await machine.drive_to(State.SPECULATIVE)
 
     on_a_machine(facts, deletes=False)
 
@@ -246,15 +248,15 @@ def test_a_call_that_is_cancelled_is_heard_out_all_the_same() -> None:
             await asyncio.sleep(0.02)
             return await super().answer(context, work)
 
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         task = asyncio.create_task(machine.create())
         await sent.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await yard.client.quiet()
+        await context.client.quiet()
         assert machine.live
-        assert yard.meter.alive == 1
+        assert context.meter.alive == 1
 
     on_a_machine(facts, serve={"servicer": Slow})
 
@@ -269,7 +271,7 @@ class Late(Servicer):
 
 
 def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.settle()
         call = await machine.create(timeout=0.02)
         assert not call.answered
@@ -277,9 +279,9 @@ def test_a_call_that_was_not_answered_is_remembered_and_fenced_off() -> None:
         await machine.fence_off()
         assert not machine.unanswered
         assert machine.live, "what it started is ours"
-        late = await yard.client.create(machine.id, machine.shard.token(epoch=1, sequence=99))
+        late = await context.client.create(machine.id, machine.shard.token(epoch=1, sequence=99))
         assert late.fenced, "nothing of that incarnation can start anything any more"
-        await machine.bring(State.SPECULATIVE)  # and the next one's calls are not
+        await machine.drive_to(State.SPECULATIVE)  # and the next one's calls are not
 
     on_a_machine(facts, serve={"servicer": Late})
 
@@ -335,14 +337,14 @@ def test_a_machine_that_stays_on_its_way_is_unprepared_after_its_patience() -> N
 
     async def facts(machine: Machine) -> None:
         with pytest.raises(Unprepared, match=r"is still CREATING after 300\.0 s of patience"):
-            await machine.bring(State.IDLE)
+            await machine.drive_to(State.IDLE)
 
     leaping(client, facts, patience=Patience(create=300.0))
 
 
 @pytest.mark.parametrize("verb", list(Verb))
 def test_a_machine_has_a_call_for_each_verb_with_a_token_of_its_own(verb: Verb) -> None:
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         call = await machine.call(verb)
         assert call.rpc == verb.value
         assert call.token is not None
@@ -359,12 +361,12 @@ def test_a_life_that_the_provider_gives_no_name_to_is_ours_and_goes_home() -> No
         def ack(self, ack: Any) -> pb.TransitionAck:
             return pb.TransitionAck()
 
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         for _ in range(2):
-            await machine.bring(State.IDLE)
+            await machine.drive_to(State.IDLE)
             assert machine.live
-            await machine.bring(State.SPECULATIVE)
-        assert yard.meter.bill(yard.client.now()).create == 2
+            await machine.drive_to(State.SPECULATIVE)
+        assert context.meter.bill(context.client.now()).create == 2
         assert states_of(core) == {}
 
     on_a_machine(facts, serve={"servicer": Nameless})
@@ -379,11 +381,11 @@ def test_what_is_shown_of_another_machine_says_nothing_of_this_one() -> None:
             slot = pb.Machine(id="another", state=pb.MACHINE_STATE_SPECULATIVE)
             return shown if shown.state == pb.MACHINE_STATE_SPECULATIVE else slot
 
-    async def facts(machine: Machine, yard: FleetContext, core: Core) -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
         await machine.create()
         with pytest.raises(NoAnswer, match="Get of machine-0001 showed another machine, 'another'"):
             await machine.settle()
         assert machine.live
-        assert yard.ledger.open == {"machine-0001"}
+        assert context.ledger.open == {"machine-0001"}
 
     on_a_machine(facts, serve={"servicer": Confused})

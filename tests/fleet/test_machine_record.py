@@ -29,8 +29,8 @@ def reading(record: MachineRecord, machine: pb.Machine, *, blames: bool = False,
 
 def test_a_slot_that_comes_to_life_without_a_create_of_ours_belongs_to_another_client() -> None:
     seen = reading(SLOT, shown(State.IDLE, host="h"))
-    assert (seen.disowned, seen.disturbed) == (True, "m is IDLE, and not by us")
-    assert seen.record.ownership.owner is Owner.ANOTHER
+    assert (seen.disowned, seen.disturbance) == (True, "m is IDLE, and not by us")
+    assert seen.record.ownership.owner is Owner.OTHER_CLIENT
     assert seen.record.seen.state is State.SPECULATIVE, "what it shows says nothing of the kit's machine"
 
 
@@ -53,7 +53,7 @@ def test_a_slot_that_is_bound_to_a_cluster_of_this_run_is_not_another_clients() 
 
 def test_a_change_that_the_provider_is_blamed_for_is_seen_and_disturbs_nothing() -> None:
     seen = reading(SLOT, shown(State.IDLE, host="h"), blames=True)
-    assert (seen.disowned, seen.disturbed, seen.record.seen.state) == (True, "", State.IDLE)
+    assert (seen.disowned, seen.disturbance, seen.record.seen.state) == (True, "", State.IDLE)
 
 
 def test_a_machine_that_was_deleted_and_shows_another_host_is_another_clients() -> None:
@@ -91,8 +91,8 @@ def test_a_transition_ends_at_its_target_and_nowhere_else() -> None:
 def test_a_foreign_binding_disturbs_once_and_the_machine_stays_ours() -> None:
     foreign = shown(State.CONFIGURED, host="h1", cluster="theirs")
     seen = reading(OURS, foreign)
-    assert (seen.disturbed, seen.disowned) == ("somebody else has bound m to 'theirs'", False)
-    assert (seen.record.live, reading(seen.record, foreign).disturbed) == (True, "")
+    assert (seen.disturbance, seen.disowned) == ("somebody else has bound m to 'theirs'", False)
+    assert (seen.record.live, reading(seen.record, foreign).disturbance) == (True, "")
 
 
 @pytest.mark.parametrize(("last", "disowned"), [(None, True), (Verb.DRAIN, True), (Verb.CONFIGURE, False)])
@@ -139,9 +139,9 @@ def test_only_the_first_of_several_transitions_is_timed() -> None:
 def test_a_claim_is_contested_until_it_is_decided() -> None:
     contested = SLOT.contested()
     assert (contested.live, contested.ownership.owner) == (True, Owner.CONTESTED)
-    won, lost = contested.claimed(), contested.beaten()
+    won, lost = contested.claimed(), contested.claim_lost()
     assert (won.live, won.ownership.won, lost.live, lost.ownership.won) == (True, True, False, False)
-    assert (lost.ownership.lost_race, lost.ownership.owner) == (True, Owner.ANOTHER)
+    assert (lost.ownership.lost_race, lost.ownership.owner) == (True, Owner.OTHER_CLIENT)
 
 
 def test_what_another_client_owns_is_possibly_ours_if_a_create_was_sent() -> None:

@@ -30,11 +30,11 @@ class Shouts(Core):
 
 
 def test_what_somebody_else_seems_to_have_bound_at_the_last_moment_is_ours_and_goes_home() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         await lease.machines[0].configure()
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
     pooled(facts, core=Shouts(fleet(1), latency=Latency.parse("0")))
@@ -56,7 +56,7 @@ class Blinks(Core):
 def test_one_look_that_shows_a_slot_lets_no_machine_be_forgotten(when: str) -> None:
     served = Blinks(fleet(1), latency=Latency.parse("0"))
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         if when == "release":
@@ -66,7 +66,7 @@ def test_one_look_that_shows_a_slot_lets_no_machine_be_forgotten(when: str) -> N
         else:
             await pool.release(lease, wanted={State.IDLE})
             served.blinks = 1
-        home = await pool.home()
+        home = await pool.clean_up()
         assert states_of(core).keys() == named(home) == ids(lease.machines)
 
     pooled(facts, core=served)
@@ -81,10 +81,10 @@ class Misplaces(Core):
 
 
 def test_a_machine_that_was_started_instead_of_ours_is_named_and_not_touched() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         with pytest.raises(Unprepared):
             await pool.prepare(leased(pool, machines=1))
-        home = await pool.home()
+        home = await pool.clean_up()
         assert states_of(core) == {"machine-0002": "IDLE"}
         assert [machine for machine, _ in home.taken] == ["machine-0002"]
 

@@ -61,19 +61,19 @@ def losing() -> list[bool]:
     return Loses.losing
 
 
-async def taken_by_a_tenant(yard: FleetContext, machine: Machine, *, bound: bool = False) -> None:
+async def taken_by_a_tenant(context: FleetContext, machine: Machine, *, bound: bool = False) -> None:
     tenant = Shard("tenant")
-    assert (await yard.client.create(machine.id, tenant.next())).ok
+    assert (await context.client.create(machine.id, tenant.next())).ok
     if bound:
-        assert (await yard.client.configure(machine.id, tenant.next(), cluster="theirs")).ok
+        assert (await context.client.configure(machine.id, tenant.next(), cluster="theirs")).ok
 
 
 def a_slot(facts: Callable[[Pool, Machine, Core, FleetContext], Awaitable[None]], **options: Any) -> None:
     """State facts about a slot that is leased to be created."""
 
-    async def go(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def go(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
-        await facts(pool, lease.machines[0], core, yard)
+        await facts(pool, lease.machines[0], core, context)
 
     pooled(go, **options)
 
@@ -94,10 +94,10 @@ def test_of_each_shard_the_oldest_token_is_known_and_the_newest_epoch() -> None:
 
 
 def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_find_out_whose_it_is(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
         await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine, bound=True)
-        home = await pool.home()
+        await taken_by_a_tenant(context, machine, bound=True)
+        home = await pool.clean_up()
         assert states_of(core) == {machine.id: "CONFIGURED"}
         assert named(home) == {machine.id}
 
@@ -105,26 +105,26 @@ def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_find_out_whose_it_i
 
 
 def test_a_tenants_machine_is_not_ours_because_of_an_earlier_life_of_its_slot(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
         losing.append(False)
-        await machine.bring(State.IDLE)
-        await machine.bring(SLOT)
+        await machine.drive_to(State.IDLE)
+        await machine.drive_to(SLOT)
         losing.append(True)
         await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine)
-        await pool.home()
+        await taken_by_a_tenant(context, machine)
+        await pool.clean_up()
         assert states_of(core) == {machine.id: "IDLE"}
 
     a_slot(facts, servicer=Loses)
 
 
 def test_a_tenants_machine_is_not_taken_over_in_the_middle_of_a_run(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
         await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine)
+        await taken_by_a_tenant(context, machine)
         losing.append(False)
         with pytest.raises(Exception, match="none of our calls came through"):
-            await machine.bring(State.CONFIGURED)
+            await machine.drive_to(State.CONFIGURED)
         assert states_of(core) == {machine.id: "IDLE"}
 
     a_slot(facts, servicer=Loses)
@@ -143,10 +143,10 @@ class HasNoTime(Servicer):
 
 
 def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
-        await machine.bring(State.IDLE)
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.drive_to(State.IDLE)
         machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", LARGEST, 7))
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
     a_slot(facts, servicer=HasNoTime)
@@ -169,12 +169,12 @@ def test_a_slot_to_which_a_create_is_still_on_its_way_is_not_home() -> None:
             works.append(asyncio.create_task(carry_out()))
             await asyncio.sleep(60)
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
         await lease.machines[0].create(timeout=SOON)
         await pool.release(lease, wanted={State.IDLE})
-        assert pool.spare(idle=0, bound=True) == [], "there is nothing to bring home"
-        assert (await pool.home()).clean
+        assert pool.surplus(idle=0, bound=True) == [], "there is nothing to bring home"
+        assert (await pool.clean_up()).clean
         over.set()
         await asyncio.gather(*works)
         assert states_of(core) == {}
@@ -189,9 +189,9 @@ def test_where_no_fence_tells_what_an_unheard_create_may_have_started_is_named()
         def fence(self, *call: Any) -> None:
             pass
 
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
         await machine.create(timeout=SOON)
-        home = await pool.home()
+        home = await pool.clean_up()
         assert states_of(core) == {machine.id: "IDLE"}
         assert named(home) == {machine.id}
 
@@ -205,11 +205,11 @@ def test_what_was_done_and_said_not_to_be_is_home_or_named(code: grpc.StatusCode
             await super().Create(request, context)
             await context.abort(code, "not in time")
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         with pytest.raises(Unprepared):
             await pool.prepare(lease)
-        home = await pool.home()
+        home = await pool.clean_up()
         assert states_of(core).keys() == named(home)
         # Time that is up is no answer; a refusal is one, and what lives all the same may be somebody else's.
         assert bool(named(home)) == (code is grpc.StatusCode.ABORTED)

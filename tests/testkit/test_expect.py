@@ -14,7 +14,7 @@ from conformance.core.timeouts import Patience
 from conformance.testkit import expect
 from fake_provider.server import serving
 from tests.clockwork import Clockwork, leaping
-from tests.runs import machines_of, provider, yard_at
+from tests.runs import fleet_context, machines_of, provider
 from tests.values import a_call
 
 if TYPE_CHECKING:
@@ -204,8 +204,8 @@ def test_all_differences_are_shown_where_they_are_few() -> None:
 def on_a_machine(facts: Callable[[Machine], Awaitable[Any]], **options: Any) -> None:
     async def go() -> None:
         core = provider(1, **options)
-        async with serving(core) as address, yard_at(address) as yard:
-            await facts(machines_of(yard, core)[0])
+        async with serving(core) as address, fleet_context(address) as context:
+            await facts(machines_of(context, core)[0])
 
     asyncio.run(go())
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import Disturbed, Unprepared, Violation
 from conformance.core.lifecycle import State, Verb
-from conformance.fleet.needs import watching
+from conformance.fleet.needs import recording_needs
 from conformance.results.result import Status
-from conformance.testkit.observer import READERS
+from conformance.testkit.observer import READERS_PER_RPC
 from conformance.testkit.recording import BINDING, LEAVING, LIFE, shared_recording
 from fake_provider.core import Core
 from tests.runs import judged, nothing, proof, provider, states_of
@@ -17,7 +17,7 @@ from tests.runs import judged, nothing, proof, provider, states_of
 if TYPE_CHECKING:
     import pytest
 
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.results.report import Report
     from conformance.testkit.behaviour import Behaviour
     from conformance.testkit.observations import Recording
@@ -32,12 +32,12 @@ async def looks_on(trial: Trial) -> None:
     await shared_recording(trial)
 
 
-def onlooker(behaviour_id: str, verbs: Watched, body: Any = looks_on) -> Behaviour:
-    needs = watching(verbs)
+def onlooker(behaviour_id: str, verbs: WatchedEdges, body: Any = looks_on) -> Behaviour:
+    needs = recording_needs(verbs)
     return proof(body, behaviour_id, **{name: getattr(needs, name) for name in needs.__slots__ if name != "starts"})
 
 
-def onlookers(verbs: Watched, body: Any = looks_on) -> list[Behaviour]:
+def onlookers(verbs: WatchedEdges, body: Any = looks_on) -> list[Behaviour]:
     return [onlooker(f"TST-{number}a", verbs, body) for number in range(1, 5)]
 
 
@@ -137,7 +137,7 @@ def test_who_has_seen_enough_of_a_machine_on_its_way_looks_no_more() -> None:
 
     run(onlooker("TST-1a", BINDING, keeps), core=provider(8, latency=0.5))
     lists = [s for s in kept[0].seen if s.rpc == "List" and s.state is State.CONFIGURING]
-    assert 3 <= len(lists) <= 3 * READERS
+    assert 3 <= len(lists) <= 3 * READERS_PER_RPC
 
 
 def test_of_a_large_fleet_it_lists_the_states_that_the_machine_may_be_in(

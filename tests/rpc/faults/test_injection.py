@@ -31,7 +31,7 @@ from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from selftest.judge import plan_of
 from tests import provider_process
-from tests.runs import SHORT, connected, provider, yard_at
+from tests.runs import SHORT, connected, fleet_context, provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -196,14 +196,14 @@ class ForgetsTheToken(Core):
 
 
 async def after_a_lost_create(over: Any, core: Core, token: Token | None = None, *, again: int) -> Machine:
-    async with over(core) as target, yard_at(target) as yard, weather(yard.client, LOST_ANSWER, seed=7):
-        machine = Machine("machine-0001", yard, number=1)
+    async with over(core) as target, fleet_context(target) as context, weather(context.client, LOST_ANSWER, seed=7):
+        machine = Machine("machine-0001", context, number=1)
         machine.policy = Policy(drop_responses=frozenset({Verb.CREATE}))
         call = await machine.create(token)
         assert call.ok
         assert call.answered
-        await machine.bring(State.IDLE)
-        stats = yard.client.faults.stats() if yard.client.faults else None
+        await machine.drive_to(State.IDLE)
+        stats = context.client.faults.stats() if context.client.faults else None
         assert stats is not None
         assert (stats.faults, stats.did) == (("lost-answer",), {})
         assert (stats.lost, stats.again) == ({"Create": 1}, {"Create": again})
