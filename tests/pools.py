@@ -1,4 +1,4 @@
-"""A pool of a fake's machines, for facts about it."""
+"""A pool of the fake provider's machines, for tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pooled(
     homes: dict[str, State] | None = None,
     servicer: type[Servicer] = Servicer,
 ) -> None:
-    """State facts about a pool of all the machines, which are at home as slots unless `homes` says otherwise."""
+    """Runs `facts` with a pool of all machines, which were found as slots, or in the states of `homes`."""
 
     async def go() -> None:
         served = core or provider(machines, deletes=deletes)
@@ -52,17 +52,17 @@ def pooled(
 
 
 def leased(pool: Pool, **needs: Any) -> Lease:
-    """A lease that can be had."""
+    """Returns a lease that must be available."""
     lease = pool.lease(Needs(**needs))
     assert lease is not None
     return lease
 
 
 def ids(machines: tuple[Machine, ...]) -> set[str]:
-    """The machines' ids."""
+    """Returns the machines' ids."""
     return {machine.id for machine in machines}
 
 
 def named(home: Home) -> set[str]:
-    """The ids that somebody has to look at."""
+    """Returns the ids that the user has to check."""
     return {machine for machine, _ in (*home.left, *home.taken)}

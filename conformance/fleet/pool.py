@@ -1,7 +1,7 @@
 """The pool of a run's machines: leases them, restores them after each lease, retires faulty ones, cleans all up.
 
-Machines cost money. A SPECULATIVE slot costs nothing; a machine that lives is leased again and again, and the pool
-keeps no more alive at once than it needs.
+Machines cost money. A SPECULATIVE slot costs nothing. A machine that lives is leased repeatedly, and the pool keeps no
+more machines alive at once than it needs.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from conformance.fleet.needs import Needs
 
 NO_SUCH_MACHINE_CODES = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
-"""The codes of a Get for a machine that does not exist; the second code is for an empty id (COD-4)."""
+"""The codes of a Get for an unknown machine; the second code is for an empty id (COD-4)."""
 
 MAX_FAILURES_IN_A_ROW = 3
-"""If this many machines in a row could not be prepared, no more are tried: each one costs money."""
+"""After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
 
 _LEASES = count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Machines for one behaviour, and the states in which it needs them. It can be released once."""
+    """Machines for one behaviour, and the states in which it needs them. A lease can be released once."""
 
     machines: tuple[Machine, ...]
     starts: tuple[State, ...]
@@ -50,33 +50,33 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """The number of machines in a row that could not be brought to a state, and why the last one could not."""
+    """The number of machines in a row that did not reach a state, and the reason of the last one."""
 
     count: int
     reason: str
 
 
 class Pool:
-    """Knows of each machine whether it is free, leased, or retired: never leased again."""
+    """The machines of a run, each of which is free, leased, or retired: never leased again."""
 
     def __init__(
         self, machines: Sequence[Machine], context: FleetContext, *, max_alive: int, limit: int | None = None
     ) -> None:
-        """`most` is how many are kept alive; `limit`, how many may ever live, including the retired ones."""
+        """`max_alive` machines are kept alive; at most `limit` may live at once, including retired ones."""
         self.quarantined: dict[str, str] = {}
-        """The reasons why machines were retired, by id. Those that another client has taken are not among them."""
+        """The reasons why machines were retired, by id, except machines that another client has taken."""
         self._context = context
         self._capacity = Capacity(preferred=max_alive, limit=limit)
         self._known = list(machines)
         self._free = list(machines)
         self._leases: set[int] = set()
-        """The numbers of the leases that were not released."""
+        """The numbers of the leases that are not released yet."""
         self._leased: dict[Machine, bool] = {}
-        """The leased machines; True if one lives or will through the kit. One that was found IDLE costs no more."""
+        """The leased machines; True if the kit has started it, or will. One that was found IDLE costs no more."""
         self._retired: list[Machine] = []
         """Machines that are never leased again. They may still live."""
         self._taken: set[str] = set()
-        """The ids of slots that another client has taken at some time."""
+        """The ids of slots that another client has ever taken."""
         self._lost_in_a_row = 0
         """The number of machines in a row that another client had claimed first."""
         self._started = 0
@@ -90,35 +90,36 @@ class Pool:
 
     @property
     def touched(self) -> frozenset[str]:
-        """The ids of the machines that were ever driven."""
+        """The ids of the machines to which a mutating call was ever sent."""
         return frozenset(machine.id for machine in self._known if machine.touched)
 
     def unavailable_reason(self, needs: Needs) -> str | None:
-        """Returns why `needs` cannot be met, now or later in this run; None if they may be."""
+        """Returns why `needs` cannot be met, now or later in this run; None if they may be met."""
         for start in needs.starts:
             failures = self._failures.get(start)
             if failures is not None and failures.count >= MAX_FAILURES_IN_A_ROW:
-                return f"no machine comes to {start.name}: {failures.reason}"
+                return f"no machine reaches {start.name}: {failures.reason}"
         lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
         if not lives:
             return None
         if self._lost_in_a_row > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred):
             return (
-                f"{self._lost_in_a_row} machines in a row were claimed by somebody else, "
-                "or have operation ids of old (OPS-3)"
+                f"{self._lost_in_a_row} machines in a row were already claimed by another client, "
+                "or reuse an old operation id (OPS-3)"
             )
         limit = self._capacity.limit
         if limit is not None and lives + (retired := self._retired_alive) > limit:
-            return f"--max-machines {limit}: {retired} that could not be brought back live on, or may"
+            machines = "1 machine" if retired == 1 else f"{retired} machines"
+            return f"--max-machines {limit} reached: {machines} could not be cleaned up and may still be running"
         return None
 
     def lease(
         self, needs: Needs, *, reserved: Collection[State] = (), may_delete: bool = True, may_create: bool = True
     ) -> Lease | None:
-        """Returns machines for `needs`, or None if there are not enough now. Takes all or none, and sends nothing.
+        """Returns machines for `needs`, all or none; None if there are not enough now. Sends no call.
 
-        While any machine is leased, machines in a state of `apart` are left to leases that start there. Without
-        `may_delete`, no machine is deleted so that there is a slot; without `start`, none is created.
+        While any machine is leased, machines in a state of `reserved` are left to leases that start there. Unless
+        `may_delete`, no machine is chosen to be deleted for a slot; unless `may_create`, none to be created.
         """
         stock = Stock(
             live=self._live(needs),
@@ -147,19 +148,19 @@ class Pool:
         return lease
 
     def has_slots(self, needs: Needs) -> bool:
-        """Returns whether enough slots are free, though it may be better to wait for others."""
+        """Returns whether enough slots are free, although other slots may be more suitable later."""
         return len(self._slots()) >= needs.machines
 
     def _live(self, needs: Needs) -> list[Machine]:
-        """The free machines that live."""
+        """Returns the free machines that live, the most suitable first."""
         live = [m for m in self._free if m.live]
         if needs.deletes:
-            # The kit should not delete a machine that was found IDLE, unless there is no other.
+            # Delete a machine that was found IDLE only if there is no other.
             live.sort(key=lambda m: m.home is not State.SPECULATIVE)
         return live
 
     def _slots(self) -> list[Machine]:
-        """The free slots: first those that were the kit's before, then those that no other client was seen to take."""
+        """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
         return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
 
@@ -180,11 +181,11 @@ class Pool:
 
     @property
     def _retired_alive(self) -> int:
-        """Returns how many retired machines live through the kit, or may."""
+        """The number of retired machines that the kit has started, or may have, and that may still live."""
         return sum(m.may_be_alive and m.home is State.SPECULATIVE for m in self._retired)
 
     async def prepare(self, lease: Lease) -> None:
-        """Brings each leased machine to where the lease starts.
+        """Drives each leased machine to its start state.
 
         Raises Unprepared or Disturbed, after the machines at fault were retired.
         """
@@ -217,19 +218,19 @@ class Pool:
         self._lost_in_a_row = 0
 
     def quarantine(self, machine: Machine, reason: str) -> None:
-        """Retires the machine. The final cleanup tries it once more, and names it if it cannot be cleaned up."""
+        """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""
         del self._leased[machine]
         self._retired.append(machine)
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
-        """Retires the machine, which another client owns now. If it comes back as a slot, it is leased last."""
+        """Retires the machine, which another client owns now. If it becomes a slot again, it is leased last."""
         del self._leased[machine]
         self._retired.append(machine)
         self._taken.add(machine.id)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
-        """Takes the machines back: ready for leases that start in a state of `wanted`; cleaned up at once if none do.
+        """Takes the machines back, ready for leases that start in a state of `wanted`; cleans them up if it is empty.
 
         Does nothing if the lease was released before: its machines may be leased to another behaviour by now.
         """
@@ -249,24 +250,24 @@ class Pool:
         except Disturbed:
             self.drop(machine)
         except ConformanceError:
-            # The target does not answer. The final cleanup will say what that means for this machine.
-            self.quarantine(machine, "the target did not answer when it was to be brought back")
+            # The target does not answer. The final cleanup decides what that means for this machine.
+            self.quarantine(machine, "the target did not answer while the machine was being restored")
         if machine in self._leased:
             del self._leased[machine]
             self._free.append(machine)
 
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
-        """Leaves the machine stable, and bound only as its next lease would bind it."""
-        watch = await machine.settle()
+        """Drives the machine to a stable state. Leaves it bound only with the binding that its next lease needs."""
+        result = await machine.settle()
         if (
-            watch.state is State.CONFIGURED
+            result.state is State.CONFIGURED
             and State.CONFIGURED in wanted
-            and machine.has_default_binding(watch.machine)
+            and machine.has_default_binding(result.machine)
         ):
             return
-        if watch.state is not State.SPECULATIVE:
+        if result.state is not State.SPECULATIVE:
             await machine.drive_to(State.IDLE if wanted else self._home_state(machine))
-        # A slot to which a Create may still be on its way is not cleaned up before that call is fenced off.
+        # A slot for which a Create may still be in flight is not cleaned up before that call is fenced off.
         if (not wanted or machine.state is State.SPECULATIVE) and not machine.unanswered:
             self._context.ledger.note_cleaned_up(machine.id)
 
@@ -274,19 +275,19 @@ class Pool:
         return home_state(machine.home, deletes=self._context.deletes)
 
     def surplus(self, *, idle: int, bound: bool) -> list[Machine]:
-        """The free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
+        """Returns the free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
         away = [m for m in self._free if m.id in self._context.ledger.open and m.state is not State.SPECULATIVE]
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
     async def return_surplus(self, surplus: Sequence[Machine]) -> None:
-        """Cleans up free machines. They are taken before this waits for anything."""
+        """Cleans up free machines. Takes them before the first await."""
         for machine in surplus:
             self._take(machine, lives=True)
         await self.release(self._new_lease(surplus, ()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
-        """Looks again for slots that other clients have given back."""
+        """Adds slots that other clients have given back."""
         call = await retry_while_overloaded(lambda: self._context.client.list([State.SPECULATIVE]), insists=True)
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
@@ -298,11 +299,11 @@ class Pool:
         self._free += fresh
 
     def add_nonexistent(self, machine: Machine) -> None:
-        """Adds a machine that should not exist: the final cleanup checks that it does not."""
+        """Adds a machine that must not exist: the final cleanup checks that it does not."""
         self._known.append(machine)
 
     async def clean_up(self, *, keep: bool = False) -> Home:
-        """Cleans up every machine that was touched, whatever has happened to it; names those that remain."""
+        """Cleans up every machine that was touched, whatever its state. Returns those that remain."""
         await self._context.client.quiet()
         left = await asyncio.gather(
             *(self._clean_up_machine(m, keep=keep) for m in self._known if m.touched and not _has_other_owner(m))
@@ -310,17 +311,17 @@ class Pool:
         suspects = self._suspects()
         taken = await asyncio.gather(*(self._check_absent(machine_id, host) for machine_id, host in suspects.items()))
         return Home(
-            # Two behaviours may have used the same id of a machine that does not exist: name it once.
+            # Two behaviours may have used the same unknown id: report it once.
             left=tuple((name, why) for name, why in _by_name(left) if name in self._context.ledger.open),
             taken=_by_name(taken),
             kept=keep,
         )
 
     def _suspects(self) -> dict[str, str]:
-        """The machines that may exist through the kit and are not the kit's to touch.
+        """Returns the machines that the kit may have started and must not touch.
 
-        With a host if only that one would be the kit's: a machine that was seen as a slot may show later that it was
-        not given back.
+        If there is a host, the machine is the kit's only with that host: a machine that was seen as a slot may show
+        later that it was not deleted.
         """
         others = {other for m in self._known for other in m.record.calls.other_machines} - self.touched
         returned = {
@@ -348,18 +349,18 @@ class Pool:
         return None
 
     async def _clean_up_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
-        """Returns None, or the machine's id and why it could not be cleaned up."""
+        """Cleans one machine up. Returns None, or its id and the reason if that failed."""
         if machine.id not in self._context.ledger.open:
             return None
         try:
             with suppress(Disturbed):
                 return await self._return_machine(machine, keep=keep)
-            # The kit's own machine is cleaned up even if another client seems to have bound it. That is raised once.
+            # Clean up the kit's own machine even if another client seems to have bound it. Disturbed is raised once.
             return None if _has_other_owner(machine) else await self._return_machine(machine, keep=keep)
         except ConformanceError as error:
             return machine.id, error.message
         except Exception as error:
-            # Whatever is wrong with the kit, the others must be cleaned up, and this one must be named.
+            # Even after a bug in the kit, the other machines must be cleaned up, and this one reported.
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
     async def _return_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
@@ -375,7 +376,7 @@ class Pool:
         if keep:
             return (machine.id, f"kept, {state.name}") if state is not self._home_state(machine) else None
         home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_state(machine)
-        await machine.drive_to(home, at_all_costs=True)
+        await machine.drive_to(home, allow_tokenless=True)
         self._context.ledger.note_cleaned_up(machine.id)
         return None
 
@@ -385,12 +386,12 @@ def _has_other_owner(machine: Machine) -> bool:
 
 
 def home_state(found: State, *, deletes: bool) -> State:
-    """The state to bring a machine to in the end that was `found` in a state; UNSPECIFIED if it did not exist."""
+    """Returns the final state of a machine that was `found` in a state; UNSPECIFIED if it did not exist."""
     if not deletes:
         return State.IDLE
     return State.SPECULATIVE if found is State.UNSPECIFIED else found
 
 
 def _by_name(reports: Sequence[tuple[str, str] | None]) -> tuple[tuple[str, str], ...]:
-    """Machines and what is reported of them, each machine once, sorted by id."""
+    """Returns machines and their reports, each machine once, sorted by id."""
     return tuple(sorted(dict(report for report in reports if report is not None).items()))

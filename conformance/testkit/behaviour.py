@@ -1,4 +1,4 @@
-"""Defines a behaviour: a catalogue entry, what it needs, and the function that proves it. A plan is many of them."""
+"""A behaviour: a catalogue entry, its needs, and the function that proves it. A plan is a tuple of behaviours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Behaviour:
-    """An entry of the catalogue with what it needs and the function that judges it."""
+    """A behaviour: an entry of the catalogue, its needs, and the function that judges it."""
 
     entry: Entry
     needs: Needs
@@ -28,7 +28,7 @@ class Behaviour:
 
     @property
     def id(self) -> str:
-        """The catalogue's id."""
+        """The id in the catalogue."""
         return self.entry.id
 
 
@@ -36,7 +36,7 @@ Plan: TypeAlias = tuple[Behaviour, ...]
 
 
 def with_own_machines(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
-    """Yields the behaviours that need machines of their own: of all that watch the same edges, only the first."""
+    """Yields the behaviours that need machines of their own: only the first of those that watch the same edges."""
     recorded: set[WatchedEdges] = set()
     for behaviour in behaviours:
         watches = behaviour.needs.watches
@@ -63,7 +63,7 @@ def behaviour(
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
-    What a behaviour that `watches` needs follows from the edges. Raises ValueError if it declares more than that, or if
+    The needs of a behaviour that `watches` edges follow from the edges. Raises ValueError if it declares others, or if
     machines cannot start in `start`.
     """
     if start not in START_STATES:
@@ -78,7 +78,7 @@ def behaviour(
         deletes=deletes,
     )
     if watches and needs != Needs():
-        raise ValueError(f"{behaviour_id} watches a passage, which needs what it needs")
+        raise ValueError(f"{behaviour_id} watches edges, so it must not declare other needs")
     if watches:
         needs = recording_needs(watches)
 
@@ -90,6 +90,6 @@ def behaviour(
 
 
 def declaration_of(function: Any) -> tuple[str, Needs] | None:
-    """Returns what `behaviour` declared for a function; None for any other function."""
-    found: tuple[str, Needs] | None = getattr(function, DECLARATION_ATTRIBUTE, None)
-    return found
+    """Returns the id and the needs that `behaviour` declared for a function; None for any other function."""
+    declaration: tuple[str, Needs] | None = getattr(function, DECLARATION_ATTRIBUTE, None)
+    return declaration

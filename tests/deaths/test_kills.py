@@ -96,7 +96,7 @@ def test_sweeps_that_are_killed_do_not_stand_in_each_others_way(slow: Provider, 
     for _ in range(2):
         done = sweep(slow, ledger, "--patience", "200ms")
         assert done.code == 4
-        assert "machine-0001 is left: machine-0001 is still CONFIGURING" in done.out
+        assert "machine-0001 could not be cleaned up: machine-0001 is still CONFIGURING" in done.out
         assert "FAILED_PRECONDITION" not in done.text
 
 
@@ -165,7 +165,7 @@ def test_a_ledger_about_another_address_is_swept_only_on_demand(provider: Provid
     ledger = written(tmp_path / "ledger.ndjson", "elsewhere:1", intent("machine-0001"))
     done = sweep(provider, ledger)
     assert done.code == 2
-    assert done.err.splitlines()[0] == f"error: the ledger is about elsewhere:1, not {provider.address}"
+    assert done.err.splitlines()[0] == f"error: the ledger belongs to target elsewhere:1, not {provider.address}"
     assert list(provider.away()) == ["machine-0001"]
     fine(sweep(provider, ledger, "--any-target"))
     assert provider.away() == {}
@@ -187,7 +187,7 @@ def test_what_somebody_else_took_meanwhile_is_not_swept(provider: Provider, tmp_
     before = provider.machines()
     done = sweep(provider, ledger)
     fine(done)
-    assert "machine-0001 is IDLE for somebody else now: not touched" in done.out
+    assert "machine-0001 is IDLE and owned by another client now: not touched" in done.out
     assert provider.machines() == before
     assert [m.state for m in before.values()].count(IDLE) == 2
     fine(sweep(provider, ledger))

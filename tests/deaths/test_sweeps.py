@@ -111,7 +111,7 @@ def test_a_target_that_lost_all_its_state_has_nothing_of_ours(
         assert "Traceback" not in done.text
         assert new.machines() == before
         gone = sorted(set(away) - set(before))
-        named = [line.split()[0] for line in done.out.splitlines() if " is left: " in line]
+        named = [line.split()[0] for line in done.out.splitlines() if " could not be cleaned up: " in line]
         # An id that nobody knows any more may be a machine that nobody counts any more: it is named.
         assert set(gone) <= set(named), done.text
         assert done.code == (4 if named else 0)

@@ -339,7 +339,7 @@ def test_what_was_seen_is_judged_once() -> None:
 
 
 def test_who_watches_a_passage_needs_nothing_else() -> None:
-    with pytest.raises(ValueError, match="TST-1a watches a passage"):
+    with pytest.raises(ValueError, match="TST-1a watches edges"):
         behaviour("TST-1a", watches=(Verb.CONFIGURE, Verb.DRAIN), machines=2)
 
 

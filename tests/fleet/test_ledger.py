@@ -56,7 +56,7 @@ def intents(path: Path) -> list[tuple[str, str]]:
     return [(line["machine"], line["intend"]) for line in lines(path) if "intend" in line]
 
 
-def test_an_intent_is_on_disk_before_the_call_may_go_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intent_is_on_disk_before_the_call_may_be_sent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, on_disk = os.fdatasync, list[list[tuple[str, str]]]()
 
     def fdatasync(descriptor: int) -> None:
@@ -75,7 +75,7 @@ def test_an_intent_is_on_disk_before_the_call_may_go_out(path: Path, monkeypatch
     asyncio.run(go())
 
 
-def test_a_disk_that_fails_lets_no_call_go_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_prevents_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fdatasync(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -91,7 +91,7 @@ def test_a_disk_that_fails_lets_no_call_go_out(path: Path, monkeypatch: pytest.M
     asyncio.run(go())
 
 
-def test_a_ledger_of_what_ends_with_this_process_waits_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_is_not_durable_does_not_wait_for_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fdatasync(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -105,7 +105,7 @@ def test_a_ledger_of_what_ends_with_this_process_waits_for_no_disk(path: Path, m
     asyncio.run(go())
 
 
-def test_many_intents_at_once_share_an_fsync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_intents_share_an_fsync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, count = os.fdatasync, 0
 
     def fdatasync(descriptor: int) -> None:
@@ -124,25 +124,25 @@ def test_many_intents_at_once_share_an_fsync(path: Path, monkeypatch: pytest.Mon
     assert count <= 3
 
 
-def test_an_intent_that_comes_during_an_fsync_waits_for_one_of_its_own(
+def test_an_intent_written_during_an_fsync_waits_for_the_next_fsync(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, seen = threading.Event(), threading.Event(), list[int]()
+    started, proceed, seen = threading.Event(), threading.Event(), list[int]()
 
     def fdatasync(descriptor: int) -> None:
         seen.append(len(intents(path)))
-        begun.set()
-        go_on.wait(10)
+        started.set()
+        proceed.wait(10)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
         with opened(path) as ledger_file:
             first = asyncio.create_task(intend(ledger_file, "m"))
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(started.wait, 10)
             second = asyncio.create_task(intend(ledger_file, "n"))
             await asyncio.sleep(0)
-            go_on.set()
+            proceed.set()
             await first
             await second
 
@@ -150,33 +150,31 @@ def test_an_intent_that_comes_during_an_fsync_waits_for_one_of_its_own(
     assert seen == [1, 2]
 
 
-def test_a_second_call_like_the_first_waits_for_the_first_ones_line(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+def test_an_equal_second_call_waits_for_the_line_of_the_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, proceed = threading.Event(), threading.Event()
 
     def fdatasync(descriptor: int) -> None:
-        begun.set()
-        go_on.wait(10)
+        started.set()
+        proceed.wait(10)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
     async def go() -> None:
         with opened(path) as ledger_file:
             first = asyncio.create_task(intend(ledger_file))
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(started.wait, 10)
             second = asyncio.create_task(intend(ledger_file))
             for _ in range(5):
                 await asyncio.sleep(0)
             assert not second.done()
-            go_on.set()
+            proceed.set()
             await asyncio.gather(first, second)
 
     asyncio.run(go())
     assert intents(path) == [("m", "Create")]
 
 
-def test_who_is_cancelled_while_it_waits_takes_no_one_else_along(path: Path) -> None:
+def test_a_cancelled_intent_does_not_cancel_others(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             first = asyncio.create_task(intend(ledger_file, "m"))
@@ -189,7 +187,7 @@ def test_who_is_cancelled_while_it_waits_takes_no_one_else_along(path: Path) -> 
     assert ("n", "Create") in intents(path)
 
 
-def test_a_retry_of_one_shard_needs_no_second_line_and_another_shards_call_does(path: Path) -> None:
+def test_only_a_call_of_another_shard_needs_a_second_line(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, shard="s")
@@ -212,7 +210,7 @@ def test_a_retry_of_one_shard_needs_no_second_line_and_another_shards_call_does(
         (Verb.CONFIGURE, State.CREATING, True),
     ],
 )
-def test_of_an_open_machine_only_a_call_that_may_start_something_needs_a_line(
+def test_a_call_on_an_open_machine_needs_a_line_only_if_it_may_start_a_transition(
     path: Path, verb: Verb, seen: State, needed: bool
 ) -> None:
     async def go() -> None:
@@ -225,7 +223,7 @@ def test_of_an_open_machine_only_a_call_that_may_start_something_needs_a_line(
     assert len(intents(path)) == 1 + needed
 
 
-def test_the_first_call_of_a_machine_has_a_line_whatever_it_is(path: Path) -> None:
+def test_the_first_call_of_a_machine_always_has_a_line(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, verb=Verb.DRAIN, seen=State.SPECULATIVE)
@@ -234,7 +232,7 @@ def test_the_first_call_of_a_machine_has_a_line_whatever_it_is(path: Path) -> No
     assert intents(path) == [("m", "Drain")]
 
 
-def test_after_a_settling_the_same_call_starts_something_new(path: Path) -> None:
+def test_after_the_machine_has_settled_the_same_call_needs_a_new_line(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, verb=Verb.CREATE)
@@ -245,7 +243,7 @@ def test_after_a_settling_the_same_call_starts_something_new(path: Path) -> None
     assert intents(path) == [("m", "Create")] * 2
 
 
-def test_what_is_read_back_is_what_is_open(path: Path) -> None:
+def test_reading_returns_the_open_machines(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             for machine in ("home", "lost", "left"):
@@ -267,7 +265,7 @@ def test_what_is_read_back_is_what_is_open(path: Path) -> None:
     )
 
 
-def test_a_machine_that_left_home_again_is_open_again(path: Path) -> None:
+def test_a_machine_that_is_used_after_its_cleanup_is_open_again(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file)
@@ -279,7 +277,7 @@ def test_a_machine_that_left_home_again_is_open_again(path: Path) -> None:
     assert read(path).entries == (ledger.Entry(machine="m", home=State.SPECULATIVE, shards={"s": 2}),)
 
 
-def test_who_was_never_open_is_not_written_down_as_home(path: Path) -> None:
+def test_only_open_machines_are_written_as_cleaned_up(path: Path) -> None:
     with opened(path) as ledger_file:
         ledger_file.note_cleaned_up("m")
         ledger_file.note_lost("m")
@@ -287,7 +285,7 @@ def test_who_was_never_open_is_not_written_down_as_home(path: Path) -> None:
     assert [set(line) for line in lines(path)] == [{"ledger", "run", "target", "at"}, {"end", "open"}]
 
 
-def test_a_cut_last_line_loses_only_what_was_never_promised(path: Path) -> None:
+def test_an_incomplete_last_line_loses_only_entries_that_were_not_confirmed(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, "m")
@@ -302,7 +300,7 @@ def test_a_cut_last_line_loses_only_what_was_never_promised(path: Path) -> None:
         assert len(read(path).entries) >= complete
 
 
-def test_a_cut_in_the_middle_of_a_character_can_be_read(path: Path) -> None:
+def test_a_file_cut_in_the_middle_of_a_character_can_be_read(path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, "m")
@@ -315,46 +313,46 @@ def test_a_cut_in_the_middle_of_a_character_can_be_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n", "hello", "[]", '{"ledger": 2}', '{"format": 1}', "\x00\x01"])
-def test_what_is_no_ledger_is_refused(path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_ledger_is_rejected(path: Path, content: str) -> None:
     path.parent.mkdir()
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(UsageError, match="is no ledger"):
+    with pytest.raises(UsageError, match="is not a ledger"):
         read(path)
 
 
-def test_a_ledger_that_is_not_there_is_named(path: Path) -> None:
+def test_a_missing_ledger_is_an_error_with_its_path(path: Path) -> None:
     with pytest.raises(UsageError, match=r"ledger\.ndjson cannot be read: No such file"):
         read(path)
 
 
-def test_lines_that_nobody_knows_are_passed_over(path: Path) -> None:
+def test_unknown_lines_are_skipped(path: Path) -> None:
     path.parent.mkdir()
-    strange = ['{"intend": 1}', '{"home": ["m"]}', '{"seen": "IDLE", "machine": "x", "host": ""}', '"text"', "{"]
-    path.write_text("\n".join(['{"ledger": 1}', *strange]), encoding="utf-8")
+    unknown = ['{"intend": 1}', '{"home": ["m"]}', '{"seen": "IDLE", "machine": "x", "host": ""}', '"text"', "{"]
+    path.write_text("\n".join(['{"ledger": 1}', *unknown]), encoding="utf-8")
     assert read(path).entries == ()
 
 
-def test_an_unknown_home_in_a_damaged_line_is_passed_over(path: Path) -> None:
+def test_an_unknown_home_state_is_read_as_unspecified(path: Path) -> None:
     path.parent.mkdir()
     line = {"intend": "Create", "machine": "m", "home": "NOWHERE", "shard": "s", "epoch": 1}
     path.write_text('{"ledger": 1}\n' + json.dumps(line), encoding="utf-8")
     assert [entry.home for entry in read(path).entries] == [State.UNSPECIFIED]
 
 
-def test_a_second_run_cannot_have_the_ledger_of_one_that_lives(path: Path) -> None:
+def test_a_second_run_cannot_open_the_ledger_of_a_running_one(path: Path) -> None:
     with opened(path), pytest.raises(UsageError, match="belongs to a run that still lives"):
         Ledger(path, run="cpc-2", target="host:1")
     assert [line["run"] for line in lines(path) if "run" in line] == ["cpc-1"]
 
 
-def test_the_ledger_of_a_run_that_ended_is_free(path: Path) -> None:
+def test_the_ledger_of_a_finished_run_is_unlocked(path: Path) -> None:
     with opened(path):
         pass
     with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_ledger_that_cannot_be_written_is_said_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_written_is_reported_before_any_machine_is_started(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match=r"cannot be written: (Not a directory|File exists)") as caught:
         Ledger(tmp_path / "file" / "ledger.ndjson", run="cpc-1", target="host:1")
@@ -362,7 +360,7 @@ def test_a_ledger_that_cannot_be_written_is_said_before_anything_is_started(tmp_
     assert "starts no machine" in caught.value.hint
 
 
-def test_a_sweep_goes_on_where_the_dead_run_left_off(path: Path) -> None:
+def test_an_adopted_record_continues_the_ledger_of_a_dead_run(path: Path) -> None:
     async def dead() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file, "m")
@@ -378,14 +376,14 @@ def test_a_sweep_goes_on_where_the_dead_run_left_off(path: Path) -> None:
     assert lines(path)[-1]["open"] == ["n"]
 
 
-def test_closing_twice_is_closing_once_and_a_forgotten_ledger_is_gone_where_nothing_is_open(path: Path) -> None:
+def test_closing_twice_is_allowed_and_removes_a_ledger_without_open_machines(path: Path) -> None:
     ledger_file = Ledger(path, run="cpc-1", target="host:1")
     ledger_file.close(forget=True)
     ledger_file.close()
     assert not path.exists()
 
 
-def test_a_ledger_with_a_machine_in_it_is_not_forgotten(path: Path) -> None:
+def test_a_ledger_with_an_open_machine_is_not_removed(path: Path) -> None:
     async def go() -> None:
         ledger_file = Ledger(path, run="cpc-1", target="host:1")
         await intend(ledger_file)
@@ -395,12 +393,12 @@ def test_a_ledger_with_a_machine_in_it_is_not_forgotten(path: Path) -> None:
     assert [entry.machine for entry in read(path).entries] == ["m"]
 
 
-def test_what_is_closed_is_not_written_to_and_nothing_more_is_started(path: Path, tmp_path: Path) -> None:
+def test_a_closed_ledger_is_not_written_to_and_prevents_calls(path: Path, tmp_path: Path) -> None:
     async def go() -> None:
         with opened(path) as ledger_file:
             await intend(ledger_file)
         other = tmp_path / "other"
-        with other.open("w", encoding="utf-8"):  # its number may be the one that the ledger had
+        with other.open("w", encoding="utf-8"):  # it may get the file descriptor that the ledger had
             ledger_file.note_cleaned_up("m")
             with pytest.raises(NotWritten, match="it is closed"):
                 await intend(ledger_file, "n")

@@ -1,4 +1,4 @@
-"""Which machines a lease is made of, and when there are none."""
+"""Tests which machines a lease gets, and when there is no lease."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_lease_that_is_released_twice_takes_nothing_from_the_next_one() -> Non
     pooled(facts, machines=1, max_alive=1)
 
 
-def test_a_behaviour_without_machines_can_always_be_had() -> None:
+def test_a_lease_without_machines_is_always_available() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
         assert leased(pool).machines == ()
@@ -55,7 +55,7 @@ def test_a_behaviour_without_machines_can_always_be_had() -> None:
     pooled(facts)
 
 
-def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
+def test_leases_of_live_machines_respect_the_limit_and_slots_do_not_count() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=2, start=SLOT)
         leased(pool, machines=2, transitions=1)
@@ -65,7 +65,7 @@ def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
     pooled(facts, machines=8, max_alive=2)
 
 
-def test_who_is_soon_over_waits_for_a_machine_rather_than_have_one_started() -> None:
+def test_a_short_lease_waits_for_a_machine_instead_of_starting_one() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=1, transitions=1)
         assert pool.lease(Needs(machines=1)) is None
@@ -74,7 +74,7 @@ def test_who_is_soon_over_waits_for_a_machine_rather_than_have_one_started() -> 
     pooled(facts)
 
 
-def test_a_machine_that_lives_and_is_free_is_one_of_those_that_may_live() -> None:
+def test_a_free_live_machine_counts_towards_the_limit() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=1)
         await pool.prepare(warm)
@@ -85,7 +85,7 @@ def test_a_machine_that_lives_and_is_free_is_one_of_those_that_may_live() -> Non
     pooled(facts, max_alive=2)
 
 
-def test_a_slot_that_somebody_else_had_is_the_last_to_be_taken() -> None:
+def test_a_slot_that_another_client_had_is_leased_last() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         (theirs,) = leased(pool, machines=1, transitions=1).machines
         pool.drop(theirs)
@@ -96,7 +96,7 @@ def test_a_slot_that_somebody_else_had_is_the_last_to_be_taken() -> None:
     pooled(facts)
 
 
-def test_slots_that_stay_slots_cost_nothing_and_are_had_beyond_what_may_live() -> None:
+def test_slots_that_stay_slots_do_not_count_towards_the_limit() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         assert pool.lease(Needs(machines=4, start=SLOT, creates=True, transitions=1)) is None
         assert len(leased(pool, machines=4, start=SLOT).machines) == 4
@@ -104,7 +104,7 @@ def test_slots_that_stay_slots_cost_nothing_and_are_had_beyond_what_may_live() -
     pooled(facts, max_alive=1)
 
 
-def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
+def test_a_lease_waits_for_a_slot_that_was_ours_instead_of_taking_another() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first = leased(pool, machines=1, transitions=1)
         assert pool.lease(Needs(machines=1, start=SLOT)) is None
@@ -128,21 +128,21 @@ def test_a_machine_that_lives_is_leased_again_before_another_is_started() -> Non
     pooled(facts)
 
 
-def test_a_machine_that_is_to_be_given_back_counts_until_it_is() -> None:
+def test_a_machine_that_will_be_deleted_counts_until_it_is() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         slot = leased(pool, machines=1, start=SLOT)
         warm = leased(pool, machines=2, transitions=1)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
-        leased(pool, machines=1, start=SLOT)  # one of the warm ones, on its way back
+        leased(pool, machines=1, start=SLOT)  # one of the warm ones, to be deleted
         await pool.release(slot, wanted={State.IDLE})
         leased(pool, machines=1, transitions=1)  # the other
-        assert pool.lease(Needs(machines=1, transitions=1)) is None, "that would be a third one alive"
+        assert pool.lease(Needs(machines=1, transitions=1)) is None, "that would be a third live machine"
 
     pooled(facts, machines=3, max_alive=2)
 
 
-def test_a_machine_that_lives_is_given_back_where_only_slots_will_do() -> None:
+def test_a_live_machine_is_deleted_for_a_lease_that_needs_slots() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=2)
         await pool.prepare(warm)
@@ -154,7 +154,7 @@ def test_a_machine_that_lives_is_given_back_where_only_slots_will_do() -> None:
     pooled(facts, machines=2, max_alive=2)
 
 
-def test_slots_that_somebody_gave_back_are_found_again() -> None:
+def test_refresh_adds_new_slots() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
         core.put(fleet(5)[4])
@@ -164,7 +164,7 @@ def test_slots_that_somebody_gave_back_are_found_again() -> None:
     pooled(facts, max_alive=5)
 
 
-def test_what_is_found_again_comes_to_what_there_was() -> None:
+def test_refresh_keeps_the_known_machines() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         await pool.prepare(leased(pool, machines=2, transitions=1))
         core.put(fleet(5)[4])
@@ -176,7 +176,7 @@ def test_what_is_found_again_comes_to_what_there_was() -> None:
     pooled(facts, max_alive=5)
 
 
-def test_there_are_slots_as_long_as_enough_are_free() -> None:
+def test_has_slots_while_enough_are_free() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         assert pool.has_slots(Needs(machines=4, start=SLOT))
         assert not pool.has_slots(Needs(machines=5, start=SLOT))
@@ -186,7 +186,7 @@ def test_there_are_slots_as_long_as_enough_are_free() -> None:
     pooled(facts)
 
 
-def test_where_nothing_can_be_deleted_no_machine_makes_place_for_a_slot() -> None:
+def test_without_delete_no_machine_is_deleted_for_a_slot() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=2)
         await pool.prepare(warm)
@@ -196,7 +196,7 @@ def test_where_nothing_can_be_deleted_no_machine_makes_place_for_a_slot() -> Non
     pooled(facts, machines=2, max_alive=2, deletes=False)
 
 
-def test_machines_that_went_home_are_replaced_when_a_quarter_is_gone() -> None:
+def test_deleted_machines_are_replaced_once_a_quarter_is_gone() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first, second, *_ = [leased(pool, machines=1, transitions=1) for _ in range(8)]
         for lease, replaced in ((first, False), (second, True)):
@@ -207,7 +207,7 @@ def test_machines_that_went_home_are_replaced_when_a_quarter_is_gone() -> None:
     pooled(facts, machines=16, max_alive=8)
 
 
-def test_a_lease_that_came_to_nothing_was_no_life() -> None:
+def test_a_lease_that_started_no_machine_does_not_count_as_a_start() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leases = [leased(pool, machines=1, transitions=1) for _ in range(8)]
         await pool.release(leases[0], wanted={State.IDLE})
@@ -217,7 +217,7 @@ def test_a_lease_that_came_to_nothing_was_no_life() -> None:
     pooled(facts, machines=16, max_alive=8)
 
 
-def test_a_slot_that_stays_one_was_no_life() -> None:
+def test_a_slot_that_stays_a_slot_does_not_count_as_a_start() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=8, start=SLOT)
         for _ in range(8):
@@ -226,12 +226,12 @@ def test_a_slot_that_stays_one_was_no_life() -> None:
     pooled(facts, machines=16, max_alive=8)
 
 
-def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_for() -> None:
+def test_the_surplus_is_the_free_live_machines_except_those_to_keep() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         idle, bound = leased(pool, machines=2), leased(pool, machines=1, start=State.CONFIGURED, transitions=1)
         for lease in (idle, bound):
             await pool.prepare(lease)
-            assert pool.surplus(idle=0, bound=False) == [], "what is leased is not spare, and slots are not at all"
+            assert pool.surplus(idle=0, bound=False) == [], "neither leased machines nor slots are surplus"
         for lease in (idle, bound):
             await pool.release(lease, wanted={State.IDLE, State.CONFIGURED})
 
@@ -247,7 +247,7 @@ def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_f
     pooled(facts)
 
 
-def test_a_machine_on_its_way_home_counts_until_it_is_there() -> None:
+def test_a_machine_in_cleanup_counts_until_it_is_clean() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
@@ -262,7 +262,7 @@ def test_a_machine_on_its_way_home_counts_until_it_is_there() -> None:
     pooled(facts, max_alive=1)
 
 
-def test_what_is_to_leave_is_leased_from_those_that_live_and_makes_no_other_leave() -> None:
+def test_a_lease_may_exclude_starts_and_deletions() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         assert pool.lease(Needs(machines=1, transitions=1), may_create=False) is None
         warm = leased(pool, machines=2)
@@ -274,7 +274,7 @@ def test_what_is_to_leave_is_leased_from_those_that_live_and_makes_no_other_leav
     pooled(facts, machines=2)
 
 
-def test_what_was_found_idle_is_deleted_only_where_there_is_nothing_else() -> None:
+def test_a_machine_that_was_found_idle_is_deleted_only_without_alternatives() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         both = leased(pool, machines=2)
         await pool.prepare(both)
@@ -288,14 +288,16 @@ def test_what_was_found_idle_is_deleted_only_where_there_is_nothing_else() -> No
     pooled(facts, core=core, homes={"machine-0001": State.IDLE})
 
 
-def test_who_can_wait_leaves_a_machine_to_those_that_want_it_as_it_is() -> None:
+def test_machines_in_reserved_states_are_left_to_other_leases() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         bound = Needs(machines=1, start=State.CONFIGURED, transitions=1)
         warm, out = leased(pool, machines=1), leased(pool, machines=1, transitions=1)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
-        assert pool.lease(bound, reserved={State.IDLE}) is None, "neither a warm one nor a slot on its way through IDLE"
+        assert pool.lease(bound, reserved={State.IDLE}) is None, (
+            "neither a warm machine nor a slot that passes through IDLE"
+        )
         await pool.release(out, wanted=())
-        assert pool.lease(bound, reserved={State.IDLE}) is not None, "nobody will bring anything back"
+        assert pool.lease(bound, reserved={State.IDLE}) is not None, "no lease is left that returns a machine"
 
     pooled(facts)

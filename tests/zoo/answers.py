@@ -69,7 +69,7 @@ async def lists_200_megabytes(cage: Cage) -> None:
     await kept(cage, saying(List=pb.MachineList(revision=bytes(200_000_000)).SerializeToString()))
 
 
-@species(r"lists more than 64 MiB, or more machines than that holds$", mend="--max-answer")
+@species(r"returns a List that is larger than 64 MiB, or has too many machines for that limit$", mend="--max-answer")
 async def lists_nobodies(cage: Cage) -> None:
     """Answers List with 30 million machines of two bytes each."""
     await kept(cage, saying(List=b"\x0a\x00" * 30_000_000))

@@ -70,7 +70,7 @@ async def has_no_ids(cage: Cage) -> None:
     await kept(cage, listing(nameless))
 
 
-@species(r"too few machines: .*with the id of another")
+@species(r"too few machines: .*with the same id as another")
 async def has_one_id(cage: Cage) -> None:
     """Lists machines that all have the same id."""
 
@@ -113,7 +113,7 @@ async def is_negative(cage: Cage) -> None:
     await kept(cage, building(negate))
 
 
-@species(r"no end after 1 s|is UNSPECIFIED", codes=JUDGED, patience=1, select="LIF-1a", rare=True)
+@species(r"not settled after 1 s|is UNSPECIFIED", codes=JUDGED, patience=1, select="LIF-1a", rare=True)
 async def rests_in_negative_states(cage: Cage) -> None:
     """Has machines that rest in state -3 where they should be IDLE."""
 
@@ -144,13 +144,13 @@ async def is_in_states_that_there_are_not(cage: Cage) -> None:
     await kept(cage, building(shift))
 
 
-@species(r"no end after 1 s \(seen: CREATING\)", codes=JUDGED, patience=1, select="LIF-1a")
+@species(r"not settled after 1 s \(seen: CREATING\)", codes=JUDGED, patience=1, select="LIF-1a")
 async def never_settles(cage: Cage) -> None:
     """Accepts everything, and never gets there."""
     await kept(cage, core=provider(latency=3600.0))
 
 
-@species(r"no end after 1 s|still CREATING", codes=JUDGED, patience=1)
+@species(r"not settled after 1 s|still CREATING", codes=JUDGED, patience=1)
 async def lives_on_a_clock_that_jumps(cage: Cage) -> None:
     """Lives on a clock that jumps back by an hour at every seventh look."""
     readings = itertools.count()

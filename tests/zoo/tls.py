@@ -41,7 +41,7 @@ def _trusting(cage: Cage, ca: trustme.CA) -> tuple[str, ...]:
     return "--tls-ca", str(path)
 
 
-@species(r"hangs up before a gRPC connection is made", mend="does it want TLS", connect=3)
+@species(r"closes the connection before the gRPC handshake is complete", mend="does it want TLS", connect=3)
 async def speaks_tls_unasked(cage: Cage) -> None:
     """Speaks TLS, and is dialled in plaintext."""
     await cage.listen(_greet, tls=_context(trustme.CA().issue_cert(HERE)))
@@ -93,14 +93,14 @@ async def vouches_for_itself(cage: Cage) -> None:
     await cage.listen(_greet, *_trusting(cage, trustme.CA()), tls=context)
 
 
-@species(r"speaks TLS, but no HTTP/2 in it", connect=3)
+@species(r"speaks TLS, but not HTTP/2 over it", connect=3)
 async def knows_no_http2(cage: Cage) -> None:
     """Speaks TLS and no HTTP/2 in it."""
     ca = trustme.CA()
     await cage.listen(_greet, *_trusting(cage, ca), tls=_context(ca.issue_cert(HERE), protocols=()))
 
 
-@species(r"does not complete a TLS handshake|hangs up before a gRPC connection is made", connect=3)
+@species(r"does not complete a TLS handshake|closes the connection before the gRPC handshake is complete", connect=3)
 async def wants_a_certificate(cage: Cage) -> None:
     """Wants a client certificate, and we show none."""
     ca = trustme.CA()

@@ -45,7 +45,7 @@ async def not_a_socket(cage: Cage) -> None:
     await cage.stand(f"unix:{path}")
 
 
-@species(r"accepts connections but says nothing that is gRPC within 1 s$", mend="--tls-ca", connect=1)
+@species(r"accepts connections, but sends no gRPC response within 1 s$", mend="--tls-ca", connect=1)
 async def silent(cage: Cage) -> None:
     """Accepts connections, and never says a word."""
 
@@ -55,7 +55,7 @@ async def silent(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", mend="is it a gRPC server", connect=2)
+@species(r"closes the connection before the gRPC handshake is complete", mend="is it a gRPC server", connect=2)
 async def hangs_up(cage: Cage) -> None:
     """Accepts connections and closes them."""
 
@@ -65,7 +65,7 @@ async def hangs_up(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"hangs up before a gRPC connection is made", connect=2, rare=True)
+@species(r"closes the connection before the gRPC handshake is complete", connect=2, rare=True)
 async def resets(cage: Cage) -> None:
     """Reads 20 bytes and resets the connection."""
 
@@ -76,7 +76,7 @@ async def resets(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=2)
+@species(r"does not speak gRPC", mend="is it a gRPC server", connect=2)
 async def mail(cage: Cage) -> None:
     """A mail server, which speaks first."""
 
@@ -87,7 +87,7 @@ async def mail(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", mend="is it a gRPC server", connect=2)
+@species(r"does not speak gRPC", mend="is it a gRPC server", connect=2)
 async def web(cage: Cage) -> None:
     """A web server that speaks HTTP/1.1."""
 
@@ -98,7 +98,7 @@ async def web(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"answers, but not in gRPC", connect=2, rare=True)
+@species(r"does not speak gRPC", connect=2, rare=True)
 async def noise(cage: Cage) -> None:
     """Answers with bytes that mean nothing, for as long as somebody listens."""
 
@@ -110,7 +110,7 @@ async def noise(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"says nothing that is gRPC within 2 s$", connect=2, rare=True)
+@species(r"sends no gRPC response within 2 s$", connect=2, rare=True)
 async def dribbles_its_greeting(cage: Cage) -> None:
     """Speaks HTTP/2, a byte a second from the first on."""
 

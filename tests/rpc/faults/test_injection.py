@@ -230,7 +230,7 @@ def test_a_retry_with_another_operation_is_a_breach(over: Any) -> None:
     breach = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).violation
     assert breach is not None
     assert breach.clauses == ("OPS-2",)
-    assert "the retry of Create, whose answer was lost, to have operation id" in breach.wanted
+    assert "the retry of Create, whose response was dropped, to have operation id" in breach.wanted
     assert [(call.rpc, call.answered) for call in breach.calls] == [("Create", False), ("Create", True)]
 
 
