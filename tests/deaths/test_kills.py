@@ -157,7 +157,7 @@ def test_an_empty_ledger_is_of_a_run_that_started_nothing(provider: Provider, tm
     (tmp_path / "ledger.ndjson").touch()
     done = sweep(provider, tmp_path / "ledger.ndjson")
     fine(done)
-    assert "died before it started anything" in done.out
+    assert "died before it started any machine" in done.out
 
 
 def test_a_ledger_about_another_address_is_swept_only_on_demand(provider: Provider, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ async def dribbles(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"lists more than 64 MiB", mend="--max-answer")
+@species(r"returns a List that is larger than 64 MiB", mend="--max-answer")
 async def claims_4_gigabytes(cage: Cage) -> None:
     """Answers with a message that says it has 4 GB, and begins to send it."""
 
@@ -117,7 +117,7 @@ async def claims_4_gigabytes(cage: Cage) -> None:
     await cage.listen(meet)
 
 
-@species(r"lists more than 64 MiB", mend="--max-answer")
+@species(r"returns a List that is larger than 64 MiB", mend="--max-answer")
 async def packs_a_bomb(cage: Cage) -> None:
     """Answers with 300 MB of nothing, packed into 300 KB."""
     packer = zlib.compressobj(level=1, wbits=31)
