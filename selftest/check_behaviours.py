@@ -17,7 +17,7 @@ import pytest
 
 import selftest.mutants  # noqa: F401  # registers them
 from conformance.results.result import Status
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from selftest.judge import judge_mutant, judge_variant_in_virtual_time
 from selftest.matrix import AREAS_WITHOUT_MUTANTS
 from selftest.mutant import MUTANTS, Mutant
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     """Prints the first problem, and returns 1 if there is one."""
     logging.disable(logging.CRITICAL)
     module = importlib.import_module(f"conformance.suite.{arguments[0]}")
-    declarations = [declared(value) for value in vars(module).values()]
+    declarations = [declaration_of(value) for value in vars(module).values()]
     problem = first_problem(frozenset(d[0] for d in declarations if d))
     print(problem)
     return 1 if problem else 0

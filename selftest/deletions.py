@@ -20,7 +20,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from conformance.frontends import collection
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from selftest.check_behaviours import first_problem
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def reaching(function: FunctionType) -> frozenset[str]:
     """Returns the behaviours that use the function, directly or through other functions of the suite."""
-    return frozenset(declared(body)[0] for body in collection.functions() if function in _reached(body))  # type: ignore[index]
+    return frozenset(declaration_of(body)[0] for body in collection.functions() if function in _reached(body))  # type: ignore[index]
 
 
 @functools.cache

@@ -9,14 +9,14 @@ from conformance.core.catalogue import Level
 from conformance.core.lifecycle import State
 from conformance.frontends import collection
 from conformance.results.target_info import TargetInfo
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 
 SECTIONS = ("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC")
 OPTIONAL = ("LST-5",)  # only says that revisions are optional; other clauses define them
 
 
 def test_every_entry_has_a_behaviour_and_every_behaviour_an_entry() -> None:
-    declarations = [declared(function) for function in collection.functions()]
+    declarations = [declaration_of(function) for function in collection.functions()]
     assert sorted(d[0] for d in declarations if d) == sorted(e.id for e in catalogue.load().entries)
 
 

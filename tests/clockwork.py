@@ -1,4 +1,4 @@
-"""A loop whose clock needs no waiting, and a provider without a network to look at on it."""
+"""An event loop with a virtual clock, and a provider without a network that runs on it."""
 
 from __future__ import annotations
 
@@ -18,55 +18,57 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock leaps to the next timer where there is nothing to do: an hour takes no time."""
+class VirtualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer when it is idle: an hour takes no time."""
 
-    leapt = 0.0
+    now_s = 0.0
 
     def time(self) -> float:
-        return self.leapt
+        return self.now_s
 
     def _run_once(self) -> None:
         if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.leapt = max(self.leapt, self._scheduled[0]._when)  # type: ignore[attr-defined]
+            self.now_s = max(self.now_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
         super()._run_once()  # type: ignore[misc]
 
 
-class Clockwork(Client):
-    """A provider that settles at a given time and answers a Get in no time or in some; no network."""
+class SettlingClient(Client):
+    """A client without a network: the machine settles at `settles_at`, each Get takes `answers_in` seconds."""
 
     def __init__(self, *, settles_at: float, answers_in: float = 0.0) -> None:
         self.settles_at, self.answers_in = settles_at, answers_in
         self.looks: list[float] = []
-        self.asking = self.most_asking = 0
+        self.gets = self.max_gets = 0
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
     async def get(self, machine_id: str) -> Any:
-        self.asking += 1
-        self.most_asking = max(self.most_asking, self.asking)
+        self.gets += 1
+        self.max_gets = max(self.max_gets, self.gets)
         self.looks.append(self.now())
         await asyncio.sleep(self.answers_in)
-        self.asking -= 1
+        self.gets -= 1
         done = self.now() >= self.settles_at
         state = pb.MACHINE_STATE_IDLE if done else pb.MACHINE_STATE_CREATING
         return a_call(response=pb.Machine(id=machine_id, state=state))
 
 
-FOREVER = Patience(1e6, 1e6, 1e6, 1e6)
+UNLIMITED = Patience(1e6, 1e6, 1e6, 1e6)
 
 
 class NoLedger:
-    """Remembers nothing."""
+    """A ledger that stores nothing."""
 
-    def seen(self, *machine: object, **host: object) -> None:
+    def note_settled(self, *machine: object, **host: object) -> None:
         pass
 
 
-def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, patience: Patience = FOREVER) -> None:
-    """State facts about a machine of this provider, on a clock that needs no waiting."""
-    yard = FleetContext(
+def with_virtual_clock(
+    client: SettlingClient, facts: Callable[[Machine], Awaitable[None]], *, patience: Patience = UNLIMITED
+) -> None:
+    """Runs `facts` with a machine of this provider, on a virtual clock."""
+    context = FleetContext(
         run="cpc-test",
         client=client,
         ledger=NoLedger(),  # type: ignore[arg-type]
@@ -76,7 +78,7 @@ def leaping(client: Clockwork, facts: Callable[[Machine], Awaitable[None]], *, p
     )
 
     async def go() -> None:
-        await facts(Machine("m", yard, number=1, live=True))
+        await facts(Machine("m", context, number=1, live=True))
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         runner.run(go())

@@ -1,4 +1,4 @@
-"""A provider that means no good: its texts, and reports that are full of them."""
+"""Texts of a hostile provider, and reports that consist of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXTS = {"markup": MARKUP, "template": TEMPLATE, "steering": STEERING, "long": L
 
 
 def report_of(text: str) -> Report:
-    """A report in which everything that a provider, or a log that was read back, can say is `text`."""
+    """Returns a report in which every text from a provider, or from a log, is `text`."""
     wired = text.encode("utf-8", "replace").decode()
     request = pb.ConfigureRequest(machine_id=wired, shard_id=wired, cluster_id=wired, shard_metadata={wired: wired})
     machine = pb.Machine(id=wired, last_error=wired, cluster=wired, shard_metadata={wired: wired})

@@ -1,4 +1,4 @@
-"""A pool of a fake's machines, for facts about it."""
+"""A pool of the fake provider's machines, for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.fleet.needs import Needs
 from conformance.fleet.pool import Lease, Pool
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import machines_of, provider, yard_at
+from tests.runs import fleet_context, machines_of, provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,42 +27,42 @@ def pooled(
     facts: Callable[[Pool, Core, FleetContext], Awaitable[None]],
     *,
     machines: int = 4,
-    most: int = 4,
+    max_alive: int = 4,
     core: Core | None = None,
     max_creates: int | None = None,
     deletes: bool = True,
     homes: dict[str, State] | None = None,
     servicer: type[Servicer] = Servicer,
 ) -> None:
-    """State facts about a pool of all the machines, which are at home as slots unless `homes` says otherwise."""
+    """Runs `facts` with a pool of all machines, which were found as slots, or in the states of `homes`."""
 
     async def go() -> None:
         served = core or provider(machines, deletes=deletes)
         async with (
             serving(served, servicer=servicer) as address,
-            yard_at(address, max_creates=max_creates, deletes=deletes) as yard,
+            fleet_context(address, max_creates=max_creates, deletes=deletes) as context,
         ):
             known = [
-                Machine(machine.id, yard, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
-                for machine_number, machine in enumerate(machines_of(yard, served), 1)
+                Machine(machine.id, context, number=machine_number, home=(homes or {}).get(machine.id, SLOT))
+                for machine_number, machine in enumerate(machines_of(context, served), 1)
             ]
-            await facts(Pool(known, yard, most=most), served, yard)
+            await facts(Pool(known, context, max_alive=max_alive), served, context)
 
     asyncio.run(go())
 
 
 def leased(pool: Pool, **needs: Any) -> Lease:
-    """A lease that can be had."""
+    """Returns a lease that must be available."""
     lease = pool.lease(Needs(**needs))
     assert lease is not None
     return lease
 
 
 def ids(machines: tuple[Machine, ...]) -> set[str]:
-    """The machines' ids."""
+    """Returns the machines' ids."""
     return {machine.id for machine in machines}
 
 
 def named(home: Home) -> set[str]:
-    """The ids that somebody has to look at."""
+    """Returns the ids that the user has to check."""
     return {machine for machine, _ in (*home.left, *home.taken)}

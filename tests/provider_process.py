@@ -1,4 +1,4 @@
-"""Real processes for tests: the fake provider and the kit's own commands, each reaped whatever happens."""
+"""Real processes for tests: the fake provider and the kit's commands. Each one is always killed at the end."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROUNDS = int(os.environ.get("CONFORMANCE_ROUNDS", "4"))
-"""How often what is random is tried: 4 for every day, 20 for a release."""
+"""The number of rounds of a random test: 4 by default, 20 before a release."""
 SOME = ("--select", "FEN-1a,FEN-3a,LIF-1a,MET-*")
-"""What is judged where it does not matter what."""
+"""Selects a few behaviours, for tests for which any will do."""
 SELECT = SOME if ROUNDS <= 4 else ()
-"""What is judged where all of it matters when there is time."""
+"""Selects a few behaviours by default, and all of them before a release."""
 LIMIT = 100.0
-"""Seconds. No process of a test lives longer; on a machine that others use too, a second's work may take twenty."""
+"""The maximum seconds of a test's process; on a shared computer, one second of work may take twenty."""
 
 SPECULATIVE = pb.MACHINE_STATE_SPECULATIVE
 IDLE = pb.MACHINE_STATE_IDLE
 
 
 class Provider:
-    """A `fake-provider serve` that was started, and an eye on its fleet that is not the kit's."""
+    """A running `fake-provider serve`, and a client that reads its fleet independently of the kit."""
 
     def __init__(self, process: subprocess.Popen[str], hello: dict[str, Any]) -> None:
         self.process = process
@@ -44,26 +44,26 @@ class Provider:
         self.stub: Any = provider_pb2_grpc.CapacityProviderStub(self._channel)  # type: ignore[no-untyped-call]
 
     def machines(self) -> dict[str, pb.Machine]:
-        """The fleet by id, as List shows it now."""
+        """Returns the fleet by id, as List shows it now."""
         listing = self.stub.List(pb.ListFilter(), timeout=10, wait_for_ready=True)
         return {machine.id: machine for machine in listing.machines}
 
     def states(self) -> dict[str, int]:
-        """How many machines are in which state, by the state's name."""
+        """Returns the number of machines by the name of their state."""
         names = (pb.MachineState.Name(m.state).removeprefix("MACHINE_STATE_") for m in self.machines().values())
         return dict(Counter(names))
 
     def away(self) -> dict[str, str]:
-        """The machines that are not SPECULATIVE, in a few words each: what a run has left, where it left anything."""
+        """Returns the machines that are not SPECULATIVE, each with a short description: those that a run has left."""
         return {i: f"{m.state} {m.host.ref} {m.cluster}" for i, m in self.machines().items() if m.state != SPECULATIVE}
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kills the process, as a power failure would."""
         self.process.kill()
         self.process.wait(10)
 
     def close(self) -> None:
-        """End it, however it is."""
+        """Ends the process in any state."""
         self._channel.close()
         self.process.kill()
         self.process.communicate()
@@ -71,14 +71,14 @@ class Provider:
 
 @contextmanager
 def serving(*options: str, port: int = 0) -> Iterator[Provider]:
-    """A fake provider in a process of its own, on a free port unless one is given."""
+    """Runs a fake provider in its own process, on a free port unless one is given."""
     with _started("fake_provider", "serve", "--port", str(port), *options) as provider:
         yield provider
 
 
 @contextmanager
 def serving_mutant(name: str) -> Iterator[Provider]:
-    """A broken provider in a process of its own: one of those in `selftest/mutants`."""
+    """Runs a mutant of `selftest/mutants` in its own process."""
     with _started("selftest.serve", name) as provider:
         yield provider
 
@@ -100,7 +100,7 @@ def _started(module: str, *arguments: str) -> Iterator[Provider]:
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and all that it said."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     out: str
@@ -108,17 +108,17 @@ class Done:
 
     @property
     def text(self) -> str:
-        """Both streams: neither may hold a traceback."""
+        """Both output streams; neither may contain a traceback."""
         return f"{self.out}\n{self.err}"
 
     @property
     def verdict(self) -> str:
-        """The verdict's line; empty where there is none."""
+        """The line with the verdict, if any."""
         return next((line for line in self.out.splitlines() if line.startswith("verdict")), "")
 
 
 class Kit:
-    """A command of the kit that runs."""
+    """A running command of the kit."""
 
     def __init__(self, *command: str, state: Path | None = None) -> None:
         program = str(Path(sys.executable).with_name(command[0]))
@@ -128,7 +128,7 @@ class Kit:
         )
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait until the command has ended, or for `seconds`; whether it has."""
+        """Waits for at most `seconds`; returns whether the command has ended."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -136,16 +136,16 @@ class Kit:
         return True
 
     def says(self, start: str) -> str:
-        """Read its output up to the first line that begins so, and return that line; empty where it never comes."""
+        """Reads the output up to the first line that starts with `start`; returns it, or an empty string at the end."""
         assert self.process.stdout
         return next((line for line in self.process.stdout if line.startswith(start)), "")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing happens where it has ended already."""
+        """Sends a signal, which has no effect if the command has ended."""
         self.process.send_signal(number)
 
     def done(self, limit: float = LIMIT) -> Done:
-        """Wait for its end. Raises TimeoutExpired, after killing it, where that does not come."""
+        """Waits for the end of the command. Kills it and raises TimeoutExpired after `limit` seconds."""
         try:
             out, err = self.process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -157,7 +157,7 @@ class Kit:
 
 @contextmanager
 def running(*command: str, state: Path | None = None) -> Iterator[Kit]:
-    """A command of the kit, killed at the end where it still lives."""
+    """Starts a command of the kit, and kills it at the end if it still runs."""
     kit = Kit(*command, state=state)
     try:
         yield kit
@@ -167,16 +167,16 @@ def running(*command: str, state: Path | None = None) -> Iterator[Kit]:
 
 
 def run(*command: str, limit: float = LIMIT, state: Path | None = None) -> Done:
-    """A command of the kit from its start to its end."""
+    """Runs a command of the kit to its end."""
     with running(*command, state=state) as kit:
         return kit.done(limit)
 
 
 def judge(provider: Provider, *options: str, directory: Path, limit: float = LIMIT) -> Done:
-    """`conformance-run` on a provider, with its report in `directory`."""
+    """Runs `conformance-run` on a provider, with its report in `directory`."""
     return run("conformance-run", "--target", provider.address, "--report-dir", str(directory), *options, limit=limit)
 
 
 def sweep(provider: Provider, ledger: Path, *options: str) -> Done:
-    """`conformance sweep` of a ledger."""
+    """Runs `conformance sweep` with a ledger."""
     return run("conformance", "sweep", str(ledger), "--target", provider.address, *options)

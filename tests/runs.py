@@ -1,4 +1,4 @@
-"""Short runs against the bundled fake: behaviours of a test's own, the engine, and a report."""
+"""Short runs against the bundled fake provider: a test's own behaviours, the engine, and a report."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def entry(
     needs: Sequence[str] = (),
     rests_on: Sequence[str] = (),
 ) -> Entry:
-    """An entry that no catalogue has."""
-    clause = Clause(id=clause_of(behaviour_id), level=level, text="What a test wants.")
+    """Returns an entry that is not in the catalogue."""
+    clause = Clause(id=clause_of(behaviour_id), level=level, text="A clause of a test.")
     return Entry(
         id=behaviour_id,
         clause=clause,
@@ -62,7 +62,7 @@ def entry(
 
 
 async def nothing(trial: Trial) -> None:
-    """Prove nothing, and pass."""
+    """Passes without a check."""
 
 
 def proof(
@@ -73,31 +73,31 @@ def proof(
     capabilities: Sequence[str] = (),
     **needs: Any,
 ) -> Behaviour:
-    """A behaviour with a body of the test's own; `needs` as of `Needs`."""
+    """Returns a behaviour with a test's own body; `needs` are the fields of `Needs`."""
     return Behaviour(entry=entry(behaviour_id, level=level, needs=capabilities), needs=Needs(**needs), body=body)
 
 
 def provider(machines: int = 16, *, latency: float = 0.0, cls: type[Core] = Core, **options: Any) -> Core:
-    """A fake with so many slots, each transition taking `latency` seconds."""
+    """Returns a fake provider with `machines` slots, in which each transition takes `latency` seconds."""
     return cls(fleet(machines), latency=Latency.every(latency), **options)
 
 
 def served(core: Core) -> AbstractContextManager[str]:
-    """The address of a provider that runs in a thread of its own."""
+    """Runs a provider in its own thread, and yields its address."""
     return in_a_thread(serving(core, grace=0.0))
 
 
 @contextmanager
 def in_a_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """What the server gives when it is up, which runs in a thread of its own."""
+    """Runs the server in its own thread, and yields the value that it yields."""
     loop = asyncio.new_event_loop()
-    over, up = asyncio.Event(), threading.Event()
-    where: list[T] = []
+    over, ready = asyncio.Event(), threading.Event()
+    yielded: list[T] = []
 
     async def serve() -> None:
-        async with server as up_and_running:
-            where.append(up_and_running)
-            up.set()
+        async with server as value:
+            yielded.append(value)
+            ready.set()
             await over.wait()
 
     def run() -> None:
@@ -106,9 +106,9 @@ def in_a_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert up.wait(30)
+    assert ready.wait(30)
     try:
-        yield where[0]
+        yield yielded[0]
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join(30)
@@ -125,14 +125,14 @@ async def judged(
     headers: Sequence[tuple[str, str]] = (),
     **options: Any,
 ) -> Report:
-    """The report of a run of `plan` on a fake that lives only for it."""
-    wanted: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
+    """Runs `plan` on a fake provider of its own, and returns the report."""
+    given: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core or provider(), **(serve or {})) as address:
             return await engine_run.run(
                 tuple(plan),
                 Target(address=address, headers=tuple(headers)),
-                options=Options(**wanted),
+                options=Options(**given),
                 ledger_at=lambda run: ledger or Path(directory) / f"{run}.ndjson",
                 emit=emit,
                 stop=stop,
@@ -141,7 +141,7 @@ async def judged(
 
 @asynccontextmanager
 async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> AsyncIterator[Client]:
-    """A client of the provider at an address, or at a target."""
+    """Yields a client of a provider, given by its address or target."""
     target = Target(address=provider) if isinstance(provider, str) else provider
     client = Client(target, rpc_timeout=rpc_timeout)
     try:
@@ -151,10 +151,10 @@ async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> Asyn
 
 
 @asynccontextmanager
-async def yard_at(
+async def fleet_context(
     provider: str | Target, *, run: str = "cpc-test", max_creates: int | None = None, deletes: bool = True
 ) -> AsyncIterator[FleetContext]:
-    """What the machines of one run share, with a ledger of its own."""
+    """Yields the context of a run's machines, with its own ledger."""
     with tempfile.TemporaryDirectory() as directory:
         async with connected(provider) as client:
             ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=client.target.address)
@@ -172,11 +172,11 @@ async def yard_at(
                 ledger.close()
 
 
-def machines_of(yard: FleetContext, core: Core) -> list[Machine]:
-    """All the fleet's machines, as the engine would have them."""
-    return [Machine(machine_id, yard, number=number) for number, machine_id in enumerate(core.machines, 1)]
+def machines_of(context: FleetContext, core: Core) -> list[Machine]:
+    """Returns all machines of the fleet, as the engine creates them."""
+    return [Machine(machine_id, context, number=number) for number, machine_id in enumerate(core.machines, 1)]
 
 
 def states_of(core: Core) -> dict[str, str]:
-    """The machines that are not SPECULATIVE, each with its state."""
+    """Returns the machines that are not SPECULATIVE, each with its state."""
     return {m.id: m.state.name for m in core.machines.values() if m.state.name != "SPECULATIVE"}

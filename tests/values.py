@@ -1,4 +1,4 @@
-"""Reports, results and calls made by hand, for whatever is a pure function of them."""
+"""Reports, results and calls with fixed values, for tests of pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def a_found(**given: Any) -> TargetInfo:
-    """A provider that has everything, of four slots and one IDLE machine."""
+    """Returns a provider with all capabilities, four slots and one IDLE machine."""
     fields: dict[str, Any] = {
         "fleet": {"SPECULATIVE": 4, "IDLE": 1},
         "delete": True,
@@ -47,12 +47,12 @@ def a_call(
     response: Any = None,
     answered: bool = True,
 ) -> Call:
-    """A finished call; Get of `m1`, answered OK, unless said otherwise."""
-    asked = request if request is not None else pb.MachineRef(id="m1")
+    """Returns a finished call: by default, a Get of `m1` that was answered OK."""
+    message = request if request is not None else pb.MachineRef(id="m1")
     return Call(
         rpc=rpc,
-        request=asked,
-        token=token_of(asked),
+        request=message,
+        token=token_of(message),
         code=code,
         details=details,
         response=response,
@@ -70,12 +70,12 @@ def a_result(
     rests_on: Sequence[str] = (),
     **given: Any,
 ) -> Result:
-    """A result of a behaviour that no catalogue has."""
+    """Returns a result of a behaviour that is not in the catalogue."""
     return Result(entry=entry(behaviour_id, level=level, rests_on=rests_on), status=status, **given)
 
 
 def a_report(*results: Result, **given: Any) -> Report:
-    """A finished run with these results."""
+    """Returns the report of a finished run with these results."""
     fields: dict[str, Any] = {
         "run": "cpc-1",
         "version": "0.1.0",

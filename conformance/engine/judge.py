@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.fleet.context import FleetContext
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pool import Lease, Pool
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.backoff import OverloadTracker
@@ -120,7 +120,7 @@ class Judge:
         self._pool, self._yard, self._found = pool, yard, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
-        self.passages: dict[Watched, Recording] = {}
+        self.passages: dict[WatchedEdges, Recording] = {}
         """The lifecycles recorded so far, for all behaviours that watch the same edges."""
         self._histories: dict[str, History] = {}
         self._other_client = False
@@ -166,7 +166,7 @@ class Judge:
     ) -> History | None:
         """Returns the history with which the next attempt begins; None if there is to be none."""
         counts = attempt.began or reason not in NOT_COUNTED
-        if (counts and attempt.number >= self._limit(reason)) or self._pool.hopeless(behaviour.needs):
+        if (counts and attempt.number >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
             return None
         now = self._yard.client.now()
         since = now if history.since is None else history.since
@@ -190,13 +190,13 @@ class Judge:
         reasons = {reason}
         if self._yard.client.faults is not None:
             reasons.add(RetryReason.FAULT)
-        if self._other_client or self._pool.lost:
+        if self._other_client or self._pool.lost_claim:
             reasons.add(RetryReason.OTHER_CLIENT)
         return max(MAX_ATTEMPTS[each] for each in reasons)
 
     async def _sees_other_client(self) -> bool:
         """Returns whether another client is active: it took a slot first, or machines live that we never touched."""
-        if self._other_client or self._pool.lost:
+        if self._other_client or self._pool.lost_claim:
             return True
         listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
         self._other_client = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
@@ -229,7 +229,7 @@ class Judge:
             status,
             log.calls,
             overload=client.overload,
-            slots=behaviour.needs.slots,
+            slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
         )
         result = Result(
@@ -258,7 +258,7 @@ class Judge:
         trial = Trial(
             behaviour.entry,
             lease.machines,
-            yard=self._yard,
+            context=self._yard,
             pool=self._pool,
             found=self._found,
             seed=self._seed,
@@ -266,7 +266,7 @@ class Judge:
             fence_scope=self._fence_scope,
             attempt=number,
             watches=behaviour.needs.watches,
-            passages=self.passages,
+            recordings=self.passages,
         )
         for machine in lease.machines:
             # If the machines of all earlier attempts moved "by themselves", it is the provider that moves them.

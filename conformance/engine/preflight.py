@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State
-from conformance.testkit.behaviour import apart
+from conformance.testkit.behaviour import with_own_machines
 
 if TYPE_CHECKING:
     from conformance.fleet.needs import Needs
@@ -62,7 +62,7 @@ def check_slots(plan: Plan, found: TargetInfo, *, slots: int) -> str | None:
     """Returns a warning if a provider without Delete has too few slots to judge every Create; None otherwise."""
     if found.delete or not found.speculative:
         return None
-    creators = [b for b in apart(plan) if b.needs.creates and missing(b, found) is None]
+    creators = [b for b in with_own_machines(plan) if b.needs.creates and missing(b, found) is None]
     spent = sum(b.needs.machines for b in creators)
     if spent + max((b.needs.machines for b in plan), default=0) <= slots:
         return None
@@ -89,7 +89,7 @@ def pool_size(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | N
     Never more than `max_machines`; and if there are few slots, half of them are left to other clients.
     """
     widest = max((b.needs.machines for b in plan), default=0)
-    work = sum(b.needs.weight * b.needs.machines for b in apart(plan))
+    work = sum(b.needs.weight * b.needs.machines for b in with_own_machines(plan))
     longest = max((b.needs.chain for b in plan), default=0) or 1
     # Two thirds of the plain quotient: each machine costs a Create, and the wall time may exceed the chain by half.
     wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs

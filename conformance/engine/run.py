@@ -100,7 +100,7 @@ class Run:
         # A large fleet has more slots than a run can ever use. If other clients take these, the pool looks for more.
         few = slots if options.use_idle or not found.delete else slots[: 8 * self._max_alive + 64]
         self._pool = Pool(
-            [self._machine(*slot) for slot in few], self._yard, most=self._max_alive, limit=options.max_machines
+            [self._machine(*slot) for slot in few], self._yard, max_alive=self._max_alive, limit=options.max_machines
         )
         self._judge = Judge(
             self._pool,
@@ -153,7 +153,7 @@ class Run:
         client.stop_faults()
         if client.overload.summary:
             self._says.note(client.overload.summary)
-        home = await self._pool.home(keep=self._options.keep)
+        home = await self._pool.clean_up(keep=self._options.keep)
         return self._says.finish(
             [self._log.results[b.id] for b in self._plan],
             home=home,
@@ -206,12 +206,12 @@ class Run:
                 self._until = max(self._until, now() + behaviour.needs.weight * slowest)
         spare = self._agenda.spare(self._pool, in_time=now() + slowest <= self._until) if self._running else []
         if spare:
-            self._running[asyncio.create_task(self._pool.retire(spare))] = None
+            self._running[asyncio.create_task(self._pool.return_surplus(spare))] = None
 
     def _give_up_hopeless(self) -> None:
         """Gives up the behaviours whose machines cannot be had any more."""
         for behaviour in self._agenda.rest:
-            reason = self._pool.hopeless(behaviour.needs)
+            reason = self._pool.unavailable_reason(behaviour.needs)
             if reason is not None:
                 self._agenda.drop(behaviour)
                 self._log.error(behaviour, reason)
@@ -292,8 +292,8 @@ class Run:
 
     async def _check_target(self) -> None:
         """Stops the run if the target or the ledger is gone; called after a behaviour that could not be judged."""
-        if self._yard.ledger.trouble is not None:
-            self._stop(f"the ledger cannot be written: {self._yard.ledger.trouble}")
+        if self._yard.ledger.write_error is not None:
+            self._stop(f"the ledger cannot be written: {self._yard.ledger.write_error}")
         client = self._yard.client
         async with self._checking:
             # While faults are injected, a target that does not answer may still be there.

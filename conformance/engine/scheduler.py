@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import State
 from conformance.engine.preflight import start_order
-from conformance.fleet.needs import STARTS
+from conformance.fleet.needs import START_STATES
 from conformance.fleet.pool import Lease
-from conformance.testkit.behaviour import apart
+from conformance.testkit.behaviour import with_own_machines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from conformance.fleet.machine import Machine
-    from conformance.fleet.needs import Needs, Watched
+    from conformance.fleet.needs import Needs, WatchedEdges
     from conformance.fleet.pool import Pool
     from conformance.testkit.behaviour import Behaviour
 
@@ -71,7 +71,7 @@ class Scheduler:
         self._phase = Phase.TOGETHER
         self._keep = keep
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
-        self._under_way: set[Watched] = set()
+        self._under_way: set[WatchedEdges] = set()
         """The lifecycles that are being recorded: behaviours that watch them wait, and need no machine."""
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
@@ -110,7 +110,7 @@ class Scheduler:
             waiting.clear()
 
     def due(
-        self, pool: Pool, passages: Collection[Watched], *, running: Collection[Behaviour | None], jobs: int
+        self, pool: Pool, passages: Collection[WatchedEdges], *, running: Collection[Behaviour | None], jobs: int
     ) -> Iterator[tuple[Behaviour, Lease]]:
         """Yields what can begin now, each behaviour with its lease, as long as no more than `jobs` jobs run.
 
@@ -140,7 +140,7 @@ class Scheduler:
     def _lease_for(self, behaviour: Behaviour, pool: Pool, this: _Round) -> tuple[Behaviour, Lease] | None:
         """Returns a lease for the behaviour, or for another one that makes room for it; None if there is none now."""
         needs = behaviour.needs
-        lease = pool.lease(needs, apart=_apart(needs, this.wanted), give_back=False)
+        lease = pool.lease(needs, reserved=_apart(needs, this.wanted), may_delete=False)
         if lease is not None:
             return behaviour, lease
         if not _needs_room(needs, pool):
@@ -149,7 +149,7 @@ class Scheduler:
         leaver = self._leaver(pool)
         if leaver is not None or this.busy:
             return leaver
-        lease = pool.lease(needs, give_back=True)
+        lease = pool.lease(needs, may_delete=True)
         return (behaviour, lease) if lease is not None else None
 
     def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
@@ -157,7 +157,7 @@ class Scheduler:
         for behaviour in self._phases[Phase.LEAVING]:
             if behaviour.needs.watches in self._under_way:
                 continue
-            lease = pool.lease(behaviour.needs, give_back=False, start=False)
+            lease = pool.lease(behaviour.needs, may_delete=False, may_create=False)
             if lease is not None:
                 return behaviour, lease
         return None
@@ -178,9 +178,9 @@ class Scheduler:
         waiting = any(b.needs.watches not in self._under_way for b in self.pending)
         if waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
             return []
-        leaving = sum(b.needs.machines for b in apart(self._later) if not b.needs.alone)
+        leaving = sum(b.needs.machines for b in with_own_machines(self._later) if not b.needs.alone)
         # A bound machine is two transitions from being clean, and at rest it does not disturb the quiet phase.
-        return pool.spare(idle=leaving, bound=any(b.needs.alone for b in self._later))
+        return pool.surplus(idle=leaving, bound=any(b.needs.alone for b in self._later))
 
 
 def _wanted(waiting: Iterable[Behaviour]) -> frozenset[State]:
@@ -196,7 +196,7 @@ def _wanted(waiting: Iterable[Behaviour]) -> frozenset[State]:
 def _apart(needs: Needs, wanted: Collection[State]) -> Collection[State]:
     """Returns the states whose machines a lease leaves to others; others wait for machines in the `wanted` states."""
     if not needs.transitions:
-        return STARTS  # soon over: not worth a Configure or a Drain before it
+        return START_STATES  # soon over: not worth a Configure or a Drain before it
     # A long behaviour on machines of both kinds does not wait until both kinds are free at once.
     return () if needs.bound else wanted
 
@@ -210,4 +210,4 @@ def _phase_of(behaviour: Behaviour) -> Phase:
     """Returns the phase in which a behaviour is judged."""
     if behaviour.needs.alone:
         return Phase.QUIET
-    return Phase.LEAVING if behaviour.needs.leaves else Phase.TOGETHER
+    return Phase.LEAVING if behaviour.needs.can_be_last_use else Phase.TOGETHER

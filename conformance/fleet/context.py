@@ -31,7 +31,7 @@ class FleetContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleResult:
-    """The states that a machine has shown while it settled, in order and without repeats, and the last reading."""
+    """The states that a machine showed while it settled, in order and without repeats, and the last reading."""
 
     states: tuple[State, ...]
     machine: pb.Machine
@@ -44,5 +44,5 @@ class SettleResult:
 
 
 def is_other_machine(shown: pb.Machine, machine_id: str) -> bool:
-    """Returns whether `shown` is a slot with another id: it says nothing of the machine that was asked for."""
+    """Returns whether `shown` is a slot with another id: a reading that is not about the requested machine."""
     return shown.id != machine_id and state_of(shown.state) is State.SPECULATIVE

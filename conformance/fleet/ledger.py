@@ -1,7 +1,7 @@
-"""The ledger: what the run may start, written to disk before the call is sent. `sweep` reads it if the run has died.
+"""The ledger: the machines that a run may start, on disk before each call is sent. `sweep` reads it after a crash.
 
-One JSON object per line: a header, then what happened to which machine. A machine is *open* from its first intent until
-a line says that it was cleaned up (`home`), or that another client owns it (`lost`).
+One JSON object per line: a header, then one event of one machine per line. A machine is *open* from its first intent
+until a line states that it was cleaned up (`home`), or that another client owns it (`lost`).
 """
 
 from __future__ import annotations
@@ -37,47 +37,47 @@ class Ledger:
     def __init__(
         self, path: Path, *, run: str, target: str, hide: Callable[[str], str] = clip, durable: bool = True
     ) -> None:
-        """Opens `path`. `hide` redacts what is written. If not `durable`, it need not outlive this process.
+        """Opens `path`. `hide` redacts the host names. If not `durable`, the file need not survive a crash.
 
         Raises UsageError if the file cannot be written, or if another run holds it.
         """
         self.path = path
         self.hide = hide
-        self.trouble: str | None = None
-        """The reason why nothing can be written any more. Then nothing more is started; the cleanup goes on."""
+        self.write_error: str | None = None
+        """The reason why the file can no longer be written, or None. Then no machine is started; cleanup continues."""
         self._open: dict[str, dict[tuple[Verb, str, int], int]] = {}
         """For each open machine its intents, each with the number of lines that must be on disk before it is sent."""
-        self._named: dict[str, int] = {}
+        self._identifying_lines: dict[str, int] = {}
         """For each open machine the number of lines that must be on disk for a sweep to know of it."""
         self._synced: float = 0 if durable else math.inf
         self._written = 0
         self._closed = False
         self._sync: asyncio.Task[None] | None = None
-        self._file = _opened(path)
+        self._file = _open_locked(path)
         try:
             end = os.fstat(self._file).st_size
             if end and os.pread(self._file, 1, end - 1) != b"\n":
-                os.write(self._file, b"\n")  # the last line was cut: keep the next one apart from it
+                os.write(self._file, b"\n")  # the last line is incomplete: start a new one
             self._append({"ledger": FORMAT, "run": run, "target": target, "at": _now()})
             os.fsync(self._file)
         except OSError as error:
             os.close(self._file)
-            raise _cannot_be_written(path, error) from error
+            raise _write_failed(path, error) from error
 
-    async def intend(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
-        """Returns when it is on disk that `verb` may start something on the machine, last seen in state `seen`.
+    async def write_intent(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
+        """Writes that `verb` may start a transition of the machine, last seen in state `seen`; returns once on disk.
 
-        A call that can start nothing, because the machine rests in a state where `verb` has no edge, needs no line.
-        Raises NotWritten if the line cannot be written. Not if the machine is on disk already and the call is not a
-        Create: a sweep knows all that it needs, and so the machine can still be cleaned up.
+        A call that cannot start one, because the machine rests in a state where `verb` has no edge, needs no line.
+        Raises NotWritten if the line cannot be written, except if the machine is on disk already and the call is not
+        a Create: then a sweep has the information it needs, and the machine can still be cleaned up.
         """
         try:
-            await self._intend(machine_id, verb, token, home=home, seen=seen)
+            await self._write_intent(machine_id, verb, token, home=home, seen=seen)
         except NotWritten:
-            if verb is Verb.CREATE or self._named.get(machine_id, self._written) > self._synced:
+            if verb is Verb.CREATE or self._identifying_lines.get(machine_id, self._written) > self._synced:
                 raise
 
-    async def _intend(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
+    async def _write_intent(self, machine_id: str, verb: Verb, token: Token, *, home: State, seen: State) -> None:
         intents = self._open.get(machine_id)
         if intents is not None and (verb, token.shard, token.epoch) in intents:
             await self._on_disk(intents[verb, token.shard, token.epoch])
@@ -95,35 +95,35 @@ class Ledger:
             }
         )
         self._check()
-        self._named.setdefault(machine_id, self._written)
+        self._identifying_lines.setdefault(machine_id, self._written)
         self._open.setdefault(machine_id, {})[verb, token.shard, token.epoch] = self._written
         await self._on_disk(self._written)
 
-    def seen(self, machine_id: str, state: State, *, host: str) -> None:
-        """Notes that a transition has settled, so that the intents before it are done."""
+    def note_settled(self, machine_id: str, state: State, *, host: str) -> None:
+        """Notes that the machine has settled in `state`, which completes its earlier intents."""
         if self._open.get(machine_id):
             self._open[machine_id].clear()
             self._write({"seen": state.name, "machine": machine_id, "host": self.hide(host)})
 
-    def home(self, machine_id: str) -> None:
-        """Notes that the machine is as it was found."""
-        if self._let_go(machine_id):
+    def note_cleaned_up(self, machine_id: str) -> None:
+        """Notes that the machine is in the state in which it was found."""
+        if self._close_machine(machine_id):
             self._write({"home": machine_id, "at": _now()})
 
-    def lost(self, machine_id: str) -> None:
+    def note_lost(self, machine_id: str) -> None:
         """Notes that another client owns the machine: a sweep must not touch it."""
-        if self._let_go(machine_id):
+        if self._close_machine(machine_id):
             self._write({"lost": machine_id, "at": _now()})
 
-    def _let_go(self, machine_id: str) -> bool:
-        self._named.pop(machine_id, None)
+    def _close_machine(self, machine_id: str) -> bool:
+        self._identifying_lines.pop(machine_id, None)
         return self._open.pop(machine_id, None) is not None
 
     def adopt(self, record: Record) -> None:
-        """Goes on with the ledger of a dead run: its open machines are open here."""
+        """Continues the ledger of a dead run: its open machines are open here."""
         for entry in record.entries:
             self._open[entry.machine] = {}
-            self._named[entry.machine] = 0
+            self._identifying_lines[entry.machine] = 0
 
     @property
     def open(self) -> Set[str]:
@@ -131,12 +131,12 @@ class Ledger:
         return self._open.keys()
 
     def close(self, *, forget: bool = False) -> None:
-        """Ends the file. With `forget`, removes it if nothing is open, because there is nothing to sweep."""
+        """Ends the file. With `forget`, removes it if no machine is open, because then there is nothing to sweep."""
         if self._closed:
             return
         self._closed = True
         self._write({"end": _now(), "open": sorted(self._open)})
-        self.trouble = self.trouble or "it is closed"  # its file descriptor may soon be another file's
+        self.write_error = self.write_error or "it is closed"  # the operating system may reuse the file descriptor
         with suppress(OSError):
             os.fsync(self._file)
         if forget and not self._open:
@@ -144,35 +144,35 @@ class Ledger:
         os.close(self._file)
 
     def _write(self, line: dict[str, Any]) -> None:
-        """Appends a line, unless an earlier one could not be written: after a missing line the next ones mislead."""
-        if self.trouble is not None:
+        """Appends a line, unless an earlier write failed: after a missing line, later ones would mislead a sweep."""
+        if self.write_error is not None:
             return
         try:
             self._append(line)
         except OSError as error:
-            self.trouble = error.strerror or str(error)
+            self.write_error = error.strerror or str(error)
         else:
             self._written += 1
 
     def _append(self, line: dict[str, Any]) -> None:
-        """Appends a whole line or nothing: half a line would spoil the next one."""
-        whole = os.fstat(self._file).st_size
+        """Appends a whole line or nothing: after half a line, the next one could not be parsed."""
+        size_before = os.fstat(self._file).st_size
         data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         try:
             while data:
                 data = data[os.write(self._file, data) :]
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._file, whole)
+                os.ftruncate(self._file, size_before)
             raise
 
     def _check(self) -> None:
-        if self.trouble is not None:
-            raise NotWritten(f"the ledger {self.path} cannot be written: {self.trouble}")
+        if self.write_error is not None:
+            raise NotWritten(f"the ledger {self.path} cannot be written: {self.write_error}")
 
-    async def _on_disk(self, upto: int) -> None:
-        """Waits until `upto` lines are on disk. Callers that come meanwhile share the next fsync. Raises NotWritten."""
-        while self._synced < upto:
+    async def _on_disk(self, line_count: int) -> None:
+        """Waits until `line_count` lines are on disk. Concurrent callers share one fsync. Raises NotWritten."""
+        while self._synced < line_count:
             # No retry after a failed fsync: the kernel may have dropped the data that it could not write.
             self._check()
             if self._sync is None or self._sync.done():
@@ -180,29 +180,29 @@ class Ledger:
             await background.wait(self._sync)
 
     async def _fsync(self) -> None:
-        upto = self._written
+        line_count = self._written
         try:
-            await asyncio.to_thread(_force, self._file)
+            await asyncio.to_thread(_sync_to_disk, self._file)
         except OSError as error:
-            self.trouble = self.trouble or error.strerror or str(error)
+            self.write_error = self.write_error or error.strerror or str(error)
         else:
-            self._synced = max(self._synced, upto)
+            self._synced = max(self._synced, line_count)
 
 
-def _force(file: int) -> None:
-    """Forces the file to disk. Raises OSError, also if the file was removed, so that no sweep could find it."""
+def _sync_to_disk(file: int) -> None:
+    """Syncs the file to disk. Raises OSError, also if the file was removed, because a sweep could not find it."""
     os.fdatasync(file)
     if os.fstat(file).st_nlink == 0:
         raise FileNotFoundError(errno.ENOENT, "it has been removed")
 
 
-def _opened(path: Path) -> int:
-    """Returns a locked file to append to. Raises UsageError if it cannot be written, or if another run holds it."""
+def _open_locked(path: Path) -> int:
+    """Opens and locks a file for appending. Raises UsageError if it cannot be written, or if another run holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
-        raise _cannot_be_written(path, error) from error
+        raise _write_failed(path, error) from error
     try:
         lock(file, f"the ledger {path}")
     except BaseException:
@@ -211,30 +211,30 @@ def _opened(path: Path) -> int:
     return file
 
 
-def _cannot_be_written(path: Path, error: Exception) -> UsageError:
+def _write_failed(path: Path, error: Exception) -> UsageError:
     return UsageError(
         f"the ledger {path} cannot be written: {getattr(error, 'strerror', None) or error}",
-        hint="the kit starts no machine that it has not written down; give another --report-dir",
+        hint="the kit starts no machine that is not in its ledger; choose a writable --report-dir",
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """A machine that a dead run may not have cleaned up, and all that is known of it."""
+    """A machine that a dead run may not have cleaned up, and what the ledger says about it."""
 
     machine: str
     home: State
     shards: dict[str, int] = field(default_factory=dict)
     """The shards whose calls may still arrive, each with its newest epoch."""
     host: str | None = None
-    """The host that it was last seen with; None if it was seen with none."""
+    """The host that it was last seen with, if any."""
     resting: bool = False
-    """True if it was last seen SPECULATIVE, and nothing was intended since."""
+    """True if it was last seen SPECULATIVE, and no call was intended since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A ledger that was read: which run wrote it, about which target, and which machines are open."""
+    """A parsed ledger: the run that wrote it, its target, and the open machines."""
 
     run: str
     target: str
@@ -249,11 +249,13 @@ def read(path: Path) -> Record:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UsageError(f"the ledger {path} cannot be read: {error.strerror}", hint="give a ledger.ndjson") from error
+        raise UsageError(
+            f"the ledger {path} cannot be read: {error.strerror}", hint="pass the path of a ledger.ndjson"
+        ) from error
     parsed = [_parse(line) for line in lines]
     header = parsed[0] if parsed else None
     if header is None or header.get("ledger") != FORMAT:
-        raise UsageError(f"{path} is no ledger", hint="give the ledger.ndjson that the run named at its start")
+        raise UsageError(f"{path} is not a ledger", hint="pass the ledger.ndjson that the run printed at its start")
     entries: dict[str, Entry] = {}
     for line in parsed[1:]:
         match line:

@@ -1,4 +1,4 @@
-"""One machine that the kit may drive. Every mutating call goes through here, and so through the ledger."""
+"""One machine that the kit may drive. Every mutating call is sent from here, after an entry in the ledger."""
 
 from __future__ import annotations
 
@@ -37,38 +37,38 @@ if TYPE_CHECKING:
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
-UNSURE = (
+UNCERTAIN_CODES = (
     *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
     *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
 )
-"""The codes of a lost connection or an expired deadline. Even if the provider sent it, the call may have started
-something."""
+"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
+started a transition."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
-"""The next look at a machine comes after this share of the wait so far, so that no wait is 5 % longer than needed."""
+"""The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
 MAX_STEPS = 8
-"""Edges that are tried to bring a machine to a state."""
+"""Maximum number of edges that `drive_to` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The way in which the machine's calls are made, and in which changes that the kit did not make are taken."""
+    """Determines how the machine's calls are sent, and how changes that the kit did not make are handled."""
 
     insists: bool = False
-    """True if calls that the provider rejects for load are repeated for long: during cleanup."""
+    """True if calls that the provider rejects for load are retried for a long time: during cleanup."""
     blames_provider: bool = False
     """If true, unexplained state changes count as provider violations."""
     drop_responses: frozenset[Verb] = frozenset()
-    """The verbs whose next call loses its response, if fault injection does that."""
+    """The verbs whose next response is dropped, if fault injection drops responses."""
 
 
 class Machine:
-    """A machine by its id, with the shard that drives it and what is known of it."""
+    """A machine: its id, the shard that drives it, and the record of its calls and readings."""
 
     def __init__(
         self,
         machine_id: str,
-        yard: FleetContext,
+        context: FleetContext,
         *,
         number: int,
         home: State = State.SPECULATIVE,
@@ -76,33 +76,33 @@ class Machine:
         shard: Shard | None = None,
         unanswered: UnansweredCalls | None = None,
     ) -> None:
-        """`number` tells the run's machines apart; `home` is the state in which the machine was found."""
+        """`number` identifies the machine within the run; `home` is the state in which the machine was found."""
         self.id = machine_id
         self.home = home
-        self.shard = shard or Shard(f"{yard.run}-m{number}")
+        self.shard = shard or Shard(f"{context.run}-m{number}")
         self.policy = Policy()
         self.violation: Violation | None = None
-        """The first violation that a retry of a call has shown."""
+        """The first violation seen when a call was retried after its response was dropped by fault injection."""
         self.record = MachineRecord(
             seen=LastSeen(state=home),
-            ownership=Ownership(owner=Owner.OURS if live or home is State.IDLE else Owner.NOBODY),
+            ownership=Ownership(owner=Owner.OURS if live or home is State.IDLE else Owner.FREE),
             unanswered=unanswered or UnansweredCalls(),
         )
-        self._yard = yard
+        self._context = context
         self._number, self._bindings = number, 0
         self._claims: dict[str, asyncio.Task[bool]] = {}
-        """By operation id, whether the kit has won its claim on the machine that it created."""
+        """The claims on machines that the kit created, by operation id. The result is whether the kit won the claim."""
         self._slot_check: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
 
     @property
     def state(self) -> State:
-        """The state that it showed last."""
+        """The state that the machine showed last."""
         return self.record.seen.state
 
     @property
     def ownership(self) -> Ownership:
-        """Its owner, and what is known of earlier ones."""
+        """The owner of the machine, and what is known about earlier owners."""
         return self.record.ownership
 
     @property
@@ -111,13 +111,13 @@ class Machine:
         return self.record.live
 
     @property
-    def costs(self) -> bool:
-        """Returns whether it has a host through the kit, or may have: a Create was not answered."""
+    def may_be_alive(self) -> bool:
+        """Returns whether the kit has started the machine, or may have: a Create was not answered."""
         return self.live or self.unanswered.create
 
     @property
     def touched(self) -> bool:
-        """Returns whether a mutating call was ever sent, or about to be."""
+        """Returns whether a mutating call was ever sent, or was about to be."""
         return self.record.calls.touched
 
     @property
@@ -128,25 +128,25 @@ class Machine:
     @property
     def cluster(self) -> str:
         """The cluster that a Configure binds it to by default; during a lease, always the same."""
-        return f"{self._yard.run}-m{self._number}-b{self._bindings}"
+        return f"{self._context.run}-m{self._number}-b{self._bindings}"
 
     @property
     def patience(self) -> Patience:
-        """The times that its transitions may take."""
-        return self._yard.patience
+        """The maximum times that its transitions may take."""
+        return self._context.patience
 
     def without_history(self, *, live: bool) -> Machine:
-        """The same machine without its past, so that a long run needs no more memory than a short one."""
-        other = Machine(self.id, self._yard, number=self._number, home=self.home, shard=self.shard)
+        """Returns the same machine without its past, so that a long run needs no more memory than a short one."""
+        other = Machine(self.id, self._context, number=self._number, home=self.home, shard=self.shard)
         other.record = self.record.without_history(live=live or self.home is State.IDLE)
         return other
 
-    def binds(self, seen: pb.Machine) -> bool:
-        """Returns whether `seen` is bound as `bring` binds it, so that nothing shows who had it before."""
+    def has_default_binding(self, seen: pb.Machine) -> bool:
+        """Returns whether `seen` is bound as `drive_to` binds it, without traces of an earlier lease."""
         return seen.cluster == self.cluster and not seen.shard_metadata
 
     def rename_binding(self) -> None:
-        """Unless it is bound, binds it to another cluster next time, so that each lease finds a machine as new."""
+        """Changes the default cluster unless the machine is bound, so that each lease gets a binding of its own."""
         if self.state in (State.SPECULATIVE, State.IDLE):
             self._bindings += 1
 
@@ -155,7 +155,7 @@ class Machine:
     async def create(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """Create, with a fresh token unless one is given."""
+        """Sends a Create, with a fresh token unless one is given."""
         return await self._mutate(Verb.CREATE, token, client, lambda c, t: c.create(self.id, t, timeout=timeout))
 
     async def configure(
@@ -168,7 +168,7 @@ class Machine:
         client: Client | None = None,
         timeout: float | None = None,
     ) -> Call:
-        """Configure for `cluster`, the machine's own unless one is given."""
+        """Sends a Configure for `cluster`; by default, for the machine's own cluster."""
         name = self.cluster if cluster is None else cluster
         self.record = replace(self.record, clusters=self.record.clusters | {name})
 
@@ -180,7 +180,7 @@ class Machine:
     async def drain(
         self, token: Token | None = None, *, grace: int = 0, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """Drain with `grace` seconds."""
+        """Sends a Drain with `grace` seconds."""
         return await self._mutate(
             Verb.DRAIN, token, client, lambda c, t: c.drain(self.id, t, grace=grace, timeout=timeout)
         )
@@ -188,15 +188,15 @@ class Machine:
     async def delete(
         self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """Delete."""
+        """Sends a Delete."""
         return await self._mutate(Verb.DELETE, token, client, lambda c, t: c.delete(self.id, t, timeout=timeout))
 
     async def call(
         self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """The mutating call of `verb`, with its defaults."""
-        ask: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
-        return await ask(token, client=client, timeout=timeout)
+        """Sends the mutating call of `verb`, with its defaults."""
+        send: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
+        return await send(token, client=client, timeout=timeout)
 
     async def get(self) -> Call:
         """Reads the machine. One Get per machine at a time: other callers wait meanwhile.
@@ -204,13 +204,13 @@ class Machine:
         Raises Disturbed if another client has changed it.
         """
         async with self._reading:
-            call = await self._yard.client.get(self.id)
+            call = await self._context.client.get(self.id)
         if call.ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
 
     async def read(self) -> pb.Machine:
-        """Returns the machine as Get shows it. Raises NoAnswer if Get does not answer OK."""
+        """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
         if not call.ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
@@ -220,10 +220,10 @@ class Machine:
         return machine
 
     async def settle(self, *, patience: float | None = None) -> SettleResult:
-        """Reads until the machine is in a stable state, or for `patience` seconds; never raises for what it sees."""
-        clock = self._yard.client.now
+        """Reads until the machine is in a stable state, or for `patience` seconds. No state raises an error."""
+        clock = self._context.client.now
         started, states = clock(), list[State]()
-        limit = patience or self._yard.patience.for_state(self.state)
+        limit = patience or self._context.patience.for_state(self.state)
         while True:
             machine = await self.read()
             state = state_of(machine.state)
@@ -237,7 +237,7 @@ class Machine:
     # A mutating call, step by step.
 
     async def _mutate(self, verb: Verb, token: Token | None, client: Client | None, send: Send) -> Call:
-        shared = self._yard.client
+        shared = self._context.client
         client = client or shared
         call = MutatingCall(
             verb=verb,
@@ -259,8 +259,8 @@ class Machine:
                 await self._prepare_to_send(call, begins_life=begins_life)
                 outcome = await self._send(call, begins_life=begins_life)
             except BaseException:
-                # Ends the reservation of a Create.
-                self._yard.meter.answered(call.verb, self.id, "", self._yard.client.now(), price=0.0)
+                # The meter ends the reservation of a Create.
+                self._context.meter.answered(call.verb, self.id, "", self._context.client.now(), price=0.0)
                 raise
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
@@ -268,8 +268,8 @@ class Machine:
                 self.record = self.record.create_ended()
 
     def _reserve_create(self, token: Token) -> None:
-        """Raises BudgetSpent if the Create would be one too many."""
-        self._yard.meter.reserve(self.id)
+        """Reserves a Create in the bill. Raises BudgetSpent if it would exceed the budget."""
+        self._context.meter.reserve(self.id)
         if not self.record.calls.creates_in_flight:
             self._slot_check = background.start(self._check_slot(token))
         self.record = self.record.create_begun()
@@ -281,13 +281,13 @@ class Machine:
         if begins_life and self._slot_check is not None:
             await background.wait(self._slot_check)
         elif self.home is State.SPECULATIVE and not (self.live or self.record.calls.creates_in_flight):
-            await self.read()  # another client may have taken the slot, maybe just now
-        if self.ownership.owner is Owner.ANOTHER and self.state is not State.SPECULATIVE:
-            # Never drive a machine that the kit does not own, whoever is blamed for what it shows.
-            raise Disturbed(f"{self.id} is {self.state.name}, and not by us")
+            await self.read()  # another client may have taken the slot in the meantime
+        if self.ownership.owner is Owner.OTHER_CLIENT and self.state is not State.SPECULATIVE:
+            # Never drive a machine that the kit does not own, whatever the policy says about unexplained changes.
+            raise Disturbed(f"{self.id} is {self.state.name}: another client has started it")
 
     async def _check_slot(self, token: Token) -> None:
-        """Checks that the slot still is one once the intent is on disk: another client may be faster than a disk."""
+        """Checks that the slot is still free once the intent is on disk: another client may be faster than the disk."""
         await self._write_intent(Verb.CREATE, token)
         if self.home is not State.SPECULATIVE or self.unanswered.create:
             return
@@ -295,7 +295,7 @@ class Machine:
             self._disown()
 
     async def _write_intent(self, verb: Verb, token: Token) -> None:
-        await self._yard.ledger.intend(self.id, verb, token, home=self.home, seen=self.state)
+        await self._context.ledger.write_intent(self.id, verb, token, home=self.home, seen=self.state)
 
     async def _send(self, call: MutatingCall, *, begins_life: bool) -> CallOutcome:
         self.record = self.record.sent(call.verb, begins_life=begins_life)
@@ -320,132 +320,135 @@ class Machine:
         return token
 
     async def _note_outcome(self, call: MutatingCall, outcome: CallOutcome, *, begins_life: bool) -> Call:
-        """Takes note of what the call has done. Raises Disturbed if another client has created the machine first."""
+        """Records the outcome of the call. Raises Disturbed if another client has created the machine first."""
         answer = outcome.call
         self.violation = self.violation or outcome.violation
-        # An ack without an operation id is known by its token.
+        # An ack without an operation id is identified by its token.
         operation = (answer.operation_id or str(call.token)) if answer.ok else ""
-        new = self._yard.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
-        if not answer.answered or answer.code in UNSURE or (answer.retried and not answer.ok):
+        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
+        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.ok):
             self._note_unanswered(call)
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:
             await self._claim(operation)
-            if self.id not in self._yard.ledger.open:
-                # It was disowned while this call was under way, and belongs to the kit after all.
-                await self._yard.ledger.intend(self.id, call.verb, call.token, home=self.home, seen=State.SPECULATIVE)
+            if self.id not in self._context.ledger.open:
+                # It was disowned while this call was in flight, but belongs to the kit.
+                await self._context.ledger.write_intent(
+                    self.id, call.verb, call.token, home=self.home, seen=State.SPECULATIVE
+                )
         return answer
 
     def _note_unanswered(self, call: MutatingCall) -> None:
         self.record = self.record.not_answered(call.verb, call.token)
         if call.verb is Verb.CREATE:
-            self._yard.meter.doubt(self.id)
+            self._context.meter.doubt(self.id)
 
     async def _claim(self, operation_id: str) -> None:
         """Claims the machine that the operation has created. Raises Disturbed if another client was first."""
         if operation_id not in self._claims:
             if self.live:
                 return
-            claim = claim_ownership(self._yard.client, self.id, operation_id, shard=self.shard.id)
+            claim = claim_ownership(self._context.client, self.id, operation_id, shard=self.shard.id)
             self._claims[operation_id] = background.start(claim)
         self.record = self.record.contested()
         if await background.wait(self._claims[operation_id]):
             self.record = self.record.claimed()
             return
-        self.record = self.record.beaten()
+        self.record = self.record.claim_lost()
         self._note_disowned()
-        raise Disturbed(f"somebody else created {self.id} at the same moment")
+        raise Disturbed(f"another client created {self.id} at the same time")
 
     # Readings.
 
     def _note_reading(self, shown: pb.Machine) -> None:
-        """Takes note of what Get has shown. Raises Disturbed if another client has changed it."""
-        yard = self._yard
+        """Records what Get has shown. Raises Disturbed if another client has changed the machine."""
+        context = self._context
         reading = machine_record.read(
             self.record,
             self.id,
             shown,
             home=self.home,
-            run=yard.run,
+            run=context.run,
             blames_provider=self.policy.blames_provider,
         )
         self.record = reading.record
         if reading.disowned:
             self._note_disowned()
-        if reading.disturbed:
-            raise Disturbed(reading.disturbed)
+        if reading.disturbance:
+            raise Disturbed(reading.disturbance)
         if reading.ended is not None:
-            yard.meter.took(reading.ended.verb, yard.client.now() - reading.ended.since)
+            context.meter.took(reading.ended.verb, context.client.now() - reading.ended.since)
         if reading.at_rest:
-            yard.ledger.seen(self.id, self.state, host=shown.host.ref)
+            context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
-            yard.meter.gone(self.id, yard.client.now())
+            context.meter.gone(self.id, context.client.now())
 
     def _disown(self) -> None:
         self.record = self.record.disowned()
         self._note_disowned()
 
     def _note_disowned(self) -> None:
-        """The machine costs the kit nothing any more, and a sweep must leave it alone."""
-        self._yard.meter.gone(self.id, self._yard.client.now())
-        self._yard.ledger.lost(self.id)
+        """Updates the bill and the ledger: the machine costs the kit nothing more, and a sweep must not touch it."""
+        self._context.meter.gone(self.id, self._context.client.now())
+        self._context.ledger.note_lost(self.id)
 
-    # Drive: one edge after the other.
+    # Driving: one edge at a time.
 
-    async def bring(self, to: State, *, at_all_costs: bool = False) -> pb.Machine:
-        """Drives the machine to a stable state by the shortest way, judging nothing.
+    async def drive_to(self, to: State, *, allow_tokenless: bool = False) -> pb.Machine:
+        """Drives the machine to a stable state by the shortest path, and judges nothing.
 
-        `at_all_costs`: if a broken fence refuses even the newest token, sends the call without one (FEN-14).
-        Raises Unprepared if it does not get there, Disturbed if another client owns it.
+        `allow_tokenless`: if a broken fence rejects even the newest token, sends the call without one (FEN-14).
+        Raises Unprepared if the machine does not get there, Disturbed if another client owns it.
         """
         for _ in range(MAX_STEPS):
-            watch = await self.settle()
-            await self._check_may_drive(watch)
-            if watch.state is to and await self._is_there(to):
-                return watch.machine
-            if not watch.state.stable:
-                raise Unprepared(f"{self.id} is still {watch.state.name} after {watch.seconds:.1f} s of patience")
-            verb = next_verb(watch.state, to)
+            result = await self.settle()
+            await self._check_may_drive(result)
+            if result.state is to and await self._has_reached(to):
+                return result.machine
+            if not result.state.stable:
+                raise Unprepared(f"{self.id} is still {result.state.name} after {result.seconds:.1f} s")
+            verb = next_verb(result.state, to)
             if verb is None:
-                raise Unprepared(f"{self.id} is {watch.state.name}, and nothing leads from there to {to.name}")
-            await self._take_edge(verb, at_all_costs=at_all_costs)
-        raise Unprepared(f"{self.id} does not come to {to.name}")
+                raise Unprepared(f"{self.id} is {result.state.name}, and no transition leads from there to {to.name}")
+            await self._take_edge(verb, allow_tokenless=allow_tokenless)
+        raise Unprepared(f"{self.id} did not reach {to.name} after {MAX_STEPS} transitions")
 
-    async def _check_may_drive(self, watch: SettleResult) -> None:
+    async def _check_may_drive(self, result: SettleResult) -> None:
         """Raises Disturbed if another client owns the machine."""
-        if watch.state is State.IDLE and self.unanswered and not self.live:
-            # A Create that was not answered has claimed nothing. Repeated, it shows whose machine this is.
+        if result.state is State.IDLE and self.unanswered and not self.live:
+            # There was no claim after the unanswered Create. A retry shows who owns the machine.
             await self.assert_ownership()
             await self.create()
-        if watch.state is State.CONFIGURED and not (self.live or self._named_by_run(watch.machine.cluster)):
+        if result.state is State.CONFIGURED and not (self.live or self._named_by_run(result.machine.cluster)):
             self._disown()
-            raise Disturbed(f"somebody else has bound {self.id}")
+            raise Disturbed(f"another client has bound {self.id}")
 
-    async def _is_there(self, to: State) -> bool:
-        """Returns whether one reading of the state is enough: a provider whose reads flicker gives no reliable state.
+    async def _has_reached(self, to: State) -> bool:
+        """Returns whether the machine has reached `to`. One reading is enough, except for SPECULATIVE.
 
-        A machine that was driven has to show SPECULATIVE twice, because then it is taken to cost nothing any more.
+        A machine that was driven must show SPECULATIVE twice before the kit assumes that it no longer costs money: a
+        provider whose reads flicker gives no reliable state.
         """
         return to is not State.SPECULATIVE or not self.touched or state_of((await self.read()).state) is to
 
-    async def _take_edge(self, verb: Verb, *, at_all_costs: bool) -> None:
+    async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
         source = self.state
         call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
-        if call.fenced and at_all_costs:
+        if call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
-        watch = await self.settle()
-        if watch.state is not EDGES[verb].target:
-            why = watch.machine.last_error or "no error"
-            raise Unprepared(f"{self.id} is {watch.state.name} after {verb.value}: {why}")
+        result = await self.settle()
+        if result.state is not EDGES[verb].target:
+            why = result.machine.last_error or "no error"
+            raise Unprepared(f"{self.id} is {result.state.name} after {verb.value}: {why}")
 
     # Recovery: after calls that were not answered.
 
     async def may_be_ours(self) -> bool:
-        """Returns whether the machine, if it lives, may live because of a call that was not answered.
+        """Returns whether an unanswered call may have started the machine, if it lives.
 
-        A machine that another client has bound is not: asking the fence takes a Drain, which would unbind it.
+        Not asked of a machine that another client has bound: asking the fence takes a Drain, which would unbind it.
         """
         shown = await self.read()
         if state_of(shown.state) is State.SPECULATIVE:
@@ -457,26 +460,26 @@ class Machine:
         """Raises Disturbed if the machine lives, and neither the kit nor one of its unanswered calls has created it."""
         if not self.live and not await self.may_be_ours():
             self._disown()
-            raise Disturbed(f"somebody else has {self.id}: none of our calls came through")
+            raise Disturbed(f"another client owns {self.id}: the kit's unanswered calls were not applied")
 
     async def fence_off(self) -> None:
-        """Makes sure that unanswered calls can start nothing any more. If one has started the machine, it is the kit's.
+        """Makes sure that unanswered calls can start nothing more. If one has started the machine, the kit owns it.
 
         Raises NoAnswer if the provider still does not answer, Disturbed if another client owns the machine.
         """
         await self.assert_ownership()
-        await self.read()  # if the provider does not answer this, there is no point in a call for each shard
+        await self.read()  # fail here rather than after one call for each shard
         await fence_off(self.unanswered, self._ask_fence, own=self.shard)
         live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.record = self.record.fenced_off(live=live)
 
     async def _ask_fence(self, token: Callable[[], Token]) -> Call:
-        """Returns the fence's answer to a Drain with that token. Raises NoAnswer if the call does not come so far."""
+        """Returns the fence's answer to a Drain with that token. Raises NoAnswer if it does not reach the fence."""
         call = await retry_while_overloaded(lambda: self.drain(token()), insists=self.policy.insists)
         if not call.answered or call.busy:
             raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
         return call
 
     def _named_by_run(self, cluster: str) -> bool:
-        """Returns whether a cluster belongs to this run, by its name, whichever machine it was for."""
-        return cluster.startswith(self._yard.run)
+        """Returns whether the name of a cluster is one of this run, for any of its machines."""
+        return cluster.startswith(self._context.run)

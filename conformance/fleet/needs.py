@@ -1,4 +1,4 @@
-"""What a behaviour needs before its body runs: machines, where they start, and how long it keeps them."""
+"""The needs of a behaviour: its machines, the states in which they start, and how long it keeps them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Final, TypeAlias
 
 from conformance.core.lifecycle import EDGES, State, Verb
 
-Watched: TypeAlias = tuple[Verb, ...]
-"""The edges of a recorded lifecycle, one after the other."""
-SHORT: Final = 2
-"""Transitions. A behaviour that ends with a Delete and takes no more than this runs last, on a machine that has to be
+WatchedEdges: TypeAlias = tuple[Verb, ...]
+"""The edges of a recorded lifecycle, in order."""
+MAX_TRANSITIONS_OF_LAST_USE: Final = 2
+"""A behaviour that ends with a Delete and takes at most this many transitions runs last, on a machine that has to be
 deleted anyway."""
-STARTS: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
+START_STATES: Final = (State.SPECULATIVE, State.IDLE, State.CONFIGURED)
 """The states in which machines can start, in the order of the lifecycle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What the engine provides before the body of a behaviour runs.
+    """The needs that the engine meets before the body of a behaviour runs.
 
-    `machines` in state `start`, except the last `bound` of them, which are CONFIGURED; leased all or none.
-    `alone`: nothing else of this run moves meanwhile. `transitions`: how many transitions, or windows as long as one,
-    the body waits for one after the other, with the Drain after a binding that no other behaviour can use; it decides
-    what starts first. `creates`: whether the body itself may start machines. `deletes`: whether it ends with a Delete.
-    `watches`: the edges of a recorded lifecycle that the body only looks at; one recording serves all behaviours that
-    watch the same edges.
+    `machines`: their number. They are in state `start`, except the last `bound` ones, which are CONFIGURED. The engine
+    leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
+    transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
+    other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
+    ends with a Delete. `watches`: the edges of a recorded lifecycle that the body only observes; one recording serves
+    all behaviours that watch the same edges.
     """
 
     machines: int = 0
@@ -35,9 +35,9 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
-    watches: Watched = ()
+    watches: WatchedEdges = ()
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
-    """The state in which each of the machines starts. Computed once: the scheduler reads it whenever something ends."""
+    """The state in which each machine starts. Computed once: the scheduler reads it whenever a behaviour ends."""
 
     def __post_init__(self) -> None:
         starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
@@ -45,28 +45,28 @@ class Needs:
 
     @property
     def chain(self) -> int:
-        """Transitions from a machine in its original state until it is back there, one after the other."""
-        to_start = max((STARTS.index(start) for start in self.starts), default=0)
+        """The number of sequential transitions from a machine's original state until it is back there."""
+        to_start = max((START_STATES.index(start) for start in self.starts), default=0)
         return (to_start + self.transitions + (not self.deletes)) if self.machines else 0
 
     @property
     def weight(self) -> int:
-        """Transitions that are still to be waited for if an IDLE machine is available."""
+        """The number of transitions to wait for if an IDLE machine is available."""
         return self.transitions + (State.CONFIGURED in self.starts)
 
     @property
-    def slots(self) -> bool:
-        """Whether the body looks at slots, before a Create or after a Delete: no claim protects those."""
+    def uses_slots(self) -> bool:
+        """True if the body reads slots, before a Create or after a Delete. No claim protects a slot."""
         return State.SPECULATIVE in self.starts or self.creates or self.deletes
 
     @property
-    def leaves(self) -> bool:
-        """Whether this can be the last use of a machine: the body deletes it, and takes hardly longer than that."""
-        return self.deletes and not self.creates and self.transitions <= SHORT
+    def can_be_last_use(self) -> bool:
+        """True if this can be the last use of a machine: the body deletes it, and takes hardly longer than that."""
+        return self.deletes and not self.creates and self.transitions <= MAX_TRANSITIONS_OF_LAST_USE
 
 
-def watching(verbs: Watched) -> Needs:
-    """Returns what it takes to record a lifecycle along these edges."""
+def recording_needs(verbs: WatchedEdges) -> Needs:
+    """Returns the needs of a behaviour that records a lifecycle along these edges."""
     return Needs(
         machines=1,
         start=EDGES[verbs[0]].source,

@@ -1,9 +1,9 @@
 """The ownership of a machine, and how the kit claims a machine that it has created.
 
 Two kits that find the same slot SPECULATIVE and create it at once are both answered OK with the same operation id,
-because a retry is keyed on the machine (OPS-2). So the kit claims each machine that it creates, by the contract's own
-means: with a Drain, which has no edge from there, with the token (1, 1) of a shard that is named after the operation
-id. Of two equal tokens only one is accepted (FEN-11), so the first claimant wins.
+because a retry is keyed on the machine (OPS-2). So the kit claims each machine that it creates, with the means of
+the contract: it sends a Drain, which has no edge there, with the token (1, 1) of a shard named after the operation
+id. Of two equal fencing tokens only one is accepted (FEN-11), so the first claimant wins.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 class Owner(Enum):
     """The owner of a machine, if it is known."""
 
-    NOBODY = auto()
+    FREE = auto()
     """It is a free slot, or was one when it was last seen."""
     CONTESTED = auto()
-    """The kit has created it, and the claim is not decided yet."""
+    """The kit has created it, and its claim is pending."""
     OURS = auto()
-    ANOTHER = auto()
+    OTHER_CLIENT = auto()
     """Another client owns it, or did when it was last seen: the kit must not drive it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
-    """The owner of a machine, and what is known of earlier owners."""
+    """The owner of a machine, and what is known about earlier owners."""
 
-    owner: Owner = Owner.NOBODY
+    owner: Owner = Owner.FREE
     won: bool = False
-    """The kit has won a claim on it and has not lost it since. Other kits, which lost that claim, use other slots."""
+    """The kit has won a claim on it and has not lost the machine since. Kits that lost the claim use other slots."""
     lost_race: bool = False
-    """Another client has claimed it first, at least once."""
+    """Another client has claimed the machine first, at least once."""
     possibly_ours: bool = False
     """Probably owned by another client, but possibly started by our own Create."""
     deleting: bool = False
-    """The kit has sent a Delete: if another host shows up, another client has created the machine again."""
+    """The kit has sent a Delete. If the machine then has another host, another client has created it again."""
 
     @property
     def live(self) -> bool:
@@ -52,26 +52,26 @@ class Ownership:
         return self.owner in (Owner.CONTESTED, Owner.OURS)
 
     def disowned(self, *, create_sent: bool) -> Ownership:
-        """Another client owns the machine; `create_sent` is whether a Create of the kit may have started it."""
-        return replace(self, owner=Owner.ANOTHER, won=False, possibly_ours=self.possibly_ours or create_sent)
+        """Returns the ownership of another client. `create_sent`: a Create of the kit may have started the machine."""
+        return replace(self, owner=Owner.OTHER_CLIENT, won=False, possibly_ours=self.possibly_ours or create_sent)
 
     def contested(self) -> Ownership:
-        """The kit has created the machine and claims it."""
+        """Returns the ownership of a machine that the kit has created and claims."""
         return replace(self, owner=Owner.CONTESTED, deleting=False)
 
     def claimed(self) -> Ownership:
-        """The kit has won its claim."""
+        """Returns the ownership after the kit has won its claim."""
         return replace(self, owner=Owner.OURS, won=True, possibly_ours=False)
 
-    def beaten(self) -> Ownership:
-        """Another client has won the claim."""
+    def claim_lost(self) -> Ownership:
+        """Returns the ownership after another client has won the claim."""
         return replace(self, lost_race=True)
 
     def found(self, *, live: bool) -> Ownership:
-        """No call of the kit can start or end anything any more, and so a machine that lives is the kit's."""
+        """Returns the ownership once no call of the kit is in flight: the kit owns the machine if it is `live`."""
         if live:
             return replace(self, owner=Owner.OURS)
-        return replace(self, owner=Owner.NOBODY) if self.live else self
+        return replace(self, owner=Owner.FREE) if self.live else self
 
 
 async def claim_ownership(client: Client, machine_id: str, operation_id: str, *, shard: str) -> bool:

@@ -1,7 +1,7 @@
 """The pool of a run's machines: leases them, restores them after each lease, retires faulty ones, cleans all up.
 
-Machines cost money. A SPECULATIVE slot costs nothing; a machine that lives is leased again and again, and the pool
-keeps no more alive at once than it needs.
+Machines cost money. A SPECULATIVE slot costs nothing. A machine that lives is leased repeatedly, and the pool keeps no
+more machines alive at once than it needs.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from conformance.fleet.needs import Needs
 
 NO_SUCH_MACHINE_CODES = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
-"""The codes of a Get for a machine that does not exist; the second code is for an empty id (COD-4)."""
+"""The codes of a Get for an unknown machine; the second code is for an empty id (COD-4)."""
 
 MAX_FAILURES_IN_A_ROW = 3
-"""If this many machines in a row could not be prepared, no more are tried: each one costs money."""
+"""After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
 
 _LEASES = count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Machines for one behaviour, and the states in which it needs them. It can be released once."""
+    """Machines for one behaviour, and the states in which it needs them. A lease can be released once."""
 
     machines: tuple[Machine, ...]
     starts: tuple[State, ...]
@@ -50,31 +50,33 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """The number of machines in a row that could not be brought to a state, and why the last one could not."""
+    """The number of machines in a row that did not reach a state, and the reason of the last one."""
 
     count: int
     reason: str
 
 
 class Pool:
-    """Knows of each machine whether it is free, leased, or retired: never leased again."""
+    """The machines of a run, each of which is free, leased, or retired: never leased again."""
 
-    def __init__(self, machines: Sequence[Machine], yard: FleetContext, *, most: int, limit: int | None = None) -> None:
-        """`most` is how many are kept alive; `limit`, how many may ever live, including the retired ones."""
+    def __init__(
+        self, machines: Sequence[Machine], context: FleetContext, *, max_alive: int, limit: int | None = None
+    ) -> None:
+        """`max_alive` machines are kept alive; at most `limit` may live at once, including retired ones."""
         self.quarantined: dict[str, str] = {}
-        """The reasons why machines were retired, by id. Those that another client has taken are not among them."""
-        self._yard = yard
-        self._capacity = Capacity(preferred=most, limit=limit)
+        """The reasons why machines were retired, by id, except machines that another client has taken."""
+        self._context = context
+        self._capacity = Capacity(preferred=max_alive, limit=limit)
         self._known = list(machines)
         self._free = list(machines)
         self._leases: set[int] = set()
-        """The numbers of the leases that were not released."""
+        """The numbers of the leases that are not released yet."""
         self._leased: dict[Machine, bool] = {}
-        """The leased machines; True if one lives or will through the kit. One that was found IDLE costs no more."""
+        """The leased machines; True if the kit has started it, or will. One that was found IDLE costs no more."""
         self._retired: list[Machine] = []
         """Machines that are never leased again. They may still live."""
         self._taken: set[str] = set()
-        """The ids of slots that another client has taken at some time."""
+        """The ids of slots that another client has ever taken."""
         self._lost_in_a_row = 0
         """The number of machines in a row that another client had claimed first."""
         self._started = 0
@@ -82,49 +84,50 @@ class Pool:
         self._failures: dict[State, Failures] = {}
 
     @property
-    def lost(self) -> bool:
+    def lost_claim(self) -> bool:
         """Returns whether another client has claimed a slot before the kit did."""
         return any(machine.ownership.lost_race for machine in self._known)
 
     @property
     def touched(self) -> frozenset[str]:
-        """The ids of the machines that were ever driven."""
+        """The ids of the machines to which a mutating call was ever sent."""
         return frozenset(machine.id for machine in self._known if machine.touched)
 
-    def hopeless(self, needs: Needs) -> str | None:
-        """Returns why `needs` cannot be met, now or later in this run; None if they may be."""
+    def unavailable_reason(self, needs: Needs) -> str | None:
+        """Returns why `needs` cannot be met, now or later in this run; None if they may be met."""
         for start in needs.starts:
             failures = self._failures.get(start)
             if failures is not None and failures.count >= MAX_FAILURES_IN_A_ROW:
-                return f"no machine comes to {start.name}: {failures.reason}"
+                return f"no machine reaches {start.name}: {failures.reason}"
         lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
         if not lives:
             return None
         if self._lost_in_a_row > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred):
             return (
-                f"{self._lost_in_a_row} machines in a row were claimed by somebody else, "
-                "or have operation ids of old (OPS-3)"
+                f"{self._lost_in_a_row} machines in a row were already claimed by another client, "
+                "or reuse an old operation id (OPS-3)"
             )
         limit = self._capacity.limit
         if limit is not None and lives + (retired := self._retired_alive) > limit:
-            return f"--max-machines {limit}: {retired} that could not be brought back live on, or may"
+            machines = "1 machine" if retired == 1 else f"{retired} machines"
+            return f"--max-machines {limit} reached: {machines} could not be cleaned up and may still be running"
         return None
 
     def lease(
-        self, needs: Needs, *, apart: Collection[State] = (), give_back: bool = True, start: bool = True
+        self, needs: Needs, *, reserved: Collection[State] = (), may_delete: bool = True, may_create: bool = True
     ) -> Lease | None:
-        """Returns machines for `needs`, or None if there are not enough now. Takes all or none, and sends nothing.
+        """Returns machines for `needs`, all or none; None if there are not enough now. Sends no call.
 
-        While any machine is leased, machines in a state of `apart` are left to leases that start there. Without
-        `give_back`, no machine is deleted so that there is a slot; without `start`, none is created.
+        While any machine is leased, machines in a state of `reserved` are left to leases that start there. Unless
+        `may_delete`, no machine is chosen to be deleted for a slot; unless `may_create`, none to be created.
         """
         stock = Stock(
             live=self._live(needs),
             slots=self._slots(),
-            deletable=self._deletable() if give_back else [],
-            room=room(needs, self._load, self._capacity) if start else 0,
-            reserved=apart if self._leased else (),
-            slot_may_return=self._yard.deletes and any(self._leased.values()),
+            deletable=self._deletable() if may_delete else [],
+            room=room(needs, self._load, self._capacity) if may_create else 0,
+            reserved=reserved if self._leased else (),
+            slot_may_return=self._context.deletes and any(self._leased.values()),
         )
         chosen = choose(stock, needs)
         if chosen is None:
@@ -145,24 +148,24 @@ class Pool:
         return lease
 
     def has_slots(self, needs: Needs) -> bool:
-        """Returns whether enough slots are free, though it may be better to wait for others."""
+        """Returns whether enough slots are free, although other slots may be more suitable later."""
         return len(self._slots()) >= needs.machines
 
     def _live(self, needs: Needs) -> list[Machine]:
-        """The free machines that live."""
+        """Returns the free machines that live, the most suitable first."""
         live = [m for m in self._free if m.live]
         if needs.deletes:
-            # The kit should not delete a machine that was found IDLE, unless there is no other.
+            # Delete a machine that was found IDLE only if there is no other.
             live.sort(key=lambda m: m.home is not State.SPECULATIVE)
         return live
 
     def _slots(self) -> list[Machine]:
-        """The free slots: first those that were the kit's before, then those that no other client was seen to take."""
+        """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
         return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
 
     def _deletable(self) -> list[Machine]:
-        if not self._yard.deletes:
+        if not self._context.deletes:
             return []
         return [m for m in self._free if m.live and m.home is State.SPECULATIVE]
 
@@ -178,11 +181,11 @@ class Pool:
 
     @property
     def _retired_alive(self) -> int:
-        """Returns how many retired machines live through the kit, or may."""
-        return sum(m.costs and m.home is State.SPECULATIVE for m in self._retired)
+        """The number of retired machines that the kit has started, or may have, and that may still live."""
+        return sum(m.may_be_alive and m.home is State.SPECULATIVE for m in self._retired)
 
     async def prepare(self, lease: Lease) -> None:
-        """Brings each leased machine to where the lease starts.
+        """Drives each leased machine to its start state.
 
         Raises Unprepared or Disturbed, after the machines at fault were retired.
         """
@@ -197,10 +200,10 @@ class Pool:
     async def _prepare(self, machine: Machine, start: State) -> None:
         try:
             machine.rename_binding()
-            if start is State.CONFIGURED and not machine.binds(await machine.bring(start)):
-                await machine.bring(State.IDLE)
+            if start is State.CONFIGURED and not machine.has_default_binding(await machine.drive_to(start)):
+                await machine.drive_to(State.IDLE)
                 machine.rename_binding()
-            await machine.bring(start)
+            await machine.drive_to(start)
             machine.rename_binding()
         except Unprepared as error:
             before = self._failures[start].count if start in self._failures else 0
@@ -215,19 +218,19 @@ class Pool:
         self._lost_in_a_row = 0
 
     def quarantine(self, machine: Machine, reason: str) -> None:
-        """Retires the machine. The final cleanup tries it once more, and names it if it cannot be cleaned up."""
+        """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""
         del self._leased[machine]
         self._retired.append(machine)
         self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
-        """Retires the machine, which another client owns now. If it comes back as a slot, it is leased last."""
+        """Retires the machine, which another client owns now. If it becomes a slot again, it is leased last."""
         del self._leased[machine]
         self._retired.append(machine)
         self._taken.add(machine.id)
 
     async def release(self, lease: Lease, *, wanted: Collection[State]) -> None:
-        """Takes the machines back: ready for leases that start in a state of `wanted`; cleaned up at once if none do.
+        """Takes the machines back, ready for leases that start in a state of `wanted`; cleans them up if it is empty.
 
         Does nothing if the lease was released before: its machines may be leased to another behaviour by now.
         """
@@ -247,45 +250,49 @@ class Pool:
         except Disturbed:
             self.drop(machine)
         except ConformanceError:
-            # The target does not answer. The final cleanup will say what that means for this machine.
-            self.quarantine(machine, "the target did not answer when it was to be brought back")
+            # The target does not answer. The final cleanup decides what that means for this machine.
+            self.quarantine(machine, "the target did not answer while the machine was being restored")
         if machine in self._leased:
             del self._leased[machine]
             self._free.append(machine)
 
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
-        """Leaves the machine stable, and bound only as its next lease would bind it."""
-        watch = await machine.settle()
-        if watch.state is State.CONFIGURED and State.CONFIGURED in wanted and machine.binds(watch.machine):
+        """Drives the machine to a stable state. Leaves it bound only with the binding that its next lease needs."""
+        result = await machine.settle()
+        if (
+            result.state is State.CONFIGURED
+            and State.CONFIGURED in wanted
+            and machine.has_default_binding(result.machine)
+        ):
             return
-        if watch.state is not State.SPECULATIVE:
-            await machine.bring(State.IDLE if wanted else self._home_of(machine))
-        # A slot to which a Create may still be on its way is not cleaned up before that call is fenced off.
+        if result.state is not State.SPECULATIVE:
+            await machine.drive_to(State.IDLE if wanted else self._home_state(machine))
+        # A slot for which a Create may still be in flight is not cleaned up before that call is fenced off.
         if (not wanted or machine.state is State.SPECULATIVE) and not machine.unanswered:
-            self._yard.ledger.home(machine.id)
+            self._context.ledger.note_cleaned_up(machine.id)
 
-    def _home_of(self, machine: Machine) -> State:
-        return home_of(machine.home, deletes=self._yard.deletes)
+    def _home_state(self, machine: Machine) -> State:
+        return home_state(machine.home, deletes=self._context.deletes)
 
-    def spare(self, *, idle: int, bound: bool) -> list[Machine]:
-        """The free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
-        away = [m for m in self._free if m.id in self._yard.ledger.open and m.state is not State.SPECULATIVE]
+    def surplus(self, *, idle: int, bound: bool) -> list[Machine]:
+        """Returns the free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
+        away = [m for m in self._free if m.id in self._context.ledger.open and m.state is not State.SPECULATIVE]
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
-    async def retire(self, spare: Sequence[Machine]) -> None:
-        """Cleans up free machines. They are taken before this waits for anything."""
-        for machine in spare:
+    async def return_surplus(self, surplus: Sequence[Machine]) -> None:
+        """Cleans up free machines. Takes them before the first await."""
+        for machine in surplus:
             self._take(machine, lives=True)
-        await self.release(self._new_lease(spare, ()), wanted=())
+        await self.release(self._new_lease(surplus, ()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
-        """Looks again for slots that other clients have given back."""
-        call = await retry_while_overloaded(lambda: self._yard.client.list([State.SPECULATIVE]), insists=True)
+        """Adds slots that other clients have given back."""
+        call = await retry_while_overloaded(lambda: self._context.client.list([State.SPECULATIVE]), insists=True)
         if not call.ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
-        hide = self._yard.ledger.hide
+        hide = self._context.ledger.hide
         usable = [
             m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not create_fails_by_label(m.labels)
         ]
@@ -293,38 +300,38 @@ class Pool:
         self._known += fresh
         self._free += fresh
 
-    def stranger(self, machine: Machine) -> None:
-        """Adds a machine that should not exist: the final cleanup checks that it does not."""
+    def add_nonexistent(self, machine: Machine) -> None:
+        """Adds a machine that must not exist: the final cleanup checks that it does not."""
         self._known.append(machine)
 
-    async def home(self, *, keep: bool = False) -> Home:
-        """Cleans up every machine that was touched, whatever has happened to it; names those that remain."""
-        await self._yard.client.wait_until_idle()
+    async def clean_up(self, *, keep: bool = False) -> Home:
+        """Cleans up every machine that was touched, whatever its state. Returns those that remain."""
+        await self._context.client.wait_until_idle()
         left = await asyncio.gather(
-            *(self._clean_up(m, keep=keep) for m in self._known if m.touched and not _is_anothers(m))
+            *(self._clean_up_machine(m, keep=keep) for m in self._known if m.touched and not _has_other_owner(m))
         )
         suspects = self._suspects()
         taken = await asyncio.gather(*(self._check_absent(machine_id, host) for machine_id, host in suspects.items()))
         return Home(
-            # Two behaviours may have used the same id of a machine that does not exist: name it once.
-            left=tuple((name, why) for name, why in _by_name(left) if name in self._yard.ledger.open),
+            # Two behaviours may have used the same unknown id: report it once.
+            left=tuple((name, why) for name, why in _by_name(left) if name in self._context.ledger.open),
             taken=_by_name(taken),
             kept=keep,
         )
 
     def _suspects(self) -> dict[str, str]:
-        """The machines that may exist through the kit and are not the kit's to touch.
+        """Returns the machines that the kit may have started and must not touch.
 
-        With a host if only that one would be the kit's: a machine that was seen as a slot may show later that it was
-        not given back.
+        If there is a host, the machine is the kit's only with that host: a machine that was seen as a slot may show
+        later that it was not deleted.
         """
         others = {other for m in self._known for other in m.record.calls.other_machines} - self.touched
         returned = {
             m.id: m.record.seen.returned_host
             for m in self._known
-            if m.record.seen.returned_host and not (_is_anothers(m) or m.live)
+            if m.record.seen.returned_host and not (_has_other_owner(m) or m.live)
         }
-        possibly_ours = {m.id: "" for m in self._known if m.ownership.possibly_ours and _is_anothers(m)}
+        possibly_ours = {m.id: "" for m in self._known if m.ownership.possibly_ours and _has_other_owner(m)}
         return dict.fromkeys(others, "") | returned | possibly_ours
 
     async def _check_absent(self, machine_id: str, host: str) -> tuple[str, str] | None:
@@ -333,7 +340,7 @@ class Pool:
         With a `host`, reports that host only.
         """
         for _ in range(2):  # a provider whose reads flicker gives no reliable state
-            call = await retry_while_overloaded(lambda: self._yard.client.get(machine_id), insists=True)
+            call = await retry_while_overloaded(lambda: self._context.client.get(machine_id), insists=True)
             if call.code in NO_SUCH_MACHINE_CODES and machine_id not in self.touched:
                 return None
             slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
@@ -343,50 +350,50 @@ class Pool:
                 return machine_id, f"Get answers {call.outcome()}"
         return None
 
-    async def _clean_up(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
-        """Returns None, or the machine's id and why it could not be cleaned up."""
-        if machine.id not in self._yard.ledger.open:
+    async def _clean_up_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+        """Cleans one machine up. Returns None, or its id and the reason if that failed."""
+        if machine.id not in self._context.ledger.open:
             return None
         try:
             with suppress(Disturbed):
-                return await self._bring_home(machine, keep=keep)
-            # The kit's own machine is cleaned up even if another client seems to have bound it. That is raised once.
-            return None if _is_anothers(machine) else await self._bring_home(machine, keep=keep)
+                return await self._return_machine(machine, keep=keep)
+            # Clean up the kit's own machine even if another client seems to have bound it. Disturbed is raised once.
+            return None if _has_other_owner(machine) else await self._return_machine(machine, keep=keep)
         except ConformanceError as error:
             return machine.id, error.message
         except Exception as error:
-            # Whatever is wrong with the kit, the others must be cleaned up, and this one must be named.
+            # Even after a bug in the kit, the other machines must be cleaned up, and this one reported.
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
-    async def _bring_home(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+    async def _return_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
         machine.policy = Policy(insists=True)
         if machine.home is State.UNSPECIFIED:
             call = await retry_while_overloaded(machine.get, insists=True)
             if call.code in NO_SUCH_MACHINE_CODES:
-                self._yard.ledger.home(machine.id)
+                self._context.ledger.note_cleaned_up(machine.id)
                 return None
         if machine.unanswered:
             await machine.fence_off()
         state = (await machine.settle()).state
         if keep:
-            return (machine.id, f"kept, {state.name}") if state is not self._home_of(machine) else None
-        home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_of(machine)
-        await machine.bring(home, at_all_costs=True)
-        self._yard.ledger.home(machine.id)
+            return (machine.id, f"kept, {state.name}") if state is not self._home_state(machine) else None
+        home = State.SPECULATIVE if state is State.SPECULATIVE else self._home_state(machine)
+        await machine.drive_to(home, allow_tokenless=True)
+        self._context.ledger.note_cleaned_up(machine.id)
         return None
 
 
-def _is_anothers(machine: Machine) -> bool:
-    return machine.ownership.owner is Owner.ANOTHER
+def _has_other_owner(machine: Machine) -> bool:
+    return machine.ownership.owner is Owner.OTHER_CLIENT
 
 
-def home_of(found: State, *, deletes: bool) -> State:
-    """The state to bring a machine to in the end that was `found` in a state; UNSPECIFIED if it did not exist."""
+def home_state(found: State, *, deletes: bool) -> State:
+    """Returns the final state of a machine that was `found` in a state; UNSPECIFIED if it did not exist."""
     if not deletes:
         return State.IDLE
     return State.SPECULATIVE if found is State.UNSPECIFIED else found
 
 
 def _by_name(reports: Sequence[tuple[str, str] | None]) -> tuple[tuple[str, str], ...]:
-    """Machines and what is reported of them, each machine once, sorted by id."""
+    """Returns machines and their reports, each machine once, sorted by id."""
     return tuple(sorted(dict(report for report in reports if report is not None).items()))

@@ -1,4 +1,4 @@
-"""Connects to the target and finds out what it is, before the kit touches any machine."""
+"""Connects to the target and determines its capabilities, before the kit touches any machine."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 DIAGNOSIS = 5.0
-"""Maximum seconds for finding out why there is no connection; never more than the connection timeout itself."""
+"""Maximum seconds for a diagnosis of a failed connection; never more than the connection timeout itself."""
 DOOMED = "labelled so that its Create fails"
 
 
 async def connect(client: Client, *, timeout: float) -> None:
-    """Returns when the target has answered on a connection.
+    """Waits until the target has answered on a connection.
 
-    Raises TargetError within `timeout` seconds, with the reason why there is no connection.
+    Raises TargetError after at most `timeout` seconds, with the reason why there is no connection.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -49,24 +49,24 @@ async def connect(client: Client, *, timeout: float) -> None:
 
 
 async def _diagnose(client: Client, timeout: float) -> TargetError:
-    """Finds out why there is no connection."""
+    """Returns an error with the reason why there is no connection."""
     limit = min(timeout, DIAGNOSIS)
     reasons = await asyncio.gather(*(_reason(client, target, limit) for target in await _addresses(client.target)))
-    # A name may have several addresses. "Refused" is the least specific answer: an unused address family gives it too.
+    # A name may have several addresses. "Refused" is the least specific reason: an unused address family gives it too.
     reason = next((r for r in reasons if "refused" not in r.lower()), reasons[0])
     what, hint = _explain(reason, timeout)
     return TargetError(f"target {client.target.address} {what}", hint=hint)
 
 
 def _explain(reason: str, timeout: float) -> tuple[str, str]:
-    """Returns what gRPC's connection error means, and a hint."""
+    """Returns the meaning of gRPC's connection error, and a hint."""
     match reason.lower():
         case text if "refused" in text:
             what, hint = "refuses connections", ""
         case text if "no such file" in text:
-            what, hint = "is no socket: there is no such file", ""
+            what, hint = "does not exist: there is no such socket", ""
         case text if "alpn" in text:
-            what = f"speaks TLS, but no HTTP/2 in it ({reason})"
+            what = f"speaks TLS, but not HTTP/2 over it ({reason})"
             hint = "is it a gRPC server, and is this the provider's port?"
         case text if any(word in text for word in ("ssl", "tls", "certificate", "handshake", "verification")):
             what = f"does not complete a TLS handshake ({reason})"
@@ -74,15 +74,15 @@ def _explain(reason: str, timeout: float) -> tuple[str, str]:
         case text if "resol" in text or "dns" in text or "name" in text:
             what, hint = f"cannot be resolved ({reason})", "check the host name"
         case text if "deadline" in text or ("timed out" in text and "settings frame" in text):
-            what = f"accepts connections but says nothing that is gRPC within {timeout:g} s"
-            hint = "is it a gRPC server, and does it want TLS (--tls-ca)?"
+            what = f"accepts connections, but sends no gRPC response within {timeout:g} s"
+            hint = "is it a gRPC server, and does it require TLS (--tls-ca)?"
         case text if "settings frame" in text:
-            what = f"answers, but not in gRPC ({reason})"
+            what = f"does not speak gRPC ({reason})"
             hint = "is it a gRPC server, and is this the provider's port?"
         case _:
-            what = f"hangs up before a gRPC connection is made ({reason})"
-            hint = "is it a gRPC server, does it want TLS (--tls-ca), and a client certificate (--tls-cert)?"
-    return what, hint or "is the provider running, and is this its address? --connect-timeout waits longer"
+            what = f"closes the connection before the gRPC handshake is complete ({reason})"
+            hint = "is it a gRPC server, and does it require TLS (--tls-ca) or a client certificate (--tls-cert)?"
+    return what, hint or "is the provider running, and is this its address? --connect-timeout sets a longer limit"
 
 
 async def _addresses(target: Target) -> Sequence[Target]:
@@ -111,7 +111,7 @@ async def _reason(client: Client, target: Target, limit: float) -> str:
 
 
 async def probe(client: Client, *, run: str) -> TargetInfo:
-    """Finds out what the target is. Touches no machine: mutating calls name ids that do not exist.
+    """Returns the capabilities of the target. Touches no machine: mutating calls name unknown ids.
 
     Raises TargetError if the target is not a capacity provider.
     """
@@ -122,16 +122,16 @@ async def probe(client: Client, *, run: str) -> TargetInfo:
             raise _not_a_provider(client, listing.code, listing.outcome())
         health, reflection, delete, scope = await others
     finally:
-        # If List is not answered, give the other calls up: each would cost another rpc timeout.
+        # If List is not answered, cancel the other calls: each would cost another RPC timeout.
         others.cancel()
         await asyncio.gather(others, return_exceptions=True)
     return _described(listing, client.target, health=health, reflection=reflection, delete=delete, fence_scope=scope)
 
 
 def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
-    """Returns the target's shape, from a List of everything and the `answers` to the other calls."""
+    """Returns the target's capabilities, from a List of all machines and the `answers` to the other calls."""
     machines: Sequence[pb.Machine] = listing.response.machines
-    # The ledger must be able to hold an id unchanged, or a sweep could not clean the machine up.
+    # The ledger must hold an id unchanged, or a sweep could not clean the machine up.
     usable = _usable(machines, Redactor(target.headers).tells)
     fleet: Counter[str] = Counter()
     for number, count in Counter(machine.state for machine in machines).items():
@@ -154,7 +154,7 @@ def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Usable:
-    """The machines that a run may drive; `rejected` counts the others by what is wrong with them."""
+    """The machines that a run may drive; `rejected` counts the others by the reason."""
 
     slots: Sequence[pb.Machine]
     idle: Sequence[pb.Machine]
@@ -164,11 +164,11 @@ class _Usable:
 def _usable(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _Usable:
     """Sorts a fleet into machines that a run may drive, and machines that it may not."""
     ids = Counter(machine.id for machine in machines)
-    wrong = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
-    drivable = [machine for machine in machines if not wrong[machine.id]]
+    reason_of = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
+    drivable = [machine for machine in machines if not reason_of[machine.id]]
     free = [machine for machine in drivable if state_of(machine.state) is State.SPECULATIVE]
     slots = [machine for machine in free if not create_fails_by_label(machine.labels)]
-    reasons = [wrong[machine.id] for machine in machines if wrong[machine.id]]
+    reasons = [reason_of[machine.id] for machine in machines if reason_of[machine.id]]
     return _Usable(
         slots=slots,
         idle=[machine for machine in drivable if state_of(machine.state) is State.IDLE and not machine.cluster],
@@ -177,11 +177,11 @@ def _usable(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _Us
 
 
 def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:
-    """Returns what is wrong with an id that `times` machines have; empty if machines can be driven by it."""
+    """Returns why an id that `times` machines have cannot be used; empty if it can."""
     if not machine_id:
         return "without an id"
     if times > 1:
-        return "with the id of another one"
+        return "with the same id as another machine"
     return (
         ""
         if tells(machine_id)
@@ -200,19 +200,19 @@ def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> Targ
             )
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return TargetError(
-                f"target {address} does not let us in: List answered {outcome}",
+                f"target {address} denies access: List answered {outcome}",
                 hint="give credentials with --header or --tls-cert/--tls-key",
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TargetError(
                 f"target {address} does not answer List within {client.rpc_timeout:g} s",
-                hint="--rpc-timeout waits longer",
+                hint="--rpc-timeout sets a longer limit",
             )
         case _ if too_large(client.target.max_answer) in outcome:
             limit = show_size(client.target.max_answer)
             return TargetError(
-                f"target {address} lists more than {limit}, or more machines than that holds",
-                hint="--max-answer 512MiB takes in a larger fleet, where there is memory for it",
+                f"target {address} returns a List that is larger than {limit}, or has too many machines for that limit",
+                hint="--max-answer 512MiB accepts a larger fleet, if there is enough memory",
             )
         case _:
             return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")
@@ -245,8 +245,8 @@ async def _reflection(client: Client) -> bool:
         answer = await call.read()
         if answer is grpc.aio.EOF:
             return False
-        told: bool = reflection_pb2.ServerReflectionResponse.FromString(answer).HasField("list_services_response")
-        return told
+        listed: bool = reflection_pb2.ServerReflectionResponse.FromString(answer).HasField("list_services_response")
+        return listed
     except (grpc.aio.AioRpcError, DecodeError):
         return False
     finally:
@@ -263,7 +263,7 @@ async def _delete(client: Client, run: str) -> bool:
 
 
 async def _scope(client: Client, run: str) -> str | None:
-    """Returns the scope of a shard's mark (FEN-13), from calls about ids that do not exist; None if it is unclear."""
+    """Returns the scope of a shard's mark (FEN-13), from calls about unknown ids; None if it is unclear."""
     here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
     for number, pause in enumerate((*RETRY_DELAYS, 0.0)):
         shard = Shard(f"{run}-scope{number or ''}")
@@ -271,14 +271,14 @@ async def _scope(client: Client, run: str) -> str | None:
         again = await client.drain(here, shard.token(epoch=1, sequence=9))
         other = await client.drain(there, shard.token(epoch=1, sequence=8))
         fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
-        # A call that was turned away may not have reached the fence, so the answers could fit the wrong scope.
+        # A call that was rejected for load may not have reached the fence, so the answers could fit the wrong scope.
         if not any(call.busy for call in (first, again, other, fresh)):
             break
         await asyncio.sleep(pause)
     if first.code is grpc.StatusCode.PERMISSION_DENIED:
         raise TargetError(
-            f"target {client.target.address} refuses shard ids of our own: {first.outcome()}",
-            hint="a certificate that names one shard (SEC-2) will not do: the kit needs a shard for every machine",
+            f"target {client.target.address} rejects the kit's shard ids: {first.outcome()}",
+            hint="a certificate that names one shard (SEC-2) is not enough: the kit needs a shard for every machine",
         )
     if first.fenced or not again.fenced or fresh.fenced:
         return None

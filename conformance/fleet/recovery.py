@@ -1,9 +1,9 @@
-"""Finds out whether unanswered calls were applied, and makes sure that they no longer can be.
+"""Determines whether unanswered calls were applied, and makes sure that they no longer can be.
 
 An applied call has left a mark, and a token that is not newer is refused (FEN-1). So the kit sends the oldest
 unanswered token of a shard once more: if it is refused, this call or a later one was applied. Older calls of the shard
-belong to an earlier life of the machine and say nothing of this one. When a shard comes back with a higher epoch, the
-fence refuses all calls of the old epoch that may still arrive (FEN-3).
+belong to an earlier life of the machine and are not evidence about this one. When a shard returns with a higher epoch,
+the fence refuses all calls of the old epoch that may still arrive (FEN-3).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 async def any_applied(calls: UnansweredCalls, probe: Probe) -> bool:
     """Returns whether any of the calls was applied.
 
-    If the provider has no such mark of a shard, it accepts the token (FEN-2): then none of that shard's calls was.
+    A provider without a mark of the shard accepts the token (FEN-2), so none of that shard's calls was applied.
     """
     return any([(await probe(partial(Token, token.shard, *token.numbers))).fenced for token in calls.oldest])
 
 
 async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Shard) -> None:
-    """Makes sure that none of the calls can start anything any more. `own` is the machine's shard, which goes on."""
+    """Makes sure that none of the calls can start anything more. `own` is the machine's shard, which stays in use."""
     for name, epoch in calls.epochs.items():
         shard = own if name == own.id else Shard(name)
         shard.start_after_epoch(epoch)

@@ -1,8 +1,8 @@
-"""Sends a mutating call and owns all its retries: while the provider is overloaded, and when injected faults lose it.
+"""Sends a mutating call and all its retries: while the provider is overloaded, and after injected faults.
 
 A shard whose call was not answered retries it with a fresh token, and relies on the contract: the token of an applied
 call is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). When fault injection has dropped a response,
-the kit knows what it was, and so can check both on any provider.
+the kit knows its content, so it can check both clauses on any provider.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutatingCall:
-    """A mutating call that is to be sent."""
+    """A mutating call to send."""
 
     verb: Verb
     machine_id: str
     token: Token
     own: bool
-    """True if `token` is the next one of the machine's own shard: with a newer one it is the same request."""
+    """True if `token` is the next one of the machine's own shard, so that a retry may use a newer one."""
     client: Client
     shared: bool
-    """True if `client` is the one that all behaviours share. A behaviour is responsible for its own clients."""
+    """True if `client` is shared by all behaviours. A behaviour is responsible for its own clients."""
     send: Callable[[Token], Awaitable[Call]]
     """Sends the call once, with the given token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """The means to send the call again."""
+    """The state and functions that a retry needs."""
 
     state_before: State
-    """The machine's state as it was last seen before the call."""
+    """The state in which the machine was last seen before the call."""
     next_token: Callable[[], Awaitable[Token]]
-    """The next token of the machine's own shard, which is in the ledger."""
+    """Returns the next token of the machine's own shard, after an entry in the ledger."""
     superseded: Callable[[], bool]
-    """True if newer calls were sent to the machine since. A retry would arrive out of order."""
+    """Returns whether newer calls were sent to the machine since: a retry would arrive out of order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOutcome:
-    """The call that shows how it ended, and the first violation that a retry has shown, if any."""
+    """The call with the final answer, and the first violation that a retry has shown, if any."""
 
     call: Call
     violation: Violation | None = None
@@ -68,7 +68,7 @@ def may_drop(call: MutatingCall) -> bool:
 
 
 async def send_with_retry(call: MutatingCall, retry: Retry, *, drop_response: bool) -> CallOutcome:
-    """Sends the call until it is answered, or until a retry is not possible or does not help."""
+    """Sends the call until it is answered, or until retries are impossible or used up."""
     if call.client.faults is None:
         outcome = CallOutcome(call=await _send(call, retry, call.token))
     else:
@@ -79,9 +79,9 @@ async def send_with_retry(call: MutatingCall, retry: Retry, *, drop_response: bo
 
 
 async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool = True) -> Call:
-    """Sends the call with `token`; sends it again while the provider rejects it for load.
+    """Sends the call with `token`, and retries it while the provider rejects it for load.
 
-    A call of the machine's own shard is sent again with a fresh token, unless it is not to `renew` the one it has.
+    If `renew`, a call of the machine's own shard is retried with a fresh token.
     """
 
     async def next_token() -> Token | None:
@@ -122,13 +122,13 @@ async def _check_dropped(
 ) -> CallOutcome:
     """Retries a call whose response was dropped: with the spent token, and then with a fresh one.
 
-    `dropped` is the call as it appeared without its response, and `answered` the same call with it.
+    `dropped` is the call without its response, and `answered` the same call with it.
     """
     faults.retries[dropped.rpc] += 1
-    # Not renewed if the provider is overloaded: a fresh token would be accepted, and say nothing of the spent one.
+    # No fresh token while the provider is overloaded: it would be accepted, which proves nothing about the spent one.
     repeated = await _send(call, retry, dropped.token or call.token, renew=False)
     if repeated.answered and not (repeated.fenced or repeated.busy):
-        return CallOutcome(call=answered, violation=_token_passed_twice(dropped, repeated))
+        return CallOutcome(call=answered, violation=_spent_token_accepted(dropped, repeated))
     if not call.own or retry.superseded():
         return CallOutcome(call=answered)
     faults.retries[dropped.rpc] += 1
@@ -137,9 +137,10 @@ async def _check_dropped(
     return CallOutcome(call=retried if retried.ok else answered, violation=violation)
 
 
-def _token_passed_twice(dropped: Call, repeated: Call) -> Violation:
+def _spent_token_accepted(dropped: Call, repeated: Call) -> Violation:
     wanted = (
-        f"{dropped.rpc} sent again with token {dropped.token}, as its answer was lost and not its effect, to be fenced"
+        f"the retry of {dropped.rpc} with token {dropped.token} to be fenced, because the call was applied and "
+        "only its response was dropped"
     )
     return Violation(wanted, repeated.outcome(), calls=[dropped, repeated], clauses=["FEN-1", "FEN-6"])
 
@@ -147,18 +148,17 @@ def _token_passed_twice(dropped: Call, repeated: Call) -> Violation:
 async def _check_same_operation(
     call: MutatingCall, retry: Retry, dropped: Call, answered: Call, retried: Call
 ) -> Violation | None:
-    """The violation if the retry was not the same operation as the call whose response was dropped."""
+    """Returns a violation if the retry was not the same operation as the call whose response was dropped."""
     edge = EDGES[call.verb]
     if retry.state_before is not edge.source or not retried.answered:
         return None
     if retried.ok:
         broken = retried.operation_id != answered.operation_id
     else:
-        # The transition may have failed since, or another client may have moved the machine: then there is no
-        # operation that this could be the retry of.
+        # The transition may have failed since, or another client may have moved the machine: then the operation that
+        # this call retries no longer exists.
         now = await call.client.get(call.machine_id)
         broken = now.ok and state_of(now.response.state) in (edge.via, edge.target)
-    wanted = (
-        f"the retry of {call.verb.value}, whose answer was lost, to have operation id {cut(answered.operation_id)!r}"
-    )
+    operation_id = cut(answered.operation_id)
+    wanted = f"the retry of {call.verb.value}, whose response was dropped, to have operation id {operation_id!r}"
     return Violation(wanted, retried.outcome(), calls=[dropped, retried], clauses=["OPS-2"]) if broken else None

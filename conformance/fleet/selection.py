@@ -1,4 +1,4 @@
-"""Selects the machines of a lease: pure functions of the free machines and of the number that are alive."""
+"""Selects the machines of a lease: pure functions of the free machines and of the number of live ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from conformance.fleet.machine import Machine
     from conformance.fleet.needs import Needs
 
-ENOUGH_ALIVE: Final = 0.75
-"""If more than this share of the machines that should live do, no further Create replaces the others."""
+ENOUGH_ALIVE_SHARE: Final = 0.75
+"""If more than this share of the preferred number of machines is alive, no Create replaces deleted ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +24,17 @@ class Capacity:
     preferred: int
     """The number that the pool keeps alive."""
     limit: int | None = None
-    """The number that may ever live, including those that are never leased again."""
+    """The number that may live at once, including machines that are never leased again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """The numbers of machines that live through the kit. One that was found IDLE does not count: it costs no more."""
+    """The numbers of machines that the kit has started. One that was found IDLE does not count: it costs no more."""
 
     leased: int
-    """Leased machines that live, or will."""
+    """Leased machines that live, or will live."""
     alive: int
-    """Leased and free machines that live, or will."""
+    """Leased and free machines that live, or will live."""
     retired: int
     """Machines that are never leased again, and live or may live."""
     started: int
@@ -46,33 +46,33 @@ class Stock:
     """The free machines that a lease can choose from."""
 
     live: Sequence[Machine]
-    """Those that live, the most suitable first."""
+    """The machines that live, the most suitable first."""
     slots: Sequence[Machine]
     """The slots, the most suitable first."""
     deletable: Sequence[Machine]
-    """Those that live and may be deleted so that there is a slot."""
+    """The machines that live and may be deleted to get a slot."""
     room: int
-    """The number of slots that may be turned into machines."""
+    """The number of slots in which machines may be created."""
     reserved: Collection[State]
     """Machines in these states are left to leases that start there."""
     slot_may_return: bool
-    """True if a leased machine may come back as a slot."""
+    """True if a leased machine may become a slot again."""
 
 
 def room(needs: Needs, load: Load, capacity: Capacity) -> int:
-    """Returns how many more machines may be started for `needs`."""
-    wished = _wished(needs, load, capacity)
+    """Returns the number of machines that may be started for `needs`."""
+    preferred = _preferred_starts(needs, load, capacity)
     if capacity.limit is None:
-        return wished
-    return min(wished, max(0, capacity.limit - load.alive - load.retired))
+        return preferred
+    return min(preferred, max(0, capacity.limit - load.alive - load.retired))
 
 
-def _wished(needs: Needs, load: Load, capacity: Capacity) -> int:
+def _preferred_starts(needs: Needs, load: Load, capacity: Capacity) -> int:
     if not needs.transitions and load.leased:
-        # This lease is short: it waits for a machine that lives rather than start one more.
+        # A short lease waits for a live machine instead of starting another one.
         return 0
-    if State.SPECULATIVE not in needs.starts and load.alive > ENOUGH_ALIVE * capacity.preferred and load.leased:
-        # Nearly as many live as should, and one of them may still come free: no deleted machine is replaced.
+    if State.SPECULATIVE not in needs.starts and load.alive > ENOUGH_ALIVE_SHARE * capacity.preferred and load.leased:
+        # Nearly the preferred number is alive, and one of them may become free: replace no deleted machine.
         return max(0, capacity.preferred - load.started)
     return max(0, capacity.preferred - load.alive)
 
@@ -93,9 +93,9 @@ def _candidates(stock: Stock, start: State, *, creates: bool) -> Sequence[Machin
     if start is not State.SPECULATIVE:
         return _live_candidates(stock, start)
     if creates:
-        # A slot that will come to life takes the place of a machine that is deleted for it.
+        # A machine that is created counts in place of the one that was deleted for its slot.
         return [*stock.slots[: stock.room], *stock.deletable]
-    # Nothing shows who uses a slot, so one that was the kit's is best. If one may come back, the lease waits for it.
+    # The user of a slot is not visible, so one that the kit owned is best. If one may be returned, the lease waits.
     return [*(m for m in stock.slots if m.ownership.won or not stock.slot_may_return), *stock.deletable]
 
 

@@ -1,4 +1,4 @@
-"""Unanswered calls: mutating calls that were sent and not answered, so that they may have been applied, or still be."""
+"""Unanswered calls: mutating calls that were sent but not answered, and may have been applied or still be applied."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The unanswered calls of one shard: the oldest token and the newest epoch."""
+    """The span of one shard's unanswered calls: the oldest token and the newest epoch."""
 
     oldest: Token
     newest_epoch: int
 
     def plus(self, token: Token) -> Span:
-        """One more call."""
+        """Returns the span with one more call."""
         oldest = min(token, self.oldest, key=lambda each: each.numbers)
         return Span(oldest=oldest, newest_epoch=max(token.epoch, self.newest_epoch))
 
@@ -31,11 +31,11 @@ class UnansweredCalls:
 
     spans: Mapping[str, Span] = field(default_factory=dict)
     create: bool = False
-    """True if one of them is a Create, so that a slot may come to life through the kit."""
+    """True if one of them is a Create of the kit, which may start the machine."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> UnansweredCalls:
-        """The calls of a dead run: its ledger knows the newest epoch of each shard, and no token."""
+        """Returns the calls of a dead run: its ledger has the newest epoch of each shard, and no token."""
         return cls(
             spans={shard: Span(oldest=Token(shard, 0, 0), newest_epoch=epoch) for shard, epoch in epochs.items()}
         )
@@ -54,11 +54,11 @@ class UnansweredCalls:
         return [span.oldest for span in self.spans.values()]
 
     def plus(self, verb: Verb, token: Token) -> UnansweredCalls:
-        """One more unanswered call."""
+        """Returns the calls with one more."""
         known = self.spans.get(token.shard)
         span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
         return UnansweredCalls(spans={**self.spans, token.shard: span}, create=self.create or verb is Verb.CREATE)
 
     def without_create(self) -> UnansweredCalls:
-        """The same calls, of which no Create is in doubt any more."""
+        """Returns the same calls after the outcome of every Create is known."""
         return UnansweredCalls(spans=self.spans)

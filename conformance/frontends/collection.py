@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from conformance.core import catalogue as catalogues
-from conformance.testkit.behaviour import Behaviour, declared
+from conformance.testkit.behaviour import Behaviour, declaration_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,9 @@ def functions() -> list[Any]:
     import conformance.suite as suite
 
     modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
-    return [f for module in modules for f in vars(module).values() if declared(f) and f.__module__ == module.__name__]
+    return [
+        f for module in modules for f in vars(module).values() if declaration_of(f) and f.__module__ == module.__name__
+    ]
 
 
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
@@ -33,7 +35,7 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
     entries = {entry.id: entry for entry in catalogue.entries}
     found: dict[str, Behaviour] = {}
     for body in bodies:
-        behaviour_id, needs = declared(body) or ("", None)
+        behaviour_id, needs = declaration_of(body) or ("", None)
         entry = entries.get(behaviour_id)
         if entry is None or needs is None:
             continue

@@ -1,1 +1,1 @@
-"""What a behaviour is written with: @behaviour, Trial, expect, observer, properties."""
+"""The API for writing behaviours: @behaviour, Trial, expect, observer, properties."""

@@ -1,4 +1,4 @@
-"""Defines a behaviour: a catalogue entry, what it needs, and the function that proves it. A plan is many of them."""
+"""A behaviour: a catalogue entry, its needs, and the function that proves it. A plan is a tuple of behaviours."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from conformance.core.lifecycle import State
-from conformance.fleet.needs import STARTS, Needs, watching
+from conformance.fleet.needs import START_STATES, Needs, recording_needs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from conformance.core.catalogue import Entry
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.testkit.trial import Trial
 
     Body: TypeAlias = Callable[[Trial], Awaitable[None]]
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Behaviour:
-    """An entry of the catalogue with what it needs and the function that judges it."""
+    """A behaviour: an entry of the catalogue, its needs, and the function that judges it."""
 
     entry: Entry
     needs: Needs
@@ -28,25 +28,25 @@ class Behaviour:
 
     @property
     def id(self) -> str:
-        """The catalogue's id."""
+        """The id in the catalogue."""
         return self.entry.id
 
 
 Plan: TypeAlias = tuple[Behaviour, ...]
 
 
-def apart(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
-    """Yields the behaviours that need machines of their own: of all that watch the same edges, only the first."""
-    passages: set[Watched] = set()
+def with_own_machines(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
+    """Yields the behaviours that need machines of their own: only the first of those that watch the same edges."""
+    recorded: set[WatchedEdges] = set()
     for behaviour in behaviours:
         watches = behaviour.needs.watches
-        if watches not in passages:
+        if watches not in recorded:
             yield behaviour
         if watches:
-            passages.add(watches)
+            recorded.add(watches)
 
 
-MARK: Final = "__conformance_behaviour__"
+DECLARATION_ATTRIBUTE: Final = "__conformance_behaviour__"
 
 
 def behaviour(
@@ -59,14 +59,14 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
-    watches: Watched = (),
+    watches: WatchedEdges = (),
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
-    What a behaviour that `watches` needs follows from the edges. Raises ValueError if it declares more than that, or if
+    The needs of a behaviour that `watches` edges follow from the edges. Raises ValueError if it declares others, or if
     machines cannot start in `start`.
     """
-    if start not in STARTS:
+    if start not in START_STATES:
         raise ValueError(f"{behaviour_id} cannot start at {start.name}")
     needs = Needs(
         machines=machines,
@@ -78,18 +78,18 @@ def behaviour(
         deletes=deletes,
     )
     if watches and needs != Needs():
-        raise ValueError(f"{behaviour_id} watches a passage, which needs what it needs")
+        raise ValueError(f"{behaviour_id} watches edges, so it must not declare other needs")
     if watches:
-        needs = watching(watches)
+        needs = recording_needs(watches)
 
     def mark(body: Body) -> Body:
-        setattr(body, MARK, (behaviour_id, needs))
+        setattr(body, DECLARATION_ATTRIBUTE, (behaviour_id, needs))
         return body
 
     return mark
 
 
-def declared(function: Any) -> tuple[str, Needs] | None:
-    """Returns what `behaviour` declared for a function; None for any other function."""
-    found: tuple[str, Needs] | None = getattr(function, MARK, None)
-    return found
+def declaration_of(function: Any) -> tuple[str, Needs] | None:
+    """Returns the id and the needs that `behaviour` declared for a function; None for any other function."""
+    declaration: tuple[str, Needs] | None = getattr(function, DECLARATION_ATTRIBUTE, None)
+    return declaration

@@ -1,7 +1,7 @@
-"""The verbs with which behaviours state facts. Each returns what it saw, or raises with `wanted` and `got`.
+"""The verbs with which behaviours state facts. Each returns the call or reading, or raises with `wanted` and `got`.
 
-A fact that does not hold is a `Violation`: the provider's fault. A call that the provider never answered is `NoAnswer`:
-it says nothing about the clause.
+A fact that does not hold is a `Violation`, the provider's fault. A call that the provider never answered is a
+`NoAnswer`: it is not evidence about the clause.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import SettleResult
 
-MOVING_FIELDS = ("price_per_hour", "interruption_probability", "labels")
-"""Fields that may change by themselves between two reads (LST-4)."""
-MESSAGES = ("host", "resources", "allocatable")
-"""Messages that mean the same if they are empty and if they are not set."""
+VOLATILE_FIELDS = ("price_per_hour", "interruption_probability", "labels")
+"""Fields that may change between two reads without a call (LST-4)."""
+EMPTY_EQUALS_UNSET = ("host", "resources", "allocatable")
+"""Messages that mean the same if they are empty as if they are not set."""
 
 
-async def answered(asked: Awaitable[Call] | Call) -> Call:
-    """The call is answered, in whatever way. Raises NoAnswer if it is not, and never a Violation."""
-    call = asked if isinstance(asked, Call) else await asked
+async def answered(pending: Awaitable[Call] | Call) -> Call:
+    """Expects any answer to the call. Raises NoAnswer without one, and never a Violation."""
+    call = pending if isinstance(pending, Call) else await pending
     if not call.answered:
         raise NoAnswer(f"{call.rpc} was not answered: {call.outcome()}")
     return call
 
 
-async def accepted(asked: Awaitable[Call] | Call) -> Call:
-    """The call passes the fence; it may be refused for a reason of its own (§5)."""
-    call = await answered(asked)
+async def accepted(pending: Awaitable[Call] | Call) -> Call:
+    """Expects the call to pass the fence; it may be refused for another reason (§5)."""
+    call = await answered(pending)
     if call.fenced:
         raise Violation(f"{call.rpc} with token {call.token} to pass the fence", call.outcome(), calls=[call])
     return call
 
 
-async def fenced(asked: Awaitable[Call] | Call) -> Call:
-    """The call is refused with FAILED_PRECONDITION (FEN-1)."""
-    call = await answered(asked)
+async def fenced(pending: Awaitable[Call] | Call) -> Call:
+    """Expects the fence to refuse the call with FAILED_PRECONDITION (FEN-1)."""
+    call = await answered(pending)
     if not (call.fenced or call.token_spent):
         raise Violation(
             f"{call.rpc} with token {call.token} to be fenced: FAILED_PRECONDITION",
@@ -57,17 +57,17 @@ async def fenced(asked: Awaitable[Call] | Call) -> Call:
     return call
 
 
-async def acked(asked: Awaitable[Call] | Call) -> Call:
-    """The call is answered OK."""
-    call = await answered(asked)
+async def acked(pending: Awaitable[Call] | Call) -> Call:
+    """Expects the call to be answered OK."""
+    call = await answered(pending)
     if not call.ok:
         raise Violation(f"{call.rpc} to be answered OK", call.outcome(), calls=[call])
     return call
 
 
-async def refused(asked: Awaitable[Call] | Call) -> Call:
-    """The call is refused, and not by the fence (COD-2, COD-3)."""
-    call = await answered(asked)
+async def refused(pending: Awaitable[Call] | Call) -> Call:
+    """Expects the call to be refused, but not by the fence (COD-2, COD-3)."""
+    call = await answered(pending)
     if call.ok or call.fenced:
         raise Violation(
             f"{call.rpc} to be refused, with any code but FAILED_PRECONDITION", call.outcome(), calls=[call]
@@ -75,9 +75,9 @@ async def refused(asked: Awaitable[Call] | Call) -> Call:
     return call
 
 
-async def code(asked: Awaitable[Call] | Call, *codes: grpc.StatusCode) -> Call:
-    """The call is answered with one of `codes`."""
-    call = await answered(asked)
+async def code(pending: Awaitable[Call] | Call, *codes: grpc.StatusCode) -> Call:
+    """Expects the call to be answered with one of `codes`."""
+    call = await answered(pending)
     if call.code not in codes:
         wanted = " or ".join(c.name for c in codes)
         raise Violation(f"{call.rpc} to answer {wanted}", call.outcome(), calls=[call])
@@ -85,24 +85,28 @@ async def code(asked: Awaitable[Call] | Call, *codes: grpc.StatusCode) -> Call:
 
 
 def fact(holds: object, *, wanted: str, got: object, calls: Sequence[Call] = ()) -> None:
-    """`holds` is true."""
+    """Expects `holds` to be true."""
     if not holds:
         raise Violation(wanted, str(got), calls=calls)
 
 
 async def settles(machine: Machine, verb: Verb) -> SettleResult:
-    """The machine comes to rest at the far end of `verb`'s edge (LIF-1)."""
+    """Expects the machine to settle at the target of `verb`'s edge (LIF-1)."""
     target, patience = EDGES[verb].target, machine.patience.for_verb(verb)
-    watch = await machine.settle(patience=patience)
-    if watch.state is not target:
-        way = " -> ".join(state.name for state in watch.states)
-        got = f"settled at {describe_machine(watch.machine)}" if watch.state.stable else f"no end after {patience:g} s"
-        raise Violation(f"{machine.id} to settle at {target.name} after {verb.value}", f"{got} (seen: {way})")
-    return watch
+    result = await machine.settle(patience=patience)
+    if result.state is not target:
+        path = " -> ".join(state.name for state in result.states)
+        got = (
+            f"settled at {describe_machine(result.machine)}"
+            if result.state.stable
+            else f"not settled after {patience:g} s"
+        )
+        raise Violation(f"{machine.id} to settle at {target.name} after {verb.value}", f"{got} (seen: {path})")
+    return result
 
 
 async def rests(machine: Machine, state: State) -> pb.Machine:
-    """The machine is in `state` now."""
+    """Expects the machine to be in `state` now."""
     seen = await machine.read()
     if state_of(seen.state) is not state:
         raise Violation(f"{machine.id} to be {state.name}", describe_machine(seen))
@@ -110,40 +114,40 @@ async def rests(machine: Machine, state: State) -> pb.Machine:
 
 
 async def stays(machines: Iterable[Machine], state: State, *, seconds: float) -> None:
-    """The machines are in `state`, at every look over a window of `seconds` (LIF-3)."""
+    """Expects the machines to be in `state` in every reading over a window of `seconds` (LIF-3)."""
 
-    async def watch(machine: Machine) -> None:
-        async for _ in _looks(seconds):
+    async def observe(machine: Machine) -> None:
+        async for _ in _polls(seconds):
             await rests(machine, state)
 
-    await asyncio.gather(*(watch(machine) for machine in machines))
+    await asyncio.gather(*(observe(machine) for machine in machines))
 
 
-async def _looks(seconds: float) -> AsyncIterator[None]:
-    """Yields when to look, from now until `seconds` are over; at least once."""
+async def _polls(seconds: float) -> AsyncIterator[None]:
+    """Yields when a reading is due, from now until `seconds` are over; at least once."""
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + seconds, FIRST_POLL
     while True:
         yield
-        left = end - loop.time()
-        if left <= 0:
+        remaining = end - loop.time()
+        if remaining <= 0:
             return
-        pause = min(pause * 2, seconds / 5, left)
+        pause = min(pause * 2, seconds / 5, remaining)
         await asyncio.sleep(pause)
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
-    """Returns a copy without fields that may change by themselves (LST-4); unknown fields may too."""
-    still = pb.Machine()
-    still.CopyFrom(machine)
-    still.DiscardUnknownFields()
-    for field in (*MOVING_FIELDS, *(name for name in MESSAGES if not getattr(still, name).ByteSize())):
-        still.ClearField(field)
-    return still
+    """Returns a copy without the fields that may change without a call (LST-4), and without unknown fields."""
+    stable = pb.Machine()
+    stable.CopyFrom(machine)
+    stable.DiscardUnknownFields()
+    for field in (*VOLATILE_FIELDS, *(name for name in EMPTY_EQUALS_UNSET if not getattr(stable, name).ByteSize())):
+        stable.ClearField(field)
+    return stable
 
 
 def same(one: pb.Machine, other: pb.Machine, *, what: str) -> None:
-    """Two readings of one machine at rest agree, except in what may change by itself (LST-4)."""
+    """Expects two readings of a machine at rest to agree, except in fields that may change without a call (LST-4)."""
     left, right = at_rest(one), at_rest(other)
     if left != right:
         names = sorted(f.name for f in pb.Machine.DESCRIPTOR.fields if getattr(left, f.name) != getattr(right, f.name))
@@ -159,13 +163,13 @@ def _short(machine: pb.Machine, name: str) -> str:
 
 
 async def unchanged(machine: Machine, before: pb.Machine, *, by: str, seconds: float = 0.0) -> None:
-    """The machine is as it was `before`, except what may change by itself, at every look in a window of `seconds`."""
-    async for _ in _looks(seconds):
+    """Expects the machine to be as it was `before` in every reading over a window of `seconds`."""
+    async for _ in _polls(seconds):
         same(before, await machine.read(), what=f"{machine.id} to be unchanged by {by}")
 
 
 async def same_operation(first: Call, *others: Awaitable[Call] | Call) -> None:
-    """The calls are answered OK with the operation id of `first` (OPS-2)."""
+    """Expects the calls to be answered OK with the operation id of `first` (OPS-2)."""
     for other in others:
         call = await acked(other)
         if call.operation_id != first.operation_id:
@@ -177,7 +181,7 @@ async def same_operation(first: Call, *others: Awaitable[Call] | Call) -> None:
 
 
 def echoes(machine: pb.Machine, metadata: Mapping[str, str], *, where: str) -> None:
-    """The machine shows just this metadata, byte for byte (MET-1)."""
+    """Expects the machine to show exactly this metadata, byte for byte (MET-1)."""
     shown = dict(machine.shard_metadata)
     if shown == dict(metadata):
         return
@@ -190,5 +194,6 @@ def echoes(machine: pb.Machine, metadata: Mapping[str, str], *, where: str) -> N
         *(f"{cut(k, 40)!r} is {cut(shown[k], 40)!r}, not {cut(metadata[k], 40)!r}" for k in changed[:3]),
     ]
     count = len(missing) + len(extra) + len(changed)
+    keys = "1 key" if len(metadata) == 1 else f"{len(metadata)} keys"
     more = f" and {count - len(parts)} more" if count > len(parts) else ""
-    raise Violation(f"{where} to show the {len(metadata)} keys that Configure sent", "; ".join(parts) + more)
+    raise Violation(f"{where} to show the {keys} that Configure sent", "; ".join(parts) + more)

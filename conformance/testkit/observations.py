@@ -1,4 +1,4 @@
-"""What was observed of a machine on its way: single readings, acks, and a whole recorded passage. Values only."""
+"""Observations of a machine in transition: single readings, acks, and a recorded lifecycle. Values only."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Observation:
 
     @property
     def state(self) -> State:
-        """The state that it shows."""
+        """The state in the reading."""
         return state_of(self.machine.state)
 
     @property
     def where(self) -> str:
-        """Where this was read, in words."""
+        """The source of the reading, for messages."""
         return f"{self.rpc} of {self.machine.id}, {self.state.name},"
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The ack of an edge's call, or of a repetition of that call: then `when` says at which point."""
+    """The ack of an edge's call, or of a retry of that call: then `when` describes when it was sent."""
 
     verb: Verb
     call: Call
@@ -44,20 +44,20 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was shown of one machine while it went along some edges."""
+    """The recording of one machine along some edges."""
 
     machine: str
-    """Its id."""
+    """The id of the machine."""
     seen: tuple[Observation, ...]
-    """By Get and List, and in the acks."""
+    """The readings by Get and List, and those in the acks."""
     acks: tuple[Ack, ...]
-    """Three for each edge: the first, and the same call repeated in flight and at rest. Refused calls are left out."""
+    """Three for each edge: the first, and retries in flight and at rest. Refused calls are left out."""
     controls: Mapping[Verb, Call]
-    """Before each edge, a call that starts nothing: how long this provider takes for any answer."""
+    """A call before each edge that starts no transition: it shows how long the provider takes for any answer."""
     unlisted: tuple[Call, ...] | None
-    """Lists of everything that did not hold the machine; None for a fleet too large to list again and again."""
+    """Lists of all machines that lacked this machine; None for a fleet that is too large to list repeatedly."""
     calls: tuple[Call, ...]
-    """All of them."""
+    """All calls of the recording."""
 
     def at(self, *verbs: Verb) -> Iterator[Ack]:
         """Returns the acks of these edges."""

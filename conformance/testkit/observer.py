@@ -1,4 +1,4 @@
-"""Observes a machine on its way: Gets and Lists that overlap with whatever is done to it."""
+"""Observes a machine in transition, by Gets and Lists that are concurrent with other calls."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
-READERS = 2
-"""Readers of each kind, so that a provider that is slow to answer is still asked every few milliseconds."""
-SHORTEST, SHARE = 0.004, 0.08
+READERS_PER_RPC = 2
+"""Concurrent readers, so that a provider that is slow to answer still gets a call every few milliseconds."""
+MIN_PAUSE_S, PAUSE_SHARE = 0.004, 0.08
 """Minimum seconds between two reads of one reader, and the pause as a share of the wait so far."""
-LONG, MANY = 0.15, 8
+VISIBLE_AFTER_S, VISIBLE_AFTER_GAPS = 0.15, 8
 """Seconds, and multiples of the longest gap between two answers. A transition that took longer than their sum should
-have been seen; a call that is answered late may leave most of its time to the state before."""
+have been seen. If a call is answered late, the machine may have spent most of that time in the earlier state."""
 LONGEST_LAG = 10.0
-"""Seconds. If List still differs from Get after that, it is not late but wrong."""
+"""Maximum seconds that a List may lag. If it still differs from Get then, that is a violation."""
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class Observations:
     all: list[Observation] = field(default_factory=list)
     started: float = 0.0
     seconds: float = 0.0
-    blind: float = 0.0
-    """The longest gap between two answers to one reader: a pause, a slow answer, or a computer too busy to ask."""
+    longest_gap: float = 0.0
+    """Seconds of the longest gap between two answers to one reader: a pause, a slow answer, or a busy computer."""
 
     def add(self, rpc: str, shown: pb.Machine) -> None:
-        """Adds a reading. Equal readings share one message, which is a copy so that it does not keep its List alive."""
+        """Adds a reading. Equal readings share one copied message: the original would keep its List in memory."""
         last = self.all[-1].machine if self.all else None
         if last != shown:
             last = type(shown)()
@@ -55,21 +55,21 @@ class Observations:
         return (s for s in self.all if s.state in states and rpc in (None, s.rpc))
 
     def count(self, *states: State, rpc: str | None = None) -> int:
-        """Returns how many such readings there are."""
+        """Returns the number of such readings."""
         return sum(1 for _ in self.at(*states, rpc=rpc))
 
     def demand(self, state: State, *rpcs: str) -> None:
-        """Raises if one of the RPCs never saw the machine in `state`: then there was nothing to judge.
+        """Raises an error if one of the RPCs never showed the machine in `state`: then there is nothing to judge.
 
-        Unsupported if the provider is simply that fast, NotObserved if there was time enough to see it.
+        The error is Unsupported if the transition was too fast to see, NotObserved if there was enough time.
         """
         unseen = [rpc for rpc in rpcs if not self.count(state, rpc=rpc)]
         if not unseen:
             return
-        what = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
-        if self.seconds > LONG + MANY * self.blind and not self.count(state):
-            raise NotObserved(f"{what}, in {self.seconds:.2f} s")
-        raise Unsupported(f"{what}: the transition was over too soon")
+        message = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
+        if self.seconds > VISIBLE_AFTER_S + VISIBLE_AFTER_GAPS * self.longest_gap and not self.count(state):
+            raise NotObserved(f"{message}, in {self.seconds:.2f} s")
+        raise Unsupported(f"{message}: the transition was too fast")
 
 
 @asynccontextmanager
@@ -82,16 +82,18 @@ async def observe(
     rpcs: Collection[str] = ("Get", "List"),
     each: Callable[[Call], None] = lambda listing: None,
 ) -> AsyncIterator[Observations]:
-    """Reads the machine again and again, by Get and by List of `states`, while the body runs.
+    """Reads the machine repeatedly, by Get and by List of `states`, while the body runs.
 
-    A reader that has seen it in the state `enough` three times stops. What `each` raises for a List is raised when the
-    body is over.
+    A reader stops after it has seen the state `enough` three times. Calls `each` with every List; its exception is
+    raised at the end of the body.
     """
     seen = Observations(machine, started=trial.client.now())
     over = asyncio.Event()
     readers = [
-        asyncio.create_task(_look(trial, seen, rpc, states, enough, over, each, delay=SHORTEST * number / READERS))
-        for number in range(READERS)
+        asyncio.create_task(
+            _read_repeatedly(trial, seen, rpc, states, enough, over, each, delay=MIN_PAUSE_S * number / READERS_PER_RPC)
+        )
+        for number in range(READERS_PER_RPC)
         for rpc in rpcs
     ]
     try:
@@ -105,7 +107,7 @@ async def observe(
             raise outcome
 
 
-async def _look(
+async def _read_repeatedly(
     trial: Trial,
     seen: Observations,
     rpc: str,
@@ -116,7 +118,7 @@ async def _look(
     *,
     delay: float,
 ) -> None:
-    """Reads the machine by one RPC until the body is over, or enough was seen."""
+    """Reads the machine by one RPC until the body is over, or the state `enough` was seen three times."""
     client, machine = trial.client, seen.machine
     pause, answered = delay, client.now()
     while not over.is_set() and (enough is None or seen.count(enough, rpc=rpc) < 3):
@@ -126,7 +128,7 @@ async def _look(
         except TimeoutError:
             pass
         call = await (client.get(machine.id) if rpc == "Get" else client.list(states))
-        seen.blind = max(seen.blind, call.ended - answered)
+        seen.longest_gap = max(seen.longest_gap, call.ended - answered)
         answered = call.ended
         if call.ok and rpc == "Get":
             seen.add(rpc, call.response)
@@ -135,13 +137,13 @@ async def _look(
             for shown in call.response.machines:
                 if shown.id == machine.id:
                     seen.add(rpc, shown)
-        pause = max(SHORTEST, SHARE * (client.now() - seen.started))
+        pause = max(MIN_PAUSE_S, PAUSE_SHARE * (client.now() - seen.started))
 
 
 async def poll_until_deadline(trial: Trial, *, longest: float = LONGEST_LAG) -> AsyncIterator[bool]:
-    """Yields once for each look, ever more seldom, as long as a List may lag (LST-10), or for `longest` seconds.
+    """Yields when a reading is due, at growing intervals, while a List may lag (LST-10), or for `longest` seconds.
 
-    The value says whether this look is the last one.
+    The value is True for the last reading.
     """
     clock = trial.client.now
     started, limit = clock(), min(longest, trial.patience.drain)
@@ -150,4 +152,4 @@ async def poll_until_deadline(trial: Trial, *, longest: float = LONGEST_LAG) -> 
         yield waited >= limit
         if waited >= limit:
             return
-        await asyncio.sleep(min(max(SHORTEST, waited / 2), max(0.0, limit - waited)))
+        await asyncio.sleep(min(max(MIN_PAUSE_S, waited / 2), max(0.0, limit - waited)))

@@ -32,7 +32,7 @@ async def check_property(
     """Judges up to `examples` cases drawn from `strategy`, the same ones for the same seed.
 
     Raises the Violation of the smallest case that breaks the property; the calls of that case are the last in
-    the behaviour's log. Any other outcome ends the search as it is.
+    the behaviour's log. Any other exception ends the search and is raised unchanged.
     """
     cases: Sequence[Case] = await asyncio.to_thread(_drawn, strategy, examples, seed)
     for number, case in enumerate(cases):
@@ -45,7 +45,7 @@ async def check_property(
 
 @lru_cache(maxsize=32)
 def _drawn(strategy: SearchStrategy[Any], examples: int, seed: int) -> Sequence[Any]:
-    """Returns the cases. Cached, as the self-test draws the same ones for every provider; a case is never changed."""
+    """Returns the cases. Cached, because the self-test draws the same ones for every provider; cases are immutable."""
     cases: list[Any] = []
     _run(strategy, cases.append, examples=examples, seed=seed, phases=(Phase.generate,))
     return cases
@@ -71,7 +71,7 @@ async def _smallest(
     judging: set[asyncio.Task[None] | None] = set()
 
     async def on_loop(case: Case) -> None:
-        if stopped:  # checked again here: a case that begins now would drive a machine that is being cleaned up
+        if stopped:  # checked again here: a new case would drive a machine that is being cleaned up
             return
         judging.add(asyncio.current_task())
         await judge(case)
@@ -89,7 +89,7 @@ async def _smallest(
         except Violation as violation:
             broken.append(violation)
             raise
-        except BaseException as error:  # the kit could not tell, or the run ends: nothing to shrink
+        except BaseException as error:  # inconclusive, or the run ends: there is nothing to shrink
             stopped.append(error)
 
     phases = (Phase.generate, Phase.shrink)
@@ -98,7 +98,7 @@ async def _smallest(
         with suppress(Violation, Flaky):  # Flaky: the violation did not happen again
             await asyncio.shield(search)
     except asyncio.CancelledError as cancelled:
-        # The thread cannot be cancelled. Tell it to stop and wait for it: nothing may be judged after we return.
+        # The thread cannot be cancelled. Stop it and wait for it: no case may be judged after the return.
         stopped.append(cancelled)
         for task in filter(None, judging):
             task.cancel()

@@ -1,7 +1,7 @@
-"""Records a lifecycle: takes a machine along some edges while it is read, once in a run, for all that only observe.
+"""Records a lifecycle once per run: drives a machine along some edges while it is read, for all observing behaviours.
 
-A behaviour that changes nothing needs no machine of its own. The first one that watches certain edges takes its machine
-along them, and the others judge the recording: a Create costs somebody money.
+A behaviour that only observes needs no machine of its own. The first one that watches certain edges drives its machine
+along them, and the others judge its recording, because each Create costs the user money.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conformance.testkit.observations import Ack, Observation, Recording
 from conformance.testkit.observer import observe
 
 if TYPE_CHECKING:
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
@@ -29,23 +29,23 @@ async def shared_recording(trial: Trial) -> Recording:
 
     Raises Unprepared if the machine does not get to the end.
     """
-    if trial.machines or trial.watches not in trial.passages:
-        trial.passages[trial.watches] = await record_machine(trial, trial.watches)
+    if trial.machines or trial.watches not in trial.recordings:
+        trial.recordings[trial.watches] = await record_machine(trial, trial.watches)
     else:
-        for call in trial.passages[trial.watches].calls:
+        for call in trial.recordings[trial.watches].calls:
             record(call)
-    return trial.passages[trial.watches]
+    return trial.recordings[trial.watches]
 
 
-async def record_machine(trial: Trial, verbs: Watched) -> Recording:
-    """Takes the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
+async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
+    """Drives the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
     machine, large = trial.machine, trial.found.large
     seen = [Observation("Get", await machine.read())]
     acks: list[Ack] = []
     controls: dict[Verb, Call] = {}
     unlisted: list[Call] = []
 
-    def look(listing: Call) -> None:
+    def note_missing(listing: Call) -> None:
         if all(shown.id != machine.id for shown in listing.response.machines):
             unlisted.append(listing.compact(()))
 
@@ -53,15 +53,15 @@ async def record_machine(trial: Trial, verbs: Watched) -> Recording:
         edge = EDGES[verb]
         states = trial.found.few(edge.via, *{edge.source, edge.target} - {State.SPECULATIVE})
         controls[verb] = await machine.call(Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE)
-        async with observe(trial, machine, states=states, enough=edge.via, each=look) as sightings:
-            given = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]
+        async with observe(trial, machine, states=states, enough=edge.via, each=note_missing) as observations:
+            edge_acks = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]
             await trial.bring(machine, edge.target)
-        seen += [*sightings.all, Observation("Get", await machine.read())]
-        given.append(Ack(verb, await machine.call(verb), "at rest"))
-        acks += [ack for ack in given if ack.call.ok]  # a refused repetition is for OPS-2 to judge
+        seen += [*observations.all, Observation("Get", await machine.read())]
+        edge_acks.append(Ack(verb, await machine.call(verb), "at rest"))
+        acks += [ack for ack in edge_acks if ack.call.ok]  # OPS-2 judges a refused retry
     for ack in acks:
-        again = ack.when and f", sent again {ack.when},"
-        seen.append(Observation(f"the ack of {ack.verb.value}{again}", ack.call.response.machine))
+        retry = ack.when and f", sent again {ack.when},"
+        seen.append(Observation(f"the ack of {ack.verb.value}{retry}", ack.call.response.machine))
     return Recording(
         machine.id, tuple(seen), tuple(acks), controls, None if large else tuple(unlisted), recorded_calls()
     )

@@ -1,4 +1,4 @@
-"""What the body of a behaviour may use: its machines, new shards, ids that do not exist, and the time to wait."""
+"""The API for the body of a behaviour: its machines, new shards, unknown ids, and the time to wait."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pool import Pool
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
@@ -32,53 +32,53 @@ if TYPE_CHECKING:
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
 PAGE = 2000
-"""Machines of a large fleet to read if any will do."""
+"""The number of machines of a large fleet to read if any machines will do."""
 
 
 class Trial:
-    """The argument of a behaviour's body. The body does not have to clean anything up: the pool does."""
+    """The argument of a behaviour's body. The pool cleans up; the body does not have to."""
 
     def __init__(
         self,
         entry: Entry,
         machines: Sequence[Machine],
         *,
-        yard: FleetContext,
+        context: FleetContext,
         pool: Pool,
         found: TargetInfo,
         seed: int,
         fence_scope: str | None = None,
         examples: int = 25,
         attempt: int = 1,
-        watches: Watched = (),
-        passages: MutableMapping[Watched, Recording] | None = None,
+        watches: WatchedEdges = (),
+        recordings: MutableMapping[WatchedEdges, Recording] | None = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
         self.found = found
         self.fence_scope = fence_scope
-        """The scope that the user demands, if any."""
+        """The fence scope that the user has chosen, if any."""
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
         """The edges that the behaviour only observes; empty for any other behaviour."""
-        self.passages: MutableMapping[Watched, Recording] = {} if passages is None else passages
+        self.recordings: MutableMapping[WatchedEdges, Recording] = {} if recordings is None else recordings
         """The lifecycles recorded in this run so far, by any behaviour."""
         self.examples = examples
         """Maximum number of cases that a property tries."""
-        self._yard = yard
+        self._context = context
         self._pool = pool
-        self._name = f"{yard.run}-{entry.id.lower()}-{attempt}"
+        self._name = f"{context.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
     @property
     def client(self) -> Client:
         """The client of the run."""
-        return self._yard.client
+        return self._context.client
 
     @property
     def patience(self) -> Patience:
-        """How long to wait for transitions."""
-        return self._yard.patience
+        """The maximum times to wait for transitions."""
+        return self._context.patience
 
     @property
     def machine(self) -> Machine:
@@ -87,13 +87,13 @@ class Trial:
 
     @property
     def window(self) -> float:
-        """Seconds for which "nothing moves" is observed: about the provider's slowest transition, within bounds."""
+        """Seconds for which a machine must not move: about the provider's slowest transition, within bounds."""
         return min(max(SHORTEST_WINDOW, self.slowest), LONGEST_WINDOW)
 
     @property
     def slowest(self) -> float:
-        """Seconds that the provider's slowest transition of this run has taken; 0 if none has ended yet."""
-        return self._yard.meter.slowest
+        """Seconds that the slowest transition of this run has taken; 0 if none has ended yet."""
+        return self._context.meter.slowest
 
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
@@ -102,58 +102,58 @@ class Trial:
 
     def owners(self, call: Call) -> frozenset[str]:
         """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
-        return self._yard.meter.owners(call.operation_id)
+        return self._context.meter.owners(call.operation_id)
 
     def new_shard(self) -> Shard:
         """Returns a shard that is new to the provider."""
         return Shard(self.unique("s"))
 
     def stranger(self, machine_id: str | None = None) -> Machine:
-        """Returns a machine that does not exist. It goes into the ledger all the same: a provider may create it."""
+        """Returns a machine that does not exist. Its calls are in the ledger too, because a provider may create it."""
         machine = Machine(
             machine_id if machine_id is not None else self.unique("no-such-machine-"),
-            self._yard,
+            self._context,
             number=-self._count,
             home=State.UNSPECIFIED,
             shard=self.new_shard(),
         )
-        self._pool.stranger(machine)
+        self._pool.add_nonexistent(machine)
         return machine
 
-    # These do not judge: a behaviour about one thing needs others to work, and is Unprepared if they do not.
+    # Preparation. These methods do not judge: a behaviour is Unprepared if what it relies on does not work.
 
     async def bring(self, machine: Machine, to: State) -> pb.Machine:
         """Drives a machine to a stable state. Raises Unprepared if it does not get there."""
-        return await machine.bring(to)
+        return await machine.drive_to(to)
 
     async def bind(self, machine: Machine, *, cluster: str, metadata: Mapping[str, str] | None = None) -> Call:
         """Configures an IDLE machine and waits until it is CONFIGURED. Raises Unprepared if it does not get there."""
         return await self.drive(machine, Verb.CONFIGURE, machine.configure(cluster=cluster, metadata=metadata))
 
-    async def drive(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
-        """Takes one edge and waits for its end. Raises Unprepared if the call is refused or ends elsewhere."""
-        call = await (asked if asked is not None else machine.call(verb))
+    async def drive(self, machine: Machine, verb: Verb, awaitable: Awaitable[Call] | None = None) -> Call:
+        """Drives the machine along one edge and waits for its end. Raises Unprepared if it does not get there."""
+        call = await (awaitable if awaitable is not None else machine.call(verb))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
-        watch = await machine.settle()
-        if watch.state is not EDGES[verb].target:
-            raise Unprepared(f"{machine.id} is {watch.state.name} after {verb.value}")
+        result = await machine.settle()
+        if result.state is not EDGES[verb].target:
+            raise Unprepared(f"{machine.id} is {result.state.name} after {verb.value}")
         return call
 
-    async def begin(self, machine: Machine, verb: Verb, asked: Awaitable[Call] | None = None) -> Call:
-        """Sends the call of one edge and does not wait for its end. Raises Unprepared if the call is refused."""
-        call = await (asked if asked is not None else machine.call(verb))
+    async def begin(self, machine: Machine, verb: Verb, awaitable: Awaitable[Call] | None = None) -> Call:
+        """Sends the call of one edge without waiting for its end. Raises Unprepared if the call is refused."""
+        call = await (awaitable if awaitable is not None else machine.call(verb))
         if not call.ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
         return call
 
     async def listed(self, machine: Machine, *states: State) -> pb.Machine | None:
-        """Returns a machine we drove, as List shows it among those in `states` (none: all); None if it is not there."""
+        """Returns a machine of this run as a List of `states` (none: all) shows it; None if it is not listed."""
         listing = await self.list(states, since=self.found.since)
         return next((m for m in listing.machines if m.id == machine.id), None)
 
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
-        """Lists machines. Raises NoAnswer if List does not answer OK."""
+        """Lists machines. Raises NoAnswer if List is not answered OK."""
         call = await self.client.list(states, cap=cap, since=since)
         if not call.ok:
             raise NoAnswer(f"List answered {call.outcome()}")
@@ -161,19 +161,19 @@ class Trial:
         return listing
 
     async def some(self) -> Sequence[pb.Machine]:
-        """Returns machines as List shows them: all; of a large fleet, the uncrowded states and a page of the others."""
+        """Returns all machines as List shows them; of a large fleet, the uncrowded states and a page of the others."""
         if not self.found.large:
             return [*(await self.list()).machines]
         few = await self.list(self.found.few(State.IDLE, State.CONFIGURED))
         return [*few.machines, *(await self.list(cap=PAGE)).machines]
 
     async def changed(self) -> Sequence[pb.Machine]:
-        """Returns all machines that this run may have changed or created, as List shows them, and maybe others."""
+        """Returns all machines that this run may have changed or created, as List shows them, and possibly others."""
         since = self.found.since
         return [*(await self.list(() if since else self.found.few(), since=since)).machines]
 
     async def in_motion(self, machine: Machine, verb: Verb) -> bool:
-        """Returns whether `verb`'s transition is still under way. A provider may be so fast that it never is."""
+        """Returns whether `verb`'s transition is still running. A fast provider may never show it."""
         return state_of((await machine.read()).state) is EDGES[verb].via
 
     async def explore(
@@ -190,7 +190,7 @@ class Trial:
 
         await check_property(strategy, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
 
-    # Several at once.
+    # Concurrent calls.
 
     @asynccontextmanager
     async def connections(self, count: int) -> AsyncIterator[Sequence[Client]]:
@@ -201,7 +201,7 @@ class Trial:
             yield clients
 
     async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> Sequence[Call]:
-        """Runs `call(0)` … `call(count - 1)`, released at the same moment."""
+        """Runs `call(0)` … `call(count - 1)`, all started at the same moment."""
         gate = asyncio.Event()
 
         async def one(number: int) -> Call:

@@ -96,7 +96,7 @@ def test_repeated_sweeps_do_not_fence_each_other(slow: Provider, tmp_path: Path)
     for _ in range(2):
         done = sweep(slow, ledger, "--patience", "200ms")
         assert done.code == 4
-        assert "machine-0001 is left: machine-0001 is still CONFIGURING" in done.out
+        assert "machine-0001 could not be cleaned up: machine-0001 is still CONFIGURING" in done.out
         assert "FAILED_PRECONDITION" not in done.text
 
 
@@ -157,7 +157,7 @@ def test_an_empty_ledger_means_that_the_run_started_no_machine(provider: Provide
     (tmp_path / "ledger.ndjson").touch()
     done = sweep(provider, tmp_path / "ledger.ndjson")
     check_ok(done)
-    assert "died before it started anything" in done.out
+    assert "died before it started any machine" in done.out
 
 
 def test_a_ledger_of_another_address_is_swept_only_with_any_target(provider: Provider, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_ledger_of_another_address_is_swept_only_with_any_target(provider: Pro
     ledger = written(tmp_path / "ledger.ndjson", "elsewhere:1", intent("machine-0001"))
     done = sweep(provider, ledger)
     assert done.code == 2
-    assert done.err.splitlines()[0] == f"error: the ledger is about elsewhere:1, not {provider.address}"
+    assert done.err.splitlines()[0] == f"error: the ledger belongs to target elsewhere:1, not {provider.address}"
     assert list(provider.away()) == ["machine-0001"]
     check_ok(sweep(provider, ledger, "--any-target"))
     assert provider.away() == {}
@@ -187,7 +187,7 @@ def test_machines_that_another_client_took_are_not_swept(provider: Provider, tmp
     before = provider.machines()
     done = sweep(provider, ledger)
     check_ok(done)
-    assert "machine-0001 is IDLE for somebody else now: not touched" in done.out
+    assert "machine-0001 is IDLE and owned by another client now: not touched" in done.out
     assert provider.machines() == before
     assert [m.state for m in before.values()].count(IDLE) == 2
     check_ok(sweep(provider, ledger))

@@ -25,13 +25,13 @@ from conformance.fleet.pool import Pool
 from conformance.frontends import collection
 from conformance.results.result import Verdict
 from conformance.rpc.target import Target
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import machines_of, yard_at
+from tests.runs import fleet_context, machines_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def behaviours_matching(*patterns: str) -> Plan:
     bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
     known = catalogue.load()
     wanted = {entry.id for entry in known.select(patterns, ())}
-    return tuple(b for b in collection.plan(known, [b for b in bodies if declared(b)]) if b.id in wanted)
+    return tuple(b for b in collection.plan(known, [b for b in bodies if declaration_of(b)]) if b.id in wanted)
 
 
 class Disk:
@@ -135,16 +135,16 @@ def test_a_read_during_a_create_does_not_close_its_ledger_entry() -> None:
 
     async def read_during_create() -> None:
         core = Core(fleet(1))
-        async with serving(core, servicer=Slow) as address, yard_at(address) as yard:
-            machine = machines_of(yard, core)[0]
+        async with serving(core, servicer=Slow) as address, fleet_context(address) as context:
+            machine = machines_of(context, core)[0]
             creating = asyncio.create_task(machine.create())
             await started_create.wait()
             await machine.read()
-            assert [(e.machine, e.resting) for e in ledger.read(yard.ledger.path).entries] == [(machine.id, False)]
+            assert [(e.machine, e.resting) for e in ledger.read(context.ledger.path).entries] == [(machine.id, False)]
             continue_create.set()
             await creating
-            await machine.bring(State.SPECULATIVE)
-            assert [(e.machine, e.resting) for e in ledger.read(yard.ledger.path).entries] == [(machine.id, True)]
+            await machine.drive_to(State.SPECULATIVE)
+            assert [(e.machine, e.resting) for e in ledger.read(context.ledger.path).entries] == [(machine.id, True)]
 
     asyncio.run(read_during_create())
 
@@ -158,11 +158,11 @@ def test_a_create_that_failed_with_unavailable_may_have_been_applied() -> None:
 
     async def return_the_machine() -> None:
         core = Core(fleet(1))
-        async with serving(core, servicer=Cut) as address, yard_at(address) as yard:
-            machine = machines_of(yard, core)[0]
+        async with serving(core, servicer=Cut) as address, fleet_context(address) as context:
+            machine = machines_of(context, core)[0]
             assert not (await machine.create()).ok
             assert (await machine.settle()).state is State.IDLE
-            await machine.bring(State.SPECULATIVE)
+            await machine.drive_to(State.SPECULATIVE)
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 
     asyncio.run(return_the_machine())
@@ -171,16 +171,16 @@ def test_a_create_that_failed_with_unavailable_may_have_been_applied() -> None:
 def test_a_machine_that_another_client_had_before_is_returned_if_the_run_created_it() -> None:
     async def create_it_after_the_other() -> None:
         core = Core(fleet(1))
-        async with serving(core) as address, yard_at(address) as yard:
-            machine, other = (Machine(next(iter(core.machines)), yard, number=number) for number in (1, 2))
-            await other.bring(State.IDLE)
+        async with serving(core) as address, fleet_context(address) as context:
+            machine, other = (Machine(next(iter(core.machines)), context, number=number) for number in (1, 2))
+            await other.drive_to(State.IDLE)
             with pytest.raises(Disturbed):
                 await machine.read()
-            await other.bring(State.SPECULATIVE)
-            yard.ledger.home(other.id)
-            await machine.bring(State.IDLE)
-            assert machine.ownership.owner is not Owner.ANOTHER
-            assert (await Pool([machine], yard, most=1).home()).clean
+            await other.drive_to(State.SPECULATIVE)
+            context.ledger.note_cleaned_up(other.id)
+            await machine.drive_to(State.IDLE)
+            assert machine.ownership.owner is not Owner.OTHER_CLIENT
+            assert (await Pool([machine], context, max_alive=1).clean_up()).clean
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 
     asyncio.run(create_it_after_the_other())

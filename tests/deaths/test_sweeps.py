@@ -113,7 +113,7 @@ def test_a_sweep_changes_nothing_on_a_target_that_lost_its_state(
         assert "Traceback" not in done.text
         assert new.machines() == before
         gone = sorted(set(away) - set(before))
-        named = [line.split()[0] for line in done.out.splitlines() if " is left: " in line]
+        named = [line.split()[0] for line in done.out.splitlines() if " could not be cleaned up: " in line]
         # An id that the target does not know any more may be a machine that still costs money: it is named.
         assert set(gone) <= set(named), done.text
         assert done.code == (4 if named else 0)

@@ -85,7 +85,7 @@ def test_a_provider_that_starts_two_machines_for_a_retry_is_found(tmp_path: Path
     report = reader.read(tmp_path / "report.json")
     by_id = {result.id: result for result in report.results}
     assert by_id["OPS-2a"].status is Status.FAILED
-    assert "the retry of Create, whose answer was lost, to have operation id" in by_id["OPS-2a"].wanted
+    assert "the retry of Create, whose response was dropped, to have operation id" in by_id["OPS-2a"].wanted
     # Elsewhere it is no verdict on the clause that is judged there.
     assert by_id["OPS-1a"].status is Status.ERROR
     assert "OPS-2 judge that" in by_id["OPS-1a"].reason
@@ -104,7 +104,7 @@ def test_broken_retries_are_found_by_what_was_lost(mutant: str, found: set[str],
         done = judge(provider, "--select", "OPS-2,FEN-6", "--fault", "lost-answer", directory=tmp_path)
     assert done.code == 1, done.text
     failed = reader.read(tmp_path / "report.json").with_status(Status.FAILED)
-    assert found <= {result.id for result in failed if "answer was lost" in result.wanted}
+    assert found <= {result.id for result in failed if "response was dropped" in result.wanted}
 
 
 def test_a_run_in_weather_is_replayed_in_it(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_a_run_in_weather_is_replayed_in_it(tmp_path: Path) -> None:
         judge(provider, "--select", "OPS-2c", "--fault", "lost-answer", directory=tmp_path)
         again = run("conformance", "replay", str(tmp_path / "events.ndjson"), "OPS-2c")
     assert "weather    lost-answer: " in again.out
-    assert "whose answer was lost" in again.out
+    assert "whose response was dropped" in again.out
     assert "it happened again" in again.out

@@ -18,7 +18,7 @@ from conformance.fleet.needs import Needs
 from conformance.results.report import Report
 from conformance.results.result import Status
 from conformance.rpc.backoff import OverloadTracker
-from conformance.testkit.behaviour import behaviour, declared
+from conformance.testkit.behaviour import behaviour, declaration_of
 from fake_provider.core import Core
 from tests.runs import entry, judged, proof, provider
 from tests.values import a_call
@@ -323,8 +323,8 @@ def test_a_declaration_is_read_back_from_the_function() -> None:
         pass
 
     needs = Needs(machines=2, start=State.CONFIGURED, alone=True, transitions=3, creates=True)
-    assert declared(body) == ("TST-1a", needs)
-    assert declared(test_a_declaration_is_read_back_from_the_function) is None
+    assert declaration_of(body) == ("TST-1a", needs)
+    assert declaration_of(test_a_declaration_is_read_back_from_the_function) is None
 
 
 def test_what_was_seen_is_judged_once() -> None:
@@ -339,7 +339,7 @@ def test_what_was_seen_is_judged_once() -> None:
 
 
 def test_who_watches_a_passage_needs_nothing_else() -> None:
-    with pytest.raises(ValueError, match="TST-1a watches a passage"):
+    with pytest.raises(ValueError, match="TST-1a watches edges"):
         behaviour("TST-1a", watches=(Verb.CONFIGURE, Verb.DRAIN), machines=2)
 
 

@@ -61,7 +61,7 @@ async def deletes(trial: Trial) -> None:
 class Spares:
     """A pool that says what it is asked to spare."""
 
-    def spare(self, *, idle: int, bound: bool) -> list[tuple[int, bool]]:
+    def surplus(self, *, idle: int, bound: bool) -> list[tuple[int, bool]]:
         return [(idle, bound)]
 
 

@@ -1,4 +1,4 @@
-"""A disk that does not take what the ledger says: nothing more is started, and what is on disk stays good."""
+"""Tests the ledger on a disk that fails: no more machines are started, and the lines on disk stay valid."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fills(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """From a call of it on, the disk has room for so many bytes."""
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Returns a function that limits the space left on the disk to a number of bytes."""
     room: list[int] = []
 
     def write(file: int, data: bytes) -> int:
@@ -51,78 +51,80 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-def test_half_a_line_is_taken_back(path: Path, fills: Callable[[int], None]) -> None:
+def test_an_incomplete_line_is_removed(path: Path, fill_disk: Callable[[int], None]) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
             before = content(path)
-            fills(20)
+            fill_disk(20)
             with pytest.raises(NotWritten, match="No space left on device"):
-                await intend(book, "n")
+                await intend(ledger_file, "n")
             assert content(path) == before
-            assert book.open == {"m"}
-            assert book.trouble == "No space left on device"
+            assert ledger_file.open == {"m"}
+            assert ledger_file.write_error == "No space left on device"
 
     asyncio.run(go())
     assert [entry.machine for entry in read(path).entries] == ["m"]
 
 
-def test_what_is_on_disk_may_be_driven_home_and_nothing_be_started(path: Path, fills: Callable[[int], None]) -> None:
+def test_on_a_full_disk_known_machines_can_be_cleaned_up_and_none_can_be_started(
+    path: Path, fill_disk: Callable[[int], None]
+) -> None:
     async def go() -> None:
-        with opened(path) as book:
-            await intend(book, "m")
-            book.seen("m", State.IDLE, host="h")
-            fills(0)
-            await intend(book, "m", Verb.DELETE, seen=State.IDLE)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, "m")
+            ledger_file.note_settled("m", State.IDLE, host="h")
+            fill_disk(0)
+            await intend(ledger_file, "m", Verb.DELETE, seen=State.IDLE)
             with pytest.raises(NotWritten):
-                await intend(book, "m", Verb.CREATE, epoch=2)
+                await intend(ledger_file, "m", Verb.CREATE, epoch=2)
             with pytest.raises(NotWritten):
-                await intend(book, "n", Verb.CONFIGURE, seen=State.IDLE)
-            book.home("m")
-            assert not book.open
+                await intend(ledger_file, "n", Verb.CONFIGURE, seen=State.IDLE)
+            ledger_file.note_cleaned_up("m")
+            assert not ledger_file.open
 
     asyncio.run(go())
-    # It says more than is so, and so a sweep looks once more.
+    # The ledger still names the machine, so a sweep checks it once more.
     assert [entry.machine for entry in read(path).entries] == ["m"]
 
 
-def test_a_machine_that_never_came_to_disk_is_not_driven(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_is_not_on_disk_is_not_driven(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fdatasync(file: int) -> None:
         raise OSError(5, "Input/output error")
 
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             monkeypatch.setattr(os, "fdatasync", fdatasync)
             for _ in range(2):
                 with pytest.raises(NotWritten):
-                    await intend(book, "m", Verb.CONFIGURE, seen=State.IDLE)
+                    await intend(ledger_file, "m", Verb.CONFIGURE, seen=State.IDLE)
 
     asyncio.run(go())
 
 
-def test_a_ledger_that_is_removed_lets_nothing_start(path: Path) -> None:
+def test_a_removed_ledger_prevents_calls(path: Path) -> None:
     async def go() -> None:
-        with opened(path) as book:
+        with opened(path) as ledger_file:
             remove(path)
             with pytest.raises(NotWritten, match="it has been removed"):
-                await intend(book)
+                await intend(ledger_file)
 
     asyncio.run(go())
 
 
-def test_a_disk_that_is_full_from_the_start_is_said_before_anything(path: Path, fills: Callable[[int], None]) -> None:
-    fills(0)
+def test_a_full_disk_is_reported_before_the_run(path: Path, fill_disk: Callable[[int], None]) -> None:
+    fill_disk(0)
     with pytest.raises(UsageError, match="cannot be written: No space left on device"):
         Ledger(path, run="cpc-1", target="host:1")
 
 
-def test_a_line_that_was_cut_takes_no_other_along(path: Path) -> None:
+def test_an_incomplete_line_does_not_damage_the_next_one(path: Path) -> None:
     async def go(machine: str) -> None:
-        with opened(path) as book:
-            await intend(book, machine)
+        with opened(path) as ledger_file:
+            await intend(ledger_file, machine)
 
     asyncio.run(go("m"))
     lines = content(path).splitlines()
-    path.write_bytes(b"\n".join(lines[:2]))  # whole but for its end
+    path.write_bytes(b"\n".join(lines[:2]))  # the last line lacks its line break
     asyncio.run(go("n"))
     assert [entry.machine for entry in read(path).entries] == ["m", "n"]

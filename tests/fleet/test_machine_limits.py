@@ -1,4 +1,4 @@
-"""`--max-machines` and `--max-creates` are never passed, whatever a provider does: each machine costs money."""
+"""Tests that no provider makes a run exceed `--max-machines` or `--max-creates`: each machine costs money."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
     from fake_provider.machine import Machine
 
-BRIEF = Patience(0.3, 0.3, 0.3, 0.3)
+SHORT_PATIENCE = Patience(0.3, 0.3, 0.3, 0.3)
 
 
-class Counts(Core):
-    """Knows how many machines it was made to start, and how many lived at once."""
+class CountingCore(Core):
+    """Counts the machines that it starts, and the machines that live at once."""
 
     creates = peak = 0
 
@@ -48,19 +48,21 @@ class Counts(Core):
         return started
 
 
-class Recurring(Counts):
-    """Gives every life of a machine the operation ids of the one before (OPS-3)."""
+class ReusesOperationIds(CountingCore):
+    """Uses the same operation ids for every life of a machine (OPS-3)."""
 
     def new_operation_id(self, verb: TheirVerb, machine: Machine) -> str:
         return f"{verb}-{machine.id}"
 
 
-def counting(machines: int = 16, *, cls: type[Counts] = Counts, latency: float = 0.0) -> Counts:
+def counting(machines: int = 16, *, cls: type[CountingCore] = CountingCore, latency: float = 0.0) -> CountingCore:
     return cls(fleet(machines), latency=Latency.every(latency))
 
 
-def run(core: Counts, body: Any = nothing, *, count: int, serve: Any = None, more: Any = (), **given: Any) -> Report:
-    """A run of so many behaviours with this body; `given` are what they need, and options."""
+def run(
+    core: CountingCore, body: Any = nothing, *, count: int, serve: Any = None, more: Any = (), **given: Any
+) -> Report:
+    """Runs `count` behaviours with this body; `given` are their needs, and options of the run."""
     needs = {name: given.pop(name) for name in ("machines", "start", "transitions", "creates") if name in given}
     plan = [proof(body, f"TST-1{'abcdefghijklmnopqrstuvwxyz'[number]}", **needs) for number in range(count)]
     return asyncio.run(judged([*plan, *more], core, serve=serve, **given))
@@ -77,7 +79,7 @@ async def round_trip(trial: Trial) -> None:
     await trial.drive(trial.machine, Verb.DRAIN)
 
 
-def test_a_create_that_was_not_answered_counts_and_so_does_what_it_may_have_started() -> None:
+def test_an_unanswered_create_counts_and_so_does_the_machine_that_it_may_have_started() -> None:
     class Late(Servicer):
         async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
             done = await super().Create(request, context)
@@ -93,10 +95,10 @@ def test_a_create_that_was_not_answered_counts_and_so_does_what_it_may_have_star
         assert states_of(core).keys() == named(report.home)
 
 
-def test_a_machine_that_is_out_of_the_game_and_lives_is_one_of_those_that_may_live() -> None:
-    class Sticky(Counts):
+def test_a_retired_machine_that_lives_counts_towards_the_limit() -> None:
+    class Sticky(CountingCore):
         def cleared_by_drain(self, machine: Machine) -> Machine:
-            return self.failed(machine, "it does not let go")
+            return self.failed(machine, "the agent does not stop")
 
     async def drains(trial: Trial) -> None:
         await trial.machine.drain()
@@ -107,11 +109,11 @@ def test_a_machine_that_is_out_of_the_game_and_lives_is_one_of_those_that_may_li
     assert core.peak == 2
     assert states_of(core).keys() == named(report.home)
     reasons = {result.reason for result in report.results if result.reason}
-    assert reasons == {"--max-machines 2: 2 that could not be brought back live on, or may"}
-    assert report.time.wall < 4.0, "nobody waits for what does not come back"
+    assert reasons == {"--max-machines 2 reached: 2 machines could not be cleaned up and may still be running"}
+    assert report.time.wall < 4.0, "the run does not wait for machines that are not returned"
 
 
-def test_what_is_not_judged_for_want_of_a_capability_raises_no_limit() -> None:
+def test_a_behaviour_that_is_skipped_does_not_raise_the_limit() -> None:
     core = counting(latency=0.003)
     wide = proof(nothing, "TST-2a", machines=5, capabilities=["tls"])
     report = run(core, round_trip, count=8, machines=1, transitions=2, more=[wide], max_machines=2)
@@ -119,18 +121,18 @@ def test_what_is_not_judged_for_want_of_a_capability_raises_no_limit() -> None:
     assert core.peak == 2
 
 
-def test_a_life_counts_though_it_has_the_operation_id_of_another() -> None:
-    core = counting(cls=Recurring)
+def test_a_create_with_a_reused_operation_id_counts() -> None:
+    core = counting(cls=ReusesOperationIds)
     report = run(core, rounds, count=1, machines=1, start=SLOT, creates=True, transitions=2, max_creates=2)
     assert (core.creates, report.bill.create) == (2, 2)
     assert "--max-creates 2 is reached" in report.results[0].reason
 
 
-def test_lives_that_seem_to_be_claimed_already_are_named_and_not_begun_without_end() -> None:
-    core = counting(16, cls=Recurring)
+def test_machines_that_seem_to_be_claimed_are_reported_and_not_started_without_limit() -> None:
+    core = counting(16, cls=ReusesOperationIds)
     first = run(core, rounds, count=12, machines=1, start=SLOT, creates=True, transitions=40)
     assert first.home.clean
-    second = run(core, count=16, machines=1, transitions=40, max_machines=2, patience=BRIEF)
+    second = run(core, count=16, machines=1, transitions=40, max_machines=2, patience=SHORT_PATIENCE)
     assert states_of(core).keys() == named(second.home)
     assert len(states_of(core)) <= 8
     assert second.exit_code in (0, 3)
@@ -155,7 +157,7 @@ def churned(
     return asyncio.run(go())
 
 
-def test_a_machine_that_is_spoilt_before_the_churn_is_not_replaced_over_the_limit(tmp_path: Path) -> None:
+def test_a_machine_that_fails_before_the_churn_is_not_replaced_over_the_limit(tmp_path: Path) -> None:
     class Nameless(Servicer):
         def ack(self, ack: Any) -> pb.TransitionAck:
             return pb.TransitionAck(machine=super().ack(ack).machine)
@@ -166,8 +168,8 @@ def test_a_machine_that_is_spoilt_before_the_churn_is_not_replaced_over_the_limi
     assert (report.exit_code, states_of(core)) == (1, {})
 
 
-def test_a_machine_that_is_spoilt_in_the_churn_is_not_replaced_over_the_limit(tmp_path: Path) -> None:
-    class Forgetful(Counts):
+def test_a_machine_that_fails_during_the_churn_is_not_replaced_over_the_limit(tmp_path: Path) -> None:
+    class Forgetful(CountingCore):
         def shown_in_get(self, machine: Machine) -> Machine:
             return replace(machine, shard_metadata={})
 
@@ -179,7 +181,7 @@ def test_a_machine_that_is_spoilt_in_the_churn_is_not_replaced_over_the_limit(tm
 
 @pytest.fixture
 def churns(monkeypatch: pytest.MonkeyPatch) -> list[churn.Churn]:
-    """Every churn that is made."""
+    """Collects every churn that is created."""
     made, init = list[churn.Churn](), churn.Churn.__init__
 
     def remembered(self: churn.Churn, *given: Any, **named: Any) -> None:
@@ -190,7 +192,7 @@ def churns(monkeypatch: pytest.MonkeyPatch) -> list[churn.Churn]:
     return made
 
 
-def test_a_call_that_was_not_heard_out_makes_no_machine_remember_all_its_lives(
+def test_after_an_unanswered_call_the_history_of_a_machine_is_still_bounded(
     churns: list[churn.Churn], tmp_path: Path
 ) -> None:
     seen: set[str] = set()
@@ -210,18 +212,20 @@ def test_a_call_that_was_not_heard_out_makes_no_machine_remember_all_its_lives(
     assert max(len(machine.record.clusters) + len(machine._claims) for machine in machines) < 10
 
 
-def test_who_waits_for_a_delta_that_never_comes_goes_on_and_that_is_said_once(tmp_path: Path) -> None:
-    class Deaf(Servicer):
+def test_unanswered_deltas_do_not_stop_the_churn_and_are_reported_once(tmp_path: Path) -> None:
+    class RejectsDeltas(Servicer):
         lists = 0
 
         async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
-            Deaf.lists += 1
-            if request.since_revision and Deaf.lists > 40:
+            RejectsDeltas.lists += 1
+            if request.since_revision and RejectsDeltas.lists > 40:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no deltas now")
             return await super().List(request, context)
 
-    report = churned(counting(8, latency=0.002), tmp_path, servicer=Deaf, operations=40, patience=BRIEF)
-    vain = [note for note in report.notes if "not answered" in note]
-    assert vain[0] == "a look was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
-    assert len(vain) == 2
-    assert vain[1].endswith(" looks in all were not answered")
+    report = churned(
+        counting(8, latency=0.002), tmp_path, servicer=RejectsDeltas, operations=40, patience=SHORT_PATIENCE
+    )
+    failures = [note for note in report.notes if "not answered" in note]
+    assert failures[0] == "a look was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
+    assert len(failures) == 2
+    assert failures[1].endswith(" looks in all were not answered")

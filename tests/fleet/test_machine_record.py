@@ -27,11 +27,11 @@ def reading(record: MachineRecord, machine: pb.Machine, *, blames: bool = False,
     return read(record, "m", machine, run=RUN, blames_provider=blames, **{"home": State.SPECULATIVE, **given})
 
 
-def test_a_slot_that_comes_to_life_without_a_create_of_ours_belongs_to_another_client() -> None:
+def test_a_machine_that_was_started_without_our_create_belongs_to_another_client() -> None:
     seen = reading(SLOT, shown(State.IDLE, host="h"))
-    assert (seen.disowned, seen.disturbed) == (True, "m is IDLE, and not by us")
-    assert seen.record.ownership.owner is Owner.ANOTHER
-    assert seen.record.seen.state is State.SPECULATIVE, "what it shows says nothing of the kit's machine"
+    assert (seen.disowned, seen.disturbance) == (True, "m is IDLE: another client has started it")
+    assert seen.record.ownership.owner is Owner.OTHER_CLIENT
+    assert seen.record.seen.state is State.SPECULATIVE, "the reading is not about the kit's machine"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_slot_that_comes_to_life_without_a_create_of_ours_belongs_to_another_c
         SLOT.not_answered(Verb.CREATE, Token("s", 1, 1)),
     ],
 )
-def test_a_slot_that_comes_to_life_may_be_ours_while_a_create_is_under_way_or_was_not_answered(
+def test_a_machine_that_was_started_may_be_ours_while_a_create_is_in_flight_or_unanswered(
     record: MachineRecord,
 ) -> None:
     assert not reading(record, shown(State.CREATING)).disowned
@@ -51,9 +51,9 @@ def test_a_slot_that_is_bound_to_a_cluster_of_this_run_is_not_another_clients() 
     assert not reading(SLOT, shown(State.CONFIGURED, host="h", cluster=f"{RUN}-m1-b0")).disowned
 
 
-def test_a_change_that_the_provider_is_blamed_for_is_seen_and_disturbs_nothing() -> None:
+def test_a_change_that_the_provider_is_blamed_for_is_recorded_without_a_disturbance() -> None:
     seen = reading(SLOT, shown(State.IDLE, host="h"), blames=True)
-    assert (seen.disowned, seen.disturbed, seen.record.seen.state) == (True, "", State.IDLE)
+    assert (seen.disowned, seen.disturbance, seen.record.seen.state) == (True, "", State.IDLE)
 
 
 def test_a_machine_that_was_deleted_and_shows_another_host_is_another_clients() -> None:
@@ -65,7 +65,7 @@ def test_a_machine_that_was_deleted_and_shows_another_host_is_another_clients() 
     assert not reading(OURS, shown(State.IDLE, host="h2")).disowned, "without a Delete a new host is a violation"
 
 
-def test_a_slot_again_is_returned_and_its_host_is_remembered() -> None:
+def test_a_machine_that_is_a_slot_again_is_returned_and_its_host_is_recorded() -> None:
     seen = reading(OURS.sent(Verb.DELETE, begins_life=False), shown(State.SPECULATIVE))
     assert (seen.returned, seen.at_rest, seen.record.live) == (True, True, False)
     assert (seen.record.seen.returned_host, seen.record.seen.host) == ("h1", "")
@@ -73,13 +73,13 @@ def test_a_slot_again_is_returned_and_its_host_is_remembered() -> None:
     assert seen.record.ownership.won, "it was the kit's, so other kits use other slots"
 
 
-def test_a_slot_to_which_a_create_may_still_be_on_its_way_is_not_at_rest() -> None:
+def test_a_slot_with_a_create_in_flight_is_not_at_rest() -> None:
     for record in (OURS.create_begun(), SLOT.not_answered(Verb.CREATE, Token("s", 1, 1))):
         seen = reading(record, shown(State.SPECULATIVE))
         assert (seen.at_rest, seen.returned) == (False, False)
 
 
-def test_a_transition_ends_at_its_target_and_nowhere_else() -> None:
+def test_a_transition_ends_only_at_its_target() -> None:
     running = replace(OURS, calls=replace(OURS.calls, transition=Transition(verb=Verb.CONFIGURE, since=3.0)))
     assert reading(running, shown(State.CONFIGURING, host="h1")).record.calls.transition is not None
     at_target = reading(running, shown(State.CONFIGURED, host="h1", cluster=f"{RUN}-m1-b0"))
@@ -91,8 +91,8 @@ def test_a_transition_ends_at_its_target_and_nowhere_else() -> None:
 def test_a_foreign_binding_disturbs_once_and_the_machine_stays_ours() -> None:
     foreign = shown(State.CONFIGURED, host="h1", cluster="theirs")
     seen = reading(OURS, foreign)
-    assert (seen.disturbed, seen.disowned) == ("somebody else has bound m to 'theirs'", False)
-    assert (seen.record.live, reading(seen.record, foreign).disturbed) == (True, "")
+    assert (seen.disturbance, seen.disowned) == ("another client has bound m to 'theirs'", False)
+    assert (seen.record.live, reading(seen.record, foreign).disturbance) == (True, "")
 
 
 @pytest.mark.parametrize(("last", "disowned"), [(None, True), (Verb.DRAIN, True), (Verb.CONFIGURE, False)])
@@ -139,19 +139,19 @@ def test_only_the_first_of_several_transitions_is_timed() -> None:
 def test_a_claim_is_contested_until_it_is_decided() -> None:
     contested = SLOT.contested()
     assert (contested.live, contested.ownership.owner) == (True, Owner.CONTESTED)
-    won, lost = contested.claimed(), contested.beaten()
+    won, lost = contested.claimed(), contested.claim_lost()
     assert (won.live, won.ownership.won, lost.live, lost.ownership.won) == (True, True, False, False)
-    assert (lost.ownership.lost_race, lost.ownership.owner) == (True, Owner.ANOTHER)
+    assert (lost.ownership.lost_race, lost.ownership.owner) == (True, Owner.OTHER_CLIENT)
 
 
-def test_what_another_client_owns_is_possibly_ours_if_a_create_was_sent() -> None:
+def test_a_machine_of_another_client_is_possibly_ours_if_a_create_was_sent() -> None:
     assert not SLOT.disowned().ownership.possibly_ours
     sent = SLOT.sent(Verb.CREATE, begins_life=True)
     assert sent.disowned().ownership.possibly_ours
     assert not sent.disowned().contested().claimed().ownership.possibly_ours
 
 
-def test_a_record_without_history_keeps_what_may_still_follow_from_it() -> None:
+def test_a_record_without_history_keeps_what_earlier_calls_may_still_cause() -> None:
     past = (
         OURS.about_to_send()
         .sent(Verb.CREATE, begins_life=True)

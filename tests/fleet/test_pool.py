@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from fake_provider.machine import Verb
 
 
-def test_a_machine_that_no_lease_wants_goes_home_at_once() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_that_no_lease_wants_is_cleaned_up_at_once() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=2)
         await pool.prepare(lease)
         assert set(states_of(core).values()) == {"IDLE"}
         await pool.release(lease, wanted=())
         assert states_of(core) == {}
-        assert not yard.ledger.open
+        assert not context.ledger.open
 
     pooled(facts)
 
 
-def test_a_machine_that_is_left_on_its_way_is_restored_before_the_next_lease() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_that_is_released_in_transition_is_restored_before_the_next_lease() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         await lease.machines[0].configure(cluster="a-behaviours-own")
@@ -52,15 +52,15 @@ def test_a_machine_that_is_left_on_its_way_is_restored_before_the_next_lease() -
     pooled(facts)
 
 
-def test_a_machine_that_fails_is_never_leased_again_and_named_at_the_end() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_that_fails_is_never_leased_again_and_reported_at_the_end() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         with pytest.raises(Unprepared, match="the cloud refused"):
             await pool.prepare(lease)
         await pool.release(lease, wanted={State.IDLE})
         assert list(pool.quarantined) == ["faulty-0001"]
         assert pool.lease(Needs(machines=1)) is None
-        home = await pool.home()
+        home = await pool.clean_up()
         assert [machine for machine, _ in home.left] == ["faulty-0001"]
         assert not home.clean
 
@@ -71,18 +71,18 @@ def test_a_machine_that_fails_is_never_leased_again_and_named_at_the_end() -> No
     pooled(facts, core=core)
 
 
-def test_one_failure_gives_up_no_hope_and_three_in_a_row_do() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         needs = Needs(machines=1)
         for number in range(3):
-            assert pool.hopeless(needs) is None, number
+            assert pool.unavailable_reason(needs) is None, number
             lease = leased(pool, machines=1)
             with pytest.raises(Unprepared):
                 await pool.prepare(lease)
             await pool.release(lease, wanted={State.IDLE})
-        assert "the cloud refused" in str(pool.hopeless(needs))
-        assert pool.hopeless(Needs()) is None
-        assert pool.hopeless(Needs(machines=1, start=SLOT)) is None
+        assert "the cloud refused" in str(pool.unavailable_reason(needs))
+        assert pool.unavailable_reason(Needs()) is None
+        assert pool.unavailable_reason(Needs(machines=1, start=SLOT)) is None
 
     core = provider(0, latency=0.0)
     core.latency = Latency()
@@ -92,25 +92,25 @@ def test_one_failure_gives_up_no_hope_and_three_in_a_row_do() -> None:
     pooled(facts, core=core)
 
 
-def test_a_budget_that_is_spent_takes_no_machine_out_of_the_game() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_spent_budget_retires_no_machine() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=2)
         with pytest.raises(BudgetSpent):
             await pool.prepare(lease)
         await pool.release(lease, wanted={State.IDLE})
         assert pool.quarantined == {}
-        await pool.home()
+        await pool.clean_up()
         assert states_of(core) == {}
 
     pooled(facts, max_creates=1)
 
 
-def test_home_is_where_a_machine_was_found() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_is_returned_to_the_state_in_which_it_was_found() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=2, start=State.CONFIGURED)
         await pool.prepare(lease)
         assert set(states_of(core).values()) == {"CONFIGURED"}
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {"machine-0001": "IDLE"}
 
     core = provider(0)
@@ -119,8 +119,8 @@ def test_home_is_where_a_machine_was_found() -> None:
     pooled(facts, core=core, homes={"machine-0001": State.IDLE})
 
 
-class Jammed(Core):
-    """Refuses every token of every shard, once somebody has bound a machine."""
+class FencesEverything(Core):
+    """Rejects every token of every shard once a machine is bound."""
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
         if token.shard and any(machine.state.name == "CONFIGURED" for machine in self.machines.values()):
@@ -128,17 +128,17 @@ class Jammed(Core):
         super().fence(verb, machine_id, token)
 
 
-def test_who_is_refused_whatever_the_token_comes_home_without_one() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_if_the_fence_rejects_every_token_the_cleanup_sends_none() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         await pool.prepare(leased(pool, machines=1, start=State.CONFIGURED))
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
-    pooled(facts, core=Jammed(fleet(2), latency=Latency.parse("0")))
+    pooled(facts, core=FencesEverything(fleet(2), latency=Latency.parse("0")))
 
 
-class Mute(Core):
-    """Answers no Get while it is mute."""
+class AnswersNoGet(Core):
+    """Answers no Get while `mute` is set."""
 
     mute = False
 
@@ -148,89 +148,89 @@ class Mute(Core):
         return super().get(machine_id, now)
 
 
-def test_what_cannot_be_looked_at_is_leased_no_more_and_comes_home_when_it_can() -> None:
-    served = Mute(fleet(2), latency=Latency.parse("0"))
+def test_a_machine_that_cannot_be_read_is_not_leased_again_and_cleaned_up_later() -> None:
+    served = AnswersNoGet(fleet(2), latency=Latency.parse("0"))
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=2)
         await pool.prepare(lease)
         served.mute = True
         await pool.release(lease, wanted={State.IDLE})
-        reason = "the target did not answer when it was to be brought back"
+        reason = "the target did not answer while the machine was being restored"
         assert pool.quarantined == dict.fromkeys(ids(lease.machines), reason)
         assert pool.lease(Needs(machines=1)) is None
         served.mute = False
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
     pooled(facts, core=served)
 
 
-def test_home_of_a_provider_without_delete_is_idle() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_without_delete_machines_are_returned_to_idle() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=State.CONFIGURED)
         await pool.prepare(lease)
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {lease.machines[0].id: "IDLE"}
 
     pooled(facts, deletes=False)
 
 
-def test_what_is_kept_is_named_with_its_state_and_stays_in_the_ledger() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_kept_machine_is_reported_with_its_state_and_stays_in_the_ledger() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
-        home = await pool.home(keep=True)
+        home = await pool.clean_up(keep=True)
         (machine,) = lease.machines
         assert home.left == ((machine.id, "kept, IDLE"),)
         assert home.kept
-        assert yard.ledger.open == {machine.id}
+        assert context.ledger.open == {machine.id}
         assert states_of(core) == {machine.id: "IDLE"}
 
     pooled(facts)
 
 
-def test_what_was_never_touched_is_not_asked_for_at_the_end() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_the_cleanup_does_not_read_untouched_machines() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
-        assert (await pool.home()).clean
-        assert yard.client.count == 0
+        assert (await pool.clean_up()).clean
+        assert context.client.count == 0
 
     pooled(facts)
 
 
-def test_one_machine_at_which_somebody_else_was_faster_is_enough_to_know_of_them() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
-        assert not pool.lost
+def test_one_lost_claim_shows_that_there_is_another_client() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        assert not pool.lost_claim
         machine = leased(pool, machines=2).machines[0]
-        machine.record = machine.record.beaten()
-        assert pool.lost
+        machine.record = machine.record.claim_lost()
+        assert pool.lost_claim
 
     pooled(facts)
 
 
-@pytest.mark.parametrize("nobody", ["no-such-machine", ""])
-def test_a_machine_that_never_was_is_home_when_nobody_knows_it(nobody: str) -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
-        stranger = Machine(nobody, yard, number=9, home=State.UNSPECIFIED)
-        pool.stranger(stranger)
+@pytest.mark.parametrize("unknown_id", ["no-such-machine", ""])
+def test_a_nonexistent_machine_is_clean_if_the_provider_does_not_know_it(unknown_id: str) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        stranger = Machine(unknown_id, context, number=9, home=State.UNSPECIFIED)
+        pool.add_nonexistent(stranger)
         await stranger.create()
-        assert yard.ledger.open == {nobody}
-        assert (await pool.home()).clean
-        assert not yard.ledger.open
+        assert context.ledger.open == {unknown_id}
+        assert (await pool.clean_up()).clean
+        assert not context.ledger.open
 
     pooled(facts)
 
 
-def test_a_machine_is_bound_as_a_lease_binds_it_and_only_where_it_is_bound_otherwise_anew() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_is_bound_again_only_if_it_does_not_have_the_default_binding() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=State.CONFIGURED)
         (machine,) = lease.machines
         for _ in range(2):
             await pool.prepare(lease)
-        assert (yard.meter.bill(0.0).configure, yard.meter.bill(0.0).drain) == (1, 0)
+        assert (context.meter.bill(0.0).configure, context.meter.bill(0.0).drain) == (1, 0)
         usual = core.machines[machine.id].cluster
-        await machine.bring(State.IDLE)
+        await machine.drive_to(State.IDLE)
         await machine.configure(cluster="a-behaviours-own")
         await pool.prepare(lease)
         assert core.machines[machine.id].cluster == machine.cluster
@@ -239,8 +239,8 @@ def test_a_machine_is_bound_as_a_lease_binds_it_and_only_where_it_is_bound_other
     pooled(facts)
 
 
-def test_nobody_hears_of_a_machine_that_failed_before_all_of_them_have_come_to_rest() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_prepare_reports_a_failure_only_after_all_machines_are_at_rest() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         with pytest.raises(BudgetSpent):
             await pool.prepare(leased(pool, machines=2))
         assert list(states_of(core).values()) == ["IDLE"]
@@ -248,8 +248,8 @@ def test_nobody_hears_of_a_machine_that_failed_before_all_of_them_have_come_to_r
     pooled(facts, core=provider(2, latency=0.02), max_creates=1)
 
 
-class Moody(Core):
-    """Starts a machine when it likes."""
+class StartsSometimes(Core):
+    """Completes transitions only while `willing` is set."""
 
     willing = True
 
@@ -257,36 +257,36 @@ class Moody(Core):
         return super().settle(machine) if self.willing else self.failed(machine, "not today")
 
 
-def test_hope_is_given_up_after_three_failures_in_a_row_and_not_after_three_in_all() -> None:
-    served = Moody(fleet(8), latency=Latency.parse("1ms"))
+def test_a_success_resets_the_count_of_failures_in_a_row() -> None:
+    served = StartsSometimes(fleet(8), latency=Latency.parse("1ms"))
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         for served.willing in (False, False, True, False, False):
             lease = leased(pool, machines=1)
             with nullcontext() if served.willing else pytest.raises(Unprepared, match="not today"):
                 await pool.prepare(lease)
             await pool.release(lease, wanted=())
-            assert pool.hopeless(Needs(machines=1)) is None
+            assert pool.unavailable_reason(Needs(machines=1)) is None
         with pytest.raises(Unprepared):
             await pool.prepare(leased(pool, machines=1))
-        assert "no machine comes to IDLE: " in str(pool.hopeless(Needs(machines=1)))
+        assert "no machine reaches IDLE: " in str(pool.unavailable_reason(Needs(machines=1)))
 
     pooled(facts, core=served)
 
 
-def test_a_machine_is_home_where_it_was_found_and_also_where_it_costs_nothing() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_is_clean_in_the_state_in_which_it_was_found_and_as_a_slot() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         both = leased(pool, machines=2, start=State.CONFIGURED)
         await pool.prepare(both)
         await pool.release(both, wanted=())
         assert states_of(core) == {"machine-0001": "IDLE"}
-        assert not yard.ledger.open
+        assert not context.ledger.open
         again = leased(pool, machines=2)
         await pool.prepare(again)
         for machine in again.machines:
-            await machine.bring(SLOT)
+            await machine.drive_to(SLOT)
         await pool.release(again, wanted={State.IDLE})
-        assert not yard.ledger.open
+        assert not context.ledger.open
 
     core = provider(0)
     for machine in fleet(2, idle=1):
@@ -295,16 +295,16 @@ def test_a_machine_is_home_where_it_was_found_and_also_where_it_costs_nothing() 
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_what_is_a_slot_at_the_end_is_not_started_again_wherever_it_was_found(keep: bool) -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_the_cleanup_does_not_start_a_slot_that_was_found_idle(keep: bool) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         both = leased(pool, machines=2)
         await pool.prepare(both)
         for machine in both.machines:
-            await machine.bring(SLOT)
-        home = await pool.home(keep=keep)
+            await machine.drive_to(SLOT)
+        home = await pool.clean_up(keep=keep)
         assert home.left == ((("machine-0001", "kept, SPECULATIVE"),) if keep else ())
         assert states_of(core) == {}
-        assert yard.meter.bill(0.0).create == 1
+        assert context.meter.bill(0.0).create == 1
 
     core = provider(0)
     for machine in fleet(2, idle=1):
@@ -312,8 +312,8 @@ def test_what_is_a_slot_at_the_end_is_not_started_again_wherever_it_was_found(ke
     pooled(facts, core=core, homes={"machine-0001": State.IDLE})
 
 
-class MakesUp(Core):
-    """Has whatever machine it is asked for."""
+class InventsMachines(Core):
+    """Creates an unknown machine when it is called with its id."""
 
     def find(self, machine_id: str) -> TheirMachine:
         if machine_id not in self.machines:
@@ -321,69 +321,71 @@ class MakesUp(Core):
         return super().find(machine_id)
 
 
-def test_a_machine_that_a_provider_made_up_is_brought_home_or_named() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
-        stranger = Machine("made-up", yard, number=9, home=State.UNSPECIFIED)
-        pool.stranger(stranger)
+def test_a_machine_that_the_provider_invented_is_cleaned_up() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        stranger = Machine("made-up", context, number=9, home=State.UNSPECIFIED)
+        pool.add_nonexistent(stranger)
         await stranger.create()
         assert states_of(core) == {"made-up": "IDLE"}
-        home = await pool.home()
+        home = await pool.clean_up()
         assert (home.clean, states_of(core)) == (True, {})
-        assert not yard.ledger.open
-        assert yard.meter.bill(0.0).create == 1, "it goes home by one Delete, and not round and round"
+        assert not context.ledger.open
+        assert context.meter.bill(0.0).create == 1, "one Delete is enough, without another Create"
 
-    pooled(facts, core=MakesUp(fleet(1), latency=Latency.parse("0")))
+    pooled(facts, core=InventsMachines(fleet(1), latency=Latency.parse("0")))
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE])
-def test_who_has_no_time_now_is_asked_again_until_all_is_home(code: grpc.StatusCode) -> None:
+def test_the_cleanup_retries_while_the_provider_is_overloaded(code: grpc.StatusCode) -> None:
     calls, moods = itertools.count(), set[str]()
 
     class Moody(Servicer):
-        """Has no time for every second call, where it is in that mood."""
+        """Rejects every second call once `moods` is not empty."""
 
         async def answer(self, context: Any, work: Any) -> Any:
             if moods and next(calls) % 2:
                 await context.abort(code, "come back later")
             return await super().answer(context, work)
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         await pool.prepare(leased(pool, machines=1, start=State.IDLE))
         moods.add("busy")
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
     pooled(facts, servicer=Moody)
 
 
-def test_a_bug_of_ours_about_one_machine_keeps_no_other_from_coming_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_bug_in_the_kit_with_one_machine_does_not_prevent_the_cleanup_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=2, start=State.IDLE)
         await pool.prepare(lease)
         one, _ = lease.machines
         monkeypatch.setattr(one, "settle", None)
-        assert [machine for machine, _ in (await pool.home()).left] == [one.id]
+        assert [machine for machine, _ in (await pool.clean_up()).left] == [one.id]
         assert states_of(core) == {one.id: "IDLE"}
-        assert yard.ledger.open == {one.id}
+        assert context.ledger.open == {one.id}
 
     pooled(facts)
 
 
 @pytest.mark.parametrize("given_back", [False, True])
-def test_what_was_ours_and_somebody_else_seems_to_have_is_named_and_not_touched(given_back: bool) -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_our_machine_that_another_client_seems_to_have_taken_is_reported_and_not_touched(given_back: bool) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         (machine,) = lease.machines
         assert (await machine.delete()).ok
-        other = Shard("somebody-else")
-        assert (await yard.client.create(machine.id, other.next())).ok
+        other = Shard("another-client")
+        assert (await context.client.create(machine.id, other.next())).ok
         with pytest.raises(Disturbed):
             await machine.read()
         pool.drop(machine)
         if given_back:
-            assert (await yard.client.delete(machine.id, other.next())).ok
-        home = await pool.home()
+            assert (await context.client.delete(machine.id, other.next())).ok
+        home = await pool.clean_up()
         assert home.left == ()
         assert [name for name, _ in home.taken] == ([] if given_back else [machine.id])
         assert all("IDLE host" in shown for _, shown in home.taken)

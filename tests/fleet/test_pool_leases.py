@@ -1,4 +1,4 @@
-"""Which machines a lease is made of, and when there are none."""
+"""Tests which machines a lease gets, and when there is no lease."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def test_machines_are_leased_all_or_none() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first = leased(pool, machines=3, transitions=1)
         assert pool.lease(Needs(machines=2, transitions=1)) is None
         second = leased(pool, machines=1, transitions=1)
         assert len(ids(first.machines) | ids(second.machines)) == 4
         assert pool.lease(Needs(machines=1)) is None
-        assert yard.client.count == 0, "a lease sends nothing"
+        assert context.client.count == 0, "a lease sends nothing"
 
     pooled(facts)
 
 
 def test_a_lease_that_is_released_twice_takes_nothing_from_the_next_one() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first = leased(pool, machines=1, transitions=1)
         await pool.prepare(first)
         await pool.release(first, wanted={State.IDLE})
@@ -44,29 +44,29 @@ def test_a_lease_that_is_released_twice_takes_nothing_from_the_next_one() -> Non
         assert leased(pool, machines=1, transitions=1).machines == second.machines
         assert pool.lease(Needs(machines=1, transitions=1)) is None, "it is free once"
 
-    pooled(facts, machines=1, most=1)
+    pooled(facts, machines=1, max_alive=1)
 
 
-def test_a_behaviour_without_machines_can_always_be_had() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_lease_without_machines_is_always_available() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
         assert leased(pool).machines == ()
 
     pooled(facts)
 
 
-def test_no_more_are_leased_to_live_than_may_live_and_slots_are_free() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_leases_of_live_machines_respect_the_limit_and_slots_do_not_count() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=2, start=SLOT)
         leased(pool, machines=2, transitions=1)
         assert pool.lease(Needs(machines=1, transitions=1)) is None
         assert pool.lease(Needs(machines=1, start=SLOT, creates=True, transitions=1)) is None
 
-    pooled(facts, machines=8, most=2)
+    pooled(facts, machines=8, max_alive=2)
 
 
-def test_who_is_soon_over_waits_for_a_machine_rather_than_have_one_started() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_short_lease_waits_for_a_machine_instead_of_starting_one() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=1, transitions=1)
         assert pool.lease(Needs(machines=1)) is None
         assert pool.lease(Needs(machines=1, transitions=1)) is not None
@@ -74,76 +74,76 @@ def test_who_is_soon_over_waits_for_a_machine_rather_than_have_one_started() -> 
     pooled(facts)
 
 
-def test_a_machine_that_lives_and_is_free_is_one_of_those_that_may_live() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_free_live_machine_counts_towards_the_limit() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=1)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
         assert pool.lease(Needs(machines=3, transitions=1)) is None
         assert pool.lease(Needs(machines=2, transitions=1)) is not None
 
-    pooled(facts, most=2)
+    pooled(facts, max_alive=2)
 
 
-def test_a_slot_that_somebody_else_had_is_the_last_to_be_taken() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_slot_that_another_client_had_is_leased_last() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         (theirs,) = leased(pool, machines=1, transitions=1).machines
         pool.drop(theirs)
-        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
+        await pool.refresh(lambda machine_id: Machine(machine_id, context, number=9))
         order = [leased(pool, machines=1, start=SLOT).machines[0].id for _ in range(4)]
         assert order.index(theirs.id) == 3
 
     pooled(facts)
 
 
-def test_slots_that_stay_slots_cost_nothing_and_are_had_beyond_what_may_live() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_slots_that_stay_slots_do_not_count_towards_the_limit() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         assert pool.lease(Needs(machines=4, start=SLOT, creates=True, transitions=1)) is None
         assert len(leased(pool, machines=4, start=SLOT).machines) == 4
 
-    pooled(facts, most=1)
+    pooled(facts, max_alive=1)
 
 
-def test_a_slot_that_was_ours_is_waited_for_rather_than_take_one_that_may_be_anybodys() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_lease_waits_for_a_slot_that_was_ours_instead_of_taking_another() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first = leased(pool, machines=1, transitions=1)
         assert pool.lease(Needs(machines=1, start=SLOT)) is None
         await pool.prepare(first)
         await pool.release(first, wanted=())
         assert leased(pool, machines=1, start=SLOT).machines == first.machines
 
-    pooled(facts, machines=8, most=2)
+    pooled(facts, machines=8, max_alive=2)
 
 
 def test_a_machine_that_lives_is_leased_again_before_another_is_started() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first = leased(pool, machines=1)
         await pool.prepare(first)
         await pool.release(first, wanted={State.IDLE})
         again = leased(pool, machines=1)
         assert again.machines == first.machines
         await pool.prepare(again)
-        assert yard.meter.bill(0.0).create == 1
+        assert context.meter.bill(0.0).create == 1
 
     pooled(facts)
 
 
-def test_a_machine_that_is_to_be_given_back_counts_until_it_is() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_that_will_be_deleted_counts_until_it_is() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         slot = leased(pool, machines=1, start=SLOT)
         warm = leased(pool, machines=2, transitions=1)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
-        leased(pool, machines=1, start=SLOT)  # one of the warm ones, on its way back
+        leased(pool, machines=1, start=SLOT)  # one of the warm ones, to be deleted
         await pool.release(slot, wanted={State.IDLE})
         leased(pool, machines=1, transitions=1)  # the other
-        assert pool.lease(Needs(machines=1, transitions=1)) is None, "that would be a third one alive"
+        assert pool.lease(Needs(machines=1, transitions=1)) is None, "that would be a third live machine"
 
-    pooled(facts, machines=3, most=2)
+    pooled(facts, machines=3, max_alive=2)
 
 
-def test_a_machine_that_lives_is_given_back_where_only_slots_will_do() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_live_machine_is_deleted_for_a_lease_that_needs_slots() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=2)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
@@ -151,33 +151,33 @@ def test_a_machine_that_lives_is_given_back_where_only_slots_will_do() -> None:
         await pool.prepare(everything)
         assert states_of(core) == {}
 
-    pooled(facts, machines=2, most=2)
+    pooled(facts, machines=2, max_alive=2)
 
 
-def test_slots_that_somebody_gave_back_are_found_again() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_refresh_adds_new_slots() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
         core.put(fleet(5)[4])
-        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
+        await pool.refresh(lambda machine_id: Machine(machine_id, context, number=9))
         assert ids(leased(pool, machines=1, transitions=1).machines) == {"machine-0005"}
 
-    pooled(facts, most=5)
+    pooled(facts, max_alive=5)
 
 
-def test_what_is_found_again_comes_to_what_there_was() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_refresh_keeps_the_known_machines() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         await pool.prepare(leased(pool, machines=2, transitions=1))
         core.put(fleet(5)[4])
-        await pool.refresh(lambda machine_id: Machine(machine_id, yard, number=9))
+        await pool.refresh(lambda machine_id: Machine(machine_id, context, number=9))
         assert len(ids(leased(pool, machines=3, transitions=1).machines)) == 3
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
-    pooled(facts, most=5)
+    pooled(facts, max_alive=5)
 
 
-def test_there_are_slots_as_long_as_enough_are_free() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_has_slots_while_enough_are_free() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         assert pool.has_slots(Needs(machines=4, start=SLOT))
         assert not pool.has_slots(Needs(machines=5, start=SLOT))
         await pool.prepare(leased(pool, machines=1))
@@ -186,57 +186,57 @@ def test_there_are_slots_as_long_as_enough_are_free() -> None:
     pooled(facts)
 
 
-def test_where_nothing_can_be_deleted_no_machine_makes_place_for_a_slot() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_without_delete_no_machine_is_deleted_for_a_slot() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         warm = leased(pool, machines=2)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
         assert pool.lease(Needs(machines=1, start=SLOT)) is None
 
-    pooled(facts, machines=2, most=2, deletes=False)
+    pooled(facts, machines=2, max_alive=2, deletes=False)
 
 
-def test_machines_that_went_home_are_replaced_when_a_quarter_is_gone() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_deleted_machines_are_replaced_once_a_quarter_is_gone() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         first, second, *_ = [leased(pool, machines=1, transitions=1) for _ in range(8)]
         for lease, replaced in ((first, False), (second, True)):
             await pool.prepare(lease)
             await pool.release(lease, wanted=())
             assert (pool.lease(Needs(machines=1, transitions=1)) is not None) == replaced
 
-    pooled(facts, machines=16, most=8)
+    pooled(facts, machines=16, max_alive=8)
 
 
-def test_a_lease_that_came_to_nothing_was_no_life() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_lease_that_started_no_machine_does_not_count_as_a_start() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leases = [leased(pool, machines=1, transitions=1) for _ in range(8)]
         await pool.release(leases[0], wanted={State.IDLE})
         assert pool.lease(Needs(machines=1, transitions=1)) is not None
         assert pool.lease(Needs(machines=1, transitions=1)) is None
 
-    pooled(facts, machines=16, most=8)
+    pooled(facts, machines=16, max_alive=8)
 
 
-def test_a_slot_that_stays_one_was_no_life() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_slot_that_stays_a_slot_does_not_count_as_a_start() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=8, start=SLOT)
         for _ in range(8):
             leased(pool, machines=1, transitions=1)
 
-    pooled(facts, machines=16, most=8)
+    pooled(facts, machines=16, max_alive=8)
 
 
-def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_for() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_the_surplus_is_the_free_live_machines_except_those_to_keep() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         idle, bound = leased(pool, machines=2), leased(pool, machines=1, start=State.CONFIGURED, transitions=1)
         for lease in (idle, bound):
             await pool.prepare(lease)
-            assert pool.spare(idle=0, bound=False) == [], "what is leased is not spare, and slots are not at all"
+            assert pool.surplus(idle=0, bound=False) == [], "neither leased machines nor slots are surplus"
         for lease in (idle, bound):
             await pool.release(lease, wanted={State.IDLE, State.CONFIGURED})
 
         def spare(*, at_rest: int, bound: bool) -> set[str]:
-            return ids(tuple(pool.spare(idle=at_rest, bound=bound)))
+            return ids(tuple(pool.surplus(idle=at_rest, bound=bound)))
 
         assert spare(at_rest=0, bound=False) == ids((*idle.machines, *bound.machines))
         assert spare(at_rest=0, bound=True) == ids(idle.machines)
@@ -247,35 +247,35 @@ def test_what_is_spare_are_the_machines_that_live_but_for_those_that_are_asked_f
     pooled(facts)
 
 
-def test_a_machine_on_its_way_home_counts_until_it_is_there() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_in_cleanup_counts_until_it_is_clean() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         await pool.release(lease, wanted={State.IDLE})
-        retiring = asyncio.create_task(pool.retire(pool.spare(idle=0, bound=False)))
+        retiring = asyncio.create_task(pool.return_surplus(pool.surplus(idle=0, bound=False)))
         await asyncio.sleep(0)
         assert pool.lease(Needs(machines=1, transitions=1)) is None
         await retiring
         assert states_of(core) == {}
         assert pool.lease(Needs(machines=1, transitions=1)) is not None
 
-    pooled(facts, most=1)
+    pooled(facts, max_alive=1)
 
 
-def test_what_is_to_leave_is_leased_from_those_that_live_and_makes_no_other_leave() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
-        assert pool.lease(Needs(machines=1, transitions=1), start=False) is None
+def test_a_lease_may_exclude_starts_and_deletions() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        assert pool.lease(Needs(machines=1, transitions=1), may_create=False) is None
         warm = leased(pool, machines=2)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
-        assert pool.lease(Needs(machines=1, start=SLOT), give_back=False) is None
-        assert pool.lease(Needs(machines=2, transitions=1), start=False, give_back=False) == warm
+        assert pool.lease(Needs(machines=1, start=SLOT), may_delete=False) is None
+        assert pool.lease(Needs(machines=2, transitions=1), may_create=False, may_delete=False) == warm
 
     pooled(facts, machines=2)
 
 
-def test_what_was_found_idle_is_deleted_only_where_there_is_nothing_else() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_a_machine_that_was_found_idle_is_deleted_only_without_alternatives() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         both = leased(pool, machines=2)
         await pool.prepare(both)
         await pool.release(both, wanted={State.IDLE})
@@ -288,14 +288,16 @@ def test_what_was_found_idle_is_deleted_only_where_there_is_nothing_else() -> No
     pooled(facts, core=core, homes={"machine-0001": State.IDLE})
 
 
-def test_who_can_wait_leaves_a_machine_to_those_that_want_it_as_it_is() -> None:
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+def test_machines_in_reserved_states_are_left_to_other_leases() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         bound = Needs(machines=1, start=State.CONFIGURED, transitions=1)
         warm, out = leased(pool, machines=1), leased(pool, machines=1, transitions=1)
         await pool.prepare(warm)
         await pool.release(warm, wanted={State.IDLE})
-        assert pool.lease(bound, apart={State.IDLE}) is None, "neither a warm one nor a slot on its way through IDLE"
+        assert pool.lease(bound, reserved={State.IDLE}) is None, (
+            "neither a warm machine nor a slot that passes through IDLE"
+        )
         await pool.release(out, wanted=())
-        assert pool.lease(bound, apart={State.IDLE}) is not None, "nobody will bring anything back"
+        assert pool.lease(bound, reserved={State.IDLE}) is not None, "no lease is left that returns a machine"
 
     pooled(facts)

@@ -37,7 +37,7 @@ def found(core: Core | None = None, *, rpc_timeout: float = 5.0, **serve: Any) -
     return asyncio.run(go())
 
 
-def test_the_whole_shape_of_a_provider_is_found() -> None:
+def test_the_probe_finds_all_capabilities() -> None:
     seen = found(Core(fleet(3, idle=1, capacity_types=[CapacityType.SPOT])))
     assert seen.fleet == {"IDLE": 1, "SPECULATIVE": 2}
     assert (seen.delete, seen.revisions, seen.fence_scope) == (True, True, "shard")
@@ -53,12 +53,12 @@ def test_a_provider_may_lack_nearly_everything() -> None:
     assert (seen.delete, seen.revisions, seen.health, seen.reflection, seen.spot) == (False, False, None, False, False)
 
 
-def test_a_mark_per_machine_is_told_from_one_per_shard() -> None:
+def test_a_mark_per_machine_is_distinguished_from_one_per_shard() -> None:
     assert found(provider(3, scope=Scope.SHARD_MACHINE)).fence_scope == "shard-machine"
 
 
 class NoFence(Core):
-    """Everybody passes."""
+    """Accepts every token."""
 
     def passes(self, verb, token, mark):  # type: ignore[no-untyped-def]
         return True
@@ -70,14 +70,14 @@ def test_a_fence_that_fits_no_scope_is_unclear() -> None:
     assert "fence scope unclear" in "\n".join(seen.lines())
 
 
-def test_looking_touches_no_machine() -> None:
+def test_the_probe_touches_no_machine() -> None:
     core = provider(3)
     before = dict(core.machines)
     found(core)
     assert dict(core.machines) == before
 
 
-class Twins(Core):
+class ListsOneTwice(Core):
     """Lists one machine twice, and one without an id."""
 
     def cap(self, machines, limit):  # type: ignore[no-untyped-def]
@@ -86,17 +86,17 @@ class Twins(Core):
 
 
 def test_a_machine_that_is_listed_twice_is_not_used() -> None:
-    seen = found(provider(3, cls=Twins))
+    seen = found(provider(3, cls=ListsOneTwice))
     assert seen.fleet == {"SPECULATIVE": 4}
     assert seen.speculative == ("machine-0002", "machine-0003")
 
 
-def test_what_was_found_is_said_in_a_few_lines() -> None:
+def test_the_capabilities_are_shown_in_a_few_lines() -> None:
     assert found().lines()[0] == "fleet      3 SPECULATIVE"
     assert found(Core([])).lines()[0] == "fleet      no machine"
 
 
-# What is no provider.
+# Targets that are not providers.
 
 
 @contextlib.asynccontextmanager
@@ -110,7 +110,7 @@ async def bare_server() -> AsyncIterator[str]:
         await server.stop(0)
 
 
-def test_a_grpc_server_that_is_no_provider_is_named_as_such() -> None:
+def test_a_grpc_server_that_is_not_a_provider_is_an_error() -> None:
     async def go() -> str:
         async with bare_server() as address, connected(address) as client:
             with pytest.raises(TargetError) as caught:
@@ -120,8 +120,8 @@ def test_a_grpc_server_that_is_no_provider_is_named_as_such() -> None:
     assert "does not serve bigfleet.v1alpha1.CapacityProvider; is this the provider's port?" in asyncio.run(go())
 
 
-class Closed(Core):
-    """Refuses every List."""
+class RejectsList(Core):
+    """Rejects every List."""
 
     code = Code.PERMISSION_DENIED
 
@@ -129,24 +129,24 @@ class Closed(Core):
         raise Rejected(self.code, "who are you?")
 
 
-class Broken(Closed):
+class FailsList(RejectsList):
     """Fails at every List."""
 
     code = Code.INTERNAL
 
 
-def test_a_provider_that_does_not_let_us_in_asks_for_credentials() -> None:
-    with pytest.raises(TargetError, match=r"does not let us in: .*who are you\?; give credentials with --header"):
-        found(provider(3, cls=Closed))
+def test_a_provider_that_denies_access_needs_credentials() -> None:
+    with pytest.raises(TargetError, match=r"denies access: .*who are you\?; give credentials with --header"):
+        found(provider(3, cls=RejectsList))
 
 
 def test_a_provider_that_does_not_list_cannot_be_judged() -> None:
     with pytest.raises(TargetError, match=r"does not answer List: INTERNAL: who are you\?"):
-        found(provider(3, cls=Broken))
+        found(provider(3, cls=FailsList))
 
 
-def test_a_provider_that_is_too_slow_to_list_is_named_with_the_option_that_waits_longer() -> None:
-    with pytest.raises(TargetError, match=r"does not answer List within 0.05 s; --rpc-timeout waits longer"):
+def test_a_slow_list_is_an_error_with_the_option_that_sets_a_longer_limit() -> None:
+    with pytest.raises(TargetError, match=r"does not answer List within 0.05 s; --rpc-timeout sets a longer limit"):
         found(rpc_timeout=0.05, rpc_delay=0.5)
 
 
@@ -160,13 +160,13 @@ def connection(address: str, *, timeout: float = 0.3) -> str:
                 await connect(client, timeout=timeout)
             return str(caught.value)
 
-    begun = time.monotonic()
+    started = time.monotonic()
     message = asyncio.run(go())
-    assert time.monotonic() - begun < 10.0
+    assert time.monotonic() - started < 10.0
     return message
 
 
-def test_an_address_where_nobody_listens_refuses_connections() -> None:
+def test_an_address_without_a_server_refuses_connections() -> None:
     async def free() -> str:
         async with bare_server() as address:
             return address
@@ -175,18 +175,18 @@ def test_an_address_where_nobody_listens_refuses_connections() -> None:
     assert f"target {address} refuses connections; is the provider running" in connection(address)
 
 
-def test_a_name_that_nobody_knows_cannot_be_resolved() -> None:
+def test_an_unknown_name_cannot_be_resolved() -> None:
     assert "cannot be resolved" in connection("no-such-host.invalid:9000")
 
 
-def test_what_does_not_speak_grpc_is_told_from_what_is_not_there() -> None:
+def test_a_server_that_does_not_speak_grpc_is_distinguished_from_a_missing_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         message = connection(f"127.0.0.1:{mute.getsockname()[1]}")
     assert "refuses" not in message
     assert "is it a gRPC server, " in message
 
 
-def test_a_provider_that_is_there_is_connected_to() -> None:
+def test_connect_returns_if_the_provider_answers() -> None:
     async def go() -> None:
         async with serving(provider(1)) as address, connected(address) as client:
             await connect(client, timeout=5.0)

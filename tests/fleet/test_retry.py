@@ -1,4 +1,4 @@
-"""A mutating call and its retries: which tokens are sent, and what a retry shows, without a provider."""
+"""Tests the retries of a mutating call without a provider: their tokens, and the violations that they show."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def sent_with(
     faulty: bool = True,
     operations: tuple[str, ...] = ("op",) * 9,
 ) -> tuple[CallOutcome, list[Token]]:
-    """The outcome of a Create whose attempts are answered with these codes, and the tokens that were sent.
+    """Returns the outcome of a Create whose attempts are answered with these codes, and the tokens that were sent.
 
-    With faults, the answer to the first attempt is lost.
+    With faults, the response to the first attempt is dropped.
     """
     faults = FaultInjection(parse_faults(["lost-answer"]), None) if faulty else None
     client: Any = SimpleNamespace(
@@ -74,7 +74,7 @@ def test_without_faults_an_answered_call_is_sent_once() -> None:
     assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST])
 
 
-def test_a_lost_answer_is_retried_with_the_spent_token_and_then_with_a_fresh_one() -> None:
+def test_after_a_dropped_response_the_call_is_retried_with_the_spent_token_and_a_fresh_one() -> None:
     outcome, sent = sent_with(OK, FENCED, OK)
     assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST, FIRST, SECOND])
 
@@ -97,13 +97,13 @@ def test_a_retry_with_another_operation_is_a_violation() -> None:
 
 
 @pytest.mark.parametrize("given", [{"own": False}, {"superseded": True}])
-def test_a_chosen_token_and_a_call_that_was_overtaken_are_not_sent_with_a_fresh_token(given: dict[str, Any]) -> None:
+def test_a_chosen_token_and_a_superseded_call_are_not_retried_with_a_fresh_token(given: dict[str, Any]) -> None:
     outcome, sent = sent_with(OK, FENCED, **given)
     assert (outcome.call.ok, outcome.violation, sent) == (True, None, [FIRST, FIRST])
 
 
 @pytest.mark.parametrize("superseded", [False, True])
-def test_a_call_that_is_rejected_for_load_is_sent_again_unless_it_was_overtaken(superseded: bool) -> None:
+def test_a_call_that_is_rejected_for_load_is_retried_unless_it_is_superseded(superseded: bool) -> None:
     outcome, sent = sent_with(UNAVAILABLE, OK, faulty=False, superseded=superseded)
     assert outcome.call.ok is not superseded
     assert sent == ([FIRST] if superseded else [FIRST, SECOND])

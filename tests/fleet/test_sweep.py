@@ -1,4 +1,4 @@
-"""What a sweep brings home, where it is disturbed in that, and what is at home there."""
+"""Tests which machines a sweep cleans up, also after errors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def written(path: Path, lines: list[dict[str, object]]) -> None:
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
-def swept(core: Core, path: Path, *, home: str = "SPECULATIVE", living: int, say: Callable[[str], None]) -> Home:
-    """What comes of a sweep after a run that died when so many of the fleet's machines lived."""
+def swept(core: Core, path: Path, *, home: str = "SPECULATIVE", living: int, write_line: Callable[[str], None]) -> Home:
+    """Returns the result of a sweep after a run that died while `living` machines were alive."""
 
     async def go() -> Home:
         async with serving(core) as address:
@@ -43,36 +43,43 @@ def swept(core: Core, path: Path, *, home: str = "SPECULATIVE", living: int, say
                     )
             written(path, lines)
             return await sweep(
-                path, Target(address=address), patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=say
+                path,
+                Target(address=address),
+                patience=SHORT,
+                rpc_timeout=5.0,
+                connect_timeout=5.0,
+                write_line=write_line,
             )
 
     return asyncio.run(go())
 
 
-def test_who_reads_no_more_keeps_no_machine_from_coming_home(tmp_path: Path) -> None:
-    def gone(line: str) -> None:
+def test_a_closed_output_does_not_prevent_the_cleanup(tmp_path: Path) -> None:
+    def closed_output(line: str) -> None:
         raise BrokenPipeError
 
     core, path = provider(4, latency=0.1), tmp_path / "ledger.ndjson"
-    assert swept(core, path, living=3, say=gone).clean  # the fourth is home at once, and that is said first
+    assert swept(
+        core, path, living=3, write_line=closed_output
+    ).clean  # the fourth is clean at once, so its line is the first
     assert states_of(core) == {}
     assert ledger.read(path).entries == ()
 
 
-def test_a_bug_of_ours_about_one_machine_keeps_no_other_from_coming_home(tmp_path: Path) -> None:
-    def stumbles(line: str) -> None:
+def test_a_bug_in_the_kit_with_one_machine_does_not_prevent_the_cleanup_of_others(tmp_path: Path) -> None:
+    def fails_once(line: str) -> None:
         if "machine-0004" in line:
             raise KeyError("oops")
 
     core = provider(4, latency=0.1)
-    home = swept(core, tmp_path / "ledger.ndjson", living=3, say=stumbles)
+    home = swept(core, tmp_path / "ledger.ndjson", living=3, write_line=fails_once)
     assert home.left == (("machine-0004", "the kit itself failed: KeyError: 'oops'"),)
     assert states_of(core) == {}
 
 
 @pytest.mark.parametrize("deletes", [True, False])
-def test_a_machine_that_a_provider_made_up_is_given_back_where_that_can_be(deletes: bool, tmp_path: Path) -> None:
-    core, said = provider(1, deletes=deletes), list[str]()
-    swept(core, tmp_path / "ledger.ndjson", home="UNSPECIFIED", living=1, say=said.append)
+def test_a_machine_that_the_provider_invented_is_deleted_if_possible(deletes: bool, tmp_path: Path) -> None:
+    core, lines = provider(1, deletes=deletes), list[str]()
+    swept(core, tmp_path / "ledger.ndjson", home="UNSPECIFIED", living=1, write_line=lines.append)
     assert states_of(core) == ({} if deletes else {"machine-0001": "IDLE"})
-    assert said == ["machine-0001 was IDLE and is home"]
+    assert lines == ["machine-0001 was IDLE and is cleaned up"]

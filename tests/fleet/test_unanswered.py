@@ -1,4 +1,4 @@
-"""Creates that were not heard out: what they started is ours or named, and what somebody else has is not touched."""
+"""Tests unanswered Creates: their machines are cleaned up or reported, and those of other clients are not touched."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from conformance.testkit.trial import Trial
 
-SOON = 0.05
-"""Seconds that a Create is waited for."""
+CREATE_TIMEOUT_S = 0.05
+"""The timeout of a Create, in seconds."""
 
 
 class Late(Servicer):
-    """Does what it is asked at once, and says so later."""
+    """Applies a Create at once, and answers after its timeout."""
 
     async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
         done = await super().Create(request, context)
-        await asyncio.sleep(4 * SOON)
+        await asyncio.sleep(4 * CREATE_TIMEOUT_S)
         return done
 
 
-class Loses(Servicer):
-    """Loses the Creates of a run, while it does."""
+class LosesCreates(Servicer):
+    """Does not answer the Creates of a run while the last value of `losing` is true."""
 
     losing: ClassVar[list[bool]] = [True]
 
@@ -57,81 +57,85 @@ class Loses(Servicer):
 
 @pytest.fixture
 def losing() -> list[bool]:
-    Loses.losing = [True]
-    return Loses.losing
+    LosesCreates.losing = [True]
+    return LosesCreates.losing
 
 
-async def taken_by_a_tenant(yard: FleetContext, machine: Machine, *, bound: bool = False) -> None:
+async def taken_by_a_tenant(context: FleetContext, machine: Machine, *, bound: bool = False) -> None:
     tenant = Shard("tenant")
-    assert (await yard.client.create(machine.id, tenant.next())).ok
+    assert (await context.client.create(machine.id, tenant.next())).ok
     if bound:
-        assert (await yard.client.configure(machine.id, tenant.next(), cluster="theirs")).ok
+        assert (await context.client.configure(machine.id, tenant.next(), cluster="theirs")).ok
 
 
 def a_slot(facts: Callable[[Pool, Machine, Core, FleetContext], Awaitable[None]], **options: Any) -> None:
-    """State facts about a slot that is leased to be created."""
+    """Runs `facts` with a leased slot in which a machine may be created."""
 
-    async def go(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def go(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
-        await facts(pool, lease.machines[0], core, yard)
+        await facts(pool, lease.machines[0], core, context)
 
     pooled(go, **options)
 
 
-def test_of_each_shard_the_oldest_token_is_known_and_the_newest_epoch() -> None:
-    unheard = UnansweredCalls()
+def test_the_oldest_token_and_the_newest_epoch_of_each_shard_are_known() -> None:
+    unanswered_calls = UnansweredCalls()
     for epoch, sequence in ((2, 5), (1, 9), (2, 1)):
-        unheard = unheard.plus(Verb.DRAIN, Token("s", epoch, sequence))
-    assert (unheard.oldest, unheard.epochs, unheard.create) == ([Token("s", 1, 9)], {"s": 2}, False)
-    unheard = unheard.plus(Verb.CREATE, Token("t", 1, 1))
-    assert unheard.create
-    record = MachineRecord(seen=LastSeen(state=SLOT), ownership=Ownership(), unanswered=unheard)
+        unanswered_calls = unanswered_calls.plus(Verb.DRAIN, Token("s", epoch, sequence))
+    assert (unanswered_calls.oldest, unanswered_calls.epochs, unanswered_calls.create) == (
+        [Token("s", 1, 9)],
+        {"s": 2},
+        False,
+    )
+    unanswered_calls = unanswered_calls.plus(Verb.CREATE, Token("t", 1, 1))
+    assert unanswered_calls.create
+    record = MachineRecord(seen=LastSeen(state=SLOT), ownership=Ownership(), unanswered=unanswered_calls)
     assert not record.claimed().unanswered.create
     assert record.claimed().unanswered.epochs == {"s": 2, "t": 1}
-    unheard = record.fenced_off(live=False).unanswered
-    assert (bool(unheard), unheard.oldest, unheard.create) == (False, [], False)
-    assert UnansweredCalls.of_dead_run({"s": 4}).oldest == [Token("s", 0, 0)], "of a dead run no token is known"
+    unanswered_calls = record.fenced_off(live=False).unanswered
+    assert (bool(unanswered_calls), unanswered_calls.oldest, unanswered_calls.create) == (False, [], False)
+    assert UnansweredCalls.of_dead_run({"s": 4}).oldest == [Token("s", 0, 0)], "the tokens of a dead run are unknown"
 
 
-def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_find_out_whose_it_is(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
-        await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine, bound=True)
-        home = await pool.home()
+def test_a_machine_that_a_tenant_has_bound_is_not_drained_to_determine_its_owner(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        await taken_by_a_tenant(context, machine, bound=True)
+        home = await pool.clean_up()
         assert states_of(core) == {machine.id: "CONFIGURED"}
         assert named(home) == {machine.id}
 
-    a_slot(facts, servicer=Loses)
+    a_slot(facts, servicer=LosesCreates)
 
 
 def test_a_tenants_machine_is_not_ours_because_of_an_earlier_life_of_its_slot(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
         losing.append(False)
-        await machine.bring(State.IDLE)
-        await machine.bring(SLOT)
+        await machine.drive_to(State.IDLE)
+        await machine.drive_to(SLOT)
         losing.append(True)
-        await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine)
-        await pool.home()
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        await taken_by_a_tenant(context, machine)
+        await pool.clean_up()
         assert states_of(core) == {machine.id: "IDLE"}
 
-    a_slot(facts, servicer=Loses)
+    a_slot(facts, servicer=LosesCreates)
 
 
 def test_a_tenants_machine_is_not_taken_over_in_the_middle_of_a_run(losing: list[bool]) -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
-        await machine.create(timeout=SOON)
-        await taken_by_a_tenant(yard, machine)
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        await taken_by_a_tenant(context, machine)
         losing.append(False)
-        with pytest.raises(Exception, match="none of our calls came through"):
-            await machine.bring(State.CONFIGURED)
+        with pytest.raises(Exception, match="the kit's unanswered calls were not applied"):
+            await machine.drive_to(State.CONFIGURED)
         assert states_of(core) == {machine.id: "IDLE"}
 
-    a_slot(facts, servicer=Loses)
+    a_slot(facts, servicer=LosesCreates)
 
 
-class HasNoTime(Servicer):
-    """Answers the first Drain of the last epoch that it has no time now."""
+class RejectsOnce(Servicer):
+    """Rejects the first Drain of the last epoch with UNAVAILABLE."""
 
     asked = False
 
@@ -142,39 +146,39 @@ class HasNoTime(Servicer):
         return await super().Drain(request, context)
 
 
-def test_a_call_of_the_last_epoch_that_was_not_heard_is_fenced_off_by_a_provider_that_has_no_time_at_first() -> None:
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
-        await machine.bring(State.IDLE)
+def test_an_unanswered_call_of_the_last_epoch_is_fenced_off_despite_an_overload() -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.drive_to(State.IDLE)
         machine.record = machine.record.not_answered(Verb.CONFIGURE, Token("of the last epoch", MAX_TOKEN_NUMBER, 7))
-        assert (await pool.home()).clean
+        assert (await pool.clean_up()).clean
         assert states_of(core) == {}
 
-    a_slot(facts, servicer=HasNoTime)
+    a_slot(facts, servicer=RejectsOnce)
 
 
-def test_a_slot_to_which_a_create_is_still_on_its_way_is_not_home() -> None:
+def test_a_slot_with_a_create_in_flight_is_not_clean() -> None:
     arrived: list[str] = []
 
     class Later(Servicer):
-        """Carries a Create out later, whoever still waits for it."""
+        """Applies a Create later, after its caller has given up."""
 
         async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
-            async def carry_out() -> None:
+            async def apply_later() -> None:
                 await over.wait()
                 try:
                     self.mutate(self.create(request))
                 except Exception as refused:
                     arrived.append(str(refused))
 
-            works.append(asyncio.create_task(carry_out()))
+            works.append(asyncio.create_task(apply_later()))
             await asyncio.sleep(60)
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1, start=SLOT, creates=True, transitions=1)
-        await lease.machines[0].create(timeout=SOON)
+        await lease.machines[0].create(timeout=CREATE_TIMEOUT_S)
         await pool.release(lease, wanted={State.IDLE})
-        assert pool.spare(idle=0, bound=True) == [], "there is nothing to bring home"
-        assert (await pool.home()).clean
+        assert pool.surplus(idle=0, bound=True) == [], "no machine lives that needs a cleanup"
+        assert (await pool.clean_up()).clean
         over.set()
         await asyncio.gather(*works)
         assert states_of(core) == {}
@@ -184,40 +188,42 @@ def test_a_slot_to_which_a_create_is_still_on_its_way_is_not_home() -> None:
     pooled(facts, servicer=Later)
 
 
-def test_where_no_fence_tells_what_an_unheard_create_may_have_started_is_named() -> None:
-    class Fenceless(Core):
+def test_without_a_fence_the_machine_of_an_unanswered_create_is_reported() -> None:
+    class WithoutFence(Core):
         def fence(self, *call: Any) -> None:
             pass
 
-    async def facts(pool: Pool, machine: Machine, core: Core, yard: FleetContext) -> None:
-        await machine.create(timeout=SOON)
-        home = await pool.home()
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        home = await pool.clean_up()
         assert states_of(core) == {machine.id: "IDLE"}
         assert named(home) == {machine.id}
 
-    a_slot(facts, core=Fenceless(fleet(1), latency=Latency.parse("0")), servicer=Late)
+    a_slot(facts, core=WithoutFence(fleet(1), latency=Latency.parse("0")), servicer=Late)
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED])
-def test_what_was_done_and_said_not_to_be_is_home_or_named(code: grpc.StatusCode) -> None:
-    class Denies(Servicer):
+def test_a_machine_whose_create_was_applied_and_answered_with_an_error_is_clean_or_reported(
+    code: grpc.StatusCode,
+) -> None:
+    class AppliesAndFails(Servicer):
         async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
             await super().Create(request, context)
             await context.abort(code, "not in time")
 
-    async def facts(pool: Pool, core: Core, yard: FleetContext) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
         with pytest.raises(Unprepared):
             await pool.prepare(lease)
-        home = await pool.home()
+        home = await pool.clean_up()
         assert states_of(core).keys() == named(home)
-        # Time that is up is no answer; a refusal is one, and what lives all the same may be somebody else's.
+        # An expired deadline is not an answer. A rejection is one, so the machine may belong to another client.
         assert bool(named(home)) == (code is grpc.StatusCode.ABORTED)
 
-    pooled(facts, servicer=Denies)
+    pooled(facts, servicer=AppliesAndFails)
 
 
-def test_a_create_whose_connection_a_stop_has_closed_is_one_that_was_not_heard_out() -> None:
+def test_a_create_whose_connection_a_stop_has_closed_is_unanswered() -> None:
     core = provider(4)
 
     async def creates(trial: Trial) -> None:

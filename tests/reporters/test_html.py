@@ -100,7 +100,7 @@ def test_causes_come_first_and_consequences_stand_under_them() -> None:
 def test_a_failure_is_told_without_a_script_with_the_call_that_shows_it_and_how_to_see_it_again() -> None:
     text = " ".join(page(broken()).text.split())
     for part in (
-        "TST-1 MUST What a test wants.",
+        "TST-1 MUST A clause of a test.",
         "By a test.",
         "wanted a fenced call got OK",
         "This call shows it.",

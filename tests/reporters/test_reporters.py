@@ -242,7 +242,7 @@ def test_a_behaviour_that_begins_is_one_line() -> None:
 def test_a_failure_is_told_with_clause_wanted_got_and_the_last_calls() -> None:
     text = "\n".join(terminal.findings(a_report(*one_of_each())))
     assert text.index("FAILED TST-1b") < text.index("WARNED TST-2a")
-    assert "clause  TST-1 MUST: What a test wants." in text
+    assert "clause  TST-1 MUST: A clause of a test." in text
     assert "ABORTED: no edge" in text
     assert "more    conformance show TST-1b" in text
     assert "  TST-4a: not answered" in text

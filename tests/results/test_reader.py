@@ -151,7 +151,7 @@ def test_a_behaviour_that_no_catalogue_has_any_more_keeps_its_words() -> None:
     old = a_result(Status.FAILED, "OLD-7c", reason="r", rests_on=["OLD-7a"])
     again = reader.read_text(written(a_report(old, a_result(Status.FAILED, "OLD-7a", reason="r"))))
     assert again.results[0].entry == old.entry
-    assert "clause  OLD-7 MUST: What a test wants." in "\n".join(terminal.findings(again))
+    assert "clause  OLD-7 MUST: A clause of a test." in "\n".join(terminal.findings(again))
 
 
 def test_a_target_that_was_never_reached_is_read_from_both_files(tmp_path: Path) -> None:

@@ -276,7 +276,9 @@ def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_sa
             target = Target(address=address, headers=HEADERS)
             options = Options(patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, keep=True)
             await engine_run.run((proof(tells, machines=1),), target, options=options, ledger_at=lambda run: path)
-            return await sweep(path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=said.append)
+            return await sweep(
+                path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, write_line=said.append
+            )
 
     home = asyncio.run(go())
     assert (home.clean, states_of(core) == {}) == (servicer is Echo, servicer is Echo)

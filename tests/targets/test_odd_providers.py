@@ -12,7 +12,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 import conformance.suite
 from conformance.core import catalogue
 from conformance.frontends import collection
-from conformance.testkit.behaviour import declared
+from conformance.testkit.behaviour import declaration_of
 from tests.provider_process import IDLE, SELECT, judge, serving
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def machines_needed() -> int:
     """Returns the number of machines that the whole suite needs."""
     modules = (f"conformance.suite.{module.name}" for module in pkgutil.iter_modules(conformance.suite.__path__))
     bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
-    return max(b.needs.machines for b in collection.plan(catalogue.load(), [b for b in bodies if declared(b)]))
+    return max(b.needs.machines for b in collection.plan(catalogue.load(), [b for b in bodies if declaration_of(b)]))
 
 
 @pytest.mark.timeout(150)

@@ -13,8 +13,8 @@ from conformance.core.lifecycle import State, Verb
 from conformance.core.timeouts import Patience
 from conformance.testkit import expect
 from fake_provider.server import serving
-from tests.clockwork import Clockwork, leaping
-from tests.runs import machines_of, provider, yard_at
+from tests.clockwork import SettlingClient, with_virtual_clock
+from tests.runs import fleet_context, machines_of, provider
 from tests.values import a_call
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def create(code: grpc.StatusCode = Status.OK, *, operation: str = "op-1", answer
     return a_call("Create", TOKEN, code=code, response=ack if code is Status.OK else None, answered=answered)
 
 
-def broken(asked: Awaitable[Any]) -> Violation:
+def broken(pending: Awaitable[Any]) -> Violation:
     async def go() -> None:
-        await asked
+        await pending
 
     with pytest.raises(Violation) as caught:
         asyncio.run(go())
@@ -50,7 +50,7 @@ def broken(asked: Awaitable[Any]) -> Violation:
         (expect.refused, [Status.ABORTED, Status.UNIMPLEMENTED], [Status.OK, Status.FAILED_PRECONDITION]),
     ],
 )
-def test_a_verb_about_an_answer_holds_or_says_what_was_wanted_and_got(
+def test_a_verb_about_a_call_returns_it_or_raises_with_wanted_and_got(
     verb: Callable[[Call], Awaitable[Call]], good: list[grpc.StatusCode], bad: list[grpc.StatusCode]
 ) -> None:
     for code in good:
@@ -64,8 +64,8 @@ def test_a_verb_about_an_answer_holds_or_says_what_was_wanted_and_got(
         assert violation.calls == (call,)
 
 
-async def _await(asked: Awaitable[Call]) -> Call:
-    return await asked
+async def _await(pending: Awaitable[Call]) -> Call:
+    return await pending
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def _await(asked: Awaitable[Call]) -> Call:
         lambda call: expect.same_operation(create(), call),
     ],
 )
-def test_a_call_that_the_provider_never_answered_says_nothing_of_a_clause(
+def test_an_unanswered_call_raises_no_answer_and_no_violation(
     verb: Callable[[Call], Awaitable[Any]],
 ) -> None:
     async def go() -> None:
@@ -89,14 +89,14 @@ def test_a_call_that_the_provider_never_answered_says_nothing_of_a_clause(
         asyncio.run(go())
 
 
-def test_a_verb_takes_a_call_that_is_still_to_be_made() -> None:
-    async def soon() -> Call:
+def test_a_verb_accepts_an_awaitable() -> None:
+    async def later() -> Call:
         return create()
 
-    assert asyncio.run(expect.acked(soon())).operation_id == "op-1"
+    assert asyncio.run(expect.acked(later())).operation_id == "op-1"
 
 
-def test_a_code_is_one_of_those_wanted() -> None:
+def test_code_accepts_any_of_its_codes() -> None:
     assert asyncio.run(expect.code(create(Status.ABORTED), Status.NOT_FOUND, Status.ABORTED)).code is Status.ABORTED
     violation = broken(expect.code(create(), Status.NOT_FOUND, Status.UNIMPLEMENTED))
     assert violation.wanted == "Create to answer NOT_FOUND or UNIMPLEMENTED"
@@ -129,13 +129,13 @@ def test_a_retry_that_is_refused_is_not_the_same_operation() -> None:
 # Machines.
 
 
-def test_two_readings_agree_whatever_moves_by_itself() -> None:
+def test_two_readings_agree_if_only_volatile_fields_differ() -> None:
     one = pb.Machine(id="m", price_per_hour=1.0, interruption_probability=0.1, labels={"a": "b"}, zone="z")
     other = pb.Machine(id="m", price_per_hour=2.0, interruption_probability=0.2, labels={}, zone="z")
     expect.same(one, other, what="Get and List")
 
 
-def test_two_readings_that_differ_are_told_apart_field_by_field() -> None:
+def test_different_readings_are_shown_field_by_field() -> None:
     one = pb.Machine(id="m", state=pb.MACHINE_STATE_IDLE, zone="z", cluster="")
     other = pb.Machine(id="m", state=pb.MACHINE_STATE_CONFIGURED, zone="z", cluster="c\n")
     with pytest.raises(Violation) as caught:
@@ -144,7 +144,7 @@ def test_two_readings_that_differ_are_told_apart_field_by_field() -> None:
     assert caught.value.got == "cluster empty and then c; state IDLE and then CONFIGURED"
 
 
-def test_a_field_is_told_on_one_line_and_not_at_length() -> None:
+def test_a_field_is_shown_in_one_line_and_cut() -> None:
     one = pb.Machine(host=pb.HostRef(provider="p", ref="r"), last_error="x" * 1000)
     with pytest.raises(Violation) as caught:
         expect.same(one, pb.Machine(), what="it")
@@ -153,7 +153,7 @@ def test_a_field_is_told_on_one_line_and_not_at_length() -> None:
     assert error == f"last_error {'x' * 120}…(1000 characters) and then empty"
 
 
-def test_metadata_comes_back_byte_for_byte() -> None:
+def test_metadata_is_echoed_byte_for_byte() -> None:
     sent = {"k": "v", "empty": "", " ": "\x00"}
     expect.echoes(pb.Machine(shard_metadata=sent), sent, where="Get")
     expect.echoes(pb.Machine(), {}, where="Get")
@@ -168,34 +168,34 @@ def test_metadata_comes_back_byte_for_byte() -> None:
         ({"k": "v "}, "'k' is 'v ', not 'v'"),
     ],
 )
-def test_metadata_that_is_lost_invented_or_changed_is_named(shown: dict[str, str], got: str) -> None:
+def test_lost_invented_and_changed_metadata_is_shown(shown: dict[str, str], got: str) -> None:
     with pytest.raises(Violation) as caught:
         expect.echoes(pb.Machine(shard_metadata=shown), {"k": "v"}, where="Get")
-    assert (caught.value.wanted, caught.value.got) == ("Get to show the 1 keys that Configure sent", got)
+    assert (caught.value.wanted, caught.value.got) == ("Get to show the 1 key that Configure sent", got)
 
 
-def test_of_many_differences_a_few_are_shown_cut_and_the_others_counted() -> None:
+def test_a_few_of_many_differences_are_shown_and_the_others_counted() -> None:
     def pairs(*firsts: str, value: str = "v") -> dict[str, str]:
         return {f"{first}{number}{'.' * 100}": value * 100 for first in firsts for number in range(5)}
 
     shown = pairs("changed", value="w") | pairs("invented")
     with pytest.raises(Violation) as caught:
         expect.echoes(pb.Machine(shard_metadata=shown), pairs("changed", "lost"), where="Get")
-    told = caught.value.got.split("; ")
-    assert told[-1].endswith(" and 6 more")
+    parts = caught.value.got.split("; ")
+    assert parts[-1].endswith(" and 6 more")
 
     def key(name: str) -> str:
         return f"'{name:.<40}…({len(name) + 100} characters)'"
 
     v, w = (f"'{letter * 40}…(100 characters)'" for letter in "vw")
-    assert "; ".join(told).removesuffix(" and 6 more").split("; ") == [
+    assert "; ".join(parts).removesuffix(" and 6 more").split("; ") == [
         *(f"no key {key(f'lost{n}')}" for n in range(3)),
         *(f"unknown key {key(f'invented{n}')}" for n in range(3)),
         *(f"{key(f'changed{n}')} is {w}, not {v}" for n in range(3)),
     ]
 
 
-def test_all_differences_are_shown_where_they_are_few() -> None:
+def test_a_few_differences_are_all_shown() -> None:
     with pytest.raises(Violation) as caught:
         expect.echoes(pb.Machine(), {"a": "", "b": "", "c": ""}, where="Get")
     assert caught.value.got == "no key 'a'; no key 'b'; no key 'c'"
@@ -204,13 +204,13 @@ def test_all_differences_are_shown_where_they_are_few() -> None:
 def on_a_machine(facts: Callable[[Machine], Awaitable[Any]], **options: Any) -> None:
     async def go() -> None:
         core = provider(1, **options)
-        async with serving(core) as address, yard_at(address) as yard:
-            await facts(machines_of(yard, core)[0])
+        async with serving(core) as address, fleet_context(address) as context:
+            await facts(machines_of(context, core)[0])
 
     asyncio.run(go())
 
 
-def test_a_machine_settles_at_the_far_end_of_the_verbs_edge() -> None:
+def test_a_machine_settles_at_the_target_of_the_verbs_edge() -> None:
     async def facts(machine: Machine) -> None:
         await machine.create()
         watch = await expect.settles(machine, Verb.CREATE)
@@ -219,7 +219,7 @@ def test_a_machine_settles_at_the_far_end_of_the_verbs_edge() -> None:
     on_a_machine(facts, latency=0.02)
 
 
-def test_a_machine_that_settles_elsewhere_is_a_violation_with_the_way_that_it_went() -> None:
+def test_a_machine_that_settles_elsewhere_is_a_violation_with_its_path() -> None:
     async def facts(machine: Machine) -> None:
         await machine.create()
         with pytest.raises(Violation, match="to settle at CONFIGURED after Configure; got settled at IDLE") as caught:
@@ -256,23 +256,23 @@ def test_a_machine_that_moves_within_the_window_does_not_stay() -> None:
     on_a_machine(facts)
 
 
-def test_a_machine_that_does_not_settle_has_as_long_as_its_verb_may_take() -> None:
-    client = Clockwork(settles_at=1e9)
+def test_settles_waits_for_the_patience_of_the_verb() -> None:
+    client = SettlingClient(settles_at=1e9)
 
     async def facts(machine: Machine) -> None:
         with pytest.raises(Violation) as caught:
             await expect.settles(machine, Verb.CREATE)
         assert caught.value.wanted == "m to settle at IDLE after Create"
-        assert caught.value.got == "no end after 20 s (seen: CREATING)"
+        assert caught.value.got == "not settled after 20 s (seen: CREATING)"
 
-    leaping(client, facts, patience=Patience(create=20.0))
+    with_virtual_clock(client, facts, patience=Patience(create=20.0))
     assert client.looks[-1] == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 20.0])
-def test_who_must_stay_is_looked_at_soon_and_often_and_at_the_very_end(seconds: float) -> None:
-    client = Clockwork(settles_at=0.0)
-    leaping(client, lambda machine: expect.stays([machine], State.IDLE, seconds=seconds))
+def test_stays_reads_at_growing_intervals_and_at_the_end_of_the_window(seconds: float) -> None:
+    client = SettlingClient(settles_at=0.0)
+    with_virtual_clock(client, lambda machine: expect.stays([machine], State.IDLE, seconds=seconds))
     assert client.looks[0] == 0.0
     assert client.looks[-1] == pytest.approx(seconds)
     pauses = [after - before for before, after in pairwise(client.looks)]

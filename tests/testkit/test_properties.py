@@ -21,7 +21,7 @@ def search(judge: Callable[[int], Awaitable[None]], *, examples: int = 50, seed:
     asyncio.run(check_property(INTEGERS, judge, examples=examples, seed=seed))
 
 
-def test_a_property_that_holds_is_judged_by_so_many_cases_and_passes() -> None:
+def test_a_property_that_holds_passes_after_the_given_number_of_cases() -> None:
     cases: list[int] = []
 
     async def judge(case: int) -> None:
@@ -54,7 +54,7 @@ def test_the_smallest_case_is_the_last_that_was_judged() -> None:
     assert cases[-1] == 100
 
 
-def test_what_has_passed_is_not_judged_again_while_a_violation_is_shrunk() -> None:
+def test_cases_that_passed_are_not_judged_again_during_shrinking() -> None:
     drawn: list[int] = []
 
     async def keep(case: int) -> None:
@@ -74,7 +74,7 @@ def test_what_has_passed_is_not_judged_again_while_a_violation_is_shrunk() -> No
     assert [cases.count(case) for case in drawn[:2]] == [1, 1]
 
 
-def test_one_seed_draws_one_series_of_cases_and_another_seed_another() -> None:
+def test_the_seed_determines_the_cases() -> None:
     def drawn(seed: int) -> list[int]:
         cases: list[int] = []
 
@@ -89,7 +89,7 @@ def test_one_seed_draws_one_series_of_cases_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("error", [NoAnswer("gone"), Unsupported("no Delete"), KeyError("a bug")])
-def test_whatever_is_no_violation_ends_the_search_at_once_and_as_it_is(error: Exception) -> None:
+def test_any_other_exception_ends_the_search_and_is_raised_unchanged(error: Exception) -> None:
     cases: list[int] = []
 
     async def judge(case: int) -> None:
@@ -103,7 +103,7 @@ def test_whatever_is_no_violation_ends_the_search_at_once_and_as_it_is(error: Ex
     assert len(cases) == 3
 
 
-def test_a_violation_that_does_not_come_back_is_still_a_violation() -> None:
+def test_a_violation_that_does_not_happen_again_is_still_raised() -> None:
     cases: list[int] = []
 
     async def judge(case: int) -> None:
@@ -115,7 +115,7 @@ def test_a_violation_that_does_not_come_back_is_still_a_violation() -> None:
         search(judge)
 
 
-def test_a_target_that_goes_away_while_a_violation_is_shrunk_does_not_take_it_back() -> None:
+def test_a_violation_is_raised_even_if_the_target_is_lost_during_shrinking() -> None:
     broken: list[int] = []
 
     async def judge(case: int) -> None:
@@ -146,13 +146,13 @@ def test_a_search_that_is_cancelled_judges_no_further_case() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not others, "the case that was under way is over"
+        assert not others, "the running case has ended"
 
     asyncio.run(go())
     assert len(cases) == 1
 
 
-def test_the_loop_goes_on_while_a_search_runs() -> None:
+def test_the_loop_is_not_blocked_by_a_search() -> None:
     async def go() -> None:
         turn, answer = asyncio.Event(), asyncio.Event()
 
@@ -169,7 +169,7 @@ def test_the_loop_goes_on_while_a_search_runs() -> None:
     asyncio.run(go())
 
 
-def test_the_calls_of_a_search_are_its_behaviours() -> None:
+def test_the_calls_of_a_search_are_in_the_behaviours_log() -> None:
     async def judge(case: int) -> None:
         record(a_call())
 

@@ -1,4 +1,4 @@
-"""Who only looks on shares one passage, and needs a machine of its own only where nobody else has brought one."""
+"""Tests that behaviours that only observe share one recording, and that only the first one needs a machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import Disturbed, Unprepared, Violation
 from conformance.core.lifecycle import State, Verb
-from conformance.fleet.needs import watching
+from conformance.fleet.needs import recording_needs
 from conformance.results.result import Status
-from conformance.testkit.observer import READERS
+from conformance.testkit.observer import READERS_PER_RPC
 from conformance.testkit.recording import BINDING, LEAVING, LIFE, shared_recording
 from fake_provider.core import Core
 from tests.runs import judged, nothing, proof, provider, states_of
@@ -17,7 +17,7 @@ from tests.runs import judged, nothing, proof, provider, states_of
 if TYPE_CHECKING:
     import pytest
 
-    from conformance.fleet.needs import Watched
+    from conformance.fleet.needs import WatchedEdges
     from conformance.results.report import Report
     from conformance.testkit.behaviour import Behaviour
     from conformance.testkit.observations import Recording
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
     from fake_provider.request import Filter
 
-MIDWAY = {State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING}
+TRANSIENT_STATES = {State.CREATING, State.CONFIGURING, State.DRAINING, State.DELETING}
 
 
-async def looks_on(trial: Trial) -> None:
+async def observe_only(trial: Trial) -> None:
     await shared_recording(trial)
 
 
-def onlooker(behaviour_id: str, verbs: Watched, body: Any = looks_on) -> Behaviour:
-    needs = watching(verbs)
+def observer(behaviour_id: str, verbs: WatchedEdges, body: Any = observe_only) -> Behaviour:
+    needs = recording_needs(verbs)
     return proof(body, behaviour_id, **{name: getattr(needs, name) for name in needs.__slots__ if name != "starts"})
 
 
-def onlookers(verbs: Watched, body: Any = looks_on) -> list[Behaviour]:
-    return [onlooker(f"TST-{number}a", verbs, body) for number in range(1, 5)]
+def observers(verbs: WatchedEdges, body: Any = observe_only) -> list[Behaviour]:
+    return [observer(f"TST-{number}a", verbs, body) for number in range(1, 5)]
 
 
 def run(*plan: Behaviour, core: Core | None = None, **options: Any) -> Report:
@@ -49,174 +49,174 @@ def statuses(report: Report) -> list[Status]:
     return [result.status for result in report.results]
 
 
-def test_one_passage_serves_all_that_watch_the_same() -> None:
+def test_one_recording_serves_all_behaviours_that_watch_the_same_edges() -> None:
     core = provider(8, latency=0.03)
-    report = run(*onlookers(LIFE), core=core)
+    report = run(*observers(LIFE), core=core)
     assert statuses(report) == [Status.PASSED] * 4
     assert (report.bill.create, report.bill.configure, report.bill.drain) == (1, 1, 1)
     assert states_of(core) == {}
 
 
-def test_who_could_begin_meanwhile_waits_for_the_passage_that_is_under_way() -> None:
+def test_an_observer_that_could_start_waits_for_the_running_recording() -> None:
     shorts = [proof(nothing, f"TST-9{letter}", machines=1) for letter in "abc"]
-    report = run(*onlookers(LIFE), *shorts, jobs=2)
+    report = run(*observers(LIFE), *shorts, jobs=2)
     assert set(statuses(report)) == {Status.PASSED}
     assert report.bill.configure == 1
 
 
-def test_who_waits_for_a_passage_keeps_nobody_else_from_beginning() -> None:
-    diary: list[str] = []
+def test_waiting_observers_do_not_delay_other_behaviours() -> None:
+    order: list[str] = []
 
-    async def writes(trial: Trial) -> None:
-        diary.append(trial.entry.id)
+    async def write(trial: Trial) -> None:
+        order.append(trial.entry.id)
 
-    async def looks_and_writes(trial: Trial) -> None:
+    async def observe_and_write(trial: Trial) -> None:
         await shared_recording(trial)
-        await writes(trial)
+        await write(trial)
 
-    long = [proof(writes, f"TST-9{letter}", machines=1, transitions=8) for letter in "ab"]
-    run(*onlookers(LIFE, looks_and_writes), *long, jobs=2, core=provider(8, latency=0.1))
-    assert diary[:2] == ["TST-9a", "TST-9b"]
+    long = [proof(write, f"TST-9{letter}", machines=1, transitions=8) for letter in "ab"]
+    run(*observers(LIFE, observe_and_write), *long, jobs=2, core=provider(8, latency=0.1))
+    assert order[:2] == ["TST-9a", "TST-9b"]
 
 
-def test_who_is_judged_again_on_another_machine_takes_that_one() -> None:
+def test_a_second_attempt_records_its_own_machine() -> None:
     machines: list[str] = []
 
     async def disturbed(trial: Trial) -> None:
         machines.append((await shared_recording(trial)).machine)
         if len(machines) == 1:
-            raise Disturbed("somebody else has it")
+            raise Disturbed("another client has it")
 
-    report = run(onlooker("TST-1a", BINDING, disturbed))
+    report = run(observer("TST-1a", BINDING, disturbed))
     assert statuses(report) == [Status.PASSED]
     assert report.bill.configure == 2
     assert machines[-1:] == list(report.results[0].machines)
 
 
-def test_each_shows_the_machine_and_the_calls_that_it_was_judged_by() -> None:
-    first, *others = run(*onlookers(BINDING)).results
+def test_each_result_has_the_machine_and_the_calls_of_the_recording() -> None:
+    first, *others = run(*observers(BINDING)).results
     for result in others:
         assert result.machines == first.machines
         assert list(map(str, result.calls)) == list(map(str, first.calls))
 
 
-def test_what_is_watched_is_shown_from_before_to_after() -> None:
-    kept: list[Recording] = []
+def test_a_recording_covers_the_states_before_during_and_after_each_edge() -> None:
+    recordings: list[Recording] = []
 
-    async def keeps(trial: Trial) -> None:
-        kept.append(await shared_recording(trial))
+    async def keep(trial: Trial) -> None:
+        recordings.append(await shared_recording(trial))
 
-    run(onlooker("TST-1a", LIFE, keeps))
-    [passage] = kept
-    shown = [sighting.state for sighting in passage.seen]
+    run(observer("TST-1a", LIFE, keep))
+    [recording] = recordings
+    shown = [observation.state for observation in recording.seen]
     assert shown[0] is State.SPECULATIVE
     assert {State.CREATING, State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING} <= set(shown)
-    assert [(ack.verb, ack.when) for ack in passage.at(Verb.CREATE)] == [
+    assert [(ack.verb, ack.when) for ack in recording.at(Verb.CREATE)] == [
         (Verb.CREATE, ""),
         (Verb.CREATE, "in flight"),
         (Verb.CREATE, "at rest"),
     ]
-    assert {verb: call.rpc for verb, call in passage.controls.items()} == {
+    assert {verb: call.rpc for verb, call in recording.controls.items()} == {
         Verb.CREATE: "Drain",
         Verb.CONFIGURE: "Create",
         Verb.DRAIN: "Create",
     }
-    assert passage.unlisted == ()
+    assert recording.unlisted == ()
     again = ("", ", sent again in flight,", ", sent again at rest,")
     acks = [f"the ack of {verb.value}{when}" for verb in LIFE for when in again]
-    assert [sighting.rpc for sighting in passage.seen[-9:]] == acks
-    assert {sighting.rpc for sighting in passage.seen[:-9]} == {"Get", "List"}
-    assert (passage.seen[0].rpc, passage.seen[-10].rpc) == ("Get", "Get")
+    assert [observation.rpc for observation in recording.seen[-9:]] == acks
+    assert {observation.rpc for observation in recording.seen[:-9]} == {"Get", "List"}
+    assert (recording.seen[0].rpc, recording.seen[-10].rpc) == ("Get", "Get")
 
 
-def test_who_has_seen_enough_of_a_machine_on_its_way_looks_no_more() -> None:
-    kept: list[Recording] = []
+def test_a_reader_stops_after_enough_readings_of_a_transition() -> None:
+    recordings: list[Recording] = []
 
-    async def keeps(trial: Trial) -> None:
-        kept.append(await shared_recording(trial))
+    async def keep(trial: Trial) -> None:
+        recordings.append(await shared_recording(trial))
 
-    run(onlooker("TST-1a", BINDING, keeps), core=provider(8, latency=0.5))
-    lists = [s for s in kept[0].seen if s.rpc == "List" and s.state is State.CONFIGURING]
-    assert 3 <= len(lists) <= 3 * READERS
+    run(observer("TST-1a", BINDING, keep), core=provider(8, latency=0.5))
+    lists = [s for s in recordings[0].seen if s.rpc == "List" and s.state is State.CONFIGURING]
+    assert 3 <= len(lists) <= 3 * READERS_PER_RPC
 
 
-def test_of_a_large_fleet_it_lists_the_states_that_the_machine_may_be_in(
+def test_in_a_large_fleet_only_the_states_of_the_edges_are_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("conformance.results.target_info.LARGE", 7)
     monkeypatch.setattr("conformance.results.target_info.CROWD", -1)
-    kept: list[Recording] = []
+    recordings: list[Recording] = []
 
-    async def keeps(trial: Trial) -> None:
-        kept.append(await shared_recording(trial))
+    async def keep(trial: Trial) -> None:
+        recordings.append(await shared_recording(trial))
 
-    run(onlooker("TST-1a", LIFE, keeps))
-    [passage] = kept
-    assert passage.unlisted is None, "what is not listed says nothing"
-    assert {frozenset(call.request.states) for call in passage.calls if call.rpc == "List"} == {
+    run(observer("TST-1a", LIFE, keep))
+    [recording] = recordings
+    assert recording.unlisted is None, "a large fleet is never listed completely"
+    assert {frozenset(call.request.states) for call in recording.calls if call.rpc == "List"} == {
         frozenset({State.CREATING, State.IDLE}),
         frozenset({State.IDLE, State.CONFIGURING, State.CONFIGURED}),
         frozenset({State.CONFIGURED, State.DRAINING, State.IDLE}),
     }
 
 
-class HidesWhatMoves(Core):
+class ListsOnlyRestingMachines(Core):
     def matches(self, machine: Machine, wanted: Filter) -> bool:
-        return super().matches(machine, wanted) and State(machine.state.value) not in MIDWAY
+        return super().matches(machine, wanted) and State(machine.state.value) not in TRANSIENT_STATES
 
 
-def test_lists_that_lacked_the_machine_are_kept() -> None:
-    async def was_missing(trial: Trial) -> None:
+def test_lists_without_the_machine_are_recorded() -> None:
+    async def find_missing(trial: Trial) -> None:
         if (await shared_recording(trial)).unlisted:
             raise Violation("the machine in each List", "one without it")
 
     assert statuses(
-        run(onlooker("TST-1a", BINDING, was_missing), core=provider(8, latency=0.1, cls=HidesWhatMoves))
+        run(observer("TST-1a", BINDING, find_missing), core=provider(8, latency=0.1, cls=ListsOnlyRestingMachines))
     ) == [Status.FAILED]
 
 
-def test_where_the_first_finds_something_the_others_judge_the_same_passage() -> None:
-    async def finds(trial: Trial) -> None:
+def test_after_a_violation_the_other_observers_judge_the_same_recording() -> None:
+    async def find_violation(trial: Trial) -> None:
         await shared_recording(trial)
         raise Violation("this", "that")
 
-    report = run(*onlookers(BINDING, finds))
+    report = run(*observers(BINDING, find_violation))
     assert statuses(report) == [Status.FAILED] * 4
     assert report.bill.configure == 1
 
 
-def test_where_the_first_did_not_get_there_the_next_one_tries() -> None:
+def test_if_the_first_observer_is_unprepared_the_next_one_records() -> None:
     tried: list[str] = []
 
-    async def tries(trial: Trial) -> None:
+    async def fail_first(trial: Trial) -> None:
         tried.append(trial.entry.id)
         if len(tried) == 1:
-            raise Unprepared("no luck")
+            raise Unprepared("not ready")
         await shared_recording(trial)
 
-    report = run(*onlookers(BINDING, tries))
+    report = run(*observers(BINDING, fail_first))
     assert statuses(report) == [Status.ERROR, *[Status.PASSED] * 3]
     assert report.bill.configure == 1
 
 
-def test_a_passage_to_the_end_comes_last_and_costs_one_machine() -> None:
+def test_a_recording_of_a_delete_runs_last_and_needs_one_machine() -> None:
     first = proof(nothing, "TST-9a", machines=1)
-    report = run(first, *onlookers(LEAVING))
+    report = run(first, *observers(LEAVING))
     assert set(statuses(report)) == {Status.PASSED}
     assert (report.bill.create, report.bill.delete) == (1, 1)
 
 
-def test_one_after_the_other_they_share_it_too() -> None:
-    report = run(*onlookers(LIFE), *[onlooker("TST-8a", LEAVING), onlooker("TST-8b", LEAVING)], jobs=1)
+def test_sequential_observers_share_recordings_too() -> None:
+    report = run(*observers(LIFE), *[observer("TST-8a", LEAVING), observer("TST-8b", LEAVING)], jobs=1)
     assert set(statuses(report)) == {Status.PASSED}
     assert (report.bill.create, report.bill.delete) == (1, 1)
 
 
-def test_the_first_to_fail_ends_a_run_that_is_to_end_then() -> None:
-    async def finds(trial: Trial) -> None:
+def test_fail_fast_ends_the_run_at_the_first_violation() -> None:
+    async def find_violation(trial: Trial) -> None:
         await shared_recording(trial)
         raise Violation("this", "that")
 
-    report = run(*onlookers(BINDING, finds), fail_fast=True)
+    report = run(*observers(BINDING, find_violation), fail_fast=True)
     assert Status.FAILED in statuses(report)
     assert report.home.clean

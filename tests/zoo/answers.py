@@ -63,14 +63,14 @@ async def acknowledges_with_garbage(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, GarbageAcks)
 
 
-@species(r"lists more than 64 MiB", hint="--max-answer")
+@species(r"returns a List that is larger than 64 MiB", hint="--max-answer")
 async def lists_200_megabytes(sandbox: Sandbox) -> None:
     """Answers List with 200 MB."""
     answer = pb.MachineList(revision=bytes(200_000_000)).SerializeToString()
     await serve_until_over(sandbox, answering_with(List=answer))
 
 
-@species(r"lists more than 64 MiB, or more machines than that holds$", hint="--max-answer")
+@species(r"returns a List that is larger than 64 MiB, or has too many machines for that limit$", hint="--max-answer")
 async def lists_nobodies(sandbox: Sandbox) -> None:
     """Answers List with 30 million machines of two bytes each."""
     await serve_until_over(sandbox, answering_with(List=b"\x0a\x00" * 30_000_000))

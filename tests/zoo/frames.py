@@ -106,7 +106,7 @@ async def dribbles(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"lists more than 64 MiB", hint="--max-answer")
+@species(r"returns a List that is larger than 64 MiB", hint="--max-answer")
 async def claims_4_gigabytes(sandbox: Sandbox) -> None:
     """Answers with a message that says it has 4 GB, and begins to send it."""
 
@@ -117,7 +117,7 @@ async def claims_4_gigabytes(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"lists more than 64 MiB", hint="--max-answer")
+@species(r"returns a List that is larger than 64 MiB", hint="--max-answer")
 async def packs_a_bomb(sandbox: Sandbox) -> None:
     """Answers with 300 MB of zeros, compressed to 300 KB."""
     compressor = zlib.compressobj(level=1, wbits=31)

@@ -70,7 +70,7 @@ async def has_no_ids(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, listing(nameless))
 
 
-@species(r"too few machines: .*with the id of another")
+@species(r"too few machines: .*with the same id as another")
 async def has_one_id(sandbox: Sandbox) -> None:
     """Lists machines that all have the same id."""
 
@@ -113,7 +113,7 @@ async def is_negative(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, building(negate))
 
 
-@species(r"no end after 1 s|is UNSPECIFIED", codes=JUDGED, patience=1, select="LIF-1a", rare=True)
+@species(r"not settled after 1 s|is UNSPECIFIED", codes=JUDGED, patience=1, select="LIF-1a", rare=True)
 async def rests_in_negative_states(sandbox: Sandbox) -> None:
     """Shows IDLE machines in state -3."""
 
@@ -144,13 +144,13 @@ async def is_in_states_that_there_are_not(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, building(shift))
 
 
-@species(r"no end after 1 s \(seen: CREATING\)", codes=JUDGED, patience=1, select="LIF-1a")
+@species(r"not settled after 1 s \(seen: CREATING\)", codes=JUDGED, patience=1, select="LIF-1a")
 async def never_settles(sandbox: Sandbox) -> None:
     """Accepts every call, and never ends a transition."""
     await serve_until_over(sandbox, core=provider(latency=3600.0))
 
 
-@species(r"no end after 1 s|still CREATING", codes=JUDGED, patience=1)
+@species(r"not settled after 1 s|still CREATING", codes=JUDGED, patience=1)
 async def lives_on_a_clock_that_jumps(sandbox: Sandbox) -> None:
     """Uses a clock that jumps back by an hour at every seventh reading."""
     readings = itertools.count()

@@ -41,7 +41,7 @@ def _trusting(sandbox: Sandbox, ca: trustme.CA) -> tuple[str, ...]:
     return "--tls-ca", str(path)
 
 
-@species(r"before a gRPC connection is made", hint="does it want TLS", connect=3)
+@species(r"before the gRPC handshake is complete", hint="does it require TLS", connect=3)
 async def speaks_tls_unasked(sandbox: Sandbox) -> None:
     """Serves TLS, while the kit connects in plaintext."""
     await sandbox.listen(_hang_after_preface, tls=_context(trustme.CA().issue_cert(HERE)))
@@ -95,14 +95,14 @@ async def vouches_for_itself(sandbox: Sandbox) -> None:
     await sandbox.listen(_hang_after_preface, *_trusting(sandbox, trustme.CA()), tls=context)
 
 
-@species(r"speaks TLS, but no HTTP/2 in it", connect=3)
+@species(r"speaks TLS, but not HTTP/2 over it", connect=3)
 async def knows_no_http2(sandbox: Sandbox) -> None:
     """Serves TLS without HTTP/2."""
     ca = trustme.CA()
     await sandbox.listen(_hang_after_preface, *_trusting(sandbox, ca), tls=_context(ca.issue_cert(HERE), protocols=()))
 
 
-@species(r"does not complete a TLS handshake|before a gRPC connection is made", connect=3)
+@species(r"does not complete a TLS handshake|before the gRPC handshake is complete", connect=3)
 async def wants_a_certificate(sandbox: Sandbox) -> None:
     """Requires a client certificate, while the kit has none."""
     ca = trustme.CA()

@@ -45,7 +45,7 @@ async def not_a_socket(sandbox: Sandbox) -> None:
     await sandbox.announce(f"unix:{path}")
 
 
-@species(r"accepts connections but says nothing that is gRPC within 1 s$", hint="--tls-ca", connect=1)
+@species(r"accepts connections, but sends no gRPC response within 1 s$", hint="--tls-ca", connect=1)
 async def silent(sandbox: Sandbox) -> None:
     """Accepts connections and never sends a byte."""
 
@@ -55,7 +55,7 @@ async def silent(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"before a gRPC connection is made", hint="is it a gRPC server", connect=2)
+@species(r"before the gRPC handshake is complete", hint="is it a gRPC server", connect=2)
 async def hangs_up(sandbox: Sandbox) -> None:
     """Accepts connections and closes them."""
 
@@ -65,7 +65,7 @@ async def hangs_up(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"before a gRPC connection is made", connect=2, rare=True)
+@species(r"before the gRPC handshake is complete", connect=2, rare=True)
 async def resets(sandbox: Sandbox) -> None:
     """Reads 20 bytes and resets the connection."""
 
@@ -76,7 +76,7 @@ async def resets(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"answers, but not in gRPC", hint="is it a gRPC server", connect=2)
+@species(r"does not speak gRPC", hint="is it a gRPC server", connect=2)
 async def mail(sandbox: Sandbox) -> None:
     """A mail server, which sends the first line."""
 
@@ -87,7 +87,7 @@ async def mail(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"answers, but not in gRPC", hint="is it a gRPC server", connect=2)
+@species(r"does not speak gRPC", hint="is it a gRPC server", connect=2)
 async def web(sandbox: Sandbox) -> None:
     """A web server that speaks HTTP/1.1."""
 
@@ -98,7 +98,7 @@ async def web(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"answers, but not in gRPC", connect=2, rare=True)
+@species(r"does not speak gRPC", connect=2, rare=True)
 async def noise(sandbox: Sandbox) -> None:
     """Sends endless meaningless bytes."""
 
@@ -110,7 +110,7 @@ async def noise(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"says nothing that is gRPC within 2 s$", connect=2, rare=True)
+@species(r"sends no gRPC response within 2 s$", connect=2, rare=True)
 async def dribbles_its_greeting(sandbox: Sandbox) -> None:
     """Speaks HTTP/2 at one byte per second."""
 

@@ -127,7 +127,7 @@ class ScaleRun:
             self._stopped = f"the kit itself failed: {type(error).__name__}: {error}"
         self._seconds = client.now() - self._began
         machines = [worker.machine for worker in self._churn.supply.workers]
-        home = await Pool(machines, self._yard, most=0).home(keep=self._opening.options.keep)
+        home = await Pool(machines, self._yard, max_alive=0).clean_up(keep=self._opening.options.keep)
         results = [self._result(entry) for entry in entries]
         for result in results:
             self._says.add(result)

@@ -84,7 +84,7 @@ class Supply:
     @property
     def left(self) -> bool:
         """Whether another machine may be taken. It costs money: not if as many have failed as are driven at once."""
-        alive = sum(self.drives(worker) or worker.machine.costs for worker in self.workers)
+        alive = sum(self.drives(worker) or worker.machine.may_be_alive for worker in self.workers)
         room = self._max_alive is None or alive < self._max_alive
         return room and bool(self._slots) and self.failed <= self.size.machines
 

@@ -129,7 +129,7 @@ class Worker:
             return False
         old = self.machine
         self.machine = old.without_history(live=True)
-        await self._yard.ledger.intend(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
+        await self._yard.ledger.write_intent(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
         self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
         return True
 
@@ -209,6 +209,6 @@ class Worker:
         yard, old = self._yard, self.machine
         if self.expected.state is State.SPECULATIVE:
             if not old.unanswered:
-                yard.ledger.home(old.id)
+                yard.ledger.note_cleaned_up(old.id)
             self.expected.verb, self.expected.operation = None, ""
         self.machine = old.without_history(live=old.live)

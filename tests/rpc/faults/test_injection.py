@@ -31,7 +31,7 @@ from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from selftest.judge import plan_of
 from tests import provider_process
-from tests.runs import SHORT, connected, provider, yard_at
+from tests.runs import SHORT, connected, fleet_context, provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -196,14 +196,14 @@ class ForgetsTheToken(Core):
 
 
 async def after_a_lost_create(over: Any, core: Core, token: Token | None = None, *, again: int) -> Machine:
-    async with over(core) as target, yard_at(target) as yard, weather(yard.client, LOST_ANSWER, seed=7):
-        machine = Machine("machine-0001", yard, number=1)
+    async with over(core) as target, fleet_context(target) as context, weather(context.client, LOST_ANSWER, seed=7):
+        machine = Machine("machine-0001", context, number=1)
         machine.policy = Policy(drop_responses=frozenset({Verb.CREATE}))
         call = await machine.create(token)
         assert call.ok
         assert call.answered
-        await machine.bring(State.IDLE)
-        stats = yard.client.faults.stats() if yard.client.faults else None
+        await machine.drive_to(State.IDLE)
+        stats = context.client.faults.stats() if context.client.faults else None
         assert stats is not None
         assert (stats.faults, stats.did) == (("lost-answer",), {})
         assert (stats.lost, stats.again) == ({"Create": 1}, {"Create": again})
@@ -230,7 +230,7 @@ def test_a_retry_with_another_operation_is_a_violation(over: Any) -> None:
     violation = asyncio.run(after_a_lost_create(over, provider(cls=StartsAnother), again=2)).violation
     assert violation is not None
     assert violation.clauses == ("OPS-2",)
-    assert "the retry of Create, whose answer was lost, to have operation id" in violation.wanted
+    assert "the retry of Create, whose response was dropped, to have operation id" in violation.wanted
     assert [(call.rpc, call.answered) for call in violation.calls] == [("Create", False), ("Create", True)]
 
 

@@ -55,7 +55,7 @@ def sweep_command(ledger: Path, any_target: bool, **given: Any) -> None:
         rpc_timeout=parse_duration(given["rpc_timeout"]),
         connect_timeout=parse_duration(given["connect_timeout"]),
         any_target=any_target,
-        say=lambda line: click.echo(printable(line)),
+        write_line=lambda line: click.echo(printable(line)),
     )
     try:
         home = asyncio.run(_interruptible(course))
