@@ -53,7 +53,7 @@ def crowded_classes(source: str) -> list[str]:
     return found
 
 
-def test_a_newcomer_finds_at_most_ten_packages_each_with_its_purpose() -> None:
+def test_there_are_at_most_ten_packages_each_with_a_purpose() -> None:
     entries = [path for path in (ROOT / "conformance").iterdir() if path.name != "__pycache__"]
     packages = sorted(path for path in entries if path.is_dir())
     assert len(packages) <= MAX_PACKAGES

@@ -9,7 +9,7 @@ from tests.frozen_surface import PARTS, WRITE, differences, frozen
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", PARTS)
-def test_the_public_surface_is_as_frozen(part: str) -> None:
+def test_the_public_surface_is_unchanged(part: str) -> None:
     told = differences(frozen()[part], PARTS[part]())
     assert not told, "\n  ".join(
         ("the public surface differs from tests/frozen_surface.json:", *told, f"if that is on purpose: {WRITE}")

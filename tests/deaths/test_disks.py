@@ -100,7 +100,7 @@ def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: 
         fill(disk)
         done = kit.done()
     honest(done, provider, FULL)
-    assert f"error: not all could be shown or written: files: [Errno 28] {FULL}" in done.err
+    assert f"error: the output is incomplete: files: [Errno 28] {FULL}" in done.err
     # What had been written before the disk was full can be read, and what could not be written whole is not there.
     for name in ("events.ndjson", "report.json"):
         if (disk / name).stat().st_size:

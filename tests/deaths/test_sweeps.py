@@ -35,7 +35,7 @@ def left(provider: Provider, directory: Path) -> Path:
 
 def clean(done: Done) -> None:
     assert done.code == 0, done.text
-    assert done.out.splitlines()[-1] == "all is home"
+    assert done.out.splitlines()[-1] == "all started machines were cleaned up"
     assert done.err == ""
 
 
@@ -52,7 +52,7 @@ def test_swept_twice_the_second_finds_nothing_to_do(provider: Provider, tmp_path
     before = provider.machines()
     again = sweep(provider, path)
     clean(again)
-    assert again.out == "all is home\n"
+    assert again.out == "all started machines were cleaned up\n"
     assert provider.machines() == before
 
 

@@ -32,7 +32,7 @@ def invalid(schema: str, path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "schema"), [(".github/workflows/conformance.yml", "github-workflows"), (".gitlab-ci.yml", "gitlab-ci")]
 )
-def test_what_the_page_offers_is_valid_and_a_slip_would_be_seen(name: str, schema: str, tmp_path: Path) -> None:
+def test_the_examples_of_the_page_are_valid(name: str, schema: str, tmp_path: Path) -> None:
     path = tmp_path / Path(name).name
     text = files(CI)[name]
     path.write_text(text, encoding="utf-8")
@@ -46,7 +46,7 @@ def test_what_the_page_offers_is_valid_and_a_slip_would_be_seen(name: str, schem
 @pytest.mark.parametrize(
     ("name", "schema"), [(".github/workflows/ci.yml", "github-workflows"), ("action.yml", "github-actions")]
 )
-def test_what_we_have_ourselves_is_valid(name: str, schema: str) -> None:
+def test_our_own_ci_files_are_valid(name: str, schema: str) -> None:
     assert invalid(schema, ROOT / name) == ""
 
 
@@ -56,14 +56,14 @@ def test_the_page_gives_the_action_inputs_that_it_has() -> None:
     assert set(given) <= set(ACTION["inputs"])
 
 
-def test_our_ci_calls_our_own_action_and_all_that_verify_does_on_each_python() -> None:
+def test_our_ci_runs_our_action_and_make_verify_on_each_python() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
     assert jobs["verify"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert [step.get("run") for step in jobs["verify"]["steps"]][-1] == ".ci/run"
     assert "./" in [step.get("uses") for step in jobs["action"]["steps"]]
 
 
-def test_no_script_has_anything_pasted_into_it() -> None:
+def test_no_script_contains_an_expression() -> None:
     scripts = [step["run"] for step in STEPS.values() if "run" in step]
     assert len(scripts) == 3
     assert [script for script in scripts if "${{" in script] == []
@@ -109,7 +109,7 @@ class Ran:
         return done.returncode, done.stdout + done.stderr
 
 
-def test_the_action_judges_and_tells_the_verdict(tmp_path: Path) -> None:
+def test_the_action_judges_and_outputs_the_verdict(tmp_path: Path) -> None:
     with serving() as provider:
         ran = Ran(tmp_path, target=provider.address, args="--select 'FEN-1a, FEN-1b' --max-machines 2")
     assert (ran.code, ran.outputs) == (0, {"verdict": "conformant", "exit-code": "0"}), ran.said
@@ -124,7 +124,7 @@ def test_the_action_fails_with_the_kits_exit_code_and_keeps_the_verdict(tmp_path
 
 
 @pytest.mark.parametrize("args", ["--no-such-option", "--fake 'unfinished"])
-def test_wrong_arguments_are_2_and_no_verdict_of_a_run_before(tmp_path: Path, args: str) -> None:
+def test_invalid_arguments_are_exit_2_without_an_old_verdict(tmp_path: Path, args: str) -> None:
     (tmp_path / "conformance-report").mkdir()
     (tmp_path / "conformance-report" / "report.json").write_text('{"verdict": "conformant"}', encoding="utf-8")
     ran = Ran(tmp_path, args=args)
@@ -165,7 +165,7 @@ def test_the_page_names_each_file_of_a_report_directory(tmp_path: Path) -> None:
     assert set(named) == {path.name for path in (tmp_path / "out").iterdir()}
 
 
-def test_the_shell_job_ends_as_the_kit_does(tmp_path: Path) -> None:
+def test_the_shell_job_has_the_kits_exit_code(tmp_path: Path) -> None:
     with serving() as provider:
         good = shell_job(provider, tmp_path, also="--select FEN-1a")
         wrong = shell_job(provider, tmp_path, also="--select FEM-1a")

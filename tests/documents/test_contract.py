@@ -80,7 +80,7 @@ def test_every_enum_value_is_named_with_its_number() -> None:
     ]
 
 
-def test_clauses_are_counted_through_in_the_order_of_the_areas() -> None:
+def test_clauses_are_numbered_in_the_order_of_the_areas() -> None:
     told = [match["id"] for match in CLAUSE.finditer(TEXT)]
     assert told == [f"{area}-{number}" for area, last in AREAS.items() for number in range(1, last + 1)]
 
@@ -109,7 +109,7 @@ def test_an_area_has_one_section(area: str) -> None:
     assert len([section for section in sections if f"**{area}-" in section]) == 1
 
 
-def test_the_sections_are_numbered_through() -> None:
+def test_the_sections_are_numbered_without_gaps() -> None:
     numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", TEXT, re.MULTILINE)]
     assert numbers[0] == 1
     assert all(later == earlier + 1 for earlier, later in pairwise(numbers))

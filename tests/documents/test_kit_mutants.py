@@ -11,7 +11,7 @@ MUTMUT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["t
 DOCUMENT = (ROOT / "docs" / "kit-mutants.md").read_text(encoding="utf-8")
 
 
-def test_all_that_is_named_is_there() -> None:
+def test_all_named_files_exist() -> None:
     named = [*MUTMUT["only_mutate"], *MUTMUT["also_copy"], *MUTMUT["pytest_add_cli_args_test_selection"]]
     assert [path for path in named if not (ROOT / path).exists()] == []
 

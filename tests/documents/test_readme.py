@@ -126,7 +126,7 @@ def started_and_stopped(line: str, env: dict[str, str]) -> tuple[int, str]:
         return process.wait(30), said
 
 
-def test_what_is_run_elsewhere_still_stands_in_the_documents() -> None:
+def test_excluded_commands_are_in_the_documents() -> None:
     assert set(RUN_ELSEWHERE) <= {command.line for command in commands()}
 
 
@@ -143,13 +143,13 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert [path.name for path in DOCUMENTS[1:] if f"(docs/{path.name})" not in text] == []
 
 
-def test_every_transcript_stands_in_a_document_and_no_other() -> None:
+def test_every_transcript_is_in_a_document() -> None:
     assert set(transcripts.blocks()) == set(transcripts.TRANSCRIPTS)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", transcripts.TRANSCRIPTS)
-def test_a_transcript_is_what_is_printed(name: str) -> None:
+def test_a_transcript_matches_the_output(name: str) -> None:
     fresh = {transcripts.normalised(line) for text in transcripts.transcript(name) for line in text.splitlines()}
     # What is skipped, and how often a machine is looked at, differs with the speed of the moment.
     shown = transcripts.blocks()[name].splitlines()

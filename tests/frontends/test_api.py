@@ -44,7 +44,7 @@ def test_a_provider_is_judged_and_left_as_it_was_found(state: Path) -> None:
     assert list(state.rglob("*.ndjson")) == []
 
 
-def test_a_broken_clause_is_no_exception_but_is_explained() -> None:
+def test_a_broken_clause_is_explained_and_is_not_an_exception() -> None:
     with served(provider(8, cls=EqualPasses)) as address:
         report = conformance.run(address, select="FEN-1a")
     assert report.verdict == "non-conformant"
@@ -62,7 +62,7 @@ def test_the_report_directory_is_that_of_the_command_line(tmp_path: Path) -> Non
     }
 
 
-def test_it_hears_of_everything_as_it_happens() -> None:
+def test_emit_receives_all_events() -> None:
     heard: list[events.Event] = []
     with served(provider(8)) as address:
         report = conformance.run(address, select="FEN-1a", emit=heard.append)
@@ -70,7 +70,7 @@ def test_it_hears_of_everything_as_it_happens() -> None:
     assert heard[-1] == events.RunFinished(report=report)
 
 
-def test_a_listener_that_breaks_keeps_nothing_from_going_home() -> None:
+def test_machines_are_cleaned_up_if_a_listener_raises() -> None:
     def breaks(event: events.Event) -> None:
         if isinstance(event, events.BehaviourStarted):
             raise ZeroDivisionError("the listener's own trouble")
@@ -81,7 +81,7 @@ def test_a_listener_that_breaks_keeps_nothing_from_going_home() -> None:
     assert states_of(core) == {}
 
 
-def test_in_a_running_loop_the_other_form_is_named_and_works() -> None:
+def test_run_in_a_running_loop_names_run_async() -> None:
     async def theirs() -> conformance.Report:
         async with serving(provider(8)) as address:
             with pytest.raises(conformance.UsageError, match=r"await conformance\.run_async\(target, …\)"):
@@ -91,7 +91,7 @@ def test_in_a_running_loop_the_other_form_is_named_and_works() -> None:
     assert asyncio.run(theirs()).verdict == "conformant"
 
 
-def test_who_cancels_it_gets_all_machines_home_first() -> None:
+def test_cancellation_cleans_up_all_machines_first() -> None:
     core = provider(8, latency=0.05)
     begun = asyncio.Event()
 
@@ -111,7 +111,7 @@ def test_who_cancels_it_gets_all_machines_home_first() -> None:
     assert states_of(core) == {}
 
 
-def test_ctrl_c_is_theirs_again_when_all_is_home() -> None:
+def test_ctrl_c_raises_keyboard_interrupt_after_the_clean_up() -> None:
     core = provider(8, latency=0.05)
     pressed: list[dict[str, str]] = []
 
@@ -131,7 +131,7 @@ def test_ctrl_c_is_theirs_again_when_all_is_home() -> None:
     assert states_of(core) == {}
 
 
-def test_neither_signals_nor_threads_nor_the_threads_own_loop_are_disturbed() -> None:
+def test_signals_threads_and_the_threads_event_loop_stay_unchanged() -> None:
     mine = asyncio.new_event_loop()
     asyncio.set_event_loop(mine)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -148,7 +148,7 @@ def test_neither_signals_nor_threads_nor_the_threads_own_loop_are_disturbed() ->
         mine.close()
 
 
-def test_it_works_in_a_thread_that_is_not_the_main_one() -> None:
+def test_it_works_in_another_thread() -> None:
     reports: list[conformance.Report] = []
     with served(provider(8)) as address:
         thread = threading.Thread(target=lambda: reports.append(conformance.run(address, select="FEN-1a")))
@@ -157,12 +157,12 @@ def test_it_works_in_a_thread_that_is_not_the_main_one() -> None:
     assert [report.verdict for report in reports] == ["conformant"]
 
 
-def test_what_the_command_line_refuses_is_refused_here() -> None:
+def test_the_api_rejects_what_the_command_line_rejects() -> None:
     refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"jobs": 0}, "--jobs"),
         ({"patience": "soon"}, "'soon' is not a duration"),
         ({"select": "FEM"}, "did you mean FEN"),
-        ({"require": ["teleport"]}, "no such capability"),
+        ({"require": ["teleport"]}, "unknown capability"),
         ({"header": ["authorization"]}, "not key=value"),
     )
     for options, says in refused:
@@ -172,20 +172,20 @@ def test_what_the_command_line_refuses_is_refused_here() -> None:
         conformance.run("nowhere")
 
 
-def test_an_option_that_there_is_not_is_a_type_error_as_of_any_function() -> None:
+def test_an_unknown_option_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="did you mean max_machines"):
         conformance.run("127.0.0.1:1", max_machine=3)
     for options in ({"fake": True}, {"verbose": True}, {"config": "a.toml"}):
-        with pytest.raises(TypeError, match="no option is called"):
+        with pytest.raises(TypeError, match="unknown option"):
             conformance.run("127.0.0.1:1", **cast("dict[str, Any]", options))
 
 
-def test_nobody_there_is_an_error_of_its_own() -> None:
+def test_an_unreachable_target_is_a_target_error() -> None:
     with pytest.raises(conformance.TargetError, match="refuses connections"):
         conformance.run("127.0.0.1:1", connect_timeout="200ms")
 
 
-def test_importing_it_costs_nothing() -> None:
+def test_importing_the_package_imports_nothing_else() -> None:
     code = (
         "import sys, conformance\n"
         "assert not {m for m in sys.modules if m.startswith('conformance.')}\n"

@@ -9,7 +9,7 @@ import pytest
 
 from conformance.frontends.dispatcher import Dispatcher
 from conformance.frontends.runner import RunController
-from conformance.frontends.settings import Settings
+from conformance.frontends.settings import KnownFailures, Settings
 from conformance.frontends.tolerances import Tolerances
 from conformance.results import events
 from tests.values import a_report, a_result
@@ -42,7 +42,7 @@ def test_a_listener_that_raises_is_dropped_and_the_others_go_on() -> None:
     assert [each.text for each in dispatcher.errors] == ["broken: the disk is full"]
 
 
-def test_what_is_not_an_error_of_the_listener_goes_on() -> None:
+def test_a_keyboard_interrupt_in_a_listener_propagates() -> None:
     dispatcher = Dispatcher(Tolerances(Settings(target=None)), Broken(KeyboardInterrupt()))
     dispatcher(NOTE)
     with pytest.raises(KeyboardInterrupt):
@@ -52,7 +52,7 @@ def test_what_is_not_an_error_of_the_listener_goes_on() -> None:
 def test_every_listener_gets_the_report_with_the_tolerances_of_the_run() -> None:
     heard: list[events.Event] = []
     report = a_report(a_result())
-    settings = Settings(target=None, baseline=report, baseline_name="before.json")
+    settings = Settings(target=None, known_failures=KnownFailures(baseline=report, baseline_name="before.json"))
     dispatcher = Dispatcher(Tolerances(settings), heard.append)
     dispatcher(events.RunFinished(report=report))
     (finished,) = heard

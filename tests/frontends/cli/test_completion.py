@@ -71,7 +71,7 @@ def test_a_selection_is_completed_after_each_comma(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_bad_configuration_keeps_nobody_from_completing(
+def test_completion_works_with_an_invalid_configuration(
     shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "conformance.toml").write_text("jbos = 1", encoding="utf-8")

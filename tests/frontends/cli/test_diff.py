@@ -47,7 +47,7 @@ def diff(runs: Path, a: str, b: str, *options: str) -> Done:
 
 
 @pytest.mark.parametrize(("a", "b"), [("a", "b"), ("b", "a"), ("c", "d"), ("a", "a/events.ndjson")])
-def test_two_runs_of_one_provider_show_nothing_whole_or_broken(runs: Path, a: str, b: str) -> None:
+def test_two_runs_of_one_provider_do_not_differ(runs: Path, a: str, b: str) -> None:
     done = diff(runs, a, b)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("nothing differs\n")
@@ -72,7 +72,7 @@ def test_a_difference_reads_side_by_side_and_as_a_table(runs: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-def test_two_whole_runs_of_one_provider_with_other_seeds_show_nothing(whole: Provider, tmp_path: Path) -> None:
+def test_two_full_runs_with_different_seeds_do_not_differ(whole: Provider, tmp_path: Path) -> None:
     for seed in ("1", "2"):
         done = judge(whole, "--seed", seed, "--quiet", directory=tmp_path / seed, limit=60)
         assert done.code == 0, done.text
@@ -82,7 +82,7 @@ def test_two_whole_runs_of_one_provider_with_other_seeds_show_nothing(whole: Pro
 
 
 @pytest.mark.parametrize("content", ["", "{}", "no record\n", '{"format": 1}'])
-def test_what_is_no_record_is_one_line_and_exit_2(runs: Path, tmp_path: Path, content: str) -> None:
+def test_an_invalid_record_is_one_line_and_exit_2(runs: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(content, encoding="utf-8")
     for arguments in ((path, runs / "a"), (runs / "a", path), (runs / "a", tmp_path / "no.json")):
@@ -100,9 +100,7 @@ def test_a_directory_without_a_record_is_one_line(runs: Path, tmp_path: Path) ->
 # --baseline
 
 
-def test_what_is_new_since_the_baseline_is_told_and_a_regression_fails(
-    runs: Path, defective: Provider, tmp_path: Path
-) -> None:
+def test_new_failures_are_reported_and_fail_the_run(runs: Path, defective: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "a" / "report.json")
     done = judge(defective, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
     assert done.code == 1
@@ -112,7 +110,7 @@ def test_what_is_new_since_the_baseline_is_told_and_a_regression_fails(
     assert [change["id"] for change in written["comparison"]["changes"] if change["differs"]] == ["FEN-1b"]
 
 
-def test_what_failed_before_stays_in_every_word_and_only_the_exit_code_lets_it_pass(
+def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
     runs: Path, defective: Provider, tmp_path: Path
 ) -> None:
     baseline = str(runs / "c" / "events.ndjson")
@@ -129,9 +127,7 @@ def test_what_failed_before_stays_in_every_word_and_only_the_exit_code_lets_it_p
     assert without.code == 1
 
 
-def test_what_failed_alone_can_be_run_again_and_is_held_against_the_same_run(
-    runs: Path, whole: Provider, tmp_path: Path
-) -> None:
+def test_select_failed_runs_the_failures_and_compares_them(runs: Path, whole: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "c" / "report.json")
     done = judge(whole, "--select", "failed", "--baseline", baseline, directory=tmp_path)
     assert done.code == 0
@@ -139,7 +135,7 @@ def test_what_failed_alone_can_be_run_again_and_is_held_against_the_same_run(
     assert "not run   5 of the behaviours there: a selection only" in done.out
 
 
-def test_an_unreachable_target_is_never_let_pass(runs: Path, tmp_path: Path) -> None:
+def test_an_unreachable_target_is_exit_3_with_fail_on_new(runs: Path, tmp_path: Path) -> None:
     dead = ("--target", "127.0.0.1:1", "--connect-timeout", "200ms", "--select", "FEN-1b")
     assert run("conformance-run", *dead, "--report-dir", str(tmp_path)).code == 3
     again = ("--baseline", str(tmp_path / "report.json"), "--fail-on", "new")
