@@ -134,7 +134,7 @@ def _evidence(result: Result) -> str:
 def run(controller: RunController) -> None:
     """Runs pytest in this process on the suite alone: without other ini files, conftests, plugins or pytest variables.
 
-    Afterwards the controller has a report, or an error that explains why there is none.
+    Afterwards the controller has a report or an error.
     """
     import os
     from pathlib import Path

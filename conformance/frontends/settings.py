@@ -96,7 +96,7 @@ def check_report_dir(directory: Path) -> None:
     path = directory / "ledger.ndjson"
     try:
         if path.exists() and path.stat().st_size:
-            # First of all: other files stay as they are while machines are left or another run writes here.
+            # Before all other files: they stay unchanged while machines are left, or while another run writes here.
             with path.open("a", encoding="utf-8") as file:
                 file_lock.lock(file, f"the ledger {path}")
             left = ledger.read(path).entries

@@ -1,4 +1,4 @@
-"""What `make mutants` is told to mutate, and with which tests, is there, and the document speaks of it."""
+"""The files and tests in the configuration of `make mutants` exist, and the document has their results."""
 
 from __future__ import annotations
 

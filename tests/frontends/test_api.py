@@ -1,4 +1,4 @@
-"""`conformance.run()`: a provider that somebody's own tests have started, judged in their process."""
+"""`conformance.run()`: judges a provider that the tests of another project have started, in their process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where ledgers lie, and a surrounding that must not matter."""
+    """The state directory, with a configuration file and variables that must have no effect."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("CONFORMANCE_SELECT", "LIF")
     monkeypatch.setenv("CONFORMANCE_JOBS", "many")
@@ -63,77 +63,77 @@ def test_the_report_directory_is_that_of_the_command_line(tmp_path: Path) -> Non
 
 
 def test_emit_receives_all_events() -> None:
-    heard: list[events.Event] = []
+    received: list[events.Event] = []
     with served(provider(8)) as address:
-        report = conformance.run(address, select="FEN-1a", emit=heard.append)
-    assert isinstance(heard[0], events.RunStarted)
-    assert heard[-1] == events.RunFinished(report=report)
+        report = conformance.run(address, select="FEN-1a", emit=received.append)
+    assert isinstance(received[0], events.RunStarted)
+    assert received[-1] == events.RunFinished(report=report)
 
 
 def test_machines_are_cleaned_up_if_a_listener_raises() -> None:
     def breaks(event: events.Event) -> None:
         if isinstance(event, events.BehaviourStarted):
-            raise ZeroDivisionError("the listener's own trouble")
+            raise ZeroDivisionError("an error of the listener")
 
     core = provider(8)
-    with served(core) as address, pytest.raises(ZeroDivisionError, match="own trouble"):
+    with served(core) as address, pytest.raises(ZeroDivisionError, match="an error of the listener"):
         conformance.run(address, select="FEN-1a", emit=breaks)
     assert states_of(core) == {}
 
 
 def test_run_in_a_running_loop_names_run_async() -> None:
-    async def theirs() -> conformance.Report:
+    async def caller() -> conformance.Report:
         async with serving(provider(8)) as address:
             with pytest.raises(conformance.UsageError, match=r"await conformance\.run_async\(target, …\)"):
                 conformance.run(address, select="FEN-1a")
             return await conformance.run_async(address, select="FEN-1a")
 
-    assert asyncio.run(theirs()).verdict == "conformant"
+    assert asyncio.run(caller()).verdict == "conformant"
 
 
 def test_cancellation_cleans_up_all_machines_first() -> None:
     core = provider(8, latency=0.05)
-    begun = asyncio.Event()
+    machine_started = asyncio.Event()
 
-    def started(event: events.Event) -> None:
+    def emit(event: events.Event) -> None:
         if core.machines and states_of(core):
-            begun.set()
+            machine_started.set()
 
-    async def theirs() -> None:
+    async def caller() -> None:
         async with serving(core) as address:
-            task = asyncio.create_task(conformance.run_async(address, select="FEN,LIF", emit=started, jobs=2))
-            await begun.wait()
+            task = asyncio.create_task(conformance.run_async(address, select="FEN,LIF", emit=emit, jobs=2))
+            await machine_started.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    asyncio.run(theirs())
+    asyncio.run(caller())
     assert states_of(core) == {}
 
 
 def test_ctrl_c_raises_keyboard_interrupt_after_the_clean_up() -> None:
     core = provider(8, latency=0.05)
-    pressed: list[dict[str, str]] = []
+    states_at_interrupt: list[dict[str, str]] = []
 
-    def press(event: events.Event) -> None:
-        if states_of(core) and not pressed:
-            pressed.append(states_of(core))
+    def interrupt(event: events.Event) -> None:
+        if states_of(core) and not states_at_interrupt:
+            states_at_interrupt.append(states_of(core))
             os.kill(os.getpid(), signal.SIGINT)
 
-    # A shell that runs the tests in the background has SIGINT ignored.
+    # If a shell runs the tests in the background, SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with served(core) as address, pytest.raises(KeyboardInterrupt):
-            conformance.run(address, select="FEN", jobs=1, emit=press)
+            conformance.run(address, select="FEN", jobs=1, emit=interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert pressed
+    assert states_at_interrupt
     assert states_of(core) == {}
 
 
 def test_signals_threads_and_the_threads_event_loop_stay_unchanged() -> None:
-    mine = asyncio.new_event_loop()
-    asyncio.set_event_loop(mine)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with served(provider(8)) as address:
@@ -141,11 +141,11 @@ def test_signals_threads_and_the_threads_event_loop_stay_unchanged() -> None:
             conformance.run(address, select="FEN-1a")
             new = {thread.name for thread in set(threading.enumerate()) - threads if not thread.daemon}
         assert new == set()
-        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+        assert asyncio.get_event_loop_policy().get_event_loop() is loop
         assert {number: signal.getsignal(number) for number in before} == before
     finally:
         asyncio.set_event_loop(None)
-        mine.close()
+        loop.close()
 
 
 def test_it_works_in_another_thread() -> None:
@@ -158,18 +158,18 @@ def test_it_works_in_another_thread() -> None:
 
 
 def test_the_api_rejects_what_the_command_line_rejects() -> None:
-    refused: tuple[tuple[dict[str, Any], str], ...] = (
+    invalid: tuple[tuple[dict[str, Any], str], ...] = (
         ({"jobs": 0}, "--jobs"),
         ({"patience": "soon"}, "'soon' is not a duration"),
         ({"select": "FEM"}, "did you mean FEN"),
         ({"require": ["teleport"]}, "unknown capability"),
         ({"header": ["authorization"]}, "not key=value"),
     )
-    for options, says in refused:
-        with pytest.raises(conformance.UsageError, match=says):
+    for options, message in invalid:
+        with pytest.raises(conformance.UsageError, match=message):
             conformance.run("127.0.0.1:1", **options)
     with pytest.raises(conformance.UsageError, match="is not an address"):
-        conformance.run("nowhere")
+        conformance.run("localhost")
 
 
 def test_an_unknown_option_is_a_type_error() -> None:

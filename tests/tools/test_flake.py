@@ -1,4 +1,4 @@
-"""The search for wrong verdicts, in short: it finds one where there is one, and none where there is none."""
+"""The search for wrong verdicts: it reports a wrong one, and none on conformant providers."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_a_search_resumes_and_counts_wrong_verdicts(tmp_path: Path, capsys: pyte
     log.write_text("".join(lines) + '{"variant": "Refe', encoding="utf-8")
     given = ["1", "--variant", "Reference", "--variant", "Uneven", "--burners", "0", "--log", str(log)]
     assert flake.main(given) == 1
-    said = capsys.readouterr().out
-    assert "1 wrong verdicts" in said
-    assert f"1 x Uneven: FEN-1a failed (seeds {plan[1][1]})" in said
+    output = capsys.readouterr().out
+    assert "1 wrong verdict" in output
+    assert f"1 x Uneven: FEN-1a failed (seeds {plan[1][1]})" in output
 
 
 def test_the_same_seeds_are_drawn_again() -> None:

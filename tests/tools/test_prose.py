@@ -1,4 +1,4 @@
-"""The wording check of `make lint` finds a phrase where people read it, and nowhere in code."""
+"""The wording check of `make lint` finds phrases in prose, and ignores code."""
 
 from __future__ import annotations
 

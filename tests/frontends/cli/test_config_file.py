@@ -1,4 +1,4 @@
-"""conformance.toml and [tool.conformance]: found where they count, checked, and never stronger than what is typed."""
+"""conformance.toml and [tool.conformance]: how they are found and checked, and the precedence of their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty repository, with the current directory deep in it."""
+    """An empty repository; the current directory is two levels below its root."""
     deep = tmp_path / "repository" / "a" / "b"
     deep.mkdir(parents=True)
     (tmp_path / "repository" / ".git").mkdir()
@@ -50,7 +50,7 @@ def refusal(path: Path, *lines: str) -> UsageError:
     return caught.value
 
 
-# Where it is found.
+# Search for the file.
 
 
 def test_the_nearest_file_up_to_the_repository_root_is_read(repository: Path) -> None:
@@ -86,7 +86,7 @@ def test_two_files_in_one_directory_are_an_error(repository: Path) -> None:
         config_file.find(Path.cwd())
 
 
-# What it says.
+# Values.
 
 
 def test_every_option_of_a_run_is_a_key_of_the_file(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_line_is_named_only_if_it_is_unambiguous(tmp_path: Path) -> None:
         ("timeout = 2026-01-01", "timeout is a date or time", "it must be a string"),
         ('timeout = "soon"', "timeout: 'soon' is not a duration", "write 90s"),
         ('patience = "reboot=5m"', "patience: 'reboot=5m' is no patience", "write 5m"),
-        ('target = "nowhere"', "target: target 'nowhere' is not an address", "write host:port"),
+        ('target = "localhost"', "target: target 'localhost' is not an address", "write host:port"),
         ('fence-scope = "galaxy"', "fence-scope: 'galaxy' is not one of 'shard', 'shard-machine'", ""),
         ("select = [1]", "select is an array that contains a whole number", "it must be an array of strings"),
         ("select = 1", "select is a whole number", "it must be an array of strings"),
@@ -178,7 +178,7 @@ def test_a_missing_file_or_table_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "pyproject.toml", "[tool]", "conformance = 1").message.endswith("is a whole number")
 
 
-# What goes before what.
+# Precedence.
 
 
 def test_precedence_is_option_environment_file(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_headers_come_from_the_environment_a_line_each(monkeypatch: pytest.Monke
 # `conformance config`
 
 
-def shown(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def config(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     with pytest.raises(SystemExit) as ended:
         main.main(["config", *arguments])
     out, err = capsys.readouterr()
@@ -273,14 +273,14 @@ def test_config_shows_effective_options_and_their_sources(
     file = write(repository / "conformance.toml", 'select = ["FEN"]', "jobs = 1", "strict = true")
     monkeypatch.setenv("BIGFLEET_PROVIDER_TARGET", ELSEWHERE)
     monkeypatch.setenv("CONFORMANCE_EXAMPLES", "2")
-    told = json.loads(shown(capsys, "--format", "json", "--jobs", "4"))
-    assert set(told) == set(configurable())
-    assert told["target"] == {"value": ELSEWHERE, "from": "environment BIGFLEET_PROVIDER_TARGET"}
-    assert told["examples"] == {"value": 2, "from": "environment CONFORMANCE_EXAMPLES"}
-    assert told["jobs"] == {"value": 4, "from": "command line"}
-    assert told["select"] == {"value": ["FEN"], "from": f"{file}:1"}
-    assert told["patience"] == {"value": "5m", "from": "default"}
-    lines = {line.split()[0]: line.split()[1:] for line in shown(capsys).splitlines()}
+    values = json.loads(config(capsys, "--format", "json", "--jobs", "4"))
+    assert set(values) == set(configurable())
+    assert values["target"] == {"value": ELSEWHERE, "from": "environment BIGFLEET_PROVIDER_TARGET"}
+    assert values["examples"] == {"value": 2, "from": "environment CONFORMANCE_EXAMPLES"}
+    assert values["jobs"] == {"value": 4, "from": "command line"}
+    assert values["select"] == {"value": ["FEN"], "from": f"{file}:1"}
+    assert values["patience"] == {"value": "5m", "from": "default"}
+    lines = {line.split()[0]: line.split()[1:] for line in config(capsys).splitlines()}
     assert lines["strict"] == ["true", f"{file}:3"]
     assert lines["exclude"] == ["-", "default"]
 
@@ -288,18 +288,18 @@ def test_config_shows_effective_options_and_their_sources(
 def test_config_shows_no_secret(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", 'header = ["authorization=Bearer s3cret"]')
     for form in ("text", "json"):
-        text = shown(capsys, "--format", form, "--tls-key", "/secret/place.pem", "--header", "x=s3cret")
+        text = config(capsys, "--format", form, "--tls-key", "/secret/place.pem", "--header", "x=s3cret")
         assert "s3cret" not in text
         assert "place" not in text
         assert "x=…" in text
         assert "set" in text
-    assert "authorization=…" in shown(capsys)
-    assert "s3cret" not in shown(capsys, "--header", "s3cret")
+    assert "authorization=…" in config(capsys)
+    assert "s3cret" not in config(capsys, "--header", "s3cret")
 
 
 def test_config_escapes_control_characters(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", r'select = ["\u001b[31mFEN"]', r'server-name = "\u001b[2J"')
-    assert "\x1b" not in shown(capsys)
+    assert "\x1b" not in config(capsys)
 
 
 def test_a_file_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
@@ -326,4 +326,4 @@ def test_a_bad_file_ends_every_command_that_reads_it_in_one_line(
 
 def test_help_works_with_an_invalid_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", "jbos = 1")
-    assert "conformance config" in shown(capsys, "--help")
+    assert "conformance config" in config(capsys, "--help")

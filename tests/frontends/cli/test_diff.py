@@ -1,4 +1,4 @@
-"""`conformance diff` and --baseline on real runs: processes, sockets, providers that are whole and that are not."""
+"""`conformance diff` and --baseline on real runs: processes, sockets, conformant and broken providers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SOME = ("--select", "FEN-1b,FEN-3a,MET-1a,LST-1a,SHP-1a,COD-2a", "--patience", "
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Provider]:
+def good() -> Iterator[Provider]:
     with serving("--latency", "20ms") as provider:
         yield provider
 
 
 @pytest.fixture(scope="module")
-def defective() -> Iterator[Provider]:
+def broken() -> Iterator[Provider]:
     with serving_mutant(BROKEN) as provider:
         yield provider
 
 
 @pytest.fixture(scope="module")
-def runs(whole: Provider, defective: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories of short runs: `a` and `b` of a whole provider, `c` and `d` of a broken one, each with its seed."""
+def runs(good: Provider, broken: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directories of short runs: `a` and `b` of a conformant provider, `c` and `d` of a broken one; the seeds differ."""
     base = tmp_path_factory.mktemp("runs")
-    for name, provider, code in (("a", whole, 0), ("b", whole, 0), ("c", defective, 1), ("d", defective, 1)):
+    for name, provider, code in (("a", good, 0), ("b", good, 0), ("c", broken, 1), ("d", broken, 1)):
         assert judge(provider, *SOME, directory=base / name).code == code
     return base
 
@@ -72,9 +72,9 @@ def test_a_difference_reads_side_by_side_and_as_a_table(runs: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-def test_two_full_runs_with_different_seeds_do_not_differ(whole: Provider, tmp_path: Path) -> None:
+def test_two_full_runs_with_different_seeds_do_not_differ(good: Provider, tmp_path: Path) -> None:
     for seed in ("1", "2"):
-        done = judge(whole, "--seed", seed, "--quiet", directory=tmp_path / seed, limit=60)
+        done = judge(good, "--seed", seed, "--quiet", directory=tmp_path / seed, limit=60)
         assert done.code == 0, done.text
     done = diff(tmp_path, "1", "2", "--format", "json")
     assert [change for change in json.loads(done.out)["changes"] if change["differs"]] == []
@@ -100,9 +100,9 @@ def test_a_directory_without_a_record_is_one_line(runs: Path, tmp_path: Path) ->
 # --baseline
 
 
-def test_new_failures_are_reported_and_fail_the_run(runs: Path, defective: Provider, tmp_path: Path) -> None:
+def test_new_failures_are_reported_and_fail_the_run(runs: Path, broken: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "a" / "report.json")
-    done = judge(defective, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
+    done = judge(broken, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
     assert done.code == 1
     assert f"since      {baseline} (" in done.out
     assert "  newly failing\n    FEN-1b" in done.out
@@ -111,10 +111,10 @@ def test_new_failures_are_reported_and_fail_the_run(runs: Path, defective: Provi
 
 
 def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
-    runs: Path, defective: Provider, tmp_path: Path
+    runs: Path, broken: Provider, tmp_path: Path
 ) -> None:
     baseline = str(runs / "c" / "events.ndjson")
-    done = judge(defective, *SOME, "--baseline", baseline, "--fail-on", "new", "--fail-fast", directory=tmp_path)
+    done = judge(broken, *SOME, "--baseline", baseline, "--fail-on", "new", "--fail-fast", directory=tmp_path)
     assert done.code == 0
     assert done.verdict.startswith("verdict    NON-CONFORMANT: 1 failed, 5 passed")
     assert "FAILED FEN-1b" in done.out
@@ -123,13 +123,13 @@ def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "non-conformant"
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text(encoding="utf-8")
-    without = judge(defective, *SOME, "--baseline", baseline, directory=tmp_path / "any")
+    without = judge(broken, *SOME, "--baseline", baseline, directory=tmp_path / "any")
     assert without.code == 1
 
 
-def test_select_failed_runs_the_failures_and_compares_them(runs: Path, whole: Provider, tmp_path: Path) -> None:
+def test_select_failed_runs_the_failures_and_compares_them(runs: Path, good: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "c" / "report.json")
-    done = judge(whole, "--select", "failed", "--baseline", baseline, directory=tmp_path)
+    done = judge(good, "--select", "failed", "--baseline", baseline, directory=tmp_path)
     assert done.code == 0
     assert "  newly passing\n    FEN-1b" in done.out
     assert "not run   5 of the behaviours there: a selection only" in done.out

@@ -51,18 +51,18 @@ def test_a_plan_shows_behaviours_skips_and_cost_and_changes_nothing() -> None:
         "Create 1 min 30 s (--latency), Configure 30 s (--latency)",
     ):
         assert part in done.out
-    # Round once (180 s), and on the same machine a second life, to IDLE and home (130 s).
+    # A full lifecycle (180 s), and a second life of the same machine to IDLE and back (130 s).
     assert "time       about 5 min" in done.out
 
 
 def test_latencies_come_from_a_measured_run(tmp_path: Path) -> None:
     with serving("--latency", "50ms", "--machines", "8") as provider:
         assert judge(provider, "--select", "FEN-1a,LIF-1a", directory=tmp_path).code == 0
-        told = plan(
+        done = plan(
             provider, *SOME, "--measured", str(tmp_path / "report.json"), "--latency", "create=7s", "--format", "json"
         )
-    assert told.code == 0, told.text
-    transitions = json.loads(told.out)["transitions"]
+    assert done.code == 0, done.text
+    transitions = json.loads(done.out)["transitions"]
     assert transitions["Create"] == {"seconds": 7.0, "source": "--latency"}
     took = json.loads((tmp_path / "report.json").read_text())["took"]
     for verb in ("Configure", "Drain", "Delete"):
@@ -82,10 +82,10 @@ def test_a_provider_without_delete_is_planned_without_it() -> None:
     with serving("--machines", "8", "--no-delete") as provider:
         done = plan(provider, "--select", "FEN-1a,LIF-8", "--latency", "1s", "--format", "json")
     assert done.code == 0, done.text
-    told = json.loads(done.out)
-    assert told["found"]["delete"] is False
-    assert told["skipped"]
-    assert told["estimate"]["bill"]["delete"] == 0
+    planned = json.loads(done.out)
+    assert planned["found"]["delete"] is False
+    assert planned["skipped"]
+    assert planned["estimate"]["bill"]["delete"] == 0
 
 
 def test_the_embedded_fake_is_planned_with_its_latency() -> None:

@@ -20,7 +20,7 @@ CONTRACT = buf.PROTO_DIRECTORY / "bigfleet/v1alpha1/provider.proto"
 
 @pytest.fixture
 def broken(tmp_path: Path) -> str:
-    """A copy in which Machine.zone has got another number."""
+    """A copy in which Machine.zone has another number."""
     path = tmp_path / "bigfleet/v1alpha1/provider.proto"
     path.parent.mkdir(parents=True)
     path.write_text(CONTRACT.read_text(encoding="utf-8").replace("string zone = 5;", "string zone = 16;"))
@@ -33,7 +33,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("command", ["lint", "breaking"])
 def test_without_buf_the_command_is_a_usage_error_that_names_the_extra(command: str, tmp_path: Path) -> None:
-    # Neither in PATH nor beside Python, where the package would have put it.
+    # Neither in PATH nor beside Python, where the package installs it.
     code = (
         f"import sys; sys.executable = {str(tmp_path / 'python')!r}\n"
         f"from conformance.frontends.cli.main import main; main(['proto', {command!r}])"
@@ -157,7 +157,7 @@ def test_too_little_time_is_exit_2() -> None:
 def test_help_teaches_by_example() -> None:
     assert "conformance proto breaking --against .git#branch=main\n" in run("breaking", "--help").stdout
     assert "conformance proto lint --proto third_party/proto\n" in run("lint", "--help").stdout
-    assert "Exit codes: 0 nothing found" in run("--help").stdout
+    assert "Exit codes:\n    0  no findings\n" in run("--help").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Both front doors, as a user goes through them: processes, real providers, exit codes."""
+"""conformance-run and pytest as a user runs them: processes, real providers, exit codes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 
 
 class EqualPasses(Core):
-    """A fence that takes an equal token for a newer one."""
+    """A fence that accepts an equal token."""
 
     def passes(self, verb, token, mark):  # type: ignore[no-untyped-def]
         return token == mark or super().passes(verb, token, mark)
 
 
-class NeverGivenBack(Core):
-    """A Delete that never comes to its end: the machine stays DELETING, as far as anybody sees, until FAILED."""
+class DeleteNeverCompletes(Core):
+    """A Delete that never completes: the machine is DELETING and then FAILED."""
 
     def settle(self, machine):  # type: ignore[no-untyped-def]
         settled = super().settle(machine)
@@ -130,7 +130,7 @@ def test_a_budget_of_no_machines_judges_nothing_and_is_exit_3(home: Path) -> Non
 
 
 def test_a_machine_that_is_left_is_exit_4_and_named_with_the_fix(home: Path) -> None:
-    with served(provider(8, cls=NeverGivenBack, faults=Faults())) as address:
+    with served(provider(8, cls=DeleteNeverCompletes, faults=Faults())) as address:
         ran = go(home, "--target", address, *SELECT)
     assert ran.returncode == 4, ran.stdout
     assert "home       LEFT 1 machines; bring them home: conformance sweep " in ran.stdout
@@ -174,7 +174,7 @@ def test_a_run_ignores_ini_files_conftests_plugins_and_environment_of_pytest(hom
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-# The other front door.
+# Runs through pytest.
 
 
 def through_pytest(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -264,7 +264,7 @@ def test_a_ledger_that_cannot_be_written_fails_pytest(home: Path) -> None:
 
 
 def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
-    with served(provider(8, cls=NeverGivenBack)) as address:
+    with served(provider(8, cls=DeleteNeverCompletes)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
     assert (ran.returncode, "home       LEFT 1 machines" in ran.stdout) == (4, True)
 
@@ -276,28 +276,28 @@ def test_collecting_needs_no_target(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ([], "behaviours need a provider: add --target host:port, or --conformance=--fake"),
-        (["--target", "nowhere"], "target 'nowhere' is not an address"),
+        (["--target", "localhost"], "target 'localhost' is not an address"),
         (["--conformance=--fake --jobs 0"], "--jobs"),
         (["--conformance=--fake", "-n", "2"], "remove -n (pytest-xdist)"),
         (["--conformance='--fake"], "No closing quotation"),
     ],
 )
-def test_invalid_arguments_are_usage_errors_of_pytest(home: Path, arguments: list[str], says: str) -> None:
+def test_invalid_arguments_are_usage_errors_of_pytest(home: Path, arguments: list[str], message: str) -> None:
     ran = through_pytest(home, *arguments)
     assert ran.returncode == 4, ran.stdout
-    assert says in ran.stdout + ran.stderr
+    assert message in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
 def test_the_plugin_imports_almost_nothing_in_other_test_runs(home: Path) -> None:
-    (home / "test_theirs.py").write_text(
-        "import sys\ndef test_theirs():\n"
+    (home / "test_other.py").write_text(
+        "import sys\ndef test_other():\n"
         "    unwanted = {'grpc', 'click', 'conformance.frontends.cli.main', 'conformance.engine.run'}\n"
         "    assert not unwanted & set(sys.modules)\n",
         encoding="utf-8",
     )
-    ran = go(home, "-q", "-p", "no:cacheprovider", "test_theirs.py", program="pytest")
+    ran = go(home, "-q", "-p", "no:cacheprovider", "test_other.py", program="pytest")
     assert ran.returncode == 0, ran.stdout

@@ -1,4 +1,4 @@
-"""Every bad input is one clear line and a hint on stderr, exit 2, before anything is dialled."""
+"""Every invalid input is one clear line and a hint on stderr, with exit code 2, before the kit connects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _no_targets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Refusal:
-    """How a command that cannot go on ended."""
+    """The error and the hint of a command that ended with a usage error."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], code: object) -> None:
         out, err = capsys.readouterr()

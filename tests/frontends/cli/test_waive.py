@@ -1,4 +1,4 @@
-"""Waivers as a user meets them: written by `conformance waive`, read by a run on a real provider."""
+"""Waivers as a user works with them: written by `conformance waive`, read by a run on a real provider."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tests.provider_process import Provider
 
 BROKEN, OTHERWISE = "EqualTokenPassesOnDrain", "SequenceIgnored"
-"""Both fail FEN-1b, and differently."""
+"""Both fail FEN-1b, in different ways."""
 SOME = ("--select", "FEN-1b,FEN-3a,MET-1a", "--patience", "5s")
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Provider]:
+def good() -> Iterator[Provider]:
     with serving() as provider:
         yield provider
 
@@ -50,7 +50,7 @@ def waive(record: Path, *arguments: str) -> Done:
 
 @pytest.fixture
 def waivers(failed: Path, tmp_path: Path) -> Path:
-    """A waiver of that failure, filled in."""
+    """A complete waiver of that failure."""
     path = tmp_path / "waivers.toml"
     assert waive(failed, "--output", str(path)).code == 0
     return fill(path)
@@ -90,8 +90,8 @@ def test_a_waived_failure_is_shown_and_tolerated(broken: Provider, waivers: Path
     assert [each["standing"] for each in report(tmp_path / "out")["waivers"]] == ["holds"]
 
 
-def test_a_stale_waiver_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
-    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+def test_a_stale_waiver_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(good, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     assert lines(done) == ["WAIVER     FEN-1b is stale: it passes: take the waiver out"]
     assert done.verdict.startswith("verdict    CONFORMANT: 3 passed")
@@ -116,16 +116,16 @@ def test_an_expired_waiver_fails_the_run_with_one_line(broken: Provider, failed:
     assert line.startswith("WAIVER     FEN-1b is expired: it was tolerated until 2020-02-29: mend it")
 
 
-def test_an_unknown_id_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
+def test_an_unknown_id_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:
     change(waivers, "FEN-1b", "FEM-1b")
-    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    done = judge(good, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     (line,) = lines(done)
     assert line.startswith("WAIVER     FEM-1b is unknown: no behaviour has this id; did you mean FEN-1b")
 
 
-def test_a_waiver_of_an_unselected_behaviour_is_ignored(whole: Provider, waivers: Path, tmp_path: Path) -> None:
-    done = judge(whole, "--select", "MET-1a", "--waivers", str(waivers), directory=tmp_path / "out")
+def test_a_waiver_of_an_unselected_behaviour_is_ignored(good: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(good, "--select", "MET-1a", "--waivers", str(waivers), directory=tmp_path / "out")
     assert (done.code, lines(done)) == (0, [])
     assert f"waivers    {waivers}: 1 not run" in done.out
 
@@ -217,7 +217,7 @@ def test_a_dash_prints_the_waivers(failed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("FEN-3a",), "FEN-3a did not fail in that run: passed"),
         (("FEN-9*",), "'FEN-9*' matches no behaviour"),
@@ -226,16 +226,16 @@ def test_a_dash_prints_the_waivers(failed: Path) -> None:
     ],
 )
 def test_invalid_arguments_are_one_line_and_exit_2(
-    failed: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+    failed: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = waive(failed, "--output", str(tmp_path / "w.toml"), *arguments)
     assert (done.code, done.out) == (2, "")
-    assert says in done.err.splitlines()[0]
+    assert message in done.err.splitlines()[0]
     assert not (tmp_path / "w.toml").exists()
 
 
-def test_a_run_without_failures_has_nothing_to_waive(whole: Provider, tmp_path: Path) -> None:
-    assert judge(whole, "--select", "MET-1a", directory=tmp_path).code == 0
+def test_a_run_without_failures_has_nothing_to_waive(good: Provider, tmp_path: Path) -> None:
+    assert judge(good, "--select", "MET-1a", directory=tmp_path).code == 0
     done = waive(tmp_path / "report.json")
     assert done.code == 2
     assert "has no failures" in done.err
