@@ -266,7 +266,7 @@ def _words_of(parameter: click.Parameter, context: click.Context) -> Iterator[st
 
 
 def names() -> Surface:
-    """Returns the names of Python API, entry points, options of the plugin, keys of conformance.toml, and behaviours."""
+    """Returns names: Python API, entry points, options of the plugin, keys of conformance.toml, behaviours."""
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2) as pool:
         collect = ("pytest", "--pyargs", "conformance.suite", "--collect-only", "-q", "-p", "no:cacheprovider")
         commands = (

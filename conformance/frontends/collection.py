@@ -44,7 +44,7 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
     return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))
 
 
-def selected(select: Sequence[str], exclude: Sequence[str]) -> Plan:
+def select(select: Sequence[str], exclude: Sequence[str]) -> Plan:
     """Returns a plan of the behaviours that `select` matches (all if empty) and `exclude` does not.
 
     Raises UsageError if a pattern matches no behaviour, or if no behaviour is left.

@@ -53,7 +53,7 @@ class Dispatcher:
             case events.RunStarted():
                 self.ledger = event.ledger
             case events.RunFinished():
-                self.report = self._tolerances.applied(event.report)
+                self.report = self._tolerances.apply(event.report)
                 event = events.RunFinished(report=self.report)
             case _:
                 pass

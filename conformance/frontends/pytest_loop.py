@@ -56,7 +56,7 @@ class PytestLoop:
         if session.config.option.collectonly or not self._items:
             return None
         bodies = [getattr(item, "obj", None) for item in self._items.values()]
-        self.controller.conduct(
+        self.controller.run(
             collection.plan(catalogue.load(), bodies), on_result=lambda result: self._report_to_pytest(session, result)
         )
         report = self.controller.report

@@ -88,7 +88,7 @@ class RunController:
         if self._stop is not None:
             self._stop(reason)
 
-    def conduct(self, plan: Plan = (), *, on_result: Callable[[Result], None] = lambda result: None) -> None:
+    def run(self, plan: Plan = (), *, on_result: Callable[[Result], None] = lambda result: None) -> None:
         """Runs the lane of the settings, with `plan` if it needs one. Afterwards there is a report, an error or both.
 
         `on_result` is called after each behaviour. Unlike a listener it is never dropped.
@@ -119,7 +119,7 @@ class RunController:
             stack.enter_context(handling_signals(asyncio.get_running_loop(), self.interrupt))
             target = settings.target
             if target is None:
-                target = Target(address=await stack.enter_async_context(embedded()))
+                target = Target(address=await stack.enter_async_context(serve_fake()))
             run = LaneRun(
                 target=target,
                 options=self.tolerances.options(),
@@ -173,7 +173,7 @@ def handling_signals_around(controller: RunController) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def embedded() -> AbstractAsyncContextManager[str]:
+def serve_fake() -> AbstractAsyncContextManager[str]:
     """Serves the embedded fake while the context lasts, and yields its address."""
     from fake_provider.core import Core
     from fake_provider.fleet import fleet

@@ -42,7 +42,7 @@ class Tolerances:
         old = self._known.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
         return f"failed in {self._known.baseline_name} too" if old else ""
 
-    def applied(self, report: Report) -> Report:
+    def apply(self, report: Report) -> Report:
         """Returns the report with the waivers and with the comparison to the baseline."""
         known = self._known
         report = replace(

@@ -90,15 +90,15 @@ def test_a_run_outlives_its_listeners_and_a_closed_pipe_is_not_an_error(
 ) -> None:
     report = a_report(a_result())
     settings = replace(Settings(target=None), lane=Lane(report))  # type: ignore[arg-type]  # as much as is needed
-    run, results = RunController(settings, Broken(error)), list[str]()
-    run.conduct(on_result=lambda result: results.append(result.id))
-    assert (run.listener_errors, run.error, run.exit_code) == (errors, None, 0)
+    controller, results = RunController(settings, Broken(error)), list[str]()
+    controller.run(on_result=lambda result: results.append(result.id))
+    assert (controller.listener_errors, controller.error, controller.exit_code) == (errors, None, 0)
     assert results == [report.results[0].id]
-    assert run.report is not None
+    assert controller.report is not None
 
 
 def test_a_controller_that_has_not_run_has_no_report_and_can_be_interrupted() -> None:
-    run = RunController(Settings(target=None))
-    run.interrupt("interrupted (SIGINT)")
-    run.interrupt("interrupted (SIGTERM)")
-    assert (run.report, run.error, run.exit_code) == (None, None, 0)
+    controller = RunController(Settings(target=None))
+    controller.interrupt("interrupted (SIGINT)")
+    controller.interrupt("interrupted (SIGTERM)")
+    assert (controller.report, controller.error, controller.exit_code) == (None, None, 0)

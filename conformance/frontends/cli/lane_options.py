@@ -50,7 +50,7 @@ def _option(option: LaneOption) -> Callable[..., Any]:
 LANE_OPTIONS: Final = (_choice(), *map(_option, lanes.options().values()))
 
 
-def chosen_lane(*, lane: str, **given: Any) -> ChosenLane:
+def choose_lane(*, lane: str, **given: Any) -> ChosenLane:
     """Returns the chosen lane and its settings. Raises UsageError.
 
     An option of another lane is an error on the command line only: a configuration file may have options of several

@@ -33,7 +33,7 @@ def broken() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def runs(good: Provider, broken: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories of short runs: `a` and `b` of a conformant provider, `c` and `d` of a broken one; the seeds differ."""
+    """Directories of short runs with own seeds: `a` and `b` of a conformant provider, `c` and `d` of a broken one."""
     base = tmp_path_factory.mktemp("runs")
     for name, provider, code in (("a", good, 0), ("b", good, 0), ("c", broken, 1), ("d", broken, 1)):
         assert judge(provider, *SOME, directory=base / name).code == code

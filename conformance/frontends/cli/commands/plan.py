@@ -116,7 +116,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
 
-    chosen, options = collection.selected(settings.select, settings.exclude), settings.options
+    chosen, options = collection.select(settings.select, settings.exclude), settings.options
     found, call, address = asyncio.run(_probe(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
@@ -145,7 +145,7 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
     import statistics
 
     from conformance.fleet.probe import connect, probe
-    from conformance.frontends.runner import embedded
+    from conformance.frontends.runner import serve_fake
     from conformance.frontends.settings import FAKE
     from conformance.results.redaction import Redactor
     from conformance.rpc.call import CallLog, recording
@@ -153,7 +153,7 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
     from conformance.rpc.target import Target
 
     async with AsyncExitStack() as stack:
-        target = settings.target or Target(address=await stack.enter_async_context(embedded()))
+        target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
         redactor = Redactor(target.headers)
         stack.enter_context(redactor.errors())
         client = Client(target, rpc_timeout=settings.options.rpc_timeout)

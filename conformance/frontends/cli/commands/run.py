@@ -14,7 +14,7 @@ import click
 from conformance.core.errors import UsageError
 from conformance.frontends.cli.baseline_options import load_known_failures
 from conformance.frontends.cli.errors import print_error, reporting_errors
-from conformance.frontends.cli.lane_options import chosen_lane
+from conformance.frontends.cli.lane_options import choose_lane
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
     SectionedCommand,
@@ -109,7 +109,7 @@ def settings_from(**given: Any) -> Settings:
         color=given["color"],
         config=file.path if file else None,
         known_failures=load_known_failures(**given),
-        **chosen_lane(**given),
+        **choose_lane(**given),
     )
 
 
@@ -227,43 +227,43 @@ def execute(settings: Settings, *, on_report: Callable[[Report], None] = lambda 
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    run = RunController(settings, live)
-    with handling_signals_around(run):
+    controller = RunController(settings, live)
+    with handling_signals_around(controller):
         try:
-            _conduct(run)
+            _run_lane(controller)
         finally:
             with suppress(OSError):
                 live.end()
-        return _conclude(run, settings, on_report)
+        return _conclude(controller, settings, on_report)
 
 
-def _conduct(run: RunController) -> None:
-    if run.settings.lane.needs_plan:
+def _run_lane(controller: RunController) -> None:
+    if controller.settings.lane.needs_plan:
         from conformance.frontends import pytest_loop
 
-        pytest_loop.run(run)
+        pytest_loop.run(controller)
     else:
-        run.conduct()
+        controller.run()
 
 
-def _conclude(run: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
+def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
     """Prints errors that are not in the report, deletes a ledger that is not needed, and returns the exit code."""
     from conformance.core.text import printable
     from conformance.frontends.settings import state_directory
 
-    for problem in run.listener_errors:
+    for problem in controller.listener_errors:
         print_error(f"error: the output is incomplete: {printable(problem)}")
-    if run.error is not None:
-        if isinstance(run.error, UsageError) or run.report is not None:
-            raise run.error
+    if controller.error is not None:
+        if isinstance(controller.error, UsageError) or controller.report is not None:
+            raise controller.error
         directory = settings.report_dir or state_directory()
         print_error(
-            f"error: {printable(run.error.message)}",
+            f"error: {printable(controller.error.message)}",
             f"  hint: clean up with the ledger in {directory}: conformance sweep LEDGER --target HOST:PORT",
         )
         return 3
-    assert run.report is not None
-    on_report(run.report)
-    if settings.report_dir is None and run.report.home.clean:
-        Path(run.report.ledger).unlink(missing_ok=True)
-    return run.report.exit_code or (2 if run.listener_errors else 0)
+    assert controller.report is not None
+    on_report(controller.report)
+    if settings.report_dir is None and controller.report.home.clean:
+        Path(controller.report.ledger).unlink(missing_ok=True)
+    return controller.report.exit_code or (2 if controller.listener_errors else 0)
