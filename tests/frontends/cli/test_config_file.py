@@ -127,7 +127,7 @@ def test_a_line_is_named_only_if_it_is_unambiguous(tmp_path: Path) -> None:
     [
         ("max_machines = 4", "unknown option 'max_machines'", "did you mean max-machines?"),
         ("jbos = 4", "unknown option 'jbos'", "did you mean jobs?"),
-        ("xyzzy = 4", "unknown option 'xyzzy'", "keys are the options"),
+        ("xyzzy = 4", "unknown option 'xyzzy'", "keys are the long options"),
         ("config = 'a'", "unknown option 'config'", ""),
         ('jobs = "4"', "jobs is a string", "it must be a whole number"),
         ("jobs = true", "jobs is true or false", "it must be a whole number"),
