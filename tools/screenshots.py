@@ -23,7 +23,7 @@ from conformance.results.result import Verdict
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from selftest.judge import IMPATIENT, judge
+from selftest.judge import SHORT_PATIENCE, judge
 from selftest.mutant import MUTANTS
 from tools.browser import browsing
 
@@ -44,7 +44,7 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 def reports() -> dict[str, Report]:
     """Returns the reports of a conformant and of a broken provider."""
-    options = Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
+    options = Options(patience=SHORT_PATIENCE, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
     core = Core(fleet(28), latency=Latency.parse("200ms"))
     made = {
         "conformant": asyncio.run(judge(core, options=options)),
