@@ -1,11 +1,11 @@
 """Judges gRPC capacity providers by their contract.
 
-For people who start their provider inside their own tests::
+For users who start their provider inside their own tests::
 
     report = conformance.run("127.0.0.1:9000", select="FEN")
     assert report.verdict == "conformant", conformance.explain(report)
 
-Everything else here is the kit's own business, and importing this costs nothing.
+Only the names in `__all__` are public. Each is imported on first use.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
     "run_async",
 ]
 
-_HOMES = {
+_MODULES = {
     "frontends.api": ("explain", "run", "run_async"),
     "core.errors": ("ConformanceError", "TargetError", "UsageError"),
     "results.report": ("Report",),
@@ -41,8 +41,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is public when it is first asked for: our plugin is loaded in everybody's pytest."""
-    for home, names in _HOMES.items():
+    """Imports a public name on first use: every pytest of the environment loads our plugin, and with it this module."""
+    for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(f"conformance.{home}"), name)
+            return getattr(import_module(f"conformance.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""The process of a command: what a signal does to it before the command has begun, and after it has ended.
+"""The process of a command: handles signals before the command has started and after it has ended.
 
-Half a second goes by until all is imported, and Python would answer a Ctrl-C in it with a traceback. So this module
-imports nothing itself. A run hears signals in its own way for as long as it lasts: see `loop.hearing`.
+Imports take half a second, in which Python would answer Ctrl-C with a traceback. So this module imports nothing of the
+kit itself. A run installs its own handlers while it lasts: see `frontends.runner.handling_signals_around`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-INTERRUPTED = 3
+EXIT_INTERRUPTED = 3
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """`conformance`."""
-    _go("main")
+    """Runs `conformance`."""
+    _run("main")
 
 
 def run_main() -> None:
-    """`conformance-run`."""
-    _go("run_main")
+    """Runs `conformance-run`."""
+    _run("run_main")
 
 
-def _go(name: str) -> None:
-    _hear(_interrupted)
-    # Of what is registered the first comes last: from there on Python would end by the signal, whatever was found out.
-    atexit.register(_hear, signal.SIG_IGN)
+def _run(name: str) -> None:
+    _set_handlers(_exit_interrupted)
+    # The first function registered is called last. After it a signal would replace the exit code of the verdict.
+    atexit.register(_set_handlers, signal.SIG_IGN)
     try:
         from conformance.frontends.cli import main as cli_main
 
@@ -41,22 +41,23 @@ def _go(name: str) -> None:
         command()
     except SystemExit as end:
         code = end.code
-        _hear(lambda number, frame: os._exit(code if isinstance(code, int) else 0))  # at once, and as it would have
+        # A signal from here on ends the process at once, with the exit code that it would have had.
+        _set_handlers(lambda number, frame: os._exit(code if isinstance(code, int) else 0))
         raise
 
 
-def _hear(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+def _set_handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in SIGNALS:
         signal.signal(number, handler)
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """Nothing is under way that would have to be ended in order: end without a word of Python's."""
+def _exit_interrupted(number: int, frame: FrameType | None) -> None:
+    """Prints one line and exits at once: there is nothing to clean up, and Python would print a traceback."""
     line = f"error: interrupted ({signal.Signals(number).name})\n"
     try:
         os.write(sys.stderr.fileno(), line.encode())
     finally:
-        os._exit(INTERRUPTED)
+        os._exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

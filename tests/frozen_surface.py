@@ -1,7 +1,7 @@
-"""The public surface of the kit, gathered from real runs and real commands, and the copy of it that is frozen.
+"""Collects the public surface of the kit from real runs and commands, and compares it with a frozen copy.
 
 `python -m tests.frozen_surface` prints the differences from `frozen_surface.json`; with `--write` it accepts them.
-A surface is a number of named, sorted lists of lines, so that every difference is one readable line.
+A surface consists of named, sorted lists of lines, so every difference is one readable line.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ FREE = (
     *("found.fleet", "home.reasons", "home.taken", "took", "calls[].seen", "changes[].codes"),
     *("weather.did", "weather.lost", "weather.again", "scale.latencies", "rates", "p99"),
 )
-"""Where these key paths end, the keys of the object are data: machines, RPCs, states."""
+"""Key paths of objects whose keys are data: machines, RPCs, states."""
 FOREIGN = ("calls[].sent",)
-"""Objects that protobuf writes. Their keys are the contract's."""
+"""Key paths of objects that protobuf writes: the contract defines their keys."""
 
 NOWHERE = ("--target", "127.0.0.1:1", "--connect-timeout", "200ms")
 SELECT = ("--select", "FEN-1a,COD-1,MET-1a")
@@ -73,7 +73,7 @@ class Broken(Core):
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment without settings of the kit and of pytest, so that only the command line counts."""
+    """Returns the environment without variables of the kit and of pytest, so that only the command line counts."""
     foreign = ("CONFORMANCE_", "BIGFLEET_", "PYTEST")
     return {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | {"XDG_STATE_HOME": str(home / "state")}
 
@@ -92,7 +92,7 @@ def module(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def interrupted(home: Path) -> int:
-    """The exit code of a run that gets SIGINT after its first line of output."""
+    """Returns the exit code of a run that receives SIGINT after its first line of output."""
     command = [sys.executable, "-m", "conformance", "run", "--fake", "--no-config"]
     with subprocess.Popen(
         command, cwd=home, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -104,11 +104,11 @@ def interrupted(home: Path) -> int:
     return process.returncode
 
 
-# Runs: the keys of what they write, and how they end.
+# Runs: the keys in their files, and their exit codes.
 
 
 def runs() -> Surface:
-    """Key paths of the files that runs write, and the exit codes of the commands."""
+    """Returns the key paths in the files that runs write, and the exit codes of the commands."""
     with tempfile.TemporaryDirectory() as directory, served(Core(fleet(16, idle=1))) as good:
         home = Path(directory)
         _write_inputs(home, good)
@@ -119,7 +119,7 @@ def runs() -> Surface:
                 done = pool.map(lambda words: module(home, "conformance", *words), stage.values())
                 for name, each in zip(stage, done, strict=True):
                     codes[name] = each.returncode
-                    # pytest shows this where the test fails: a run that broke explains the keys that are gone.
+                    # pytest shows this if the test fails: a run that ended early explains missing keys.
                     print(f"{name}: exit code {each.returncode} {each.stderr.strip()}", file=sys.stderr)
             codes["run: interrupted"] = stopped.result()
         reports = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("*/report.json")]
@@ -134,7 +134,7 @@ def runs() -> Surface:
 
 
 def _write_inputs(home: Path, address: str) -> None:
-    """A waiver that is stale on a good provider, and the ledger of a dead run whose machine has another host by now."""
+    """Writes a waiver that is stale on a good provider, and the ledger of a run whose machine has another host now."""
     waiver = ('reason = "a test"', 'owner = "a test"', "expires = 2999-01-01", 'fingerprint = "1:0123456789ab"')
     (home / "waivers.toml").write_text("\n".join(("[waiver.FEN-1a]", *waiver)), encoding="utf-8")
     lines = (
@@ -146,7 +146,7 @@ def _write_inputs(home: Path, address: str) -> None:
 
 
 def _commands_to_run(good: str, bad: str) -> tuple[dict[str, tuple[str, ...]], ...]:
-    """Commands by what their exit code means, in stages: a stage reads what the stages before it have written."""
+    """Returns commands by the meaning of their exit code, in stages: a stage reads the output of earlier stages."""
     run = ("run", "--no-config", "--seed", "1", "--quiet")
     scale = ("--lane", "scale", "--soak", "1500ms", "--max-machines", "4")
     first = {
@@ -205,7 +205,7 @@ def _paths_of(values: Iterable[Any]) -> list[str]:
 
 
 def _paths(value: Any, path: str) -> Iterator[str]:
-    """The key paths in a JSON value: `calls[]` for an array, `took{}` for an object whose keys are data."""
+    """Yields the key paths in a JSON value: `calls[]` for an array, `took{}` for an object whose keys are data."""
     match value:
         case dict() if path.endswith(FOREIGN):
             yield path
@@ -226,7 +226,7 @@ def _paths(value: Any, path: str) -> Iterator[str]:
 
 
 def commands() -> Surface:
-    """Every command with its arguments, options, choices and environment variables."""
+    """Returns every command with its arguments, options, choices and environment variables."""
     return {
         "commands": sorted(
             {*_lines_of(cli_main.conformance, "conformance", None), *_lines_of(run_command, "conformance-run", None)}
@@ -262,21 +262,21 @@ def _words_of(parameter: click.Parameter, context: click.Context) -> Iterator[st
     yield from (f"${variable}" for variable in dict.fromkeys(own))
 
 
-# All else that has a name.
+# All other names.
 
 
 def names() -> Surface:
-    """Names of the Python API, entry points, options of the plugin, keys of conformance.toml, and behaviours."""
+    """Returns names: Python API, entry points, options of the plugin, keys of conformance.toml, behaviours."""
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2) as pool:
         collect = ("pytest", "--pyargs", "conformance.suite", "--collect-only", "-q", "-p", "no:cacheprovider")
-        asked = (
+        commands = (
             collect,
             ("pytest", "--help", "-p", "no:cacheprovider"),
             ("conformance", "config", "--no-config", "--format", "json"),
             ("conformance", "list", "--format", "json"),
         )
         suite, usage, config, listed = (
-            done.stdout for done in pool.map(lambda words: module(Path(directory), *words), asked)
+            done.stdout for done in pool.map(lambda words: module(Path(directory), *words), commands)
         )
     group = usage.partition("\nconformance:")[2].partition("\n\n")[0]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -307,7 +307,7 @@ def _described(name: str) -> str:
 
 
 def kill_matrix() -> Surface:
-    """The mutants of the self-test, each with its clause and the behaviours that find it by themselves."""
+    """Returns the mutants of the self-test, each with its clause and the behaviours that find it independently."""
     rows = json.loads((ROOT / "docs" / "kill-matrix.json").read_text(encoding="utf-8"))["mutants"]
     found = {row["mutant"]: (row["clause"], sorted(root for root, _ in row["causes"])) for row in rows}
     return {"kill matrix": sorted(f"{name} {clause}: {', '.join(by)}" for name, (clause, by) in found.items())}
@@ -325,33 +325,33 @@ PARTS: Mapping[str, Callable[[], Surface]] = {
 
 
 def frozen() -> dict[str, Surface]:
-    """The frozen surface, by part."""
+    """Returns the frozen surface, by part."""
     data: dict[str, Surface] = json.loads(FROZEN.read_text(encoding="utf-8"))
     return data
 
 
 def differences(then: Surface, now: Surface) -> list[str]:
-    """One line for each line of the surface that is gone, and for each that is new."""
-    told = []
+    """Returns a line for each removed and each new line of the surface."""
+    found = []
     for name in sorted({*then, *now}):
         before, after = set(then.get(name, ())), set(now.get(name, ()))
-        told += [f"gone  {name}: {line}" for line in sorted(before - after)]
-        told += [f"new   {name}: {line}" for line in sorted(after - before)]
-    return told
+        found += [f"gone  {name}: {line}" for line in sorted(before - after)]
+        found += [f"new   {name}: {line}" for line in sorted(after - before)]
+    return found
 
 
 def main() -> int:
-    """Print the differences, and accept them with --write; 1 where there are some that were not accepted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="freeze the surface as it is now")
+    """Prints the differences, and accepts them with --write; returns 1 if there are unaccepted ones."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="accept the current surface: write frozen_surface.json")
     given = parser.parse_args()
-    now = {name: gather() for name, gather in PARTS.items()}
+    now = {name: collect() for name, collect in PARTS.items()}
     then = frozen() if FROZEN.exists() else {}
-    told = [line for name in PARTS for line in differences(then.get(name, {}), now[name])]
-    print("\n".join(told) or "the surface is as frozen")
+    found = [line for name in PARTS for line in differences(then.get(name, {}), now[name])]
+    print("\n".join(found) or "the surface is unchanged")
     if given.write:
         FROZEN.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 1 if told and not given.write else 0
+    return 1 if found and not given.write else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shape of the code base, as far as import-linter and ruff do not check it."""
+"""The architecture rules that import-linter and ruff do not check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PACKAGES = 10
 MAX_LINES = 500
 MAX_ATTRIBUTES = 15
 REASON = "# More than 15 attributes:"
-"""Stands on the line above the class, or above its decorators, and says why."""
+"""Begins the comment with the reason, on the line above the class or its decorators."""
 
 
 def modules(*packages: str) -> list[Path]:
@@ -27,7 +27,7 @@ def name_of(path: Path) -> str:
 
 
 def own_attributes(node: ast.ClassDef) -> set[str]:
-    """Fields in the class body, and what any of its methods assigns to `self`."""
+    """Returns the fields in the class body, and the attributes of `self` that its methods assign."""
     annotated = [child for child in node.body if isinstance(child, ast.AnnAssign)]
     fields = {child.target.id for child in annotated if isinstance(child.target, ast.Name)}
     stores = {
@@ -42,7 +42,7 @@ def own_attributes(node: ast.ClassDef) -> set[str]:
 
 
 def crowded_classes(source: str) -> list[str]:
-    """The classes that have more than MAX_ATTRIBUTES attributes and do not say why."""
+    """Returns the classes with more than MAX_ATTRIBUTES attributes and without a reason."""
     lines = source.splitlines()
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -53,14 +53,14 @@ def crowded_classes(source: str) -> list[str]:
     return found
 
 
-def test_a_newcomer_finds_at_most_ten_packages_each_with_its_purpose() -> None:
+def test_there_are_at_most_ten_packages_each_with_a_purpose() -> None:
     entries = [path for path in (ROOT / "conformance").iterdir() if path.name != "__pycache__"]
     packages = sorted(path for path in entries if path.is_dir())
     assert len(packages) <= MAX_PACKAGES
     assert {path.name for path in entries if path.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
     for package in packages:
         purpose = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
-        assert purpose, f"{package.name}/__init__.py does not say what the package is for"
+        assert purpose, f"{package.name}/__init__.py has no docstring"
         assert len(purpose.splitlines()[0]) <= 120
 
 

@@ -1,12 +1,12 @@
-"""Measures what a run costs, and prints tables.
+"""Measures the cost of a run, and prints tables.
 
 Each run is the real `conformance-run` against a real `fake-provider serve` in another process; for large fleets,
-against a provider that counts the machines in its Lists. The last table is the price of one RPC: the kit's client,
+against a provider that counts the machines in its Lists. The last table compares the cost of one RPC: the kit's client,
 which records every call, and a bare stub on another connection to the same provider.
 
 With --against REV the only table compares this tree with that git revision. Both are installed in the user's cache,
-each in its own environment. Old and new run in turn against one provider, each as often first as second. The ratios
-new / old are taken within each pair, because a busy machine slows both runs of it.
+each in its own environment. Old and new run alternately against one provider, each as often first as second. The ratios
+new / old are calculated within each pair, because a busy machine slows both runs of a pair.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BIN = Path(sys.executable).parent
 
 @contextmanager
 def provider(*options: str) -> Iterator[str]:
-    """A fake provider in another process; its address."""
+    """Serves the fake provider in another process, and yields its address."""
     command = [str(BIN / "fake-provider"), "serve", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -52,7 +52,7 @@ def provider(*options: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """An installed kit: the directory of its programs, and the environment that they run in."""
+    """An installed kit: the directory of its programs, and their environment variables."""
 
     programs: Path
     environment: Mapping[str, str]
@@ -63,7 +63,7 @@ CURRENT = Kit(programs=BIN, environment=os.environ)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run: its report, and what its process used."""
+    """One run: its report, and the resources that its process used."""
 
     report: dict[str, Any]
     wall: float
@@ -74,16 +74,16 @@ class Run:
 
 
 def one_run(address: str, *options: str, kit: Kit = CURRENT) -> Run:
-    """One conformance run as a process. Exits unless the provider is conformant."""
+    """Makes one conformance run in a process. Exits unless the provider is conformant."""
     with tempfile.TemporaryDirectory() as directory:
         output, started = Path(directory) / "output", time.perf_counter()
         command = [str(kit.programs / "conformance-run"), "--target", address, "--quiet", "--seed", "1", *options]
         with output.open("wb") as file:
-            # In the temporary directory no configuration file is found.
+            # The temporary directory has no configuration file.
             process = subprocess.Popen(
                 [*command, "--report-dir", directory], stdout=file, stderr=file, cwd=directory, env=kit.environment
             )
-            # Of this child alone; its peak is never less than this process had when it started the child.
+            # The resources of this child alone. Its peak is at least the memory of this process when it forked.
             _, status, used = os.wait4(process.pid, 0)
         wall, process.returncode = time.perf_counter() - started, os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
@@ -93,7 +93,7 @@ def one_run(address: str, *options: str, kit: Kit = CURRENT) -> Run:
 
 
 def planned(address: str, latency: str, *options: str) -> dict[str, Any]:
-    """What `conformance plan` says of that run beforehand."""
+    """Returns the estimate of `conformance plan` for that run."""
     command = [str(BIN / "conformance"), "plan", "--target", address, "--latency", latency, "--seed", "1", *options]
     done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True)
     estimate: dict[str, Any] = json.loads(done.stdout)["estimate"]
@@ -101,7 +101,7 @@ def planned(address: str, latency: str, *options: str) -> dict[str, Any]:
 
 
 def runs(latencies: list[str], console: Console) -> Table:
-    """Latency by jobs: what the clock says and what it costs, and what the plan said before."""
+    """Measures runs with several latencies and numbers of jobs, and compares them with their plans."""
     table = Table(title="a run, from the shell")
     for name in (
         "latency",
@@ -137,23 +137,26 @@ def runs(latencies: list[str], console: Console) -> Table:
 
 
 def large(fleets: list[int], console: Console) -> Table:
-    """Fleets of some size, each judged by the whole suite: what it costs that most machines are not ours."""
-    table = Table(title="a run on a fleet of so many machines, at latency 0")
-    for name in ("machines", "first behaviour s", "wall s", "CPU s", "peak MB", "Lists", "of all", "machines listed"):
+    """Measures full runs on large fleets, in which most machines are not used by the run."""
+    table = Table(title="a run on a fleet of N machines, at latency 0")
+    for name in (
+        *("machines", "first behaviour s", "wall s", "CPU s", "peak MB"),
+        *("Lists", "full Lists", "machines listed"),
+    ):
         table.add_column(name, justify="right")
     with Progress(console=console, transient=True) as progress:
         for machines in progress.track(fleets, description="fleets"):
             run = cost(machines, "--seed", "1")
             if run.code != 0:
-                raise SystemExit(f"conformance-run ended with {run.code}:\n{run.said}")
+                raise SystemExit(f"conformance-run ended with {run.code}:\n{run.output}")
             seconds = (f"{run.first:.2f}", f"{run.wall:.2f}", f"{run.cpu:.2f}")
-            lists = (f"{run.peak:.0f}", f"{len(run.held)}", f"{run.whole}", f"{sum(run.held):,}")
+            lists = (f"{run.peak:.0f}", f"{len(run.list_sizes)}", f"{run.full_lists}", f"{sum(run.list_sizes):,}")
             table.add_row(f"{machines:,}", *seconds, *lists)
     return table
 
 
 async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
-    """One idle Get: bare stub and kit in turn, batch by batch; medians of the batches and of their ratios."""
+    """Measures one Get of an idle machine, alternately in batches with the bare stub and the kit; returns medians."""
     import grpc.aio
     from bigfleet.v1alpha1 import provider_pb2 as pb
     from bigfleet.v1alpha1 import provider_pb2_grpc
@@ -194,7 +197,7 @@ FIGURES: Final[Mapping[str, Callable[[Run], float]]] = {
 
 
 def against(revision: str, latencies: list[str], pairs: int, console: Console) -> Table:
-    """A revision of the kit and the current tree, run in turn: medians, and the ratios within each pair."""
+    """Compares a revision of the kit with the current tree: medians, and the ratios within each pair of runs."""
     commit = commit_of(revision)
     with console.status("installing both"):
         old, new = (
@@ -208,14 +211,14 @@ def against(revision: str, latencies: list[str], pairs: int, console: Console) -
         task = progress.add_task("pairs", total=pairs * len(latencies))
         for latency in latencies:
             with provider("--latency", latency) as address:
-                for kit in (old, new):  # not counted: the first run compiles modules
+                for kit in (old, new):  # not measured: the first run compiles modules
                     one_run(address, "--select", "FEN-1a", kit=kit)
                 runs = []
                 for number in range(pairs):
                     if number % 2 == 0:
                         before = one_run(address, kit=old)
                         after = one_run(address, kit=new)
-                    else:  # no bias for the run that comes first
+                    else:  # alternates, so that neither benefits from being first
                         after = one_run(address, kit=new)
                         before = one_run(address, kit=old)
                     runs.append((before, after))
@@ -230,18 +233,28 @@ def against(revision: str, latencies: list[str], pairs: int, console: Console) -
 
 
 def main() -> None:
-    """Print the tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--latency", action="append", help="a latency of the fake; repeatable [0, 200ms, 1s]")
-    parser.add_argument("--machines", action="append", type=int, help="a fleet size; repeatable [64, 10000, 100000]")
-    parser.add_argument("--against", metavar="REV", help="compare this tree with a git revision, and measure no more")
-    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="with --against: pairs of runs [5]")
+    parser.add_argument(
+        "--latency", action="append", metavar="D", help="latency of the fake; repeatable [default: 0, 200ms, 1s]"
+    )
+    parser.add_argument(
+        "--machines",
+        action="append",
+        type=int,
+        metavar="N",
+        help="size of a fleet; repeatable [default: 64, 10000, 100000]",
+    )
+    parser.add_argument("--against", metavar="REV", help="only compare this tree with a git revision")
+    parser.add_argument(
+        "--pairs", type=int, default=5, metavar="N", help="number of pairs of runs with --against [default: 5]"
+    )
     given = parser.parse_args()
     if given.pairs < 1:
         parser.error("--pairs must be 1 or more")
-    console = Console(width=110)  # in a log file the width is not known
+    console = Console(width=110)  # the width of a log file is unknown
     latencies = given.latency or ["0", "200ms", "1s"]
     if given.against:
         console.print(against(given.against, latencies, given.pairs, console))

@@ -1,4 +1,4 @@
-"""A headless Chromium for report.html: the system's own, driven by playwright; nothing is downloaded."""
+"""A headless Chromium for report.html: the installed one, controlled by playwright, without a download."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-LACKING = "no Chromium is installed: apt-get install chromium, or say where one is with CONFORMANCE_CHROMIUM"
+NO_CHROMIUM = "Chromium is not installed: apt-get install chromium, or set CONFORMANCE_CHROMIUM to its path"
 
 
 def chromium() -> str | None:
-    """Where Chromium is; None where there is none."""
+    """Returns the path of Chromium; None if it is not installed."""
     given = os.environ.get("CONFORMANCE_CHROMIUM")
     return given or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def required() -> bool:
-    """Whether a machine without Chromium is a failure: in CI, and wherever somebody says so."""
+    """Returns whether a missing Chromium is a failure: in CI, and if CONFORMANCE_BROWSER is 1."""
     return os.environ.get("CI") == "true" or os.environ.get("CONFORMANCE_BROWSER") == "1"
 
 
 @contextmanager
 def browsing() -> Iterator[Browser]:
-    """A browser, until the context ends. Raises RuntimeError where there is no Chromium.
+    """Yields a browser, and closes it when the context ends. Raises RuntimeError if Chromium is not installed.
 
-    While it is open, playwright's loop is the thread's running one: `asyncio.run` is for before and after.
+    While it is open, playwright's event loop runs in this thread, so `asyncio.run` cannot be used.
     """
     path = chromium()
     if path is None:
-        raise RuntimeError(LACKING)
-    # Root has no sandbox in a container.
+        raise RuntimeError(NO_CHROMIUM)
+    # Chromium's sandbox does not work for root in a container.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=options, timeout=60_000)

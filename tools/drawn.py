@@ -1,4 +1,4 @@
-"""Reports as Hypothesis draws them: of any text, of live calls and of kept ones."""
+"""Hypothesis strategies for reports: with any text, and with live or recorded calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`python -m tools.generated [--check]`: make what is generated, or say what is stale.
+"""`python -m tools.generated [--check]`: writes the generated files, or lists those that are out of date.
 
-The stubs beside the proto, and the documents that are written from the code.
+Generated are the stubs beside the proto, and the documents made from the code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PROTO = Path("bigfleet/v1alpha1/provider.proto")
 
 
 def stubs() -> dict[Path, str]:
-    """The stubs as grpcio-tools makes them now, by their path in the checkout."""
+    """Returns the stubs that grpcio-tools generates now, by their path in the checkout."""
     from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as directory:
@@ -26,13 +26,13 @@ def stubs() -> dict[Path, str]:
         if protoc.main(arguments) != 0:
             raise SystemExit("the stubs cannot be generated")
         return {
-            Path("proto") / made.relative_to(out): made.read_text(encoding="utf-8")
-            for made in sorted(out.rglob("*.py*"))
+            Path("proto") / stub.relative_to(out): stub.read_text(encoding="utf-8")
+            for stub in sorted(out.rglob("*.py*"))
         }
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file, by its path in the checkout."""
+    """Returns the content of every generated file, by its path in the checkout."""
     import selftest.mutants  # noqa: F401  # registers them
     from conformance.core import catalogue
     from conformance.reporters import catalogue as document
@@ -47,7 +47,7 @@ def generated() -> dict[Path, str]:
 
 
 def stale() -> list[Path]:
-    """The generated files that are not as they would be generated now."""
+    """Returns the generated files that are out of date."""
     return [
         path
         for path, content in generated().items()
@@ -56,11 +56,11 @@ def stale() -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check; 1 where something is stale."""
+    """Writes or checks the files; returns 1 if one is out of date."""
     if arguments == ["--check"]:
         paths = stale()
         for path in paths:
-            print(f"{path} is stale: make generate")
+            print(f"{path} is out of date: make generate")
         return 1 if paths else 0
     for path, content in generated().items():
         (ROOT / path).write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a run costs on a large fleet: `conformance-run` in another process, its Lists counted by who answers them."""
+"""Measures the cost of a run on a large fleet: `conformance-run` in another process, its Lists counted by the fake."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.runs import served
 if TYPE_CHECKING:
     from fake_provider.request import Filter, Listing
 
-WHOLE = 0.9
-"""A List of this share of the fleet counts as one of the whole fleet."""
+FULL_LIST_SHARE = 0.9
+"""A List of at least this share of the fleet counts as a List of the full fleet."""
 
-# Linux keeps the peak of a process for itself alone; `getrusage` would count what its parent was before it.
+# /proc has the peak memory of the process alone; `getrusage` includes the memory of the parent when it forked.
 KIT = """
 import atexit, sys, time
 from pathlib import Path
@@ -35,44 +35,48 @@ run_main(sys.argv[2:])
 """
 
 
-class Counting(Core):
-    """The fake, and how many machines each of its Lists held."""
+class CountingCore(Core):
+    """The fake provider, which counts the machines in each of its Lists."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
-        self.held: list[int] = []
+        self.list_sizes: list[int] = []
         super().__init__(*given, **options)
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         listing = super().list_machines(wanted, now)
-        self.held.append(len(listing.machines))
+        self.list_sizes.append(len(listing.machines))
         return listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """A run on a fleet of so many machines: seconds, megabytes, and what its Lists carried."""
+    """A run on a large fleet."""
 
     machines: int
     code: int
-    said: str
+    output: str
     first: float
-    """Until the first behaviour began, from dialling on."""
+    """Seconds from the first connection to the start of the first behaviour."""
     wall: float
+    """Seconds."""
     cpu: float
+    """Seconds, user and system."""
     peak: float
-    held: tuple[int, ...]
+    """Megabytes."""
+    list_sizes: tuple[int, ...]
+    """The number of machines in each List."""
     left: int
-    """Machines that are not as they were found."""
+    """The number of machines that were not cleaned up."""
 
     @property
-    def whole(self) -> int:
-        """Lists of the whole fleet."""
-        return sum(held >= WHOLE * self.machines for held in self.held)
+    def full_lists(self) -> int:
+        """The number of Lists of the full fleet."""
+        return sum(size >= FULL_LIST_SHARE * self.machines for size in self.list_sizes)
 
 
 def cost(machines: int, *options: str, **fake: Any) -> Cost:
-    """Judge a fake with so many slots, by the whole suite where `options` do not say otherwise."""
-    core = Counting(fleet(machines), **fake)
+    """Judges a fake with this number of slots, with the full suite unless `options` select a part."""
+    core = CountingCore(fleet(machines), **fake)
     with tempfile.TemporaryDirectory() as directory, served(core) as address:
         out, peak = Path(directory), Path(directory) / "peak"
         command = [sys.executable, "-c", KIT, str(peak), "--target", address, "--report-dir", str(out), "--quiet"]
@@ -83,11 +87,11 @@ def cost(machines: int, *options: str, **fake: Any) -> Cost:
         return Cost(
             machines=machines,
             code=done.returncode,
-            said=f"{done.stdout}{done.stderr}",
+            output=f"{done.stdout}{done.stderr}",
             first=next(event["at"] for event in events if event["event"] == "behaviour-started"),
             wall=events[-1]["time"]["wall"],
             cpu=cpu,
             peak=kilobytes / 1024,
-            held=tuple(core.held),
+            list_sizes=tuple(core.list_sizes),
             left=sum(machine.state.name != "SPECULATIVE" for machine in core.machines.values()),
         )

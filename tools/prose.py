@@ -57,7 +57,7 @@ def without(text: str, patterns: Sequence[str]) -> str:
 
 
 def words_of_string(literal: str) -> str:
-    """Returns what a Python string literal says; spaces if it is a key or another single word."""
+    """Returns the text of a Python string literal; spaces if it is a key or another single word."""
     prefix = STRING_PREFIX.match(literal)
     if prefix is None:  # a part of an f-string
         return literal if " " in literal else spaces(literal)
@@ -90,13 +90,13 @@ def prose_of_script(source: str) -> str:
     pattern = r'("""|\'\'\')(.*?)\1|"[^"\n]*"|\'[^\'\n]*\'|(?://|#)[^\n]*'
     prose, end = "", 0
     for match in re.finditer(pattern, source, flags=re.DOTALL):
-        said = match[0] if " " in match[0] else spaces(match[0])
-        prose, end = prose + spaces(source[end : match.start()]) + said, match.end()
+        words = match[0] if " " in match[0] else spaces(match[0])
+        prose, end = prose + spaces(source[end : match.start()]) + words, match.end()
     return without(prose + spaces(source[end:]), [r"`[^`\n]+`"])
 
 
 def prose_of(path: Path) -> str:
-    """Returns what people read in a file; characters keep their positions."""
+    """Returns the prose of a file, everything else replaced by spaces, so that characters keep their positions."""
     source = path.read_text(encoding="utf-8")
     match path.suffix:
         case ".py":
@@ -112,7 +112,7 @@ def prose_of(path: Path) -> str:
 
 
 def pattern(phrase: str, before: str) -> str:
-    """Returns the regular expression for a phrase of the configuration; a space stands for any white space."""
+    """Returns the regular expression for a phrase of the configuration; a space matches any white space."""
     return rf"{before}(?:{phrase})\b".replace(" ", r"\s+")
 
 
@@ -162,7 +162,7 @@ def findings(path: Path, wanted: Sequence[Check]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints what was found, and returns 1 if there was anything."""
+    """Prints the findings, and returns 1 if there are any."""
     configuration = tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))
     wanted = list(checks(configuration))
     paths = [Path(argument).resolve() for argument in arguments] or [ROOT / path for path in configuration["paths"]]

@@ -1,6 +1,6 @@
-"""The catalogue's promise: a released behaviour keeps its id, its level and its meaning, or is retired by name.
+"""Checks the catalogue's promise: a released behaviour keeps its id, level and meaning, or is marked as retired.
 
-`python -m tools.released` freezes the catalogue as the one of a release; `make baseline` does the same for the proto.
+`python -m tools.released` freezes the catalogue at a release; `make baseline` freezes the proto too.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def read(released: str) -> dict[str, tuple[str, str]]:
 
 
 def broken(released: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]], *, version: str) -> list[str]:
-    """Returns a line for each promise that is broken, and for each new behaviour that claims an older release."""
+    """Returns a line for each broken promise, and for each new behaviour with an older release in `since`."""
     lines = []
     for name, (level, since) in released.items():
         if name not in now:
-            lines.append(f"{name} is gone: give it `retired` instead")
+            lines.append(f"{name} was removed: mark it as `retired` instead")
         elif now[name] != (level, since):
-            lines.append(f"{name} was {level} since {since}, and is {' since '.join(now[name])}: give a new id")
+            lines.append(f"{name} was {level} since {since}, and is {' since '.join(now[name])}: use a new id")
     for name in now.keys() - released.keys():
         if now[name][1] != version:
-            lines.append(f"{name} is new in {version}, and says since {now[name][1]}")
+            lines.append(f"{name} is new in {version}, but has since = {now[name][1]}")
     return sorted(lines)
 
 

@@ -1,4 +1,4 @@
-"""Installs a git revision of the kit, or the current tree, with its dependencies, in an environment of its own."""
+"""Installs a git revision of the kit, or the current tree, with its dependencies, in a separate environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def commit_of(revision: str) -> str:
-    """The full hash of the commit that a revision names. Exits if there is none."""
+    """Returns the full hash of a revision's commit. Exits if the revision is unknown."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -24,27 +24,27 @@ def commit_of(revision: str) -> str:
 
 
 def install_commit(commit: str) -> Path:
-    """The programs of that commit: installed on first use, and kept in the user's cache."""
-    home = _cache() / commit
-    ready, source = home / "ready", home / "source"
+    """Returns the directory of that commit's programs, which are installed on first use in the user's cache."""
+    directory = _cache() / commit
+    ready, source = directory / "ready", directory / "source"
     if not ready.exists():
-        shutil.rmtree(home, ignore_errors=True)  # an installation that was interrupted
+        shutil.rmtree(directory, ignore_errors=True)  # an interrupted installation
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as tree:
             tree.extractall(source, filter="data")
-        _install(source, home / "venv")
+        _install(source, directory / "venv")
         ready.touch()
-    return home / "venv" / "bin"
+    return directory / "venv" / "bin"
 
 
 def install_current() -> Path:
-    """The programs of the current tree with its uncommitted changes: installed again at each call.
+    """Returns the directory of the programs of the current tree, which is installed again at each call.
 
-    The developers' environment would not do: with the many more packages in it each start takes longer.
+    The developers' environment is not used: it has many more packages, so each start takes longer.
     """
-    home = _cache() / f"tree-{sha256(bytes(ROOT)).hexdigest()[:12]}"
-    _install(ROOT, home / "venv")
-    return home / "venv" / "bin"
+    directory = _cache() / f"tree-{sha256(bytes(ROOT)).hexdigest()[:12]}"
+    _install(ROOT, directory / "venv")
+    return directory / "venv" / "bin"
 
 
 def _install(source: Path, environment: Path) -> None:
@@ -56,7 +56,7 @@ def _install(source: Path, environment: Path) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without PYTHONPATH, which would put a source tree before an installed kit."""
+    """Returns the environment without PYTHONPATH, with which a source tree would hide the installed kit."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

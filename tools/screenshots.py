@@ -1,7 +1,7 @@
-"""What report.html looks like: `python -m tools.screenshots` judges two providers and writes docs/screenshots.
+"""`python -m tools.screenshots`: judges two providers, and writes screenshots of report.html to docs/screenshots.
 
-A conformant fake, and one that does not ask the fence on Drain: the pictures of the README and of the documents. They
-look best where Inter and JetBrains Mono are installed (Debian: fonts-inter, fonts-jetbrains-mono).
+The providers are a conformant fake, and one that does not check the token of Drain. The README and the documents show
+the screenshots. Install Inter and JetBrains Mono first (Debian: fonts-inter, fonts-jetbrains-mono).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 def reports() -> dict[str, Report]:
-    """The reports that are shown: of a conformant provider, and of a broken one."""
+    """Returns the reports of a conformant and of a broken provider."""
     options = Options(patience=SHORT_PATIENCE, rpc_timeout=5.0, connect_timeout=2.0, seed=7, version=version())
     core = Core(fleet(28), latency=Latency.parse("200ms"))
     made = {
@@ -55,39 +55,39 @@ def reports() -> dict[str, Report]:
     return made
 
 
-def shoot(browser: Browser, pages: dict[str, Path]) -> None:
-    """All pictures, of both themes; and one of a phone."""
+def take_screenshots(browser: Browser, pages: dict[str, Path]) -> None:
+    """Takes the screenshots of both themes, and one of a phone."""
     for theme in THEMES:
         with browser.new_context(
             viewport={"width": 1120, "height": 1010}, color_scheme=theme, device_scale_factor=1.5
-        ) as desk:
-            page = desk.new_page()
-            opened(page, pages["conformant"])
-            kept(f"conformant-{theme}", page.screenshot())
-            kept(f"fleet-{theme}", page.screenshot(full_page=True, clip=around(page, "#fleet")))
-            opened(page, pages["broken"])
+        ) as desktop:
+            page = desktop.new_page()
+            open_report(page, pages["conformant"])
+            save(f"conformant-{theme}", page.screenshot())
+            save(f"fleet-{theme}", page.screenshot(full_page=True, clip=around(page, "#fleet")))
+            open_report(page, pages["broken"])
             again = around(page, ".cause .again")
             top: FloatRect = {"x": 0, "y": 0, "width": 1120, "height": again["y"] + again["height"]}
-            kept(f"broken-{theme}", page.screenshot(full_page=True, clip=top))
+            save(f"broken-{theme}", page.screenshot(full_page=True, clip=top))
     with browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme="light", device_scale_factor=2, has_touch=True
-    ) as pocket:
-        page = pocket.new_page()
-        opened(page, pages["broken"])
+    ) as phone:
+        page = phone.new_page()
+        open_report(page, pages["broken"])
         page.locator(".cause").first.scroll_into_view_if_needed()
         page.evaluate("scrollTo(0, document.querySelector('.causes').offsetTop - 12)")
-        kept("phone", page.screenshot())
+        save("phone", page.screenshot())
 
 
-def opened(page: Page, path: Path) -> None:
-    """The page, with its timelines drawn."""
+def open_report(page: Page, path: Path) -> None:
+    """Opens a report, and waits until its timelines are drawn."""
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready]")
     page.wait_for_selector("#fleet .canvas svg")
 
 
 def around(page: Page, selector: str) -> FloatRect:
-    """The first such element and a margin, in the whole page's coordinates."""
+    """Returns the rectangle of the first matching element with a margin, in coordinates of the page."""
     page.evaluate("scrollTo(0, 0)")
     box = page.locator(selector).first.bounding_box()
     assert box is not None
@@ -99,15 +99,15 @@ def around(page: Page, selector: str) -> FloatRect:
     }
 
 
-def kept(name: str, picture: bytes) -> None:
-    """Write one picture, with as few colours as do."""
+def save(name: str, picture: bytes) -> None:
+    """Writes one picture, with a palette to save space."""
     path = DIRECTORY / f"{name}.png"
     Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
     print(f"{path.name:24} {path.stat().st_size // 1024:4} KiB")
 
 
 def main() -> int:
-    """Judge, render, shoot."""
+    """Judges the providers, renders the reports and takes the screenshots."""
     DIRECTORY.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         pages = {}
@@ -116,7 +116,7 @@ def main() -> int:
             pages[name].write_text(render.render(report), encoding="utf-8")
         try:
             with browsing() as browser:
-                shoot(browser, pages)
+                take_screenshots(browser, pages)
         except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

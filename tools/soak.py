@@ -13,7 +13,7 @@ LANE = ("--lane", "scale", "--max-machines", "64", "--max-creates", "5000", "--b
 
 
 def main(soak: str = "5m") -> int:
-    """Churn for as long as `soak` says, and show it; the kit's exit code."""
+    """Runs the scale lane for the duration `soak`; returns the kit's exit code."""
     program = str(Path(sys.executable).with_name("conformance-run"))
     with serving(*PROVIDER) as provider:
         command = [program, "--no-config", "--target", provider.address, *LANE, "--soak", soak]

@@ -1,6 +1,7 @@
-"""The documents' transcripts: what the real commands print, with the long middle left out.
+"""The transcripts in the documents: the output of real commands, without the long middle part.
 
-`python -m tools.transcripts` writes them anew; `test_readme.py` holds that the commands still print such lines.
+`python -m tools.transcripts` updates them; `tests/documents/test_readme.py` checks that the commands still print these
+lines.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ADDRESS = "127.0.0.1:9000"
-"""What the transcripts call the provider, whatever port it had."""
+"""The address of the provider in the transcripts; its real port differs."""
 
 MARKS = re.compile(r"(<!-- transcript: ([\w-]+) -->\n```console\n)(.*?)(```\n<!-- end -->)", flags=re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """A provider in a process of its own, and `conformance-run` on it with these options."""
+    """A provider in another process, and the options of `conformance-run`."""
 
     serve: tuple[str, ...]
     options: tuple[str, ...] = ()
     provider: str = ""
-    """How the document starts the provider; empty where it does not say."""
+    """The command with which the document starts the provider; empty if it is not shown."""
 
 
 BARE_METAL = (
@@ -52,7 +53,7 @@ TRANSCRIPTS = {
 
 @contextmanager
 def provider(arguments: tuple[str, ...]) -> Iterator[str]:
-    """The address of a provider in a process of its own, which ends with the context."""
+    """Starts a provider in another process until the context ends, and yields its address."""
     with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -62,7 +63,7 @@ def provider(arguments: tuple[str, ...]) -> Iterator[str]:
 
 
 def transcript(name: str) -> list[str]:
-    """The command line, and what it printed; of the lines that passed all but the first three left out."""
+    """Returns the command line and its output, of which only the first three PASSED lines are shown."""
     wanted = TRANSCRIPTS[name]
     kit = str(Path(sys.executable).with_name("conformance-run"))
     with provider(wanted.serve) as address:
@@ -85,7 +86,7 @@ def transcript(name: str) -> list[str]:
 
 
 def normalised(line: str) -> str:
-    """A line without what differs from run to run."""
+    """Returns a line without the values that differ from run to run."""
     line = re.sub(r"cpc-[0-9a-f]{8}", "cpc-R", line)
     line = re.sub(r"\b(i-|op-|claim-)[0-9a-f-]+", r"\1X", line)
     line = re.sub(r"machine-\d+", "machine-N", line)
@@ -93,12 +94,12 @@ def normalised(line: str) -> str:
 
 
 def blocks() -> dict[str, str]:
-    """The transcripts in all documents, by name."""
+    """Returns the transcripts in all documents, by name."""
     return {name: body for path in DOCUMENTS for _, name, body, _ in MARKS.findall(path.read_text(encoding="utf-8"))}
 
 
 def main() -> None:
-    """Write the documents' transcripts anew."""
+    """Updates the transcripts in the documents."""
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         path.write_text(MARKS.sub(lambda m: m[1] + "\n".join(transcript(m[2])) + "\n" + m[4], text), encoding="utf-8")

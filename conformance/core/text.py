@@ -33,6 +33,11 @@ def clip(text: str, longest: int = MAX_SENT_CHARACTERS) -> str:
     return text[: longest - len(ending)] + ending
 
 
+def quantity(count: int, noun: str) -> str:
+    """Returns `1 machine`, `2 machines`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def escape_markdown(text: str, longest: int = 800) -> str:
     """Returns `text` escaped for Markdown: it cannot contain formatting, mentions or links."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))

@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = str | int | float | Path | Sequence[str] | None
 
-_TERMINALS = frozenset({"target", "fake", "quiet", "verbose", "color"})
+_INAPPLICABLE = frozenset({"target", "fake", "quiet", "verbose", "color"})
 """Options that do not apply here: there is no terminal, and the target is an argument."""
 
 
 def run(target: str, *, emit: Callable[[Event], None] | None = None, **options: Value) -> Report:
-    """Judges the provider at `target` (host:port, [v6]:port, unix:/path) and returns all machines that it started.
+    """Judges the provider at `target` (host:port, [v6]:port, unix:/path), and cleans up all machines that it started.
 
     `options` are those of `conformance run`, with underscores: `select="FEN-*"`, `max_machines=4`, `use_idle=True`,
     `patience="create=20m"`, `report_dir="out"`. Durations are strings as on the command line, or seconds. Neither a
     configuration file nor the environment is read. `emit` is called with every event as it happens.
 
-    A broken clause is not an exception: see `report.verdict`, and `explain(report)`. Raises UsageError for options that
-    cannot be used, and inside a running event loop; TargetError if `target` cannot be reached; and KeyboardInterrupt
-    after Ctrl-C, when all machines are returned.
+    A broken clause is not an exception: see `report.verdict`, and `explain(report)`. Raises UsageError for invalid
+    options, and inside a running event loop; TargetError if `target` cannot be reached; and KeyboardInterrupt after
+    Ctrl-C, once all machines are cleaned up.
     """
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise UsageError(
             "conformance.run() was called inside a running event loop, which it would block",
-            hint="there it is: report = await conformance.run_async(target, …)",
+            hint="use: report = await conformance.run_async(target, …)",
         )
     settings = _settings(target, options)
     # An event loop of its own, independent of the thread's policy.
@@ -62,23 +62,23 @@ def run(target: str, *, emit: Callable[[Event], None] | None = None, **options: 
 
 
 async def run_async(target: str, *, emit: Callable[[Event], None] | None = None, **options: Value) -> Report:
-    """Like `run`, in the running event loop. Cancelled once it returns all machines; cancelled twice it just ends."""
+    """Like `run`, in the running event loop. A first cancellation cleans up all machines, a second one ends at once."""
     return await _judge(_settings(target, options), emit)
 
 
 def explain(report: Report) -> str:
-    """Returns what `conformance run` prints at its end: what is broken, the evidence, and the verdict."""
+    """Returns what `conformance run` prints at its end: the failures with their evidence, and the verdict."""
     return "\n".join((*terminal.findings(report), *terminal.closing(report)))
 
 
 def _settings(target: str, options: Mapping[str, Value]) -> Settings:
-    """Parses the options as the command line does, so that both accept and refuse the same."""
+    """Parses the options with the command line's parser, so that both accept and reject the same values."""
     known = {str(option.name): f"--{name}" for name, option in configurable().items()}
     arguments = [f"--target={target}"]
     for name, value in options.items():
-        if name not in known or name in _TERMINALS:
-            near = difflib.get_close_matches(name, set(known) - _TERMINALS, n=1)
-            raise TypeError(f"no option is called {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        if name not in known or name in _INAPPLICABLE:
+            near = difflib.get_close_matches(name, set(known) - _INAPPLICABLE, n=1)
+            raise TypeError(f"unknown option {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
         match value:
             case None | False:
                 pass
@@ -110,35 +110,34 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
         ledger_at=settings.ledger_at,
         emit=dispatcher,
         stop=stop,
-        plan=collection.selected(settings.select, settings.exclude) if settings.lane.needs_plan else (),
+        plan=collection.select(settings.select, settings.exclude) if settings.lane.needs_plan else (),
     )
-    await _in_good_order(asyncio.ensure_future(settings.lane.run(settings.lane_settings, run)), stop)
+    await _stopping_if_cancelled(asyncio.ensure_future(settings.lane.run(settings.lane_settings, run)), stop)
     report = dispatcher.report
     assert report is not None
     if settings.report_dir is None:
-        _forget(report)
+        _delete_unneeded_ledger(report)
     if dispatcher.errors:
-        # Only now: what a listener raises keeps no machine from being returned.
+        # Only raised here: an error of a listener must not prevent the clean-up of machines.
         raise dispatcher.errors[0].error
     return report
 
 
-def _forget(report: Report) -> None:
-    """Deletes a ledger that was not requested, if it is no longer needed."""
+def _delete_unneeded_ledger(report: Report) -> None:
     if report.home.clean:
         Path(report.ledger).unlink(missing_ok=True)
 
 
-async def _in_good_order(course: asyncio.Future[Report], stop: Stop) -> Report:
-    """Returns what `course` returns. If the caller is cancelled, the course is stopped and awaited first."""
+async def _stopping_if_cancelled(run: asyncio.Future[Report], stop: Stop) -> Report:
+    """Returns the result of `run`. If the caller is cancelled, the run is stopped and awaited first."""
     try:
-        return await asyncio.shield(course)
+        return await asyncio.shield(run)
     except asyncio.CancelledError:
         stop("cancelled")
         try:
             with suppress(Exception):
-                await asyncio.shield(course)
+                await asyncio.shield(run)
         except asyncio.CancelledError:
-            course.cancel()
-            await asyncio.gather(course, return_exceptions=True)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
         raise

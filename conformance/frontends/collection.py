@@ -1,4 +1,4 @@
-"""Makes a plan of the suite: every behaviour function with its catalogue entry."""
+"""Collects the suite into a plan: every behaviour function with its catalogue entry."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def functions() -> list[Any]:
 
 
 def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
-    """Returns the behaviours among `bodies` in the catalogue's order; with `ids` only those.
+    """Returns the behaviours among `bodies` in the catalogue's order; if `ids` is given, only those.
 
-    A function without an entry is left out. Raises ValueError if two functions have the same entry.
+    Functions without an entry are ignored. Raises ValueError if two functions have the same entry.
     """
     entries = {entry.id: entry for entry in catalogue.entries}
     found: dict[str, Behaviour] = {}
@@ -40,16 +40,16 @@ def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None 
         if entry is None or needs is None:
             continue
         if behaviour_id in found:
-            raise ValueError(f"{body.__name__} is a second proof of {behaviour_id}")
+            raise ValueError(f"{body.__name__} is a second function for {behaviour_id}")
         found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
     wanted = found.keys() & (found if ids is None else set(ids))
     return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))
 
 
-def selected(select: Sequence[str], exclude: Sequence[str]) -> Plan:
-    """Returns the plan of the suite's behaviours that `select` names (all if empty) without those in `exclude`.
+def select(select: Sequence[str], exclude: Sequence[str]) -> Plan:
+    """Returns a plan of the behaviours that `select` matches (all if empty) and `exclude` does not.
 
-    Raises UsageError if a pattern matches nothing or nothing is left.
+    Raises UsageError if a pattern matches no behaviour, or if no behaviour is left.
     """
     known = catalogues.load()
     return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))

@@ -1,4 +1,4 @@
-"""Passes the events of a run to its listeners, for every front end in the same way."""
+"""Forwards the events of a run to its listeners; all front ends use it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Listener: TypeAlias = Callable[[events.Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerError:
-    """A listener that was dropped, and what it raised."""
+    """A listener that was dropped, and the error that it raised."""
 
     listener: Listener
     error: Exception | SystemExit
 
     @property
     def text(self) -> str:
-        """The error in one line, which starts with the name of the listener."""
+        """The name of the listener and its error, in one line."""
         return f"{type(self.listener).__name__.lower()}: {self.error}"
 
 
 class Dispatcher:
-    """Passes every event to all listeners. The report at the end has the tolerances of the run applied.
+    """Forwards every event to all listeners, and applies the run's tolerances to the final report.
 
-    A listener that raises is dropped and the run goes on, because its machines have to be returned in any case.
+    A listener that raises is dropped and the run continues, because its machines must be cleaned up in any case.
     """
 
     def __init__(self, tolerances: Tolerances, *listeners: Listener) -> None:
@@ -44,16 +44,16 @@ class Dispatcher:
         self._listeners = list(listeners)
 
     def add(self, listener: Listener) -> None:
-        """Adds a listener, which gets all events from now on."""
+        """Adds a listener, which receives all events from now on."""
         self._listeners.append(listener)
 
     def __call__(self, event: events.Event) -> None:
-        """Passes on one event."""
+        """Forwards one event."""
         match event:
             case events.RunStarted():
                 self.ledger = event.ledger
             case events.RunFinished():
-                self.report = self._tolerances.applied(event.report)
+                self.report = self._tolerances.apply(event.report)
                 event = events.RunFinished(report=self.report)
             case _:
                 pass

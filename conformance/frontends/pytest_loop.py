@@ -1,7 +1,7 @@
 """Runs the suite through pytest.
 
 pytest collects the behaviours, the run controller runs them in one event loop, and each result is reported through
-pytest's ordinary hooks as soon as it is there.
+pytest's ordinary hooks as soon as it is available.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ class PytestLoop:
         wanted = {e.id for e in known.select(settings.select, settings.exclude)}
         behaviours = {b.id: b for b in collection.plan(known, [getattr(item, "obj", None) for item in items])}
         by_body = {id(b.body): b for b in behaviours.values()}
-        chosen, dropped, foreign = {}, [], []
+        selected, deselected, other_tests = {}, [], []
         for item in items:
             behaviour = by_body.get(id(getattr(item, "obj", None)))
             if behaviour is None:
-                foreign.append(item)
+                other_tests.append(item)
             elif behaviour.id in wanted:
-                chosen[behaviour.id] = item
+                selected[behaviour.id] = item
             else:
-                dropped.append(item)
-        self._items = {b: chosen[b] for b in behaviours if b in chosen}
-        items[:] = [*self._items.values(), *foreign]
-        if dropped:
-            config.hook.pytest_deselected(items=dropped)
+                deselected.append(item)
+        self._items = {b: selected[b] for b in behaviours if b in selected}
+        items[:] = [*self._items.values(), *other_tests]
+        if deselected:
+            config.hook.pytest_deselected(items=deselected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Runs all behaviours in one event loop; other items are left to pytest."""
+        """Runs all behaviours in one event loop, and then other tests in pytest's way."""
         if session.config.option.collectonly or not self._items:
             return None
         bodies = [getattr(item, "obj", None) for item in self._items.values()]
-        self.controller.conduct(
-            collection.plan(catalogue.load(), bodies), on_result=lambda result: self._tell_pytest(session, result)
+        self.controller.run(
+            collection.plan(catalogue.load(), bodies), on_result=lambda result: self._report_to_pytest(session, result)
         )
         report = self.controller.report
         if report is not None and report.stopped and "interrupted" in report.stopped:
@@ -68,26 +68,27 @@ class PytestLoop:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Ends with the run's exit code if pytest would end with 0: it only counts failed items."""
+        """Sets the run's exit code if pytest would exit with 0: pytest only counts failed items."""
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = self.controller.exit_code
 
-    def _tell_pytest(self, session: pytest.Session, result: Result) -> None:
+    def _report_to_pytest(self, session: pytest.Session, result: Result) -> None:
         item = self._items.get(result.id)
         if item is None:
             return
         hook = item.config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        hook.pytest_runtest_logreport(report=as_test_report(item, result, self.controller.tolerances.expected(result)))
+        tolerated = self.controller.tolerances.reason_tolerated(result)
+        hook.pytest_runtest_logreport(report=as_test_report(item, result, tolerated))
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if session.shouldfail or session.shouldstop:
             self.controller.stop(str(session.shouldfail or session.shouldstop))
 
 
-def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pytest.TestReport:
-    """Returns a result as pytest reports it: a behaviour that was not judged is an error, a broken SHOULD passes.
+def as_test_report(item: pytest.Item, result: Result, tolerated: str = "") -> pytest.TestReport:
+    """Returns a result as a pytest report: a behaviour that was not judged is an error, a broken SHOULD passes.
 
-    A failure that is `expected`, which says why, is an xfail.
+    A failure is an xfail if `tolerated`, the reason for tolerating it, is not empty.
     """
     outcome: Any = "passed"
     longrepr: Any = None
@@ -104,12 +105,12 @@ def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pyt
             )
         case Status.WARNED | Status.PASSED:
             pass
-    known = expected if result.status is Status.FAILED else ""
+    xfail_reason = tolerated if result.status is Status.FAILED else ""
     report = pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
-        outcome="skipped" if known else outcome,
+        outcome="skipped" if xfail_reason else outcome,
         longrepr=longrepr,
         when=when,
         duration=result.seconds,
@@ -119,8 +120,8 @@ def as_test_report(item: pytest.Item, result: Result, expected: str = "") -> pyt
             ("status", result.status.value),
         ],
     )
-    if known:
-        report.wasxfail = known
+    if xfail_reason:
+        report.wasxfail = xfail_reason
     return report
 
 
@@ -131,9 +132,9 @@ def _evidence(result: Result) -> str:
 
 
 def run(controller: RunController) -> None:
-    """Runs pytest in this process on the suite alone: without other ini files, conftests, plugins or environment.
+    """Runs pytest in this process on the suite alone: without other ini files, conftests, plugins or pytest variables.
 
-    Afterwards the controller has its report, or the error that is why it has none.
+    Afterwards the controller has a report or an error.
     """
     import os
     from pathlib import Path
@@ -167,4 +168,4 @@ def run(controller: RunController) -> None:
             os.environ.pop(name, None)
         os.environ.update(removed)
     if controller.report is None and controller.error is None:
-        controller.error = ConformanceError(f"pytest ended with {code!s} and no report")
+        controller.error = ConformanceError(f"pytest ended with {code!s} and without a report")

@@ -1,7 +1,7 @@
 """The pytest plugin: `pytest --pyargs conformance.suite --target host:port` judges a provider.
 
-pytest collects the behaviours, and the engine runs them in one event loop. The plugin is installed as an entry point,
-so that every pytest of its environment loads it: it imports almost nothing until it is used.
+pytest collects the behaviours, and the engine runs them in one event loop. The plugin is installed as an entry point
+and therefore loaded by every pytest of its environment, so it imports almost nothing until it is used.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ GROUP = "conformance: judge a capacity provider (pytest --pyargs conformance.sui
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds two options: where the provider is, and all other options of `conformance-run` in one string."""
+    """Adds two options: the provider's address, and all other options of `conformance-run` in one string."""
     group = parser.getgroup("conformance", GROUP)
-    group.addoption("--target", metavar="HOST:PORT", help="the provider to judge; the suite's behaviours need it")
+    group.addoption("--target", metavar="HOST:PORT", help="the provider that the behaviours of the suite judge")
     group.addoption(
         "--conformance",
         metavar="ARGS",
         default="",
-        help="options of conformance-run, in one word: --conformance='--jobs 4 --use-idle'",
+        help="further options of conformance-run in one string, for example --conformance='--jobs 4 --use-idle'",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the run if a target is given. conformance-run registers its own."""
+    """Registers a run if a target is given. conformance-run registers its own."""
     if config.option.target or config.option.conformance:
-        _take_over(config)
+        _register_run(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Registers the run if behaviours were collected without a target: environment or configuration may name one.
+    """Registers a run if behaviours were collected without a target: environment or configuration may name one.
 
-    Raises pytest.UsageError if they do not: one error for all behaviours.
+    Raises pytest.UsageError if neither does: one error for all behaviours.
     """
     yield
     if config.pluginmanager.has_plugin("conformance-loop") or config.option.collectonly:
         return
     if any(hasattr(getattr(item, "obj", None), "__conformance_behaviour__") for item in items):
-        _take_over(config).pytest_collection_modifyitems(config, items)
+        _register_run(config).pytest_collection_modifyitems(config, items)
 
 
-def _take_over(config: pytest.Config) -> PytestLoop:
+def _register_run(config: pytest.Config) -> PytestLoop:
     """Registers the run that options, environment and configuration describe."""
     import shlex
 
@@ -59,7 +59,7 @@ def _take_over(config: pytest.Config) -> PytestLoop:
     from conformance.frontends.runner import RunController
 
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
-        raise pytest.UsageError("the behaviours run together already, and share one ledger: drop -n (xdist)")
+        raise pytest.UsageError("behaviours already run concurrently and share one ledger: remove -n (pytest-xdist)")
     try:
         arguments = shlex.split(config.option.conformance)
         if config.option.target:
@@ -67,14 +67,14 @@ def _take_over(config: pytest.Config) -> PytestLoop:
         settings = parse_run(arguments)
         lane = settings.lane
         if not lane.needs_plan:
-            raise UsageError(f"the {lane.name} lane has no tests", hint=f"run conformance-run --lane {lane.name}")
+            raise UsageError(f"the {lane.name} lane has no tests", hint=f"use conformance-run --lane {lane.name}")
         loop = PytestLoop(RunController(settings))
     except ValueError as error:
         raise pytest.UsageError(f"--conformance={config.option.conformance}: {error}") from error
     except UsageError as error:
         if error.message == NO_TARGET:
-            needed = "the behaviours need a provider: add --target host:port, or --conformance=--fake"
-            raise pytest.UsageError(needed) from error
+            problem = "behaviours need a provider: add --target host:port, or --conformance=--fake"
+            raise pytest.UsageError(problem) from error
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(loop, "conformance-loop")
     return loop

@@ -1,4 +1,4 @@
-"""Controls one run of a lane: starts it, ends it in order after a signal, and keeps its report or its error."""
+"""Controls one run of a lane: starts it, stops it after a signal, and keeps its report or its error."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
     from conformance.testkit.behaviour import Plan
 
-EMBEDDED = 0.02
-"""Seconds that a transition of the embedded fake takes."""
+FAKE_LATENCY_S = 0.02
+"""Duration of a transition of the embedded fake, in seconds."""
 
 
 class RunController:
-    """One run. Afterwards `report` is its report, and `error` is why it has none, or one without any judgement."""
+    """One run. Afterwards there is a `report`, or an `error`; both if the target could not be judged at all."""
 
     def __init__(self, settings: Settings, *listeners: Listener) -> None:
         """Prepares the report directory, if there is one. Raises UsageError if it cannot be written."""
@@ -58,13 +58,13 @@ class RunController:
 
     @property
     def listener_errors(self) -> list[str]:
-        """What could not be shown or written, and why. A closed pipe is not an error: nobody wants to read more."""
+        """The outputs that could not be shown or written, with their errors. A pipe that its reader closed is fine."""
         errors = self._dispatcher.errors
         return [each.text for each in errors if not isinstance(each.error, SystemExit | BrokenPipeError)]
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the report or of the error; 0 if nothing has run."""
+        """The exit code of the report or of the error; 0 if nothing ran."""
         if self.report is not None:
             return self.report.exit_code
         match self.error:
@@ -76,7 +76,7 @@ class RunController:
                 return 3
 
     def interrupt(self, reason: str) -> None:
-        """Ends the run because of a signal: in order the first time, at once the second time."""
+        """Ends the run because of a signal: the first one starts the clean-up, the second one ends at once."""
         again = self._interrupted is not None
         self._interrupted = self._interrupted or reason
         self.stop(reason)
@@ -84,11 +84,11 @@ class RunController:
             self._task.cancel()
 
     def stop(self, reason: str) -> None:
-        """Ends the run in order, if one is under way."""
+        """Stops the run if it has started: no further behaviours, then the clean-up."""
         if self._stop is not None:
             self._stop(reason)
 
-    def conduct(self, plan: Plan = (), *, on_result: Callable[[Result], None] = lambda result: None) -> None:
+    def run(self, plan: Plan = (), *, on_result: Callable[[Result], None] = lambda result: None) -> None:
         """Runs the lane of the settings, with `plan` if it needs one. Afterwards there is a report, an error or both.
 
         `on_result` is called after each behaviour. Unlike a listener it is never dropped.
@@ -102,13 +102,13 @@ class RunController:
         except ConformanceError as error:
             self.error = error
         except asyncio.CancelledError:
-            # After a second signal nothing is waited for.
-            self.error = ConformanceError(f"interrupted twice: {self._what_is_left()}")
+            # A second signal skips the clean-up.
+            self.error = ConformanceError(f"interrupted twice: {self._how_to_sweep()}")
         except Exception as error:
             if self.settings.verbose:
                 raise
-            what = f"the kit itself failed: {type(error).__name__}: {error}"
-            self.error = ConformanceError(what, hint="this is a bug of the kit: --verbose shows where")
+            problem = f"the kit itself failed: {type(error).__name__}: {error}"
+            self.error = ConformanceError(problem, hint="this is a bug of the kit: --verbose shows the traceback")
 
     async def _main(self, plan: Plan) -> None:
         settings = self.settings
@@ -119,7 +119,7 @@ class RunController:
             stack.enter_context(handling_signals(asyncio.get_running_loop(), self.interrupt))
             target = settings.target
             if target is None:
-                target = Target(address=await stack.enter_async_context(embedded()))
+                target = Target(address=await stack.enter_async_context(serve_fake()))
             run = LaneRun(
                 target=target,
                 options=self.tolerances.options(),
@@ -135,15 +135,15 @@ class RunController:
         if isinstance(event, events.BehaviourFinished):
             self._on_result(event.result)
 
-    def _what_is_left(self) -> str:
+    def _how_to_sweep(self) -> str:
         if self._dispatcher.ledger is None:
-            return "nothing was started"
+            return "no machines were started"
         target = self.settings.target
-        where = f" --target {target.address}" if target else ""
-        return f"machines may be left; return them: conformance sweep {self._dispatcher.ledger}{where}"
+        option = f" --target {target.address}" if target else ""
+        return f"machines may still be running; clean them up: conformance sweep {self._dispatcher.ledger}{option}"
 
     def _not_judged(self, plan: Plan, error: TargetError) -> Report:
-        """Returns a report of a target that could not be judged at all: a CI job expects a report anyway."""
+        """Returns a report of a target that could not be judged at all, because a CI job expects one anyway."""
         settings = self.settings
         planned = tuple(behaviour.entry for behaviour in plan)
         return report_builder.not_judged(
@@ -157,27 +157,27 @@ class RunController:
 
 @contextmanager
 def handling_signals_around(controller: RunController) -> Iterator[None]:
-    """Handles signals before, during and after the run, so that there is neither half a report nor a traceback."""
+    """Handles signals before, during and after the run, so that there is neither a partial report nor a traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def hear(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         controller.interrupt(SIGNALS[signal.Signals(number)])
 
-    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def embedded() -> AbstractAsyncContextManager[str]:
-    """Serves the embedded fake while the context lasts; the context's value is its address."""
+def serve_fake() -> AbstractAsyncContextManager[str]:
+    """Serves the embedded fake while the context lasts, and yields its address."""
     from fake_provider.core import Core
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.every(EMBEDDED)))
+    return serving(Core(fleet(64), latency=Latency.every(FAKE_LATENCY_S)))

@@ -23,6 +23,20 @@ FAKE = "the embedded fake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFailures:
+    """The failures that a run may tolerate: those of an earlier run, and those with a waiver."""
+
+    baseline: Report | None = None
+    """An earlier run, which this one is compared with."""
+    baseline_name: str = ""
+    only_new: bool = False
+    """True if failures that the baseline has too do not change the exit code."""
+    waivers: tuple[Waiver, ...] = ()
+    waivers_file: str = ""
+    """The file that the waivers were read from; empty without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """A run as requested. `target` None means the embedded fake."""
 
@@ -34,20 +48,13 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     color: bool | None = None
-    """None: depends on the terminal."""
+    """None to detect it from the terminal."""
     config: Path | None = None
     """The configuration file that was read, if any."""
-    baseline: Report | None = None
-    """An earlier run, which this one is compared with."""
-    baseline_name: str = ""
-    only_new: bool = False
-    """Whether failures that the baseline has too leave the exit code alone."""
+    known_failures: KnownFailures = field(default_factory=KnownFailures)
     lane: Lane[Any] = field(default_factory=lanes.default)
     lane_settings: Any = None
-    """The frozen settings that the lane made of its own options."""
-    waivers: tuple[Waiver, ...] = ()
-    waivers_file: str = ""
-    """The file that the waivers come from; empty if there are none."""
+    """The frozen settings that the lane has made from its own options."""
 
     def ledger_at(self, run: str) -> Path:
         """Returns the path of the run's ledger: in the report directory, or else in the user's state directory."""
@@ -62,7 +69,7 @@ def version() -> str:
 
 
 def state_directory() -> Path:
-    """Returns the directory for ledgers of runs without a report: the operating system's, or `$XDG_STATE_HOME`.
+    """Returns the directory for ledgers of runs without a report directory: below the user's state directory.
 
     Raises UsageError if the user has no home directory.
     """
@@ -72,30 +79,31 @@ def state_directory() -> Path:
         return platformdirs.user_state_path(DISTRIBUTION, appauthor=False) / "ledgers"
     except RuntimeError:
         raise UsageError(
-            "there is no home directory to keep the ledger in", hint="give --report-dir, or set XDG_STATE_HOME"
+            "cannot store the ledger: the user has no home directory", hint="add --report-dir, or set XDG_STATE_HOME"
         ) from None
 
 
 def check_report_dir(directory: Path) -> None:
     """Creates the directory and checks that the files can be written there. Raises UsageError.
 
-    A ledger that names machines which an earlier run left is not overwritten: it has to be swept first.
+    A ledger with machines that an earlier run left running is not overwritten: it must be swept first.
     """
     from conformance.core import file_lock
+    from conformance.core.text import quantity
     from conformance.fleet import ledger
     from conformance.reporters.report_dir import FORMATS, LOG
 
     path = directory / "ledger.ndjson"
     try:
         if path.exists() and path.stat().st_size:
-            # First: nothing here is touched while machines are left, or while the run that writes here is alive.
+            # Before all other files: they stay unchanged while machines are left, or while another run writes here.
             with path.open("a", encoding="utf-8") as file:
                 file_lock.lock(file, f"the ledger {path}")
             left = ledger.read(path).entries
             if left:
                 raise UsageError(
-                    f"{path} names {len(left)} machines that an earlier run left",
-                    hint=f"bring them home first: conformance sweep {path} --target …",
+                    f"{path} lists {quantity(len(left), 'machine')} that an earlier run left running",
+                    hint=f"clean up first: conformance sweep {path} --target HOST:PORT",
                 )
             path.unlink()
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which failures of a run are tolerated: those with a waiver, and those that the baseline has too."""
+"""Decides which failures of a run are tolerated: those with a waiver, and those that the baseline has too."""
 
 from __future__ import annotations
 
@@ -21,41 +21,42 @@ if TYPE_CHECKING:
 
 
 class Tolerances:
-    """The tolerated failures as of the run's first day: no waiver expires while the run lasts."""
+    """The tolerated failures. The run's first day counts for all waivers, so none expires while the run lasts."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._options, self._known = settings.options, settings.known_failures
         self._today = datetime.now(UTC).date()
-        self._waivers = {each.id: each for each in settings.waivers}
-        self._before = {result.id: result for result in settings.baseline.results} if settings.baseline else {}
+        self._waivers = {waiver.id: waiver for waiver in self._known.waivers}
+        baseline = self._known.baseline
+        self._before = {result.id: result for result in baseline.results} if baseline else {}
 
     def options(self) -> Options:
         """Returns the options of the run, in which `--fail-fast` does not stop for a tolerated failure."""
-        return replace(self._settings.options, tolerates=lambda result: bool(self.expected(result)))
+        return replace(self._options, tolerates=lambda result: bool(self.reason_tolerated(result)))
 
-    def expected(self, result: Result) -> str:
+    def reason_tolerated(self, result: Result) -> str:
         """Returns why a failure is tolerated; empty if it is not."""
-        one = self._waivers.get(result.id)
-        if one is not None and waivers.standing(one, result, today=self._today).tolerates:
-            return f"waived {one.terms}"
-        old = self._settings.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
-        return f"failed in {self._settings.baseline_name} too" if old else ""
+        waiver = self._waivers.get(result.id)
+        if waiver is not None and waivers.standing(waiver, result, today=self._today).tolerates:
+            return f"waived {waiver.terms}"
+        old = self._known.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
+        return f"failed in {self._known.baseline_name} too" if old else ""
 
-    def applied(self, report: Report) -> Report:
+    def apply(self, report: Report) -> Report:
         """Returns the report with the waivers and with the comparison to the baseline."""
-        settings = self._settings
+        known = self._known
         report = replace(
             report,
-            waivers=waivers.judged(settings.waivers, report.results, _known(), today=self._today),
-            waivers_file=settings.waivers_file,
-            only_new=settings.only_new,
+            waivers=waivers.judged(known.waivers, report.results, _all_behaviours(), today=self._today),
+            waivers_file=known.waivers_file,
+            only_new=known.only_new,
         )
-        if settings.baseline is None:
+        if known.baseline is None:
             return report
-        names = (settings.baseline_name, "this run")
-        return replace(report, comparison=compare(settings.baseline, report, names=names))
+        names = (known.baseline_name, "this run")
+        return replace(report, comparison=compare(known.baseline, report, names=names))
 
 
-def _known() -> Catalogue:
-    """Returns the behaviours of all lanes: a waiver of a behaviour that another lane judges is not unknown."""
+def _all_behaviours() -> Catalogue:
+    """Returns the behaviours of all lanes: a waiver may name a behaviour of another lane than this run's."""
     return replace(catalogue.load(), entries=lanes.entries())

@@ -15,20 +15,20 @@ def test_every_released_behaviour_is_kept_with_its_level() -> None:
 
 def test_a_removed_behaviour_breaks_the_promise() -> None:
     assert broken(BEFORE, {"TST-1a": ("MUST", "0.1.0")}, version="0.2.0") == [
-        "TST-1b is gone: give it `retired` instead"
+        "TST-1b was removed: mark it as `retired` instead"
     ]
 
 
 def test_a_changed_level_breaks_the_promise() -> None:
     now = {**BEFORE, "TST-1b": ("MUST", "0.1.0")}
     assert broken(BEFORE, now, version="0.2.0") == [
-        "TST-1b was SHOULD since 0.1.0, and is MUST since 0.1.0: give a new id"
+        "TST-1b was SHOULD since 0.1.0, and is MUST since 0.1.0: use a new id"
     ]
 
 
 def test_a_new_behaviour_names_the_current_release() -> None:
     now = {**BEFORE, "TST-1c": ("MUST", "0.1.0")}
-    assert broken(BEFORE, now, version="0.2.0") == ["TST-1c is new in 0.2.0, and says since 0.1.0"]
+    assert broken(BEFORE, now, version="0.2.0") == ["TST-1c is new in 0.2.0, but has since = 0.1.0"]
 
 
 def test_a_retired_behaviour_keeps_its_promise() -> None:

@@ -100,7 +100,7 @@ def test_a_disk_that_gets_full_stops_the_run_and_all_machines_are_returned(provi
         fill(disk)
         done = kit.done()
     check_stopped(done, provider, FULL)
-    assert f"error: not all could be shown or written: files: [Errno 28] {FULL}" in done.err
+    assert f"error: the output is incomplete: files: [Errno 28] {FULL}" in done.err
     # A file is either readable, because it was written before the disk was full, or empty.
     for name in ("events.ndjson", "report.json"):
         if (disk / name).stat().st_size:

@@ -35,7 +35,7 @@ def left(provider: Provider, directory: Path) -> Path:
 
 def check_clean(done: Done) -> None:
     assert done.code == 0, done.text
-    assert done.out.splitlines()[-1] == "all is home"
+    assert done.out.splitlines()[-1] == "all started machines were cleaned up"
     assert done.err == ""
 
 
@@ -52,7 +52,7 @@ def test_a_second_sweep_has_no_work(provider: Provider, tmp_path: Path) -> None:
     before = provider.machines()
     again = sweep(provider, path)
     check_clean(again)
-    assert again.out == "all is home\n"
+    assert again.out == "all started machines were cleaned up\n"
     assert provider.machines() == before
 
 

@@ -1,4 +1,4 @@
-"""What CI services read of ours, and what the documents offer to be copied: valid, and it does what it says."""
+"""Our files for CI services, and the examples in the documents, are valid and work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS: dict[str, dict[str, Any]] = {step.get("name", step.get("id")): step for s
 
 
 def invalid(schema: str, path: Path) -> str:
-    """What a service would say of the file; empty where it is as it should be."""
+    """Returns the errors in the file according to the service's schema; empty if it is valid."""
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", f"vendor.{schema}", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
@@ -32,7 +32,7 @@ def invalid(schema: str, path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "schema"), [(".github/workflows/conformance.yml", "github-workflows"), (".gitlab-ci.yml", "gitlab-ci")]
 )
-def test_what_the_page_offers_is_valid_and_a_slip_would_be_seen(name: str, schema: str, tmp_path: Path) -> None:
+def test_the_examples_of_the_page_are_valid(name: str, schema: str, tmp_path: Path) -> None:
     path = tmp_path / Path(name).name
     text = files(CI)[name]
     path.write_text(text, encoding="utf-8")
@@ -46,7 +46,7 @@ def test_what_the_page_offers_is_valid_and_a_slip_would_be_seen(name: str, schem
 @pytest.mark.parametrize(
     ("name", "schema"), [(".github/workflows/ci.yml", "github-workflows"), ("action.yml", "github-actions")]
 )
-def test_what_we_have_ourselves_is_valid(name: str, schema: str) -> None:
+def test_our_own_ci_files_are_valid(name: str, schema: str) -> None:
     assert invalid(schema, ROOT / name) == ""
 
 
@@ -56,24 +56,24 @@ def test_the_page_gives_the_action_inputs_that_it_has() -> None:
     assert set(given) <= set(ACTION["inputs"])
 
 
-def test_our_ci_calls_our_own_action_and_all_that_verify_does_on_each_python() -> None:
+def test_our_ci_runs_our_action_and_make_verify_on_each_python() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
     assert jobs["verify"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert [step.get("run") for step in jobs["verify"]["steps"]][-1] == ".ci/run"
     assert "./" in [step.get("uses") for step in jobs["action"]["steps"]]
 
 
-def test_no_script_has_anything_pasted_into_it() -> None:
+def test_no_script_contains_an_expression() -> None:
     scripts = [step["run"] for step in STEPS.values() if "run" in step]
     assert len(scripts) == 3
     assert [script for script in scripts if "${{" in script] == []
 
 
-# The action's own steps, as a runner runs them.
+# The steps of the action, as a runner of GitHub executes them.
 
 
-class Ran:
-    """How the action went: the exit code of its judging step, its outputs, its summary."""
+class ActionRun:
+    """A run of the action: the exit code of its Judge step, its outputs, and its summary."""
 
     def __init__(self, directory: Path, **inputs: str) -> None:
         self.directory = directory
@@ -81,7 +81,7 @@ class Ran:
         given = {name.replace("_", "-"): value for name, value in given.items()}
         temp = directory / "temp"
         temp.mkdir()
-        (temp / "conformance").symlink_to(sys.prefix)  # what the install step would have made
+        (temp / "conformance").symlink_to(sys.prefix)  # created by the install step on a runner
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("CONFORMANCE", "PYTEST"))} | {
             "RUNNER_TEMP": str(temp),
             "GITHUB_OUTPUT": str(temp / "output"),
@@ -89,7 +89,7 @@ class Ran:
             "XDG_STATE_HOME": str(temp / "state"),
         }
         (temp / "summary").touch()
-        self.code, self.said = self.step("Judge", given)
+        self.code, self.text = self.step("Judge", given)
         if (directory / given["report-dir"]).is_dir():
             (directory / given["report-dir"] / "report.md").write_text("# the verdict\n", encoding="utf-8")
         assert self.step("Summary", given) == (0, "")
@@ -97,7 +97,7 @@ class Ran:
         self.summary = (temp / "summary").read_text("utf-8")
 
     def step(self, name: str, inputs: dict[str, str]) -> tuple[int, str]:
-        """Run one step of the action as the runner would."""
+        """Executes one step of the action; returns its exit code and its output."""
         env = self.env | {
             key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: inputs[m[1]], value)
             for key, value in STEPS[name].get("env", {}).items()
@@ -109,45 +109,45 @@ class Ran:
         return done.returncode, done.stdout + done.stderr
 
 
-def test_the_action_judges_and_tells_the_verdict(tmp_path: Path) -> None:
+def test_the_action_judges_and_outputs_the_verdict(tmp_path: Path) -> None:
     with serving() as provider:
-        ran = Ran(tmp_path, target=provider.address, args="--select 'FEN-1a, FEN-1b' --max-machines 2")
-    assert (ran.code, ran.outputs) == (0, {"verdict": "conformant", "exit-code": "0"}), ran.said
-    assert "2 passed" in ran.said
+        ran = ActionRun(tmp_path, target=provider.address, args="--select 'FEN-1a, FEN-1b' --max-machines 2")
+    assert (ran.code, ran.outputs) == (0, {"verdict": "conformant", "exit-code": "0"}), ran.text
+    assert "2 passed" in ran.text
     assert ran.summary == "# the verdict\n"
     assert (tmp_path / "conformance-report" / "report.json").exists()
 
 
 def test_the_action_fails_with_the_kits_exit_code_and_keeps_the_verdict(tmp_path: Path) -> None:
-    ran = Ran(tmp_path, args="--fake --select FEN-1a --max-creates 0")
-    assert (ran.code, ran.outputs) == (3, {"verdict": "inconclusive", "exit-code": "3"}), ran.said
+    ran = ActionRun(tmp_path, args="--fake --select FEN-1a --max-creates 0")
+    assert (ran.code, ran.outputs) == (3, {"verdict": "inconclusive", "exit-code": "3"}), ran.text
 
 
 @pytest.mark.parametrize("args", ["--no-such-option", "--fake 'unfinished"])
-def test_wrong_arguments_are_2_and_no_verdict_of_a_run_before(tmp_path: Path, args: str) -> None:
+def test_invalid_arguments_are_exit_2_without_an_old_verdict(tmp_path: Path, args: str) -> None:
     (tmp_path / "conformance-report").mkdir()
     (tmp_path / "conformance-report" / "report.json").write_text('{"verdict": "conformant"}', encoding="utf-8")
-    ran = Ran(tmp_path, args=args)
-    assert (ran.code, ran.outputs) == (2, {"verdict": "", "exit-code": "2"}), ran.said
+    ran = ActionRun(tmp_path, args=args)
+    assert (ran.code, ran.outputs) == (2, {"verdict": "", "exit-code": "2"}), ran.text
 
 
 def test_no_shell_expands_what_the_action_is_given(tmp_path: Path) -> None:
-    ran = Ran(tmp_path, args='--fake --select "$(touch owned)" ; touch owned', target="`touch owned`")
+    ran = ActionRun(tmp_path, args='--fake --select "$(touch owned)" ; touch owned', target="`touch owned`")
     assert ran.code == 2
     assert not (tmp_path / "owned").exists()
 
 
 def test_headers_reach_the_provider_a_line_each_and_are_in_no_output(tmp_path: Path) -> None:
     with serving() as provider:
-        ran = Ran(
+        ran = ActionRun(
             tmp_path,
             target=provider.address,
             args="--select FEN-1a --verbose",
             headers="authorization=Bearer s3cret\nx-tenant=s3cret too",
         )
-    assert ran.code == 0, ran.said
+    assert ran.code == 0, ran.text
     written = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "conformance-report").iterdir())
-    assert "s3cret" not in ran.said + written
+    assert "s3cret" not in ran.text + written
 
 
 def shell_job(provider: Provider, directory: Path, *, also: str = "") -> subprocess.CompletedProcess[str]:
@@ -165,7 +165,7 @@ def test_the_page_names_each_file_of_a_report_directory(tmp_path: Path) -> None:
     assert set(named) == {path.name for path in (tmp_path / "out").iterdir()}
 
 
-def test_the_shell_job_ends_as_the_kit_does(tmp_path: Path) -> None:
+def test_the_shell_job_has_the_kits_exit_code(tmp_path: Path) -> None:
     with serving() as provider:
         good = shell_job(provider, tmp_path, also="--select FEN-1a")
         wrong = shell_job(provider, tmp_path, also="--select FEM-1a")

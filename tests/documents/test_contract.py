@@ -21,7 +21,7 @@ AREAS = {
     "WIR": 6, "LIF": 12, "OPS": 6, "COD": 5, "FEN": 14, "MET": 4,
     "LST": 10, "SHP": 4, "FLT": 4, "DUR": 4, "SEC": 2,
 }  # fmt: skip
-"""In the order of the document, and how many clauses each has."""
+"""The areas in the order of the document, with their numbers of clauses."""
 
 LESS_THAN_MUST = {
     "WIR-2": "SHOULD", "WIR-4": "SHOULD", "LIF-10": "SHOULD", "COD-4": "SHOULD", "FEN-14": "MAY",
@@ -30,7 +30,7 @@ LESS_THAN_MUST = {
 
 
 def rows(heading: str) -> list[tuple[str, ...]]:
-    """The rows of the table below `### heading`, without its head."""
+    """Returns the rows of the table below `### heading`, without its header."""
     section = TEXT.split(f"\n### {heading}\n")[1].split("\n#")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[2:]]
@@ -69,9 +69,9 @@ def test_every_field_is_named_with_its_number_and_type() -> None:
         for reserved in message.reserved_range
         for number in range(reserved.start, reserved.end)
     }
-    told = rows("Messages")
-    assert set(told) == expected
-    assert len(told) == len(expected)
+    documented = rows("Messages")
+    assert set(documented) == expected
+    assert len(documented) == len(expected)
 
 
 def test_every_enum_value_is_named_with_its_number() -> None:
@@ -80,9 +80,9 @@ def test_every_enum_value_is_named_with_its_number() -> None:
     ]
 
 
-def test_clauses_are_counted_through_in_the_order_of_the_areas() -> None:
-    told = [match["id"] for match in CLAUSE.finditer(TEXT)]
-    assert told == [f"{area}-{number}" for area, last in AREAS.items() for number in range(1, last + 1)]
+def test_clauses_are_numbered_in_the_order_of_the_areas() -> None:
+    ids = [match["id"] for match in CLAUSE.finditer(TEXT)]
+    assert ids == [f"{area}-{number}" for area, last in AREAS.items() for number in range(1, last + 1)]
 
 
 def test_a_clause_states_its_level() -> None:
@@ -109,7 +109,7 @@ def test_an_area_has_one_section(area: str) -> None:
     assert len([section for section in sections if f"**{area}-" in section]) == 1
 
 
-def test_the_sections_are_numbered_through() -> None:
+def test_the_sections_are_numbered_without_gaps() -> None:
     numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", TEXT, re.MULTILINE)]
     assert numbers[0] == 1
     assert all(later == earlier + 1 for earlier, later in pairwise(numbers))

@@ -1,4 +1,4 @@
-"""What `make mutants` is told to mutate, and with which tests, is there, and the document speaks of it."""
+"""The files and tests in the configuration of `make mutants` exist, and the document has their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MUTMUT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["t
 DOCUMENT = (ROOT / "docs" / "kit-mutants.md").read_text(encoding="utf-8")
 
 
-def test_all_that_is_named_is_there() -> None:
+def test_all_named_files_exist() -> None:
     named = [*MUTMUT["only_mutate"], *MUTMUT["also_copy"], *MUTMUT["pytest_add_cli_args_test_selection"]]
     assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -1,4 +1,4 @@
-"""Every command in the README and the documents is run here, and the transcripts still are what is printed."""
+"""Runs every command of the README and the documents, and compares the transcripts with the output."""
 
 from __future__ import annotations
 
@@ -19,43 +19,48 @@ from tools.transcripts import DOCUMENTS, MARKS, ROOT
 BIN = Path(sys.executable).parent
 
 RUN_ELSEWHERE = {
-    "make test": "it is what runs this",
+    "make test": "runs this test",
     "conformance-run --target provider.example:443 --tls-ca ca.pem --tls-cert shard.pem --tls-key shard.key": (
-        "tests/zoo and selftest/test_security.py dial TLS with certificates of their own"
+        "needs certificates: tests/zoo, selftest/test_security.py"
     ),
     'conformance-run --target "$PROVIDER" --report-dir out --baseline main/report.json --fail-on new': (
-        "it needs an earlier run: test_diff_command.py"
+        "needs an earlier run: tests/frontends/cli/test_diff.py"
     ),
     "conformance-run --target 127.0.0.1:9000 --baseline main/report.json --fail-on new": (
-        "it needs an earlier run: test_diff_command.py"
+        "needs an earlier run: tests/frontends/cli/test_diff.py"
     ),
-    "conformance diff main out": "it needs two runs: test_diff_command.py",
-    "conformance waive --from out/report.json": "it needs a failure: test_waive_command.py",
-    'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': "test_waive_command.py fills them in",
-    "conformance proto breaking --proto ../my-provider/proto --format github-actions": "test_proto_command.py",
-    "make mutants": "it takes an hour; tests/documents/test_kit_mutants.py sees that what it names is there",
-    "make soak": "it takes five minutes; test_scale_runs.py churns for a moment",
-    "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "it takes an hour; as many as 100 are in CI",
-    "pip install .": "make sets .venv up by it; it would fetch packages",
+    "conformance diff main out": "needs two runs: tests/frontends/cli/test_diff.py",
+    "conformance waive --from out/report.json": "needs a failure: tests/frontends/cli/test_waive.py",
+    'conformance-run --target "$PROVIDER" --waivers conformance-waivers.toml': (
+        "needs complete waivers: tests/frontends/cli/test_waive.py"
+    ),
+    "conformance proto breaking --proto ../my-provider/proto --format github-actions": (
+        "needs another copy: tests/frontends/cli/test_proto.py"
+    ),
+    "make mutants": "takes an hour; tests/documents/test_kit_mutants.py checks its configuration",
+    "make soak": "takes five minutes; tests/lanes/test_scale_runs.py has short runs",
+    "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "takes an hour; CI makes 100 operations",
+    "pip install .": "downloads packages; make installs the kit in the same way",
 }
+"""The commands that are not run here, with the reason."""
 
 
 HEADS = (
     *("target", "fleet", "delete", "TLS", "plan", "ledger", "FAILED", "clause", "wanted", "got", "more"),
     *("verdict", "bill", "time", "home", "$"),
 )
-"""What the lines of a transcript begin with that are the same at every run."""
+"""The first words of the lines of a transcript that are the same in every run."""
 
 
 class Command(NamedTuple):
-    """A command line, and the document that it stands in."""
+    """A command line, and its document."""
 
     document: Path
     line: str
 
 
 def commands() -> list[Command]:
-    """The lines after a prompt in the documents' console blocks, transcripts left out."""
+    """Returns the lines after a prompt in the documents' console blocks, except in transcripts."""
     found = []
     for document in DOCUMENTS:
         text = MARKS.sub("", document.read_text(encoding="utf-8"))
@@ -66,30 +71,30 @@ def commands() -> list[Command]:
 
 
 def files(document: Path) -> dict[str, str]:
-    """The files that a document shows: blocks that begin with a comment that is a name."""
+    """Returns the files that a document shows, by name: blocks whose first line is a comment with the name."""
     blocks = re.findall(r"```\w+\n# (\S+\.\w+)\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     return dict(blocks)
 
 
-def typed(text: str, address: str) -> str:
-    """The text with a provider that is there."""
+def with_address(text: str, address: str) -> str:
+    """Returns the text with the address of a real provider."""
     for placeholder in ("127.0.0.1:9000", "host:port"):
         text = text.replace(placeholder, address)
     return text
 
 
 def prepare(command: Command, directory: Path, address: str) -> None:
-    """What whoever reads the document has by now: its files, and what the commands before this one have left."""
+    """Creates what a reader of the document has at this point: its files, and the output of earlier commands."""
     for name, content in files(command.document).items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(typed(content, address), encoding="utf-8")
+        path.write_text(with_address(content, address), encoding="utf-8")
     if " out/" in command.line:
         run = [str(BIN / "conformance-run"), "--no-config", "--target", address, "--select", "FEN-1a,FEN-3a"]
         run += ["--report-dir", str(directory / "out"), *(["--keep"] if "sweep" in command.line else [])]
         subprocess.run(run, check=True, capture_output=True)
     if "--baseline" in command.line:
-        # Something that did not pass last time, and does by now.
+        # Failures in the baseline that pass now.
         report = directory / "out" / "report.json"
         report.write_text(report.read_text(encoding="utf-8").replace('"passed"', '"failed"'), encoding="utf-8")
 
@@ -105,28 +110,28 @@ def test_a_command_of_the_documents_works(command: Command, tmp_path: Path) -> N
     env |= {"PATH": f"{BIN}:{env['PATH']}", "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     with serving("--latency", "10ms") as provider:
         prepare(command, tmp_path, provider.address)
-        line = typed(command.line, provider.address)
-        where = ROOT if line.startswith("make ") or " proto " in line else tmp_path
+        line = with_address(command.line, provider.address)
+        cwd = ROOT if line.startswith("make ") or " proto " in line else tmp_path
         if line.startswith("fake-provider "):
-            code, said = started_and_stopped(line.replace("--port 9000", "--port 0"), env)
+            code, output = started_and_stopped(line.replace("--port 9000", "--port 0"), env)
         else:
             shell = ["bash", "-c", line]
             env |= {"PROVIDER": provider.address}
-            done = subprocess.run(shell, cwd=where, env=env, capture_output=True, text=True, timeout=170, check=False)
-            code, said = done.returncode, done.stdout + done.stderr
-    assert code == 0, said
+            done = subprocess.run(shell, cwd=cwd, env=env, capture_output=True, text=True, timeout=170, check=False)
+            code, output = done.returncode, done.stdout + done.stderr
+    assert code == 0, output
 
 
 def started_and_stopped(line: str, env: dict[str, str]) -> tuple[int, str]:
-    """How a provider ends that a document leaves running."""
+    """Starts a provider and stops it; returns its exit code and its first line."""
     with subprocess.Popen(["bash", "-c", f"exec {line}"], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
+        first_line = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        return process.wait(30), said
+        return process.wait(30), first_line
 
 
-def test_what_is_run_elsewhere_still_stands_in_the_documents() -> None:
+def test_excluded_commands_are_in_the_documents() -> None:
     assert set(RUN_ELSEWHERE) <= {command.line for command in commands()}
 
 
@@ -143,15 +148,15 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert [path.name for path in DOCUMENTS[1:] if f"(docs/{path.name})" not in text] == []
 
 
-def test_every_transcript_stands_in_a_document_and_no_other() -> None:
+def test_every_transcript_is_in_a_document() -> None:
     assert set(transcripts.blocks()) == set(transcripts.TRANSCRIPTS)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", transcripts.TRANSCRIPTS)
-def test_a_transcript_is_what_is_printed(name: str) -> None:
+def test_a_transcript_matches_the_output(name: str) -> None:
     fresh = {transcripts.normalised(line) for text in transcripts.transcript(name) for line in text.splitlines()}
-    # What is skipped, and how often a machine is looked at, differs with the speed of the moment.
+    # Skipped behaviours and the number of polls depend on the speed of the machine, so only these lines are compared.
     shown = transcripts.blocks()[name].splitlines()
     lines = [line for line in shown if line.split(None, 1)[:1] and line.split(None, 1)[0] in HEADS]
     stale = [line for line in lines if transcripts.normalised(line) not in fresh]

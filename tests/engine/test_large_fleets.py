@@ -27,17 +27,17 @@ MACHINES = int(os.environ.get("CONFORMANCE_MACHINES", "10000"))
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
 def test_a_run_on_a_large_fleet_lists_it_a_few_times_and_keeps_no_list() -> None:
     seen = cost(MACHINES, "--rpc-timeout", "5m")
-    assert seen.code == 0, seen.said
+    assert seen.code == 0, seen.output
     assert seen.left == 0
-    assert seen.whole <= 12
-    assert sum(seen.held) <= 12 * MACHINES + 200_000
+    assert seen.full_lists <= 12
+    assert sum(seen.list_sizes) <= 12 * MACHINES + 200_000
     assert seen.peak <= 200 + 0.003 * MACHINES
 
 
 @pytest.mark.timeout(900)
 def test_a_large_fleet_without_revisions_is_judged_all_the_same() -> None:
     seen = cost(6000, "--rpc-timeout", "5m", "--select", "LIF-2*,LIF-4*,LIF-8*,COD-1*,COD-4*,LST-*", revisions=False)
-    assert seen.code == 0, seen.said
+    assert seen.code == 0, seen.output
     assert seen.left == 0
 
 

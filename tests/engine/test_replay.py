@@ -100,8 +100,8 @@ def test_another_target_can_be_given_and_a_log_that_was_cut_will_do(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"headers": ["authorization"]}, "that run sent the header 'authorization', whose value is in no record"),
-        ({"tls": True}, "that run dialled its target with TLS"),
+        ({"headers": ["authorization"]}, "that run sent the header 'authorization', whose value is not recorded"),
+        ({"tls": True}, "that run used TLS"),
     ],
 )
 def test_credentials_are_in_no_record_and_asked_for(change: dict[str, object], problem: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`conformance.run()`: a provider that somebody's own tests have started, judged in their process."""
+"""`conformance.run()`: judges a provider that the tests of another project have started, in their process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where ledgers lie, and a surrounding that must not matter."""
+    """The state directory, with a configuration file and variables that must have no effect."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("CONFORMANCE_SELECT", "LIF")
     monkeypatch.setenv("CONFORMANCE_JOBS", "many")
@@ -44,7 +44,7 @@ def test_a_provider_is_judged_and_left_as_it_was_found(state: Path) -> None:
     assert list(state.rglob("*.ndjson")) == []
 
 
-def test_a_broken_clause_is_no_exception_but_is_explained() -> None:
+def test_a_broken_clause_is_explained_and_is_not_an_exception() -> None:
     with served(provider(8, cls=EqualPasses)) as address:
         report = conformance.run(address, select="FEN-1a")
     assert report.verdict == "non-conformant"
@@ -62,78 +62,78 @@ def test_the_report_directory_is_that_of_the_command_line(tmp_path: Path) -> Non
     }
 
 
-def test_it_hears_of_everything_as_it_happens() -> None:
-    heard: list[events.Event] = []
+def test_emit_receives_all_events() -> None:
+    received: list[events.Event] = []
     with served(provider(8)) as address:
-        report = conformance.run(address, select="FEN-1a", emit=heard.append)
-    assert isinstance(heard[0], events.RunStarted)
-    assert heard[-1] == events.RunFinished(report=report)
+        report = conformance.run(address, select="FEN-1a", emit=received.append)
+    assert isinstance(received[0], events.RunStarted)
+    assert received[-1] == events.RunFinished(report=report)
 
 
-def test_a_listener_that_breaks_keeps_nothing_from_going_home() -> None:
+def test_machines_are_cleaned_up_if_a_listener_raises() -> None:
     def breaks(event: events.Event) -> None:
         if isinstance(event, events.BehaviourStarted):
-            raise ZeroDivisionError("the listener's own trouble")
+            raise ZeroDivisionError("an error of the listener")
 
     core = provider(8)
-    with served(core) as address, pytest.raises(ZeroDivisionError, match="own trouble"):
+    with served(core) as address, pytest.raises(ZeroDivisionError, match="an error of the listener"):
         conformance.run(address, select="FEN-1a", emit=breaks)
     assert states_of(core) == {}
 
 
-def test_in_a_running_loop_the_other_form_is_named_and_works() -> None:
-    async def theirs() -> conformance.Report:
+def test_run_in_a_running_loop_names_run_async() -> None:
+    async def caller() -> conformance.Report:
         async with serving(provider(8)) as address:
             with pytest.raises(conformance.UsageError, match=r"await conformance\.run_async\(target, …\)"):
                 conformance.run(address, select="FEN-1a")
             return await conformance.run_async(address, select="FEN-1a")
 
-    assert asyncio.run(theirs()).verdict == "conformant"
+    assert asyncio.run(caller()).verdict == "conformant"
 
 
-def test_who_cancels_it_gets_all_machines_home_first() -> None:
+def test_cancellation_cleans_up_all_machines_first() -> None:
     core = provider(8, latency=0.05)
-    begun = asyncio.Event()
+    machine_started = asyncio.Event()
 
-    def started(event: events.Event) -> None:
+    def emit(event: events.Event) -> None:
         if core.machines and states_of(core):
-            begun.set()
+            machine_started.set()
 
-    async def theirs() -> None:
+    async def caller() -> None:
         async with serving(core) as address:
-            task = asyncio.create_task(conformance.run_async(address, select="FEN,LIF", emit=started, jobs=2))
-            await begun.wait()
+            task = asyncio.create_task(conformance.run_async(address, select="FEN,LIF", emit=emit, jobs=2))
+            await machine_started.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    asyncio.run(theirs())
+    asyncio.run(caller())
     assert states_of(core) == {}
 
 
-def test_ctrl_c_is_theirs_again_when_all_is_home() -> None:
+def test_ctrl_c_raises_keyboard_interrupt_after_the_clean_up() -> None:
     core = provider(8, latency=0.05)
-    pressed: list[dict[str, str]] = []
+    states_at_interrupt: list[dict[str, str]] = []
 
-    def press(event: events.Event) -> None:
-        if states_of(core) and not pressed:
-            pressed.append(states_of(core))
+    def interrupt(event: events.Event) -> None:
+        if states_of(core) and not states_at_interrupt:
+            states_at_interrupt.append(states_of(core))
             os.kill(os.getpid(), signal.SIGINT)
 
-    # A shell that runs the tests in the background has SIGINT ignored.
+    # If a shell runs the tests in the background, SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with served(core) as address, pytest.raises(KeyboardInterrupt):
-            conformance.run(address, select="FEN", jobs=1, emit=press)
+            conformance.run(address, select="FEN", jobs=1, emit=interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert pressed
+    assert states_at_interrupt
     assert states_of(core) == {}
 
 
-def test_neither_signals_nor_threads_nor_the_threads_own_loop_are_disturbed() -> None:
-    mine = asyncio.new_event_loop()
-    asyncio.set_event_loop(mine)
+def test_signals_threads_and_the_threads_event_loop_stay_unchanged() -> None:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with served(provider(8)) as address:
@@ -141,14 +141,14 @@ def test_neither_signals_nor_threads_nor_the_threads_own_loop_are_disturbed() ->
             conformance.run(address, select="FEN-1a")
             new = {thread.name for thread in set(threading.enumerate()) - threads if not thread.daemon}
         assert new == set()
-        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+        assert asyncio.get_event_loop_policy().get_event_loop() is loop
         assert {number: signal.getsignal(number) for number in before} == before
     finally:
         asyncio.set_event_loop(None)
-        mine.close()
+        loop.close()
 
 
-def test_it_works_in_a_thread_that_is_not_the_main_one() -> None:
+def test_it_works_in_another_thread() -> None:
     reports: list[conformance.Report] = []
     with served(provider(8)) as address:
         thread = threading.Thread(target=lambda: reports.append(conformance.run(address, select="FEN-1a")))
@@ -157,35 +157,35 @@ def test_it_works_in_a_thread_that_is_not_the_main_one() -> None:
     assert [report.verdict for report in reports] == ["conformant"]
 
 
-def test_what_the_command_line_refuses_is_refused_here() -> None:
-    refused: tuple[tuple[dict[str, Any], str], ...] = (
+def test_the_api_rejects_what_the_command_line_rejects() -> None:
+    invalid: tuple[tuple[dict[str, Any], str], ...] = (
         ({"jobs": 0}, "--jobs"),
         ({"patience": "soon"}, "'soon' is not a duration"),
         ({"select": "FEM"}, "did you mean FEN"),
-        ({"require": ["teleport"]}, "no such capability"),
+        ({"require": ["teleport"]}, "unknown capability"),
         ({"header": ["authorization"]}, "not key=value"),
     )
-    for options, says in refused:
-        with pytest.raises(conformance.UsageError, match=says):
+    for options, message in invalid:
+        with pytest.raises(conformance.UsageError, match=message):
             conformance.run("127.0.0.1:1", **options)
     with pytest.raises(conformance.UsageError, match="is not an address"):
-        conformance.run("nowhere")
+        conformance.run("localhost")
 
 
-def test_an_option_that_there_is_not_is_a_type_error_as_of_any_function() -> None:
+def test_an_unknown_option_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="did you mean max_machines"):
         conformance.run("127.0.0.1:1", max_machine=3)
     for options in ({"fake": True}, {"verbose": True}, {"config": "a.toml"}):
-        with pytest.raises(TypeError, match="no option is called"):
+        with pytest.raises(TypeError, match="unknown option"):
             conformance.run("127.0.0.1:1", **cast("dict[str, Any]", options))
 
 
-def test_nobody_there_is_an_error_of_its_own() -> None:
+def test_an_unreachable_target_is_a_target_error() -> None:
     with pytest.raises(conformance.TargetError, match="refuses connections"):
         conformance.run("127.0.0.1:1", connect_timeout="200ms")
 
 
-def test_importing_it_costs_nothing() -> None:
+def test_importing_the_package_imports_nothing_else() -> None:
     code = (
         "import sys, conformance\n"
         "assert not {m for m in sys.modules if m.startswith('conformance.')}\n"

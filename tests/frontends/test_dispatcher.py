@@ -1,4 +1,4 @@
-"""The dispatcher of events, and what the run controller makes of listeners that raise."""
+"""The dispatcher of events, and the run controller with listeners that raise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from conformance.frontends.dispatcher import Dispatcher
 from conformance.frontends.runner import RunController
-from conformance.frontends.settings import Settings
+from conformance.frontends.settings import KnownFailures, Settings
 from conformance.frontends.tolerances import Tolerances
 from conformance.results import events
 from tests.values import a_report, a_result
@@ -22,27 +22,27 @@ NOTE = events.Noted(at=0.0, text="a note")
 
 
 class Broken:
-    """A listener that raises at its second event."""
+    """A listener that raises on its second event."""
 
     def __init__(self, error: BaseException) -> None:
-        self.error, self.heard = error, list[events.Event]()
+        self.error, self.received = error, list[events.Event]()
 
     def __call__(self, event: events.Event) -> None:
-        self.heard.append(event)
-        if len(self.heard) == 2:
+        self.received.append(event)
+        if len(self.received) == 2:
             raise self.error
 
 
 def test_a_listener_that_raises_is_dropped_and_the_others_go_on() -> None:
-    broken, heard = Broken(OSError("the disk is full")), list[events.Event]()
-    dispatcher = Dispatcher(Tolerances(Settings(target=None)), broken, heard.append)
+    broken, received = Broken(OSError("the disk is full")), list[events.Event]()
+    dispatcher = Dispatcher(Tolerances(Settings(target=None)), broken, received.append)
     for _ in range(3):
         dispatcher(NOTE)
-    assert (len(broken.heard), len(heard)) == (2, 3)
+    assert (len(broken.received), len(received)) == (2, 3)
     assert [each.text for each in dispatcher.errors] == ["broken: the disk is full"]
 
 
-def test_what_is_not_an_error_of_the_listener_goes_on() -> None:
+def test_a_keyboard_interrupt_in_a_listener_propagates() -> None:
     dispatcher = Dispatcher(Tolerances(Settings(target=None)), Broken(KeyboardInterrupt()))
     dispatcher(NOTE)
     with pytest.raises(KeyboardInterrupt):
@@ -50,12 +50,12 @@ def test_what_is_not_an_error_of_the_listener_goes_on() -> None:
 
 
 def test_every_listener_gets_the_report_with_the_tolerances_of_the_run() -> None:
-    heard: list[events.Event] = []
+    received: list[events.Event] = []
     report = a_report(a_result())
-    settings = Settings(target=None, baseline=report, baseline_name="before.json")
-    dispatcher = Dispatcher(Tolerances(settings), heard.append)
+    settings = Settings(target=None, known_failures=KnownFailures(baseline=report, baseline_name="before.json"))
+    dispatcher = Dispatcher(Tolerances(settings), received.append)
     dispatcher(events.RunFinished(report=report))
-    (finished,) = heard
+    (finished,) = received
     assert isinstance(finished, events.RunFinished)
     assert finished.report.comparison is not None
     assert finished.report is dispatcher.report
@@ -78,25 +78,27 @@ class Lane:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "errors"),
     [
         (OSError("the disk is full"), ["broken: the disk is full"]),
-        (BrokenPipeError("nobody reads"), []),
+        (BrokenPipeError("closed"), []),
         (SystemExit(1), []),
     ],
 )
-def test_a_run_outlives_its_listeners_and_a_closed_pipe_is_not_an_error(error: BaseException, said: list[str]) -> None:
+def test_a_run_outlives_its_listeners_and_a_closed_pipe_is_not_an_error(
+    error: BaseException, errors: list[str]
+) -> None:
     report = a_report(a_result())
     settings = replace(Settings(target=None), lane=Lane(report))  # type: ignore[arg-type]  # as much as is needed
-    run, results = RunController(settings, Broken(error)), list[str]()
-    run.conduct(on_result=lambda result: results.append(result.id))
-    assert (run.listener_errors, run.error, run.exit_code) == (said, None, 0)
+    controller, results = RunController(settings, Broken(error)), list[str]()
+    controller.run(on_result=lambda result: results.append(result.id))
+    assert (controller.listener_errors, controller.error, controller.exit_code) == (errors, None, 0)
     assert results == [report.results[0].id]
-    assert run.report is not None
+    assert controller.report is not None
 
 
 def test_a_controller_that_has_not_run_has_no_report_and_can_be_interrupted() -> None:
-    run = RunController(Settings(target=None))
-    run.interrupt("interrupted (SIGINT)")
-    run.interrupt("interrupted (SIGTERM)")
-    assert (run.report, run.error, run.exit_code) == (None, None, 0)
+    controller = RunController(Settings(target=None))
+    controller.interrupt("interrupted (SIGINT)")
+    controller.interrupt("interrupted (SIGTERM)")
+    assert (controller.report, controller.error, controller.exit_code) == (None, None, 0)

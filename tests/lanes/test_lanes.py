@@ -72,7 +72,7 @@ def test_a_lane_is_one_line_and_its_options_and_behaviours_are_there() -> None:
     [
         (("--lane", "tiny", "--looks", "many"), "'many' is not a number of looks", "write --looks 3"),
         (("--lane", "tiny", "--soak", "5m"), "--soak does not apply to the tiny lane", "add --lane scale"),
-        (("--lane", "tiny", "--select", "FEN"), "--select does not apply to the tiny lane", "drop it"),
+        (("--lane", "tiny", "--select", "FEN"), "--select does not apply to the tiny lane", "remove it"),
         (("--looks", "3"), "--looks does not apply to the conformance lane", "add --lane tiny"),
     ],
 )
@@ -89,7 +89,7 @@ def test_its_options_are_checked_in_a_configuration_file_too(tmp_path: Path) -> 
 
 
 def test_neither_pytest_nor_a_plan_runs_it() -> None:
-    assert command("plan", "--fake", "--lane", "tiny").err.splitlines()[0] == "error: the tiny lane has no plan"
+    assert command("plan", "--fake", "--lane", "tiny").err.splitlines()[0] == "error: the tiny lane cannot be planned"
     pytest_with = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--conformance=--fake --lane scale"]
     ran = subprocess.run(pytest_with, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "the scale lane has no tests" in ran.stderr + ran.stdout
@@ -133,7 +133,7 @@ def test_a_replay_names_the_command_that_repeats_it(directory: Path) -> None:
     done = command("replay", str(directory / "report.json"))
     assert done.code == 2
     assert done.err.splitlines()[0] == (
-        "error: that was a run of the tiny lane: no behaviour of it can be judged by itself"
+        f"error: {directory / 'report.json'} is a run of the tiny lane, whose behaviours cannot be judged separately"
     )
     assert "conformance-run --fake --lane tiny --looks 2" in done.err
 

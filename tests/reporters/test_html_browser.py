@@ -19,7 +19,7 @@ from selftest.judge import judge_mutant_over_tcp
 from selftest.mutant import MUTANTS
 from tests.hostile import TEXTS, report_of
 from tests.values import a_call, a_report
-from tools.browser import LACKING, browsing, chromium, required
+from tools.browser import NO_CHROMIUM, browsing, chromium, required
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(chromium() is None and not required(), reason=LACKING),
+    pytest.mark.skipif(chromium() is None and not required(), reason=NO_CHROMIUM),
 ]
 
 CALLS = 20_000

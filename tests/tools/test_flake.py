@@ -1,4 +1,4 @@
-"""The search for wrong verdicts, in short: it finds one where there is one, and none where there is none."""
+"""The search for wrong verdicts: it reports a wrong one, and none on conformant providers."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def test_no_verdict_is_wrong_with_jitter_and_busy_cores(tmp_path: Path, capsys: 
     assert len(flake.earlier(log)) == 2
 
 
-def test_a_search_goes_on_where_it_was_and_counts_what_was_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_resumes_and_counts_wrong_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = flake.planned(1, 6, ["Reference", "Uneven"])
     log = tmp_path / "flake.ndjson"
     lines = [
@@ -43,9 +41,9 @@ def test_a_search_goes_on_where_it_was_and_counts_what_was_wrong(
     log.write_text("".join(lines) + '{"variant": "Refe', encoding="utf-8")
     given = ["1", "--variant", "Reference", "--variant", "Uneven", "--burners", "0", "--log", str(log)]
     assert flake.main(given) == 1
-    said = capsys.readouterr().out
-    assert "1 wrong verdicts" in said
-    assert f"1 x Uneven: FEN-1a failed (seeds {plan[1][1]})" in said
+    output = capsys.readouterr().out
+    assert "1 wrong verdict" in output
+    assert f"1 x Uneven: FEN-1a failed (seeds {plan[1][1]})" in output
 
 
 def test_the_same_seeds_are_drawn_again() -> None:
@@ -54,17 +52,19 @@ def test_the_same_seeds_are_drawn_again() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.WARNED, Status.ERROR])
-def test_whatever_is_not_right_is_wrong(status: Status) -> None:
-    assert "TST-1a" in flake.wrong_with(REFERENCE, a_report(a_result(status, reason="why")))
+def test_a_failure_warning_or_error_is_a_wrong_verdict(status: Status) -> None:
+    assert "TST-1a" in flake.wrong_results(REFERENCE, a_report(a_result(status, reason="why")))
 
 
-def test_what_passed_or_was_skipped_is_right_and_what_is_left_is_not() -> None:
-    assert flake.wrong_with(REFERENCE, a_report(a_result(), a_result(Status.SKIPPED, "TST-1b"))) == ""
-    assert "m1 is left: stuck" in flake.wrong_with(REFERENCE, a_report(a_result(), home=Home(left=(("m1", "stuck"),))))
-    assert "inconclusive" in flake.wrong_with(REFERENCE, a_report())
+def test_passes_and_skips_are_right_and_left_machines_are_not() -> None:
+    assert flake.wrong_results(REFERENCE, a_report(a_result(), a_result(Status.SKIPPED, "TST-1b"))) == ""
+    assert "m1 is left: stuck" in flake.wrong_results(
+        REFERENCE, a_report(a_result(), home=Home(left=(("m1", "stuck"),)))
+    )
+    assert "inconclusive" in flake.wrong_results(REFERENCE, a_report())
 
 
-def test_a_run_that_cannot_be_is_wrong_too() -> None:
+def test_a_run_that_raises_counts_as_wrong() -> None:
     done = flake.run("Reference", 1, ["FEN-1a"], ["reset=1s"])
     assert (done.variant, done.seed, done.wrong) == ("Reference", 1, "")
     assert "no behaviour" in flake.run("Reference", 1, ["NOT-1a"], []).wrong

@@ -1,4 +1,4 @@
-"""The wording check of `make lint` finds a phrase where people read it, and nowhere in code."""
+"""The wording check of `make lint` finds phrases in prose, and ignores code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_phrase_in_markdown(text: str, found: list[str], tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(("place", "line"), [("comment", 2), ("docstring", 3), ("literal", 5), ("formatted", 5)])
-def test_a_phrase_in_python_and_no_identifier(
+def test_a_phrase_in_python_is_found_and_an_identifier_is_not(
     place: str, line: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "module.py"

@@ -1,55 +1,61 @@
-"""What a run is held against: an earlier run, and the failures that are tolerated. The options, and what they name."""
+"""The options for known failures: an earlier run to compare with, and waivers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from conformance.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from conformance.frontends.settings import KnownFailures
 
 BASELINE_OPTIONS = (
     click.option(
         "--baseline",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="An earlier report.json or events.ndjson: say what is new since; or what to run, with --select failed.",
+        help="Compare with an earlier run, given by its report.json or events.ndjson, and report what is new. With "
+        "--select failed, judge only the behaviours that failed in it.",
     ),
     click.option(
         "--fail-on",
         type=click.Choice(["any", "new"]),
         default="any",
         show_default=True,
-        help="With --baseline: which failures the exit code counts.",
+        help="Which failures change the exit code: any, or only those that are new since --baseline.",
     ),
     click.option(
         "--waivers",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Failures that are tolerated for a while. [default: conformance-waivers.toml, where there is one]",
+        help="Read waivers, which tolerate a failure until a date, from this file. [default: conformance-waivers.toml, "
+        "if it exists]",
     ),
-    click.option("--no-waivers", is_flag=True, help="Tolerate nothing, whatever file lies here."),
+    click.option("--no-waivers", is_flag=True, help="Tolerate no failure: ignore conformance-waivers.toml."),
 )
 
 
-def load_baseline(
+def load_known_failures(
     *, baseline: Path | None, fail_on: str, waivers: Path | None, no_waivers: bool, **_: Any
-) -> dict[str, Any]:
-    """What these options name, as fields of Settings, read before anything is dialled. Raises UsageError."""
+) -> KnownFailures:
+    """Reads the files that these options name. Raises UsageError."""
+    from conformance.frontends.settings import KnownFailures
     from conformance.lanes.records import read
     from conformance.results import waivers as waivers_module
 
     if fail_on == "new" and baseline is None:
-        raise UsageError("--fail-on new needs to know since when", hint="add --baseline report.json")
+        raise UsageError("--fail-on new requires --baseline", hint="add --baseline report.json")
     if no_waivers and waivers is not None:
-        raise UsageError("both --waivers and --no-waivers", hint="give one of them")
+        raise UsageError("--waivers and --no-waivers exclude each other", hint="remove one of them")
     if waivers is None and not no_waivers and Path(waivers_module.DEFAULT).is_file():
         waivers = Path(waivers_module.DEFAULT)
-    return {
-        "baseline": read(baseline) if baseline is not None else None,
-        "baseline_name": str(baseline or ""),
-        "only_new": fail_on == "new",
-        "waivers": waivers_module.load(waivers) if waivers is not None else (),
-        "waivers_file": str(waivers or ""),
-    }
+    return KnownFailures(
+        baseline=read(baseline) if baseline is not None else None,
+        baseline_name=str(baseline or ""),
+        only_new=fail_on == "new",
+        waivers=waivers_module.load(waivers) if waivers is not None else (),
+        waivers_file=str(waivers or ""),
+    )

@@ -1,4 +1,4 @@
-"""How a command ends that cannot go on: one line that says so, the mend, and the exit code of the cause."""
+"""Reports fatal errors of a command: one line with the error, one with a hint, and the matching exit code."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from conformance.core.text import cut
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-USAGE = 2
-TARGET = 3
-LONGEST = 1000
-"""Characters of an error or of a hint."""
-READER_GONE = 128 + 13
-"""What a shell reports of a program that SIGPIPE ended: not a verdict of ours."""
+EXIT_USAGE = 2
+EXIT_TARGET = 3
+EXIT_BROKEN_PIPE = 128 + 13
+"""The exit code that a shell shows for a program ended by SIGPIPE, so that it cannot be taken for a verdict."""
+MAX_CHARACTERS = 1000
+"""Maximum length of an error or of a hint."""
 
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Turn a UsageError into exit 2 and a TargetError into exit 3, each with its line on stderr.
+    """Turns a UsageError into exit code 2 and a TargetError into 3, each with its message on stderr.
 
-    Serves as a decorator too. A reader that closed its end of the pipe, as `head` does, is not worth a word. Where the
-    output cannot be written for another reason, what the command found out goes before that in the exit code.
+    Can be used as a decorator. If the reader of a pipe has closed it, as `head` does, nothing is printed. If the output
+    cannot be written for another reason, the exit code of the command takes precedence over 2.
     """
     code: object = None
     try:
@@ -39,35 +39,35 @@ def reporting_errors() -> Iterator[None]:
             sys.stdout.flush()
     except UsageError as error:
         report(error.message, error.hint)
-        raise SystemExit(USAGE) from None
+        raise SystemExit(EXIT_USAGE) from None
     except TargetError as error:
         report(error.message, error.hint)
-        raise SystemExit(TARGET) from None
+        raise SystemExit(EXIT_TARGET) from None
     except BrokenPipeError:
-        _leave(sys.stdout)
-        raise SystemExit(READER_GONE) from None
+        _discard(sys.stdout)
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
         if error.filename is not None:
             raise
-        _leave(sys.stdout)
+        _discard(sys.stdout)
         report(f"the output cannot be written: {error.strerror}")
-        raise SystemExit(code or USAGE) from None
+        raise SystemExit(code or EXIT_USAGE) from None
 
 
 def print_error(*lines: str) -> None:
-    """Lines on stderr, where there still is somebody to read them."""
+    """Prints lines on stderr; does nothing if stderr is closed."""
     try:
         for line in lines:
             print(line, file=sys.stderr, flush=True)
     except OSError:
-        _leave(sys.stderr)
+        _discard(sys.stderr)
 
 
 def report(message: str, hint: str | None = None) -> None:
-    """What is wrong and what mends it: a line each on stderr, which steers nothing and has an end."""
-    print_error(f"error: {cut(message, LONGEST)}", *([f"  hint: {cut(hint, LONGEST)}"] if hint else []))
+    """Prints an error and its hint on stderr, one line each, truncated and without control characters."""
+    print_error(f"error: {cut(message, MAX_CHARACTERS)}", *([f"  hint: {cut(hint, MAX_CHARACTERS)}"] if hint else []))
 
 
-def _leave(stream: TextIO) -> None:
-    """The interpreter flushes once more on its way out, and would complain then."""
+def _discard(stream: TextIO) -> None:
+    """Redirects a broken stream to /dev/null: the interpreter flushes it at exit and would print an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""The options of the command line that choose a lane, and those that mean something in one lane only."""
+"""The options that choose a lane, and those that apply to one lane only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ChosenLane(TypedDict):
-    """The fields of Settings that say which lane runs, and how."""
+    """The fields of Settings for the lane."""
 
     lane: Lane[Any]
     lane_settings: Any
@@ -25,13 +25,13 @@ class ChosenLane(TypedDict):
 
 def _choice() -> Callable[..., Any]:
     known = lanes.all_lanes()
-    words = "; ".join(f"{lane.name}: {lane.help}" for lane in known)
+    descriptions = "; ".join(f"{lane.name}: {lane.help}" for lane in known)
     return click.option(
         "--lane",
         type=click.Choice([lane.name for lane in known]),
         default=known[0].name,
         show_default=True,
-        help=f"How the target is judged. {words}.",
+        help=f"How to judge the target. {descriptions}.",
     )
 
 
@@ -50,20 +50,20 @@ def _option(option: LaneOption) -> Callable[..., Any]:
 LANE_OPTIONS: Final = (_choice(), *map(_option, lanes.options().values()))
 
 
-def chosen_lane(*, lane: str, **given: Any) -> ChosenLane:
+def choose_lane(*, lane: str, **given: Any) -> ChosenLane:
     """Returns the chosen lane and its settings. Raises UsageError.
 
-    An option that means nothing in the lane is refused on the command line only: a configuration file may hold the
-    options of several lanes.
+    An option of another lane is an error on the command line only: a configuration file may have options of several
+    lanes.
     """
     chosen = lanes.named(lane)
-    typed = click.get_current_context().get_parameter_source
+    source_of = click.get_current_context().get_parameter_source
     own = {option.name for option in chosen.options}
     for name in sorted({*chosen.excluded, *(lanes.options().keys() - own)}):
-        if typed(name.replace("-", "_")) is ParameterSource.COMMANDLINE:
+        if source_of(name.replace("-", "_")) is ParameterSource.COMMANDLINE:
             owner = next((each.name for each in lanes.all_lanes() if name in {o.name for o in each.options}), None)
             raise UsageError(
-                f"--{name} does not apply to the {lane} lane", hint=f"add --lane {owner}" if owner else "drop it"
+                f"--{name} does not apply to the {lane} lane", hint=f"add --lane {owner}" if owner else "remove it"
             )
     values = {option.parameter: given[option.parameter] for option in chosen.options}
     return {"lane": chosen, "lane_settings": chosen.configure(values)}

@@ -1,4 +1,4 @@
-"""The command line: `conformance-run` is `conformance run`, and its neighbours."""
+"""The command line: `conformance` with its commands, and `conformance-run`, which is `conformance run`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import click
 from conformance.frontends.cli.commands.run import run_command
 from conformance.frontends.cli.errors import report, reporting_errors
 
-GROUP_HELP = """Decides whether a gRPC capacity provider may be trusted with a fleet.
+GROUP_HELP = """Check whether a gRPC capacity provider keeps the BigFleet provider contract.
 
 \b
-  conformance run --target 127.0.0.1:9000
-  conformance list --select FEN
-  conformance show FEN-1a
+Examples:
+  conformance plan --target 127.0.0.1:9000
+  conformance run --target 127.0.0.1:9000 --report-dir out
+  conformance show FEN-3a
+  conformance replay out/report.json FEN-3a
+  conformance sweep out/ledger.ndjson --target 127.0.0.1:9000
+
+`conformance COMMAND --help` explains a command and its options.
 """
 
 
@@ -37,11 +42,11 @@ COMMANDS: Final = {
     "proto": "proto:proto",
     "selftest": "selftest:selftest_command",
 }
-"""Each command's name, and where it is: imported by who asks for it."""
+"""Each command's name, with the module and the function that implement it."""
 
 
 class _Commands(click.Group):
-    """The commands, each imported when it is wanted."""
+    """The commands; each module is imported when its command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -59,22 +64,22 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="capacity-provider-conformance", prog_name="conformance")
 def conformance() -> None:
-    """Decides whether a gRPC capacity provider may be trusted with a fleet."""
+    """Checks whether a gRPC capacity provider keeps its contract."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """`conformance`."""
+    """Runs `conformance`."""
     _run(conformance, arguments, "conformance")
 
 
 def run_main(arguments: list[str] | None = None) -> None:
-    """`conformance-run`, which is `conformance run`."""
+    """Runs `conformance-run`, which is `conformance run`."""
     _run(run_command, arguments, "conformance-run")
 
 
 def _run(command: click.Command, arguments: list[str] | None, name: str) -> None:
-    """Call a command; what click finds wrong is one line and exit code 2, like all that we find."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log would bury our one line
+    """Calls a command. Usage errors that click finds become one line and exit code 2, like our own."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log on stderr would hide our one line
     try:
         with reporting_errors():
             code = command.main(args=arguments, prog_name=name, standalone_mode=False)

@@ -1,6 +1,6 @@
-"""The options that commands share, as decorators, and where their values come from.
+"""The options that commands share, as decorators, and the sources of their values.
 
-An option goes before its environment variable, that before the configuration file, that before the default.
+Precedence: the option, its environment variable, the configuration file, the default.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 ENVIRONMENT: Final = {"auto_envvar_prefix": "CONFORMANCE"}
-"""The `context_settings` of commands whose every option has its variable: --max-machines, CONFORMANCE_MAX_MACHINES."""
+"""The `context_settings` that give every option a variable: --max-machines, CONFORMANCE_MAX_MACHINES."""
 
 _FILE: Final = "conformance.frontends.cli.config_file"
 _NO_FILE: Final = "conformance.no_configuration"
-_STRENGTH: Final = (
+_BY_PRECEDENCE: Final = (
     ParameterSource.DEFAULT,
     ParameterSource.DEFAULT_MAP,
     ParameterSource.ENVIRONMENT,
@@ -38,19 +38,19 @@ _STRENGTH: Final = (
 
 
 class Line(StringParamType):
-    """Text with blanks in it: several in one variable stand on a line each."""
+    """Text that may contain spaces: an environment variable has one value per line."""
 
     envvar_list_splitter = "\n"
 
 
 def _no_config(context: click.Context, parameter: click.Parameter, given: bool) -> None:
     context.meta[_NO_FILE] = given
-    _one_mind(context)
+    _check_not_both(context)
 
 
 def _config(context: click.Context, parameter: click.Parameter, given: Path | None) -> None:
-    """Let the file's values be the defaults of whatever this command takes."""
-    _one_mind(context)
+    """Makes the values of the file the defaults of the command's options."""
+    _check_not_both(context)
     if context.resilient_parsing or context.meta.get(_NO_FILE):
         return
     path = given or config_file.find(Path.cwd())
@@ -60,9 +60,9 @@ def _config(context: click.Context, parameter: click.Parameter, given: Path | No
         context.default_map = {str(options[name].name): value for name, value in file.values.items()}
 
 
-def _one_mind(context: click.Context) -> None:
+def _check_not_both(context: click.Context) -> None:
     if all(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("config", "no_config")):
-        raise UsageError("both --config and --no-config", hint="say one of them")
+        raise UsageError("--config and --no-config exclude each other", hint="remove one of them")
 
 
 TARGET = (
@@ -71,64 +71,74 @@ TARGET = (
         metavar="HOST:PORT",
         envvar=["CONFORMANCE_TARGET", "BIGFLEET_PROVIDER_TARGET"],
         show_envvar=True,
-        help="The provider's endpoint: host:port, [ipv6]:port or unix:/path.",
+        help="Address of the provider: host:port, [ipv6]:port or unix:/path.",
     ),
     click.option(
         "--header",
         type=Line(),
         multiple=True,
         metavar="K=V",
-        help="A header for every call. Repeatable; never shown. CONFORMANCE_HEADER keeps it out of `ps`.",
+        help="Send this header with every call, for example authorization='Bearer …'. Repeatable. Its value appears in "
+        "no output; set it in CONFORMANCE_HEADER to hide it from `ps` too.",
     ),
     click.option(
         "--tls-ca",
         type=click.Path(path_type=Path),
-        help="PEM of the CA that signed the provider: use TLS.",
+        help="Connect with TLS and trust the CA certificates in this PEM file.",
     ),
     click.option(
         "--tls-cert",
         type=click.Path(path_type=Path),
-        help="PEM of our client certificate.",
+        help="Authenticate with the client certificate in this PEM file; requires --tls-key.",
     ),
-    click.option("--tls-key", type=click.Path(path_type=Path), help="PEM of its unencrypted key."),
+    click.option(
+        "--tls-key", type=click.Path(path_type=Path), help="PEM file with the unencrypted private key of --tls-cert."
+    ),
     click.option(
         "--server-name",
         metavar="NAME",
-        help="The name that the provider's certificate is checked for.",
+        help="Expect this name in the provider's certificate, if it differs from the host in --target.",
     ),
     click.option(
         "--patience",
         default="5m",
         show_default=True,
         metavar="P",
-        help="How long a transition may take: 5m, or create=20m,drain=1h.",
+        help="How long to wait for a transition: a duration such as 5m for all of them, or one for each verb, such as "
+        "create=20m,drain=1h.",
     ),
     click.option(
         "--rpc-timeout",
         default="30s",
         show_default=True,
         metavar="D",
-        help="The deadline of one RPC.",
+        help="Deadline of each RPC.",
     ),
     click.option(
         "--connect-timeout",
         default="10s",
         show_default=True,
         metavar="D",
-        help="How long to wait for the first connection.",
+        help="How long to wait for the first connection to the target.",
     ),
     click.option(
         "--max-answer",
         default="64MiB",
         show_default=True,
         metavar="SIZE",
-        help="The largest answer that is taken in. Each machine of a List counts for 256 bytes or more.",
+        help="Maximum size of a response; larger ones are rejected. Each machine of a List counts as at least 256 "
+        "bytes.",
     ),
 )
 
 CONFIG = (
     click.option(
-        "--no-config", is_flag=True, is_eager=True, expose_value=False, callback=_no_config, help="Read no such file."
+        "--no-config",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_no_config,
+        help="Ignore configuration files.",
     ),
     click.option(
         "--config",
@@ -137,126 +147,195 @@ CONFIG = (
         expose_value=False,
         callback=_config,
         metavar="FILE",
-        help="Options from here.  [default: conformance.toml or pyproject.toml, as far up as the repository goes]",
+        help="Read options from this file.  [default: conformance.toml or pyproject.toml here or in a parent "
+        "directory, up to the root of the repository]",
     ),
 )
 
-RUN = (
+SELECTION = (
     click.option("--fake", is_flag=True, help="Judge the embedded fake provider instead of a target."),
     click.option(
         "--select",
         multiple=True,
         shell_complete=completion.patterns,
         metavar="WHAT",
-        help="Only these: ids, clauses, areas, globs (FEN-*), or `failed` with --baseline. Commas or repeated.",
+        help="Judge only these behaviours: ids (FEN-3a), clauses (FEN-3), areas (FEN) or globs ('FEN-*'); or `failed` "
+        "for the failures of --baseline. Separated by commas, or repeated.",
     ),
     click.option(
         "--exclude",
         multiple=True,
         shell_complete=completion.patterns,
         metavar="WHAT",
-        help="Not these; the same forms.",
+        help="Do not judge these behaviours; the same patterns as for --select.",
     ),
-    *LANE_OPTIONS,
-    *BASELINE_OPTIONS,
-    click.option(
-        "--jobs", type=click.IntRange(1), metavar="N", help="At most so many behaviours at once. [default: all]"
-    ),
-    click.option("--max-machines", type=click.IntRange(1), metavar="N", help="At most so many machines alive at once."),
-    click.option("--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all."),
-    click.option(
-        "--use-idle/--no-use-idle", help="Also drive machines found IDLE and unbound: for pools without Delete."
-    ),
-    click.option(
-        "--fence-scope",
-        type=click.Choice(["shard", "shard-machine"]),
-        help="Demand this scope of the high-water mark (FEN-13).",
-    ),
+)
+JUDGEMENT = (
+    click.option("--strict/--no-strict", help="Treat a broken SHOULD like a broken MUST."),
     click.option(
         "--require",
         multiple=True,
         shell_complete=completion.capabilities,
         metavar="WHAT",
-        help="Fail where the target lacks it: delete, revisions, …",
+        help="Fail if the target lacks this capability, such as delete or revisions, instead of skipping the "
+        "behaviours that need it. Separated by commas, or repeated.",
     ),
-    click.option("--fail-fast/--no-fail-fast", help="Stop after the first failure."),
-    click.option("--strict/--no-strict", help="A broken SHOULD counts like a broken MUST."),
-    click.option("--seed", type=int, metavar="N", help="Draw the same cases as an earlier run. [default: random]"),
+    click.option(
+        "--fence-scope",
+        type=click.Choice(["shard", "shard-machine"]),
+        help="Fail unless the target keeps its high-water marks in this scope (FEN-13).",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="Seed of all random choices: the same seed generates the same cases again. [default: random]",
+    ),
     click.option(
         "--examples",
         type=click.IntRange(1),
         default=25,
         show_default=True,
         metavar="N",
-        help="Cases per property, at most.",
+        help="Maximum number of generated cases for each behaviour that is a property.",
     ),
     click.option(
         "--fault",
         multiple=True,
         shell_complete=completion.faults,
-        metavar="WEATHER",
-        help="Put weather of our own between kit and target; repeatable. lost-answer: of a call that was done, the "
-        "answer is lost. delay=20ms or 5ms..50ms, each way. throttle=64kB per second. reset=5s, half-open=5s: so long "
-        "lives a connection, about. blackhole=2s: so long nothing passes, again and again.",
+        metavar="FAULT",
+        help="Inject a fault into the kit's connections to the target. Repeatable. lost-answer: carry out a call and "
+        "drop its response. delay=20ms or delay=5ms..50ms: delay all data in both directions. throttle=64kB: limit the "
+        "bytes per second. reset=5s: reset each connection after about this time. half-open=5s: the provider's end of "
+        "a connection disappears after about this time. blackhole=2s: repeatedly pass no data for this time.",
     ),
-    click.option("--timeout", metavar="D", help="End the whole run after this long; what is left is not judged."),
-    click.option("--keep/--no-keep", help="Leave machines as they are at the end, for debugging; sweep them later."),
+)
+LIMITS = (
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Maximum number of behaviours to run concurrently. [default: no limit]",
+    ),
+    click.option(
+        "--max-machines",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Maximum number of machines that exist at the same time.",
+    ),
+    click.option(
+        "--max-creates",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Maximum number of machines to start during the whole run.",
+    ),
+    click.option(
+        "--use-idle/--no-use-idle",
+        help="Also use machines that are IDLE and unbound when the run starts, for providers without Delete.",
+    ),
+    click.option("--fail-fast/--no-fail-fast", help="Stop after the first failure."),
+    click.option(
+        "--timeout", metavar="D", help="Stop the run after this time; the remaining behaviours are not judged."
+    ),
+    click.option(
+        "--keep/--no-keep",
+        help="Do not clean up machines at the end, for debugging; `conformance sweep` does it later.",
+    ),
+)
+OUTPUT = (
     click.option(
         "--report-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Write report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson here.",
+        help="Write report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson to this directory.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing lines."),
-    click.option("-v", "--verbose", is_flag=True, help="Every call of every behaviour."),
-    click.option("--color/--no-color", default=None, help="Colours. [default: as the terminal is]"),
+    click.option("-q", "--quiet", is_flag=True, help="Print only failures and the summary."),
+    click.option("-v", "--verbose", is_flag=True, help="Print every call of every behaviour."),
+    click.option(
+        "--color/--no-color", default=None, help="Force or disable colours. [default: depends on the terminal]"
+    ),
 )
+RUN = (*SELECTION, *LANE_OPTIONS, *JUDGEMENT, *BASELINE_OPTIONS, *LIMITS, *OUTPUT)
+
+SECTIONS: Final = {
+    "Target": TARGET,
+    "Configuration": CONFIG,
+    "Selection": SELECTION,
+    "Lanes": LANE_OPTIONS,
+    "Judgement": JUDGEMENT,
+    "Known failures": BASELINE_OPTIONS,
+    "Limits and clean-up": LIMITS,
+    "Output": OUTPUT,
+}
+"""The sections of the shared options in `--help`."""
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` shows the shared options in sections, after its own options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options."""
+        headings = {option.name: heading for heading, group in SECTIONS.items() for option in _options_of(group)}
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Options", *SECTIONS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections[headings.get(parameter.name, "Options")].append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the target is, how it is dialled, and which file says so too."""
-    return _all((*TARGET, *CONFIG), command)
+    """Adds the options for the target, its connection and the configuration file."""
+    return _add((*TARGET, *CONFIG), command)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a run: what is judged, how hard, at what price, and what is written of it."""
-    return _all(RUN, command)
+    """Adds the options of a run: selection, judgement, limits and output."""
+    return _add(RUN, command)
 
 
-def _all(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+def _add(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
 
 
+def _options_of(group: Sequence[Callable[..., Any]]) -> list[click.Option]:
+    command = click.Command("run")
+    for option in group:
+        option(command)
+    return [option for option in command.params if isinstance(option, click.Option)]
+
+
 @cache
 def configurable() -> Mapping[str, click.Option]:
-    """What a file may say: the options of a run by their long names, `max-machines`."""
-    command = click.Command("run")
-    for option in (*TARGET, *RUN):
-        option(command)
-    options = [option for option in command.params if isinstance(option, click.Option)]
-    return {long_name(option): option for option in options}
+    """Returns the options that a configuration file may set, by their long names: `max-machines`."""
+    return {long_name(option): option for option in _options_of((*TARGET, *RUN))}
 
 
 def long_name(option: click.Option) -> str:
-    """`max-machines`."""
+    """Returns the long name without dashes: `max-machines`."""
     return max(option.opts, key=len).removeprefix("--")
 
 
 def configuration_of(context: click.Context) -> Configuration | None:
-    """The file that the context's command took values from, where there was one."""
+    """Returns the configuration file that the context's command has read, if any."""
     found: Configuration | None = context.meta.get(_FILE)
     return found
 
 
-def stronger(context: click.Context, one: str, other: str) -> str | None:
-    """Which of two parameters was asked for more expressly; None where both were in the same way."""
-    ranks = [_STRENGTH.index(context.get_parameter_source(name) or ParameterSource.DEFAULT) for name in (one, other)]
+def more_explicit(context: click.Context, one: str, other: str) -> str | None:
+    """Returns which of two parameters comes from the source with higher precedence; None if the source is the same."""
+    ranks = [
+        _BY_PRECEDENCE.index(context.get_parameter_source(name) or ParameterSource.DEFAULT) for name in (one, other)
+    ]
     return None if ranks[0] == ranks[1] else one if ranks[0] > ranks[1] else other
 
 
 def target_from(**given: Any) -> Target:
-    """The target that the options name. Raises UsageError."""
+    """Returns the target that the options describe. Raises UsageError."""
     from conformance.core.sizes import parse_size
     from conformance.rpc.target import Target, load_tls, parse_address, parse_header
 

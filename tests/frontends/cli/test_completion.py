@@ -1,4 +1,4 @@
-"""Completion, in the shells themselves."""
+"""Completion in real shells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.core import catalogue
 BIN = Path(sys.executable).parent
 
 SHELLS = {
-    # What the reader's Tab does, less the reader: the words, where the cursor is, and what the function then offers.
+    # The same as the Tab key: sets the words and the position of the cursor, and calls the completion function.
     "bash": """
         source <(conformance completion bash)
         complete -p "$1" > /dev/null || exit 9
@@ -40,10 +40,10 @@ SHELLS = {
 
 
 def offered(shell: str, *words: str) -> list[str]:
-    """What `shell` offers after these words, the last of which is not at its end."""
+    """Returns the completions that `shell` offers for these words, the last of which is incomplete."""
     program = shutil.which(shell)
     if program is None:
-        pytest.skip(f"there is no {shell} on this machine")
+        pytest.skip(f"{shell} is not installed")
     quiet = {"bash": ["--norc", "-c"], "zsh": ["-f", "-c"], "fish": ["--no-config", "-c"]}[shell]
     rest = words if shell == "fish" else (shell, *words)
     env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": "/nonexistent", "TERM": "dumb"}
@@ -71,7 +71,7 @@ def test_a_selection_is_completed_after_each_comma(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_bad_configuration_keeps_nobody_from_completing(
+def test_completion_works_with_an_invalid_configuration(
     shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "conformance.toml").write_text("jbos = 1", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""conformance.toml and [tool.conformance]: found where they count, checked, and never stronger than what is typed."""
+"""conformance.toml and [tool.conformance]: how they are found and checked, and the precedence of their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty repository, with the current directory deep in it."""
+    """An empty repository; the current directory is two levels below its root."""
     deep = tmp_path / "repository" / "a" / "b"
     deep.mkdir(parents=True)
     (tmp_path / "repository" / ".git").mkdir()
@@ -50,10 +50,10 @@ def refusal(path: Path, *lines: str) -> UsageError:
     return caught.value
 
 
-# Where it is found.
+# Search for the file.
 
 
-def test_the_nearest_file_counts_as_far_up_as_the_repository_goes(repository: Path) -> None:
+def test_the_nearest_file_up_to_the_repository_root_is_read(repository: Path) -> None:
     here = Path.cwd()
     assert config_file.find(here) is None
     top = write(repository / "conformance.toml", "jobs = 1")
@@ -62,7 +62,7 @@ def test_the_nearest_file_counts_as_far_up_as_the_repository_goes(repository: Pa
     assert config_file.find(here) == nearer
 
 
-def test_what_lies_above_the_repository_or_outside_of_one_is_nobodys_wish(repository: Path, tmp_path: Path) -> None:
+def test_files_above_the_repository_are_ignored(repository: Path, tmp_path: Path) -> None:
     write(tmp_path / "conformance.toml", "jobs = 1")
     assert config_file.find(Path.cwd()) is None
     outside = tmp_path / "outside"
@@ -71,23 +71,25 @@ def test_what_lies_above_the_repository_or_outside_of_one_is_nobodys_wish(reposi
     assert config_file.find(tmp_path) == tmp_path / "conformance.toml"
 
 
-def test_a_pyproject_of_other_tools_is_passed_by(repository: Path) -> None:
+def test_a_pyproject_without_our_table_is_ignored(repository: Path) -> None:
     write(Path("pyproject.toml"), "[tool.ruff]", "line-length = 120")
     top = write(repository / "conformance.toml", "jobs = 1")
     assert config_file.find(Path.cwd()) == top
 
 
-def test_two_files_side_by_side_are_one_too_many(repository: Path) -> None:
+def test_two_files_in_one_directory_are_an_error(repository: Path) -> None:
     write(Path("pyproject.toml"), "[tool.conformance]")
     write(Path("conformance.toml"), "")
-    with pytest.raises(UsageError, match=r"both .*conformance.toml and \[tool.conformance\] in .*pyproject.toml"):
+    with pytest.raises(
+        UsageError, match=r"two configurations: .*conformance.toml, and \[tool.conformance\] in .*pyproject.toml"
+    ):
         config_file.find(Path.cwd())
 
 
-# What it says.
+# Values.
 
 
-def test_every_option_of_a_run_can_stand_in_it_by_its_own_name(tmp_path: Path) -> None:
+def test_every_option_of_a_run_is_a_key_of_the_file(tmp_path: Path) -> None:
     assert {"target", "header", "tls-ca", "max-machines", "report-dir", "select", "use-idle"} <= set(configurable())
     assert not {"config", "no-config", "help"} & set(configurable())
 
@@ -111,7 +113,7 @@ def test_values_are_what_the_options_would_make_of_them(tmp_path: Path) -> None:
     assert file.where("max-machines") == f"{tmp_path / 'conformance.toml'}:4"
 
 
-def test_a_line_is_named_only_where_it_is_beyond_doubt(tmp_path: Path) -> None:
+def test_a_line_is_named_only_if_it_is_unambiguous(tmp_path: Path) -> None:
     lines = ["[tool.other]", "jobs = 9", "[tool.conformance]", 'select = [\n  "FEN-*",\n]', "jobs = 2", "[x]", "jobs=1"]
     project = read(tmp_path / "pyproject.toml", *lines)
     assert project.values == {"select": ("FEN-*",), "jobs": 2}
@@ -123,10 +125,10 @@ def test_a_line_is_named_only_where_it_is_beyond_doubt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "error", "hint"),
     [
-        ("max_machines = 4", "no option is called 'max_machines'", "did you mean max-machines?"),
-        ("jbos = 4", "no option is called 'jbos'", "did you mean jobs?"),
-        ("xyzzy = 4", "no option is called 'xyzzy'", "keys are the options"),
-        ("config = 'a'", "no option is called 'config'", ""),
+        ("max_machines = 4", "unknown option 'max_machines'", "did you mean max-machines?"),
+        ("jbos = 4", "unknown option 'jbos'", "did you mean jobs?"),
+        ("xyzzy = 4", "unknown option 'xyzzy'", "keys are the long options"),
+        ("config = 'a'", "unknown option 'config'", ""),
         ('jobs = "4"', "jobs is a string", "it must be a whole number"),
         ("jobs = true", "jobs is true or false", "it must be a whole number"),
         ("jobs = 1.5", "jobs is a fraction", "it must be a whole number"),
@@ -136,16 +138,16 @@ def test_a_line_is_named_only_where_it_is_beyond_doubt(tmp_path: Path) -> None:
         ("timeout = 2026-01-01", "timeout is a date or time", "it must be a string"),
         ('timeout = "soon"', "timeout: 'soon' is not a duration", "write 90s"),
         ('patience = "reboot=5m"', "patience: 'reboot=5m' is not a valid patience", "write 5m"),
-        ('target = "nowhere"', "target: target 'nowhere' is not an address", "write host:port"),
+        ('target = "localhost"', "target: target 'localhost' is not an address", "write host:port"),
         ('fence-scope = "galaxy"', "fence-scope: 'galaxy' is not one of 'shard', 'shard-machine'", ""),
-        ("select = [1]", "select is an array with a whole number in it", "it must be an array of strings"),
+        ("select = [1]", "select is an array that contains a whole number", "it must be an array of strings"),
         ("select = 1", "select is a whole number", "it must be an array of strings"),
         ("header = {a = 's3cret'}", "header is a table", "it must be an array of strings"),
         ('fault = "rain"', "fault: unknown fault 'rain'", "write lost-answer, delay=20ms"),
         ("header = ['s3cret']", "header: a --header is not key=value", "write --header"),
     ],
 )
-def test_what_no_option_would_take_names_key_and_line(tmp_path: Path, line: str, error: str, hint: str) -> None:
+def test_an_invalid_value_names_key_and_line(tmp_path: Path, line: str, error: str, hint: str) -> None:
     refused = refusal(tmp_path / "conformance.toml", "# mine", line)
     assert refused.message == f"{tmp_path / 'conformance.toml'}:2: {error}"
     assert refused.hint is not None
@@ -160,7 +162,7 @@ def test_the_value_of_a_header_is_in_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"jobs = ", b"\xff\xfe", b"[tool", b"a = 1\na = 2", b"a = " + b"[" * 5000, b"a = " + b"9" * 5000]
 )
-def test_what_is_no_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_invalid_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "conformance.toml"
     path.write_bytes(content)
     with pytest.raises(UsageError) as caught:
@@ -169,19 +171,17 @@ def test_what_is_no_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in caught.value.message
 
 
-def test_a_file_that_is_not_there_or_has_nothing_for_us_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_or_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.toml cannot be read: No such file"):
         config_file.read(tmp_path / "no.toml", configurable())
     assert "has no [tool.conformance]" in refusal(tmp_path / "pyproject.toml", "[tool.ruff]").message
     assert refusal(tmp_path / "pyproject.toml", "[tool]", "conformance = 1").message.endswith("is a whole number")
 
 
-# What goes before what.
+# Precedence.
 
 
-def test_an_option_goes_before_the_environment_and_that_before_the_file(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_is_option_environment_file(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(repository / "conformance.toml", f'target = "{ELSEWHERE}"', "jobs = 1", "examples = 1", "max-machines = 1")
     monkeypatch.setenv("CONFORMANCE_EXAMPLES", "2")
     monkeypatch.setenv("CONFORMANCE_MAX_MACHINES", "2")
@@ -193,7 +193,7 @@ def test_an_option_goes_before_the_environment_and_that_before_the_file(
     assert settings.config == repository / "conformance.toml"
 
 
-def test_a_flag_of_the_file_can_be_taken_back(repository: Path) -> None:
+def test_an_option_can_negate_a_flag_of_the_file(repository: Path) -> None:
     write(repository / "conformance.toml", "fake = true", "strict = true", "keep = true")
     assert run.parse_run([]).options.strict
     assert not run.parse_run(["--no-strict"]).options.strict
@@ -215,7 +215,7 @@ def test_a_list_replaces_a_list(repository: Path) -> None:
         ("jobs = 1", ELSEWHERE, ["--fake"], None),
     ],
 )
-def test_of_a_target_and_the_fake_the_one_that_was_asked_for_last_is_meant(
+def test_target_or_fake_is_chosen_by_precedence(
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
     file: str,
@@ -230,13 +230,13 @@ def test_of_a_target_and_the_fake_the_one_that_was_asked_for_last_is_meant(
     assert (settings.target.address if settings.target else None) == target
 
 
-def test_a_target_and_the_fake_in_one_file_contradict_each_other(repository: Path) -> None:
+def test_target_and_fake_in_one_file_exclude_each_other(repository: Path) -> None:
     write(repository / "conformance.toml", "fake = true", f'target = "{ELSEWHERE}"')
-    with pytest.raises(UsageError, match="both a target and --fake"):
+    with pytest.raises(UsageError, match="--target and --fake exclude each other"):
         run.parse_run([])
 
 
-def test_a_file_can_be_named_and_all_can_be_left_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_can_be_named_and_files_can_be_ignored(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(repository / "conformance.toml", "fake = true", "jobs = 1")
     other = write(repository / "nightly.toml", "fake = true", "jobs = 2")
     assert run.parse_run(["--config", str(other)]).options.jobs == 2
@@ -245,7 +245,7 @@ def test_a_file_can_be_named_and_all_can_be_left_out(repository: Path, monkeypat
     assert run.parse_run([]).options.jobs == 2
     assert run.parse_run(["--fake", "--no-config"]).options.jobs is None
     for both in (["--config", str(other), "--no-config"], ["--no-config", "--config", str(other)]):
-        with pytest.raises(UsageError, match="both --config and --no-config"):
+        with pytest.raises(UsageError, match="--config and --no-config exclude each other"):
             run.parse_run(both)
 
 
@@ -259,7 +259,7 @@ def test_headers_come_from_the_environment_a_line_each(monkeypatch: pytest.Monke
 # `conformance config`
 
 
-def shown(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def config(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     with pytest.raises(SystemExit) as ended:
         main.main(["config", *arguments])
     out, err = capsys.readouterr()
@@ -267,20 +267,20 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) ->
     return out or err
 
 
-def test_config_shows_what_holds_and_who_said_so(
+def test_config_shows_effective_options_and_their_sources(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(repository / "conformance.toml", 'select = ["FEN"]', "jobs = 1", "strict = true")
     monkeypatch.setenv("BIGFLEET_PROVIDER_TARGET", ELSEWHERE)
     monkeypatch.setenv("CONFORMANCE_EXAMPLES", "2")
-    told = json.loads(shown(capsys, "--format", "json", "--jobs", "4"))
-    assert set(told) == set(configurable())
-    assert told["target"] == {"value": ELSEWHERE, "from": "environment BIGFLEET_PROVIDER_TARGET"}
-    assert told["examples"] == {"value": 2, "from": "environment CONFORMANCE_EXAMPLES"}
-    assert told["jobs"] == {"value": 4, "from": "command line"}
-    assert told["select"] == {"value": ["FEN"], "from": f"{file}:1"}
-    assert told["patience"] == {"value": "5m", "from": "default"}
-    lines = {line.split()[0]: line.split()[1:] for line in shown(capsys).splitlines()}
+    values = json.loads(config(capsys, "--format", "json", "--jobs", "4"))
+    assert set(values) == set(configurable())
+    assert values["target"] == {"value": ELSEWHERE, "from": "environment BIGFLEET_PROVIDER_TARGET"}
+    assert values["examples"] == {"value": 2, "from": "environment CONFORMANCE_EXAMPLES"}
+    assert values["jobs"] == {"value": 4, "from": "command line"}
+    assert values["select"] == {"value": ["FEN"], "from": f"{file}:1"}
+    assert values["patience"] == {"value": "5m", "from": "default"}
+    lines = {line.split()[0]: line.split()[1:] for line in config(capsys).splitlines()}
     assert lines["strict"] == ["true", f"{file}:3"]
     assert lines["exclude"] == ["-", "default"]
 
@@ -288,18 +288,18 @@ def test_config_shows_what_holds_and_who_said_so(
 def test_config_shows_no_secret(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", 'header = ["authorization=Bearer s3cret"]')
     for form in ("text", "json"):
-        text = shown(capsys, "--format", form, "--tls-key", "/secret/place.pem", "--header", "x=s3cret")
+        text = config(capsys, "--format", form, "--tls-key", "/secret/place.pem", "--header", "x=s3cret")
         assert "s3cret" not in text
         assert "place" not in text
         assert "x=…" in text
         assert "set" in text
-    assert "authorization=…" in shown(capsys)
-    assert "s3cret" not in shown(capsys, "--header", "s3cret")
+    assert "authorization=…" in config(capsys)
+    assert "s3cret" not in config(capsys, "--header", "s3cret")
 
 
-def test_config_steers_no_terminal(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_escapes_control_characters(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", r'select = ["\u001b[31mFEN"]', r'server-name = "\u001b[2J"')
-    assert "\x1b" not in shown(capsys)
+    assert "\x1b" not in config(capsys)
 
 
 def test_a_file_that_can_be_read_only_once_is_read_once(tmp_path: Path) -> None:
@@ -324,6 +324,6 @@ def test_a_bad_file_ends_every_command_that_reads_it_in_one_line(
     assert "jbos" in err
 
 
-def test_help_is_there_also_beside_a_bad_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_works_with_an_invalid_file(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(repository / "conformance.toml", "jbos = 1")
-    assert "conformance config" in shown(capsys, "--help")
+    assert "conformance config" in config(capsys, "--help")

@@ -1,4 +1,4 @@
-"""`conformance diff` and --baseline on real runs: processes, sockets, providers that are whole and that are not."""
+"""`conformance diff` and --baseline on real runs: processes, sockets, conformant and broken providers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SOME = ("--select", "FEN-1b,FEN-3a,MET-1a,LST-1a,SHP-1a,COD-2a", "--patience", "
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Provider]:
+def good() -> Iterator[Provider]:
     with serving("--latency", "20ms") as provider:
         yield provider
 
 
 @pytest.fixture(scope="module")
-def defective() -> Iterator[Provider]:
+def broken() -> Iterator[Provider]:
     with serving_mutant(BROKEN) as provider:
         yield provider
 
 
 @pytest.fixture(scope="module")
-def runs(whole: Provider, defective: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories of short runs: `a` and `b` of a whole provider, `c` and `d` of a broken one, each with its seed."""
+def runs(good: Provider, broken: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directories of short runs with own seeds: `a` and `b` of a conformant provider, `c` and `d` of a broken one."""
     base = tmp_path_factory.mktemp("runs")
-    for name, provider, code in (("a", whole, 0), ("b", whole, 0), ("c", defective, 1), ("d", defective, 1)):
+    for name, provider, code in (("a", good, 0), ("b", good, 0), ("c", broken, 1), ("d", broken, 1)):
         assert judge(provider, *SOME, directory=base / name).code == code
     return base
 
@@ -47,7 +47,7 @@ def diff(runs: Path, a: str, b: str, *options: str) -> Done:
 
 
 @pytest.mark.parametrize(("a", "b"), [("a", "b"), ("b", "a"), ("c", "d"), ("a", "a/events.ndjson")])
-def test_two_runs_of_one_provider_show_nothing_whole_or_broken(runs: Path, a: str, b: str) -> None:
+def test_two_runs_of_one_provider_do_not_differ(runs: Path, a: str, b: str) -> None:
     done = diff(runs, a, b)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("nothing differs\n")
@@ -72,9 +72,9 @@ def test_a_difference_reads_side_by_side_and_as_a_table(runs: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-def test_two_whole_runs_of_one_provider_with_other_seeds_show_nothing(whole: Provider, tmp_path: Path) -> None:
+def test_two_full_runs_with_different_seeds_do_not_differ(good: Provider, tmp_path: Path) -> None:
     for seed in ("1", "2"):
-        done = judge(whole, "--seed", seed, "--quiet", directory=tmp_path / seed, limit=60)
+        done = judge(good, "--seed", seed, "--quiet", directory=tmp_path / seed, limit=60)
         assert done.code == 0, done.text
     done = diff(tmp_path, "1", "2", "--format", "json")
     assert [change for change in json.loads(done.out)["changes"] if change["differs"]] == []
@@ -82,7 +82,7 @@ def test_two_whole_runs_of_one_provider_with_other_seeds_show_nothing(whole: Pro
 
 
 @pytest.mark.parametrize("content", ["", "{}", "no record\n", '{"format": 1}'])
-def test_what_is_no_record_is_one_line_and_exit_2(runs: Path, tmp_path: Path, content: str) -> None:
+def test_an_invalid_record_is_one_line_and_exit_2(runs: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(content, encoding="utf-8")
     for arguments in ((path, runs / "a"), (runs / "a", path), (runs / "a", tmp_path / "no.json")):
@@ -100,11 +100,9 @@ def test_a_directory_without_a_record_is_one_line(runs: Path, tmp_path: Path) ->
 # --baseline
 
 
-def test_what_is_new_since_the_baseline_is_told_and_a_regression_fails(
-    runs: Path, defective: Provider, tmp_path: Path
-) -> None:
+def test_new_failures_are_reported_and_fail_the_run(runs: Path, broken: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "a" / "report.json")
-    done = judge(defective, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
+    done = judge(broken, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
     assert done.code == 1
     assert f"since      {baseline} (" in done.out
     assert "  newly failing\n    FEN-1b" in done.out
@@ -112,11 +110,11 @@ def test_what_is_new_since_the_baseline_is_told_and_a_regression_fails(
     assert [change["id"] for change in written["comparison"]["changes"] if change["differs"]] == ["FEN-1b"]
 
 
-def test_what_failed_before_stays_in_every_word_and_only_the_exit_code_lets_it_pass(
-    runs: Path, defective: Provider, tmp_path: Path
+def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
+    runs: Path, broken: Provider, tmp_path: Path
 ) -> None:
     baseline = str(runs / "c" / "events.ndjson")
-    done = judge(defective, *SOME, "--baseline", baseline, "--fail-on", "new", "--fail-fast", directory=tmp_path)
+    done = judge(broken, *SOME, "--baseline", baseline, "--fail-on", "new", "--fail-fast", directory=tmp_path)
     assert done.code == 0
     assert done.verdict.startswith("verdict    NON-CONFORMANT: 1 failed, 5 passed")
     assert "FAILED FEN-1b" in done.out
@@ -125,21 +123,19 @@ def test_what_failed_before_stays_in_every_word_and_only_the_exit_code_lets_it_p
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "non-conformant"
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text(encoding="utf-8")
-    without = judge(defective, *SOME, "--baseline", baseline, directory=tmp_path / "any")
+    without = judge(broken, *SOME, "--baseline", baseline, directory=tmp_path / "any")
     assert without.code == 1
 
 
-def test_what_failed_alone_can_be_run_again_and_is_held_against_the_same_run(
-    runs: Path, whole: Provider, tmp_path: Path
-) -> None:
+def test_select_failed_runs_the_failures_and_compares_them(runs: Path, good: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "c" / "report.json")
-    done = judge(whole, "--select", "failed", "--baseline", baseline, directory=tmp_path)
+    done = judge(good, "--select", "failed", "--baseline", baseline, directory=tmp_path)
     assert done.code == 0
     assert "  newly passing\n    FEN-1b" in done.out
     assert "not run   5 of the behaviours there: a selection only" in done.out
 
 
-def test_an_unreachable_target_is_never_let_pass(runs: Path, tmp_path: Path) -> None:
+def test_an_unreachable_target_is_exit_3_with_fail_on_new(runs: Path, tmp_path: Path) -> None:
     dead = ("--target", "127.0.0.1:1", "--connect-timeout", "200ms", "--select", "FEN-1b")
     assert run("conformance-run", *dead, "--report-dir", str(tmp_path)).code == 3
     again = ("--baseline", str(tmp_path / "report.json"), "--fail-on", "new")

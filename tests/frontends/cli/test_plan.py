@@ -38,7 +38,7 @@ def a_plan(**given: Any) -> Planned:
     return Planned(**(fields | given))
 
 
-def test_a_plan_says_what_would_run_what_not_and_what_it_takes_and_touches_nothing() -> None:
+def test_a_plan_shows_behaviours_skips_and_cost_and_changes_nothing() -> None:
     with serving("--latency", "50ms", "--machines", "8") as provider:
         done = plan(provider, *SOME, "--latency", "create=90s,configure=30s,drain=20s,delete=40s")
         assert provider.away() == {}
@@ -51,18 +51,18 @@ def test_a_plan_says_what_would_run_what_not_and_what_it_takes_and_touches_nothi
         "Create 1 min 30 s (--latency), Configure 30 s (--latency)",
     ):
         assert part in done.out
-    # Round once (180 s), and on the same machine a second life, to IDLE and home (130 s).
+    # A full lifecycle (180 s), and a second life of the same machine to IDLE and back (130 s).
     assert "time       about 5 min" in done.out
 
 
-def test_what_an_earlier_run_measured_is_what_transitions_take(tmp_path: Path) -> None:
+def test_latencies_come_from_a_measured_run(tmp_path: Path) -> None:
     with serving("--latency", "50ms", "--machines", "8") as provider:
         assert judge(provider, "--select", "FEN-1a,LIF-1a", directory=tmp_path).code == 0
-        told = plan(
+        done = plan(
             provider, *SOME, "--measured", str(tmp_path / "report.json"), "--latency", "create=7s", "--format", "json"
         )
-    assert told.code == 0, told.text
-    transitions = json.loads(told.out)["transitions"]
+    assert done.code == 0, done.text
+    transitions = json.loads(done.out)["transitions"]
     assert transitions["Create"] == {"seconds": 7.0, "source": "--latency"}
     took = json.loads((tmp_path / "report.json").read_text())["took"]
     for verb in ("Configure", "Drain", "Delete"):
@@ -70,7 +70,7 @@ def test_what_an_earlier_run_measured_is_what_transitions_take(tmp_path: Path) -
         assert transitions[verb]["source"].startswith("measured in ")
 
 
-def test_where_nothing_is_known_of_transitions_the_plan_says_so() -> None:
+def test_unknown_latencies_are_listed() -> None:
     with serving("--machines", "8") as provider:
         done = plan(provider, *SOME)
     assert done.code == 0, done.text
@@ -82,17 +82,17 @@ def test_a_provider_without_delete_is_planned_without_it() -> None:
     with serving("--machines", "8", "--no-delete") as provider:
         done = plan(provider, "--select", "FEN-1a,LIF-8", "--latency", "1s", "--format", "json")
     assert done.code == 0, done.text
-    told = json.loads(done.out)
-    assert told["found"]["delete"] is False
-    assert told["skipped"]
-    assert told["estimate"]["bill"]["delete"] == 0
+    planned = json.loads(done.out)
+    assert planned["found"]["delete"] is False
+    assert planned["skipped"]
+    assert planned["estimate"]["bill"]["delete"] == 0
 
 
-def test_the_embedded_fake_is_planned_as_it_is_served() -> None:
+def test_the_embedded_fake_is_planned_with_its_latency() -> None:
     done = run("conformance", "plan", "--fake", "--select", "FEN-1a")
     assert done.code == 0, done.text
     assert "target     the embedded fake · nothing was touched" in done.out
-    assert "rests on   Create, Configure, Drain, Delete 20 ms (as the fake is served)" in done.out
+    assert "rests on   Create, Configure, Drain, Delete 20 ms (the embedded fake)" in done.out
 
 
 def test_a_budget_that_is_too_small_names_the_clauses_that_stay_open() -> None:
@@ -133,25 +133,25 @@ def test_bad_input_is_a_line_and_a_hint(options: tuple[str, ...], problem: str) 
     assert done.err.splitlines()[1].startswith("  hint: ")
 
 
-def test_what_a_requirement_lacks_is_said() -> None:
+def test_a_missing_requirement_is_shown() -> None:
     shown = rendered.text(a_plan(lacking=("delete",)))
     assert "lacks      delete, which --require demands: the target would not conform" in shown
 
 
-def test_the_price_is_told_from_the_lowest_to_the_highest() -> None:
+def test_the_price_is_a_range() -> None:
     planned = a_plan()
     bill = planned.dry.bill
     hours = bill.machine_seconds / 3600
     assert planned.prices == (bill.price, hours * 1.0, hours * 3.0)
 
 
-def test_a_verb_that_the_target_does_not_have_is_not_missed() -> None:
+def test_a_verb_that_the_target_lacks_needs_no_latency() -> None:
     known = {verb: (1.0, "x") for verb in Verb if verb is not Verb.DELETE}
     assert a_plan(transitions=known).unknown == (Verb.DELETE,)
     assert a_plan(transitions=known, found=a_found(delete=False)).unknown == ()
 
 
-def test_what_a_provider_says_steers_no_terminal() -> None:
+def test_text_of_the_provider_cannot_control_the_terminal() -> None:
     hostile = a_report(a_result(Status.ERROR, reason="\x1b[31m\nred"))
     assert all(line.isprintable() for line in rendered.text(a_plan(target="h\x1b:1", dry=hostile)))
 
@@ -169,5 +169,5 @@ def test_what_a_provider_says_steers_no_terminal() -> None:
         (3600, "1 h"),
     ],
 )
-def test_durations_are_told_as_people_do(seconds: float, words: str) -> None:
+def test_durations_are_human_readable(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -20,7 +20,7 @@ CONTRACT = buf.PROTO_DIRECTORY / "bigfleet/v1alpha1/provider.proto"
 
 @pytest.fixture
 def broken(tmp_path: Path) -> str:
-    """A copy in which Machine.zone has got another number."""
+    """A copy in which Machine.zone has another number."""
     path = tmp_path / "bigfleet/v1alpha1/provider.proto"
     path.parent.mkdir(parents=True)
     path.write_text(CONTRACT.read_text(encoding="utf-8").replace("string zone = 5;", "string zone = 16;"))
@@ -33,7 +33,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("command", ["lint", "breaking"])
 def test_without_buf_the_command_is_a_usage_error_that_names_the_extra(command: str, tmp_path: Path) -> None:
-    # Neither in PATH nor beside Python, where the package would have put it.
+    # Neither in PATH nor beside Python, where the package installs it.
     code = (
         f"import sys; sys.executable = {str(tmp_path / 'python')!r}\n"
         f"from conformance.frontends.cli.main import main; main(['proto', {command!r}])"
@@ -50,7 +50,7 @@ def test_the_descriptor_set_needs_no_buf(tmp_path: Path, monkeypatch: pytest.Mon
     assert run("descriptors", "-o", str(tmp_path / "set.binpb")).exit_code == 0
 
 
-def test_a_quiet_success_says_one_line() -> None:
+def test_a_quiet_success_prints_one_line() -> None:
     lint, breaking = run("lint"), run("breaking")
     assert (lint.exit_code, lint.stdout) == (0, "proto: no lint findings\n")
     assert (breaking.exit_code, breaking.stdout) == (
@@ -72,7 +72,7 @@ def test_a_changed_field_number_is_named_with_its_rule(broken: str) -> None:
     assert result.stderr == ""
 
 
-def test_what_lint_finds_is_exit_1(broken: str) -> None:
+def test_lint_findings_are_exit_1(broken: str) -> None:
     path = Path(broken) / "bigfleet/v1alpha1/provider.proto"
     path.write_text(path.read_text().replace("string zone", "string Zone"))
     result = run("lint", "--proto", broken)
@@ -101,7 +101,7 @@ def test_github_annotations_are_escaped() -> None:
     )
 
 
-def test_junit_has_a_case_of_its_own_for_each_finding(broken: str) -> None:
+def test_junit_has_a_case_for_each_finding(broken: str) -> None:
     suite = ElementTree.fromstring(run("breaking", "--proto", broken, "--format", "junit").stdout)[0]
     cases = suite.findall("testcase")
     assert suite.get("failures") == suite.get("tests") == str(len(cases))
@@ -109,7 +109,7 @@ def test_junit_has_a_case_of_its_own_for_each_finding(broken: str) -> None:
     assert "FIELD_NO_DELETE" in {failure.get("type") for failure in suite.iter("failure")}
 
 
-def test_a_finding_without_a_place_is_told_in_every_format() -> None:
+def test_a_finding_without_a_place_is_in_every_format() -> None:
     finding = buf.Finding(rule="FILE_NO_DELETE", message="gone", path=None, line=1, column=1, end_line=1, end_column=1)
     findings = buf.Findings(checked=Path("proto"), found=(finding, finding))
     assert proto.text(findings) == "gone (FILE_NO_DELETE)\n" * 2
@@ -135,7 +135,7 @@ def test_nothing_found_leaves_stdout_to_the_format() -> None:
         ("lint", "--proto", "not-there"),
     ],
 )
-def test_what_cannot_run_is_exit_2_and_one_line_with_its_mend(arguments: tuple[str, ...]) -> None:
+def test_an_impossible_check_is_exit_2_with_one_line_and_a_hint(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     error, hint = result.stderr.splitlines()
     assert (result.exit_code, result.stdout) == (2, "")
@@ -157,7 +157,7 @@ def test_too_little_time_is_exit_2() -> None:
 def test_help_teaches_by_example() -> None:
     assert "conformance proto breaking --against .git#branch=main\n" in run("breaking", "--help").stdout
     assert "conformance proto lint --proto third_party/proto\n" in run("lint", "--help").stdout
-    assert "Exit codes: 0 nothing found" in run("--help").stdout
+    assert "Exit codes:\n    0  no findings\n" in run("--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_an_error_decides_the_exit_code(
     assert capsys.readouterr().err == ("error: no\n  hint: so\n" if error.hint else "error: no\n")
 
 
-def test_what_is_no_error_of_the_user_passes_through() -> None:
+def test_other_exceptions_pass_through() -> None:
     with pytest.raises(ZeroDivisionError), reporting_errors():
         raise ZeroDivisionError
 
 
-def test_a_reader_that_went_away_is_no_noise() -> None:
+def test_a_closed_pipe_prints_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     program = "from conformance.frontends.cli.errors import reporting_errors\nwith reporting_errors(): print('x')"

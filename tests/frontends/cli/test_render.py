@@ -104,7 +104,7 @@ def truncated(directory: Path) -> Path:
     return path
 
 
-def test_a_truncated_run_is_rendered_and_says_so_everywhere(
+def test_a_truncated_run_is_rendered_and_marked_in_every_format(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = truncated(directory)
@@ -130,14 +130,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return lines[0]
 
 
-def test_what_is_no_record_and_where_nothing_can_be_written_are_one_line(
-    directory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_records_and_unwritable_paths_are_one_line(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = directory / "report.json"
     assert "No such file" in refused(capsys, directory / "no.json")
     assert "is not a run record" in refused(capsys, directory / "junit.xml")
     assert "No such file" in refused(capsys, good, "--md", directory / "no" / "x.md")
-    assert "is the record itself" in refused(capsys, good, "--md", good)
+    assert "would overwrite the record" in refused(capsys, good, "--md", good)
     assert json.loads(good.read_text(encoding="utf-8"))["format"] == 1
 
 

@@ -1,4 +1,4 @@
-"""Both front doors, as a user goes through them: processes, real providers, exit codes."""
+"""conformance-run and pytest as a user runs them: processes, real providers, exit codes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 
 
 class EqualPasses(Core):
-    """A fence that takes an equal token for a newer one."""
+    """A fence that accepts an equal token."""
 
     def passes(self, verb, token, mark):  # type: ignore[no-untyped-def]
         return token == mark or super().passes(verb, token, mark)
 
 
-class NeverGivenBack(Core):
-    """A Delete that never comes to its end: the machine stays DELETING, as far as anybody sees, until FAILED."""
+class DeleteNeverCompletes(Core):
+    """A Delete that never completes: the machine is DELETING and then FAILED."""
 
     def settle(self, machine):  # type: ignore[no-untyped-def]
         settled = super().settle(machine)
@@ -101,12 +101,12 @@ def test_verbose_shows_the_calls(home: Path) -> None:
     assert "FAILED_PRECONDITION" in ran.stdout
 
 
-def test_a_run_that_leaves_nothing_leaves_no_ledger_either(home: Path) -> None:
+def test_a_clean_run_deletes_its_ledger(home: Path) -> None:
     assert go(home, "--fake", *SELECT).returncode == 0
     assert list((home / "state").rglob("*.ndjson")) == []
 
 
-def test_a_target_that_is_not_there_is_exit_3_with_one_line_and_a_report(home: Path) -> None:
+def test_an_unreachable_target_is_exit_3_with_one_line_and_a_report(home: Path) -> None:
     ran = go(home, "--target", "127.0.0.1:1", *SELECT, "--connect-timeout", "200ms", "--report-dir", "out")
     assert ran.returncode == 3
     assert ran.stderr.splitlines()[0] == "error: target 127.0.0.1:1 refuses connections"
@@ -129,8 +129,8 @@ def test_a_budget_of_no_machines_judges_nothing_and_is_exit_3(home: Path) -> Non
     assert "--max-creates 0 is reached" in ran.stdout
 
 
-def test_a_machine_that_does_not_come_home_is_exit_4_and_named_with_the_mend(home: Path) -> None:
-    with served(provider(8, cls=NeverGivenBack, faults=Faults())) as address:
+def test_a_machine_that_is_left_is_exit_4_and_named_with_the_fix(home: Path) -> None:
+    with served(provider(8, cls=DeleteNeverCompletes, faults=Faults())) as address:
         ran = go(home, "--target", address, *SELECT)
     assert ran.returncode == 4, ran.stdout
     assert "home       LEFT 1 machines; bring them home: conformance sweep " in ran.stdout
@@ -138,14 +138,14 @@ def test_a_machine_that_does_not_come_home_is_exit_4_and_named_with_the_mend(hom
     assert str(ledger) in ran.stdout
 
 
-def test_what_was_kept_can_be_swept(home: Path) -> None:
+def test_kept_machines_can_be_swept(home: Path) -> None:
     core = provider(8)
     with served(core) as address:
         kept = go(home, "--target", address, *SELECT, "--keep", "--report-dir", "out")
         assert kept.returncode == 0
         assert len(states_of(core)) == 1
         swept = go(home, "sweep", "out/ledger.ndjson", "--target", address, program="conformance")
-    assert (swept.returncode, swept.stdout.splitlines()[-1]) == (0, "all is home")
+    assert (swept.returncode, swept.stdout.splitlines()[-1]) == (0, "all started machines were cleaned up")
     assert states_of(core) == {}
 
 
@@ -168,13 +168,13 @@ def hostile_surroundings(home: Path) -> dict[str, str]:
     return {"PYTEST_ADDOPTS": "--no-such-option", "PYTEST_PLUGINS": "foreign"}
 
 
-def test_no_foreign_ini_conftest_plugin_or_environment_matters_to_a_run(home: Path) -> None:
+def test_a_run_ignores_ini_files_conftests_plugins_and_environment_of_pytest(home: Path) -> None:
     environment = hostile_surroundings(home)
     ran = go(home, "--fake", *SELECT, **environment)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-# The other front door.
+# Runs through pytest.
 
 
 def through_pytest(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -187,7 +187,7 @@ def conformance_options(*options: str) -> str:
     return "--conformance=" + " ".join(options)
 
 
-def test_pytest_judges_a_provider_and_says_the_verdict(home: Path) -> None:
+def test_pytest_judges_a_provider_and_prints_the_verdict(home: Path) -> None:
     core = provider(8)
     with served(core) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
@@ -197,7 +197,7 @@ def test_pytest_judges_a_provider_and_says_the_verdict(home: Path) -> None:
     assert states_of(core) == {}
 
 
-def test_in_pytest_too_an_option_goes_before_the_environment_and_that_before_the_file(home: Path) -> None:
+def test_precedence_is_the_same_in_pytest(home: Path) -> None:
     lines = ('target = "127.0.0.1:1"', 'select = "FEN-1a"', "examples = 3", "seed = 3")
     (home / "conformance.toml").write_text("\n".join((*lines, 'report-dir = "out"')), encoding="utf-8")
     with served(provider(8)) as address:
@@ -210,7 +210,7 @@ def test_in_pytest_too_an_option_goes_before_the_environment_and_that_before_the
     assert [b["id"] for b in report["behaviours"]] == ["FEN-1a"]
 
 
-def test_pytest_needs_no_target_where_the_file_names_one(home: Path) -> None:
+def test_pytest_needs_no_target_if_the_file_names_one(home: Path) -> None:
     with served(provider(8)) as address:
         (home / "conformance.toml").write_text(f'target = "{address}"\nselect = "FEN-1"', encoding="utf-8")
         ran = through_pytest(home, "-k", "equal_token")
@@ -221,7 +221,7 @@ def test_pytest_needs_no_target_where_the_file_names_one(home: Path) -> None:
     assert (refused.returncode, "did you mean jobs?" in refused.stderr) == (4, True)
 
 
-def test_a_run_says_which_file_it_listens_to(home: Path) -> None:
+def test_a_run_shows_its_configuration_file(home: Path) -> None:
     (home / "conformance.toml").write_text('select = "FEN-1a"\nfake = true', encoding="utf-8")
     assert f"config     {home / 'conformance.toml'}" in go(home).stdout
     assert "config " not in go(home, "--no-config", "--fake", *SELECT).stdout
@@ -237,7 +237,7 @@ def test_a_failure_in_pytest_shows_clause_wanted_and_got(home: Path) -> None:
     assert "verdict    NON-CONFORMANT" in ran.stdout
 
 
-def test_dash_x_ends_the_run_and_all_comes_home(home: Path) -> None:
+def test_dash_x_ends_the_run_and_cleans_up(home: Path) -> None:
     core = provider(8, cls=EqualPasses)
     with served(core) as address:
         options = conformance_options("--select", "FEN-1,MET-1", "--jobs", "1")
@@ -248,7 +248,7 @@ def test_dash_x_ends_the_run_and_all_comes_home(home: Path) -> None:
     assert states_of(core) == {}
 
 
-def test_a_target_that_is_not_there_is_no_pass_in_pytest(home: Path) -> None:
+def test_an_unreachable_target_fails_pytest(home: Path) -> None:
     options = conformance_options(*SELECT, "--connect-timeout", "200ms")
     ran = through_pytest(home, "--target", "127.0.0.1:1", options)
     assert ran.returncode == 3
@@ -256,15 +256,15 @@ def test_a_target_that_is_not_there_is_no_pass_in_pytest(home: Path) -> None:
     assert "verdict    INCONCLUSIVE" in ran.stdout
 
 
-def test_a_ledger_that_cannot_be_written_is_no_pass_in_pytest(home: Path) -> None:
+def test_a_ledger_that_cannot_be_written_fails_pytest(home: Path) -> None:
     (home / "file").write_text("", encoding="utf-8")
     ran = through_pytest(home, conformance_options("--fake", *SELECT), XDG_STATE_HOME=str(home / "file"))
     assert ran.returncode == 2
     assert "cannot be written: Not a directory" in ran.stdout
 
 
-def test_a_machine_that_does_not_come_home_is_no_pass_in_pytest(home: Path) -> None:
-    with served(provider(8, cls=NeverGivenBack)) as address:
+def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
+    with served(provider(8, cls=DeleteNeverCompletes)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
     assert (ran.returncode, "home       LEFT 1 machines" in ran.stdout) == (4, True)
 
@@ -276,28 +276,28 @@ def test_collecting_needs_no_target(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ([], "the behaviours need a provider: add --target host:port, or --conformance=--fake"),
-        (["--target", "nowhere"], "target 'nowhere' is not an address"),
+        ([], "behaviours need a provider: add --target host:port, or --conformance=--fake"),
+        (["--target", "localhost"], "target 'localhost' is not an address"),
         (["--conformance=--fake --jobs 0"], "--jobs"),
-        (["--conformance=--fake", "-n", "2"], "drop -n (xdist)"),
+        (["--conformance=--fake", "-n", "2"], "remove -n (pytest-xdist)"),
         (["--conformance='--fake"], "No closing quotation"),
     ],
 )
-def test_what_cannot_work_is_a_usage_error_of_pytest(home: Path, arguments: list[str], says: str) -> None:
+def test_invalid_arguments_are_usage_errors_of_pytest(home: Path, arguments: list[str], message: str) -> None:
     ran = through_pytest(home, *arguments)
     assert ran.returncode == 4, ran.stdout
-    assert says in ran.stdout + ran.stderr
+    assert message in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-def test_the_plugin_costs_somebody_elses_pytest_nothing(home: Path) -> None:
-    (home / "test_theirs.py").write_text(
-        "import sys\ndef test_theirs():\n"
+def test_the_plugin_imports_almost_nothing_in_other_test_runs(home: Path) -> None:
+    (home / "test_other.py").write_text(
+        "import sys\ndef test_other():\n"
         "    unwanted = {'grpc', 'click', 'conformance.frontends.cli.main', 'conformance.engine.run'}\n"
         "    assert not unwanted & set(sys.modules)\n",
         encoding="utf-8",
     )
-    ran = go(home, "-q", "-p", "no:cacheprovider", "test_theirs.py", program="pytest")
+    ran = go(home, "-q", "-p", "no:cacheprovider", "test_other.py", program="pytest")
     assert ran.returncode == 0, ran.stdout

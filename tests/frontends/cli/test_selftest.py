@@ -23,17 +23,17 @@ def test_every_clause_has_its_mutant_and_every_variant_is_run() -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_variant_and_a_mutant_are_judged_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_and_a_mutant_are_judged_in_separate_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     few = (Check(kind=Kind.VARIANT, name="Instant"), Check(kind=Kind.MUTANT, name="EqualTokenPasses"))
     monkeypatch.setattr(quick, "checks", lambda: few)
     result = CliRunner().invoke(selftest_command, ["--jobs", "2"])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0] == "  1 variants: nothing is found in a conformant provider"
-    assert lines[1] == "  1 mutants: a broken clause is found by those that judge it"
+    assert lines[0] == "  1 variants: no behaviour fails on a conformant provider"
+    assert lines[1] == "  1 mutants: every broken clause is found by its behaviours"
 
 
-def test_a_kit_that_cries_wolf_or_sees_nothing_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_false_alarm_or_a_missed_mutant_is_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
     wolf, blind = Check(kind=Kind.VARIANT, name="Instant"), Check(kind=Kind.MUTANT, name="EqualTokenPasses")
 
     def run(wanted: object, *, jobs: int, seed: int) -> Iterator[Outcome]:

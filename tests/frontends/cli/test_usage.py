@@ -1,4 +1,4 @@
-"""Every bad input is one clear line and a hint on stderr, exit 2, before anything is dialled."""
+"""Every invalid input is one clear line and a hint on stderr, with exit code 2, before the kit connects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _no_targets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Refusal:
-    """How a command that cannot go on ended."""
+    """The error and the hint of a command that ended with a usage error."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], code: object) -> None:
         out, err = capsys.readouterr()
@@ -66,8 +66,8 @@ def test_no_target_and_no_fake_names_both(refused: Refuse) -> None:
     assert "--fake" in refusal.hint
 
 
-def test_a_target_and_the_fake_at_once_are_one_too_many(refused: Refuse) -> None:
-    assert refused(*TARGET, "--fake").error == "both a target and --fake"
+def test_target_and_fake_exclude_each_other(refused: Refuse) -> None:
+    assert refused(*TARGET, "--fake").error == "--target and --fake exclude each other"
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,7 @@ def test_the_target_may_come_from_the_environment(refused: Refuse, monkeypatch: 
     assert refused().error == "target 'localhost' is not an address"
 
 
-def test_an_option_goes_before_the_environment_and_our_own_name_before_the_fields(
-    refused: Refuse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_is_option_own_variable_field_variable(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONFORMANCE_TARGET", "ours")
     monkeypatch.setenv("BIGFLEET_PROVIDER_TARGET", "theirs")
     assert "'ours'" in refused().error
@@ -101,14 +99,14 @@ def test_an_option_goes_before_the_environment_and_our_own_name_before_the_field
 
 
 @pytest.mark.parametrize("option", ["--select", "--exclude"])
-def test_a_pattern_that_names_nothing_is_answered_with_the_nearest(refused: Refuse, option: str) -> None:
+def test_an_unknown_pattern_gets_a_suggestion(refused: Refuse, option: str) -> None:
     refusal = refused(*TARGET, option, "FEM-1a")
     assert refusal.error == "'FEM-1a' matches no behaviour"
     assert "did you mean FEN-1a" in refusal.hint
     assert refused(*TARGET, option, "XYZ-*").error == "'XYZ-*' matches no behaviour"
 
 
-def test_a_selection_that_leaves_nothing_is_refused(refused: Refuse) -> None:
+def test_an_empty_selection_is_an_error(refused: Refuse) -> None:
     assert refused(*TARGET, "--select", "FEN", "--exclude", "FEN").error == "the selection leaves no behaviour"
 
 
@@ -142,7 +140,7 @@ def test_a_selection_that_leaves_nothing_is_refused(refused: Refuse) -> None:
         ("surplus",),
     ],
 )
-def test_every_other_nonsense_is_one_line_too(refused: Refuse, arguments: tuple[str, ...]) -> None:
+def test_other_usage_errors_are_one_line(refused: Refuse, arguments: tuple[str, ...]) -> None:
     refused(*TARGET, *arguments)
 
 
@@ -161,7 +159,7 @@ def baseline(path: Path, *statuses: Status) -> str:
     return str(path)
 
 
-def test_what_failed_needs_a_run_in_which_it_did(refused: Refuse, tmp_path: Path) -> None:
+def test_select_failed_requires_a_baseline(refused: Refuse, tmp_path: Path) -> None:
     assert "add --baseline" in refused(*TARGET, "--select", "failed").hint
     missing = refused(*TARGET, "--select", "failed", "--baseline", str(tmp_path / "no.json"))
     assert missing.error.endswith("no.json: No such file or directory")
@@ -177,29 +175,29 @@ def test_what_failed_needs_a_run_in_which_it_did(refused: Refuse, tmp_path: Path
         "\udcff",
     ],
 )
-def test_a_baseline_that_is_no_report_is_named(refused: Refuse, tmp_path: Path, content: str) -> None:
+def test_a_baseline_that_is_not_a_record_is_named(refused: Refuse, tmp_path: Path, content: str) -> None:
     path = tmp_path / "baseline.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     refusal = refused(*TARGET, "--select", "failed", "--baseline", str(path))
     assert "baseline.json is not a run record: " in refusal.error
 
 
-def test_a_baseline_in_which_nothing_failed_selects_nothing(refused: Refuse, tmp_path: Path) -> None:
+def test_select_failed_is_an_error_if_the_baseline_has_no_failures(refused: Refuse, tmp_path: Path) -> None:
     path = baseline(tmp_path / "b.json", Status.PASSED, Status.SKIPPED)
     assert refused(*TARGET, "--select", "failed", "--baseline", path).error.startswith("nothing failed in ")
 
 
-def test_a_baseline_of_another_catalogue_is_one_line(refused: Refuse, tmp_path: Path) -> None:
+def test_a_baseline_with_an_unknown_behaviour_is_one_line(refused: Refuse, tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     path.write_text(json_report.render(a_report(a_result(Status.FAILED, "OLD-7a", reason="r"))), encoding="utf-8")
     assert refused(*TARGET, "--select", "failed", "--baseline", str(path)).error == "'OLD-7a' matches no behaviour"
 
 
-def test_only_what_is_new_fails_where_it_is_known_since_when(refused: Refuse) -> None:
-    assert refused(*TARGET, "--fail-on", "new").error == "--fail-on new needs to know since when"
+def test_fail_on_new_requires_a_baseline(refused: Refuse) -> None:
+    assert refused(*TARGET, "--fail-on", "new").error == "--fail-on new requires --baseline"
 
 
-def test_what_did_not_pass_is_selected_beside_what_is_named(tmp_path: Path) -> None:
+def test_select_failed_adds_to_other_patterns(tmp_path: Path) -> None:
     path = baseline(tmp_path / "b.json", Status.FAILED, Status.PASSED, Status.ERROR, Status.WARNED)
     ids = [entry.id for entry in catalogue.load().entries]
     chosen = engine_run.parse_run([*TARGET, "--select", f"failed,{ids[5]}", "--baseline", path]).select
@@ -209,9 +207,7 @@ def test_what_did_not_pass_is_selected_beside_what_is_named(tmp_path: Path) -> N
 # --report-dir
 
 
-def test_a_report_directory_that_cannot_be_made_is_said_before_anything_is_dialled(
-    refused: Refuse, tmp_path: Path
-) -> None:
+def test_a_report_directory_that_cannot_be_created_is_found_before_connecting(refused: Refuse, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     refusal = refused(*TARGET, "--report-dir", str(tmp_path / "file" / "out"))
     assert refusal.error.endswith("out cannot be written: Not a directory")
@@ -235,12 +231,12 @@ def left_behind(directory: Path) -> None:
 def test_a_ledger_that_names_machines_is_swept_first_and_its_report_stays(refused: Refuse, tmp_path: Path) -> None:
     left_behind(tmp_path)
     refusal = refused(*TARGET, "--report-dir", str(tmp_path))
-    assert refusal.error.endswith("names 1 machines that an earlier run left")
+    assert refusal.error.endswith("lists 1 machine that an earlier run left running")
     assert f"conformance sweep {tmp_path / 'ledger.ndjson'}" in refusal.hint
     assert (tmp_path / "report.json").read_text(encoding="utf-8") == "of the run before"
 
 
-def test_the_directory_of_a_run_that_lives_is_left_alone(tmp_path: Path) -> None:
+def test_the_directory_of_an_active_run_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "events.ndjson").write_text("so far", encoding="utf-8")
     ledger = Ledger(tmp_path / "ledger.ndjson", run="cpc-1", target="host:1")
     try:
@@ -291,7 +287,7 @@ def test_the_other_commands_refuse_in_one_line_too(
     assert [line[:7] for line in err.splitlines()] == ["error: ", "  hint:"]
 
 
-def test_list_is_read_by_people_by_programs_and_on_the_web(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_has_text_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     entries = catalogue.load().entries
     _, text, _ = ended(cli_main.main, capsys, "list")
     assert [line.split()[0] for line in text.splitlines()] == [entry.id for entry in entries]
@@ -341,7 +337,7 @@ def test_the_help_of_a_run_names_every_exit_code(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["show", "FEN-1a"]])
-def test_what_dials_nothing_imports_neither_grpc_nor_pytest_nor_hypothesis(arguments: list[str]) -> None:
+def test_commands_without_a_target_import_neither_grpc_nor_pytest_nor_hypothesis(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom conformance.frontends.cli.main import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
@@ -363,6 +359,6 @@ def test_the_installed_commands_refuse_without_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("option", ["--fault", "--select", "--jobs"])
-def test_what_only_the_conformance_lane_knows_is_refused_in_the_scale_lane(refused: Refuse, option: str) -> None:
+def test_options_of_the_conformance_lane_are_rejected_in_the_scale_lane(refused: Refuse, option: str) -> None:
     value = {"--fault": "lost-answer", "--select": "FEN", "--jobs": "2"}[option]
     assert refused(*TARGET, "--lane", "scale", option, value).error == f"{option} does not apply to the scale lane"

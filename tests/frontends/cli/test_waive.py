@@ -1,4 +1,4 @@
-"""Waivers as a user meets them: written by `conformance waive`, read by a run on a real provider."""
+"""Waivers as a user works with them: written by `conformance waive`, read by a run on a real provider."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tests.provider_process import Provider
 
 BROKEN, OTHERWISE = "EqualTokenPassesOnDrain", "SequenceIgnored"
-"""Both fail FEN-1b, and differently."""
+"""Both fail FEN-1b, in different ways."""
 SOME = ("--select", "FEN-1b,FEN-3a,MET-1a", "--patience", "5s")
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Provider]:
+def good() -> Iterator[Provider]:
     with serving() as provider:
         yield provider
 
@@ -50,7 +50,7 @@ def waive(record: Path, *arguments: str) -> Done:
 
 @pytest.fixture
 def waivers(failed: Path, tmp_path: Path) -> Path:
-    """A waiver of that failure, filled in."""
+    """A complete waiver of that failure."""
     path = tmp_path / "waivers.toml"
     assert waive(failed, "--output", str(path)).code == 0
     return fill(path)
@@ -77,7 +77,7 @@ def report(directory: Path) -> Any:
     return json.loads((directory / "report.json").read_text(encoding="utf-8"))
 
 
-def test_a_waived_failure_runs_is_shown_and_is_tolerated(broken: Provider, waivers: Path, tmp_path: Path) -> None:
+def test_a_waived_failure_is_shown_and_tolerated(broken: Provider, waivers: Path, tmp_path: Path) -> None:
     done = judge(broken, *SOME, "--waivers", str(waivers), "--fail-fast", directory=tmp_path / "out")
     assert (done.code, done.err, lines(done)) == (0, "", [])
     assert done.verdict == "verdict    CONFORMANT, 1 waived: 1 failed and waived, 2 passed, a selection only"
@@ -90,8 +90,8 @@ def test_a_waived_failure_runs_is_shown_and_is_tolerated(broken: Provider, waive
     assert [each["standing"] for each in report(tmp_path / "out")["waivers"]] == ["holds"]
 
 
-def test_a_stale_waiver_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
-    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+def test_a_stale_waiver_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(good, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     assert lines(done) == ["WAIVER     FEN-1b is stale: it passes: take the waiver out"]
     assert done.verdict.startswith("verdict    CONFORMANT: 3 passed")
@@ -116,21 +116,21 @@ def test_an_expired_waiver_fails_the_run_with_one_line(broken: Provider, failed:
     assert line.startswith("WAIVER     FEN-1b is expired: it was tolerated until 2020-02-29: mend it")
 
 
-def test_an_unknown_id_fails_the_run_with_one_line(whole: Provider, waivers: Path, tmp_path: Path) -> None:
+def test_an_unknown_id_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:
     change(waivers, "FEN-1b", "FEM-1b")
-    done = judge(whole, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+    done = judge(good, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     (line,) = lines(done)
     assert line.startswith("WAIVER     FEM-1b is unknown: no behaviour has this id; did you mean FEN-1b")
 
 
-def test_what_was_not_selected_is_not_spoken_of(whole: Provider, waivers: Path, tmp_path: Path) -> None:
-    done = judge(whole, "--select", "MET-1a", "--waivers", str(waivers), directory=tmp_path / "out")
+def test_a_waiver_of_an_unselected_behaviour_is_ignored(good: Provider, waivers: Path, tmp_path: Path) -> None:
+    done = judge(good, "--select", "MET-1a", "--waivers", str(waivers), directory=tmp_path / "out")
     assert (done.code, lines(done)) == (0, [])
     assert f"waivers    {waivers}: 1 not run" in done.out
 
 
-def test_what_could_not_be_judged_is_not_tolerated(waivers: Path, tmp_path: Path) -> None:
+def test_a_behaviour_that_was_not_judged_is_not_tolerated(waivers: Path, tmp_path: Path) -> None:
     dead = ("--target", "127.0.0.1:1", "--connect-timeout", "200ms", "--report-dir", str(tmp_path / "out"))
     done = run("conformance-run", *dead, *SOME, "--waivers", str(waivers))
     assert done.code == 3
@@ -138,7 +138,7 @@ def test_what_could_not_be_judged_is_not_tolerated(waivers: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("key", ["reason", "owner"])
-def test_what_nobody_has_filled_in_is_refused_before_anything_is_touched(
+def test_a_waiver_without_reason_or_owner_is_rejected_before_the_run(
     broken: Provider, waivers: Path, tmp_path: Path, key: str
 ) -> None:
     change(waivers, f'{key} = "{"PROV-1" if key == "reason" else "us"}"', f'{key} = ""')
@@ -147,7 +147,7 @@ def test_what_nobody_has_filled_in_is_refused_before_anything_is_touched(
     assert done.err.splitlines()[0] == f"error: waivers {waivers}: FEN-1b has no {key}"
 
 
-def test_the_file_in_the_working_directory_is_read_unless_that_is_declined(
+def test_the_file_in_the_working_directory_is_read_unless_no_waivers_is_given(
     broken: Provider, waivers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waivers.rename(tmp_path / "conformance-waivers.toml")
@@ -157,7 +157,7 @@ def test_the_file_in_the_working_directory_is_read_unless_that_is_declined(
     assert (declined.code, "waivers  " in declined.out) == (1, False)
 
 
-def test_pytest_says_xfailed_of_what_is_waived(broken: Provider, waivers: Path, tmp_path: Path) -> None:
+def test_pytest_reports_a_waived_failure_as_xfailed(broken: Provider, waivers: Path, tmp_path: Path) -> None:
     options = f"--conformance=--select FEN-1b,MET-1a --waivers {waivers}"
     done = run(
         *(
@@ -183,12 +183,12 @@ def test_pytest_says_xfailed_of_what_is_waived(broken: Provider, waivers: Path, 
 # conformance waive
 
 
-def test_an_entry_holds_all_but_reason_and_owner(failed: Path, tmp_path: Path) -> None:
+def test_an_entry_is_complete_except_for_reason_and_owner(failed: Path, tmp_path: Path) -> None:
     path = tmp_path / "w.toml"
     done = waive(failed, "FEN-1b", "--output", str(path))
     assert done.out.splitlines() == [
-        f"{path}: 1 waivers added",
-        "fill in reason and owner: a run refuses them until then",
+        f"{path}: 1 waiver added",
+        "fill in reason and owner: until then a run rejects the file",
     ]
     entry = tomllib.loads(path.read_text(encoding="utf-8"))["waiver"]["FEN-1b"]
     assert (entry["reason"], entry["owner"]) == ("", "")
@@ -197,43 +197,45 @@ def test_an_entry_holds_all_but_reason_and_owner(failed: Path, tmp_path: Path) -
     assert entry["expires"] - datetime.now(UTC).date() >= timedelta(days=29)
 
 
-def test_what_stands_there_already_stays_as_it_is(failed: Path, waivers: Path) -> None:
+def test_existing_entries_are_kept(failed: Path, waivers: Path) -> None:
     before = waivers.read_text(encoding="utf-8")
     done = waive(failed, "--output", str(waivers))
-    assert done.out == f"{waivers}: 0 waivers added, 1 were there already\n"
+    assert done.out == f"{waivers}: 0 waivers added, 1 already there\n"
     assert waivers.read_text(encoding="utf-8") == before
 
 
-def test_a_waiver_of_another_failure_is_not_written_over(failed: Path, waivers: Path) -> None:
+def test_a_waiver_of_another_failure_is_not_overwritten(failed: Path, waivers: Path) -> None:
     change(waivers, 'fingerprint = "1:', 'fingerprint = "1:0')
     done = waive(failed, "--output", str(waivers))
     assert done.code == 2
     assert "FEN-1b is waived for another failure" in done.err
 
 
-def test_the_standard_output_will_do(failed: Path) -> None:
+def test_a_dash_prints_the_waivers(failed: Path) -> None:
     done = waive(failed, "--output", "-")
     assert list(tomllib.loads(done.out)["waiver"]) == ["FEN-1b"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("FEN-3a",), "FEN-3a did not fail in that run: passed"),
         (("FEN-9*",), "'FEN-9*' matches no behaviour"),
-        (("--expires", "soon"), "--expires soon: no day"),
+        (("--expires", "soon"), "--expires soon: not a date"),
         (("--output", "/no/such/place.toml"), "/no/such/place.toml cannot be written"),
     ],
 )
-def test_nonsense_is_one_line_and_exit_2(failed: Path, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_invalid_arguments_are_one_line_and_exit_2(
+    failed: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     done = waive(failed, "--output", str(tmp_path / "w.toml"), *arguments)
     assert (done.code, done.out) == (2, "")
-    assert says in done.err.splitlines()[0]
+    assert message in done.err.splitlines()[0]
     assert not (tmp_path / "w.toml").exists()
 
 
-def test_where_nothing_failed_there_is_nothing_to_waive(whole: Provider, tmp_path: Path) -> None:
-    assert judge(whole, "--select", "MET-1a", directory=tmp_path).code == 0
+def test_a_run_without_failures_has_nothing_to_waive(good: Provider, tmp_path: Path) -> None:
+    assert judge(good, "--select", "MET-1a", directory=tmp_path).code == 0
     done = waive(tmp_path / "report.json")
     assert done.code == 2
-    assert "nothing failed in" in done.err
+    assert "has no failures" in done.err

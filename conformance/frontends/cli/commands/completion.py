@@ -1,4 +1,4 @@
-"""`conformance completion`: the script by which a shell completes commands, options and behaviours."""
+"""`conformance completion`: prints a script with which a shell completes commands, options and behaviours."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from conformance.frontends.cli.errors import reporting_errors
 
 PROGRAMS = ("conformance", "conformance-run")
 
-COMPLETION_HELP = """Print the script that teaches your shell to complete: commands, options, ids of behaviours.
+COMPLETION_HELP = """Print a script with which your shell completes commands, options, and ids of behaviours.
 
 \b
+Examples:
   conformance completion bash >> ~/.bashrc
   conformance completion zsh >> ~/.zshrc
   conformance completion fish > ~/.config/fish/conf.d/conformance.fish
 
 \b
-For this shell alone:
+For the current shell only:
   source <(conformance completion bash)
 """
 
 
-@click.command("completion", help=COMPLETION_HELP)
+@click.command("completion", help=COMPLETION_HELP, short_help="Print a script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @reporting_errors()
 def completion_command(shell: str) -> None:
-    """Print the script that teaches your shell to complete."""
+    """Prints the completion script of a shell."""
     kind = get_completion_class(shell)
     assert kind is not None
     for program in PROGRAMS:
         variable = f"_{program}_COMPLETE".replace("-", "_").upper()
         complete = kind(click.Command(program), {}, program, variable)
-        # Not `source()`: it first asks which bash is on the path, and it is not here that the script will run.
+        # Not `source()`: it checks the version of the bash on the path, but the script may run elsewhere.
         script = complete.source_template % complete.source_vars()
-        # fish would cut at every comma, and a selection has some.
+        # fish would split at every comma, but values of --select contain commas.
         click.echo(script.replace('string split ","', 'string split --max 1 ","'))

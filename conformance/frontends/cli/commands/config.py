@@ -1,4 +1,4 @@
-"""`conformance config`: what holds for a run started here, and who said so."""
+"""`conformance config`: shows the effective options of a run in this directory, with the source of each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from conformance.frontends.cli.errors import reporting_errors
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
+    SectionedCommand,
     configurable,
     configuration_of,
     long_name,
@@ -20,42 +21,62 @@ from conformance.frontends.cli.options import (
     target_options,
 )
 
-CONFIG_HELP = """Show the options of a run as they hold here, and where each comes from.
+CONFIG_HELP = """Show the effective options of a run in this directory, and where each comes from.
 
 \b
+Examples:
   conformance config
   conformance config --config nightly.toml --max-machines 4
   conformance config --format json
 
-An option on the command line goes before its environment variable (--max-machines, CONFORMANCE_MAX_MACHINES), that
-before conformance.toml or [tool.conformance] of pyproject.toml, that before the default. A list replaces a list.
-The values of headers, and where a key lies, are not shown.
+\b
+Precedence, highest first:
+  1. the command line: --max-machines 4
+  2. the environment: CONFORMANCE_MAX_MACHINES=4
+  3. conformance.toml, or [tool.conformance] in pyproject.toml
+  4. the default
+
+A list replaces a list from a source with lower precedence. The values of headers and the path of the private key are
+not shown.
 """
 
 
-@click.command("config", help=CONFIG_HELP, context_settings=ENVIRONMENT)
+@click.command(
+    "config",
+    cls=SectionedCommand,
+    help=CONFIG_HELP,
+    short_help="Show the effective options of a run.",
+    context_settings=ENVIRONMENT,
+)
 @target_options
 @run_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
 @click.pass_context
 @reporting_errors()
 def config_command(context: click.Context, /, form: str, **given: Any) -> None:
-    """Show the options of a run as they hold here, and where each comes from."""
+    """Shows the effective options of a run, and where each comes from."""
     rows = [
-        (name, shown(name, given[str(option.name)]), _origin(context, option))
+        (name, public_value(name, given[str(option.name)]), _origin(context, option))
         for name, option in configurable().items()
     ]
     if form == "json":
-        told = {name: {"value": value, "from": origin} for name, value, origin in rows}
-        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        values = {name: {"value": value, "from": origin} for name, value, origin in rows}
+        click.echo(json.dumps(values, indent=1, ensure_ascii=False))
         return
-    wide = max(len(_text(value)) for _, value, _ in rows)
+    widest = max(len(_text(value)) for _, value, _ in rows)
     for name, value, origin in rows:
-        click.echo(f"{name:16} {_text(value):{min(wide, 40)}}  {origin}")
+        click.echo(f"{name:16} {_text(value):{min(widest, 40)}}  {origin}")
 
 
-def shown(name: str, value: Any) -> Any:
-    """A value as everybody may see it: of a header its key alone, of a key file only that there is one."""
+def public_value(name: str, value: Any) -> Any:
+    """Returns a value without secrets: only the key of a header, and only whether a key file is set."""
     match value:
         case tuple() if name == "header":
             return [f"{header.partition('=')[0]}=…" if "=" in header else "…" for header in value]
@@ -78,7 +99,7 @@ def _text(value: Any) -> str:
         case list():
             return ", ".join(map(_text, value))
         case _:
-            # Whoever wrote the file need not be whoever looks at it now.
+            # The file may be someone else's: it must not control the reader's terminal.
             return text if (text := str(value)).isprintable() else repr(text)
 
 

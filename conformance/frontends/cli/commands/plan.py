@@ -1,4 +1,4 @@
-"""`conformance plan`: what a run would do, cost and take, from a look at the target and a dry run."""
+"""`conformance plan`: estimates what a run would do, cost and take, by probing the target and a dry run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from conformance.core.errors import UsageError
 from conformance.frontends.cli.commands.run import settings_from
 from conformance.frontends.cli.errors import reporting_errors
-from conformance.frontends.cli.options import run_options, target_options
+from conformance.frontends.cli.options import SectionedCommand, run_options, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,56 +21,71 @@ if TYPE_CHECKING:
     from conformance.reporters.plan_text import Planned
     from conformance.results.target_info import TargetInfo
 
-HELP = """Say what a run would do at a target, and touch nothing there.
+HELP = """Show what a run would do and cost, without changing anything at the target.
 
 \b
+Examples:
   conformance plan --target 127.0.0.1:9000
   conformance plan --target 127.0.0.1:9000 --measured out/report.json
-  conformance plan --target cloud:443 --tls-ca ca.pem --latency create=90s,configure=30s,drain=20s,delete=40s
+  conformance plan --target cloud:443 --tls-ca ca.pem --latency create=90s
 
-Takes the options of `conformance run`, and prints what would run, what would be skipped and why, the machines that it
-would create and have at once, and what that takes and costs. The target is only looked at, as a run does before it
-starts. Figures come from a dry run on the embedded fake, given the target's shape, prices and tempo, on a clock that
-leaps over every wait.
+Prints the behaviours that would run, those that would be skipped and why, the number of machines to create and to
+have at the same time, the duration and the cost. The options are those of `conformance run`.
+
+The target is only probed with calls that change nothing, as at the start of a run. The figures come from a dry run on
+the embedded fake, with the machines, prices and latencies of the target, on a virtual clock.
 
 \b
 Exit codes:
-  0  planned
-  2  usage or configuration
-  3  the target cannot be judged: unreachable, too few machines
+  0  the plan was printed
+  2  usage error: an invalid option, configuration or file
+  3  the target cannot be judged: it is unreachable or has too few machines
 """
 
 
-@click.command("plan", help=HELP)
+@click.command(
+    "plan", cls=SectionedCommand, help=HELP, short_help="Show what a run would do and cost, without changing anything."
+)
 @target_options
 @run_options
 @click.option(
     "--measured",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A report.json or events.ndjson of an earlier run: how long transitions took there.",
+    help="Assume the latencies of transitions that were measured in an earlier run, given by its report.json or "
+    "events.ndjson.",
 )
 @click.option(
-    "--latency", metavar="L", help="How long transitions take: 60s, or create=60s,drain=10s. Goes before --measured."
+    "--latency",
+    metavar="L",
+    help="Assume these latencies of transitions: a duration such as 60s for all, or one for each verb, such as "
+    "create=60s,drain=10s. Takes precedence over --measured.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
 @reporting_errors()
 def plan_command(measured: Path | None, latency: str | None, form: str, **given: Any) -> None:
-    """Say what a run would do at a target, and touch nothing there."""
-    from conformance.reporters import plan_text as rendered
+    """Shows what a run would do and cost."""
+    from conformance.reporters import plan_text
 
     settings = settings_from(**given)
     if not settings.lane.needs_plan:
         raise UsageError(
-            f"the {settings.lane.name} lane has no plan",
-            hint="--max-machines N and --max-creates N limit what it starts",
+            f"the {settings.lane.name} lane cannot be planned",
+            hint="limit its machines with --max-machines N and --max-creates N",
         )
-    transitions = tempo_from(measured, latency)
+    transitions = latencies_from(measured, latency)
     planned = plan_for(settings, transitions)
-    click.echo(rendered.render(planned) if form == "json" else "\n".join(rendered.text(planned)), nl=form == "text")
+    click.echo(plan_text.render(planned) if form == "json" else "\n".join(plan_text.text(planned)), nl=form == "text")
 
 
-def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[float, str]]:
-    """Returns the known durations of transitions by verb: seconds, and the source. Raises UsageError."""
+def latencies_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[float, str]]:
+    """Returns the known latencies of transitions by verb: seconds, and the source. Raises UsageError."""
     from conformance.core.lifecycle import Verb
     from conformance.core.timeouts import parse_durations
 
@@ -81,8 +96,8 @@ def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[f
         took = read(measured).took
         if not took:
             raise UsageError(
-                f"--measured {measured}: no transition was seen to its end in that run",
-                hint="give a run that ended, or say by hand how long they take: --latency create=60s,…",
+                f"--measured {measured}: that run observed no complete transition",
+                hint="use a run that finished, or set the latencies: --latency create=60s,…",
             )
         known = {verb: (took[verb.value], f"measured in {measured}") for verb in Verb if verb.value in took}
     if latency is not None:
@@ -91,20 +106,20 @@ def tempo_from(measured: Path | None, latency: str | None) -> dict[Verb, tuple[f
 
 
 def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) -> Planned:
-    """Looks at the target and runs dry what would run there. Raises TargetError if no run could start."""
+    """Probes the target and makes a dry run of the plan. Raises TargetError if no run could start."""
     import asyncio
 
     from conformance.core.lifecycle import Verb
     from conformance.engine import preflight
     from conformance.engine.dry_run import Tempo, dry_run
     from conformance.frontends import collection
-    from conformance.frontends.runner import EMBEDDED
+    from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
 
-    chosen, options = collection.selected(settings.select, settings.exclude), settings.options
-    found, call, address = asyncio.run(_look(settings))
+    chosen, options = collection.select(settings.select, settings.exclude), settings.options
+    found, call, address = asyncio.run(_probe(settings))
     if settings.target is None:
-        transitions = dict.fromkeys(Verb, (EMBEDDED, "as the fake is served")) | dict(transitions)
+        transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots = len(found.speculative) + (len(found.idle) if options.use_idle else 0)
     preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=options.max_machines)
@@ -124,13 +139,13 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     )
 
 
-async def _look(settings: Settings) -> tuple[TargetInfo, float, str]:
-    """Returns what was found at the target, how many seconds a call took, and its address."""
+async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
+    """Returns the capabilities of the target, the median latency of a call in seconds, and the target's address."""
     import secrets
     import statistics
 
     from conformance.fleet.probe import connect, probe
-    from conformance.frontends.runner import embedded
+    from conformance.frontends.runner import serve_fake
     from conformance.frontends.settings import FAKE
     from conformance.results.redaction import Redactor
     from conformance.rpc.call import CallLog, recording
@@ -138,14 +153,14 @@ async def _look(settings: Settings) -> tuple[TargetInfo, float, str]:
     from conformance.rpc.target import Target
 
     async with AsyncExitStack() as stack:
-        target = settings.target or Target(address=await stack.enter_async_context(embedded()))
-        discretion = Redactor(target.headers)
-        stack.enter_context(discretion.errors())
+        target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
+        redactor = Redactor(target.headers)
+        stack.enter_context(redactor.errors())
         client = Client(target, rpc_timeout=settings.options.rpc_timeout)
         stack.push_async_callback(client.close)
         await connect(client, timeout=settings.options.connect_timeout)
         with recording(CallLog()) as log:
-            found = discretion.found(await probe(client, run=f"cpc-{secrets.token_hex(4)}"))
-    # The first calls run beside a List of the whole fleet; the last ones run alone.
+            found = redactor.found(await probe(client, run=f"cpc-{secrets.token_hex(4)}"))
+    # Only the last calls: the first ones run concurrently with a List of the whole fleet.
     call = statistics.median(call.ended - call.started for call in log.calls[-3:])
     return found, call, FAKE if settings.target is None else target.address

@@ -1,4 +1,4 @@
-"""`conformance proto`: is a copy of the contract well formed, and does it still fit what was built on it."""
+"""`conformance proto`: checks a copy of the contract's proto for lint findings and for breaking changes."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
     from conformance.core.buf import Finding, Findings
 
-FOUND = 1
-"""The exit code where something was found."""
+EXIT_FINDINGS = 1
 
 
 def text(findings: Findings) -> str:
-    """Return one line for each finding: where, what, and in brackets the rule."""
-    return "".join(
-        f"{f'{it.path}:{it.line}:{it.column}: ' if it.path else ''}{it.message} ({it.rule})\n" for it in findings.found
-    )
+    """Returns one line for each finding: place, message, and the rule in brackets."""
+    return "".join(f"{_position(finding)}{finding.message} ({finding.rule})\n" for finding in findings.found)
 
 
 def json_lines(findings: Findings) -> str:
-    """Return one JSON object a line for each finding."""
-    return "".join(f"{json.dumps(asdict(it), ensure_ascii=False)}\n" for it in findings.found)
+    """Returns one JSON object per line and finding."""
+    return "".join(f"{json.dumps(asdict(finding), ensure_ascii=False)}\n" for finding in findings.found)
 
 
 def github_actions(findings: Findings) -> str:
-    """Return workflow commands, which show each finding at its line of a pull request."""
-    return "".join(f"::error {_place(it)}title={it.rule}::{_escaped(it.message)}\n" for it in findings.found)
+    """Returns workflow commands, which show each finding at its line of a pull request."""
+    return "".join(
+        f"::error {_annotation(finding)}title={finding.rule}::{_escaped(finding.message)}\n"
+        for finding in findings.found
+    )
 
 
 def junit(findings: Findings) -> str:
-    """Return a JUnit document: a failed case for each finding, or one that passed."""
+    """Returns a JUnit document: a failed case for each finding, or a single case that passed."""
     suite = ElementTree.Element(
         "testsuite",
         name=f"proto {findings.checked}",
@@ -54,13 +54,13 @@ def junit(findings: Findings) -> str:
     if not findings.found:
         ElementTree.SubElement(suite, "testcase", classname="proto", name="nothing found")
     seen: Counter[str] = Counter()
-    for it in findings.found:
-        # Readers fold cases of one name, so each gets its own.
-        name = f"{it.rule}:{it.line}:{it.column}"
+    for finding in findings.found:
+        # JUnit readers merge cases of the same name.
+        name = f"{finding.rule}:{finding.line}:{finding.column}"
         seen[name] += 1
         name += f" #{seen[name]}" if seen[name] > 1 else ""
-        case = ElementTree.SubElement(suite, "testcase", classname=it.path or "proto", name=name)
-        ElementTree.SubElement(case, "failure", type=it.rule, message=it.message)
+        case = ElementTree.SubElement(suite, "testcase", classname=finding.path or "proto", name=name)
+        ElementTree.SubElement(case, "failure", type=finding.rule, message=finding.message)
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
@@ -76,11 +76,19 @@ FORMATS: dict[str, Callable[[Findings], str]] = {
 }
 
 
-def _place(it: Finding) -> str:
-    if it.path is None:
+def _position(finding: Finding) -> str:
+    return f"{finding.path}:{finding.line}:{finding.column}: " if finding.path else ""
+
+
+def _annotation(finding: Finding) -> str:
+    if finding.path is None:
         return ""
-    path = _escaped(it.path).replace(":", "%3A").replace(",", "%2C")
-    return f"file={path},line={it.line},col={it.column},endLine={it.end_line},endColumn={it.end_column},"
+    path = _escaped(finding.path).replace(":", "%3A").replace(",", "%2C")
+    begin, end = (
+        f"line={finding.line},col={finding.column}",
+        f"endLine={finding.end_line},endColumn={finding.end_column}",
+    )
+    return f"file={path},{begin},{end},"
 
 
 def _escaped(value: str) -> str:
@@ -92,7 +100,7 @@ _directory = click.option(
     "directory",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The directory that bigfleet/v1alpha1/ lies in. [default: this kit's own]",
+    help="Check the proto in this directory, which contains bigfleet/v1alpha1/. [default: the kit's own proto]",
 )
 _format = click.option(
     "--format",
@@ -100,7 +108,7 @@ _format = click.option(
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="How findings are printed: for people, as JSON lines, as GitHub annotations, as a JUnit document.",
+    help="Output format of the findings: text, one JSON object per line, GitHub annotations, or JUnit XML.",
 )
 _timeout = click.option(
     "--timeout",
@@ -108,33 +116,37 @@ _timeout = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=buf.TIMEOUT_S,
     show_default=True,
-    help="How long buf may take in all.",
+    help="Maximum duration of all calls of buf, in seconds.",
 )
 
 
-@click.group("proto")
+@click.group("proto", short_help="Check the contract's proto, or your own copy of it.")
 def proto() -> None:
     """Check the contract's proto, or your own copy of it.
 
-    Providers are built on a copy of the contract, and copies drift. `lint` says whether one is well formed;
-    `breaking` says whether what was built on the released contract still understands it.
+    Providers are built from a copy of the contract's proto, and copies diverge. `lint` checks the layout of a copy;
+    `breaking` checks that it is compatible with the released contract. Both use buf and no network.
 
     \b
     Examples:
       conformance proto lint
       conformance proto breaking --proto third_party/proto
 
-    Exit codes: 0 nothing found, 1 something found, 2 cannot tell.
+    \b
+    Exit codes:
+      0  no findings
+      1  findings
+      2  the check could not be made
     """  # noqa: D301 - click reads the \b as a character
 
 
-@proto.command("lint")
+@proto.command("lint", short_help="Check names, numbers, layout and comments.")
 @_directory
 @_format
 @_timeout
 @reporting_errors()
 def lint_command(directory: Path | None, format_: str, timeout: float) -> None:
-    """Check names, numbers, layout and comments by the project's lint rules.
+    """Check names, numbers, layout and comments of the proto against the project's lint rules.
 
     \b
     Examples:
@@ -142,24 +154,25 @@ def lint_command(directory: Path | None, format_: str, timeout: float) -> None:
       conformance proto lint --proto third_party/proto
       conformance proto lint --format github-actions
     """  # noqa: D301 - click reads the \b as a character
-    _end(buf.lint(directory, timeout=timeout), format_, "proto: no lint findings")
+    _print_and_exit(buf.lint(directory, timeout=timeout), format_, "proto: no lint findings")
 
 
-@proto.command("breaking")
+@proto.command("breaking", short_help="Check that the proto is compatible with a baseline.")
 @_directory
 @click.option(
     "--against",
     metavar="REF|FILE|DIR",
-    help="A descriptor set, a directory, or a git reference. [default: the released contract]",
+    help="Compare with this baseline: a descriptor set, a directory, or a git reference such as .git#branch=main. "
+    "[default: the released contract]",
 )
 @_format
 @_timeout
 @reporting_errors()
 def breaking_command(directory: Path | None, against: str | None, format_: str, timeout: float) -> None:
-    """Check that everyone who was built on the baseline still understands this proto.
+    """Check that clients and providers built on the baseline are compatible with this proto.
 
-    Adding fields is safe. Moving a number, renaming a field, taking anything away, or using a reserved number
-    is not: generated code stops compiling (FILE), or bytes and JSON change their meaning (WIRE_JSON).
+    Adding fields is safe. Changing a number, renaming or removing a field, or using a reserved number is not:
+    generated code no longer compiles (FILE), or bytes and JSON change their meaning (WIRE_JSON).
 
     \b
     Examples:
@@ -171,43 +184,44 @@ def breaking_command(directory: Path | None, against: str | None, format_: str, 
     """  # noqa: D301 - click reads the \b as a character
     findings = buf.breaking(directory, against=against, timeout=timeout)
     baseline = "the released contract" if against is None else against
-    _end(findings, format_, f"proto: no breaking change against {baseline} ({', '.join(buf.CATEGORIES)})")
+    _print_and_exit(findings, format_, f"proto: no breaking change against {baseline} ({', '.join(buf.CATEGORIES)})")
 
 
-@proto.command("descriptors")
+@proto.command("descriptors", short_help="Write the contract as a descriptor set, for grpcurl.")
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it here. [default: standard output]",
+    help="Write the descriptor set to this file. [default: standard output]",
 )
 @reporting_errors()
 def descriptors_command(output: Path | None) -> None:
-    """Hand out the contract as a descriptor set, for grpcurl and its like: no reflection is needed then.
+    """Write the contract as a descriptor set, with which tools such as grpcurl need no server reflection.
 
     \b
     Examples:
       conformance proto descriptors -o bigfleet.binpb
-      grpcurl -plaintext -protoset bigfleet.binpb 127.0.0.1:9000 bigfleet.v1alpha1.CapacityProvider/List
+      grpcurl -plaintext -protoset bigfleet.binpb \\
+        127.0.0.1:9000 bigfleet.v1alpha1.CapacityProvider/List
     """  # noqa: D301 - click reads the \b as a character
     from conformance.results.grpcurl import PROTOSET, descriptors
 
     if output is None:
         if sys.stdout.isatty():
-            raise UsageError("a descriptor set is nothing for a terminal", hint=f"write it to a file: -o {PROTOSET}")
+            raise UsageError("a descriptor set is binary", hint=f"write it to a file: -o {PROTOSET}")
         sys.stdout.buffer.write(descriptors())
         return
     try:
         output.write_bytes(descriptors())
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}", hint="give a file that can") from error
+        raise UsageError(f"{output} cannot be written: {error.strerror}", hint="choose a writable file") from error
 
 
-def _end(findings: Findings, format_: str, nothing: str) -> NoReturn:
+def _print_and_exit(findings: Findings, format_: str, summary_if_clean: str) -> NoReturn:
     click.echo(FORMATS[format_](findings), nl=False)
     if findings.found:
-        raise SystemExit(FOUND)
-    # What is read by machines stays theirs alone.
-    click.echo(nothing, err=format_ != "text")
+        raise SystemExit(EXIT_FINDINGS)
+    # Machine-readable formats have standard output for themselves.
+    click.echo(summary_if_clean, err=format_ != "text")
     raise SystemExit(0)

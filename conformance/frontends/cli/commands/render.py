@@ -1,4 +1,4 @@
-"""`conformance render`: an old run again, in any of the formats."""
+"""`conformance render`: renders the record of an earlier run in any format."""
 
 from __future__ import annotations
 
@@ -16,47 +16,51 @@ if TYPE_CHECKING:
 
     from conformance.results.report import Report
 
-RENDER_HELP = """Render an old run again, from the report.json or the events.ndjson that --report-dir wrote.
+RENDER_HELP = """Render the record of an earlier run, the report.json or events.ndjson that --report-dir wrote.
 
 \b
+Examples:
+  conformance render out/report.json
   conformance render out/report.json --html report.html
   conformance render out/events.ndjson --md summary.md --junit junit.xml
   conformance render out/report.json --md - >> "$GITHUB_STEP_SUMMARY"
 
-Without an option it is what the run printed at its end. The log of a run that died is rendered too: what it holds is
-there, the rest was not judged, and that is said. PATH - is standard output.
+Without an option, the command prints what the run printed at its end. The log of a run that was killed can be rendered
+too; the report then says that it is incomplete, and the remaining behaviours are not judged. PATH may be -, for
+standard output.
 
 \b
 Exit codes:
-  0  rendered, whatever the run's verdict was
+  0  rendered, for any verdict
   2  FILE is not a run record, or a PATH cannot be written
 """
 
 FORMATS = {
-    "html": ("report.html", "HTML for people, in one file"),
-    "md": ("report.md", "Markdown for a pull request or a CI job's summary"),
+    "html": ("report.html", "a self-contained HTML page"),
+    "md": ("report.md", "Markdown for a pull request or the summary of a CI job"),
     "junit": ("junit.xml", "JUnit XML"),
-    "badge": ("badge.json", "shields.io's endpoint badge"),
+    "badge": ("badge.json", "an endpoint badge of shields.io"),
     "json": ("report.json", "report.json"),
 }
-"""By option: the file of a report directory that is written, and what it is."""
+"""The options: the file in a report directory, and its description."""
 
 
 def _format_options(command: Callable[..., None]) -> Callable[..., None]:
-    for name, (_, what) in reversed(FORMATS.items()):
+    for name, (_, description) in reversed(FORMATS.items()):
         path = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
-        command = click.option(f"--{name}", type=path, metavar="PATH", help=f"Write {what} here.")(command)
+        help_text = f"Write {description} to this file."
+        command = click.option(f"--{name}", type=path, metavar="PATH", help=help_text)(command)
     return command
 
 
-@click.command("render", help=RENDER_HELP)
+@click.command("render", help=RENDER_HELP, short_help="Render the record of an earlier run in another format.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_format_options
-@click.option("-v", "--verbose", is_flag=True, help="Every behaviour and every call, on the terminal.")
-@click.option("--color/--no-color", default=None, help="Colours. [default: as the terminal is]")
+@click.option("-v", "--verbose", is_flag=True, help="Print every behaviour and every call on the terminal.")
+@click.option("--color/--no-color", default=None, help="Force or disable colours. [default: depends on the terminal]")
 @reporting_errors()
 def render_command(file: Path, verbose: bool, color: bool | None, **paths: Path | None) -> None:
-    """Render an old run again."""
+    """Renders the record of an earlier run."""
     from conformance.lanes import records
 
     report = records.read(file)
@@ -76,14 +80,14 @@ def _write(name: str, path: Path, report: Report, *, source: Path) -> None:
         return
     try:
         if path.exists() and path.samefile(source):
-            raise UsageError(f"--{name} {path} is the record itself", hint="give another path")
+            raise UsageError(f"--{name} {path} would overwrite the record", hint="choose another path")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--{name} {path}: {error.strerror}", hint="give a path that can be written") from error
+        raise UsageError(f"--{name} {path}: {error.strerror}", hint="choose a writable path") from error
 
 
 def _show(report: Report, *, verbose: bool, color: bool | None) -> None:
-    """What the run showed when it was over; with `verbose` also what it showed on its way."""
+    """Prints what the run printed at its end; if `verbose`, also what it printed while it ran."""
     from rich.console import Console
 
     from conformance.reporters import terminal

@@ -1,4 +1,4 @@
-"""`conformance replay`: judges behaviours of an earlier run again, as they were judged then."""
+"""`conformance replay`: judges behaviours of an earlier run again, with the same seed and options."""
 
 from __future__ import annotations
 
@@ -13,43 +13,54 @@ from click.core import ParameterSource
 from conformance.core.errors import UsageError
 from conformance.frontends.cli import completion
 from conformance.frontends.cli.errors import reporting_errors
-from conformance.frontends.cli.options import target_from, target_options
+from conformance.frontends.cli.options import SectionedCommand, target_from, target_options
 
 if TYPE_CHECKING:
     from conformance.engine.options import Options
     from conformance.results.report import Report
     from conformance.rpc.target import Target
 
-HELP = """Judge behaviours of an earlier run again: same seed, same cases, same options, on machines leased now.
+HELP = """Judge behaviours of an earlier run again, with the same seed, cases and options, on new machines.
 
 \b
+Examples:
+  conformance replay out/events.ndjson
   conformance replay out/events.ndjson FEN-3a
   conformance replay out/report.json FEN-3a LIF --target 127.0.0.1:9000
-  conformance replay out/events.ndjson
 
-RECORD is the events.ndjson or the report.json of a run, ID an id, a clause, an area or a glob. Without any, all that
-did not pass is judged again. The target is the one of that run unless another one is given; credentials are in no
-record, so they have to be given again. Machine ids and tokens are new, as marks outlive a run (FEN-12).
+RECORD is the events.ndjson or the report.json of a run. ID is an id, a clause, an area or a glob; without an ID, all
+behaviours that did not pass are judged again.
 
-At the end a line says of each behaviour whether it happened again. Exit codes are those of `conformance run`.
+The target is that of the earlier run unless --target is given. A record contains no credentials: give --header and
+the TLS files again. Machine ids and tokens are new, because high-water marks outlive a run (FEN-12).
+
+The last lines tell for each behaviour whether the result was reproduced. Exit codes are those of `conformance run`.
 """
 
 
-@click.command("replay", help=HELP)
+@click.command("replay", cls=SectionedCommand, help=HELP, short_help="Judge behaviours of an earlier run again.")
 @click.argument("record", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("behaviours", metavar="[ID]...", nargs=-1, shell_complete=completion.patterns)
 @target_options
-@click.option("--max-creates", type=click.IntRange(0), metavar="N", help="Start at most so many machines in all.")
-@click.option("--keep", is_flag=True, help="Leave machines as they are at the end, for debugging; sweep them later.")
 @click.option(
-    "--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Write the report of the replay here."
+    "--max-creates", type=click.IntRange(0), metavar="N", help="Maximum number of machines to start during the replay."
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing lines.")
-@click.option("-v", "--verbose", is_flag=True, help="Every call of every behaviour.")
-@click.option("--color/--no-color", default=None, help="Colours. [default: as the terminal is]")
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Do not clean up machines at the end, for debugging; `conformance sweep` does it later.",
+)
+@click.option(
+    "--report-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the reports of the replay to this directory.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures and the summary.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every call of every behaviour.")
+@click.option("--color/--no-color", default=None, help="Force or disable colours. [default: depends on the terminal]")
 @reporting_errors()
 def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> None:
-    """Judge behaviours of an earlier run again."""
+    """Judges behaviours of an earlier run again."""
     from conformance.core import catalogue
     from conformance.core.text import printable
     from conformance.engine.replay import chosen, compared
@@ -61,13 +72,13 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     before = read(record)
     if before.figures is not None:
         raise UsageError(
-            f"that was a run of the {before.figures.lane} lane: no behaviour of it can be judged by itself",
-            hint=f"run it again: {evidence.rerun_lane(before, before.figures)}",
+            f"{record} is a run of the {before.figures.lane} lane, whose behaviours cannot be judged separately",
+            hint=f"repeat the whole run: {evidence.rerun_lane(before, before.figures)}",
         )
     target = _target(before, given)
-    directory: Path | None = given["report_dir"] if _typed("report_dir") else None
+    directory: Path | None = given["report_dir"] if _is_given("report_dir") else None
     if directory is not None and directory.resolve() == record.parent.resolve():
-        raise UsageError("--report-dir is where the record lies", hint="give another directory, or none")
+        raise UsageError("--report-dir is the directory of the record", hint="choose another directory")
     settings = Settings(
         target=target,
         select=chosen(before, catalogue.patterns(behaviours), catalogue.load()),
@@ -78,17 +89,17 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
         color=given["color"],
     )
     if before.version and before.version != version():
-        click.echo(f"note       that run was made by kit {printable(before.version)}, this is {version()}", err=True)
+        click.echo(f"note       recorded with kit {printable(before.version)}; this is {version()}", err=True)
 
-    def tell(now: Report) -> None:
+    def print_comparison(now: Report) -> None:
         for line in compared(before, now):
             click.echo(printable(line))
 
-    sys.exit(execute(settings, tell=tell))
+    sys.exit(execute(settings, on_report=print_comparison))
 
 
-def _typed(name: str) -> bool:
-    """Returns whether an option was given to this command: the run's options outrank a configuration file."""
+def _is_given(name: str) -> bool:
+    """Returns whether an option was given to this command. The record takes precedence over a configuration file."""
     return click.get_current_context().get_parameter_source(name) in (
         ParameterSource.COMMANDLINE,
         ParameterSource.ENVIRONMENT,
@@ -97,16 +108,16 @@ def _typed(name: str) -> bool:
 
 def _target(before: Report, given: dict[str, Any]) -> Target | None:
     """Returns the target of the replay; None for the embedded fake. Raises UsageError if credentials are missing."""
-    if not _typed("target"):
+    if not _is_given("target"):
         if before.asked.fake:
             return None
         tls = before.found is not None and before.found.tls
         if tls and not (given["tls_ca"] or given["tls_cert"]):
-            raise UsageError("that run dialled its target with TLS", hint="give --tls-ca again, or another --target")
+            raise UsageError("that run used TLS", hint="give --tls-ca again, or another --target")
         absent = [n for n in before.asked.headers if n not in {h.partition("=")[0].lower() for h in given["header"]}]
         if absent:
             raise UsageError(
-                f"that run sent the header {absent[0]!r}, whose value is in no record",
+                f"that run sent the header {absent[0]!r}, whose value is not recorded",
                 hint=f"give --header {absent[0]}=… again, or another --target",
             )
         given = {**given, "target": before.target, "server_name": given["server_name"] or before.asked.server_name}
@@ -114,7 +125,7 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 
 
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
-    """Returns the options of the run, with those that are given again."""
+    """Returns the options of the earlier run, some of them replaced by options of this command."""
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Options
     from conformance.frontends.settings import version
@@ -137,8 +148,8 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         version=version(),
         fake=fake,
     )
-    if _typed("patience"):
+    if _is_given("patience"):
         options = replace(options, patience=parse_patience(given["patience"]))
-    if _typed("rpc_timeout"):
+    if _is_given("rpc_timeout"):
         options = replace(options, rpc_timeout=parse_duration(given["rpc_timeout"]))
     return options

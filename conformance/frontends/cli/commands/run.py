@@ -1,4 +1,4 @@
-"""`conformance run`, which is `conformance-run`: options -> Settings -> a run -> an exit code."""
+"""`conformance run`, also installed as `conformance-run`: options -> Settings -> a run -> an exit code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from conformance.core.errors import UsageError
-from conformance.frontends.cli.baseline_options import load_baseline
+from conformance.frontends.cli.baseline_options import load_known_failures
 from conformance.frontends.cli.errors import print_error, reporting_errors
-from conformance.frontends.cli.lane_options import chosen_lane
+from conformance.frontends.cli.lane_options import choose_lane
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
+    SectionedCommand,
     configuration_of,
+    more_explicit,
     run_options,
-    stronger,
     target_from,
     target_options,
 )
@@ -36,44 +37,59 @@ NO_TARGET: Final = "no target"
 
 RUN_HELP = """Judge a capacity provider by its contract.
 
+The run connects to the provider, shows its capabilities, starts the machines
+that the behaviours need, and prints a verdict with the evidence of each
+failure. At the end it cleans up every machine that it started, also after
+Ctrl-C or SIGTERM. After kill -9, `conformance sweep LEDGER` cleans up.
+
 \b
+Examples:
   conformance-run --target 127.0.0.1:9000
   conformance-run --target [::1]:9000 --select 'FEN-*' --report-dir out
-  conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m,drain=1h
-  conformance-run --target 127.0.0.1:9000 --baseline out/report.json --fail-on new
-  conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m --budget list.p99=500ms
-  conformance-run --target 127.0.0.1:9000 --fault lost-answer --fault delay=5ms..50ms
+  conformance-run --target cloud:443 --tls-ca ca.pem --patience create=20m
+  conformance-run --target 127.0.0.1:9000 --max-machines 4 --max-creates 20
+  conformance-run --target 127.0.0.1:9000 --fault lost-answer
+  conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m
+  conformance-run --target HOST:PORT --baseline out/report.json --fail-on new
   conformance-run --fake
 
-What is found at the target is shown before anything is touched. Machines that the run starts are brought home at
-the end, also after Ctrl-C; after a kill -9, `conformance sweep LEDGER` does it.
+Every option can also be set in conformance.toml, in [tool.conformance] of pyproject.toml, or in the environment
+(CONFORMANCE_MAX_MACHINES=8). `conformance config` shows the effective options.
 
-Every option may also stand in conformance.toml, in [tool.conformance] of pyproject.toml, or in the environment
-(CONFORMANCE_MAX_MACHINES=8); `conformance config` shows what holds and why.
+Durations are written as 500ms, 30s, 5m or 1h.
 
 \b
 Exit codes:
   0  conformant
-  1  not conformant: a MUST is broken; or a waiver is stale, changed, expired or unknown; or a budget is exceeded
-  2  usage or configuration
-  3  inconclusive: unreachable, too few machines, a MUST not judged, interrupted
-  4  conformant, but machines could not be brought home
-With --fail-on new a MUST that failed in the baseline too, and in the same way, or was not judged there either,
-leaves the exit code alone; the verdict in words stays what it is.
+  1  not conformant: a MUST is broken, a waiver is stale, changed, expired or
+     unknown, or a budget is exceeded
+  2  usage error: an invalid option, configuration or file
+  3  inconclusive: the target is unreachable or has too few machines, a MUST
+     was not judged, or the run was interrupted
+  4  conformant, but not all machines could be cleaned up
+
+With --fail-on new, a MUST that failed in the same way in the baseline, or was not judged there either, does not
+change the exit code. The verdict stays the same.
 """
 
 
-@click.command("run", help=RUN_HELP, context_settings=ENVIRONMENT)
+@click.command(
+    "run",
+    cls=SectionedCommand,
+    help=RUN_HELP,
+    short_help="Judge a capacity provider by its contract.",
+    context_settings=ENVIRONMENT,
+)
 @target_options
 @run_options
 @reporting_errors()
 def run_command(**given: Any) -> None:
-    """Judge a provider."""
+    """Judges a provider."""
     sys.exit(execute(settings_from(**given)))
 
 
 def settings_from(**given: Any) -> Settings:
-    """Checks all options before anything is dialled, and returns them as one value. Raises UsageError."""
+    """Checks all options before connecting, and returns them as one value. Raises UsageError."""
     from conformance.core import catalogue
     from conformance.frontends.settings import Settings
 
@@ -92,15 +108,15 @@ def settings_from(**given: Any) -> Settings:
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
-        **chosen_lane(**given),
-        **load_baseline(**given),
+        known_failures=load_known_failures(**given),
+        **choose_lane(**given),
     )
 
 
 def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options with either a target or the fake: the command line outranks environment and file."""
+    """Returns the options with either a target or the fake: the command line takes precedence over other sources."""
     if given["fake"] and given["target"]:
-        match stronger(context, "fake", "target"):
+        match more_explicit(context, "fake", "target"):
             case "fake":
                 given = {**given, "target": None}
             case "target":
@@ -108,8 +124,8 @@ def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]
             case _:
                 pass
     if given["fake"] == bool(given["target"]):
-        problem = "both a target and --fake" if given["fake"] else NO_TARGET
-        raise UsageError(problem, hint="give --target host:port for a provider, or --fake for the embedded one")
+        problem = "--target and --fake exclude each other" if given["fake"] else NO_TARGET
+        raise UsageError(problem, hint="use --target host:port for a provider, or --fake for the embedded one")
     return given
 
 
@@ -123,7 +139,7 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
     from conformance.results.reader import failed_in
 
     if given["baseline"] is None:
-        raise UsageError("--select failed needs to know of which run", hint="add --baseline report.json")
+        raise UsageError("--select failed requires --baseline", hint="add --baseline report.json")
     return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
 
 
@@ -163,7 +179,7 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
     names = patterns(given)
     for name in names:
         if name not in CAPABILITIES:
-            raise UsageError(f"--require {name}: no such capability", hint=f"one of {', '.join(CAPABILITIES)}")
+            raise UsageError(f"--require {name}: unknown capability", hint=f"use one of {', '.join(CAPABILITIES)}")
     return names
 
 
@@ -175,27 +191,27 @@ def parse_run(arguments: list[str], *, alone: bool = False) -> Settings:
     extra: dict[str, Any] = {"auto_envvar_prefix": ""} if alone else {}
     try:
         if alone:
-            waived = any(argument.startswith("--waivers") for argument in arguments)
-            arguments = ["--no-config", *["--no-waivers"] * (not waived), *arguments]
-        if not all(map(_typeable, arguments)):
+            has_waivers = any(argument.startswith("--waivers") for argument in arguments)
+            arguments = ["--no-config", *["--no-waivers"] * (not has_waivers), *arguments]
+        if not all(map(_is_valid_argument, arguments)):
             raise UsageError("an option contains a NUL byte or an unpaired surrogate", hint="remove it")
         context = run_command.make_context("conformance-run", arguments, **extra)
     except click.ClickException as error:
-        raise UsageError(error.format_message(), hint="`conformance run --help` says what it takes") from error
+        raise UsageError(error.format_message(), hint="see `conformance run --help`") from error
     with context:
         return settings_from(**context.params)
 
 
-def _typeable(argument: str) -> bool:
-    """Returns whether a command line could contain it."""
+def _is_valid_argument(argument: str) -> bool:
+    """Returns whether a command line can contain the argument."""
     try:
         return b"\0" not in os.fsencode(argument)
     except UnicodeEncodeError:
         return False
 
 
-def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda report: None) -> int:
-    """Runs the lane, shows and writes the report, calls `tell` with it, and returns the exit code."""
+def execute(settings: Settings, *, on_report: Callable[[Report], None] = lambda report: None) -> int:
+    """Runs the lane, shows and writes the report, calls `on_report` with it, and returns the exit code."""
     from rich.console import Console
 
     from conformance.frontends.runner import RunController, handling_signals_around
@@ -211,43 +227,43 @@ def execute(settings: Settings, *, tell: Callable[[Report], None] = lambda repor
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
     live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    run = RunController(settings, live)
-    with handling_signals_around(run):
+    controller = RunController(settings, live)
+    with handling_signals_around(controller):
         try:
-            _conduct(run)
+            _run_lane(controller)
         finally:
             with suppress(OSError):
                 live.end()
-        return _concluded(run, settings, tell)
+        return _conclude(controller, settings, on_report)
 
 
-def _conduct(run: RunController) -> None:
-    if run.settings.lane.needs_plan:
+def _run_lane(controller: RunController) -> None:
+    if controller.settings.lane.needs_plan:
         from conformance.frontends import pytest_loop
 
-        pytest_loop.run(run)
+        pytest_loop.run(controller)
     else:
-        run.conduct()
+        controller.run()
 
 
-def _concluded(run: RunController, settings: Settings, tell: Callable[[Report], None]) -> int:
+def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
     """Prints errors that are not in the report, deletes a ledger that is not needed, and returns the exit code."""
     from conformance.core.text import printable
     from conformance.frontends.settings import state_directory
 
-    for trouble in run.listener_errors:
-        print_error(f"error: not all could be shown or written: {printable(trouble)}")
-    if run.error is not None:
-        if isinstance(run.error, UsageError) or run.report is not None:
-            raise run.error
-        where = settings.report_dir or state_directory()
+    for problem in controller.listener_errors:
+        print_error(f"error: the output is incomplete: {printable(problem)}")
+    if controller.error is not None:
+        if isinstance(controller.error, UsageError) or controller.report is not None:
+            raise controller.error
+        directory = settings.report_dir or state_directory()
         print_error(
-            f"error: {printable(run.error.message)}",
-            f"  hint: the ledger in {where} names what was started: conformance sweep LEDGER --target …",
+            f"error: {printable(controller.error.message)}",
+            f"  hint: clean up with the ledger in {directory}: conformance sweep LEDGER --target HOST:PORT",
         )
         return 3
-    assert run.report is not None
-    tell(run.report)
-    if settings.report_dir is None and run.report.home.clean:
-        Path(run.report.ledger).unlink(missing_ok=True)
-    return run.report.exit_code or (2 if run.listener_errors else 0)
+    assert controller.report is not None
+    on_report(controller.report)
+    if settings.report_dir is None and controller.report.home.clean:
+        Path(controller.report.ledger).unlink(missing_ok=True)
+    return controller.report.exit_code or (2 if controller.listener_errors else 0)

@@ -1,4 +1,4 @@
-"""`conformance selftest`: whether the kit itself can be believed, on this machine, in under a minute."""
+"""`conformance selftest`: checks in less than a minute that the kit's own verdicts are right."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ import click
 from conformance.core.errors import UsageError
 from conformance.frontends.cli.errors import reporting_errors
 
-SELFTEST_HELP = """Judge the kit itself: can its verdict be believed?
+SELFTEST_HELP = """Test the kit itself, on this machine and without a target.
 
 \b
+Examples:
   conformance selftest
   conformance selftest --jobs 1 --seed 7
 
-Runs the suite against the bundled reference and against odd but conformant variants of it, in which nothing may be
-found, and against a broken one for each clause, which must be found for just that. Nothing but this machine is used;
-no target is touched. What is broken how, and who finds it, is in docs/kill-matrix.md.
+Runs the suite against the bundled reference provider and unusual but conformant variants of it, in which no behaviour
+may fail; and against one broken provider for each clause, in which the behaviours of that clause must fail.
+docs/kill-matrix.md lists the broken providers and the behaviours that find them.
 
 \b
 Exit codes:
-  0  the suite says what it should of each
-  1  it does not
+  0  every verdict is right
+  1  at least one verdict is wrong
 """
 
 
-@click.command("selftest", help=SELFTEST_HELP)
+@click.command("selftest", help=SELFTEST_HELP, short_help="Test the kit itself, without a target.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 256),
-    help="Processes at once. [default: two for each processor, as they mostly wait]",
+    metavar="N",
+    help="Number of processes. [default: two for each processor, because they mostly wait]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="What random choices are made from.")
-@click.option("--no-color", is_flag=True, help="Plain text.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all random choices.")
+@click.option("--no-color", is_flag=True, help="Disable colours.")
 @reporting_errors()
 def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
-    """Judge the kit itself, and whether its verdict can be believed."""
+    """Tests the kit itself."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -64,24 +66,24 @@ def selftest_command(jobs: int | None, seed: int, no_color: bool) -> None:
             progress.update(task, advance=1, description=f"{outcome.check.kind} {outcome.check.name}")
             if outcome.wrong:
                 wrong[outcome.check.kind] += 1
-                said = printable(f"{outcome.check.kind} {outcome.check.name}: {outcome.wrong}")
-                progress.print(f"WRONG    {said}", markup=False)
-    for kind, right in (
-        (quick.Kind.VARIANT, "nothing is found in a conformant provider"),
-        (quick.Kind.MUTANT, "a broken clause is found by those that judge it"),
+                line = printable(f"{outcome.check.kind} {outcome.check.name}: {outcome.wrong}")
+                progress.print(f"WRONG    {line}", markup=False)
+    for kind, success in (
+        (quick.Kind.VARIANT, "no behaviour fails on a conformant provider"),
+        (quick.Kind.MUTANT, "every broken clause is found by its behaviours"),
     ):
         count = sum(check.kind is kind for check in wanted)
-        result = f"wrong in {wrong[kind]}" if wrong[kind] else right
+        result = f"wrong in {wrong[kind]}" if wrong[kind] else success
         console.print(f"{count:3} {kind}s: {result}")
     console.print(f"{time.monotonic() - began:.1f} s")
     sys.exit(1 if any(wrong.values()) else 0)
 
 
 def _quick() -> Any:
-    # The self-test stands above the kit, and knows it; the kit only knows its name.
+    # Imported by name: the self-test depends on the kit, so the kit must not depend on it (import-linter checks this).
     try:
         return importlib.import_module("selftest.quick")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "selftest":
             raise
-        raise UsageError("the self-test is not installed", hint="install capacity-provider-conformance anew") from error
+        raise UsageError("the self-test is not installed", hint="reinstall capacity-provider-conformance") from error

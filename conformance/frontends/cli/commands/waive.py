@@ -1,4 +1,4 @@
-"""`conformance waive`: entries for the failures of a run, to be filled in by those who answer for them."""
+"""`conformance waive`: writes waivers for the failures of a run, without reason and owner."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
     from conformance.results.waivers import Waiver
 
-WAIVE_HELP = """Write waivers for what failed in a run: all of it, or only IDS (ids, clauses, areas or globs).
+WAIVE_HELP = """Write waivers for the failures of a run: for all, or only for IDS (ids, clauses, areas or globs).
 
 \b
+Examples:
   conformance waive --from out/report.json
   conformance waive --from out/report.json FEN-3a --expires 2031-03-31
 
-A waiver tolerates one failure until a day. Its reason and its owner are left empty, and a run refuses it until they
-are filled in: somebody answers for it. It fails the run when the behaviour passes, fails differently, or its day has
-passed.
+A waiver tolerates one failure until a date. The command leaves its reason and its owner empty, and a run rejects it
+until you fill them in. A waiver fails the run once the behaviour passes, fails in another way, or the date has passed.
 """
-MONTH = timedelta(days=30)
-HEAD = "# Failures that are tolerated until they are mended. See `conformance waive --help`.\n"
+DEFAULT_TERM = timedelta(days=30)
+HEAD = "# Failures that are tolerated until they are fixed. See `conformance waive --help`.\n"
 
 
-@click.command("waive", help=WAIVE_HELP)
+@click.command("waive", help=WAIVE_HELP, short_help="Write waivers, which tolerate the failures of a run.")
 @click.argument("ids", nargs=-1, metavar="[IDS]...")
 @click.option(
     "--from",
@@ -38,7 +38,7 @@ HEAD = "# Failures that are tolerated until they are mended. See `conformance wa
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A report.json or events.ndjson.",
+    help="Read the failures from this report.json or events.ndjson.",
 )
 @click.option(
     "--output",
@@ -46,70 +46,75 @@ HEAD = "# Failures that are tolerated until they are mended. See `conformance wa
     default="conformance-waivers.toml",
     show_default=True,
     metavar="FILE",
-    help="Where the entries are added; - for the standard output.",
+    help="Append the waivers to this file; - prints them.",
 )
-@click.option("--expires", metavar="DAY", help="The last day on which they hold. [default: 30 days from now]")
+@click.option(
+    "--expires",
+    metavar="DATE",
+    help="Last day on which the waivers apply, as 2031-12-31. [default: 30 days from now]",
+)
 @reporting_errors()
 def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str | None) -> None:
-    """Write waivers for what failed in a run."""
+    """Writes waivers for the failures of a run."""
+    from conformance.core.text import quantity
     from conformance.lanes.records import read
     from conformance.results import waivers
     from conformance.results.waivers import made
 
     try:
-        day = datetime.fromisoformat(expires).date() if expires else datetime.now(UTC).date() + MONTH
+        day = datetime.fromisoformat(expires).date() if expires else datetime.now(UTC).date() + DEFAULT_TERM
     except ValueError:
-        raise UsageError(f"--expires {expires}: no day", hint="write it as 2031-12-31") from None
-    failed = chosen(read(record), ids)
+        raise UsageError(f"--expires {expires}: not a date", hint="write it as 2031-12-31") from None
+    failed = failures_of(read(record), ids)
     if not failed:
-        raise UsageError(f"nothing failed in {record}", hint="there is nothing to waive")
-    aside = str(output) == "-"
-    there = waivers.raw(output) if not aside and output.exists() else {}
-    entries = []
-    for each in (made(result, expires=day) for result in failed):
-        known = there.get(each.id)
+        raise UsageError(f"{record} has no failures", hint="there is nothing to waive")
+    to_stdout = str(output) == "-"
+    existing = waivers.raw(output) if not to_stdout and output.exists() else {}
+    added = []
+    for waiver in (made(result, expires=day) for result in failed):
+        known = existing.get(waiver.id)
         if known is None:
-            entries.append(each)
-        elif known.get("fingerprint") != each.fingerprint:
-            raise UsageError(f"{output}: {each.id} is waived for another failure", hint="take that entry out first")
-    text = "\n".join(map(written, entries))
-    if aside:
+            added.append(waiver)
+        elif known.get("fingerprint") != waiver.fingerprint:
+            raise UsageError(f"{output}: {waiver.id} is waived for another failure", hint="remove that entry first")
+    text = "\n".join(map(as_toml, added))
+    if to_stdout:
         click.echo(text, nl=False)
         return
-    if entries:
+    if added:
         _append(output, text)
-    left = len(failed) - len(entries)
-    click.echo(f"{output}: {len(entries)} waivers added" + (f", {left} were there already" if left else ""))
-    if entries:
-        click.echo("fill in reason and owner: a run refuses them until then")
+    kept = len(failed) - len(added)
+    click.echo(f"{output}: {quantity(len(added), 'waiver')} added" + (f", {kept} already there" if kept else ""))
+    if added:
+        click.echo("fill in reason and owner: until then a run rejects the file")
 
 
-def chosen(report: Report, ids: tuple[str, ...]) -> tuple[Result, ...]:
-    """The failures and warnings of a run, or those of them that `ids` name. Raises UsageError where none is named."""
+def failures_of(report: Report, ids: tuple[str, ...]) -> tuple[Result, ...]:
+    """Returns the failures and warnings of a run, or those that `ids` match. Raises UsageError if one matches none."""
     from conformance.core import catalogue
     from conformance.results.result import Status
 
     broken = report.with_status(Status.FAILED, Status.WARNED)
     if not ids:
         return broken
-    ended = {result.id: result.status for result in report.results}
-    wanted: set[str] = set()
+    judged = catalogue.Catalogue(clauses=(), entries=tuple(result.entry for result in report.results))
+    status_of = {result.id: result.status for result in report.results}
+    selected: set[str] = set()
     for pattern in catalogue.patterns(ids):
-        named = catalogue.Catalogue(clauses=(), entries=tuple(result.entry for result in report.results)).match(
-            [pattern]
-        )
-        failed = named & {result.id for result in broken}
+        matching = judged.match([pattern])
+        failed = matching & {result.id for result in broken}
         if not failed:
-            how = ", ".join(
-                sorted({"not judged" if ended[name] is Status.ERROR else str(ended[name]) for name in named})
+            statuses = {"not judged" if status_of[id_] is Status.ERROR else str(status_of[id_]) for id_ in matching}
+            raise UsageError(
+                f"{pattern} did not fail in that run: {', '.join(sorted(statuses))}",
+                hint="only failures can be waived",
             )
-            raise UsageError(f"{pattern} did not fail in that run: {how}", hint="only what failed can be waived")
-        wanted |= failed
-    return tuple(result for result in broken if result.id in wanted)
+        selected |= failed
+    return tuple(result for result in broken if result.id in selected)
 
 
-def written(waiver: Waiver) -> str:
-    """A waiver as TOML."""
+def as_toml(waiver: Waiver) -> str:
+    """Returns a waiver as TOML."""
     from conformance.reporters.json_report import dumps
 
     return (
@@ -129,4 +134,4 @@ def _append(path: Path, text: str) -> None:
             before += "\n"
         path.write_text(f"{before}\n{text}", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="give another --output") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="choose another --output") from error
