@@ -39,6 +39,7 @@ def a_fleet(slots: int = 32, *, idle: int = 0, **given: Any) -> TargetInfo:
 
 
 def chosen(*patterns: str) -> Plan:
+    """The behaviours that match any of the patterns; without patterns, all of them."""
     known = catalogue.load()
     return collection.plan(known, collection.functions(), (entry.id for entry in known.select(patterns, ())))
 
@@ -90,6 +91,14 @@ def test_what_a_budget_leaves_unjudged_shows_beforehand(limit: int) -> None:
     assert report.verdict is Verdict.INCONCLUSIVE
     reasons = {result.reason for result in report.with_status(Status.ERROR)}
     assert any(f"--max-creates {limit} is reached" in reason for reason in reasons)
+
+
+@pytest.mark.timeout(120)
+def test_a_run_of_the_whole_suite_without_delete_ends() -> None:
+    """Some behaviours leave unanswered calls to IDLE machines, which nothing but the final cleanup may return."""
+    report = dry(a_fleet(10, delete=False), took=0.1)
+    assert report.time.wall < MINUTE
+    assert report.rpcs < 20_000
 
 
 @pytest.mark.timeout(120)
