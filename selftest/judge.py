@@ -13,7 +13,7 @@ from conformance.core import catalogue
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
 from conformance.engine.dry_run import leapt
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
 from conformance.rpc.in_process import in_process_target
 from conformance.rpc.target import Target
@@ -41,7 +41,7 @@ def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
 
 def options_of(seed: int) -> Options:
     """How a mutant is judged: the same way each time."""
-    return Options(patience=IMPATIENT, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed))
+    return Options(seed=seed, timeouts=Timeouts(patience=IMPATIENT, rpc=5.0, connect=2.0), rng=random.Random(seed))
 
 
 async def judge(

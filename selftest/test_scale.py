@@ -10,7 +10,7 @@ import pytest
 
 from conformance.core import catalogue
 from conformance.core.timeouts import Patience
-from conformance.engine.options import Options
+from conformance.engine.options import Limits, Options, Timeouts
 from conformance.lanes.scale.figures import ScaleFigures
 from conformance.results.result import Status, Verdict
 from selftest.churning import churn
@@ -27,7 +27,8 @@ HASTY = Patience(2.0, 2.0, 2.0, 2.0)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", CHURNED.values(), ids=lambda mutant: mutant.name)
 def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
-    options = Options(patience=HASTY, rpc_timeout=5.0, fail_fast=True, max_creates=1_000, seed=1)
+    timeouts = Timeouts(patience=HASTY, rpc=5.0)
+    options = Options(timeouts=timeouts, fail_fast=True, limits=Limits(max_creates=1_000), seed=1)
     report = asyncio.run(churn(mutant.provider(), operations=ENOUGH, options=options, short=True))
     found = report.violations
     assert f"{mutant.clause}scale" in found, {name: result.reason for name, result in found.items()}
@@ -38,7 +39,7 @@ def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
 @pytest.mark.timeout(300 + OPERATIONS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
 def test_a_churn_finds_nothing_in_a_conformant_provider(variant: Variant) -> None:
-    known, options = catalogue.load(), replace(variant.run_options(7), max_creates=OPERATIONS)
+    known, options = catalogue.load(), replace(variant.run_options(7), limits=Limits(max_creates=OPERATIONS))
     report = asyncio.run(
         churn(
             variant.provider(),

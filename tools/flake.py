@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.core.catalogue import patterns
 from conformance.core.errors import UsageError
+from conformance.engine.options import RunInfo
 from conformance.results.result import Verdict
 from conformance.rpc.faults.spec import parse_faults
 from selftest.judge import judge
@@ -69,7 +70,7 @@ def wrong_with(variant: Variant, report: Report) -> str:
 def run(variant: str, seed: int, select: Sequence[str], faults: Sequence[str]) -> Run:
     """Judge one variant by one seed, in this process, over TCP."""
     provider = VARIANTS[variant]
-    options = replace(provider.run_options(seed), faults=parse_faults(faults), whole=not select)
+    options = replace(provider.run_options(seed), faults=parse_faults(faults), info=RunInfo(whole=not select))
 
     async def judged() -> Report:
         async with asyncio.timeout(ENOUGH):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import VirtualClockLoop, virtual_clock
 from conformance.engine import run as engine_run
+from conformance.engine.options import RunInfo
 from conformance.rpc.in_process import in_process_target
 from fake_provider.core import Core
 from fake_provider.fence import Scope
@@ -69,7 +70,7 @@ def dry_run(plan: Plan, found: TargetInfo, *, tempo: Tempo, options: Options) ->
     return leapt(
         chosen,
         stand_in(found, tempo),
-        options=replace(options, version="", keep=False, faults=()),
+        options=replace(options, keep=False, faults=(), info=RunInfo()),
         rpc_delay=tempo.call,
         health=found.health is not None,
         reflection=found.reflection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import Verb
-from conformance.engine.options import asked
+from conformance.engine.options import replay_options
 from conformance.results import events
 from conformance.results.bill import Bill
 from conformance.results.replay_options import ReplayOptions
@@ -54,11 +54,11 @@ class ReportBuilder:
                 behaviours=tuple(entries),
                 machines=machines,
                 ledger=str(self._ledger.path),
-                version=options.version,
+                version=options.info.version,
                 strict=options.strict,
                 lacking=self.lacking,
                 whole=whole,
-                asked=asked(options, target),
+                asked=replay_options(options, target),
             )
         )
 
@@ -89,7 +89,7 @@ class ReportBuilder:
         opening, options, client = self._opening, self._opening.options, self._opening.client
         report = Report(
             run=opening.run,
-            version=options.version,
+            version=options.info.version,
             target=client.target.address,
             started=opening.at,
             seed=options.seed,
@@ -106,7 +106,7 @@ class ReportBuilder:
             strict=options.strict,
             lacking=self.lacking,
             whole=whole,
-            asked=asked(options, client.target),
+            asked=replay_options(options, client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
@@ -136,6 +136,6 @@ def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, opt
         rpcs=0,
         ledger="",
         stopped=error.message,
-        whole=options.whole,
-        asked=ReplayOptions(fake=options.fake),
+        whole=options.info.whole,
+        asked=ReplayOptions(fake=options.info.fake),
     )

@@ -60,7 +60,9 @@ async def run(
     """
     async with open_session(target, options=options, stop=stop) as opening:
         found, few = opening.found, len(opening.slots)
-        preflight.check_size(plan, found, slots=few, use_idle=options.use_idle, max_machines=options.max_machines)
+        preflight.check_size(
+            plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
+        )
         async with opening.ledger(ledger_at, durable=durable) as ledger:
             course = Run(plan, opening, ledger, emit)
             try:
@@ -82,25 +84,29 @@ class Run:
         emit: Callable[[Event], None],
     ) -> None:
         client, found, options, slots = opening.client, opening.found, opening.options, opening.slots
+        limits = options.limits
         self._plan, self._opening = plan, opening
         self._yard = FleetContext(
             run=opening.run,
             client=client,
             ledger=ledger,
-            meter=Meter(max_creates=options.max_creates),
-            patience=options.patience,
+            meter=Meter(max_creates=limits.max_creates),
+            patience=options.timeouts.patience,
             deletes=found.delete,
         )
         self._says = ReportBuilder(opening, ledger, self._yard.meter, emit)
         self._log = RunLog(self._says, client)
         self._max_alive = preflight.pool_size(
-            plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines
+            plan, slots=len(slots), jobs=limits.jobs, max_machines=limits.max_machines
         )
         self._numbers = count(1)
         # A large fleet has more slots than a run can ever use. If other clients take these, the pool looks for more.
         few = slots if options.use_idle or not found.delete else slots[: 8 * self._max_alive + 64]
         self._pool = Pool(
-            [self._machine(*slot) for slot in few], self._yard, max_alive=self._max_alive, limit=options.max_machines
+            [self._machine(*slot) for slot in few],
+            self._yard,
+            max_alive=self._max_alive,
+            limit=options.limits.max_machines,
         )
         self._judge = Judge(
             self._pool,
@@ -131,7 +137,7 @@ class Run:
 
     async def run(self) -> Report:
         """Runs all phases, and then cleans all machines up."""
-        self._says.start([b.entry for b in self._plan], machines=self._max_alive, whole=self._options.whole)
+        self._says.start([b.entry for b in self._plan], machines=self._max_alive, whole=self._options.info.whole)
         shortage = preflight.check_slots(self._plan, self._opening.found, slots=len(self._opening.slots))
         if shortage is not None:
             self._says.note(shortage)
@@ -139,7 +145,7 @@ class Run:
         try:
             self._agenda = Scheduler(applicable, keep=self._options.keep)
             for phase in Phase:
-                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.jobs or len(applicable))
+                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.limits.jobs or len(applicable))
             await self._abandon()
         except TargetError as error:
             self._stop(error.message)
@@ -159,7 +165,7 @@ class Run:
             home=home,
             time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
             stopped=self._log.cut,
-            whole=self._options.whole,
+            whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
         )
 
@@ -222,7 +228,7 @@ class Run:
         Returns the seconds waited so far.
         """
         pending = self._agenda.pending
-        if not self._yard.deletes or waited >= self._options.patience.longest:
+        if not self._yard.deletes or waited >= self._options.timeouts.patience.longest:
             for behaviour in pending:
                 needs = behaviour.needs
                 starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))
@@ -302,7 +308,7 @@ class Run:
             if self._stop.reason is not None or (await client.list(cap=1)).answered:
                 return
             try:
-                await connect(client, timeout=self._options.connect_timeout)
+                await connect(client, timeout=self._options.timeouts.connect)
                 if not (await client.list(cap=1)).answered:
                     raise TargetError(f"List was not answered within {client.rpc_timeout:g} s, twice")
             except TargetError as error:

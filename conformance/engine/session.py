@@ -64,17 +64,17 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
     Raises TargetError if the target cannot be reached, or is not a capacity provider. No header's value is in anything
     that is raised, by the body either.
     """
-    run, stop = f"cpc-{options.luck.getrandbits(32):08x}", stop or Stop()
-    discretion, client = Redactor(target.headers), Client(target, rpc_timeout=options.rpc_timeout)
+    run, stop = f"cpc-{options.rng.getrandbits(32):08x}", stop or Stop()
+    discretion, client = Redactor(target.headers), Client(target, rpc_timeout=options.timeouts.rpc)
     try:
-        with discretion.errors(), stop.after(options.timeout, "--timeout"):
-            await stop.unless(connect(client, timeout=options.connect_timeout))
+        with discretion.errors(), stop.after(options.limits.timeout, "--timeout"):
+            await stop.unless(connect(client, timeout=options.timeouts.connect))
             found = await stop.unless(probe(client, run=run))
             yield Session(
                 run=run,
                 client=client,
                 found=found,
-                slots=found.slots(use_idle=options.use_idle, luck=options.luck),
+                slots=found.slots(use_idle=options.use_idle, luck=options.rng),
                 options=options,
                 stop=stop,
                 discretion=discretion,

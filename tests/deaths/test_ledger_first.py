@@ -17,7 +17,7 @@ from conformance.core.errors import Disturbed
 from conformance.core.lifecycle import State
 from conformance.core.timeouts import Patience
 from conformance.engine import run
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.fleet import ledger
 from conformance.fleet.machine import Machine
 from conformance.fleet.ownership import Owner
@@ -110,7 +110,7 @@ def test_nothing_is_started_that_is_not_on_disk(latency: str, tmp_path: Path, mo
             return await run.run(
                 chosen("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
                 Target(address=address),
-                options=Options(patience=SHORT, seed=1),
+                options=Options(timeouts=Timeouts(patience=SHORT), seed=1),
                 ledger_at=lambda name: disk.path,
             )
 

@@ -12,12 +12,12 @@ from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
 from conformance.core.timeouts import Patience
 from conformance.engine.dry_run import Tempo, dry_run, stand_in
-from conformance.engine.options import Options
 from conformance.frontends import collection
 from conformance.results.result import Status, Verdict
 from fake_provider.fence import Scope
 from fake_provider.machine import CapacityType, State
 from tests.provider_process import judge, run, serving
+from tests.runs import options_from
 from tests.values import a_found
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def dry(found: TargetInfo, *patterns: str, took: float = MINUTE, **options: Any)
         chosen(*patterns),
         found,
         tempo=Tempo(transitions=dict.fromkeys(Verb, took), call=0.001),
-        options=Options(seed=1, **options),
+        options=options_from(seed=1, **options),
     )
 
 

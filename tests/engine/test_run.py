@@ -20,7 +20,7 @@ from conformance.rpc.target import Target
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import SHORT, judged, nothing, proof, provider, states_of
+from tests.runs import SHORT, judged, nothing, options_from, proof, provider, states_of
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
@@ -279,7 +279,7 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
                     proof(nothing, "TST-1b", machines=1, transitions=1),
                 ),
                 Target(address=address),
-                options=Options(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
+                options=options_from(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
                 ledger_at=lambda name: Path(directory) / name,
             )
 

@@ -12,7 +12,6 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
 from conformance.core.timeouts import Patience
-from conformance.engine.options import Options
 from conformance.lanes.scale import churn
 from conformance.lanes.scale import run as scale_run
 from conformance.lanes.scale.soak import Soak
@@ -24,7 +23,7 @@ from fake_provider.machine import Verb as TheirVerb
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.pools import SLOT, named
-from tests.runs import SHORT, judged, nothing, proof, states_of
+from tests.runs import SHORT, judged, nothing, options_from, proof, states_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +147,7 @@ def churned(
             return await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(operations=operations)),
                 Target(address=address),
-                options=Options(**wanted),
+                options=options_from(**wanted),
                 ledger_at=lambda run: directory / f"{run}.ndjson",
             )
 

@@ -15,7 +15,6 @@ import pytest
 
 import conformance.reporters
 from conformance.core.errors import TargetError
-from conformance.engine.options import Options
 from conformance.lanes import records
 from conformance.lanes.scale import budget
 from conformance.lanes.scale import run as scale_run
@@ -32,7 +31,7 @@ from fake_provider.latency import Latency
 from fake_provider.machine import Machine, Operation, Verb
 from fake_provider.server import serving
 from tests import provider_process as process
-from tests.runs import SHORT, provider, states_of
+from tests.runs import SHORT, options_from, provider, states_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +52,7 @@ async def churned(
     return await scale_run.run(
         scale_run.ScaleSettings(soak=Soak(operations=operations), budgets=budget.parse_all(budgets)),
         Target(address=address),
-        options=Options(**wanted),
+        options=options_from(**wanted),
         ledger_at=lambda run: directory / f"{run}.ndjson",
     )
 
@@ -245,7 +244,7 @@ def test_it_tells_how_it_goes(tmp_path: Path) -> None:
             await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(seconds=2.5)),
                 Target(address=address),
-                options=Options(patience=SHORT, max_machines=4),
+                options=options_from(patience=SHORT, max_machines=4),
                 ledger_at=lambda run: tmp_path / f"{run}.ndjson",
                 emit=told.append,
             )

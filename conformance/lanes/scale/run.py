@@ -91,13 +91,13 @@ class ScaleRun:
             client=opening.client,
             ledger=ledger,
             meter=meter,
-            patience=options.patience,
+            patience=options.timeouts.patience,
             deletes=found.delete,
         )
         plan = ChurnPlan(
             slots=opening.slots,
             size=size,
-            max_alive=options.max_machines,
+            max_alive=options.limits.max_machines,
             soak=settings.soak,
             seed=options.seed,
             revisions=found.revisions,
@@ -161,7 +161,7 @@ class ScaleRun:
         if (await client.list(cap=1)).answered:
             return
         try:
-            await connect(client, timeout=self._opening.options.connect_timeout)
+            await connect(client, timeout=self._opening.options.timeouts.connect)
         except TargetError as error:
             raise TargetLost(f"the target is gone: {error.message}") from error
 

@@ -39,10 +39,10 @@ class Size:
 
         Raises TargetError if no machine could be driven.
         """
-        wanted = options.max_machines or min(MACHINES, max(1, len(slots) // 2))
+        wanted = options.limits.max_machines or min(MACHINES, max(1, len(slots) // 2))
         machines = min(wanted, len(slots))
         lives = LIVES if found.delete else 1
-        creates = lives * machines if options.max_creates is None else options.max_creates
+        creates = lives * machines if options.limits.max_creates is None else options.limits.max_creates
         idle = sum(home is State.IDLE for _, home in slots)
         machines = min(machines, idle + creates)
         if not machines:

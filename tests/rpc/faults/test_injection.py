@@ -15,7 +15,7 @@ from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
 from conformance.engine.dry_run import leapt
 from conformance.engine.faults import weather
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.fleet.machine import Machine, Policy
 from conformance.results import reader
 from conformance.results.result import Status
@@ -246,7 +246,7 @@ def test_a_token_that_passes_twice_is_a_breach(over: Any) -> None:
 
 
 def test_a_run_without_a_socket_and_without_waiting_loses_the_same_answers_each_time() -> None:
-    options = Options(patience=SHORT, faults=LOST_ANSWER, seed=7)
+    options = Options(timeouts=Timeouts(patience=SHORT), faults=LOST_ANSWER, seed=7)
     first, second = (leapt(plan_of(["OPS-2"]), provider(48, latency=0.05), options=options) for _ in range(2))
     assert not first.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
     assert first.weather is not None

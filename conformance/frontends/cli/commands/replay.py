@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,29 +115,25 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
     """Returns the options of the run, with those that are given again."""
     from conformance.core.timeouts import parse_duration, parse_patience
-    from conformance.engine.options import Options
+    from conformance.engine.options import Limits, Options, RunInfo, Timeouts
     from conformance.frontends.settings import version
     from conformance.rpc.faults.spec import parse_faults
 
     asked = before.asked
-    options = Options(
+    timeouts = Timeouts(
+        patience=parse_patience(given["patience"]) if _typed("patience") else asked.patience,
+        rpc=parse_duration(given["rpc_timeout"]) if _typed("rpc_timeout") else asked.rpc_timeout,
+        connect=parse_duration(given["connect_timeout"]),
+    )
+    return Options(
         seed=before.seed,
         examples=asked.examples,
-        max_creates=given["max_creates"],
+        limits=Limits(max_creates=given["max_creates"]),
+        timeouts=timeouts,
         use_idle=asked.use_idle,
         keep=given["keep"],
         strict=before.strict,
         fence_scope=asked.fence_scope,
-        patience=asked.patience,
-        rpc_timeout=asked.rpc_timeout,
         faults=parse_faults(asked.faults),
-        connect_timeout=parse_duration(given["connect_timeout"]),
-        whole=False,
-        version=version(),
-        fake=fake,
+        info=RunInfo(version=version(), whole=False, fake=fake),
     )
-    if _typed("patience"):
-        options = replace(options, patience=parse_patience(given["patience"]))
-    if _typed("rpc_timeout"):
-        options = replace(options, rpc_timeout=parse_duration(given["rpc_timeout"]))
-    return options
