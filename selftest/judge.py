@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.core import catalogue
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
-from conformance.engine.dry_run import leapt
+from conformance.engine.dry_run import run_on_virtual_clock
 from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
 from conformance.rpc.in_process import in_process_target
@@ -81,7 +81,7 @@ async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int 
 def leapt_mutant(mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0) -> Report:
     """The report on a mutant, by a clock that leaps, so that it is the same each time."""
     options = options_of(seed)
-    return leapt(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
+    return run_on_virtual_clock(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
 
 
 def seen_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
@@ -122,7 +122,7 @@ async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: i
 
 def leapt_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
     """The report on a variant, by a clock that leaps."""
-    return leapt(
+    return run_on_virtual_clock(
         plan_of(select),
         variant.provider(),
         options=variant.run_options(seed),

@@ -37,3 +37,8 @@ def plain(text: str, longest: int = 800) -> str:
     """Words as they are for Markdown, in which no mark, no mention and no link of theirs means anything."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+
+
+def plural(number: int, noun: str) -> str:
+    """Returns the number with its noun: `1 machine`, `3 machines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

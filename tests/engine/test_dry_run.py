@@ -11,7 +11,7 @@ import pytest
 from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
 from conformance.core.timeouts import Patience
-from conformance.engine.dry_run import Tempo, dry_run, stand_in
+from conformance.engine.dry_run import TargetSpeed, dry_run, fake_like
 from conformance.frontends import collection
 from conformance.results.result import Status, Verdict
 from fake_provider.fence import Scope
@@ -48,14 +48,14 @@ def dry(found: TargetInfo, *patterns: str, took: float = MINUTE, **options: Any)
     return dry_run(
         chosen(*patterns),
         found,
-        tempo=Tempo(transitions=dict.fromkeys(Verb, took), call=0.001),
+        speed=TargetSpeed(transitions=dict.fromkeys(Verb, took), call=0.001),
         options=options_from(seed=1, **options),
     )
 
 
 def test_the_stand_in_has_the_targets_shape() -> None:
     found = a_fleet(4, idle=2, delete=False, revisions=False, fence_scope="shard-machine", spot=False, zones=())
-    core = stand_in(found, Tempo(transitions={Verb.CREATE: 9.0}))
+    core = fake_like(found, TargetSpeed(transitions={Verb.CREATE: 9.0}))
     machines = list(core.machines.values())
     assert [machine.state for machine in machines] == [State.IDLE] * 2 + [State.SPECULATIVE] * 4
     assert {machine.price_per_hour for machine in machines} == {2.0}

@@ -88,7 +88,7 @@ def test_a_provider_that_starts_two_machines_for_a_retry_is_found(tmp_path: Path
     assert "the retry of Create, whose answer was lost, to have operation id" in by_id["OPS-2a"].wanted
     # Elsewhere it is no verdict on the clause that is judged there.
     assert by_id["OPS-1a"].status is Status.ERROR
-    assert "OPS-2 judge that" in by_id["OPS-1a"].reason
+    assert "behaviours of OPS-2 judge that" in by_id["OPS-1a"].reason
     assert f"conformance replay {tmp_path / 'events.ndjson'} OPS-2a" in done.out
 
 
@@ -113,4 +113,4 @@ def test_a_run_in_weather_is_replayed_in_it(tmp_path: Path) -> None:
         again = run("conformance", "replay", str(tmp_path / "events.ndjson"), "OPS-2c")
     assert "weather    lost-answer: " in again.out
     assert "whose answer was lost" in again.out
-    assert "it happened again" in again.out
+    assert "same failure as before" in again.out

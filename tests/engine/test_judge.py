@@ -12,7 +12,7 @@ from conformance.core import errors
 from conformance.core.catalogue import Level
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive, outcome
+from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive_calls, outcome
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
 from conformance.results.report import Report
@@ -48,10 +48,10 @@ def test_a_violation_weighs_what_its_entry_weighs(level: Level, status: Status) 
 
 def test_the_calls_that_a_violation_names_decide_it_or_else_the_last_one() -> None:
     calls = [a_call(), a_call(), a_call()]
-    assert decisive(errors.Violation("this", "that", calls=calls[:2]), calls) == (0, 1)
-    assert decisive(errors.Violation("this", "that"), calls) == (2,)
-    assert decisive(errors.Violation("this", "that"), []) == ()
-    assert decisive(errors.Undecided("x"), calls) == ()
+    assert decisive_calls(errors.Violation("this", "that", calls=calls[:2]), calls) == (0, 1)
+    assert decisive_calls(errors.Violation("this", "that"), calls) == (2,)
+    assert decisive_calls(errors.Violation("this", "that"), []) == ()
+    assert decisive_calls(errors.Undecided("x"), calls) == ()
 
 
 def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> None:
@@ -69,8 +69,8 @@ def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> 
         a_call(),
         drain("s", 1, 5),
     ]
-    assert decisive(errors.Violation("Drain to be fenced", "OK", calls=calls[-1:]), calls) == (1, 6)
-    assert decisive(errors.Violation("Drain to be answered OK", "ABORTED", calls=calls[-1:]), calls) == (6,)
+    assert decisive_calls(errors.Violation("Drain to be fenced", "OK", calls=calls[-1:]), calls) == (1, 6)
+    assert decisive_calls(errors.Violation("Drain to be answered OK", "ABORTED", calls=calls[-1:]), calls) == (6,)
 
 
 def test_what_a_provider_legally_lacks_is_skipped() -> None:
@@ -80,7 +80,7 @@ def test_what_a_provider_legally_lacks_is_skipped() -> None:
 def test_what_another_clause_forbids_is_left_to_who_judges_that() -> None:
     broken = errors.Violation("this", "that", clauses=["OPS-2", "FEN-1"])
     assert outcome(entry("FEN-1a"), broken)[0] is Status.FAILED
-    left = (Status.ERROR, "wanted this; got that; OPS-2 and FEN-1 judge that", "", "")
+    left = (Status.ERROR, "wanted this; got that; behaviours of OPS-2 and FEN-1 judge that", "", "")
     assert outcome(entry("LIF-1a"), broken) == left
 
 

@@ -43,16 +43,16 @@ def test_a_capability_that_nobody_knows_is_a_bug() -> None:
 
 def test_a_behaviour_lacks_the_first_of_its_needs_that_is_not_there() -> None:
     needy = proof(capabilities=["revisions", "delete"])
-    assert preflight.missing(needy, a_found()) is None
-    assert preflight.missing(needy, a_found(delete=False)) == "delete"
-    assert preflight.missing(needy, a_found(delete=False, revisions=False)) == "revisions"
+    assert preflight.missing_capability(needy, a_found()) is None
+    assert preflight.missing_capability(needy, a_found(delete=False)) == "delete"
+    assert preflight.missing_capability(needy, a_found(delete=False, revisions=False)) == "revisions"
 
 
 def test_what_starts_at_a_slot_needs_one_to_create() -> None:
     slot, idle = proof(machines=1, start=State.SPECULATIVE), proof(machines=1)
     bare = a_found(speculative=())
-    assert (preflight.missing(slot, bare), preflight.missing(idle, bare)) == ("create", None)
-    assert preflight.missing(proof(), bare) is None
+    assert (preflight.missing_capability(slot, bare), preflight.missing_capability(idle, bare)) == ("create", None)
+    assert preflight.missing_capability(proof(), bare) is None
 
 
 def size(*needed: int, slots: int = 4, use_idle: bool = False, most: int | None = None, **found: Any) -> TargetError:
@@ -69,7 +69,7 @@ def test_a_plan_that_fits_is_not_remarked_upon() -> None:
 
 def test_a_shortage_says_what_is_needed_what_is_there_and_that_nothing_was_touched() -> None:
     message = size(1, 5, 6).message
-    assert message == "too few machines: 2 behaviours need up to 6, found 4 SPECULATIVE; nothing was touched"
+    assert message == "too few machines: up to 6 needed by 2 behaviours, found 4 SPECULATIVE; nothing was touched"
 
 
 def test_where_idle_machines_would_do_use_idle_is_named() -> None:
@@ -100,7 +100,7 @@ def test_a_provider_without_delete_is_told_beforehand_what_its_slots_will_not_do
     plan = tuple(proof(behaviour_id=f"TST-{n}a", machines=1, **CREATES) for n in range(1, 6))
     said = preflight.check_slots(plan, a_found(delete=False), slots=4)
     assert said is not None
-    assert "5 behaviours use up 5 of 4 SPECULATIVE machines" in said
+    assert "5 behaviours need 5 of 4 SPECULATIVE machines" in said
     assert preflight.check_slots(plan, a_found(delete=False), slots=6) is None
     assert preflight.check_slots(plan, a_found(), slots=4) is None
     assert preflight.check_slots(plan, a_found(delete=False, speculative=()), slots=4) is None

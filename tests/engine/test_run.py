@@ -308,7 +308,7 @@ def refused(*plan: Behaviour, core: Core, **options: Any) -> TargetError:
 
 
 def test_a_shortage_is_known_before_anything_is_touched() -> None:
-    assert "need up to 5, found 4" in refused(proof(machines=5), core=provider(4)).message
+    assert "up to 5 needed by 1 behaviour, found 4 SPECULATIVE" in refused(proof(machines=5), core=provider(4)).message
     assert "--max-machines 2" in refused(proof(machines=3), core=provider(4), max_machines=2).message
 
 

@@ -64,7 +64,7 @@ def test_a_run_waits_for_machines_that_somebody_else_may_give_back() -> None:
     plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
     report = shared(core, *plan, noted=given_back)
     assert {result.status for result in report.results} == {Status.PASSED}
-    assert report.notes == tuple(told) == ("3 behaviours wait for machines that somebody else may give back",)
+    assert report.notes == tuple(told) == ("waiting for machines that other clients may return: 3 behaviours",)
     assert states_of(core) == {}
 
 
@@ -77,15 +77,15 @@ def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
     report = shared(core, *plan, patience=Patience(0.5, 0.5, 0.5, 0.5))
     assert report.time.wall >= 0.5
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
-    assert report.results[0].reason == "no 2 machines are left that could be IDLE and CONFIGURED"
-    assert report.notes == ("1 behaviours wait for machines that somebody else may give back",)
+    assert report.results[0].reason == "too few machines are left: it needs 2 (IDLE and CONFIGURED)"
+    assert report.notes == ("waiting for machines that other clients may return: 1 behaviour",)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert set(states_of(core).values()) == {"IDLE"}, "theirs"
 
 
 def test_nothing_is_given_back_where_nothing_can_be_deleted() -> None:
     report = shared(provider(2, deletes=False), proof(nothing, machines=1, transitions=1))
-    assert report.results[0].reason == "no 1 machines are left that could be IDLE"
+    assert report.results[0].reason == "too few machines are left: it needs 1 (IDLE)"
     assert report.notes == ()
 
 
@@ -174,10 +174,10 @@ def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
 def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(agenda: Scheduler, lease: Lease) -> set[State]:
+    def broken(scheduler: Scheduler, lease: Lease) -> set[State]:
         raise KeyError("oops")
 
-    monkeypatch.setattr(Scheduler, "wanted", broken)
+    monkeypatch.setattr(Scheduler, "wanted_states", broken)
     core = provider(4)
     report = asyncio.run(judged([proof(nothing, machines=1, transitions=1)], core))
     assert [result.status for result in report.results] == [Status.PASSED]

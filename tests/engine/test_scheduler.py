@@ -21,9 +21,9 @@ def run(*plan: Behaviour, core: Core, **options: Any) -> Report:
 
 
 def pending(*plan: Behaviour, phase: Phase = Phase.TOGETHER) -> list[str]:
-    agenda = Scheduler(plan, keep=False)
-    agenda.turn(phase)
-    return [behaviour.id for behaviour in agenda.pending]
+    scheduler = Scheduler(plan, keep=False)
+    scheduler.enter_phase(phase)
+    return [behaviour.id for behaviour in scheduler.pending]
 
 
 class Diary:
@@ -66,9 +66,9 @@ class Spares:
 
 
 def spared(*plan: Behaviour, phase: Phase, in_time: bool = True, keep: bool = False) -> list[Any]:
-    agenda = Scheduler(plan, keep=keep)
-    agenda.turn(phase)
-    return agenda.spare(cast("Any", Spares()), in_time=in_time)
+    scheduler = Scheduler(plan, keep=keep)
+    scheduler.enter_phase(phase)
+    return scheduler.surplus(cast("Any", Spares()), in_time=in_time)
 
 
 def test_what_nothing_will_want_any_more_goes_home_in_time() -> None:
@@ -77,7 +77,7 @@ def test_what_nothing_will_want_any_more_goes_home_in_time() -> None:
     assert spared(leaver(), phase=Phase.TOGETHER) == [(1, False)]
     assert spared(*later, phase=Phase.TOGETHER, in_time=False) == []
     assert spared(leaver(), proof(machines=1), phase=Phase.TOGETHER) == [], "somebody is waiting"
-    assert spared(phase=Phase.LEAVING, in_time=False) == [(0, False)]
+    assert spared(phase=Phase.LAST_USE, in_time=False) == [(0, False)]
     assert spared(phase=Phase.QUIET) == []
     assert spared(phase=Phase.TOGETHER, keep=True) == []
 

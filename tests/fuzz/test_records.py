@@ -93,7 +93,7 @@ def survives(path: Path, content: bytes) -> None:
         for write in (comparison.text, comparison.markdown, comparison.as_dict):
             write(told)
     quietly(lambda: next_step.lines(report))
-    quietly(lambda: replay.chosen(report, (), catalogue.load()))
+    quietly(lambda: replay.select_ids(report, (), catalogue.load()))
     for result in report.with_status(Status.FAILED):
         waivers.made(result, expires=date(2031, 1, 1))
 

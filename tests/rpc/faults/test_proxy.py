@@ -11,7 +11,7 @@ import pytest
 
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
-from conformance.engine.faults import weather
+from conformance.engine.faults import injected_faults
 from conformance.fleet.probe import connect
 from conformance.rpc.client import Client
 from conformance.rpc.faults.proxy import fault_proxy
@@ -34,7 +34,7 @@ async def in_weather(*faults: str, core: Core | None = None) -> AsyncIterator[tu
     async with (
         serving(core or provider()) as address,
         connected(address) as client,
-        weather(client, parse_faults(faults), seed=7, least=0),
+        injected_faults(client, parse_faults(faults), seed=7, least=0),
     ):
         assert client.faults is not None
         yield client, client.faults
@@ -164,7 +164,7 @@ def test_a_socket_in_the_file_system_has_weather_too(tmp_path: Path) -> None:
         async with (
             serving(provider(), address=where),
             connected(where) as client,
-            weather(client, parse_faults(["delay=1ms"]), seed=7, least=0),
+            injected_faults(client, parse_faults(["delay=1ms"]), seed=7, least=0),
         ):
             assert (await client.list()).ok
 

@@ -96,7 +96,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
 
     from conformance.core.lifecycle import Verb
     from conformance.engine import preflight
-    from conformance.engine.dry_run import Tempo, dry_run
+    from conformance.engine.dry_run import TargetSpeed, dry_run
     from conformance.frontends import collection
     from conformance.frontends.runner import EMBEDDED
     from conformance.reporters.plan_text import Planned
@@ -108,8 +108,8 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
     preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines)
-    lacking = {b.id: preflight.missing(b, found) for b in chosen}
-    tempo = Tempo(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
+    lacking = {b.id: preflight.missing_capability(b, found) for b in chosen}
+    speed = TargetSpeed(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
     applicable = tuple(b for b in chosen if lacking[b.id] is None)
     return Planned(
         target=address,
@@ -120,7 +120,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         machines=preflight.pool_size(chosen, slots=slots, jobs=limits.jobs, max_machines=limits.max_machines),
         transitions=transitions,
         call=call,
-        dry=dry_run(applicable, found, tempo=tempo, options=options),
+        dry=dry_run(applicable, found, speed=speed, options=options),
     )
 
 

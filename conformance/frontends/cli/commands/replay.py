@@ -51,7 +51,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     """Judge behaviours of an earlier run again."""
     from conformance.core import catalogue
     from conformance.core.text import printable
-    from conformance.engine.replay import chosen, compared
+    from conformance.engine.replay import comparison_lines, select_ids
     from conformance.frontends.cli.commands.run import execute
     from conformance.frontends.settings import Settings, version
     from conformance.lanes.records import read
@@ -69,7 +69,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
         raise UsageError("--report-dir is where the record lies", hint="give another directory, or none")
     settings = Settings(
         target=target,
-        select=chosen(before, catalogue.patterns(behaviours), catalogue.load()),
+        select=select_ids(before, catalogue.patterns(behaviours), catalogue.load()),
         options=_options(before, given, fake=target is None),
         report_dir=directory,
         quiet=given["quiet"],
@@ -80,7 +80,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
         click.echo(f"note       that run was made by kit {printable(before.version)}, this is {version()}", err=True)
 
     def tell(now: Report) -> None:
-        for line in compared(before, now):
+        for line in comparison_lines(before, now):
             click.echo(printable(line))
 
     sys.exit(execute(settings, tell=tell))
