@@ -129,7 +129,7 @@ class Judge:
     async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result | None, Lease]:
         """Returns the result and the lease to release, which differs from `lease` if other machines were tried.
 
-        The result is None if another attempt is needed and no machines can be leased now: judge the behaviour later.
+        Returns None as the result if another attempt is needed and no machines can be leased now: judge it later.
         """
         while True:
             history = self._histories.get(behaviour.id, History())

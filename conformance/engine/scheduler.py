@@ -138,7 +138,7 @@ class Scheduler:
             yield lease
 
     def _lease_for(self, behaviour: Behaviour, pool: Pool, dispatch: _Dispatch) -> tuple[Behaviour, Lease] | None:
-        """Returns a lease for the behaviour, or for another one that frees a slot for it; None if there is none now."""
+        """Returns a lease for the behaviour, or for another one that frees a slot for it; None if none can begin."""
         needs = behaviour.needs
         lease = pool.lease(needs, reserved=_reserved_states(needs, dispatch.wanted), may_delete=False)
         if lease is not None:
@@ -153,7 +153,7 @@ class Scheduler:
         return (behaviour, lease) if lease is not None else None
 
     def _last_use(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
-        """Returns a behaviour that deletes a machine that is alive now, with its lease; None if there is none."""
+        """Returns a behaviour that deletes a machine that is alive now, with its lease; None if no machine is."""
         for behaviour in self._phases[Phase.LAST_USE]:
             if behaviour.needs.watches in self._recording:
                 continue
