@@ -221,6 +221,6 @@ def test_who_waits_for_a_delta_that_never_comes_goes_on_and_that_is_said_once(tm
 
     report = churned(counting(8, latency=0.002), tmp_path, servicer=Deaf, operations=40, patience=BRIEF)
     vain = [note for note in report.notes if "not answered" in note]
-    assert vain[0] == "a look was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
+    assert vain[0] == "a check was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
     assert len(vain) == 2
-    assert vain[1].endswith(" looks in all were not answered")
+    assert vain[1].endswith(" checks in total were not answered")

@@ -264,8 +264,8 @@ def differences(expected: Expected, machine: pb.Machine) -> Iterator[Difference]
     """Yields how a machine at rest differs from its expected record. The first difference may cause the others."""
     state = state_of(machine.state)
     if state is not expected.state:
-        ours = expected.state is not State.SPECULATIVE or machine.host.ref == expected.returned_host != ""
-        if not ours:
+        owned = expected.state is not State.SPECULATIVE or machine.host.ref == expected.returned_host != ""
+        if not owned:
             return  # another client may have the slot, but not with the host that was returned
         wanted = f"{expected.id} to stay {expected.state.name}"
         yield Difference(clause="LIF-3", wanted=wanted, got=describe_machine(machine))
