@@ -1,5 +1,5 @@
 """A capacity provider that keeps every clause of the contract, in memory or on disk.
 
-It is what the conformance kit is measured with: `async with serving(core) as address` in process, or
-`fake-provider serve` standalone. It knows nothing of the kit.
+The conformance kit is tested against it. Run it in process with `async with serving(core) as address`, or standalone
+with `fake-provider serve`. It does not import the kit.
 """

@@ -1,4 +1,4 @@
-"""The provider standalone: `fake-provider serve`, or `python -m fake_provider serve`."""
+"""The command line of the provider: `fake-provider serve`, or `python -m fake_provider serve`."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GRACE = 3.5
-"""Seconds that running calls get after a signal; exit follows within five."""
+_SHUTDOWN_GRACE_S = 3.5
+"""The time in seconds that running calls have to finish after a signal, so that the process exits within 5 s."""
 
 _CAPACITY_TYPES = {
     "on-demand": CapacityType.ON_DEMAND,
@@ -38,20 +38,20 @@ _EXAMPLES = """
 \b
 Examples:
   fake-provider serve
-      64 slots on 127.0.0.1:9000, everything at once.
+      64 slots on 127.0.0.1:9000; transitions take no time.
   fake-provider serve --port 0 --machines 8 --idle 2 --latency create=2s,drain=100ms..500ms
-      A free port (the first line says which), two machines with a host, a slow cloud.
+      A free port (printed on the first line), two machines with a host, slow transitions.
   fake-provider serve --state fleet.db
-      Survives kill -9: start it again with the same file and it carries on.
+      Keeps its state after kill -9: start it again with the same file to continue.
   fake-provider serve --no-delete --no-revisions --capacity-type bare-metal
-      The least that conforms.
+      A minimal provider that conforms.
   fake-provider serve --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem
       Mutual TLS.
 """
 
 
-class _Parsed(click.ParamType[T]):
-    """A value that a function reads, and which the function's ValueError refuses, in one line."""
+class _ParsedOption(click.ParamType[T]):
+    """An option whose value a function parses; its ValueError is printed as a one-line usage error."""
 
     def __init__(self, name: str, read: Callable[[str], T]) -> None:
         self.name = name
@@ -61,12 +61,12 @@ class _Parsed(click.ParamType[T]):
         try:
             return self.read(str(value))
         except ValueError as error:
-            _refuse(f"{param.opts[0] if param else self.name} {error}")
+            _fail(f"{param.opts[0] if param else self.name}: {error}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Run a capacity provider that keeps every clause of the contract."""
+    """Run an in-memory capacity provider that keeps every clause of the contract."""
 
 
 @main.command(epilog=_EXAMPLES)
@@ -78,57 +78,61 @@ def main() -> None:
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--machines", type=click.IntRange(0), default=64, show_default=True, help="How many machines there are.")
+@click.option("--machines", type=click.IntRange(0), default=64, show_default=True, help="Number of machines.")
 @click.option(
-    "--idle", type=click.IntRange(0), default=0, show_default=True, help="How many of them start with a host."
+    "--idle",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Number of machines that start IDLE, with a host.",
 )
 @click.option(
     "--capacity-type",
     "capacity_types",
     type=click.Choice(list(_CAPACITY_TYPES)),
     multiple=True,
-    help="How machines are paid for; several are dealt in turn.  [default: a mixture]",
+    help="Capacity type of the machines; repeat the option to alternate between several.  [default: all types]",
 )
 @click.option(
     "--latency",
-    type=_Parsed("duration", Latency.parse),
+    type=_ParsedOption("duration", Latency.parse),
     default="0",
     show_default=True,
-    help="How long transitions take: 200ms, 1.5s, 100ms..300ms, create=2s,drain=500ms.",
+    help="Duration of transitions: 200ms, 1.5s, 100ms..300ms (random), create=2s,drain=500ms.",
 )
 @click.option(
     "--rpc-delay",
-    type=_Parsed("duration", parse_seconds),
+    type=_ParsedOption("duration", parse_seconds),
     default="0",
     show_default=True,
-    help="How long every RPC waits before it is served.",
+    help="Delay before every RPC is served.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the fleet and of ranges.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for the fleet and for latency ranges.")
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep everything in this file; where it exists, its fleet is served.",
+    help="Save the state to this file; if the file exists, serve the fleet in it.",
 )
 @click.option("--no-delete", is_flag=True, help="Answer Delete with UNIMPLEMENTED, as bare metal does.")
-@click.option("--no-revisions", is_flag=True, help="Give no cursors on List.")
+@click.option("--no-revisions", is_flag=True, help="Return no revisions (cursors) from List.")
 @click.option(
     "--fence-scope",
     type=click.Choice([scope.value for scope in Scope]),
     default=Scope.SHARD.value,
     show_default=True,
-    help="What one high-water mark covers.",
+    help="Scope of a high-water mark: one per shard, or one per shard and machine.",
 )
-@click.option("--faults", is_flag=True, help="Let callers make transitions fail, by cluster_id and by label.")
+@click.option("--faults", is_flag=True, help="Let callers make transitions fail, by cluster_id or label.")
 @click.option(
     "--faulty",
     type=click.IntRange(0),
     default=4,
     show_default=True,
-    help="With --faults: extra slots whose Create fails.",
+    help="With --faults: number of extra slots whose Create fails.",
 )
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM.")
-@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="Demand client certificates of this CA, PEM.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Server certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Private key of the server certificate, PEM.")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="Require client certificates from this CA, PEM.")
 def serve(
     *,
     host: str,
@@ -151,12 +155,12 @@ def serve(
 ) -> None:
     """Serve a fleet until SIGTERM or SIGINT.
 
-    The first line on stdout is one JSON object that says where; nothing else is written there. Exits with 0
-    after a signal, and with 2 and one line on stderr where it cannot start.
+    Prints one line to stdout: a JSON object with the address. Exits with code 0 after a signal. If it cannot start, it
+    prints one line to stderr and exits with code 2.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log would bury our one line
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log would hide our one-line error
     if idle > machines:
-        _refuse(f"--idle {idle} is more than --machines {machines}")
+        _fail(f"--idle {idle} is greater than --machines {machines}")
     from fake_provider.core import Core
     from fake_provider.faults import Faults
     from fake_provider.fleet import fleet
@@ -184,28 +188,30 @@ def serve(
             )
             asyncio.run(_serve(core, host, port, tls, rpc_delay, durable=store is not None))
         except CannotServe as error:
-            _refuse(str(error))
+            _fail(str(error))
 
 
 async def _serve(core: "Core", host: str, port: int, tls: "Tls | None", rpc_delay: float, *, durable: bool) -> None:
     from fake_provider.server import serving
 
-    stopping = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    # Due times that are kept must mean the same after a reboot.
+    # Saved due times must stay valid after a reboot.
     clock = time.time if durable else time.monotonic
-    async with serving(core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_GRACE) as bound:
-        hello = {
-            "address": bound,
-            "port": int(bound.rpartition(":")[2]),
+    async with serving(
+        core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_SHUTDOWN_GRACE_S
+    ) as bound_address:
+        startup_message = {
+            "address": bound_address,
+            "port": int(bound_address.rpartition(":")[2]),
             "machines": len(core.machines),
             "tls": tls is not None,
             "pid": os.getpid(),
         }
-        print(json.dumps(hello), flush=True)
-        await stopping.wait()
+        print(json.dumps(startup_message), flush=True)
+        await stop.wait()
 
 
 def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | None":
@@ -214,7 +220,7 @@ def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | 
     if cert is None and key is None and client_ca is None:
         return None
     if cert is None or key is None:
-        _refuse("TLS takes both --tls-cert and --tls-key")
+        _fail("TLS requires both --tls-cert and --tls-key")
     try:
         return Tls(
             certificate=cert.read_bytes(),
@@ -222,11 +228,11 @@ def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | 
             client_ca=client_ca.read_bytes() if client_ca else None,
         )
     except OSError as error:
-        _refuse(f"cannot read {error.filename}: {error.strerror}")
+        _fail(f"cannot read {error.filename}: {error.strerror}")
 
 
-def _refuse(why: str) -> NoReturn:
-    print(f"fake-provider: {why}", file=sys.stderr)
+def _fail(reason: str) -> NoReturn:
+    print(f"fake-provider: {reason}", file=sys.stderr)
     sys.exit(2)
 
 

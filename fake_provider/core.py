@@ -1,8 +1,8 @@
-"""The provider's mind: a request and the time in, a new state and an answer out.
+"""The provider's logic: takes a request and the time, returns an answer, and changes the state of the fleet.
 
-No wire, no event loop and no clock: every entry takes `now` in seconds, and `advance` settles what is due by
-then. Each decision of the contract is a method of its own, so that a provider which decides one thing
-otherwise is a subclass of a few lines.
+It has no gRPC, no event loop and no clock: every entry point takes `now` in seconds, and `advance` completes the
+transitions that are due by then. Each decision of the contract has a method of its own, so that a provider that
+makes one decision differently is a subclass of a few lines.
 """
 
 import random
@@ -22,15 +22,15 @@ from fake_provider.request import Ack, Configure, Drain, Filter, Listing, Reques
 from fake_provider.store import MarkKey, Snapshot, Store
 
 AtTarget = Literal["refuse", "retry"]
-"""What a Drain of an IDLE machine, or a Delete of a slot, is that no call brought there (COD-2)."""
+"""The treatment of a Drain of an IDLE machine, or a Delete of a slot, that no earlier call brought there (COD-2)."""
 
-MAX_KEYS = 256
-MAX_METADATA = 256 * 1024
-MAX_BLOB = 2 * 1024 * 1024
+MAX_METADATA_KEYS = 256
+MAX_METADATA_BYTES = 256 * 1024
+MAX_BLOB_BYTES = 2 * 1024 * 1024
 
 
 class Core:
-    """A fleet and what may be done with it."""
+    """A fleet of machines and the six RPCs on it."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Core:
         delete_of_speculative: AtTarget = "refuse",
         store: Store | None = None,
     ) -> None:
-        """Take over what the store saved; where it saved nothing, start with the fleet."""
+        """Restores the saved fleet from the store; starts with `fleet` if nothing was saved."""
         self.latency = latency
         self.rng = random.Random(seed)
         self.scope = scope
@@ -62,12 +62,12 @@ class Core:
                 self.put(machine)
             self.commit()
         else:
-            self.inventory.restore(self.restored(saved))
+            self.inventory.restore(self.restored_part(saved))
 
-    # Entries. Each settles first what is due, so that no answer depends on when somebody looked.
+    # Entry points. Each first completes the transitions that are due, so that no answer depends on when a client reads.
 
     def mutate(self, request: Request, now: float) -> Ack:
-        """Carry out a mutating call; raises Rejected. What changed is saved on return."""
+        """Performs a mutating call. All changes are saved on return. Raises Rejected."""
         self.advance(now)
         try:
             return self.serve(request.verb, request, now)
@@ -75,36 +75,36 @@ class Core:
             self.commit()
 
     def get(self, machine_id: str, now: float) -> Machine:
-        """Read one machine; raises Rejected. Never fenced (FEN-8)."""
+        """Returns one machine; never fenced (FEN-8). Raises Rejected."""
         self.advance(now)
         self.validate_id(None, machine_id)
         return self.shown_in_get(self.find(machine_id))
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
-        """Read many machines; raises Rejected. Never fenced (FEN-8)."""
+        """Returns the machines that match a filter; never fenced (FEN-8). Raises Rejected."""
         self.advance(now)
         self.validate_filter(wanted)
         since = self.since(wanted.since)
         found = [each for each in self.oldest_first(since) if self.changed(each, since) and self.matches(each, wanted)]
-        kept = self.cap(found, wanted.max_results)
-        shown = [self.shown_in_list(each) for each in kept]
-        return Listing(machines=shown, revision=self.cursor_after(found, kept))
+        page = self.cap(found, wanted.max_results)
+        shown = [self.shown_in_list(each) for each in page]
+        return Listing(machines=shown, revision=self.cursor_after(found, page))
 
     def advance(self, now: float) -> None:
-        """Settle what is due by now, in the order in which it fell due."""
-        while word := self.inventory.due(now):
-            _, machine_id, operation_id = word
-            self.arrive(self.machines[machine_id], operation_id)
+        """Completes the operations that are due by now, in the order of their due times."""
+        while event := self.inventory.pop_due(now):
+            _, machine_id, operation_id = event
+            self.complete(self.machines[machine_id], operation_id)
         self.commit()
 
     def next_due(self) -> float | None:
-        """When the next transition settles; None where none is under way."""
+        """Returns the time, in seconds, at which the next transition ends; None if no transition is running."""
         return self.inventory.next_due()
 
     def resume(self, now: float) -> None:
-        """After a restart: see to it that no transition waits longer than it takes anew (DUR-3).
+        """Caps the remaining time of each running transition after a restart: at most the time of a new one (DUR-3).
 
-        The clock that its due time was told by may have been another.
+        The saved due times may come from another clock.
         """
         for machine in list(self.machines.values()):
             operation = machine.operation
@@ -117,13 +117,13 @@ class Core:
 
     @property
     def machines(self) -> Mapping[str, Machine]:
-        """The fleet by id, as it is; `put` changes it."""
+        """The current fleet by machine id; use `put` to change a machine."""
         return self.inventory.machines
 
-    # The way of a mutating call.
+    # The steps of a mutating call.
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
-        """The fence, then existence, then the request, then the retry answer, then the edge (FEN-4)."""
+        """Checks the fence, then existence, the request, a retry, and the edge, in this order (FEN-4)."""
         self.check_offered(verb)
         self.fence(verb, request.machine_id, request.token)
         self.validate_id(verb, request.machine_id)
@@ -137,14 +137,14 @@ class Core:
         return self.ack(verb, operation_id, machine)
 
     def check_offered(self, verb: Verb) -> None:
-        """Delete may be missing, and then for every id (LIF-8)."""
+        """Rejects Delete for every id if the provider does not have it (LIF-8)."""
         if verb is Verb.DELETE and not self.deletes:
-            raise Rejected(Code.UNIMPLEMENTED, "this provider does not delete: the machine stays IDLE")
+            raise Rejected(Code.UNIMPLEMENTED, "this provider does not support Delete: the machine stays IDLE")
 
     # The fence.
 
     def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
-        """Let a newer token pass and raise the mark to it; refuse every other (FEN-1..7, FEN-11)."""
+        """Accepts a newer token and raises the mark to it; rejects every other token (FEN-1..7, FEN-11)."""
         if self.unfenced(token):
             return
         key = self.mark_key(verb, machine_id, token)
@@ -156,49 +156,50 @@ class Core:
         self.raise_mark(verb, key, token)
 
     def unfenced(self, token: Token) -> bool:
-        """A call with no token at all is not fenced (FEN-14)."""
+        """Returns True if the call is not fenced because it has no token (FEN-14)."""
         return token.absent
 
     def mark_key(self, verb: Verb, machine_id: str, token: Token) -> MarkKey:
-        """What the mark is kept under (FEN-7, FEN-9, FEN-13)."""
+        """Returns the key under which the mark is stored (FEN-7, FEN-9, FEN-13)."""
         return (token.shard, machine_id if self.scope is Scope.SHARD_MACHINE else "")
 
     def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
-        """Whether the token is strictly newer than the mark (FEN-1, FEN-3, FEN-10)."""
+        """Returns whether the token is strictly newer than the mark (FEN-1, FEN-3, FEN-10)."""
         return newer(token, mark)
 
     def fenced(self, verb: Verb, token: Token) -> Rejected:
-        """The refusal of a fenced call: the one use of its code (COD-3)."""
+        """Returns the rejection of a fenced call, the only use of FAILED_PRECONDITION (COD-3)."""
         return Rejected(
             Code.FAILED_PRECONDITION,
-            f"token ({token.epoch}, {token.sequence}) of {quoted(token.shard)} is not newer than its mark",
+            f"the token of shard {quoted(token.shard)} (epoch {token.epoch}, sequence {token.sequence})"
+            " is not newer than its mark",
         )
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
-        """Set the mark, before anything can fail (FEN-6)."""
+        """Sets the mark, before any other check can fail (FEN-6)."""
         self.inventory.mark(key, token)
 
-    # What may be asked.
+    # Validation of requests.
 
     def validate_first_token(self, verb: Verb, token: Token) -> None:
-        """A shard without a mark may come with any numbers but negative ones (FEN-2, COD-4)."""
+        """Rejects negative numbers in the first token of a shard; accepts all others (FEN-2, COD-4)."""
         if token.negative:
             raise Rejected(Code.INVALID_ARGUMENT, "shard_epoch and sequence_number must not be negative")
 
     def validate_id(self, verb: Verb | None, machine_id: str) -> None:
-        """A machine id is not empty (COD-4). The verb is None for a Get."""
+        """Rejects an empty machine id (COD-4). For a Get, `verb` has the value None."""
         if not machine_id:
             raise Rejected(Code.INVALID_ARGUMENT, "the machine id must not be empty")
 
     def find(self, machine_id: str) -> Machine:
-        """The machine under this id (COD-1)."""
+        """Returns the machine with this id; rejects an unknown id (COD-1)."""
         try:
             return self.machines[machine_id]
         except KeyError:
             raise Rejected(Code.NOT_FOUND, f"there is no machine {quoted(machine_id)}") from None
 
     def validate(self, verb: Verb, request: Request) -> None:
-        """What else is wrong with the request by itself (COD-4, WIR-5, MET-4)."""
+        """Rejects a request whose other fields are invalid (COD-4, WIR-5, MET-4)."""
         match request:
             case Configure():
                 self.validate_cluster(request)
@@ -208,33 +209,35 @@ class Core:
                 self.validate_grace(request)
 
     def validate_cluster(self, request: Configure) -> None:
-        """A binding has a cluster (LIF-6, COD-4)."""
+        """Rejects a binding without a cluster (LIF-6, COD-4)."""
         if not request.cluster:
             raise Rejected(Code.INVALID_ARGUMENT, "cluster_id must not be empty")
 
     def validate_blob(self, request: Configure) -> None:
-        """A bootstrap blob has its limit (WIR-5)."""
-        if len(request.blob) > MAX_BLOB:
-            raise Rejected(Code.INVALID_ARGUMENT, f"bootstrap_blob is larger than {MAX_BLOB} bytes")
+        """Rejects a bootstrap blob above the size limit (WIR-5)."""
+        if len(request.blob) > MAX_BLOB_BYTES:
+            raise Rejected(Code.INVALID_ARGUMENT, f"bootstrap_blob is larger than {MAX_BLOB_BYTES} bytes")
 
     def validate_metadata(self, request: Configure) -> None:
-        """Metadata is kept whole or not at all (MET-4)."""
-        if len(request.metadata) > MAX_KEYS:
-            raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata has more than {MAX_KEYS} keys")
-        if sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items()) > MAX_METADATA:
-            raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata is larger than {MAX_METADATA} bytes")
+        """Rejects metadata above the limits, so that it is never stored in part (MET-4)."""
+        if len(request.metadata) > MAX_METADATA_KEYS:
+            raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata has more than {MAX_METADATA_KEYS} keys")
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
+        if size > MAX_METADATA_BYTES:
+            raise Rejected(Code.INVALID_ARGUMENT, f"shard_metadata is larger than {MAX_METADATA_BYTES} bytes")
 
     def validate_grace(self, request: Drain) -> None:
-        """Workloads cannot be given less than no time (COD-4)."""
+        """Rejects a negative grace period (COD-4)."""
         if request.grace < 0:
             raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must not be negative")
 
     # Retries and edges.
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
-        """The operation that this call repeats; None where it asks for a new one (OPS-2, OPS-5).
+        """Returns the id of the operation that this call retries; None if it starts a new one (OPS-2, OPS-5).
 
-        Keyed on machine and target, never on the token. A Create is repeated all through its life at IDLE.
+        The machine and the target decide, never the token. A Create can be retried whenever its machine is IDLE, until
+        the machine is deleted.
         """
         edge, operation = EDGES[verb], machine.operation
         if machine.state not in (edge.via, edge.target):
@@ -244,35 +247,35 @@ class Core:
         if operation and operation.verb is verb and self.same_target(operation, request):
             return operation.id
         if machine.state is edge.target and self.at_target.get(verb) == "retry":
-            return self.rest(verb, machine)
+            return self.operation_at_target(verb, machine)
         return None
 
     def same_target(self, operation: Operation, request: Request) -> bool:
-        """Whether the request leads where the operation led: a binding is one to a cluster (OPS-5, OPS-6)."""
+        """Returns whether request and operation have the same target: for a Configure, the cluster (OPS-5, OPS-6)."""
         return not isinstance(request, Configure) or request.cluster == operation.cluster
 
-    def rest(self, verb: Verb, machine: Machine) -> str:
-        """Give an operation to a machine which is where the call wants it, and stays there (COD-2)."""
+    def operation_at_target(self, verb: Verb, machine: Machine) -> str:
+        """Records an operation for a machine that is already in the target state; returns the operation id (COD-2)."""
         operation = Operation(verb=verb, id=self.new_operation_id(verb, machine))
         self.put(replace(machine, operation=operation))
         return operation.id
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
-        """A transition starts from its source and nowhere else (LIF-1, COD-2)."""
+        """Rejects a call on a machine that is not in the verb's source state (LIF-1, COD-2)."""
         if machine.state is not EDGES[verb].source:
             raise self.no_edge(verb, machine)
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
-        """The refusal of a call that has no edge: with any code but the fence's (COD-2, COD-3)."""
-        there = machine.state in (EDGES[verb].via, EDGES[verb].target)
-        code = Code.ALREADY_EXISTS if there and verb in (Verb.CREATE, Verb.CONFIGURE) else Code.ABORTED
+        """Returns the rejection of a call that has no edge: any code except FAILED_PRECONDITION (COD-2, COD-3)."""
+        reached = machine.state in (EDGES[verb].via, EDGES[verb].target)
+        code = Code.ALREADY_EXISTS if reached and verb in (Verb.CREATE, Verb.CONFIGURE) else Code.ABORTED
         bound = f", bound to {quoted(machine.cluster)}" if machine.cluster else ""
         return Rejected(code, f"cannot {verb} {quoted(machine.id)}: it is {machine.state.name}{bound}")
 
     # Transitions.
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        """Put the machine on its way; one that takes no time is over on return (LIF-10, LIF-11)."""
+        """Starts a transition; one without latency has ended on return (LIF-10, LIF-11)."""
         operation = Operation(
             verb=verb,
             id=self.new_operation_id(verb, machine),
@@ -280,18 +283,18 @@ class Core:
             due=now + self.latency.draw(verb, self.rng),
         )
         if self.faults:
-            operation = self.faults.doom(operation, machine, now)
-        machine = self.put(replace(self.under_way(verb, machine, request, operation), operation=operation))
+            operation = self.faults.apply(operation, machine, now)
+        machine = self.put(replace(self.in_transition(verb, machine, request, operation), operation=operation))
         self.schedule(machine, now)
         return self.machines[machine.id]
 
     def new_operation_id(self, verb: Verb, machine: Machine) -> str:
-        """An id that was never used before, in any life of any machine (OPS-3, DUR-2)."""
+        """Returns an operation id that was never used before, for any machine (OPS-3, DUR-2)."""
         self.inventory.operations += 1
         return f"op-{self.inventory.origin:05x}-{self.inventory.operations}"
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
-        """The machine in its transitional state (LIF-2)."""
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        """Returns the machine in its transitional state (LIF-2)."""
         machine = replace(machine, state=EDGES[verb].via)
         match request:
             case Configure():
@@ -302,32 +305,32 @@ class Core:
                 return machine
 
     def bound(self, machine: Machine, request: Configure) -> Machine:
-        """The machine with its cluster and what the shard must remember (LIF-6, MET-1)."""
+        """Returns the machine with the cluster and the shard metadata of the request (LIF-6, MET-1)."""
         return replace(machine, cluster=request.cluster, shard_metadata=dict(request.metadata))
 
     def schedule(self, machine: Machine, now: float) -> None:
-        """Settle the machine when its operation is due, at once where that is now."""
+        """Schedules the end of the machine's operation; completes it immediately if it is due."""
         operation = machine.operation
         if operation is None:
             return
         if operation.due <= now:
-            self.arrive(machine, operation.id)
+            self.complete(machine, operation.id)
             return
-        for when in (operation.due, operation.late):
-            if when is not None:
-                self.inventory.schedule(when, machine, operation.id)
+        for due in (operation.due, operation.late_due):
+            if due is not None:
+                self.inventory.schedule(due, machine, operation.id)
 
-    def arrive(self, machine: Machine, operation_id: str) -> None:
-        """Word from an operation: it is over. Of one that failed already it is thrown away (FLT-2)."""
-        if self.awaited(machine, operation_id):
+    def complete(self, machine: Machine, operation_id: str) -> None:
+        """Ends the transition of an operation. A late success of one that has already failed is ignored (FLT-2)."""
+        if self.is_running(machine, operation_id):
             self.put(self.settle(machine))
 
-    def awaited(self, machine: Machine, operation_id: str) -> bool:
-        """Whether the machine is still on its way with this very operation (FLT-2)."""
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
+        """Returns whether the machine is still in transition with this operation (FLT-2)."""
         return machine.moving and machine.operation is not None and machine.operation.id == operation_id
 
     def settle(self, machine: Machine) -> Machine:
-        """The machine at the end of its transition: its target, or FAILED (LIF-1, FLT-1)."""
+        """Returns the machine at the end of its transition: in the target state or in FAILED (LIF-1, FLT-1)."""
         operation = machine.operation
         if operation is None:
             return machine
@@ -345,109 +348,109 @@ class Core:
                 return self.cleared_by_delete(machine)
 
     def new_host(self, machine: Machine, operation: Operation) -> Host:
-        """The host that a Create attached, which nobody had before (LIF-5)."""
+        """Returns the host that a Create attaches, which no machine had before (LIF-5)."""
         return host_for(operation.id)
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
-        """IDLE shows no trace of a binding (LIF-7, MET-2)."""
+        """Returns the machine without any trace of its binding, as IDLE must show it (LIF-7, MET-2)."""
         return replace(machine, cluster="", shard_metadata={}, last_error="")
 
     def cleared_by_delete(self, machine: Machine) -> Machine:
-        """A slot shows no trace of a life (LIF-8)."""
+        """Returns the machine without host, binding and error, as a slot must show it (LIF-8)."""
         return replace(machine, host=None, cluster="", shard_metadata={}, last_error="", created_by="")
 
     def failed(self, machine: Machine, error: str) -> Machine:
-        """A machine that rests in FAILED and says why: bound to nothing (SHP-4, LIF-6, FLT-3)."""
+        """Returns the machine in FAILED, with its error and without a binding (SHP-4, LIF-6, FLT-3)."""
         return replace(machine, state=State.FAILED, last_error=error, cluster="", shard_metadata={})
 
-    # What callers see.
+    # Answers.
 
     def ack(self, verb: Verb, operation_id: str, machine: Machine) -> Ack:
-        """The answer to an accepted call (OPS-1, LIF-11)."""
+        """Returns the answer to an accepted call (OPS-1, LIF-11)."""
         return Ack(operation_id=operation_id, machine=self.shown_in_ack(verb, machine))
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
-        """The machine as an ack shows it (LIF-11, MET-1)."""
+        """Returns the machine as an ack shows it (LIF-11, MET-1)."""
         return machine
 
     def shown_in_get(self, machine: Machine) -> Machine:
-        """The machine as a Get shows it."""
+        """Returns the machine as a Get shows it."""
         return machine
 
     def shown_in_list(self, machine: Machine) -> Machine:
-        """The machine as a List shows it: as a Get does (LST-4, LST-10)."""
+        """Returns the machine as a List shows it: the same as in a Get (LST-4, LST-10)."""
         return machine
 
     def validate_filter(self, wanted: Filter) -> None:
-        """A cap is not negative (LST-2)."""
+        """Rejects a negative cap (LST-2)."""
         if wanted.max_results < 0:
             raise Rejected(Code.INVALID_ARGUMENT, "max_results must not be negative")
 
     def matches(self, machine: Machine, wanted: Filter) -> bool:
-        """Whether the machine is in one of the states; in any, where none is named (LST-1, WIR-2)."""
+        """Returns whether the machine is in one of the states; True if the filter names no state (LST-1, WIR-2)."""
         return not wanted.states or machine.state in wanted.states
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
-        """The fleet from a revision on, in the order of its last changes, which is the order to page in (LST-9)."""
+        """Returns the machines from a revision on, oldest change first: pages follow this order (LST-9)."""
         return self.inventory.oldest_first(since)
 
     def cap(self, machines: Sequence[Machine], limit: int) -> Sequence[Machine]:
-        """The first so many; all of them at 0 (LST-2)."""
+        """Returns the first `limit` machines, or all of them if the limit is 0 (LST-2)."""
         return machines[:limit] if limit else machines
 
     # Revisions.
 
     def since(self, cursor: bytes) -> int:
-        """The revision to list from; 0 is before everything, as for a cursor that cannot be ours (LST-8)."""
+        """Returns the revision to list from; 0, which lists everything, for a missing or foreign cursor (LST-8)."""
         if not self.revisions or not cursor:
             return 0
         since = self.decode_cursor(cursor)
         return 0 if since is None or since > self.inventory.revision else since
 
     def changed(self, machine: Machine, since: int) -> bool:
-        """Whether the machine changed after the revision, into whatever state (LST-6, LST-7)."""
+        """Returns whether the machine changed after the revision, into any state (LST-6, LST-7)."""
         return machine.revision > since
 
-    def cursor_after(self, found: Sequence[Machine], kept: Sequence[Machine]) -> bytes:
-        """The cursor that covers what was returned and nothing else (LST-5, LST-9)."""
+    def cursor_after(self, found: Sequence[Machine], page: Sequence[Machine]) -> bytes:
+        """Returns the cursor that covers exactly the machines on the page (LST-5, LST-9)."""
         if not self.revisions:
             return b""
-        return self.encode_cursor(kept[-1].revision if len(kept) < len(found) and kept else self.inventory.revision)
+        return self.encode_cursor(page[-1].revision if len(page) < len(found) and page else self.inventory.revision)
 
     def encode_cursor(self, number: int) -> bytes:
-        """A revision as a cursor."""
+        """Returns the cursor of a revision."""
         return revision.encode(self.inventory.origin, number)
 
     def decode_cursor(self, cursor: bytes) -> int | None:
-        """A cursor's revision; None for garbage and for another inventory's (LST-8)."""
+        """Returns the revision of a cursor; None if it is invalid or from another inventory (LST-8)."""
         return revision.decode(self.inventory.origin, cursor)
 
-    # Keeping.
+    # Storage.
 
     def put(self, machine: Machine) -> Machine:
-        """Make this the machine under its id; every change moves the revision (LST-6)."""
+        """Stores the machine under its id; every change increments the revision (LST-6)."""
         self.inventory.revision += 1
         machine = replace(machine, revision=self.inventory.revision)
         self.inventory.put(machine)
         return machine
 
     def commit(self) -> None:
-        """Save what changed, before anybody is told (DUR-1). What cannot be saved did not happen."""
-        change = self.inventory.change()
+        """Saves all changes before the call is answered (DUR-1). Undoes them if they cannot be saved."""
+        change = self.inventory.unsaved_change()
         if change is None:
             return
         try:
             if self.store:
-                self.store.save(self.kept(change))
+                self.store.save(self.saved_part(change))
         except BaseException:
             self.inventory.undo()
             raise
-        self.inventory.saved()
+        self.inventory.mark_saved()
 
-    def kept(self, change: Snapshot) -> Snapshot:
-        """What of a change is saved: all of it (DUR-1)."""
+    def saved_part(self, change: Snapshot) -> Snapshot:
+        """Returns the part of a change that is saved: all of it (DUR-1)."""
         return change
 
-    def restored(self, saved: Snapshot) -> Snapshot:
-        """What of the saved comes back after a restart: all of it (DUR-1, DUR-2)."""
+    def restored_part(self, saved: Snapshot) -> Snapshot:
+        """Returns the part of the saved snapshot that a restart restores: all of it (DUR-1, DUR-2)."""
         return saved

@@ -1,16 +1,16 @@
-"""How this program says no.
+"""The errors of the provider.
 
 Exception
-├── Rejected            a call is refused; carries the code to answer with
-└── CannotServe         the provider cannot start; the message says why in one line
-    └── StateFileError  because of its state file
+├── Rejected            a call is rejected; carries the gRPC code of the answer
+└── CannotServe         the provider cannot start; the message is one line
+    └── StateFileError  the state file cannot be used
 """
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The gRPC codes a refusal may carry, by their names on the wire."""
+    """The gRPC status codes that a rejection may have, by name."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
@@ -25,7 +25,7 @@ class Code(StrEnum):
 
 
 class Rejected(Exception):
-    """A call that is refused."""
+    """A call is rejected with this code and message."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(code, message)
@@ -37,13 +37,13 @@ class Rejected(Exception):
 
 
 class CannotServe(Exception):
-    """The address cannot be bound, or the TLS files are none."""
+    """The address cannot be bound, or the TLS files are invalid."""
 
 
 class StateFileError(CannotServe):
-    """A state file that cannot be opened, belongs to another program or is in use."""
+    """The state file cannot be opened, is damaged, belongs to another program or is in use."""
 
 
 def quoted(text: str) -> str:
-    """The text as a message may show it: printable, and short enough for a response header (COD-5)."""
+    """Returns the text quoted, printable, and short enough for a response header (COD-5)."""
     return repr(text if len(text) <= 64 else text[:61] + "...")

@@ -1,25 +1,25 @@
-"""A conformant provider's bad days (contract section 9): hooks by which a caller makes transitions fail."""
+"""Fault hooks (contract section 9): a caller can make transitions of this conformant provider fail."""
 
 from dataclasses import dataclass, replace
 
 from fake_provider.machine import Machine, Operation, Verb
 
 FAULT_LABEL = "conformance.fault/create"
-"""The label of a slot whose Create fails, with the value `error`."""
+"""The label with which a slot's Create fails if its value is `error`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Which transitions fail, and after how long."""
+    """The time after which transitions fail, and the rules for which of them do."""
 
     timeout: float = 1.0
-    """The provider's own patience with a transition, in seconds."""
-    notice: float = 0.05
-    """The least time a failure takes, so that an ack never shows FAILED (LIF-11)."""
+    """The time in seconds after which the provider gives up a transition."""
+    min_delay: float = 0.05
+    """The minimum time of a failing transition in seconds, so that an ack never shows FAILED (LIF-11)."""
 
-    def doom(self, operation: Operation, machine: Machine, now: float) -> Operation:
-        """The operation as it will really go, which mostly is unchanged."""
-        soon = max(operation.due, now + self.notice)
+    def apply(self, operation: Operation, machine: Machine, now: float) -> Operation:
+        """Returns the operation with its failure, if a hook applies to it; otherwise returns it unchanged."""
+        soon = max(operation.due, now + self.min_delay)
         timeout = now + self.timeout
         match operation.verb:
             case Verb.CREATE if machine.labels.get(FAULT_LABEL) == "error":
@@ -38,6 +38,6 @@ class Faults:
             case "fault-readiness-block":
                 return replace(operation, due=timeout, error="the node never became ready")
             case "fault-slow-ok":
-                late = timeout + self.timeout
-                return replace(operation, due=timeout, error="the bootstrap timed out", late=late)
+                late_due = timeout + self.timeout
+                return replace(operation, due=timeout, error="the bootstrap timed out", late_due=late_due)
         return operation

@@ -1,11 +1,11 @@
-"""The fencing token and how two of them compare (contract section 5)."""
+"""Fencing tokens and their order (contract section 5)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What one high-water mark covers (FEN-13)."""
+    """The scope of one high-water mark (FEN-13)."""
 
     SHARD = "shard"
     SHARD_MACHINE = "shard-machine"
@@ -13,7 +13,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What every mutating call carries: who calls, in which incarnation, with which of its calls."""
+    """The fencing token of a mutating call: the shard, its epoch, and the sequence number of the call."""
 
     shard: str = ""
     epoch: int = 0
@@ -21,15 +21,15 @@ class Token:
 
     @property
     def absent(self) -> bool:
-        """Whether the call carried no token at all (FEN-14)."""
+        """True if the call has no token (FEN-14)."""
         return not self.shard and self.epoch == 0 and self.sequence == 0
 
     @property
     def negative(self) -> bool:
-        """Whether a number is below zero, which no shard's counter is (COD-4)."""
+        """True if the epoch or the sequence number is negative, which is invalid (COD-4)."""
         return self.epoch < 0 or self.sequence < 0
 
 
 def newer(token: Token, mark: Token) -> bool:
-    """Whether the token is strictly newer than the mark: by epoch, then by sequence (FEN-1, FEN-3)."""
+    """Returns whether the token is strictly newer than the mark: by epoch, then by sequence (FEN-1, FEN-3)."""
     return (token.epoch, token.sequence) > (mark.epoch, mark.sequence)

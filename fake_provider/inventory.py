@@ -1,4 +1,4 @@
-"""What a core keeps, and what of it changed since it was last saved."""
+"""The inventory of a core: machines, marks and counters, and the changes since the last save."""
 
 import heapq
 from collections.abc import Sequence
@@ -12,93 +12,94 @@ from fake_provider.store import MarkKey, Snapshot
 
 
 class Inventory:
-    """Machines, marks, counters, and when what falls due. Changes are saved, or undone, in one piece."""
+    """Machines, marks, counters and due operations. Changes are saved or undone together."""
 
     def __init__(self) -> None:
-        self.machines: dict[str, Machine] = {}  # in the order of their last changes
+        self.machines: dict[str, Machine] = {}  # in the order of their last changes: oldest_first relies on it
         self.marks: dict[MarkKey, Token] = {}
         self.origin = revision.new_origin()
         self.operations = 0
         self.revision = 0
-        self._agenda: list[tuple[float, str, str]] = []  # when, machine, operation
-        self._before: dict[str, Machine | None] = {}  # what changed since the last save, as it was
-        self._marks_before: dict[MarkKey, Token | None] = {}
+        self._schedule: list[tuple[float, str, str]] = []  # a heap of due time, machine id, operation id
+        # The values that changed since the last save, as they were then.
+        self._saved_machines: dict[str, Machine | None] = {}
+        self._saved_marks: dict[MarkKey, Token | None] = {}
 
     def put(self, machine: Machine) -> None:
-        """Make this the machine under its id."""
-        known = self.machines.get(machine.id)
-        self._before.setdefault(machine.id, known)
-        if known and known.revision != machine.revision:
+        """Stores the machine under its id."""
+        previous = self.machines.get(machine.id)
+        self._saved_machines.setdefault(machine.id, previous)
+        if previous and previous.revision != machine.revision:
             del self.machines[machine.id]
         self.machines[machine.id] = machine
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
-        """The machines whose last change is not older than a revision, in the order of these changes."""
+        """Returns the machines whose last change is not older than a revision, oldest change first."""
         recent = takewhile(lambda machine: machine.revision >= since, reversed(self.machines.values()))
         return list(recent)[::-1]
 
     def mark(self, key: MarkKey, token: Token) -> None:
-        """Make this the mark under its key."""
-        self._marks_before.setdefault(key, self.marks.get(key))
+        """Stores the mark under its key."""
+        self._saved_marks.setdefault(key, self.marks.get(key))
         self.marks[key] = token
 
-    def schedule(self, when: float, machine: Machine, operation_id: str) -> None:
-        """Have word from the operation at that time."""
-        heapq.heappush(self._agenda, (when, machine.id, operation_id))
+    def schedule(self, due: float, machine: Machine, operation_id: str) -> None:
+        """Schedules the end of an operation at the due time, in seconds."""
+        heapq.heappush(self._schedule, (due, machine.id, operation_id))
 
-    def due(self, now: float) -> tuple[float, str, str] | None:
-        """Take the next word that is due by now off the agenda: when, from which machine and operation."""
-        return heapq.heappop(self._agenda) if self._agenda and self._agenda[0][0] <= now else None
+    def pop_due(self, now: float) -> tuple[float, str, str] | None:
+        """Removes the first operation that is due by now; returns its due time, machine id and operation id."""
+        return heapq.heappop(self._schedule) if self._schedule and self._schedule[0][0] <= now else None
 
     def next_due(self) -> float | None:
-        """When the next word is due; None where nothing is under way."""
-        return self._agenda[0][0] if self._agenda else None
+        """Returns the next due time in seconds; None if no operation is running."""
+        return self._schedule[0][0] if self._schedule else None
 
     def reschedule(self) -> None:
-        """Work out the agenda anew from the machines that are on their way (DUR-3)."""
-        self._agenda = []
+        """Rebuilds the schedule from the machines that are in transition (DUR-3)."""
+        self._schedule = []
         for machine in self.machines.values():
             if machine.moving and machine.operation:
                 self.schedule(machine.operation.due, machine, machine.operation.id)
 
-    def change(self) -> Snapshot | None:
-        """What changed since the last save; None where nothing did."""
-        if not self._before and not self._marks_before:
+    def unsaved_change(self) -> Snapshot | None:
+        """Returns the changes since the last save; None if nothing changed."""
+        if not self._saved_machines and not self._saved_marks:
             return None
         return Snapshot(
             origin=self.origin,
             operations=self.operations,
             revision=self.revision,
-            machines={key: self.machines[key] for key in self._before},
-            marks={key: self.marks[key] for key in self._marks_before},
+            machines={key: self.machines[key] for key in self._saved_machines},
+            marks={key: self.marks[key] for key in self._saved_marks},
         )
 
-    def saved(self) -> None:
-        """Say that the change is saved."""
-        self._before, self._marks_before = {}, {}
+    def mark_saved(self) -> None:
+        """Records that all changes are saved."""
+        self._saved_machines, self._saved_marks = {}, {}
 
     def undo(self) -> None:
-        """Take back what changed since the last save; the counters never go back."""
-        for machine_id, machine in self._before.items():
+        """Undoes the changes since the last save; the counters never decrease."""
+        for machine_id, machine in self._saved_machines.items():
             if machine:
                 self.machines[machine_id] = machine
-        self._sort()
-        for key, mark in self._marks_before.items():
+        self._sort_by_revision()
+        for key, mark in self._saved_marks.items():
             if mark:
                 self.marks[key] = mark
             else:
                 del self.marks[key]
-        self.saved()
+        self.mark_saved()
         self.reschedule()
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Be as the snapshot says (DUR-1)."""
+        """Replaces the content with that of the snapshot (DUR-1)."""
         self.machines, self.marks = dict(snapshot.machines), dict(snapshot.marks)
-        self._sort()
+        self._sort_by_revision()
         self.origin, self.operations = snapshot.origin, snapshot.operations
         self.revision = snapshot.revision
         self.reschedule()
 
-    def _sort(self) -> None:
+    def _sort_by_revision(self) -> None:
         in_order = sorted(self.machines.values(), key=attrgetter("revision"))
         self.machines = {machine.id: machine for machine in in_order}

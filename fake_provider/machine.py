@@ -1,4 +1,4 @@
-"""Machines, and the four edges of their life (contract section 2)."""
+"""Machines, and the four edges of their lifecycle (contract section 2)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 
 class State(IntEnum):
-    """Where a machine is in its life, under the wire's numbers."""
+    """The state of a machine, with the numbers of the protobuf enum."""
 
     UNSPECIFIED = 0
     SPECULATIVE = 1
@@ -20,7 +20,7 @@ class State(IntEnum):
 
 
 class CapacityType(IntEnum):
-    """How a machine is paid for, under the wire's numbers."""
+    """The pricing model of a machine, with the numbers of the protobuf enum."""
 
     UNSPECIFIED = 0
     BARE_METAL = 1
@@ -40,7 +40,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """One way through the lifecycle: from a stable state, via a transitional one, to a stable one."""
+    """A transition of the lifecycle: from a stable state, via a transitional state, to a stable state."""
 
     source: State
     via: State
@@ -53,62 +53,69 @@ EDGES: Mapping[Verb, Edge] = {
     Verb.DRAIN: Edge(source=State.CONFIGURED, via=State.DRAINING, target=State.IDLE),
     Verb.DELETE: Edge(source=State.IDLE, via=State.DELETING, target=State.SPECULATIVE),
 }
-"""The only edges there are (LIF-1)."""
+"""All edges of the lifecycle (LIF-1)."""
 
 TRANSITIONAL = frozenset(edge.via for edge in EDGES.values())
-"""The states that a machine leaves by itself."""
+"""The states that a machine leaves without a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """The host behind a machine, in the provider's own terms."""
+    """The host of a machine, as the provider names it."""
 
     provider: str
     ref: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """The type of a machine's host and its resources."""
+
+    name: str
+    resources: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """The transition that a machine is in, or that brought it to where it rests."""
+    """The current or last transition of a machine."""
 
     verb: Verb
     id: str
     cluster: str = ""
     due: float = 0.0
-    """When it settles, by the caller's clock, in seconds."""
+    """The time at which it ends, in seconds on the caller's clock."""
     error: str = ""
-    """Why it will end in FAILED; empty where it succeeds."""
-    late: float | None = None
-    """When a success arrives that nobody waits for any more (FLT-2)."""
+    """The reason for which it ends in FAILED; empty if it succeeds."""
+    late_due: float | None = None
+    """The time of a success that comes after the operation has failed, and is ignored (FLT-2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One machine, or the quota slot for one. The first block is what the wire shows."""
+    """A machine, or the quota slot for one. Clients see the fields of the first block."""
 
     id: str
     state: State = State.SPECULATIVE
     host: Host | None = None
-    instance_type: str
+    instance_type: InstanceType
     zone: str = ""
     capacity_type: CapacityType
     price_per_hour: float = 0.0
     interruption_probability: float = 0.0
-    resources: Mapping[str, str] = field(default_factory=dict)
-    allocatable: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     last_error: str = ""
     cluster: str = ""
     shard_metadata: Mapping[str, str] = field(default_factory=dict)
 
     operation: Operation | None = None
-    """The last transition; None in a slot or on a host that nobody has touched yet."""
+    """The current or last transition; None if the machine has not had one yet."""
     created_by: str = ""
-    """The operation id of this life's Create; empty where the host was there from the start."""
+    """The operation id of the Create that attached the current host; empty if the host was there from the start."""
     revision: int = 0
     """The revision of the last change (LST-6)."""
 
     @property
     def moving(self) -> bool:
-        """Whether a transition is under way."""
+        """True if the machine is in a transitional state."""
         return self.state in TRANSITIONAL

@@ -1,4 +1,4 @@
-"""What goes into the core and what comes out of it, free of the wire."""
+"""The requests and answers of the core, independent of gRPC."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from fake_provider.fence import Token
 from fake_provider.machine import Machine, Verb
 
 NO_TOKEN = Token()
-"""What a call without a token carries (FEN-14)."""
+"""The token of a call without a token (FEN-14)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """Attach a host to a quota slot."""
+    """Attaches a host to a quota slot."""
 
     verb: ClassVar[Verb] = Verb.CREATE
     machine_id: str
@@ -22,7 +22,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configure:
-    """Bind an IDLE machine to a cluster."""
+    """Binds an IDLE machine to a cluster."""
 
     verb: ClassVar[Verb] = Verb.CONFIGURE
     machine_id: str
@@ -34,7 +34,7 @@ class Configure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """Empty a CONFIGURED machine and unbind it."""
+    """Drains a CONFIGURED machine and unbinds it."""
 
     verb: ClassVar[Verb] = Verb.DRAIN
     machine_id: str
@@ -44,7 +44,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Give an IDLE machine's host back."""
+    """Releases the host of an IDLE machine."""
 
     verb: ClassVar[Verb] = Verb.DELETE
     machine_id: str
@@ -56,7 +56,7 @@ Request = Create | Configure | Drain | Delete
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which machines a List is asked for."""
+    """The filter, cap and cursor of a List."""
 
     states: frozenset[int] = frozenset()
     max_results: int = 0
@@ -65,7 +65,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
-    """The answer to a mutating call that was accepted."""
+    """The answer to an accepted mutating call."""
 
     operation_id: str
     machine: Machine

@@ -1,4 +1,4 @@
-"""A core behind a port: the server, its clockwork, and what stands beside the service."""
+"""The gRPC server of a core, with its timer, the health service and reflection."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ from fake_provider.errors import CannotServe
 from fake_provider.servicer import SERVICE, Servicer
 
 _OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a port in use is an error, not a lottery
+    ("grpc.so_reuseport", 0),  # makes a port in use an error; otherwise two servers would share its calls
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.max_send_message_length", -1),  # a whole fleet in one answer, however large (LST-2)
+    ("grpc.max_send_message_length", -1),  # List returns a fleet of any size in one answer (LST-2)
 )
 
 _log = logging.getLogger("fake_provider")
@@ -27,14 +27,14 @@ _log = logging.getLogger("fake_provider")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """A server's chain and key in PEM; with a client CA, clients must show a certificate (SEC-1)."""
+    """The server's certificate chain and key in PEM; with a client CA, clients need a certificate (SEC-1)."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """The same as gRPC takes it."""
+        """Returns the gRPC server credentials."""
         return grpc.ssl_server_credentials(
             [(self.key, self.certificate)],
             root_certificates=self.client_ca,
@@ -42,8 +42,8 @@ class Tls:
         )
 
 
-class Clockwork:
-    """Settles a core's transitions when they fall due, so that they end also while nobody looks."""
+class TransitionTimer:
+    """Ends a core's transitions when they are due, also while no client calls."""
 
     def __init__(self, core: Core, clock: Callable[[], float]) -> None:
         self.core = core
@@ -51,23 +51,23 @@ class Clockwork:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Say that there may be new work."""
+        """Wakes the timer, because a new transition may have an earlier due time."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Settle and sleep until cancelled."""
+        """Ends due transitions and sleeps, until cancelled."""
         while True:
             self._woken.clear()
-            patience = self.settle()
+            timeout = self.settle()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), patience)
+                await asyncio.wait_for(self._woken.wait(), timeout)
 
     def settle(self) -> float | None:
-        """Settle what is due; returns how many seconds to sleep, None where nothing is under way."""
+        """Ends the transitions that are due; returns the seconds to the next one, None if none is running."""
         try:
             self.core.advance(self.clock())
         except Exception:
-            _log.exception("transitions could not be settled")
+            _log.exception("cannot end the transitions that are due; will retry in 1 s")
             return 1.0
         due = self.core.next_due()
         return None if due is None else max(due - self.clock(), 0.001)
@@ -86,31 +86,31 @@ async def serving(
     grace: float = 0.5,
     servicer: Callable[..., Servicer] = Servicer,
 ) -> AsyncIterator[str]:
-    """Serve the core while the context lasts; gives the bound `host:port`.
+    """Serves the core until the context exits; yields the bound `host:port`.
 
-    `rpc_delay` is slept before each answer, `grace` is how long running calls may take at the end, both in
-    seconds. `clock` tells the core the time: one that outlives the process where the store does. Raises
-    CannotServe where the address cannot be bound.
+    `rpc_delay` is the delay before each RPC is served, and `grace` the time that running calls have to finish at the
+    end, both in seconds. `clock` gives the core the time; if the store outlives the process, so must the clock. Raises
+    CannotServe if the address cannot be bound.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    clockwork = Clockwork(core, clock)
-    answering = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=clockwork.wake)
-    provider_pb2_grpc.add_CapacityProviderServicer_to_server(answering, server)  # type: ignore[no-untyped-call]
-    server.add_generic_rpc_handlers(tuple(answering.handlers()))
+    timer = TransitionTimer(core, clock)
+    service = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=timer.wake)
+    provider_pb2_grpc.add_CapacityProviderServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers(tuple(service.handlers()))
     if health:
-        await _add_health(server, answering.health)
+        await _add_health(server, service.health)
     if reflection:
-        _add_reflection(server, health=health, pool=answering.descriptors)
+        _add_reflection(server, health=health, pool=service.descriptors)
     port = _bind(server, address, tls)
     core.resume(clock())
     await server.start()
-    running = asyncio.create_task(clockwork.run())
+    timer_task = asyncio.create_task(timer.run())
     try:
         yield f"{address.rpartition(':')[0]}:{port}"
     finally:
         await server.stop(grace)
-        running.cancel()
-        await asyncio.wait([running])
+        timer_task.cancel()
+        await asyncio.wait([timer_task])
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
@@ -119,12 +119,13 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, tls.credentials())
     except RuntimeError as error:
-        pem = ", and are the TLS files a certificate and its key in PEM" if tls else ""
-        raise CannotServe(f"cannot listen on {address}: is it in use{pem}?") from error
+        reason = "the port is in use, or the address is not of this machine"
+        pem = ", or the TLS files are not a certificate and its key in PEM" if tls else ""
+        raise CannotServe(f"cannot listen on {address}: {reason}{pem}") from error
 
 
 async def _add_health(server: grpc.aio.Server, status: str) -> None:
-    """Answer for the server and for the service (WIR-4)."""
+    """Adds the health service, for the server and for our service (WIR-4)."""
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
     servicer = health.aio.HealthServicer()
@@ -134,7 +135,7 @@ async def _add_health(server: grpc.aio.Server, status: str) -> None:
 
 
 def _add_reflection(server: grpc.aio.Server, *, health: bool, pool: Any) -> None:
-    """Describe what is served (WIR-4)."""
+    """Adds the reflection service (WIR-4)."""
     from grpc_reflection.v1alpha import reflection
 
     names = [SERVICE, reflection.SERVICE_NAME] + (["grpc.health.v1.Health"] if health else [])

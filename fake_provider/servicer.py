@@ -1,4 +1,4 @@
-"""The wire's side: protos to requests and back, and `Rejected` to a status in one place."""
+"""The gRPC servicer: converts protobuf messages to requests and back, and `Rejected` to a gRPC status."""
 
 import asyncio
 import logging
@@ -25,12 +25,12 @@ _log = logging.getLogger("fake_provider")
 
 
 class Servicer:
-    """Answers the six RPCs out of a core; no await is within its work, so nothing interrupts it (WIR-3)."""
+    """Answers the six RPCs from a core. The core's work contains no await, so that calls are atomic (WIR-3)."""
 
     health: ClassVar[str] = "SERVING"
-    """What the health service says of the server, and of this service (WIR-4)."""
+    """The status that the health service reports for the server and this service (WIR-4)."""
     descriptors: ClassVar[Any] = None
-    """The pool that reflection describes the service from; None is the one that it was built with (WIR-4)."""
+    """The descriptor pool for reflection; None for the pool of the generated code (WIR-4)."""
 
     def __init__(
         self,
@@ -40,49 +40,49 @@ class Servicer:
         rpc_delay: float = 0.0,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_change` is called after each mutation, accepted or not."""
+        """Calls `on_change` after each mutating call, accepted or not; `rpc_delay` is in seconds."""
         self.core = core
         self.clock = clock
         self.rpc_delay = rpc_delay
         self.on_change = on_change
-        self._built: dict[str, tuple[Machine, pb.Machine]] = {}
-        for machine in core.machines.values():  # or whoever asks first would wait for it
+        self._messages: dict[str, tuple[Machine, pb.Machine]] = {}
+        for machine in core.machines.values():  # otherwise the first List would wait for it
             self.machine(machine)
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
-        """Who else answers, beside the six RPCs: nobody (WIR-6)."""
+        """Returns handlers for further methods beside the six RPCs: none (WIR-6)."""
         return ()
 
-    # The RPCs, under the wire's names.
+    # The RPCs, with their names in the protobuf service.
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
-        """Attach a host to a quota slot."""
+        """Attaches a host to a quota slot."""
         return await self.answer(context, lambda: self.mutate(self.create(request)))
 
     async def Configure(self, request: pb.ConfigureRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
-        """Bind an IDLE machine to a cluster."""
+        """Binds an IDLE machine to a cluster."""
         return await self.answer(context, lambda: self.mutate(self.configure(request)))
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
-        """Empty a CONFIGURED machine and unbind it."""
+        """Drains a CONFIGURED machine and unbinds it."""
         return await self.answer(context, lambda: self.mutate(self.drain(request)))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.TransitionAck:  # noqa: N802
-        """Give an IDLE machine's host back."""
+        """Releases the host of an IDLE machine."""
         return await self.answer(context, lambda: self.mutate(self.delete(request)))
 
     async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
-        """Read one machine."""
+        """Returns one machine."""
         return await self.answer(context, lambda: self.machine(self.core.get(request.id, self.clock())))
 
     async def List(self, request: pb.ListFilter, context: Context) -> pb.MachineList:  # noqa: N802
-        """Read many machines."""
+        """Returns the machines that match a filter."""
         return await self.answer(
             context, lambda: self.listing(self.core.list_machines(self.filter(request), self.clock()))
         )
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
-        """Do the work and answer with what it gives, or with the status it raises: the one place (COD-5)."""
+        """Answers with the result of `work`, or with the status of its error; the only place that aborts (COD-5)."""
         if self.rpc_delay:
             await asyncio.sleep(self.rpc_delay)
         try:
@@ -91,32 +91,32 @@ class Servicer:
             status, message = self.status(rejected.code), rejected.message
         except Exception:
             _log.exception("a call failed")
-            status, message = self.status(Code.INTERNAL), "the provider failed; its log says why"
-        return await context.abort(status, message[:512])  # a header, and those are small
+            status, message = self.status(Code.INTERNAL), "the provider failed; see its log"
+        return await context.abort(status, message[:512])  # the message is sent in a header, whose size is limited
 
     def status(self, code: Code) -> grpc.StatusCode:
-        """The code by gRPC's name for it."""
+        """Returns the gRPC status code of a rejection's code."""
         return grpc.StatusCode[code]
 
     def mutate(self, request: Request) -> pb.TransitionAck:
-        """Carry the request out and settle nothing by ourselves: the server is told that there is work."""
+        """Performs the request, and notifies the server that a transition may have started."""
         try:
             return self.ack(self.core.mutate(request, self.clock()))
         finally:
             self.on_change()
 
-    # In.
+    # Requests.
 
     def token(self, request: Fenced) -> Token:
-        """The fencing token that every mutating request carries."""
+        """Returns the fencing token of a mutating request."""
         return Token(shard=request.shard_id, epoch=request.shard_epoch, sequence=request.sequence_number)
 
     def create(self, request: pb.CreateRequest) -> Request:
-        """Read a CreateRequest."""
+        """Converts a CreateRequest."""
         return Create(machine_id=request.machine_id, token=self.token(request))
 
     def configure(self, request: pb.ConfigureRequest) -> Request:
-        """Read a ConfigureRequest."""
+        """Converts a ConfigureRequest."""
         return Configure(
             machine_id=request.machine_id,
             token=self.token(request),
@@ -126,56 +126,56 @@ class Servicer:
         )
 
     def drain(self, request: pb.DrainRequest) -> Request:
-        """Read a DrainRequest."""
+        """Converts a DrainRequest."""
         return Drain(machine_id=request.machine_id, token=self.token(request), grace=request.grace_period_seconds)
 
     def delete(self, request: pb.DeleteRequest) -> Request:
-        """Read a DeleteRequest."""
+        """Converts a DeleteRequest."""
         return Delete(machine_id=request.machine_id, token=self.token(request))
 
     def filter(self, request: pb.ListFilter) -> Filter:
-        """Read a ListFilter; unknown states are kept, and match nothing (WIR-2)."""
+        """Converts a ListFilter; unknown states stay in it and match no machine (WIR-2)."""
         return Filter(
             states=frozenset(request.states),
             max_results=request.max_results,
             since=request.since_revision,
         )
 
-    # Out.
+    # Answers.
 
     def ack(self, ack: Ack) -> pb.TransitionAck:
-        """Write a TransitionAck."""
+        """Returns the TransitionAck message."""
         return pb.TransitionAck(operation_id=ack.operation_id, machine=self.machine(ack.machine))
 
     def listing(self, listing: Listing) -> pb.MachineList:
-        """Write a MachineList."""
+        """Returns the MachineList message."""
         return pb.MachineList(machines=[self.machine(each) for each in listing.machines], revision=listing.revision)
 
     def machine(self, machine: Machine) -> pb.Machine:
-        """Write a Machine; built once for each value, as a fleet is read far more often than it changes."""
-        known = self._built.get(machine.id)
-        if known and known[0] is machine:
-            return known[1]
+        """Returns the Machine message; cached, because a fleet is read much more often than it changes."""
+        cached = self._messages.get(machine.id)
+        if cached and cached[0] is machine:
+            return cached[1]
         built = self.build(machine)
-        self._built[machine.id] = (machine, built)
+        self._messages[machine.id] = (machine, built)
         return built
 
     def build(self, machine: Machine) -> pb.Machine:
-        """Write a Machine, field by field."""
-        host = machine.host
+        """Returns a new Machine message."""
+        host, instance_type = machine.host, machine.instance_type
         return pb.Machine(
             id=machine.id,
             state=machine.state,  # type: ignore[arg-type]  # the same numbers
             host=pb.HostRef(provider=host.provider, ref=host.ref) if host else None,
-            instance_type=machine.instance_type,
+            instance_type=instance_type.name,
             zone=machine.zone,
             capacity_type=machine.capacity_type,  # type: ignore[arg-type]  # the same numbers
             price_per_hour=machine.price_per_hour,
             interruption_probability=machine.interruption_probability,
-            resources=pb.Resources(resources=machine.resources) if machine.resources else None,
+            resources=pb.Resources(resources=instance_type.resources) if instance_type.resources else None,
             labels=machine.labels,
             last_error=machine.last_error,
-            allocatable=pb.Resources(resources=machine.allocatable) if machine.allocatable else None,
+            allocatable=pb.Resources(resources=instance_type.allocatable) if instance_type.allocatable else None,
             cluster=machine.cluster,
             shard_metadata=machine.shard_metadata,
         )

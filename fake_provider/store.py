@@ -1,4 +1,4 @@
-"""What outlives the process: what changed is written before the ack (contract section 10)."""
+"""Stores, which keep the provider's state after a restart: changes are saved before the ack (contract section 10)."""
 
 import json
 import sqlite3
@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 from fake_provider.errors import StateFileError
 from fake_provider.fence import Token
-from fake_provider.machine import CapacityType, Host, Machine, Operation, State, Verb
+from fake_provider.machine import CapacityType, Host, InstanceType, Machine, Operation, State, Verb
 
 MarkKey = tuple[str, str]
-"""What a mark is kept under: a shard, and a machine where the scope says so (FEN-13)."""
+"""The key of a mark: the shard, and the machine if the scope is per machine (FEN-13)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a core knows, or the part of it that changed; the counters are always whole."""
+    """The state of a core, or the changed part of it; always with all counters."""
 
     origin: int
     operations: int
@@ -27,20 +27,20 @@ class Snapshot:
 
 
 class Store(Protocol):
-    """Where snapshots go."""
+    """Saves and loads snapshots."""
 
     def load(self) -> Snapshot | None:
-        """Everything that was saved; None where nothing ever was."""
+        """Returns everything that was saved; None if nothing was saved yet."""
 
     def save(self, change: Snapshot) -> None:
-        """Write a change; it is safe from a kill when this returns."""
+        """Saves a change; it survives kill -9 as soon as this returns."""
 
     def close(self) -> None:
-        """Let go of what the store holds open."""
+        """Releases the resources of the store."""
 
 
 class MemoryStore:
-    """Outlives a core, but not the process."""
+    """A store in memory, which survives a core but not the process."""
 
     def __init__(self) -> None:
         self._machines: dict[str, Machine] = {}
@@ -48,21 +48,21 @@ class MemoryStore:
         self._last: Snapshot | None = None
 
     def load(self) -> Snapshot | None:
-        """Everything that was saved; None where nothing ever was."""
+        """Returns everything that was saved; None if nothing was saved yet."""
         return self._last and replace(self._last, machines=dict(self._machines), marks=dict(self._marks))
 
     def save(self, change: Snapshot) -> None:
-        """Lay the change over what was saved."""
+        """Merges the change into the saved state."""
         self._machines.update(change.machines)
         self._marks.update(change.marks)
         self._last = change
 
     def close(self) -> None:
-        """Let go of nothing: there is nothing held."""
+        """Does nothing: there are no resources to release."""
 
 
-_APPLICATION = 0x42464650  # "BFFP", in the file's header: this is a fake provider's
-_FORMAT = 1
+_APPLICATION_ID = 0x42464650  # "BFFP": marks the file as the state of a fake provider
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE machines (id BLOB PRIMARY KEY, body TEXT NOT NULL);
@@ -72,10 +72,10 @@ CREATE TABLE marks (shard BLOB, machine BLOB, epoch INTEGER NOT NULL, sequence I
 
 
 class SqliteStore:
-    """Outlives the process: a SQLite file of our own, written ahead, held by one process at a time."""
+    """A store in a SQLite file with a write-ahead log, which survives the process; used by one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file; raises StateFileError where it cannot be used."""
+        """Opens or creates the file. Raises StateFileError if it cannot be used."""
         self.path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.2)
@@ -85,32 +85,32 @@ class SqliteStore:
                 self._db.close()
                 raise
         except sqlite3.OperationalError as error:
-            why = "is in use by another process" if "locked" in str(error) else f"cannot be opened: {error}"
-            raise StateFileError(f"state file {path} {why}") from error
+            reason = "is in use by another process" if "locked" in str(error) else f"cannot be opened: {error}"
+            raise StateFileError(f"state file {path} {reason}") from error
         except sqlite3.DatabaseError as error:
-            raise StateFileError(f"state file {path} is not a fake provider's: {error}") from error
+            raise StateFileError(f"state file {path} is not a fake-provider state file: {error}") from error
 
     def _open(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if application != _APPLICATION and (tables or application):
-            raise StateFileError(f"state file {self.path} is another program's")
-        if application == _APPLICATION and version != _FORMAT:
-            raise StateFileError(f"state file {self.path} has format {version}; this program reads {_FORMAT}")
+        if application != _APPLICATION_ID and (tables or application):
+            raise StateFileError(f"state file {self.path} belongs to another program")
+        if application == _APPLICATION_ID and version != _FORMAT:
+            raise StateFileError(f"state file {self.path} has format {version}; this version reads format {_FORMAT}")
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may
-        self._db.execute("BEGIN IMMEDIATE")  # takes the lock, and keeps it
-        if application != _APPLICATION:
+        self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing; a power failure may lose changes
+        self._db.execute("BEGIN IMMEDIATE")  # takes the lock, which EXCLUSIVE mode keeps
+        if application != _APPLICATION_ID:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
-            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
         self._db.execute("COMMIT")
 
     def load(self) -> Snapshot | None:
-        """Everything that was saved; raises StateFileError where it cannot be read."""
+        """Returns everything that was saved; None if nothing was saved yet. Raises StateFileError if it is damaged."""
         try:
             counters: dict[str, int] = dict(self._db.execute("SELECT name, value FROM counters"))
             if not counters:
@@ -127,7 +127,7 @@ class SqliteStore:
             raise StateFileError(f"state file {self.path} is damaged: {error}") from error
 
     def save(self, change: Snapshot) -> None:
-        """Write a change, all of it or nothing."""
+        """Saves a change in one transaction."""
         counters = {"origin": change.origin, "operations": change.operations, "revision": change.revision}
         machines = [(each.id.encode(), json.dumps(asdict(each))) for each in change.machines.values()]
         marks = [
@@ -145,7 +145,7 @@ class SqliteStore:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Closes the file."""
         self._db.close()
 
 
@@ -159,6 +159,7 @@ def _machine(body: dict[str, Any]) -> Machine:
             "state": State(body["state"]),
             "capacity_type": CapacityType(body["capacity_type"]),
             "host": Host(**host) if host else None,
+            "instance_type": InstanceType(**body["instance_type"]),
             "operation": operation,
         }
     )

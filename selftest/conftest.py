@@ -1,4 +1,4 @@
-"""Gathers the rows of the kill matrix, from whichever process judged the mutant, and writes it when all are there."""
+"""Collects the rows of the kill matrix from all processes, and writes the matrix when it is complete."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)
-"""A run makes a million objects that live as long as it does: looking through them more often finds nothing."""
-WHERE = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
+"""A run creates a million objects that live until its end, so that frequent garbage collection frees nothing."""
+KILL_MATRIX = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
 ROWS: dict[str, matrix.Row] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits goes first: one process sits it out, and leaves the cores to the others (`--dist worksteal`)."""
-    items.sort(key=lambda item: not _waits(item))
+    """Moves the tests that mostly wait to the front: they leave the cores to other processes (`--dist worksteal`)."""
+    items.sort(key=lambda item: not _mostly_waits(item))
 
 
-def _waits(item: pytest.Item) -> bool:
-    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return "over_tcp" in item.name or "churn" in item.name or getattr(given.get("mutant"), "tcp", False)
+def _mostly_waits(item: pytest.Item) -> bool:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return "over_tcp" in item.name or "scale" in item.name or getattr(params.get("mutant"), "tcp", False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -43,9 +43,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if MUTANTS and ROWS.keys() == MUTANTS.keys():
-        if matrix.share_right_first(list(ROWS.values())) < matrix.RIGHT_FIRST:
+        if matrix.share_right_first(list(ROWS.values())) < matrix.MIN_RIGHT_FIRST:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        WHERE.write_text(matrix.as_json(ROWS.values()), encoding="utf-8")
+        KILL_MATRIX.write_text(matrix.as_json(ROWS.values()), encoding="utf-8")
     yield
 
 
@@ -53,6 +53,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if ROWS:
         right = matrix.share_right_first(list(ROWS.values()))
         terminalreporter.write_line(
-            f"{len(ROWS)} of {len(MUTANTS)} mutants judged by the whole suite; for {right:.1%} of them the first cause"
-            f" named is of the broken clause (at least {matrix.RIGHT_FIRST:.0%} wanted)"
+            f"{len(ROWS)} of {len(MUTANTS)} mutants judged by the whole suite; for {right:.1%} of them the first"
+            f" reported cause belongs to the broken clause (required: {matrix.MIN_RIGHT_FIRST:.0%})"
         )

@@ -1,8 +1,8 @@
-"""`python -m selftest.deletions [LINES|all] [SEED]`: whether the self-test notices that a line of the suite is gone.
+"""`python -m selftest.deletions [LINES|all] [SEED]`: tests whether the self-test notices a deleted line of the suite.
 
-Takes lines at random that state a fact (`expect…`), deletes one at a time, and runs what the self-test runs for the
-behaviours that can reach it: the reference must pass, every mutant must still be found, and no variant be failed.
-Nothing is written: the function that holds the line is given the code that it would have without it.
+Chooses random lines that state a fact (`expect…`), deletes one at a time, and runs the self-test for the behaviours
+that can reach it: the reference must pass, every mutant must still be found, and no variant may fail. No file changes:
+the function that contains the line gets the code object that it would have without the line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from conformance.frontends import collection
 from conformance.testkit.behaviour import declaration_of
-from selftest.bites import wrong
+from selftest.check_behaviours import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ SUITE = Path("conformance/suite")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A statement that states a fact and does nothing else; `holder` is the function or method that it stands in."""
+    """A statement that only states a fact; `holder` is the qualified name of the function or method around it."""
 
     path: Path
     first: int
@@ -41,26 +41,27 @@ class Line:
     holder: str
 
     def without(self, text: str) -> str:
-        """The file with `pass` in the statement's place."""
+        """Returns the text of the file with `pass` instead of the statement."""
         lines = text.splitlines(keepends=True)
         return "".join([*lines[: self.first - 1], " " * self.indent + "pass\n", *lines[self.last :]])
 
 
 def facts(root: Path) -> list[Line]:
-    """Every such line of the suite under `root`."""
+    """Returns all such lines of the suite below `root`."""
     found = []
     for path in sorted((root / SUITE).glob("*.py")):
         for holder, body in _functions(ast.parse(path.read_text(encoding="utf-8"))):
             for node in ast.walk(body):
                 if isinstance(node, ast.Expr) and _states_a_fact(node.value):
                     last = node.end_lineno or node.lineno
-                    where = path.relative_to(root)
-                    found.append(Line(path=where, first=node.lineno, last=last, indent=node.col_offset, holder=holder))
+                    relative = path.relative_to(root)
+                    line = Line(path=relative, first=node.lineno, last=last, indent=node.col_offset, holder=holder)
+                    found.append(line)
     return found
 
 
 def _functions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """The functions of a module and the methods of its classes, by qualified name; not what is inside of those."""
+    """Yields the functions of a module and the methods of its classes, with qualified names; no nested functions."""
     for node in ast.iter_child_nodes(parent):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
@@ -80,26 +81,26 @@ def _states_a_fact(value: ast.expr) -> bool:
 
 
 def holder_of(line: Line) -> FunctionType:
-    """The function that holds the line, as it was imported."""
+    """Returns the imported function that contains the line."""
     module = importlib.import_module(".".join(line.path.with_suffix("").parts))
     return cast("FunctionType", functools.reduce(getattr, line.holder.split("."), cast("Any", module)))
 
 
 @contextmanager
 def deleted(line: Line) -> Iterator[None]:
-    """The line is gone, for whoever has imported its function too."""
+    """Removes the line until the context exits, also for modules that have imported its function."""
     function = holder_of(line)
-    whole = compile(line.without((ROOT / line.path).read_text(encoding="utf-8")), str(line.path), "exec")
-    code = next(code for code in _codes(whole) if code.co_qualname == line.holder)
-    kept, function.__code__ = function.__code__, code
+    module = compile(line.without((ROOT / line.path).read_text(encoding="utf-8")), str(line.path), "exec")
+    code = next(code for code in _codes(module) if code.co_qualname == line.holder)
+    original, function.__code__ = function.__code__, code
     try:
         yield
     finally:
-        function.__code__ = kept
+        function.__code__ = original
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code and all that is defined within it."""
+    """Yields the code object and all code objects that are nested in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -107,46 +108,46 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def reaching(function: FunctionType) -> frozenset[str]:
-    """The behaviours whose code, or what that calls in the suite, names the function."""
+    """Returns the behaviours that use the function, directly or through other functions of the suite."""
     return frozenset(declaration_of(body)[0] for body in collection.functions() if function in _reached(body))  # type: ignore[index]
 
 
 @functools.cache
 def _reached(body: FunctionType) -> frozenset[FunctionType]:
     found: set[FunctionType] = set()
-    due: list[Any] = [body]
-    while due:
-        match due.pop():
+    queue: list[Any] = [body]
+    while queue:
+        match queue.pop():
             case FunctionType() as function if function not in found and function.__module__.startswith(
                 "conformance.suite."
             ):
                 found.add(function)
                 names = {name for code in _codes(function.__code__) for name in code.co_names}
-                due += [function.__globals__[name] for name in names & function.__globals__.keys()]
+                queue += [function.__globals__[name] for name in names & function.__globals__.keys()]
             case type() as cls if cls.__module__.startswith("conformance.suite."):
-                due += vars(cls).values()
+                queue += vars(cls).values()
     return frozenset(found)
 
 
-def noticed(line: Line) -> str:
-    """What the self-test says where the line is gone; empty where it does not notice."""
+def problem_without(line: Line) -> str:
+    """Returns the first problem that the self-test finds without the line; empty if it finds none."""
     with deleted(line):
-        return wrong(reaching(holder_of(line)))
+        return first_problem(reaching(holder_of(line)))
 
 
 def main(arguments: list[str]) -> int:
-    """Delete line after line; 1 where one was not noticed."""
+    """Deletes one line at a time, and returns 1 if the self-test missed one."""
     logging.disable(logging.CRITICAL)
     lines = facts(ROOT)
     wanted = arguments[0] if arguments else "30"
     count, seed = len(lines) if wanted == "all" else int(wanted), int(arguments[1]) if len(arguments) > 1 else 0
     survivors = 0
     for line in lines if wanted == "all" else random.Random(seed).sample(lines, count):
-        said = noticed(line)
-        survivors += not said
+        problem = problem_without(line)
+        survivors += not problem
         text = (ROOT / line.path).read_text(encoding="utf-8").splitlines()[line.first - 1].strip()
-        print(f"{'noticed ' if said else 'SURVIVED'} {line.path.name}:{line.first} {text}")
-        print(f"         {said.splitlines()[0][:160] if said else 'nothing in the self-test minds'}", flush=True)
+        print(f"{'noticed ' if problem else 'SURVIVED'} {line.path.name}:{line.first} {text}")
+        print(f"         {problem.splitlines()[0][:160] if problem else 'the self-test finds no problem'}", flush=True)
     print(f"{count - survivors} of {count} deletions noticed")
     return 1 if survivors else 0
 

@@ -1,4 +1,4 @@
-"""The suite, run against one provider in this process."""
+"""Runs the suite against one provider in this process."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from selftest.mutant import Mutant
     from selftest.variants import Variant
 
-IMPATIENT = Patience(2.0, 2.0, 2.0, 2.0)
-"""A mutant that gets stuck is stuck for good: no need to wait minutes to see it."""
+SHORT_PATIENCE = Patience(2.0, 2.0, 2.0, 2.0)
+"""In seconds. A mutant whose transition takes longer never ends it, so that waiting for minutes is useless."""
 
 
 def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
-    """The behaviours that are selected and not skipped; all of them where none is."""
+    """Returns the behaviours that are selected and not skipped; all of them if none is selected."""
     known = catalogue.load()
     return collection.plan(known, collection.functions(), (entry.id for entry in known.select(select, skip)))
 
 
 def options_of(seed: int) -> Options:
-    """How a mutant is judged: the same way each time."""
-    return Options(seed=seed, timeouts=Timeouts(patience=IMPATIENT, rpc=5.0, connect=2.0), rng=random.Random(seed))
+    """Returns the options of a run against a mutant: the same for the same seed."""
+    return Options(seed=seed, timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0), rng=random.Random(seed))
 
 
 async def judge(
@@ -54,74 +54,78 @@ async def judge(
     rpc_delay: float = 0.0,
     health: bool = True,
     reflection: bool = True,
-    short: bool = False,
+    in_process: bool = False,
 ) -> Report:
-    """The report on a provider that lives only for this run. `short`: its RPCs are reached without a socket."""
-    made: list[Servicer] = []
+    """Returns the report on a provider that is served for this run; `in_process` calls it without a socket."""
+    servicers: list[Servicer] = []
 
-    def seen(core: Core, **given: Any) -> Servicer:
-        made.append(servicer(core, **given))
-        return made[-1]
+    def build(core: Core, **options: Any) -> Servicer:
+        servicers.append(servicer(core, **options))
+        return servicers[-1]
 
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(core, servicer=seen, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
+        async with serving(core, servicer=build, rpc_delay=rpc_delay, health=health, reflection=reflection) as address:
             return await engine_run.run(
                 plan_of(select),
-                in_process_target(made[0], address) if short else Target(address=address),
+                in_process_target(servicers[0], address) if in_process else Target(address=address),
                 options=options or options_of(seed),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )
 
 
-async def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
-    """The report on a mutant, over TCP."""
+async def judge_mutant_over_tcp(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+    """Returns the report on a mutant, over TCP."""
     return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
 
 
-def leapt_mutant(mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0) -> Report:
-    """The report on a mutant, by a clock that leaps, so that it is the same each time."""
+def judge_mutant_in_virtual_time(
+    mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0
+) -> Report:
+    """Returns the report on a mutant with virtual time, so that it is the same each time."""
     options = options_of(seed)
     return run_on_virtual_clock(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
 
 
-def seen_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
-    """The report on a mutant where what it does wrong can be seen: over TCP if need be, else by a clock that leaps."""
+def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+    """Returns the report on a mutant: over TCP if its defect needs a socket, otherwise with virtual time."""
     if mutant.tcp:
-        return asyncio.run(judge_mutant(mutant, select=select, seed=seed))
-    return leapt_mutant(mutant, select=select, seed=seed)
+        return asyncio.run(judge_mutant_over_tcp(mutant, select=select, seed=seed))
+    return judge_mutant_in_virtual_time(mutant, select=select, seed=seed)
 
 
-BY_SOCKET = ("WIR-3b", "WIR-3c", "WIR-3f", "WIR-4*", "WIR-6*")
-"""Who needs a socket also where the clock leaps: how long that takes is the machine's affair, and nobody else's."""
+NEEDS_SOCKET = ("WIR-3b", "WIR-3c", "WIR-3f", "WIR-4*", "WIR-6*")
+"""The behaviours that need a socket also with virtual time; their run time depends on the computer."""
 
 
-def judge_wholly(mutant: Mutant, *, seed: int = 0) -> Report:
-    """The report of the whole suite on a mutant; those who need a socket have a run of their own."""
+def judge_with_whole_suite(mutant: Mutant, *, seed: int = 0) -> Report:
+    """Returns the report of the whole suite on a mutant; behaviours that need a socket have their own run."""
     if mutant.alone:
-        return seen_mutant(mutant, select=mutant.found_by, seed=seed)
-    by_socket = (*BY_SOCKET, *mutant.found_by) if mutant.tcp else BY_SOCKET
-    most = leapt_mutant(mutant, skip=by_socket, seed=seed)
-    rest = seen_mutant(mutant, select=by_socket, seed=seed)
+        return judge_mutant(mutant, select=mutant.found_by, seed=seed)
+    needs_socket = (*NEEDS_SOCKET, *mutant.found_by) if mutant.tcp else NEEDS_SOCKET
+    main = judge_mutant_in_virtual_time(mutant, skip=needs_socket, seed=seed)
+    rest = judge_mutant(mutant, select=needs_socket, seed=seed)
     known = catalogue.load()
-    # As in one run: each rests on what it rests on, whichever run judged that.
-    return replace(most, results=tuple(replace(r, entry=known[r.id]) for r in most.results + rest.results))
+    # The merged results have the complete entries, so that `rests_on` connects results of both runs.
+    return replace(main, results=tuple(replace(r, entry=known[r.id]) for r in main.results + rest.results))
 
 
-async def judge_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0, short: bool = False) -> Report:
-    """The report on a variant."""
+async def judge_variant(
+    variant: Variant, *, select: Sequence[str] = (), seed: int = 0, in_process: bool = False
+) -> Report:
+    """Returns the report on a variant; over TCP unless `in_process`."""
     return await judge(
         variant.provider(),
         select=select,
         seed=seed,
         servicer=variant.servicer,
         options=variant.run_options(seed),
-        short=short,
+        in_process=in_process,
         **variant.serving,
     )
 
 
-def leapt_variant(variant: Variant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
-    """The report on a variant, by a clock that leaps."""
+def judge_variant_in_virtual_time(variant: Variant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
+    """Returns the report on a variant with virtual time."""
     return run_on_virtual_clock(
         plan_of(select),
         variant.provider(),

@@ -1,4 +1,4 @@
-"""The kill matrix: which behaviours find which mutants, as causes or as consequences, and what must be true of it."""
+"""The kill matrix: the behaviours that find each mutant, as causes or consequences, and the rules for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from selftest.mutant import Mutant
 
-RIGHT_FIRST = 0.95
-"""For so many of the mutants, at least, the first cause that is named belongs to the clause that they break."""
-ELSEWHERE = ("SEC",)
-"""Areas whose broken providers are relays and certificates, not mutants of the fake: test_security.py has them."""
+MIN_RIGHT_FIRST = 0.95
+"""The required share of mutants for which the first reported cause belongs to the clause that they break; 0 to 1."""
+AREAS_WITHOUT_MUTANTS = ("SEC",)
+"""Areas whose broken providers are relays and certificates instead of mutants of the fake, in test_security.py."""
 
 OPENING = """\
 # The kill matrix
@@ -34,7 +34,7 @@ Generated from `selftest/mutants/`."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What the whole suite found in one mutant: the causes in the order of the report, each with its consequences."""
+    """The result of the whole suite on one mutant: the causes in report order, each with its consequences."""
 
     mutant: str
     clause: str
@@ -43,12 +43,12 @@ class Row:
 
     @property
     def right_first(self) -> bool:
-        """Whether the first cause that is named is of the clause that is broken."""
+        """True if the first reported cause belongs to the broken clause."""
         return bool(self.causes) and clause_of(self.causes[0][0]) == self.clause
 
 
 def row(mutant: Mutant, report: Report) -> Row:
-    """The mutant's row of the matrix."""
+    """Returns the mutant's row of the matrix."""
     return Row(
         mutant=mutant.name,
         clause=mutant.clause,
@@ -58,37 +58,37 @@ def row(mutant: Mutant, report: Report) -> Row:
 
 
 def faults(mutant: Mutant, found: Row) -> list[str]:
-    """What is wrong with how the mutant was found; nothing where all is well."""
-    seen = {name for root, others in found.causes for name in (root, *others)}
-    said = [f"{name} does not find it" for name in mutant.found_by if name not in seen]
+    """Returns the differences between the declared and the actual findings."""
+    finders = {name for root, others in found.causes for name in (root, *others)}
+    problems = [f"{name} does not find it" for name in mutant.found_by if name not in finders]
     if not any(clause_of(name) == mutant.clause for name in mutant.found_by):
-        said.append(f"nobody who judges {mutant.clause} is said to find it")
-    said += [
-        f"{root} finds it by itself, and is not said to; {len(others)} follow from that"
+        problems.append(f"found_by has no behaviour of {mutant.clause}")
+    problems += [
+        f"{root} finds it as a cause, but is not declared; consequences: {len(others)}"
         for root, others in found.causes
-        # Another behaviour of the very clause is right, and need not always draw the case.
+        # Other behaviours of the same clause may find it too, but they do not draw the case in every run.
         if root not in (*mutant.found_by, *mutant.also) and clause_of(root) != mutant.clause
     ]
-    return said
+    return problems
 
 
 def unproven(mutants: Iterable[Mutant]) -> list[str]:
-    """The behaviours that decide or warn, and of which no mutant shows that they bite."""
-    bites = {name for mutant in mutants for name in mutant.found_by}
+    """Returns the behaviours, except MAY ones, that are not proven by any mutant."""
+    proven = {name for mutant in mutants for name in mutant.found_by}
     return [
         entry.id
         for entry in catalogue.load().entries
-        if entry.id not in bites and entry.level is not Level.MAY and entry.area not in ELSEWHERE
+        if entry.id not in proven and entry.level is not Level.MAY and entry.area not in AREAS_WITHOUT_MUTANTS
     ]
 
 
 def share_right_first(rows: Sequence[Row]) -> float:
-    """The share of the mutants whose first cause belongs to the broken clause; 0 to 1."""
+    """Returns the share of the mutants whose first cause belongs to the broken clause; 0 to 1."""
     return sum(found.right_first for found in rows) / max(1, len(rows))
 
 
 def markdown(mutants: Mapping[str, Mutant]) -> str:
-    """The matrix for people: by clause, each mutant in words, and who finds it."""
+    """Returns the matrix in Markdown: by clause, the description of each mutant and the behaviours that find it."""
     blocks = [OPENING, f"{len(mutants)} mutants, {len(catalogue.load().entries)} behaviours."]
     for clause in catalogue.load().clauses:
         broken = sorted((m for m in mutants.values() if m.clause == clause.id), key=lambda m: m.name)
@@ -101,13 +101,13 @@ def markdown(mutants: Mapping[str, Mutant]) -> str:
 
 
 def as_json(rows: Iterable[Row]) -> str:
-    """The matrix for programs, a mutant a line."""
+    """Returns the matrix in JSON, one mutant per line."""
     lines = [json.dumps(asdict(found), ensure_ascii=False) for found in sorted(rows, key=lambda r: r.mutant)]
     return '{"format": 1, "mutants": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
 def from_dict(data: Mapping[str, Any]) -> Row:
-    """A row as JSON held it."""
+    """Returns a row that was read from JSON."""
     return Row(
         mutant=data["mutant"],
         clause=data["clause"],

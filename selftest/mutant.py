@@ -1,4 +1,4 @@
-"""A mutant: the bundled fake with one deliberate defect, the clause it breaks, and who must find it."""
+"""Mutants: the fake provider with one deliberate defect, the clause it breaks, and the behaviours that must find it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ C = TypeVar("C", bound=type)
 class Mutant:
     """One defect. `found_by` are the behaviours that must find it; `options` go to the core's constructor.
 
-    `also` are behaviours of other clauses that may find it by themselves, for `because`. `alone` says why only
-    `found_by` can be run against it: a server that an odd request ends is not there for the others. `tcp`: what it
-    does wrong cannot be seen without a socket.
+    `also` are behaviours of other clauses that may find it as a cause, for the reason in `because`. `alone` is the
+    reason for which only `found_by` can run against it, for example that a request ends the server. `tcp` means that
+    the defect does not show without a socket.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Mutant:
     tcp: bool = False
 
     def provider(self) -> Core:
-        """A new provider with this defect."""
+        """Returns a new provider with this defect."""
         return self.core(fleet(self.machines), latency=Latency.parse(self.latency), **self.options)
 
 
@@ -50,7 +50,7 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 def one_of_each() -> tuple[Mutant, ...]:
-    """The first mutant of each clause, in the order of the clauses' names."""
+    """Returns the first mutant of each clause, ordered by clause."""
     ordered = sorted(MUTANTS.values(), key=lambda mutant: mutant.clause)
     return tuple(next(group) for _, group in groupby(ordered, key=lambda mutant: mutant.clause))
 
@@ -66,14 +66,14 @@ def mutant(
     machines: int = 24,
     **options: Any,
 ) -> Callable[[C], C]:
-    """Register a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
+    """Registers a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
 
     def register(cls: C) -> C:
         if cls.__name__ in MUTANTS:
             raise ValueError(f"two mutants are called {cls.__name__}")
         if bool(also) != bool(because):
-            raise ValueError(f"{cls.__name__}: who else may find it by itself, and why, go together")
-        seat: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
+            raise ValueError(f"{cls.__name__}: `also` and `because` require each other")
+        base: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
         MUTANTS[cls.__name__] = Mutant(
             name=cls.__name__,
             story=inspect.cleandoc(cls.__doc__ or ""),
@@ -86,7 +86,7 @@ def mutant(
             because=because,
             alone=alone,
             tcp=tcp,
-            **seat,
+            **base,
         )
         return cls
 

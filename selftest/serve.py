@@ -1,4 +1,4 @@
-"""`python -m selftest.serve MUTANT [PORT]`: a broken provider, to see what the kit says of it."""
+"""`python -m selftest.serve MUTANT [PORT]`: serves a broken provider, in order to run the kit against it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from selftest.mutant import MUTANTS, Mutant
 
 
 async def serve(mutant: Mutant, port: int) -> None:
-    """Serve until interrupted; one line of JSON says where."""
+    """Serves a mutant until interrupted; prints its address in one line of JSON."""
     async with serving(mutant.provider(), address=f"127.0.0.1:{port}", servicer=mutant.servicer) as address:
         print(json.dumps({"address": address, "mutant": mutant.name, "story": mutant.story}), flush=True)
         await asyncio.Event().wait()
 
 
 def main(arguments: list[str]) -> int:
-    """Serve one mutant; without a name, list them all."""
+    """Serves one mutant; without a name, lists all mutants."""
     if not arguments:
         for each in MUTANTS.values():
             print(f"{each.clause:7} {each.name}: {each.story}")
         return 0
     mutant = MUTANTS.get(arguments[0])
     if mutant is None:
-        print(f"error: no mutant {arguments[0]!r}; without a name all are listed", file=sys.stderr)
+        print(f"error: unknown mutant {arguments[0]!r}", file=sys.stderr)
+        print("  hint: run without arguments to list all mutants", file=sys.stderr)
         return 2
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(mutant, int(arguments[1]) if len(arguments) > 1 else 0))

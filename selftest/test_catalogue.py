@@ -1,4 +1,4 @@
-"""The catalogue and the suite belong together, and cover the contract."""
+"""The catalogue and the suite match, and cover the contract."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from conformance.results.target_info import TargetInfo
 from conformance.testkit.behaviour import declaration_of
 
 SECTIONS = ("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC")
-OPTIONAL = ("LST-5",)  # says that revisions are optional; what follows from having them are clauses of their own
+OPTIONAL = ("LST-5",)  # only says that revisions are optional; other clauses define them
 
 
-def test_every_entry_is_proved_and_every_proof_has_an_entry() -> None:
+def test_every_entry_has_a_behaviour_and_every_behaviour_an_entry() -> None:
     declarations = [declaration_of(function) for function in collection.functions()]
     assert sorted(d[0] for d in declarations if d) == sorted(e.id for e in catalogue.load().entries)
 
@@ -27,24 +27,24 @@ def test_every_clause_has_a_behaviour() -> None:
     assert open_clauses == []
 
 
-def test_the_sections_are_the_contracts() -> None:
+def test_the_clauses_have_the_sections_of_the_contract() -> None:
     assert {c.id.partition("-")[0] for c in catalogue.load().clauses} == set(SECTIONS)
 
 
 def test_no_behaviour_is_stricter_than_its_clause() -> None:
-    """Some SHOULD clauses hold a MUST inside (COD-4: nothing changes), and say so in their text."""
+    """Some SHOULD clauses contain a MUST (COD-4: nothing changes), and their text marks it."""
     rank = list(Level)
     for entry in catalogue.load().entries:
         if rank.index(entry.level) < rank.index(entry.clause.level):
             assert "(MUST)" in entry.clause.text, entry.id
 
 
-def test_four_machines_suffice_for_every_behaviour() -> None:
+def test_every_behaviour_needs_at_most_four_machines() -> None:
     known = catalogue.load()
     assert max(b.needs.machines for b in collection.plan(known, collection.functions())) <= 4
 
 
-def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
+def test_the_probe_knows_every_capability_that_an_entry_needs() -> None:
     found = TargetInfo(
         fleet={},
         delete=True,
@@ -64,14 +64,14 @@ def test_every_capability_that_an_entry_needs_is_one_that_is_found() -> None:
             found.has(need)
 
 
-def test_only_a_behaviour_that_starts_at_speculative_creates() -> None:
+def test_only_behaviours_that_start_at_speculative_create_machines() -> None:
     for behaviour in collection.plan(catalogue.load(), collection.functions()):
         if behaviour.needs.creates and "delete" not in behaviour.entry.needs:
             assert behaviour.needs.start is State.SPECULATIVE, behaviour.id
 
 
 @pytest.mark.parametrize("entry", catalogue.load().entries, ids=lambda e: e.id)
-def test_an_entry_says_what_it_judges_and_how(entry: catalogue.Entry) -> None:
+def test_an_entry_has_a_title_and_a_description(entry: catalogue.Entry) -> None:
     assert 15 <= len(entry.title) <= 120
     assert not entry.title.endswith(".")
     assert len(entry.observed) >= 40

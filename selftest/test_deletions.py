@@ -1,6 +1,6 @@
-"""Whether the self-test notices that a line of the suite is gone; what such a line is, and what is left without it.
+"""The self-test notices deleted lines of the suite; how these lines are found and deleted.
 
-A few lines chosen once; CONFORMANCE_DELETIONS=all tries every one, as `make deletions` does.
+Deletes ten lines, always the same; CONFORMANCE_DELETIONS=all deletes each line of the suite, as `make deletions` does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from selftest.deletions import ROOT, SUITE, Line, deleted, facts, holder_of, noticed, reaching
+from selftest.deletions import ROOT, SUITE, Line, deleted, facts, holder_of, problem_without, reaching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +34,11 @@ async def test(trial):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("line", SOME, ids=lambda line: f"{line.path.stem}:{line.first}")
-def test_the_line_would_be_missed(line: Line) -> None:
-    assert noticed(line)
+def test_the_self_test_notices_that_a_line_is_deleted(line: Line) -> None:
+    assert problem_without(line)
 
 
-def test_a_fact_is_a_statement_of_its_own_however_many_lines_it_has(tmp_path: Path) -> None:
+def test_facts_are_statements_of_one_or_more_lines(tmp_path: Path) -> None:
     path = tmp_path / SUITE / "test_some.py"
     path.parent.mkdir(parents=True)
     path.write_text(TEXT, encoding="utf-8")
@@ -60,7 +60,7 @@ def test_each_fact_is_reached_by_a_behaviour() -> None:
     assert [line for line in LINES if not reaching(holder_of(line))] == []
 
 
-def test_a_line_is_gone_for_a_while() -> None:
+def test_a_line_is_restored_after_its_deletion() -> None:
     for line in LINES:
         before = holder_of(line).__code__
         with deleted(line):

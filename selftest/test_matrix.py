@@ -1,4 +1,4 @@
-"""What makes a mutant well found, and what the matrix says of it."""
+"""The rules for the findings of a mutant, and the kill matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def a_row(*causes: tuple[str, tuple[str, ...]]) -> Row:
     return Row(mutant="M", clause="FEN-1", causes=causes, undecided=())
 
 
-def test_a_row_names_causes_with_their_consequences_and_what_was_undecided() -> None:
+def test_a_row_names_causes_with_their_consequences_and_undecided_behaviours() -> None:
     report = a_report(
         a_result(Status.FAILED, "FEN-2a", rests_on=["FEN-1a"]),
         a_result(Status.FAILED, "FEN-1a"),
@@ -30,25 +30,25 @@ def test_a_row_names_causes_with_their_consequences_and_what_was_undecided() -> 
     )
 
 
-def test_who_is_declared_may_find_it_as_a_consequence() -> None:
+def test_a_declared_behaviour_may_find_the_mutant_as_a_consequence() -> None:
     assert matrix.faults(MUTANT, a_row(("FEN-1a", ("FEN-2a",)))) == []
 
 
-def test_who_is_declared_and_finds_nothing_is_a_fault() -> None:
+def test_a_declared_behaviour_that_does_not_find_the_mutant_is_a_fault() -> None:
     assert matrix.faults(MUTANT, a_row(("FEN-1a", ()))) == ["FEN-2a does not find it"]
 
 
-def test_a_cause_of_another_clause_that_is_not_declared_is_a_fault() -> None:
+def test_an_undeclared_cause_of_another_clause_is_a_fault() -> None:
     row = a_row(("FEN-1a", ("FEN-2a",)), ("FEN-1b", ()), ("LIF-1a", ()), ("FEN-3a", ("FEN-3b",)))
-    assert matrix.faults(MUTANT, row) == ["FEN-3a finds it by itself, and is not said to; 1 follow from that"]
+    assert matrix.faults(MUTANT, row) == ["FEN-3a finds it as a cause, but is not declared; consequences: 1"]
 
 
 def test_a_mutant_must_be_found_by_the_clause_that_it_breaks() -> None:
     other = Mutant(name="M", story="Forgets.", clause="FEN-3", found_by=("FEN-1a",))
-    assert matrix.faults(other, a_row(("FEN-1a", ()))) == ["nobody who judges FEN-3 is said to find it"]
+    assert matrix.faults(other, a_row(("FEN-1a", ()))) == ["found_by has no behaviour of FEN-3"]
 
 
-def test_the_first_cause_counts() -> None:
+def test_only_the_first_cause_counts_for_right_first() -> None:
     rows = [a_row(("FEN-1b", ()), ("LIF-1a", ())), a_row(("LIF-1a", ()), ("FEN-1b", ())), a_row()]
     assert [row.right_first for row in rows] == [True, False, False]
     assert matrix.share_right_first(rows) == 1 / 3
@@ -60,7 +60,7 @@ def test_rows_survive_json() -> None:
     assert (document["format"], [matrix.from_dict(each) for each in document["mutants"]]) == (1, [row])
 
 
-def test_a_behaviour_that_no_mutant_proves_is_named_unless_it_never_decides() -> None:
+def test_unproven_lists_behaviours_without_a_mutant() -> None:
     unproven = matrix.unproven(m for m in MUTANTS.values() if "LIF-12a" not in m.found_by)
     assert unproven == ["LIF-12a"]
 

@@ -1,4 +1,4 @@
-"""The scale lane finds what only a churn can find, and finds nothing in a provider that is odd but conformant."""
+"""The scale lane finds defects that show only under load, and has no findings on unusual but conformant providers."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from conformance.core.timeouts import Patience
 from conformance.engine.options import Limits, Options, Timeouts
 from conformance.lanes.scale.figures import ScaleFigures
 from conformance.results.result import Status, Verdict
-from selftest.churning import churn
 from selftest.scale_mutants import CHURNED, Churned
+from selftest.scale_run import run_scale_lane
 from selftest.variants import VARIANTS, Variant
 
 OPERATIONS = int(os.environ.get("CONFORMANCE_OPERATIONS", "100"))
-"""CONFORMANCE_OPERATIONS=20000 churns every conformant provider for so many transitions."""
-ENOUGH = 8_000
-"""Transitions after which a defect of these must have been found; it ends there and then."""
-HASTY = Patience(2.0, 2.0, 2.0, 2.0)
+"""The number of transitions on each conformant provider; a release uses CONFORMANCE_OPERATIONS=20000."""
+MAX_OPERATIONS = 8_000
+"""The number of transitions within which each defect must be found; a run stops at the first finding."""
+SHORT_PATIENCE = Patience(2.0, 2.0, 2.0, 2.0)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", CHURNED.values(), ids=lambda mutant: mutant.name)
-def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
-    timeouts = Timeouts(patience=HASTY, rpc=5.0)
-    options = Options(timeouts=timeouts, fail_fast=True, limits=Limits(max_creates=1_000), seed=1)
-    report = asyncio.run(churn(mutant.provider(), operations=ENOUGH, options=options, short=True))
+def test_the_scale_lane_finds_a_defect_that_shows_under_load(mutant: Churned) -> None:
+    options = Options(
+        timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0), limits=Limits(max_creates=1_000), fail_fast=True, seed=1
+    )
+    report = asyncio.run(run_scale_lane(mutant.provider(), operations=MAX_OPERATIONS, options=options, in_process=True))
     found = report.violations
     assert f"{mutant.clause}scale" in found, {name: result.reason for name, result in found.items()}
     assert found[f"{mutant.clause}scale"].calls
@@ -38,15 +39,15 @@ def test_a_defect_that_only_shows_in_a_churn_is_found(mutant: Churned) -> None:
 
 @pytest.mark.timeout(300 + OPERATIONS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
-def test_a_churn_finds_nothing_in_a_conformant_provider(variant: Variant) -> None:
+def test_the_scale_lane_has_no_findings_on_a_conformant_provider(variant: Variant) -> None:
     known, options = catalogue.load(), replace(variant.run_options(7), limits=Limits(max_creates=OPERATIONS))
     report = asyncio.run(
-        churn(
+        run_scale_lane(
             variant.provider(),
             operations=OPERATIONS,
             options=options,
             servicer=variant.servicer,
-            short=variant.name != "Reference",
+            in_process=variant.name != "Reference",
             **variant.serving,
         )
     )

@@ -1,7 +1,7 @@
-"""The TLS lane, against real TLS: a provider that keeps SEC, and ones that each break one clause of it.
+"""The SEC behaviours with real TLS: a conformant provider, and providers that each break one clause.
 
-gRPC's own server cannot speak TLS below 1.2, cannot demand 1.3 and cannot serve plaintext beside TLS. A small relay
-in front of the fake does all of that, with the standard library's TLS.
+gRPC's own server cannot use TLS below 1.2, cannot require 1.3 and cannot serve plaintext and TLS on one port. A small
+relay in front of the fake provider does all of that with the TLS of the standard library.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """How the relay in front of the provider speaks: `defect` is what a provider author would have done wrong."""
+    """The configuration of the relay in front of the provider; each value that is not the default is a defect."""
 
     lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     plaintext: bool = False
     asks_for_certificate: bool = True
     trusts_strangers: bool = False
     connections: int | None = None
-    """How many it takes, one after the other; None where there is no end."""
+    """The number of connections that it accepts in total; None for no limit."""
 
 
 @cache
@@ -86,11 +86,11 @@ def server_context(relay: Relay) -> ssl.SSLContext:
 
 
 def pass_on(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what comes from either side to the other, until one hangs up."""
+    """Forwards data in both directions until one side closes the connection."""
     while True:
         buffered = [side for side in (one, other) if isinstance(side, ssl.SSLSocket) and side.pending()]
         for side in buffered or select.select([one, other], [], [])[0]:
-            side.settimeout(0.02)  # a TLS record may hold nothing for us, and recv would wait for the next one
+            side.settimeout(0.02)  # a TLS record may contain no data, and recv would wait for the next one
             try:
                 data = side.recv(65536)
             except TimeoutError:
@@ -104,7 +104,7 @@ def pass_on(one: socket.socket, other: socket.socket) -> None:
 
 @contextmanager
 def relayed(relay: Relay, backend: str) -> Iterator[str]:
-    """The address of a relay that speaks as it is told and passes all on to the backend."""
+    """Runs a relay with this configuration in front of the backend; yields its address."""
     host, _, port = backend.rpartition(":")
     context = server_context(relay)
 
@@ -112,8 +112,8 @@ def relayed(relay: Relay, backend: str) -> Iterator[str]:
         with suppress(OSError), outer, socket.create_connection((host, int(port))) as inner:
             # HTTP/2 without TLS begins with "PRI".
             plain = relay.plaintext and outer.recv(1, socket.MSG_PEEK) == b"P"
-            with outer if plain else context.wrap_socket(outer, server_side=True) as heard:
-                pass_on(heard, inner)
+            with outer if plain else context.wrap_socket(outer, server_side=True) as connection:
+                pass_on(connection, inner)
 
     def accept() -> None:
         with suppress(OSError):
@@ -131,7 +131,7 @@ def relayed(relay: Relay, backend: str) -> Iterator[str]:
 
 
 async def judged(relay: Relay) -> dict[str, Status]:
-    """How the SEC behaviours end on a provider behind the relay."""
+    """Runs the SEC behaviours on a provider behind the relay; returns their statuses."""
     client = pair("shard.example")
     tls = Tls(
         ca=authority().cert_pem.bytes(),
@@ -155,7 +155,7 @@ async def judged(relay: Relay) -> dict[str, Status]:
 ALL_PASS = dict.fromkeys(("SEC-1a", "SEC-1b", "SEC-1c", "SEC-1d", "SEC-1e"), Status.PASSED)
 
 
-def test_a_provider_that_speaks_1_3_and_trusts_its_ca_alone_passes() -> None:
+def test_a_provider_with_tls_1_3_that_trusts_only_its_ca_passes() -> None:
     assert asyncio.run(judged(Relay())) == ALL_PASS
 
 
@@ -175,16 +175,16 @@ def test_a_provider_that_speaks_1_3_and_trusts_its_ca_alone_passes() -> None:
             id="speaks-tls-1.1",
         ),
         pytest.param(Relay(lowest=ssl.TLSVersion.TLSv1_2), {"SEC-1e": Status.WARNED}, id="speaks-tls-1.2"),
-        pytest.param(Relay(connections=1), dict.fromkeys(ALL_PASS, Status.ERROR), id="lets-nobody-else-in"),
+        pytest.param(Relay(connections=1), dict.fromkeys(ALL_PASS, Status.ERROR), id="accepts-one-connection"),
     ],
 )
-def test_each_breach_is_found_by_its_own_behaviour(relay: Relay, found: dict[str, Status]) -> None:
+def test_each_defect_is_found_by_its_own_behaviour(relay: Relay, found: dict[str, Status]) -> None:
     assert asyncio.run(judged(relay)) == {**ALL_PASS, **found}
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
-def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.StatusCode) -> None:
-    """No run comes so far today: a provider that binds the two refuses all the shards that the kit makes up."""
+def test_a_certificate_is_bound_to_its_shard_if_another_shard_is_denied(code: grpc.StatusCode) -> None:
+    """Tests the behaviour with a stub: a provider that binds them rejects all shards that the kit makes up."""
 
     class Stranger:
         async def drain(self) -> SimpleNamespace:
@@ -199,7 +199,7 @@ def test_a_certificate_binds_its_shard_where_another_one_is_denied(code: grpc.St
         asyncio.run(judge(trial))
 
 
-def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:
+def test_the_shard_is_read_from_the_common_name_of_a_certificate() -> None:
     from conformance.suite.test_security import named_shard
 
     named = authority().issue_cert("uri.example", common_name="bigfleet://shard/from-the-name")
@@ -207,7 +207,7 @@ def test_a_certificate_that_names_a_shard_is_read_as_openssl_reads_it() -> None:
     assert named_shard(named.cert_chain_pems[0].bytes()) == "from-the-name"
 
 
-def test_a_token_in_a_header_is_not_sent_where_nothing_hides_it() -> None:
+def test_a_token_in_a_header_is_not_sent_in_plaintext() -> None:
     dialled: list[Target] = []
 
     class Client:
@@ -223,5 +223,5 @@ def test_a_token_in_a_header_is_not_sent_where_nothing_hides_it() -> None:
 
     trial: Any = SimpleNamespace(client=Client())
     for tls in (None, Tls()):
-        asyncio.run(test_security.dial(trial, tls))
+        asyncio.run(test_security.list_with(trial, tls))
     assert [(target.tls, bool(target.headers)) for target in dialled] == [(None, False), (Tls(), True)]

@@ -1,4 +1,4 @@
-"""The shortcut answers as the socket does: the same calls, over either, end the same."""
+"""The in-process transport behaves like a socket: the same calls have the same results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MACHINE = "machine-0001"
 
 
 class Odd(Servicer):
-    """Fails inside for one id, and sleeps for another."""
+    """Raises an exception for one id, and sleeps for another."""
 
     async def Get(self, request: pb.MachineRef, context: Any) -> pb.Machine:  # noqa: N802
         if request.id == "fails":
@@ -40,78 +40,78 @@ class Odd(Servicer):
         return await super().Get(request, context)
 
 
-def over(ask: Callable[[Client], Awaitable[Call]], *, short: bool) -> Call:
-    async def go() -> Call:
-        made: list[Servicer] = []
+def result_of(send: Callable[[Client], Awaitable[Call]], *, in_process: bool) -> Call:
+    async def run() -> Call:
+        servicers: list[Servicer] = []
 
-        def build(core: Core, **given: Any) -> Servicer:
-            made.append(Odd(core, **given))
-            return made[-1]
+        def build(core: Core, **options: Any) -> Servicer:
+            servicers.append(Odd(core, **options))
+            return servicers[-1]
 
         async with serving(Core(fleet(2), latency=Latency.parse("0")), servicer=build) as address:
-            client = Client(in_process_target(made[0], address) if short else Target(address=address))
+            client = Client(in_process_target(servicers[0], address) if in_process else Target(address=address))
             try:
-                return await ask(client)
+                return await send(client)
             finally:
                 await client.close()
 
-    return asyncio.run(go())
+    return asyncio.run(run())
 
 
-async def twice(client: Client) -> Call:
+async def fenced(client: Client) -> Call:
     token = Shard("s").next()
     await client.create(MACHINE, token)
     return await client.create(MACHINE, token)
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "send",
     [
         lambda client: client.get(MACHINE),
         lambda client: client.list(cap=1),
-        lambda client: client.get("nobody"),
+        lambda client: client.get("missing"),
         lambda client: client.get("fails"),
         lambda client: client.call_path("/bigfleet.v1alpha1.CapacityProvider/Nothing", pb.MachineRef(), pb.Machine),
-        twice,
+        fenced,
     ],
     ids=["ok", "list", "not found", "fails inside", "no such method", "fenced"],
 )
-def test_a_call_ends_the_same_over_either(ask: Callable[[Client], Awaitable[Call]]) -> None:
-    by_socket, by_shortcut = over(ask, short=False), over(ask, short=True)
-    assert by_shortcut.code is by_socket.code
-    assert by_shortcut.answered == by_socket.answered
-    assert by_shortcut.details == by_socket.details
-    assert (by_shortcut.response is None) == (by_socket.response is None)
+def test_a_call_has_the_same_result_in_process_as_over_a_socket(send: Callable[[Client], Awaitable[Call]]) -> None:
+    by_socket, in_process = result_of(send, in_process=False), result_of(send, in_process=True)
+    assert in_process.code is by_socket.code
+    assert in_process.answered == by_socket.answered
+    assert in_process.details == by_socket.details
+    assert (in_process.response is None) == (by_socket.response is None)
 
 
-@pytest.mark.parametrize("short", [False, True], ids=["socket", "shortcut"])
-def test_time_that_is_up_is_no_answer(short: bool) -> None:
-    async def ask(client: Client) -> Call:
+@pytest.mark.parametrize("in_process", [False, True], ids=["socket", "in-process"])
+def test_a_call_that_exceeds_its_deadline_is_not_answered(in_process: bool) -> None:
+    async def send(client: Client) -> Call:
         return await client.call("Get", pb.MachineRef(id="sleeps"), timeout=0.05)
 
-    call = over(ask, short=short)
+    call = result_of(send, in_process=in_process)
     assert (call.code, call.answered) == (grpc.StatusCode.DEADLINE_EXCEEDED, False)
 
 
-@pytest.mark.parametrize("short", [False, True], ids=["socket", "shortcut"])
-def test_who_hangs_up_has_no_answer_and_goes_on(short: bool) -> None:
-    async def ask(client: Client) -> Call:
+@pytest.mark.parametrize("in_process", [False, True], ids=["socket", "in-process"])
+def test_a_call_whose_connection_the_client_closes_is_not_answered(in_process: bool) -> None:
+    async def send(client: Client) -> Call:
         call = asyncio.ensure_future(client.get("sleeps"))
         await asyncio.sleep(0.05)
         await client.hang_up()
         return await call
 
-    call = over(ask, short=short)
+    call = result_of(send, in_process=in_process)
     assert (call.code, call.answered) == (grpc.StatusCode.CANCELLED, False)
 
 
-@pytest.mark.parametrize("short", [False, True], ids=["socket", "shortcut"])
-def test_every_connection_is_another_peer(short: bool) -> None:
-    async def ask(client: Client) -> Call:
+@pytest.mark.parametrize("in_process", [False, True], ids=["socket", "in-process"])
+def test_every_connection_has_its_own_peer(in_process: bool) -> None:
+    async def send(client: Client) -> Call:
         first = await client.get("peer")
         async with client.another() as other:
             second = await other.get("peer")
         assert first.response.id == (await client.get("peer")).response.id != second.response.id
         return second
 
-    assert over(ask, short=short).ok
+    assert result_of(send, in_process=in_process).ok

@@ -1,7 +1,7 @@
-"""No behaviour fails, warns or is undecided on a provider that is odd but conformant.
+"""No behaviour fails, warns or ends in an error on an unusual but conformant provider.
 
-On a clock that leaps, as the mutants are. The reference, and whose oddity lies in time or on the line, are met over TCP
-as well; with CONFORMANCE_OVER_TCP=1, or by `make flake`, all are.
+Uses virtual time. The reference and the variants that differ in timing or in the transport also run over TCP; all
+variants do with CONFORMANCE_OVER_TCP=1 or in `make flake`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from conformance.results.result import Status, Verdict
 from fake_provider.servicer import Servicer
-from selftest.judge import judge_variant, leapt_variant
+from selftest.judge import judge_variant, judge_variant_in_virtual_time
 from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
 """CONFORMANCE_SEEDS=20 runs every variant with twenty seeds."""
-USUAL = VARIANTS["Reference"]
-ALL = bool(os.environ.get("CONFORMANCE_OVER_TCP"))
+REFERENCE = VARIANTS["Reference"]
+ALL_OVER_TCP = bool(os.environ.get("CONFORMANCE_OVER_TCP"))
 OVER_TCP = [
     v
     for v in VARIANTS.values()
-    if ALL or v is USUAL or v.serving or v.servicer is not Servicer or v.latency != USUAL.latency
+    if ALL_OVER_TCP or v is REFERENCE or v.serving or v.servicer is not Servicer or v.latency != REFERENCE.latency
 ]
 
 
-def clean(variant: Variant, report: Report) -> None:
-    """Nothing was found but what the variant may be warned of, and all is home."""
+def check_clean(variant: Variant, report: Report) -> None:
+    """Checks that there are only allowed warnings, and that all machines were returned."""
     assert [f"{r.id} {r.status}: {r.reason}" for r in variant.wrong(report)] == []
     assert [r.id for r in report.with_status(Status.SKIPPED) if r.id in variant.lacks] == list(variant.lacks)
     assert report.verdict is Verdict.CONFORMANT
@@ -43,12 +43,12 @@ def clean(variant: Variant, report: Report) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
-def test_nothing_is_found_in_a_conformant_provider(variant: Variant, seed: int) -> None:
-    clean(variant, leapt_variant(variant, seed=seed))
+def test_a_conformant_provider_has_no_findings(variant: Variant, seed: int) -> None:
+    check_clean(variant, judge_variant_in_virtual_time(variant, seed=seed))
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("variant", OVER_TCP, ids=lambda v: v.name)
-def test_nor_over_tcp(variant: Variant, seed: int) -> None:
-    clean(variant, asyncio.run(judge_variant(variant, seed=seed)))
+def test_a_conformant_provider_has_no_findings_over_tcp(variant: Variant, seed: int) -> None:
+    check_clean(variant, asyncio.run(judge_variant(variant, seed=seed)))

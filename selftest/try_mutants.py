@@ -1,4 +1,4 @@
-"""`python -m selftest.try_mutants [PATTERN ...]`: what the whole suite says of mutants, by name or clause."""
+"""`python -m selftest.try_mutants [PATTERN ...]`: runs the whole suite against mutants, chosen by name or clause."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 
 import selftest.mutants  # noqa: F401  # registers them
 from selftest import matrix
-from selftest.judge import judge_wholly
+from selftest.judge import judge_with_whole_suite
 from selftest.mutant import MUTANTS
 
 
 def main(patterns: list[str]) -> int:
-    """Run the chosen mutants one after the other; 1 where one is not found as it should be."""
+    """Runs the chosen mutants sequentially; returns 1 if a mutant is not found as declared."""
     logging.disable(logging.CRITICAL)
     bad = 0
     for mutant in MUTANTS.values():
         if patterns and not any(fnmatch.fnmatch(name, p) for name in (mutant.name, mutant.clause) for p in patterns):
             continue
-        report = judge_wholly(mutant)
+        report = judge_with_whole_suite(mutant)
         row = matrix.row(mutant, report)
         faults = matrix.faults(mutant, row)
         bad += bool(faults)

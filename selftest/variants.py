@@ -125,9 +125,9 @@ def variant(**options: Any) -> Callable[[T], T]:
     """Registers a subclass of Core or Servicer as a conformant variant."""
 
     def register(cls: T) -> T:
-        seat: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
+        base: dict[str, Any] = {"core": cls} if issubclass(cls, Core) else {"servicer": cls}
         story = inspect.cleandoc(cls.__doc__ or "")
-        VARIANTS[cls.__name__] = Variant(name=cls.__name__, story=story, **seat, **options)
+        VARIANTS[cls.__name__] = Variant(name=cls.__name__, story=story, **base, **options)
         return cls
 
     return register
@@ -318,10 +318,10 @@ class TellsTheTime(Servicer):
     def machine(self, machine: Machine) -> pb.Machine:
         built = pb.Machine()
         built.CopyFrom(super().machine(machine))
-        heard = b"\xf9\x7f" + self.core.rng.randbytes(8)  # field 2047, of eight bytes
-        built.MergeFromString(heard)
+        unknown_field = b"\xf9\x7f" + self.core.rng.randbytes(8)  # field 2047, of eight bytes
+        built.MergeFromString(unknown_field)
         if machine.host:
-            built.host.MergeFromString(heard)
+            built.host.MergeFromString(unknown_field)
         elif self.core.rng.random() < 0.5:
             built.host.SetInParent()
         return built
@@ -344,29 +344,29 @@ class AckWaits(Servicer):
 
 @variant()
 class ShedsLoad(Servicer):
-    """Turns every 40th call away before it looks at it."""
+    """Rejects every 40th call before it processes it."""
 
     every = 40
-    asked = 0
+    calls = 0
 
     async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
-        self.asked += 1
-        return await super().answer(context, work if self.asked % self.every else self.turn_away)
+        self.calls += 1
+        return await super().answer(context, work if self.calls % self.every else self.reject)
 
-    def turn_away(self) -> None:
-        raise Rejected(Code.RESOURCE_EXHAUSTED if self.asked % (2 * self.every) else Code.UNAVAILABLE, "not now")
+    def reject(self) -> None:
+        raise Rejected(Code.RESOURCE_EXHAUSTED if self.calls % (2 * self.every) else Code.UNAVAILABLE, "not now")
 
 
 @variant()
 class ShedsLoadLate(Core):
-    """Turns every 250th mutating call away after it has raised the mark."""
+    """Rejects every 250th mutating call after it has raised the mark."""
 
-    asked = 0
+    calls = 0
 
     def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
         super().raise_mark(verb, key, token)
-        self.asked += 1
-        if self.asked % 250 == 0:
+        self.calls += 1
+        if self.calls % 250 == 0:
             raise Rejected(Code.UNAVAILABLE, "not now")
 
 

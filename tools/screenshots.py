@@ -23,7 +23,7 @@ from conformance.results.result import Verdict
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from selftest.judge import IMPATIENT, judge
+from selftest.judge import SHORT_PATIENCE, judge
 from selftest.mutant import MUTANTS
 from tools.browser import browsing
 
@@ -44,7 +44,7 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 def reports() -> dict[str, Report]:
     """The reports that are shown: of a conformant provider, and of a broken one."""
-    timeouts = Timeouts(patience=IMPATIENT, rpc=5.0, connect=2.0)
+    timeouts = Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0)
     options = Options(timeouts=timeouts, seed=7, info=RunInfo(version=version()))
     core = Core(fleet(28), latency=Latency.parse("200ms"))
     made = {

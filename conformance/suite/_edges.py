@@ -1,4 +1,4 @@
-"""Helpers of the LIF behaviours: one edge taken under tight reads, and what those must show."""
+"""Helpers of the LIF behaviours: take one edge while the machine is read at short intervals, and judge the readings."""
 
 from __future__ import annotations
 
@@ -22,90 +22,97 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
-ROUNDS = 3
+MAX_ROUNDS = 3
+"""Maximum number of times that an edge is taken until its transition is observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What tight reads of one machine showed while it took an edge; times in seconds on the run's clock."""
+    """The readings of one machine while it took an edge; times are seconds on the run's clock."""
 
-    got: Sequence[tuple[float, State]]
-    """By Get: when it was sent, and the state."""
-    listed: Sequence[tuple[float, pb.Machine | None]]
-    """By List, among the machines that are under way or at the end: when it was sent, and what it showed."""
+    by_get: Sequence[tuple[float, State]]
+    """For each Get: when it was sent, and the state that it showed."""
+    by_list: Sequence[tuple[float, pb.Machine | None]]
+    """For each List of the edge's transitional and target states: when it was sent, and the machine; None if absent."""
     last: pb.Machine
-    """The last Get."""
+    """The machine as the last Get showed it."""
 
     @property
     def states(self) -> list[State]:
         """The states that Get showed, except FAILED."""
-        return [state for _, state in self.got if state is not State.FAILED]
+        return [state for _, state in self.by_get if state is not State.FAILED]
 
     @property
     def end(self) -> State:
         """The state that Get showed last."""
-        return self.got[-1][1]
+        return self.by_get[-1][1]
 
     @property
-    def way(self) -> str:
-        """The states that Get showed, in words and without repeats."""
-        return " -> ".join(state.name for n, (_, state) in enumerate(self.got) if n == 0 or self.got[n - 1][1] != state)
+    def path(self) -> str:
+        """The states that Get showed, as text without repeats."""
+        return " -> ".join(
+            state.name for n, (_, state) in enumerate(self.by_get) if n == 0 or self.by_get[n - 1][1] != state
+        )
 
 
-async def watched(trial: Trial, machine: Machine, verb: Verb, *, doubts: list[Violation] | None = None) -> bool:
-    """Takes one edge under tight reads, from before the call until well after its end, and judges what they showed.
+async def observe_edge(
+    trial: Trial, machine: Machine, verb: Verb, *, list_violations: list[Violation] | None = None
+) -> bool:
+    """Takes one edge while the machine is read, from before the call until well after its end, and judges the readings.
 
-    Returns whether the transition was seen under way: a provider may be so fast that it never is. If List showed the
-    end too early, the violation goes to `doubts`, if given: a List that lags may show where the machine was before.
+    Returns whether a Get showed the transition: a provider may be too fast for that. If List showed the target too
+    early, the violation is added to `list_violations` if given: a List that lags may show an earlier state.
     """
     edge = EDGES[verb]
     before, at_source = await machine.read(), await trial.listed(machine, edge.source)
-    fresh = at_source is not None and whose(at_source) == whose(before)  # else List lags, which LST-10 judges
-    asked = asyncio.ensure_future(trial.begin(machine, verb))
+    # If List lags, it is not read: LST-10 judges that.
+    list_is_current = at_source is not None and host_and_cluster(at_source) == host_and_cluster(before)
+    pending = asyncio.ensure_future(trial.begin(machine, verb))
     try:
-        reads = await read_until_settled(trial, machine, verb, asked, listing=fresh)
+        reads = await read_until_settled(trial, machine, verb, pending, listing=list_is_current)
     finally:
-        asked.add_done_callback(lambda task: task.cancelled() or task.exception())  # awaited below, if we get there
-    ack = await asked
+        # If the reads raised, nothing awaits `pending`: retrieve its exception, so that asyncio does not log it.
+        pending.add_done_callback(lambda task: task.cancelled() or task.exception())
+    ack = await pending
     if reads.end not in (edge.target, State.FAILED):
-        raise Unprepared(f"{machine.id} went {reads.way} after {verb.value}: where it ends is LIF-1's to judge")
+        raise Unprepared(f"{machine.id} went {reads.path} after {verb.value}: LIF-1 judges where it ends")
     judge_order(reads, verb, ack)
     try:
-        judge_arrival(reads, verb, ack, {whose(before), whose(reads.last)})
-    except Violation as doubt:
-        if doubts is None:
+        judge_list_not_early(reads, verb, ack, {host_and_cluster(before), host_and_cluster(reads.last)})
+    except Violation as violation:
+        if list_violations is None:
             raise
-        doubts.append(doubt)
+        list_violations.append(violation)
     if reads.end is not edge.target:
         raise Unprepared(f"{machine.id} is {reads.end.name} after {verb.value}")
     return edge.via in reads.states
 
 
 async def read_until_settled(
-    trial: Trial, machine: Machine, verb: Verb, asked: asyncio.Future[Call], *, listing: bool
+    trial: Trial, machine: Machine, verb: Verb, pending: asyncio.Future[Call], *, listing: bool
 ) -> Reads:
-    """Reads the machine again and again until one window after it has settled; `listing`: by List too."""
+    """Reads the machine repeatedly, with `listing` by List too, until one window after it has settled."""
     edge, now = EDGES[verb], trial.client.now
-    got: list[tuple[float, State]] = []
-    listed: list[tuple[float, pb.Machine | None]] = []
+    by_get: list[tuple[float, State]] = []
+    by_list: list[tuple[float, pb.Machine | None]] = []
     begun, until = now(), math.inf
     while True:
         at = now()
         last = await machine.read()
         state = state_of(last.state)
-        got.append((at, state))
-        if listing and len(got) % 2:
-            listed.append((now(), await trial.listed(machine, edge.via, edge.target)))
-        if until == math.inf and asked.done() and (asked.exception() or state in (edge.target, State.FAILED)):
+        by_get.append((at, state))
+        if listing and len(by_get) % 2:
+            by_list.append((now(), await trial.listed(machine, edge.via, edge.target)))
+        if until == math.inf and pending.done() and (pending.exception() or state in (edge.target, State.FAILED)):
             until = now() + trial.window
         pause = max(FIRST_POLL, POLL_SHARE * (now() - begun), 0 if until == math.inf else trial.window / 20)
         await asyncio.sleep(pause)
         if now() >= min(until, begun + 2 * machine.patience.verb(verb)):
-            return Reads(got=got, listed=listed, last=last)
+            return Reads(by_get=by_get, by_list=by_list, last=last)
 
 
 def judge_order(reads: Reads, verb: Verb, ack: Call) -> None:
-    """Get shows the states of the edge in their order, and the first of them no more after the ack (LIF-2)."""
+    """Checks that Get shows the states of the edge in order, and not the source state after the ack (LIF-2)."""
     edge = EDGES[verb]
     order = (edge.source, edge.via, edge.target)
     in_order = all(state in order for state in reads.states) and all(
@@ -114,62 +121,67 @@ def judge_order(reads: Reads, verb: Verb, ack: Call) -> None:
     expect.fact(
         in_order,
         wanted=f"Get to show {edge.source.name}, {edge.via.name} and {edge.target.name}, in this order",
-        got=reads.way,
+        got=reads.path,
         calls=[ack],
     )
     expect.fact(
-        not any(state is edge.source for at, state in reads.got if at >= ack.ended),
-        wanted=f"Get to show {edge.source.name} no more after the ack",
-        got=reads.way,
+        not any(state is edge.source for at, state in reads.by_get if at >= ack.ended),
+        wanted=f"Get not to show {edge.source.name} after the ack",
+        got=reads.path,
         calls=[ack],
     )
 
 
-def judge_arrival(reads: Reads, verb: Verb, ack: Call, ours: Collection[tuple[str, str]]) -> None:
-    """List does not show the end of the edge while Get still shows the machine under way (LIF-2)."""
+def judge_list_not_early(reads: Reads, verb: Verb, ack: Call, ours: Collection[tuple[str, str]]) -> None:
+    """Checks that List does not show the target state while Get still shows the transition (LIF-2)."""
     edge = EDGES[verb]
-    early = arrival(reads.listed, edge.target, ours)
+    early = listed_at_end_since(reads.by_list, edge.target, ours)
     expect.fact(
-        early is None or not any(state is edge.via for at, state in reads.got if at > early),
-        wanted=f"List not to show {edge.target.name} while {verb.value} still runs",
-        got=f"List showed it, and Get showed {edge.via.name} after that",
+        early is None or not any(state is edge.via for at, state in reads.by_get if at > early),
+        wanted=f"List not to show {edge.target.name} while {verb.value} is still running",
+        got=f"List showed {edge.target.name}, and a later Get showed {edge.via.name}",
         calls=[ack],
     )
 
 
-def whose(machine: pb.Machine) -> tuple[str, str]:
-    """Returns what tells one life, and one binding, from another: host and cluster."""
+def host_and_cluster(machine: pb.Machine) -> tuple[str, str]:
+    """Returns host and cluster, which differ between two hosts and between two bindings of a machine."""
     return machine.host.ref, machine.cluster
 
 
-def arrival(
+def listed_at_end_since(
     listed: Sequence[tuple[float, pb.Machine | None]], end: State, ours: Collection[tuple[str, str]]
 ) -> float | None:
-    """Returns when List came to show the machine at its end, for good; None if it did not.
+    """Returns since when every List showed the machine in state `end`; None if the last one did not.
 
-    If it shows something older after that, or another life or binding than `ours`, it lags, which it may (LST-10).
+    A List that shows something older after that, or a host and cluster that are not in `ours`, lags (LST-10).
     """
-    there = [shown is not None and state_of(shown.state) is end and whose(shown) in ours for _, shown in listed]
-    return next((at for number, (at, _) in enumerate(listed) if all(there[number:])), None)
+    at_end = [
+        shown is not None and state_of(shown.state) is end and host_and_cluster(shown) in ours for _, shown in listed
+    ]
+    return next((at for number, (at, _) in enumerate(listed) if all(at_end[number:])), None)
 
 
-async def watched_once(trial: Trial, verb: Verb) -> None:
-    """Takes an edge that costs a machine, under tight reads. Raises Unsupported if it is over too soon to be seen."""
-    if not await watched(trial, trial.machine, verb):
-        raise Unsupported(f"{verb.value} is over before it can be looked at")
+async def observe_edge_once(trial: Trial, verb: Verb) -> None:
+    """Takes an edge that costs a machine, and judges the readings. Raises Unsupported if none shows the transition."""
+    if not await observe_edge(trial, trial.machine, verb):
+        raise Unsupported(f"{verb.value} ended before it could be observed")
 
 
-async def watched_until_seen(trial: Trial, verb: Verb) -> None:
-    """Takes one edge under tight reads, from its source each time, until the transition was seen under way.
+async def observe_edge_until_seen(trial: Trial, verb: Verb) -> None:
+    """Takes one edge repeatedly, and judges its readings, until the transition was seen.
 
-    That List was early counts only if it was so in every round.
+    A List that showed the target too early is a violation only if it happened in every round.
     """
-    doubts: list[Violation] = []
-    for _ in range(ROUNDS):
+    list_violations: list[Violation] = []
+    for _ in range(MAX_ROUNDS):
         await trial.bring(trial.machine, EDGES[verb].source)
-        known = len(doubts)
-        if await watched(trial, trial.machine, verb, doubts=doubts) and len(doubts) == known:
+        known = len(list_violations)
+        if (
+            await observe_edge(trial, trial.machine, verb, list_violations=list_violations)
+            and len(list_violations) == known
+        ):
             return
-    if len(doubts) == ROUNDS:
-        raise doubts[-1]
-    raise Unsupported(f"{verb.value} is over before it can be looked at")
+    if len(list_violations) == MAX_ROUNDS:
+        raise list_violations[-1]
+    raise Unsupported(f"{verb.value} ended before it could be observed")

@@ -1,4 +1,4 @@
-"""Helpers of the FEN behaviours: calls that start nothing, and shards with a known mark."""
+"""Helpers of the FEN behaviours: calls that start no transition, and shards with a known mark."""
 
 from __future__ import annotations
 
@@ -17,52 +17,58 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 
-LAST = 2**63 - 1
-ROUNDS = 3
-"""How often a transition is repeated that was over before it could be observed."""
+INT64_MAX = 2**63 - 1
+MAX_ROUNDS = 3
+"""Maximum number of times that a transition is run until it is observed."""
 
-_CALM = {
+_INERT_VERBS = {
     State.SPECULATIVE: (Verb.DRAIN, Verb.CONFIGURE, Verb.DELETE),
     State.IDLE: (Verb.CREATE, Verb.DRAIN),
     State.CONFIGURED: (Verb.CREATE, Verb.CONFIGURE, Verb.DELETE),
 }
 
 
-def offered(trial: Trial) -> tuple[Verb, ...]:
-    """Returns the mutating RPCs that the provider has."""
+def supported_verbs(trial: Trial) -> tuple[Verb, ...]:
+    """Returns the mutating RPCs that the provider supports."""
     return tuple(verb for verb in Verb if verb is not Verb.DELETE or trial.found.delete)
 
 
-def calm(trial: Trial, state: State) -> tuple[Verb, ...]:
-    """Returns the verbs that start nothing on a machine in `state`, whatever their token."""
-    return tuple(verb for verb in _CALM[state] if verb in offered(trial))
+def inert_verbs(trial: Trial, state: State) -> tuple[Verb, ...]:
+    """Returns the verbs that start no transition of a machine in `state`, with any token."""
+    return tuple(verb for verb in _INERT_VERBS[state] if verb in supported_verbs(trial))
 
 
 STALE, MARK, FRESH = (1, 3), (2, 6), (3, 9)
-"""Epoch and sequence of three tokens whose order is clear, so that a failure with these is not about the order."""
+"""Epoch and sequence of three tokens. Both numbers grow, so a failure with them is not about how tokens compare."""
 
 
-async def introduced(trial: Trial, machine: Machine, *, epoch: int = 1, verb: Verb = Verb.CREATE) -> Shard:
-    """Returns a new shard that has made its first call, whatever the answer: first contact is for FEN-2 to judge."""
+async def shard_after_first_call(trial: Trial, machine: Machine, *, epoch: int = 1, verb: Verb = Verb.CREATE) -> Shard:
+    """Returns a new shard that has made its first call. Any answer is accepted, as FEN-2 judges first contact."""
     shard = trial.new_shard()
     await machine.call(verb, shard.token(epoch=epoch, sequence=1))
     return shard
 
 
-async def marked(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
-    """Returns a shard whose mark, on the trial's machine in `state`, is exactly this token."""
-    machine, verb = trial.machine, calm(trial, state)[0]
-    known = (epoch, sequence) > (1, 1)
-    shard = await introduced(trial, machine, epoch=max(1, epoch - 1), verb=verb) if known else trial.new_shard()
+async def shard_with_mark(trial: Trial, state: State, *, epoch: int = 5, sequence: int = 5) -> Shard:
+    """Returns a shard whose mark on the trial's machine, which is in `state`, is exactly this token."""
+    machine, verb = trial.machine, inert_verbs(trial, state)[0]
+    has_older_token = (epoch, sequence) > (1, 1)
+    shard = (
+        await shard_after_first_call(trial, machine, epoch=max(1, epoch - 1), verb=verb)
+        if has_older_token
+        else trial.new_shard()
+    )
     await expect.accepted(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
     return shard
 
 
-async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = ROUNDS) -> bool:
-    """Takes `verb`'s edge, runs `attack` at once, and returns whether the machine was still under way then.
+async def run_during_transition(
+    trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = MAX_ROUNDS
+) -> bool:
+    """Takes `verb`'s edge and runs `attack` immediately. Returns whether the machine was still in transition then.
 
-    A Get that is sent at the same time tells. A transition that was over too soon is repeated, unless its ack already
-    showed the target: then there is nothing to observe.
+    A Get that is sent together with the attack shows that. A transition that ended too early is repeated, unless its
+    ack already showed the target state: then the transition cannot be observed.
     """
     machine, edge = trial.machine, EDGES[verb]
     for _ in range(rounds):
@@ -70,8 +76,8 @@ async def in_flight(trial: Trial, verb: Verb, attack: Callable[[], Awaitable[obj
         ack = await machine.call(verb)
         if not ack.ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {ack.outcome()}")
-        _, seen = await asyncio.gather(attack(), machine.read())
-        if state_of(seen.state) is edge.via:
+        _, shown = await asyncio.gather(attack(), machine.read())
+        if state_of(shown.state) is edge.via:
             return True
         if state_of(ack.response.machine.state) is edge.target:
             return False

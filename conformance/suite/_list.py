@@ -1,4 +1,4 @@
-"""Helpers of the LST behaviours: what a List holds, and the revision of now."""
+"""Helpers of the LST behaviours: check the machines in a List, and get the current revision."""
 
 from __future__ import annotations
 
@@ -19,71 +19,76 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 
-ALL: Final[tuple[State, ...]] = tuple(state for state in State if state is not State.UNSPECIFIED)
+ALL_STATES: Final[tuple[State, ...]] = tuple(state for state in State if state is not State.UNSPECIFIED)
 
 
-def ids(call: Call) -> list[str]:
-    """Returns the ids in a listing."""
+def ids_in(call: Call) -> list[str]:
+    """Returns the ids of the machines in a List."""
     return [machine.id for machine in call.response.machines]
 
 
-def only(call: Call, states: Collection[State | int]) -> None:
-    """The listing holds machines in these states and no other, if any are named (LST-1)."""
-    strays = [m for m in call.response.machines if states and m.state not in states]
+def check_states(call: Call, states: Collection[State | int]) -> None:
+    """Checks that every machine in the List is in one of `states`, if there are any (LST-1)."""
+    unexpected = [m for m in call.response.machines if states and m.state not in states]
     expect.fact(
-        not strays,
-        wanted=f"List of {', '.join(state_of(s).name for s in states)} to hold machines in these states only",
-        got=f"{len(strays)} others, such as {strays[0].id if strays else ''}"
-        f" {state_of(strays[0].state).name if strays else ''}",
+        not unexpected,
+        wanted=f"List of {', '.join(state_of(s).name for s in states)} to contain only machines in these states",
+        got=f"{len(unexpected)} machines in other states, such as {unexpected[0].id if unexpected else ''}"
+        f" {state_of(unexpected[0].state).name if unexpected else ''}",
         calls=[call],
     )
 
 
-async def listing(
+async def checked_list(
     trial: Trial,
     states: Sequence[State | int] = (),
     *,
-    inside: Sequence[Machine] = (),
-    outside: Sequence[Machine] = (),
+    included: Sequence[Machine] = (),
+    excluded: Sequence[Machine] = (),
     least: int = 0,
     cap: int = 0,
     client: Client | None = None,
     longest: float = LONGEST_LAG,
 ) -> Call:
-    """Returns a List that holds what it should.
+    """Returns a List with the expected machines. Raises Violation if no List has them within `longest` seconds.
 
-    At once: no state but those asked for, nothing over the cap. Once it has caught up, as a List may lag (LST-10):
-    all machines of `inside`, none of `outside`, and at least `least` machines.
+    Every List must contain only machines in `states`, at most `cap` of them. After a delay, as a List may lag (LST-10),
+    it must contain all machines of `included`, none of `excluded`, and at least `least` machines.
     """
     async for last in poll_until_deadline(trial, longest=longest):
         call = await expect.acked((client or trial.client).list(states, cap=cap))
-        found = ids(call)
-        only(call, states)
-        expect.fact(not cap or len(found) <= cap, wanted=f"at most {cap} machines", got=len(found), calls=[call])
-        missing = [m.id for m in inside if m.id not in found]
-        strays = [m.id for m in outside if m.id in found]
-        if not missing and not strays and len(found) >= least:
+        found = ids_in(call)
+        check_states(call, states)
+        expect.fact(
+            not cap or len(found) <= cap, wanted=f"at most {cap} machines", got=f"{len(found)} machines", calls=[call]
+        )
+        missing = [m.id for m in included if m.id not in found]
+        unexpected = [m.id for m in excluded if m.id in found]
+        if not missing and not unexpected and len(found) >= least:
             break
         if last:
-            await asyncio.gather(*(machine.read() for machine in (*inside, *outside)))  # still as we left them?
-            wanted = _wanted(states, missing, strays, f"at least {least} machines", cap=cap)
-            got = f"{len(found)} machines, without {missing} and with {strays}"
+            # Raises Disturbed if another client has moved a machine.
+            await asyncio.gather(*(machine.read() for machine in (*included, *excluded)))
+            wanted = _wanted(states, missing, unexpected, least=least, cap=cap)
+            got = f"{len(found)} machines; missing: {missing}; unexpected: {unexpected}"
             expect.fact(False, wanted=wanted, got=got, calls=[call])
     return call
 
 
-def _wanted(states: Sequence[State | int], missing: list[str], strays: list[str], enough: str, *, cap: int) -> str:
-    """Returns what a List should have held, in words."""
-    asked = ", ".join(state_of(state).name for state in states) or "everything"
+def _wanted(states: Sequence[State | int], missing: list[str], unexpected: list[str], *, least: int, cap: int) -> str:
+    """Returns the text that says which machines the List should have contained."""
+    states_text = ", ".join(state_of(state).name for state in states) or "everything"
     if missing:
-        return f"List of {asked} to hold {missing}"
-    return f"List of {asked} not to hold {strays}" if strays else f"{enough} in a List of {asked} with cap {cap}"
+        return f"List of {states_text} to contain {missing}"
+    if unexpected:
+        return f"List of {states_text} not to contain {unexpected}"
+    return f"List of {states_text} with max_results {cap} to contain at least {least} machines"
 
 
-async def cursor(trial: Trial) -> bytes:
-    """Returns the current revision. Raises NotObserved if this List has none."""
+async def current_revision(trial: Trial) -> bytes:
+    """Returns the current revision. Raises NotObserved if the List has none."""
     call = await expect.acked(trial.client.list(trial.found.few()))
     revision: bytes = call.response.revision
     if not revision:
-        raise NotObserved("this List has no revision, as the first one had")
+        raise NotObserved("a List had no revision, although the first List of the run had one")
     return revision

@@ -1,4 +1,4 @@
-"""Helpers of the MET behaviours: a machine bound with metadata, and where that metadata shows."""
+"""Helpers of the MET behaviours: bind a machine with metadata, and check that Get and List show it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 BOUND: Final = (State.CONFIGURING, State.CONFIGURED, State.DRAINING)
-RESTING: Final = (State.IDLE, *BOUND)
+IDLE_OR_BOUND: Final = (State.IDLE, *BOUND)
 TOO_LARGE: Final = (StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED)
 
 
-async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: str | None = None) -> Call:
-    """Binds the machine with `metadata`. Raises Violation if the same Configure with plain metadata is accepted."""
+async def configure_with(machine: Machine, metadata: Mapping[str, str], *, cluster: str | None = None) -> Call:
+    """Binds the machine with `metadata`. If that is refused but a Configure with a plain key is accepted: Violation."""
     call = await machine.configure(metadata=metadata, cluster=cluster)
     if not call.ok:
         control = await machine.configure(metadata={"plain": "value"}, cluster=cluster)
         if not control.ok:
             raise Unprepared(f"Configure of {machine.id} answered {control.outcome()}")
-        wanted = f"Configure with these {len(metadata)} keys to be accepted as one with a plain key is"
+        wanted = f"Configure with these {len(metadata)} keys to be accepted, like the one with a plain key"
         raise Violation(wanted, call.outcome(), calls=[call, control])
     watch = await machine.settle()
     if watch.state is not State.CONFIGURED:
@@ -41,8 +41,8 @@ async def configured(machine: Machine, metadata: Mapping[str, str], *, cluster: 
     return call
 
 
-async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:
-    """Get shows a machine at rest with exactly this metadata, and so does List, which may lag for a while (LST-10)."""
+async def check_shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:
+    """Checks that Get shows the machine at rest with exactly this metadata, and List too, after a delay (LST-10)."""
     seen = await machine.read()
     state = state_of(seen.state)
     expect.echoes(seen, metadata, where=f"Get of {machine.id}, {state.name},")
@@ -57,9 +57,12 @@ async def shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> 
             expect.echoes(entry, metadata, where=f"List of {machine.id}, {state.name},")
 
 
-def of_binding(seen: Observations, cluster: str, *, unbound: bool = False) -> Iterator[Observation]:
-    """Yields the readings of this binding: a List that lags may still show an older one."""
-    for sighting in seen.all:
-        bound = sighting.state in BOUND and (sighting.rpc == "Get" or sighting.machine.cluster == cluster)
-        if bound or (unbound and not sighting.machine.cluster):
-            yield sighting
+def readings_of_binding(seen: Observations, cluster: str, *, unbound: bool = False) -> Iterator[Observation]:
+    """Yields the readings of this binding: a List that lags may still show an older one.
+
+    With `unbound`, those of the machine without a binding too.
+    """
+    for reading in seen.all:
+        of_this_binding = reading.state in BOUND and (reading.rpc == "Get" or reading.machine.cluster == cluster)
+        if of_this_binding or (unbound and not reading.machine.cluster):
+            yield reading

@@ -1,7 +1,7 @@
-"""COD: what a refusal says, and that a refused call changes nothing (contract §4).
+"""COD: the status codes of refused calls, and that a refused call changes nothing (contract §4).
 
-Ids that do not exist, and calls that have no edge from where the machine is: at rest these cost nothing. What
-the fence alone may say, FAILED_PRECONDITION, is looked for in everything that is sent.
+The calls are for ids that do not exist, or have no edge from the machine's state: on machines at rest they start
+nothing. Only the fence may answer FAILED_PRECONDITION, so every answer is checked for it.
 """
 
 from __future__ import annotations
@@ -23,33 +23,36 @@ if TYPE_CHECKING:
     from conformance.fleet.machine import Machine
     from conformance.testkit.trial import Trial
 
-ROUNDS = 3
-MARGIN = 5
-"""What is answered within a fifth of the time that a transition takes did not wait for its end."""
+MAX_ROUNDS = 3
+"""Maximum number of times that a transition is started in which another call must arrive."""
+EARLY_ANSWER_FACTOR = 5
+"""A call that was answered within a fifth of the transition's time did not wait for the end of the transition."""
 
 
-async def unknown(stranger: Machine) -> None:
-    """No RPC finds the machine, and none makes it up (COD-1)."""
+async def check_not_found(machine: Machine) -> None:
+    """Checks that every RPC answers that the machine does not exist (COD-1)."""
     for verb in Verb:
         codes = (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED)[: 1 + (verb is Verb.DELETE)]
-        await expect.code(stranger.call(verb, stranger.shard.anew()), *codes)
-    await expect.code(stranger.get(), StatusCode.NOT_FOUND)
+        await expect.code(machine.call(verb, machine.shard.anew()), *codes)
+    await expect.code(machine.get(), StatusCode.NOT_FOUND)
 
 
-async def all_unknown(trial: Trial, strangers: Sequence[Machine]) -> None:
-    """None of the machines is found, and List shows none of them afterwards either."""
-    fates = await asyncio.gather(*(unknown(stranger) for stranger in strangers), return_exceptions=True)
-    for fate in fates:
-        if isinstance(fate, BaseException):
-            raise fate
-    ids = {stranger.id for stranger in strangers}
-    made_up = sorted(ids & {machine.id for machine in await trial.changed()})
-    expect.fact(not made_up, wanted="List to show no machine that nobody has", got=", ".join(map(cut, made_up)))
+async def check_all_not_found(trial: Trial, unknown: Sequence[Machine]) -> None:
+    """Checks that no RPC finds any of the machines, and that List does not show them afterwards."""
+    outcomes = await asyncio.gather(*(check_not_found(machine) for machine in unknown), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    ids = {machine.id for machine in unknown}
+    listed = sorted(ids & {machine.id for machine in await trial.changed()})
+    expect.fact(
+        not listed, wanted="List not to show an unknown id that was used in a call", got=", ".join(map(cut, listed))
+    )
 
 
 @behaviour("COD-1a")
 async def test_an_unknown_id_is_not_found_and_not_made(trial: Trial) -> None:
-    await all_unknown(trial, [trial.stranger()])
+    await check_all_not_found(trial, [trial.stranger()])
 
 
 @behaviour("COD-1b")
@@ -64,138 +67,142 @@ async def test_odd_ids_are_not_found_either(trial: Trial) -> None:
         "{}%s%n%2F",
         "{}" + "x" * (4096 - len(name)),
     )
-    strangers = [trial.stranger(shape.replace("{}", name)) for shape in odd]
-    await all_unknown(trial, strangers)
+    unknown = [trial.stranger(shape.replace("{}", name)) for shape in odd]
+    await check_all_not_found(trial, unknown)
 
 
 @behaviour("COD-1c", machines=1, start=State.CONFIGURED)
 async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> None:
     machine = trial.machine
-    known = {one.id for one in await trial.some()}.union(trial.found.speculative, trial.found.idle)
-    i = machine.id
-    near = {
-        i.upper(),
-        i.swapcase(),
-        f" {i}",
-        f"{i} ",
-        f"{i}\n",
-        f"{i}\0",
-        f"{i}/",
-        f"/{i}",
-        f"{i}x",
-        f"{i}0",
-        f"{i}%",
-        i + i,
+    known = {other.id for other in await trial.some()}.union(trial.found.speculative, trial.found.idle)
+    own = machine.id
+    similar = {
+        own.upper(),
+        own.swapcase(),
+        f" {own}",
+        f"{own} ",
+        f"{own}\n",
+        f"{own}\0",
+        f"{own}/",
+        f"/{own}",
+        f"{own}x",
+        f"{own}0",
+        f"{own}%",
+        own + own,
     }
-    await all_unknown(trial, [trial.stranger(name) for name in sorted(near - known)])
-    for name in sorted({i[:-1], i[1:], f"{i[:-1]}*", f"{i[:-1]}_"} - known - {""}):
-        # It could be taken for somebody else's machine, so these are only read.
+    await check_all_not_found(trial, [trial.stranger(name) for name in sorted(similar - known)])
+    for name in sorted({own[:-1], own[1:], f"{own[:-1]}*", f"{own[:-1]}_"} - known - {""}):
+        # This could be the id of another client's machine, so it is only read.
         await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)
 
 
-async def no_edge(machine: Machine, verb: Verb, state: State, *, or_retry: bool = False, seconds: float = 0.0) -> None:
-    """The call is refused, and the machine is as it was, for so many seconds (COD-2)."""
+async def check_refused_without_edge(
+    machine: Machine, verb: Verb, state: State, *, retry_allowed: bool = False, seconds: float = 0.0
+) -> None:
+    """Checks that the call is refused and leaves the machine unchanged for `seconds` (COD-2)."""
     before = await machine.read()
     call = await machine.call(verb)
-    if not (call.ok and or_retry):
+    if not (call.ok and retry_allowed):
         await expect.refused(call)
     await expect.unchanged(machine, before, by=f"{verb.value}, which has no edge from {state.name}", seconds=seconds)
 
 
 @behaviour("COD-2a", machines=1, start=State.SPECULATIVE)
 async def test_a_slot_refuses_configure_and_drain(trial: Trial) -> None:
-    await no_edge(trial.machine, Verb.CONFIGURE, State.SPECULATIVE)
-    await no_edge(trial.machine, Verb.DRAIN, State.SPECULATIVE)
-    await no_edge(trial.machine, Verb.DELETE, State.SPECULATIVE, or_retry=True, seconds=trial.window)
+    await check_refused_without_edge(trial.machine, Verb.CONFIGURE, State.SPECULATIVE)
+    await check_refused_without_edge(trial.machine, Verb.DRAIN, State.SPECULATIVE)
+    await check_refused_without_edge(
+        trial.machine, Verb.DELETE, State.SPECULATIVE, retry_allowed=True, seconds=trial.window
+    )
 
 
 @behaviour("COD-2b", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_a_configured_machine_refuses_create_and_delete(trial: Trial) -> None:
     machine = trial.machine
     first, again = await trial.begin(machine, Verb.CONFIGURE), await machine.configure()
-    await no_edge(machine, Verb.CREATE, State.CONFIGURED)
-    await no_edge(machine, Verb.DELETE, State.CONFIGURED, seconds=trial.window)
-    if again.operation_id == first.operation_id:  # where not, that is OPS-2's matter
+    await check_refused_without_edge(machine, Verb.CREATE, State.CONFIGURED)
+    await check_refused_without_edge(machine, Verb.DELETE, State.CONFIGURED, seconds=trial.window)
+    if again.operation_id == first.operation_id:  # if not, OPS-2 judges it
         await expect.same_operation(first, machine.configure())
 
 
 @behaviour("COD-2c", machines=1, start=State.IDLE, transitions=2)
 async def test_an_idle_machine_stays_idle_at_a_drain(trial: Trial) -> None:
     machine = trial.machine
-    await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True, seconds=trial.window)
-    await trial.bind(machine, cluster=machine.cluster)  # control: what is not drained can be bound
+    await check_refused_without_edge(machine, Verb.DRAIN, State.IDLE, retry_allowed=True, seconds=trial.window)
+    await trial.bind(machine, cluster=machine.cluster)  # control: it can still be bound
 
 
-async def refused_on_the_way(trial: Trial, machine: Machine, going: Verb, others: Iterable[Verb]) -> bool:
-    """During `going`, each of the other calls is refused and disturbs nothing; False where it was over at once.
+async def check_refused_in_transition(trial: Trial, machine: Machine, running: Verb, others: Iterable[Verb]) -> bool:
+    """Checks that the transition of `running` refuses the other calls and is not disturbed by them.
 
-    Nor is its operation forgotten for them.
+    Its operation id must stay the same too. Returns False if no Get showed the transition.
 
-    A call may find the machine settled already. What has an edge from there is not asked for here; what may be
-    answered as a retry there shows by its snapshot that it was.
+    A call may arrive after the machine has settled, so `others` have no edge from the target state. Those that may be
+    answered there as a retry show the target state in their ack.
     """
-    edge, seen = EDGES[going], False
-    ack = await trial.begin(machine, going)
-    known = (await machine.call(going)).operation_id == ack.operation_id  # where not, that is OPS-2's matter
+    edge, was_in_transition = EDGES[running], False
+    ack = await trial.begin(machine, running)
+    repeatable = (await machine.call(running)).operation_id == ack.operation_id  # if not, OPS-2 judges it
     for verb in others:
-        seen |= await trial.in_motion(machine, going)
+        was_in_transition |= await trial.in_motion(machine, running)
         call = await machine.call(verb)
         settled = call.ok and state_of(call.response.machine.state) is edge.target
         if not (settled and EDGES[verb].target is edge.target):
             await expect.refused(call)
-    watch = await machine.settle(patience=machine.patience.verb(going))
+    watch = await machine.settle(patience=machine.patience.verb(running))
     expect.fact(
         watch.state in (edge.target, State.FAILED),
-        wanted=f"{going.value} to go on to {edge.target.name} after calls that have no edge",
+        wanted=f"{running.value} to end at {edge.target.name} despite calls without an edge",
         got=describe_machine(watch.machine),
         calls=[ack],
     )
     if watch.state is State.FAILED:
-        raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {going.value}")
-    again = await machine.call(going)
-    if known and again.ok:
+        raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {running.value}")
+    again = await machine.call(running)
+    if repeatable and again.ok:
         await expect.same_operation(ack, again)
-    return seen
+    return was_in_transition
 
 
 @behaviour("COD-2d", machines=1, start=State.IDLE, transitions=1)
 async def test_create_and_delete_are_refused_while_configuring(trial: Trial) -> None:
     machine = trial.machine
-    seen = await refused_on_the_way(trial, machine, Verb.CONFIGURE, (Verb.CREATE, Verb.DELETE))
+    was_in_transition = await check_refused_in_transition(trial, machine, Verb.CONFIGURE, (Verb.CREATE, Verb.DELETE))
     shown = await machine.read()
     expect.fact(shown.cluster == machine.cluster, wanted=f"cluster {machine.cluster}", got=describe_machine(shown))
-    if not seen:
-        raise Unsupported("Configure is over with its ack: nothing can be asked meanwhile")
+    if not was_in_transition:
+        raise Unsupported("Configure ended with its ack: no call could be sent during the transition")
 
 
 @behaviour("COD-2e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_machine_that_comes_refuses_drain(trial: Trial) -> None:
     machine = trial.machine
-    await refused_on_the_way(trial, machine, Verb.CREATE, (Verb.DRAIN,))
+    await check_refused_in_transition(trial, machine, Verb.CREATE, (Verb.DRAIN,))
     before, again = await machine.create(), await machine.create()
-    await no_edge(machine, Verb.DRAIN, State.IDLE, or_retry=True)
-    if before.ok and again.operation_id == before.operation_id:  # where not, that is OPS-2's matter
+    await check_refused_without_edge(machine, Verb.DRAIN, State.IDLE, retry_allowed=True)
+    if before.ok and again.operation_id == before.operation_id:  # if not, OPS-2 judges it
         await expect.same_operation(before, machine.create())
 
 
 @behaviour("COD-2i", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_a_machine_that_goes_refuses_configure_and_drain(trial: Trial) -> None:
-    await refused_on_the_way(trial, trial.machine, Verb.DELETE, (Verb.CONFIGURE, Verb.DRAIN))
+    await check_refused_in_transition(trial, trial.machine, Verb.DELETE, (Verb.CONFIGURE, Verb.DRAIN))
 
 
 @behaviour("COD-2f", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_delete_is_refused_while_draining(trial: Trial) -> None:
     machine = trial.machine
-    await under_way(trial, machine, Verb.DRAIN)
+    await start_transition(trial, machine, Verb.DRAIN)
     call = await machine.delete()
     if call.ok:
         expect.fact(
             not call.response.machine.cluster and not call.response.machine.shard_metadata,
             wanted="Delete to be refused while DRAINING",
-            got=f"an ack for a machine that is bound: {describe_machine(call.response.machine)}",
+            got=f"an ack that still shows the binding: {describe_machine(call.response.machine)}",
             calls=[call],
         )
-        raise Unsupported("the Delete came when the Drain was over")
+        raise Unsupported("the Delete may have arrived after the Drain had ended")
     await expect.refused(call)
     watch = await machine.settle(patience=machine.patience.drain)
     expect.fact(
@@ -203,85 +210,88 @@ async def test_delete_is_refused_while_draining(trial: Trial) -> None:
     )
 
 
-async def premature(trial: Trial, going: Verb, *early: Callable[[], Awaitable[Call]]) -> None:
-    """What has an edge only from where `going` ends is refused on the way there (COD-2).
+async def check_refused_until_end(trial: Trial, running: Verb, *early: Callable[[], Awaitable[Call]]) -> None:
+    """Checks that calls with an edge only from the target state of `running` are refused in its transition (COD-2).
 
-    One call that is accepted may have come when the transition was over. Three that were all accepted at once,
-    where the transition takes many times as long whenever nobody asks, did not.
+    One accepted call may have arrived after the transition had ended. Three calls that were all accepted immediately
+    did not, if an undisturbed transition takes several times as long.
     """
-    machine, edge = trial.machine, EDGES[going]
-    calls: list[Call] = []
-    for _ in range(ROUNDS):
-        ack = await under_way(trial, machine, going)
-        for ask in early:
-            call = await ask()
+    machine, edge = trial.machine, EDGES[running]
+    accepted: list[Call] = []
+    for _ in range(MAX_ROUNDS):
+        ack = await start_transition(trial, machine, running)
+        for send in early:
+            call = await send()
             if call.ok:
                 break
             await expect.refused(call)
         else:
-            await expect.settles(machine, going)
+            await expect.settles(machine, running)
             return
-        await machine.settle()  # by then others' transitions, too, were timed
-        soon = not trial.slowest or MARGIN * (call.ended - ack.ended) < trial.slowest
-        if going is Verb.CREATE and not (soon and trial.found.delete):  # to try again costs a machine, and a Delete
-            raise Unsupported(f"{call.rpc} was accepted after Create, which may have been over")
+        await machine.settle()  # meanwhile other behaviours may have timed a transition
+        was_early = not trial.slowest or EARLY_ANSWER_FACTOR * (call.ended - ack.ended) < trial.slowest
+        # Another Create costs a machine, and needs Delete.
+        if running is Verb.CREATE and not (was_early and trial.found.delete):
+            raise Unsupported(f"{call.rpc} was accepted, but Create may already have ended")
         await trial.bring(machine, State.IDLE)
         await trial.bring(machine, edge.source)
-        control = await trial.drive(machine, going)
-        if trial.client.now() - control.ended > MARGIN * (call.ended - ack.ended):
-            calls.append(call)
-    if len(calls) < ROUNDS:
-        raise Unsupported(f"{going.value} is too fast, or {call.rpc} waits for its end: nobody can tell")
+        control = await trial.drive(machine, running)
+        if trial.client.now() - control.ended > EARLY_ANSWER_FACTOR * (call.ended - ack.ended):
+            accepted.append(call)
+    if len(accepted) < MAX_ROUNDS:
+        raise Unsupported(
+            f"cannot judge {call.rpc} during {running.value}: it ends too soon, or {call.rpc} waits for its end"
+        )
     expect.fact(
         False,
         wanted=f"{call.rpc} to be refused while {edge.via.name}",
-        got=f"{ROUNDS} of {ROUNDS} accepted at once",
-        calls=calls,
+        got=f"accepted immediately in {MAX_ROUNDS} of {MAX_ROUNDS} attempts",
+        calls=accepted,
     )
 
 
-async def under_way(trial: Trial, machine: Machine, going: Verb) -> Call:
-    """Set out from the source, and be still on the way; raises Unsupported where that is too fast."""
-    for _ in range(ROUNDS):
-        await trial.bring(machine, EDGES[going].source)
-        ack = await trial.begin(machine, going)
-        if await trial.in_motion(machine, going):
+async def start_transition(trial: Trial, machine: Machine, running: Verb) -> Call:
+    """Starts a transition and returns its ack. Raises Unsupported if it ends before a Get shows it."""
+    for _ in range(MAX_ROUNDS):
+        await trial.bring(machine, EDGES[running].source)
+        ack = await trial.begin(machine, running)
+        if await trial.in_motion(machine, running):
             return ack
-        if state_of(ack.response.machine.state) is EDGES[going].target or going is Verb.CREATE:
+        if state_of(ack.response.machine.state) is EDGES[running].target or running is Verb.CREATE:
             break  # another Create would cost a machine
-    raise Unsupported(f"{going.value} is over before anything can be asked")
+    raise Unsupported(f"{running.value} ended before another call could be sent")
 
 
 @behaviour("COD-2g", machines=1, start=State.IDLE, transitions=1)
 async def test_drain_is_refused_while_configuring(trial: Trial) -> None:
-    await premature(trial, Verb.CONFIGURE, trial.machine.drain)
+    await check_refused_until_end(trial, Verb.CONFIGURE, trial.machine.drain)
 
 
 @behaviour("COD-2h", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_configure_is_refused_while_draining(trial: Trial) -> None:
     machine, other = trial.machine, trial.unique("other")
-    await premature(trial, Verb.DRAIN, lambda: machine.configure(cluster=other), machine.configure)
+    await check_refused_until_end(trial, Verb.DRAIN, lambda: machine.configure(cluster=other), machine.configure)
 
 
 @behaviour("COD-2j", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_machine_that_comes_refuses_configure_and_delete(trial: Trial) -> None:
     machine = trial.machine
     early = (machine.configure, machine.delete) if trial.found.delete else (machine.configure,)
-    await premature(trial, Verb.CREATE, *early)
+    await check_refused_until_end(trial, Verb.CREATE, *early)
 
 
 @behaviour("COD-2k", machines=1, start=State.CONFIGURED, transitions=1)
 async def test_create_leaves_a_drain_alone(trial: Trial) -> None:
     machine = trial.machine
     before = await machine.read()
-    await under_way(trial, machine, Verb.DRAIN)
-    call = await expect.accepted(machine.create())  # its own target, too, is IDLE: a retry's answer will do
+    await start_transition(trial, machine, Verb.DRAIN)
+    call = await expect.accepted(machine.create())  # Create's target is IDLE too, so it may be answered as a retry
     watch = await machine.settle(patience=machine.patience.drain)
     if watch.state is State.FAILED:
         raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after Drain")
     expect.fact(
         watch.state is State.IDLE and State.CREATING not in watch.states and watch.machine.host.ref == before.host.ref,
-        wanted=f"a Create not to disturb the Drain of {machine.id}, whose host is {before.host.ref!r}",
+        wanted=f"Create not to disturb the Drain of {machine.id} with host {before.host.ref!r}",
         got=" -> ".join(state.name for state in watch.states) + f", {describe_machine(watch.machine)}",
         calls=[call],
     )

@@ -1,8 +1,8 @@
-"""FEN: whose mark it is, how its numbers compare, and how long it lasts (contract §5).
+"""FEN: which shard a mark belongs to, how its numbers compare, and how long it lasts (contract §5).
 
-Odd shard ids get a prefix that no other run has, so that their first contact is one; only the empty id and the
-ids of one character cannot have it. Those get tokens of epoch 0 whose sequence is the time: newer than those of
-any earlier run, and older than any that a real shard sends after its first restart.
+Odd shard ids get a prefix that is unique to the run, so that their first call is a first contact. The empty id and ids
+of one character cannot have a prefix: their tokens have epoch 0 and the time as sequence. They are newer than those of
+any earlier run, and older than any token that a real shard sends after its first restart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from grpc import StatusCode
 from conformance.core.errors import Unsupported
 from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
-from conformance.suite._fencing import LAST, calm, introduced, marked, offered
+from conformance.suite._fencing import INT64_MAX, inert_verbs, shard_after_first_call, shard_with_mark, supported_verbs
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # FEN-9: a mark belongs to one shard.
 
 
-async def _two_shards(trial: Trial, verbs: Sequence[Verb]) -> None:
+async def _check_separate_marks(trial: Trial, verbs: Sequence[Verb]) -> None:
     machine = trial.machine
 
     for verb in verbs:
@@ -38,20 +38,20 @@ async def _two_shards(trial: Trial, verbs: Sequence[Verb]) -> None:
         await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=100)))
         await expect.accepted(machine.call(verb, low.token(epoch=1, sequence=1)))
         await expect.fenced(machine.call(verb, high.token(epoch=100, sequence=100)))
-        await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=101)))  # control: only newer
+        await expect.accepted(machine.call(verb, high.token(epoch=100, sequence=101)))  # control: newer token
 
 
 @behaviour("FEN-9a", machines=1, start=State.IDLE)
 async def test_one_shard_does_not_fence_another_at_idle(trial: Trial) -> None:
-    await _two_shards(trial, calm(trial, State.IDLE))
+    await _check_separate_marks(trial, inert_verbs(trial, State.IDLE))
 
 
 @behaviour("FEN-9b", machines=1, start=State.CONFIGURED)
 async def test_one_shard_does_not_fence_another_at_configured(trial: Trial) -> None:
-    await _two_shards(trial, calm(trial, State.CONFIGURED))
+    await _check_separate_marks(trial, inert_verbs(trial, State.CONFIGURED))
 
 
-REFUSES_ID = (
+ID_REFUSED = (
     StatusCode.INVALID_ARGUMENT,
     StatusCode.OUT_OF_RANGE,
     StatusCode.PERMISSION_DENIED,
@@ -60,21 +60,21 @@ REFUSES_ID = (
 )
 
 
-async def _apart(trial: Trial, pairs: Sequence[tuple[str, str]]) -> None:
-    """Each two ids are two shards. An id that the provider does not take at all is left out."""
+async def _check_distinct(trial: Trial, pairs: Sequence[tuple[str, str]]) -> None:
+    """Checks that the ids of each pair are two shards. Pairs with an id that the provider refuses are left out."""
     machine, judged = trial.machine, 0
     for number, (one, other) in enumerate(pairs):
-        verb = offered(trial)[number % len(offered(trial))]  # an id is the same id for each of the four
+        verb = supported_verbs(trial)[number % len(supported_verbs(trial))]  # shard ids are the same for all four RPCs
         first = await expect.accepted(machine.create(Token(one, 9, 9)))
         second = await expect.accepted(machine.create(Token(other, 1, 1)))
-        if first.code in REFUSES_ID or second.code in REFUSES_ID:
+        if first.code in ID_REFUSED or second.code in ID_REFUSED:
             continue
         judged += 1
         await expect.fenced(machine.call(verb, Token(one, 9, 9)))
         await expect.fenced(machine.call(verb, Token(other, 1, 1)))
-        await expect.accepted(machine.drain(Token(other, 1, 2)))  # control: only newer
+        await expect.accepted(machine.drain(Token(other, 1, 2)))  # control: newer token
     if not judged:
-        raise Unsupported("the provider refuses such shard ids, each with a code of its own")
+        raise Unsupported("the provider refuses such shard ids")
 
 
 @behaviour("FEN-9c", machines=1, start=State.IDLE)
@@ -87,7 +87,7 @@ async def test_ids_that_differ_in_case_are_two_shards(trial: Trial) -> None:
         ("i", "\u0130"),
         ("X", "x"),
     ]
-    await _apart(trial, _with_prefix(trial, tails))
+    await _check_distinct(trial, _with_prefix(trial, tails))
 
 
 @behaviour("FEN-9d", machines=1, start=State.IDLE)
@@ -100,7 +100,7 @@ async def test_long_ids_that_differ_in_one_character_are_two_shards(trial: Trial
     middle, end = trial.unique("s-"), "y" * 1000
     pairs.append((middle + "a" + end, middle + "b" + end))
     pairs.append((middle + end, middle + end + "y"))
-    await _apart(trial, pairs)
+    await _check_distinct(trial, pairs)
 
 
 @behaviour("FEN-9e", machines=1, start=State.IDLE)
@@ -110,13 +110,13 @@ async def test_ids_that_look_alike_are_two_shards(trial: Trial) -> None:
         ("\u00c5", "\u212b"),  # the letter and the unit
         ("\ufb01", "fi"),  # a ligature
         ("\uff11", "1"),  # full width
-        ("ab", "a\u200bb"),  # nothing, of no width
+        ("ab", "a\u200bb"),  # a space of zero width
         ("a", "\u0430"),  # Latin and Cyrillic
         ("7", "07"),
         ("a%20b", "a b"),
         ("a_b", "a-b"),
     ]
-    await _apart(trial, _with_prefix(trial, tails))
+    await _check_distinct(trial, _with_prefix(trial, tails))
 
 
 @behaviour("FEN-9f", machines=1, start=State.IDLE)
@@ -124,7 +124,7 @@ async def test_ids_that_differ_in_blanks_and_control_characters_are_two_shards(t
     name = trial.unique("s")
     pairs = [(name, name + " "), (" " + name + "x", name + "x")]
     tails = [("\t", ""), ("a\n", "a"), ("a b", "a  b"), ("\0one", "\0other"), ("a\x7f", "a"), ("b", "b\u00a0")]
-    await _apart(trial, [*pairs, *_with_prefix(trial, tails)])
+    await _check_distinct(trial, [*pairs, *_with_prefix(trial, tails)])
 
 
 def _with_prefix(trial: Trial, tails: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -134,64 +134,64 @@ def _with_prefix(trial: Trial, tails: Sequence[tuple[str, str]]) -> list[tuple[s
 
 @behaviour("FEN-9g", machines=1, start=State.IDLE)
 async def test_the_shortest_ids_are_fenced_like_any_other(trial: Trial) -> None:
-    # No real shard is called so: one byte that cannot be printed, one character of nobody's alphabet, and none.
+    # No real shard has these ids: one unprintable byte, one private-use character, and the empty id.
     ids = [chr(trial.random.randrange(1, 32)), chr(trial.random.randrange(0xF0000, 0xFFFFE)), ""]
-    judged = [await _by_the_clock(trial.machine, shard) for shard in ids]
+    judged = [await _check_with_time_as_sequence(trial.machine, shard) for shard in ids]
     if not any(judged):
-        raise Unsupported("the provider takes no such shard id, or somebody else uses each of them")
+        raise Unsupported("the provider refuses such short shard ids, or another client uses all of them")
 
 
-async def _by_the_clock(machine: Machine, shard: str) -> bool:
-    """An equal token is fenced, a newer one is not; False where that cannot be told."""
+async def _check_with_time_as_sequence(machine: Machine, shard: str) -> bool:
+    """Checks that an equal token is fenced and a newer one is not. Returns False if the id cannot be used for that."""
 
     def now() -> Token:
         return Token(shard, 0, time.time_ns() // 1000)
 
     token = now()
     first = await machine.create(token)
-    if first.fenced or not first.answered or first.code in REFUSES_ID:
-        return False  # it has a mark above all that we would send, or is no id here
+    if first.fenced or not first.answered or first.code in ID_REFUSED:
+        return False  # its mark is above all tokens of this check, or the provider refuses the id
     await expect.fenced(machine.create(token))
     for pause in (0.05, 0.5):
-        if not (await machine.create(now())).fenced:  # control: only newer
+        if not (await machine.create(now())).fenced:  # control: newer token
             return True
-        await asyncio.sleep(pause)  # another run may have come in between, and its clock may be ahead
+        await asyncio.sleep(pause)  # another run may use the same id meanwhile, with a clock that is ahead
     await expect.accepted(machine.create(now()))
     return True
 
 
 @behaviour("FEN-9h")
 async def test_what_shard_and_machine_have_in_common_does_not_mix_them_up(trial: Trial) -> None:
-    # A mark that is kept under the two names, joined: the same text for two shards.
-    for joint in ("/", ":", "|", "-", "_", ".", "#", ",", " ", ""):
+    # If marks are stored under the two ids joined as text, two shards can have the same text.
+    for separator in ("/", ":", "|", "-", "_", ".", "#", ",", " ", ""):
         head, middle, tail = trial.unique("a"), trial.unique("b"), trial.unique("c")
-        one = trial.stranger(f"{middle}{joint}{tail}")
+        one = trial.stranger(f"{middle}{separator}{tail}")
         other = trial.stranger(tail)
         await expect.accepted(one.drain(Token(head, 9, 9)))
-        await expect.accepted(other.drain(Token(f"{head}{joint}{middle}", 1, 1)))
+        await expect.accepted(other.drain(Token(f"{head}{separator}{middle}", 1, 1)))
 
 
 @behaviour("FEN-9i")
 async def test_one_shard_does_not_fence_another_on_a_machine_that_does_not_exist(trial: Trial) -> None:
     machine = trial.stranger()
-    for verb in offered(trial):
-        high, low = [await introduced(trial, machine) for _ in range(2)]
+    for verb in supported_verbs(trial):
+        high, low = [await shard_after_first_call(trial, machine) for _ in range(2)]
         await machine.call(verb, high.token(epoch=100, sequence=100))
         await expect.accepted(machine.call(verb, low.token(epoch=2, sequence=2)))
 
 
 # FEN-10: numbers are 64 bits wide.
 
-STEPS = (
+BOUNDARY_NUMBERS = (
     *(0, 1, 9, 10, 99, 100, 255, 256),
     *(2**15, 2**16, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1),
-    *(2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, 2**62, LAST - 2, LAST - 1, LAST),
+    *(2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, 2**62, INT64_MAX - 2, INT64_MAX - 1, INT64_MAX),
 )
-FEW = (1, 10, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**53, 2**53 + 1, LAST - 1, LAST)
+SOME_BOUNDARY_NUMBERS = (1, 10, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**53, 2**53 + 1, INT64_MAX - 1, INT64_MAX)
 
 
-async def _climb(trial: Trial, verb: Verb, steps: Sequence[int], *, epoch: bool) -> None:
-    """Each step is newer than the one before, and not than itself; any may come first."""
+async def _check_increasing(trial: Trial, verb: Verb, steps: Sequence[int], *, epoch: bool) -> None:
+    """Checks that each step is newer than the one before but not than itself, and that it can be a first token."""
     shard = trial.new_shard()
 
     async def call(shard: Shard, step: int) -> Call:
@@ -201,114 +201,114 @@ async def _climb(trial: Trial, verb: Verb, steps: Sequence[int], *, epoch: bool)
     for step in steps:
         await expect.accepted(call(shard, step))
         await expect.fenced(call(shard, step))
-        if verb is Verb.CREATE and step in FEW:
+        if verb is Verb.CREATE and step in SOME_BOUNDARY_NUMBERS:
             await expect.accepted(call(trial.new_shard(), step))
 
 
 @behaviour("FEN-10a", machines=1, start=State.IDLE)
 async def test_epochs_compare_as_64_bit_integers(trial: Trial) -> None:
-    await _climb(trial, Verb.CREATE, STEPS, epoch=True)
+    await _check_increasing(trial, Verb.CREATE, BOUNDARY_NUMBERS, epoch=True)
 
 
 @behaviour("FEN-10b", machines=1, start=State.IDLE)
 async def test_sequences_compare_as_64_bit_integers(trial: Trial) -> None:
-    await _climb(trial, Verb.CREATE, STEPS, epoch=False)
+    await _check_increasing(trial, Verb.CREATE, BOUNDARY_NUMBERS, epoch=False)
 
 
 @behaviour("FEN-10c", machines=1, start=State.IDLE)
 async def test_drain_compares_64_bit_integers(trial: Trial) -> None:
     for epoch in (True, False):
-        await _climb(trial, Verb.DRAIN, FEW, epoch=epoch)
+        await _check_increasing(trial, Verb.DRAIN, SOME_BOUNDARY_NUMBERS, epoch=epoch)
 
 
 @behaviour("FEN-10d", machines=1, start=State.CONFIGURED)
 async def test_configure_and_delete_compare_64_bit_integers(trial: Trial) -> None:
-    verbs = [verb for verb in calm(trial, State.CONFIGURED) if verb is not Verb.CREATE]
+    verbs = [verb for verb in inert_verbs(trial, State.CONFIGURED) if verb is not Verb.CREATE]
 
     for verb in verbs:
         for epoch in (True, False):
-            await _climb(trial, verb, FEW, epoch=epoch)
+            await _check_increasing(trial, verb, SOME_BOUNDARY_NUMBERS, epoch=epoch)
 
 
 @behaviour("FEN-10e", machines=1, start=State.IDLE)
 async def test_the_largest_sequence_does_not_reach_the_next_epoch(trial: Trial) -> None:
-    # Where both numbers were packed into one, or added up, a large sequence would spill over.
+    # If both numbers are packed into one, or added, a large sequence overflows into the epoch.
     machine = trial.machine
 
-    for epoch in (0, 1, 2**31 - 1, 2**32, 2**53, LAST - 1):
-        for sequence in (1000, 2**32, 2**53, LAST):
+    for epoch in (0, 1, 2**31 - 1, 2**32, 2**53, INT64_MAX - 1):
+        for sequence in (1000, 2**32, 2**53, INT64_MAX):
             shard = trial.new_shard()
             await machine.create(shard.token(epoch=epoch, sequence=sequence))
             await expect.accepted(machine.create(shard.token(epoch=epoch + 1, sequence=0)))
-            await expect.fenced(machine.create(shard.token(epoch=epoch, sequence=LAST)))
+            await expect.fenced(machine.create(shard.token(epoch=epoch, sequence=INT64_MAX)))
 
 
-# FEN-12: marks last.
+# FEN-12: marks are durable.
 
 
-async def _still_fenced(trial: Trial, shard: Shard) -> None:
-    await _fenced_by_all(trial, shard.token(epoch=5, sequence=5))
+async def _check_still_fenced(trial: Trial, shard: Shard) -> None:
+    await _check_fenced_by_all(trial, shard.token(epoch=5, sequence=5))
 
 
-async def _fenced_by_all(trial: Trial, token: Token) -> None:
-    for verb in offered(trial):
+async def _check_fenced_by_all(trial: Trial, token: Token) -> None:
+    for verb in supported_verbs(trial):
         await expect.fenced(trial.machine.call(verb, token))
 
 
 @behaviour("FEN-12a", machines=1, start=State.CONFIGURED, transitions=3)
 async def test_a_mark_outlives_a_drain_and_a_new_binding(trial: Trial) -> None:
-    machine, shard = trial.machine, await marked(trial, State.CONFIGURED)
-    idle = shard
+    machine, shard = trial.machine, await shard_with_mark(trial, State.CONFIGURED)
+    latest = shard
     for verb in (Verb.DRAIN, Verb.CONFIGURE, Verb.DRAIN):
         await trial.drive(machine, verb)
-        await _still_fenced(trial, shard)
-        await _still_fenced(trial, idle)
-        idle = await marked(trial, machine.state)
-    await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: only newer
+        await _check_still_fenced(trial, shard)
+        await _check_still_fenced(trial, latest)
+        latest = await shard_with_mark(trial, machine.state)
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=6)))  # control: newer token
 
 
 @behaviour("FEN-12b", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_a_mark_outlives_a_delete(trial: Trial) -> None:
-    machine, shard = trial.machine, await marked(trial, State.IDLE)
+    machine, shard = trial.machine, await shard_with_mark(trial, State.IDLE)
     token = shard.token(epoch=5, sequence=6)
     await trial.begin(machine, Verb.DELETE, machine.delete(token))
-    await _fenced_by_all(trial, token)
+    await _check_fenced_by_all(trial, token)
     await trial.bring(machine, State.SPECULATIVE)
-    await _fenced_by_all(trial, token)
-    await expect.accepted(machine.drain(shard.token(epoch=5, sequence=7)))  # control: only newer
+    await _check_fenced_by_all(trial, token)
+    await expect.accepted(machine.drain(shard.token(epoch=5, sequence=7)))  # control: newer token
 
 
 @behaviour("FEN-12e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_mark_outlives_the_create_of_a_new_life(trial: Trial) -> None:
-    machine, shard = trial.machine, await marked(trial, State.SPECULATIVE)
-    other = await marked(trial, State.SPECULATIVE)
+    machine, shard = trial.machine, await shard_with_mark(trial, State.SPECULATIVE)
+    other = await shard_with_mark(trial, State.SPECULATIVE)
     token = shard.token(epoch=5, sequence=6)
     await trial.begin(machine, Verb.CREATE, machine.create(token))
-    await _fenced_by_all(trial, token)
+    await _check_fenced_by_all(trial, token)
     await trial.bring(machine, State.IDLE)
-    await _fenced_by_all(trial, token)
-    await _still_fenced(trial, other)
-    await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: only newer
+    await _check_fenced_by_all(trial, token)
+    await _check_still_fenced(trial, other)
+    await expect.accepted(machine.create(shard.token(epoch=5, sequence=7)))  # control: newer token
 
 
-CROWD = 270
-"""More shards than a cache of 256 would remember."""
+SHARD_COUNT = 270
+"""More shards than a cache of 256 entries holds."""
 
 
 @behaviour("FEN-12c", machines=1, start=State.IDLE)
 async def test_a_mark_outlives_hundreds_of_other_shards(trial: Trial) -> None:
     machine = trial.machine
-    shards = [trial.new_shard() for _ in range(CROWD)]
+    shards = [trial.new_shard() for _ in range(SHARD_COUNT)]
 
-    async def first(number: int) -> Call:
+    async def send_first(number: int) -> Call:
         return await expect.accepted(machine.create(shards[number].token(epoch=5, sequence=5)))
 
-    await first(0)
-    for start in range(1, CROWD, 30):
-        await trial.together(min(30, CROWD - start), lambda number, start=start: first(start + number))  # type: ignore[misc]
+    await send_first(0)
+    for start in range(1, SHARD_COUNT, 30):
+        await trial.together(min(30, SHARD_COUNT - start), lambda number, start=start: send_first(start + number))  # type: ignore[misc]
     for shard in (*shards[:10], *trial.random.sample(shards, 20)):
         await expect.fenced(machine.create(shard.token(epoch=5, sequence=5)))
-    await expect.accepted(machine.create(shards[0].token(epoch=5, sequence=6)))  # control: only newer
+    await expect.accepted(machine.create(shards[0].token(epoch=5, sequence=6)))  # control: newer token
 
 
 @behaviour("FEN-12d", machines=1, start=State.IDLE)
@@ -318,4 +318,4 @@ async def test_a_mark_outlives_the_connection_that_set_it(trial: Trial) -> None:
         await expect.accepted(machine.create(shard.token(epoch=5, sequence=5), client=client))
     async with trial.connections(1) as [client]:
         await expect.fenced(machine.create(shard.token(epoch=5, sequence=5), client=client))
-        await expect.accepted(machine.create(shard.token(epoch=5, sequence=6), client=client))  # control: only newer
+        await expect.accepted(machine.create(shard.token(epoch=5, sequence=6), client=client))  # control: newer token

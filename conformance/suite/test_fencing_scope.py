@@ -1,6 +1,6 @@
-"""FEN-13 and FEN-14: what one mark covers, and the call that has no token (contract §5).
+"""FEN-13 and FEN-14: the scope of a mark, and calls without a token (contract §5).
 
-The only behaviours in which one shard speaks to several machines. They ask with calls that start nothing.
+These are the only behaviours in which one shard calls several machines. Their calls start nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from conformance.core.errors import NoAnswer
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, Verb
 from conformance.results.target_info import SHARD, SHARD_MACHINE
-from conformance.suite._fencing import calm, offered
+from conformance.suite._fencing import inert_verbs, supported_verbs
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 
@@ -24,91 +24,93 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 
-class Scopes:
-    """Collects what is found about the scope; the first answer that differs from an earlier one is a violation."""
+class ScopeCheck:
+    """Compares the scopes that the answers show with one another; the first one that differs is a violation."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self._said, self._by = (
-            (trial.fence_scope, "demanded") if trial.fence_scope else (trial.found.fence_scope, "found")
+        self._scope, self._origin = (
+            (trial.fence_scope, "required by --fence-scope")
+            if trial.fence_scope
+            else (trial.found.fence_scope, "found by the first probe")
         )
 
-    async def ask(self, first: Machine, second: Machine, verbs: tuple[Verb, Verb]) -> None:
-        """Look whether a token that is older than the mark on one machine passes on the other."""
+    async def compare(self, first: Machine, second: Machine, verbs: tuple[Verb, Verb]) -> None:
+        """Finds out whether a token that is older than the mark on one machine passes on the other."""
         shard = self._trial.new_shard()
         here, there = verbs
         set_mark = await expect.accepted(first.call(here, shard.token(epoch=1, sequence=12)))
         lower = await second.call(there, shard.token(epoch=1, sequence=11))
-        self._say(set_mark, lower)
-        # Under either reading: the newest passes, and what is not newer on its own machine does not.
+        self._record(set_mark, lower)
+        # With either scope, the newest token passes, and a token that is not newer on the same machine is fenced.
         await expect.accepted(second.call(there, shard.token(epoch=1, sequence=13)))
         await expect.fenced(first.call(here, shard.token(epoch=1, sequence=12)))
 
-    async def spread(self, first: Machine, others: Iterable[Machine]) -> None:
-        """Look whether a token that is older than the mark on one machine passes on the others."""
+    async def compare_with_others(self, first: Machine, others: Iterable[Machine]) -> None:
+        """Finds out whether a token that is older than the mark on one machine passes on each of the others."""
         shard = self._trial.new_shard()
         set_mark = await expect.accepted(first.drain(shard.token(epoch=1, sequence=12)))
         for other in others:
-            self._say(set_mark, await other.drain(shard.token(epoch=1, sequence=11)))
+            self._record(set_mark, await other.drain(shard.token(epoch=1, sequence=11)))
 
-    def _say(self, set_mark: Call, lower: Call) -> None:
+    def _record(self, set_mark: Call, lower: Call) -> None:
         if not lower.answered:
             raise NoAnswer(f"{lower.rpc} was not answered: {lower.outcome()}")
         if lower.spent:
-            return  # fenced in the end: by the mark of the other machine, or by its own
+            return  # fenced when retried: by the mark of the other machine, or of its own first attempt
         scope = SHARD if lower.fenced else SHARD_MACHINE
         where = f"{set_mark.rpc} of {set_mark.machine_id} and then {lower.rpc} of {lower.machine_id}"
-        if self._said is None:
-            self._said, self._by = scope, f"for {where}"
+        if self._scope is None:
+            self._scope, self._origin = scope, f"as for {where}"
         expect.fact(
-            scope == self._said,
-            wanted=f"one mark per {self._said} everywhere, as {self._by}",
-            got=f"one per {scope} for {where}",
+            scope == self._scope,
+            wanted=f"one mark per {self._scope} everywhere, {self._origin}",
+            got=f"one mark per {scope} for {where}",
             calls=[set_mark, lower],
         )
 
-    async def ask_all(self, machines: Iterable[Machine], verbs: Iterable[tuple[Verb, Verb]]) -> None:
-        """Ask of every two machines."""
-        wanted = tuple(verbs)
+    async def compare_all(self, machines: Iterable[Machine], verbs: Iterable[tuple[Verb, Verb]]) -> None:
+        """Compares every ordered pair of machines, with each pair of verbs."""
+        pairs = tuple(verbs)
         for first, second in permutations(machines, 2):
-            for pair in wanted:
-                await self.ask(first, second, pair)
+            for pair in pairs:
+                await self.compare(first, second, pair)
 
 
 @behaviour("FEN-13a", machines=3, start=State.IDLE)
 async def test_the_scope_is_the_same_on_every_idle_machine(trial: Trial) -> None:
-    quiet = calm(trial, State.IDLE)
-    await Scopes(trial).ask_all(trial.machines, [(v, w) for v in quiet for w in quiet])
+    inert = inert_verbs(trial, State.IDLE)
+    await ScopeCheck(trial).compare_all(trial.machines, [(v, w) for v in inert for w in inert])
 
 
 @behaviour("FEN-13b", machines=2, start=State.CONFIGURED, transitions=1)
 async def test_the_scope_is_the_same_on_configured_machines(trial: Trial) -> None:
-    scopes, quiet = Scopes(trial), calm(trial, State.CONFIGURED)
-    await scopes.ask_all(trial.machines, [(v, w) for v in quiet for w in quiet])
+    check, inert = ScopeCheck(trial), inert_verbs(trial, State.CONFIGURED)
+    await check.compare_all(trial.machines, [(v, w) for v in inert for w in inert])
     bound, idle = trial.machines
     await trial.drive(idle, Verb.DRAIN)
-    for verb in quiet:
-        for other in calm(trial, State.IDLE):
-            await scopes.ask(bound, idle, (verb, other))
-            await scopes.ask(idle, bound, (other, verb))
+    for verb in inert:
+        for other in inert_verbs(trial, State.IDLE):
+            await check.compare(bound, idle, (verb, other))
+            await check.compare(idle, bound, (other, verb))
 
 
 @behaviour("FEN-13c")
 async def test_the_scope_is_the_same_for_machines_that_do_not_exist(trial: Trial) -> None:
-    strangers, scopes = [trial.stranger() for _ in range(12)], Scopes(trial)
-    for number, stranger in enumerate(strangers[:-1]):
-        await scopes.spread(stranger, strangers[number + 1 :])
-    verbs = offered(trial)
+    unknown, check = [trial.stranger() for _ in range(12)], ScopeCheck(trial)
+    for number, machine in enumerate(unknown[:-1]):
+        await check.compare_with_others(machine, unknown[number + 1 :])
+    verbs = supported_verbs(trial)
     for number, pair in enumerate((first, second) for first in verbs for second in verbs):
-        await scopes.ask(strangers[number % 12], strangers[(number + 1) % 12], pair)
+        await check.compare(unknown[number % 12], unknown[(number + 1) % 12], pair)
 
 
-# FEN-14: no token at all.
+# FEN-14: calls without a token.
 
 
 @behaviour("FEN-14a", machines=1, start=State.IDLE)
 async def test_a_call_without_a_token_passes(trial: Trial) -> None:
-    for verb in calm(trial, State.IDLE):
+    for verb in inert_verbs(trial, State.IDLE):
         with_token = await expect.accepted(trial.machine.call(verb))
         for _ in range(2):
             await expect.code(trial.machine.call(verb, Token("", 0, 0)), with_token.code)

@@ -1,7 +1,7 @@
-"""LST: which machines a List holds (contract §7).
+"""LST: which machines a List contains (contract §7).
 
-A fleet has other users, so every fact is about one answer by itself, about machines that were leased, or about
-machines that a List before and a List after agree on.
+Other clients may use the fleet, so every fact is about a single answer, about leased machines, or about machines that
+both a List before and a List after contain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from conformance.core.errors import Unsupported, Violation
 from conformance.core.lifecycle import EDGES, State, Verb
-from conformance.suite._list import ALL, ids, listing, only
+from conformance.suite._list import ALL_STATES, check_states, checked_list, ids_in
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import LONGEST_LAG, observe
@@ -28,36 +28,38 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
-PLENTY: Final = 10**6
-"""A cap that no fleet reaches."""
-UNKNOWN: Final = 4242
-"""A state that the contract does not have."""
+MAX_MACHINES: Final = 10**6
+"""A cap that is larger than any fleet."""
+UNKNOWN_STATE: Final = 4242
+"""A state that is not in the contract."""
 
 
-def once(call: Call) -> None:
-    """The listing holds no machine twice (LST-3)."""
-    twice = [machine for machine, count in Counter(ids(call)).items() if count > 1]
-    expect.fact(not twice, wanted="a listing without repeats", got=f"{twice[:3]} more than once", calls=[call])
+def check_no_duplicates(call: Call) -> None:
+    """Checks that the List does not contain a machine twice (LST-3)."""
+    twice = [machine for machine, count in Counter(ids_in(call)).items() if count > 1]
+    expect.fact(not twice, wanted="a List without duplicates", got=f"{twice[:3]} more than once", calls=[call])
 
 
 @behaviour("LST-1a", machines=2, bound=1)
 async def test_a_state_holds_exactly_its_machines(trial: Trial) -> None:
     idle, bound = trial.machines
-    home = {idle: State.IDLE, bound: State.CONFIGURED}
-    for state in trial.found.few(*home.values()) or ALL:
-        inside = [machine for machine in home if home[machine] is state]
-        await listing(trial, [state], inside=inside, outside=[m for m in home if m not in inside])
+    state_by_machine = {idle: State.IDLE, bound: State.CONFIGURED}
+    for state in trial.found.few(*state_by_machine.values()) or ALL_STATES:
+        included = [machine for machine in state_by_machine if state_by_machine[machine] is state]
+        await checked_list(
+            trial, [state], included=included, excluded=[m for m in state_by_machine if m not in included]
+        )
 
 
 @behaviour("LST-1b", machines=1, start=State.SPECULATIVE)
 async def test_a_free_slot_is_listed_as_speculative_only(trial: Trial) -> None:
     machine = trial.machine
-    others = [state for state in ALL if state is not State.SPECULATIVE]
-    # With a cap: what comes without one is LST-2's matter.
+    others = [state for state in ALL_STATES if state is not State.SPECULATIVE]
+    # With a cap, as LST-2 judges Lists without one.
     unions = () if trial.found.large else ([], [State.IDLE, State.SPECULATIVE])
     for states in ([State.SPECULATIVE], *unions):
-        await listing(trial, states, inside=[machine], cap=PLENTY)
-    await listing(trial, others, outside=[machine], cap=PLENTY)
+        await checked_list(trial, states, included=[machine], cap=MAX_MACHINES)
+    await checked_list(trial, others, excluded=[machine], cap=MAX_MACHINES)
 
 
 @behaviour("LST-1c", machines=2, bound=1)
@@ -73,71 +75,73 @@ async def test_several_states_are_a_union(trial: Trial) -> None:
         ([State.IDLE, State.IDLE, State.IDLE], [idle]),
         ([State.CREATING, State.FAILED], []),
     ]
-    for states, inside in pairs:
-        await listing(trial, states, inside=inside, outside=[m for m in (idle, bound) if m not in inside])
+    for states, included in pairs:
+        await checked_list(trial, states, included=included, excluded=[m for m in (idle, bound) if m not in included])
 
 
 @behaviour("LST-1d", machines=2, bound=1)
 async def test_no_state_means_every_state(trial: Trial) -> None:
     idle, bound = trial.machines
-    # With a cap: what comes without one is LST-2's matter.
-    await listing(trial, [], inside=[idle, bound], cap=PLENTY)
+    # With a cap, as LST-2 judges Lists without one.
+    await checked_list(trial, [], included=[idle, bound], cap=MAX_MACHINES)
     few = trial.found.few(State.IDLE, State.CONFIGURED)
-    await listing(trial, few or ALL, inside=[idle, bound], cap=PLENTY)
+    await checked_list(trial, few or ALL_STATES, included=[idle, bound], cap=MAX_MACHINES)
 
 
 @behaviour("LST-1e", machines=1, transitions=2)
 async def test_a_machine_on_its_way_is_listed(trial: Trial) -> None:
     machine = trial.machine
 
-    def on_its_way(call: Call, states: Collection[State], verb: Verb) -> None:
-        only(call, states)
+    def check_listed(call: Call, states: Collection[State], verb: Verb) -> None:
+        check_states(call, states)
         if len(states) != 1:
-            wanted = f"{machine.id} in every List of {', '.join(s.name for s in states) or 'everything'}"
-            missing = machine.id not in ids(call)
-            expect.fact(not missing, wanted=f"{wanted} during {verb.value}", got="one without it", calls=[call])
+            wanted = f"every List of {', '.join(s.name for s in states) or 'everything'} to contain {machine.id}"
+            missing = machine.id not in ids_in(call)
+            expect.fact(not missing, wanted=f"{wanted} during {verb.value}", got="a List without it", calls=[call])
 
-    # All that it can have been: a List may lag (LST-10), and show where the machine was before, maybe in another life.
-    life = ALL if not trial.found.large else (State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING)
+    # All states that a List may show: it may lag (LST-10) and show the machine as it was earlier, even before a Delete.
+    possible = (
+        ALL_STATES if not trial.found.large else (State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING)
+    )
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         edge = EDGES[verb]
-        unions = (life,) if trial.found.large else (life, ())
+        unions = (possible,) if trial.found.large else (possible, ())
         single = ((edge.via,),) if trial.found.large else ((edge.source,), (edge.via,), (edge.target,))
         for union in unions:
-            await listing(trial, union, inside=[machine])
+            await checked_list(trial, union, included=[machine])
         async with AsyncExitStack() as stack:
             for states in (*unions, *single):
-                judged = partial(on_its_way, states=states, verb=verb)
-                await stack.enter_async_context(observe(trial, machine, states=states, rpcs=["List"], each=judged))
+                check = partial(check_listed, states=states, verb=verb)
+                await stack.enter_async_context(observe(trial, machine, states=states, rpcs=["List"], each=check))
             await trial.drive(machine, verb)
 
 
 @behaviour("LST-1h", watches=LIFE)
 async def test_a_machine_that_comes_is_listed(trial: Trial) -> None:
-    await listed_all_the_way(trial)
+    await check_always_listed(trial)
 
 
 @behaviour("LST-1i", watches=LEAVING)
 async def test_a_machine_that_goes_is_listed(trial: Trial) -> None:
-    await listed_all_the_way(trial)
+    await check_always_listed(trial)
 
 
-async def listed_all_the_way(trial: Trial) -> None:
-    """Every List of everything held the machine."""
-    passage = await shared_recording(trial)
-    if passage.unlisted is None:
-        raise Unsupported("the fleet is too large to list all of it again and again")
-    wanted = f"{passage.machine} in every List of everything"
-    expect.fact(not passage.unlisted, wanted=wanted, got="one without it", calls=passage.unlisted[:1])
+async def check_always_listed(trial: Trial) -> None:
+    """Checks that every List of everything contained the machine."""
+    recording = await shared_recording(trial)
+    if recording.unlisted is None:
+        raise Unsupported("the fleet is too large to list it completely many times")
+    wanted = f"every List of everything to contain {recording.machine}"
+    expect.fact(not recording.unlisted, wanted=wanted, got="a List without it", calls=recording.unlisted[:1])
 
 
 @behaviour("LST-1f", machines=1)
 async def test_unspecified_is_nobodys_state(trial: Trial) -> None:
-    await listing(trial, [State.UNSPECIFIED], outside=[trial.machine])
-    await listing(trial, [State.UNSPECIFIED, State.IDLE], inside=[trial.machine])
+    await checked_list(trial, [State.UNSPECIFIED], excluded=[trial.machine])
+    await checked_list(trial, [State.UNSPECIFIED, State.IDLE], included=[trial.machine])
 
 
-STATES = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
+STATES = st.lists(st.sampled_from(ALL_STATES), min_size=1, max_size=6)
 CAPS = st.one_of(st.integers(0, 6), st.sampled_from([100, 2**31 - 1]))
 FILTERS = st.tuples(STATES, CAPS)
 
@@ -145,22 +149,22 @@ FILTERS = st.tuples(STATES, CAPS)
 @behaviour("LST-1g", machines=3, bound=1)
 async def test_any_filter_and_cap(trial: Trial) -> None:
     idle, other, bound = trial.machines
-    home = {idle: State.IDLE, other: State.IDLE, bound: State.CONFIGURED}
+    state_by_machine = {idle: State.IDLE, other: State.IDLE, bound: State.CONFIGURED}
     longest = [LONGEST_LAG]
 
-    few = trial.found.few(State.IDLE, State.CONFIGURED) or ALL
+    few = trial.found.few(State.IDLE, State.CONFIGURED) or ALL_STATES
 
     async def judge(case: tuple[list[State], int]) -> None:
         wanted, cap = [state for state in case[0] if state in few] or [State.IDLE], case[1]
-        ours = [machine for machine, state in home.items() if state in wanted]
+        ours = [machine for machine, state in state_by_machine.items() if state in wanted]
         least = min(cap, len(ours)) if cap else len(ours)
-        others = [machine for machine in home if machine not in ours]
+        others = [machine for machine in state_by_machine if machine not in ours]
         try:
-            call = await listing(trial, wanted, cap=cap, least=least, outside=others, longest=longest[0])
-            if not cap or len(ids(call)) < cap:
-                await listing(trial, wanted, inside=ours, longest=longest[0])
+            call = await checked_list(trial, wanted, cap=cap, least=least, excluded=others, longest=longest[0])
+            if not cap or len(ids_in(call)) < cap:
+                await checked_list(trial, wanted, included=ours, longest=longest[0])
         except Violation:
-            longest[0] = 0.1  # what did not pass in so long is no lag: its smallest case is found sooner
+            longest[0] = 0.1  # after that time it is not a lag; shrinking is faster with short waits
             raise
 
     await trial.explore(FILTERS, judge, examples=25)
@@ -169,22 +173,22 @@ async def test_any_filter_and_cap(trial: Trial) -> None:
 @behaviour("WIR-2a", machines=2, bound=1)
 async def test_an_unknown_state_matches_nothing(trial: Trial) -> None:
     idle, bound = trial.machines
-    for unknown in (UNKNOWN, 9, -1, 2**31 - 1):
-        await listing(trial, [unknown], outside=[idle, bound])
+    for unknown in (UNKNOWN_STATE, 9, -1, 2**31 - 1):
+        await checked_list(trial, [unknown], excluded=[idle, bound])
         for states in ([State.IDLE, unknown], [unknown, State.IDLE]):
-            await listing(trial, states, inside=[idle], outside=[bound])
-    await listing(trial, [State.IDLE, State.CONFIGURED], inside=[idle, bound])
+            await checked_list(trial, states, included=[idle], excluded=[bound])
+    await checked_list(trial, [State.IDLE, State.CONFIGURED], included=[idle, bound])
 
 
 @behaviour("LST-3a", machines=1, transitions=1)
 async def test_a_listing_is_a_set(trial: Trial) -> None:
     machine = trial.machine
-    way = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
-    async with observe(trial, machine, states=way, rpcs=["List"], each=once):
+    path = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
+    async with observe(trial, machine, states=path, rpcs=["List"], each=check_no_duplicates):
         await trial.drive(machine, Verb.CONFIGURE)
-    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL
+    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL_STATES
     filters: list[list[State | int]] = [[], [State.IDLE] * 5, [*both], [*few, *few]]
     for states in filters:
-        once(await expect.acked(trial.client.list(states)))
-        once(await expect.acked(trial.client.list(states, cap=3)))
-    await listing(trial, both, inside=[machine])
+        check_no_duplicates(await expect.acked(trial.client.list(states)))
+        check_no_duplicates(await expect.acked(trial.client.list(states, cap=3)))
+    await checked_list(trial, both, included=[machine])

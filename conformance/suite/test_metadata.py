@@ -1,7 +1,7 @@
-"""MET: what Configure sent comes back, whatever it is, until Drain takes it away (contract §6).
+"""MET: Get, List and acks show the metadata of Configure unchanged, until Drain removes it (contract §6).
 
-One map carries many odd keys at once, so that a whole alphabet costs one binding. Who names the keys that came
-back wrong needs no second look.
+One map holds many odd keys, so that all of them cost one binding. A failure names the keys that differ, so no second
+binding is needed to find them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from hypothesis import strategies as st
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.suite._metadata import RESTING, configured, of_binding, shown
+from conformance.suite._metadata import IDLE_OR_BOUND, check_shown, configure_with, readings_of_binding
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
@@ -19,7 +19,7 @@ from conformance.testkit.observer import observe
 if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
-USUAL: Final = {
+ORDINARY: Final = {
     "priority": "1000",
     "interruption-penalty": "0.25",
     "binding-generation": "9007199254740993",
@@ -61,7 +61,7 @@ AWKWARD: Final = {
     "sql'; --": "' OR 1=1; --",
 }
 
-OURS: Final = {
+FIELD_LIKE: Final = {
     "id": "not an id",
     "machine_id": "not a machine",
     "cluster": "not a cluster",
@@ -83,7 +83,7 @@ OURS: Final = {
     "longer than a label may be": "y" * 5000,
 }
 
-TWINS: Final = {
+UNICODE_TEXTS: Final = {
     "é": "composed: é",
     "e\u0301": "decomposed: e\u0301",
     "Å": "a with ring",
@@ -115,62 +115,62 @@ TWINS: Final = {
 
 @behaviour("MET-1a", machines=1, transitions=2)
 async def test_get_and_list_echo_metadata(trial: Trial) -> None:
-    await configured(trial.machine, USUAL)
-    await shown(trial, trial.machine, USUAL)
-    await shown(trial, trial.machine, USUAL)  # and reading it uses nothing up
+    await configure_with(trial.machine, ORDINARY)
+    await check_shown(trial, trial.machine, ORDINARY)
+    await check_shown(trial, trial.machine, ORDINARY)  # reading does not consume it
 
 
 @behaviour("MET-1b", machines=1, transitions=2)
 async def test_acks_echo_metadata(trial: Trial) -> None:
     machine = trial.machine
-    first = await trial.begin(machine, Verb.CONFIGURE, machine.configure(metadata=USUAL))
-    soon = await machine.configure(metadata=USUAL)
-    expect.echoes(first.response.machine, USUAL, where="the ack of Configure")
+    first = await trial.begin(machine, Verb.CONFIGURE, machine.configure(metadata=ORDINARY))
+    soon = await machine.configure(metadata=ORDINARY)
+    expect.echoes(first.response.machine, ORDINARY, where="the ack of Configure")
     await trial.bring(machine, State.CONFIGURED)
-    again = await expect.acked(machine.configure(metadata=USUAL))
+    again = await expect.acked(machine.configure(metadata=ORDINARY))
     for call in (soon, again):
         if call.ok:
-            expect.echoes(call.response.machine, USUAL, where="the ack of a repeated Configure")
+            expect.echoes(call.response.machine, ORDINARY, where="the ack of a repeated Configure")
     for drain in (await trial.begin(machine, Verb.DRAIN), await machine.drain()):
         if drain.ok and state_of(drain.response.machine.state) is State.DRAINING:
-            expect.echoes(drain.response.machine, USUAL, where="the ack of Drain, DRAINING,")
+            expect.echoes(drain.response.machine, ORDINARY, where="the ack of Drain, DRAINING,")
     await trial.bring(machine, State.IDLE)
 
 
 @behaviour("MET-1c", machines=1, transitions=2)
 async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
-    async with observe(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
-        await trial.bind(machine, cluster=cluster, metadata=USUAL)
-    for sighting in of_binding(seen, cluster):
-        expect.echoes(sighting.machine, USUAL, where=sighting.where)
+    async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.CONFIGURING) as seen:
+        await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    for reading in readings_of_binding(seen, cluster):
+        expect.echoes(reading.machine, ORDINARY, where=reading.where)
     seen.demand(State.CONFIGURING, "Get")
 
 
 @behaviour("MET-1d", machines=1, transitions=2)
 async def test_metadata_is_there_while_draining(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=USUAL)
-    async with observe(trial, machine, states=RESTING, enough=State.DRAINING) as seen:
+    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.DRAINING) as seen:
         await trial.drive(machine, Verb.DRAIN)
-    for sighting in of_binding(seen, cluster):
-        expect.echoes(sighting.machine, USUAL, where=sighting.where)
+    for reading in readings_of_binding(seen, cluster):
+        expect.echoes(reading.machine, ORDINARY, where=reading.where)
     seen.demand(State.DRAINING, "Get")
 
 
 @behaviour("MET-1e", machines=1, transitions=2)
 async def test_awkward_strings_come_back(trial: Trial) -> None:
-    call = await configured(trial.machine, AWKWARD)
+    call = await configure_with(trial.machine, AWKWARD)
     expect.echoes(call.response.machine, AWKWARD, where="the ack of Configure")
-    await shown(trial, trial.machine, AWKWARD)
+    await check_shown(trial, trial.machine, AWKWARD)
 
 
 @behaviour("MET-1f", machines=1, transitions=2)
 async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) -> None:
     machine = trial.machine
     idle = expect.at_rest(await machine.read())
-    await configured(machine, OURS)
-    await shown(trial, machine, OURS)
+    await configure_with(machine, FIELD_LIKE)
+    await check_shown(trial, machine, FIELD_LIKE)
     seen = expect.at_rest(await machine.read())
     for name in ("id", "host", "instance_type", "zone", "capacity_type", "last_error"):
         before, after = getattr(idle, name), getattr(seen, name)
@@ -179,8 +179,8 @@ async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) ->
 
 @behaviour("MET-1g", machines=1, transitions=2)
 async def test_unicode_is_not_normalised(trial: Trial) -> None:
-    await configured(trial.machine, TWINS)
-    await shown(trial, trial.machine, TWINS)
+    await configure_with(trial.machine, UNICODE_TEXTS)
+    await check_shown(trial, trial.machine, UNICODE_TEXTS)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
@@ -194,13 +194,13 @@ async def test_any_text_comes_back(trial: Trial) -> None:
     async def keep(pair: tuple[str, str]) -> None:
         drawn[pair[0]] = pair[1]
 
-    # Drawn first and judged in bulk: each map costs a binding, and a wrong key is named without shrinking.
+    # Drawn first and judged together: each map costs a binding, and a failure names wrong keys without shrinking.
     await trial.explore(PAIRS, keep, examples=180)
     pairs = list(drawn.items())
     for number in range(3):
         metadata = dict(pairs[number::3][:60])
-        await configured(trial.machine, metadata)
-        await shown(trial, trial.machine, metadata)
+        await configure_with(trial.machine, metadata)
+        await check_shown(trial, trial.machine, metadata)
         if number < 2:
             await trial.drive(trial.machine, Verb.DRAIN)
 
@@ -208,12 +208,12 @@ async def test_any_text_comes_back(trial: Trial) -> None:
 @behaviour("MET-2a", machines=1, transitions=2)
 async def test_nothing_is_left_when_drain_has_settled(trial: Trial) -> None:
     machine = trial.machine
-    await trial.bind(machine, cluster=machine.cluster, metadata=USUAL)
+    await trial.bind(machine, cluster=machine.cluster, metadata=ORDINARY)
     await trial.drive(machine, Verb.DRAIN)
-    await shown(trial, machine, {})
+    await check_shown(trial, machine, {})
     seen = await machine.read()
-    expect.fact(not seen.cluster, wanted="no cluster at IDLE", got=f"cluster {seen.cluster!r}")
-    again = await machine.create()  # at IDLE a retry
+    expect.fact(not seen.cluster, wanted="Get not to show a cluster at IDLE", got=f"cluster {seen.cluster!r}")
+    again = await machine.create()  # a retry at IDLE
     if again.ok:
         expect.echoes(again.response.machine, {}, where="the ack of a repeated Create, IDLE,")
 
@@ -221,20 +221,20 @@ async def test_nothing_is_left_when_drain_has_settled(trial: Trial) -> None:
 @behaviour("MET-2b", machines=1, transitions=2)
 async def test_metadata_and_cluster_go_together(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=USUAL)
-    async with observe(trial, machine, states=RESTING) as seen:
+    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    async with observe(trial, machine, states=IDLE_OR_BOUND) as seen:
         ack = await trial.drive(machine, Verb.DRAIN)
-        again = await machine.drain()  # where it rests because of a Drain, a retry (OPS-2)
-    snapshots = [(s.where, s.machine) for s in of_binding(seen, cluster, unbound=True)]
+        again = await machine.drain()  # a retry if the machine is IDLE after the Drain (OPS-2)
+    snapshots = [(s.where, s.machine) for s in readings_of_binding(seen, cluster, unbound=True)]
     snapshots += [(f"the ack of {c.rpc}", c.response.machine) for c in (ack, again) if c.ok]
-    for where, shown_there in snapshots:
+    for where, snapshot in snapshots:
         expect.fact(
-            bool(shown_there.cluster) == bool(shown_there.shard_metadata),
-            wanted=f"{where} to show cluster and metadata both or neither",
-            got=f"cluster {shown_there.cluster!r} and {len(shown_there.shard_metadata)} keys",
+            bool(snapshot.cluster) == bool(snapshot.shard_metadata),
+            wanted=f"{where} to show both cluster and metadata, or neither",
+            got=f"cluster {snapshot.cluster!r} and {len(snapshot.shard_metadata)} metadata keys",
         )
-        if state_of(shown_there.state) is State.IDLE:
-            expect.echoes(shown_there, {}, where=where)
+        if state_of(snapshot.state) is State.IDLE:
+            expect.echoes(snapshot, {}, where=where)
 
 
 @behaviour("MET-2c", machines=1, transitions=4)
@@ -244,18 +244,18 @@ async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
     second = {"shared": "second", "only second": "2"}
     await trial.bind(machine, cluster=trial.unique("cluster"), metadata=first)
     await trial.drive(machine, Verb.DRAIN)
-    async with observe(trial, machine, states=RESTING, enough=State.CONFIGURING) as seen:
+    async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.CONFIGURING) as seen:
         call = await trial.bind(machine, cluster=trial.unique("cluster"), metadata=second)
     expect.echoes(call.response.machine, second, where="the ack of the second Configure")
-    await shown(trial, machine, second)
-    for sighting in seen.at(State.CONFIGURING, State.CONFIGURED, rpc="Get"):
-        expect.echoes(sighting.machine, second, where=sighting.where)
+    await check_shown(trial, machine, second)
+    for reading in seen.at(State.CONFIGURING, State.CONFIGURED, rpc="Get"):
+        expect.echoes(reading.machine, second, where=reading.where)
 
 
 @behaviour("MET-2d", machines=1, transitions=4)
 async def test_a_binding_without_metadata_shows_none(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=USUAL)
+    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
     await trial.drive(machine, Verb.DRAIN)
     await trial.bind(machine, cluster=cluster)  # the same cluster again, so that only the map differs
-    await shown(trial, machine, {})
+    await check_shown(trial, machine, {})

@@ -1,6 +1,6 @@
-"""MET: each machine keeps its own map, whole or not at all (contract §6).
+"""MET: each machine has its own metadata, stored completely or refused (contract §6).
 
-Machines are bound side by side, so that a map which they share is seen; sizes are tried on one machine.
+Machines are bound concurrently, to detect a map that they share. Large maps are tried on one machine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unprepared
 from conformance.core.lifecycle import State, Verb
-from conformance.suite._metadata import RESTING, TOO_LARGE, configured, of_binding, shown
+from conformance.suite._metadata import IDLE_OR_BOUND, TOO_LARGE, check_shown, configure_with, readings_of_binding
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 
-def own(machine: Machine) -> dict[str, str]:
-    """A map with a key that all have and one that nobody else has."""
+def own_metadata(machine: Machine) -> dict[str, str]:
+    """Returns a map with a key that all machines have and a key that only this machine has."""
     return {"owner": machine.id, f"only of {machine.id}": "yes"}
 
 
@@ -32,39 +32,44 @@ def own(machine: Machine) -> dict[str, str]:
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
     clusters = {machine: trial.unique("cluster") for machine in (one, other)}
-    async with observe(trial, one, states=RESTING) as first, observe(trial, other, states=RESTING) as second:
+    async with (
+        observe(trial, one, states=IDLE_OR_BOUND) as first,
+        observe(trial, other, states=IDLE_OR_BOUND) as second,
+    ):
         await asyncio.gather(
-            *(trial.bind(machine, cluster=clusters[machine], metadata=own(machine)) for machine in clusters)
+            *(trial.bind(machine, cluster=clusters[machine], metadata=own_metadata(machine)) for machine in clusters)
         )
     for seen in (first, second):
-        for sighting in of_binding(seen, clusters[seen.machine]):
-            expect.echoes(sighting.machine, own(seen.machine), where=sighting.where)
-        await shown(trial, seen.machine, own(seen.machine))
-    await shown(trial, bystander, {})
+        for reading in readings_of_binding(seen, clusters[seen.machine]):
+            expect.echoes(reading.machine, own_metadata(seen.machine), where=reading.where)
+        await check_shown(trial, seen.machine, own_metadata(seen.machine))
+    await check_shown(trial, bystander, {})
 
 
 @behaviour("MET-3b", machines=2, transitions=3)
 async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
     one, other = trial.machines
     for machine in (one, other):
-        await expect.acked(machine.configure(metadata=own(machine)))
+        await expect.acked(machine.configure(metadata=own_metadata(machine)))
     for machine in (one, other):
         await trial.bring(machine, State.CONFIGURED)
     await trial.drive(one, Verb.DRAIN)
-    await shown(trial, other, own(other))
-    await shown(trial, one, {})
+    await check_shown(trial, other, own_metadata(other))
+    await check_shown(trial, one, {})
 
 
 @behaviour("MET-3c", machines=2, transitions=2)
 async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> None:
     cluster = trial.unique("cluster")
-    await asyncio.gather(*(trial.bind(machine, cluster=cluster, metadata=own(machine)) for machine in trial.machines))
+    await asyncio.gather(
+        *(trial.bind(machine, cluster=cluster, metadata=own_metadata(machine)) for machine in trial.machines)
+    )
     for machine in trial.machines:
-        await shown(trial, machine, own(machine))
+        await check_shown(trial, machine, own_metadata(machine))
 
 
-async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str, str], *, what: str) -> Call:
-    """Configure with `metadata` takes it whole, or refuses it as too large and changes nothing; then unbound."""
+async def check_stored_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str, str], *, what: str) -> Call:
+    """Checks that Configure stores all of `metadata`, or refuses it as too large and changes nothing; then drains."""
     before = await machine.read()
     call = await machine.configure(metadata=metadata)
     if call.ok:
@@ -72,7 +77,7 @@ async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str
         watch = await machine.settle()
         if watch.state is not State.CONFIGURED:
             raise Unprepared(f"{machine.id} is {watch.state.name} after Configure with {what}")
-        await shown(trial, machine, metadata)
+        await check_shown(trial, machine, metadata)
         await trial.drive(machine, Verb.DRAIN)
     elif call.code in TOO_LARGE:
         await expect.unchanged(machine, before, by=f"the refused Configure with {what}")
@@ -87,22 +92,22 @@ async def whole_or_refused(trial: Trial, machine: Machine, metadata: Mapping[str
 @behaviour("MET-4a", machines=1, transitions=2)
 async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
     metadata = {f"key-{number:02}": "v" * (256 - len("key-00")) for number in range(64)}
-    await configured(trial.machine, metadata)
-    await shown(trial, trial.machine, metadata)
+    await configure_with(trial.machine, metadata)
+    await check_shown(trial, trial.machine, metadata)
 
 
 @behaviour("MET-4b", machines=1, transitions=2)
 async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
     for count in (256, 2000):
         metadata = {f"{number:04}": str(number) for number in range(count)}
-        await whole_or_refused(trial, trial.machine, metadata, what=f"{count} keys")
+        await check_stored_or_refused(trial, trial.machine, metadata, what=f"{count} keys")
 
 
 @behaviour("MET-4c", machines=1, transitions=4)
 async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
     machine = trial.machine
-    await whole_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")
-    await whole_or_refused(trial, machine, {"long": "ä" * (1 << 19) + "end"}, what="1 MiB in one value")
-    # What was refused, or taken away again, has left nothing behind for the next binding.
+    await check_stored_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")
+    await check_stored_or_refused(trial, machine, {"long": "ä" * (1 << 19) + "end"}, what="1 MiB in one value")
+    # Refused metadata, and metadata of a drained binding, must not appear in the next binding.
     await trial.bind(machine, cluster=machine.cluster, metadata={"small": "1"})
-    await shown(trial, machine, {"small": "1"})
+    await check_shown(trial, machine, {"small": "1"})

@@ -1,7 +1,7 @@
-"""SEC: who may speak to the provider, and how (contract §11). Runs where the target is reached over TLS.
+"""SEC: which clients and TLS versions the provider accepts (contract §11). Skipped without TLS.
 
-No machine is touched: each behaviour dials the same address in a way that must not work, and as its control in the
-way that does. `stranger.crt` and its key are a self-signed pair that nobody trusts; they protect nothing.
+No machine is changed: each behaviour connects to the target in a way that must be refused and, as its control, in the
+way that works. `stranger.crt` and its key are a self-signed pair that no CA has signed; the key protects nothing.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 SHARD_URI = b"bigfleet://shard/"
-DIAL_TIMEOUT = 5.0
-"""Seconds for a dial that must not work: a provider may refuse by saying nothing."""
+CONNECT_TIMEOUT_SECONDS = 5.0
+"""Maximum seconds for a connection that must be refused: a provider may refuse by not answering."""
 
 
-async def dial(trial: Trial, tls: Tls | None) -> Call:
-    """List over a new connection with these TLS settings; without the user's headers where nothing hides them."""
+async def list_with(trial: Trial, tls: Tls | None) -> Call:
+    """Sends a List over a new connection with these TLS settings; without the user's headers if it is not encrypted."""
     target = trial.client.target
     target = replace(target, tls=tls, headers=target.headers if tls else ())
     async with trial.client.another(target=target) as client:
-        return await client.call("List", pb.ListFilter(max_results=1), timeout=DIAL_TIMEOUT)
+        return await client.call("List", pb.ListFilter(max_results=1), timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-def settings(trial: Trial) -> Tls:
-    """The TLS settings that work. Raises Unsupported where there are none."""
+def tls_of_run(trial: Trial) -> Tls:
+    """Returns the TLS settings of the run. Raises Unsupported if it does not use TLS."""
     tls = trial.client.target.tls
     if tls is None:
         raise Unsupported("the target is not reached over TLS")
     return tls
 
 
-def stranger(name: str) -> bytes:
-    """Half of a pair that no CA of anybody's has signed."""
+def self_signed(name: str) -> bytes:
+    """Returns a file of the self-signed pair: the certificate or its key."""
     return (resources.files("conformance.suite") / name).read_bytes()
 
 
-async def refused(trial: Trial, tls: Tls | None, how: str) -> None:
-    """A client that dials so gets no answer; one that dials as the run does is served: only that differed."""
-    call = await dial(trial, tls)
+async def check_refused(trial: Trial, tls: Tls | None, how: str) -> None:
+    """Checks that a client with these TLS settings gets no answer, while one with the settings of the run does."""
+    call = await list_with(trial, tls)
     expect.fact(not call.answered, wanted=f"a client {how} to be refused", got=f"List answered {call.outcome()}")
-    await expect.acked(dial(trial, settings(trial)))
+    await expect.acked(list_with(trial, tls_of_run(trial)))
 
 
 async def handshake(trial: Trial, highest: ssl.TLSVersion) -> str | None:
-    """The TLS version agreed on by a client that speaks none above `highest`; None where the provider refuses.
+    """Returns the TLS version that is negotiated if the client offers none above `highest`; None if refused.
 
-    Raises NotObserved where this machine's own TLS library cannot speak so low a version.
+    Raises NotObserved if this computer's own TLS library does not support such an old version.
     """
     target = trial.client.target
     if target.address.startswith("unix:"):
-        raise Unsupported("a unix socket has no host to shake hands with")
+        raise Unsupported("TLS versions are not checked over a unix socket")
     host, _, port = target.address.removeprefix("dns:///").rpartition(":")
-    tls = settings(trial)
+    tls = tls_of_run(trial)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the version is what is looked at
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the version is checked
     context.set_alpn_protocols(["h2"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that these versions are old is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are used on purpose
         context.minimum_version = min(highest, ssl.TLSVersion.TLSv1_2)
         context.maximum_version = highest
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -85,30 +85,32 @@ async def handshake(trial: Trial, highest: ssl.TLSVersion) -> str | None:
             pair.write_bytes(tls.cert + b"\n" + tls.key)
             context.load_cert_chain(pair)
     try:
-        async with asyncio.timeout(DIAL_TIMEOUT):
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             name = tls.server_name or host.strip("[]")
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=name)
     except ssl.SSLError as error:
         if "NO_PROTOCOLS_AVAILABLE" in str(error) or (error.reason == "UNSUPPORTED_PROTOCOL" and not error.args):
-            raise NotObserved(f"this machine's TLS library cannot speak {highest.name}") from error
+            raise NotObserved(f"this computer's TLS library does not support {highest.name}") from error
         return None
     except (OSError, TimeoutError):
         return None
     version: str | None = writer.get_extra_info("ssl_object").version()
-    writer.transport.abort()  # a shutdown would wait for a provider that has nothing to say
+    writer.transport.abort()  # a clean shutdown would wait for the provider
     return version
 
 
-async def below(trial: Trial, highest: ssl.TLSVersion, wanted: str) -> None:
-    """A client that speaks nothing above `highest` is refused; one that speaks 1.3 too is not."""
+async def check_version_refused(trial: Trial, highest: ssl.TLSVersion, wanted: str) -> None:
+    """Checks that a client that offers no version above `highest` is refused, while one that offers 1.3 too is not."""
     version = await handshake(trial, highest)
     expect.fact(version is None, wanted=f"{wanted} to be refused", got=f"a handshake with {version}")
     if await handshake(trial, ssl.TLSVersion.TLSv1_3) is None:
-        raise NotObserved("no handshake of ours succeeds, whatever its version: the refusal says nothing")
+        raise NotObserved(
+            "the control failed: a TLS 1.3 handshake did not succeed either, so the refusal proves nothing"
+        )
 
 
 def named_shard(certificate: bytes) -> str | None:
-    """The shard that a PEM certificate names by URI SAN; None where it names none."""
+    """Returns the shard that a PEM certificate names by URI SAN; None if it does not name one."""
     der = ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
     start = der.find(SHARD_URI)
     # The byte before a short string in DER is its length.
@@ -117,35 +119,35 @@ def named_shard(certificate: bytes) -> str | None:
 
 @behaviour("SEC-1a")
 async def test_plaintext_is_refused(trial: Trial) -> None:
-    await refused(trial, None, "without TLS")
+    await check_refused(trial, None, "without TLS")
 
 
 @behaviour("SEC-1b")
 async def test_a_client_without_a_certificate_is_refused(trial: Trial) -> None:
-    await refused(trial, replace(settings(trial), cert=None, key=None), "without a certificate")
+    await check_refused(trial, replace(tls_of_run(trial), cert=None, key=None), "without a certificate")
 
 
 @behaviour("SEC-1c")
 async def test_a_client_with_a_certificate_of_another_ca_is_refused(trial: Trial) -> None:
-    tls = replace(settings(trial), cert=stranger("stranger.crt"), key=stranger("stranger.key"))
-    await refused(trial, tls, "with a certificate of another CA")
+    tls = replace(tls_of_run(trial), cert=self_signed("stranger.crt"), key=self_signed("stranger.key"))
+    await check_refused(trial, tls, "with a certificate of another CA")
 
 
 @behaviour("SEC-1d")
 async def test_tls_below_1_2_is_refused(trial: Trial) -> None:
-    await below(trial, ssl.TLSVersion.TLSv1_1, "TLS 1.1 and below")
+    await check_version_refused(trial, ssl.TLSVersion.TLSv1_1, "TLS 1.1 and below")
 
 
 @behaviour("SEC-1e")
 async def test_tls_below_1_3_is_refused(trial: Trial) -> None:
-    await below(trial, ssl.TLSVersion.TLSv1_2, "TLS 1.2 and below")
+    await check_version_refused(trial, ssl.TLSVersion.TLSv1_2, "TLS 1.2 and below")
 
 
 @behaviour("SEC-2a")
 async def test_a_certificate_binds_its_shard(trial: Trial) -> None:
-    certificate = settings(trial).cert
+    certificate = tls_of_run(trial).cert
     if certificate is None or named_shard(certificate) is None:
-        raise Unsupported("our certificate names no shard")
+        raise Unsupported("the certificate of --tls-cert does not name a shard")
     call = await trial.stranger().drain()
     bound = call.code is grpc.StatusCode.PERMISSION_DENIED
     expect.fact(bound, wanted="PERMISSION_DENIED for another shard's token", got=call.outcome(), calls=[call])

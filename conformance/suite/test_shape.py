@@ -1,7 +1,7 @@
-"""SHP: what a machine is and costs, so that a shard can choose (contract §8).
+"""SHP: type, resources, price and risk of a machine, by which a shard chooses (contract §8).
 
-The fleet is looked at as it is, one answer at a time, which costs nothing; a machine of our own shows whether
-the shape holds while it moves. Of a large fleet a sample is looked at.
+The fleet, or a sample of a large one, is checked as Lists and Gets show it, which costs nothing. The recording of a
+machine that the kit drives shows whether the facts hold during transitions too.
 """
 
 from __future__ import annotations
@@ -23,178 +23,189 @@ if TYPE_CHECKING:
 
     from conformance.testkit.trial import Trial
 
-SAMPLE, READ = 2000, 6
+MAX_LISTED, MAX_READ = 2000, 6
+"""Maximum numbers of machines to check as List shows them, and to read by Get too."""
 QUANTITY: Final = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)"
     r"([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?",
     re.ASCII,
 )
-"""What Kubernetes reads as a quantity: `2`, `1930m`, `7.5Gi`, `12e6`."""
+"""A Kubernetes quantity, such as `2`, `1930m`, `7.5Gi` or `12e6`."""
 
 
-def typed(machine: pb.Machine, where: str) -> None:
-    """State, instance type and capacity type are there (SHP-1)."""
+def check_type(machine: pb.Machine, where: str) -> None:
+    """Checks that state, instance type and capacity type are set (SHP-1)."""
     known = state_of(machine.state) is not State.UNSPECIFIED
     expect.fact(known, wanted=f"{where} to show a state", got=f"state {machine.state}")
-    expect.fact(machine.instance_type, wanted=f"{where} to show an instance_type", got="none")
+    expect.fact(machine.instance_type, wanted=f"{where} to show an instance_type", got="an empty instance_type")
     specified = machine.capacity_type != pb.CAPACITY_TYPE_UNSPECIFIED
     expect.fact(specified, wanted=f"{where} to show a capacity_type", got="CAPACITY_TYPE_UNSPECIFIED")
 
 
-def zoned(machine: pb.Machine, where: str) -> None:
-    """A machine with a host is somewhere (SHP-1)."""
+def check_zone(machine: pb.Machine, where: str) -> None:
+    """Checks that a machine with a host has a zone (SHP-1)."""
     if machine.host.ref:
-        expect.fact(machine.zone, wanted=f"{where} to show a zone, as it has a host", got="none")
+        expect.fact(machine.zone, wanted=f"{where} to show a zone, as it has a host", got="an empty zone")
 
 
-def priced(machine: pb.Machine, where: str) -> None:
-    """The price is one (SHP-2)."""
+def check_price(machine: pb.Machine, where: str) -> None:
+    """Checks that the price is finite and not negative (SHP-2)."""
     price = machine.price_per_hour
-    expect.fact(math.isfinite(price) and price >= 0, wanted=f"{where} to cost a finite price, not below 0", got=price)
+    expect.fact(
+        math.isfinite(price) and price >= 0, wanted=f"{where} to show a finite price_per_hour of at least 0", got=price
+    )
 
 
-def risked(machine: pb.Machine, where: str) -> None:
-    """The probability is one, and SPOT is never safe (SHP-2)."""
+def check_risk(machine: pb.Machine, where: str) -> None:
+    """Checks that the interruption probability is between 0 and 1, and above 0 for SPOT (SHP-2)."""
     risk = machine.interruption_probability
-    expect.fact(0 <= risk <= 1, wanted=f"{where} to have an interruption_probability in [0, 1]", got=risk)
+    expect.fact(0 <= risk <= 1, wanted=f"{where} to show an interruption_probability in [0, 1]", got=risk)
     if machine.capacity_type == pb.CAPACITY_TYPE_SPOT:
-        expect.fact(risk > 0, wanted=f"{where}, SPOT, to have an interruption_probability above 0", got=risk)
+        expect.fact(risk > 0, wanted=f"{where}, SPOT, to show an interruption_probability above 0", got=risk)
 
 
-def quantified(machine: pb.Machine, where: str) -> None:
-    """Resources are quantities (SHP-3)."""
+def check_quantities(machine: pb.Machine, where: str) -> None:
+    """Checks that resources are Kubernetes quantities (SHP-3)."""
     for field, resources in (("resources", machine.resources), ("allocatable", machine.allocatable)):
         for name, quantity in resources.resources.items():
-            wanted = f"{where} to hold a Kubernetes quantity for {name!r} in {field}"
+            wanted = f"{where} to show a Kubernetes quantity for {name!r} in {field}"
             expect.fact(QUANTITY.fullmatch(quantity), wanted=wanted, got=repr(cut(quantity)))
 
 
-def filled(machine: pb.Machine, where: str) -> None:
-    """What is set is not empty (SHP-3)."""
+def check_not_empty(machine: pb.Machine, where: str) -> None:
+    """Checks that resources and allocatable are not empty if they are set (SHP-3)."""
     if machine.HasField("resources"):
-        expect.fact(machine.resources.resources, wanted=f"{where}: resources not empty, as set", got="empty")
+        expect.fact(
+            machine.resources.resources,
+            wanted=f"{where} to show resources that are not empty, as the field is set",
+            got="empty",
+        )
     if machine.HasField("allocatable"):
-        expect.fact(machine.allocatable.resources, wanted=f"{where}: allocatable not empty, as set", got="empty")
+        expect.fact(
+            machine.allocatable.resources,
+            wanted=f"{where} to show allocatable that is not empty, as the field is set",
+            got="empty",
+        )
 
 
-def explained(machine: pb.Machine, where: str) -> None:
-    """FAILED says why, and nothing else does (SHP-4)."""
+def check_last_error(machine: pb.Machine, where: str) -> None:
+    """Checks that a FAILED machine has a last_error, and no other machine (SHP-4)."""
     if state_of(machine.state) is State.FAILED:
-        expect.fact(machine.last_error, wanted=f"{where}, FAILED, to say why in last_error", got="nothing")
+        expect.fact(machine.last_error, wanted=f"{where}, FAILED, to show a last_error", got="an empty last_error")
     else:
         got = f"{state_of(machine.state).name} with last_error {cut(machine.last_error, 80)!r}"
-        expect.fact(not machine.last_error, wanted=f"{where} to have a last_error only if FAILED", got=got)
+        expect.fact(not machine.last_error, wanted=f"{where} to show a last_error only if FAILED", got=got)
 
 
 async def fleet(trial: Trial) -> list[tuple[str, pb.Machine]]:
-    """The machines of one List, a few of them by Get too, each with where it was seen."""
+    """Returns machines of the fleet as a List shows them, and a few as Get does, each with the text that says where."""
     machines: Sequence[pb.Machine] = await trial.some()
-    if len(machines) > SAMPLE:
-        machines = trial.random.sample(machines, SAMPLE)
-    seen = [(f"List of {machine.id}", machine) for machine in machines]
-    some = [machine.id for machine in trial.random.sample(machines, min(READ, len(machines)))]
+    if len(machines) > MAX_LISTED:
+        machines = trial.random.sample(machines, MAX_LISTED)
+    readings = [(f"List of {machine.id}", machine) for machine in machines]
+    some = [machine.id for machine in trial.random.sample(machines, min(MAX_READ, len(machines)))]
     for machine_id in [*some, *(machine.id for machine in trial.machines)]:
         call = await trial.client.get(machine_id)
         if call.ok:
-            seen.append((f"Get of {machine_id}", call.response))
-    return seen
+            readings.append((f"Get of {machine_id}", call.response))
+    return readings
 
 
-async def shown(trial: Trial) -> list[tuple[str, pb.Machine]]:
-    """Whatever was shown of a machine of ours on its way, acks included, each with where it was seen."""
-    return [(sighting.where, sighting.machine) for sighting in (await shared_recording(trial)).seen]
+async def recorded(trial: Trial) -> list[tuple[str, pb.Machine]]:
+    """Returns all readings and acks of the recording, each with the text that says where."""
+    return [(reading.where, reading.machine) for reading in (await shared_recording(trial)).seen]
 
 
 @behaviour("SHP-1a", machines=1)
 async def test_every_machine_has_a_type(trial: Trial) -> None:
     for where, machine in await fleet(trial):
-        typed(machine, where)
+        check_type(machine, where)
 
 
 @behaviour("SHP-1b", watches=BINDING)
 async def test_every_machine_with_a_host_has_a_zone(trial: Trial) -> None:
-    for where, machine in [*await fleet(trial), *await shown(trial)]:
-        zoned(machine, where)
+    for where, machine in [*await fleet(trial), *await recorded(trial)]:
+        check_zone(machine, where)
 
 
 @behaviour("SHP-1c", watches=BINDING)
 async def test_a_machine_keeps_its_type_on_its_way(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        typed(machine, where)
+    for where, machine in await recorded(trial):
+        check_type(machine, where)
 
 
 @behaviour("SHP-1d", watches=LIFE)
 async def test_a_slot_has_a_type_before_and_while_it_comes_to_life(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        typed(machine, where)
+    for where, machine in await recorded(trial):
+        check_type(machine, where)
 
 
 @behaviour("SHP-1e", watches=LEAVING)
 async def test_a_slot_has_a_type_while_and_after_it_is_given_back(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        typed(machine, where)
+    for where, machine in await recorded(trial):
+        check_type(machine, where)
 
 
 @behaviour("SHP-2a", machines=1)
 async def test_every_price_is_finite_and_not_negative(trial: Trial) -> None:
     for where, machine in await fleet(trial):
-        priced(machine, where)
+        check_price(machine, where)
 
 
 @behaviour("SHP-2b", machines=1)
 async def test_every_interruption_probability_is_one(trial: Trial) -> None:
     for where, machine in await fleet(trial):
-        risked(machine, where)
+        check_risk(machine, where)
 
 
 @behaviour("SHP-2c", watches=BINDING)
 async def test_a_machine_keeps_a_price_and_a_risk_on_its_way(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        priced(machine, where)
-        risked(machine, where)
+    for where, machine in await recorded(trial):
+        check_price(machine, where)
+        check_risk(machine, where)
 
 
 @behaviour("SHP-2d", watches=LIFE)
 async def test_a_slot_has_a_price_and_a_risk_while_it_comes_to_life(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        priced(machine, where)
-        risked(machine, where)
+    for where, machine in await recorded(trial):
+        check_price(machine, where)
+        check_risk(machine, where)
 
 
 @behaviour("SHP-3a", machines=1)
 async def test_resources_are_quantities(trial: Trial) -> None:
     for where, machine in await fleet(trial):
-        quantified(machine, where)
+        check_quantities(machine, where)
 
 
 @behaviour("SHP-3b", watches=BINDING)
 async def test_resources_that_are_set_are_not_empty(trial: Trial) -> None:
-    for where, machine in [*await fleet(trial), *await shown(trial)]:
-        filled(machine, where)
+    for where, machine in [*await fleet(trial), *await recorded(trial)]:
+        check_not_empty(machine, where)
 
 
 @behaviour("SHP-4a", machines=1)
 async def test_failed_and_only_failed_says_why(trial: Trial) -> None:
     for where, machine in await fleet(trial):
-        explained(machine, where)
+        check_last_error(machine, where)
 
 
 @behaviour("SHP-4b", watches=BINDING)
 async def test_a_machine_shows_no_error_on_its_way(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        explained(machine, where)
+    for where, machine in await recorded(trial):
+        check_last_error(machine, where)
 
 
 @behaviour("SHP-4d", watches=LIFE)
 async def test_a_machine_that_comes_shows_no_error(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        explained(machine, where)
+    for where, machine in await recorded(trial):
+        check_last_error(machine, where)
 
 
 @behaviour("SHP-4e", watches=LEAVING)
 async def test_a_machine_that_goes_shows_no_error(trial: Trial) -> None:
-    for where, machine in await shown(trial):
-        explained(machine, where)
+    for where, machine in await recorded(trial):
+        check_last_error(machine, where)
 
 
 @behaviour("SHP-4c", machines=2, bound=1)
@@ -208,8 +219,8 @@ async def test_a_refused_call_is_not_the_machines_error(trial: Trial) -> None:
     await other.configure(cluster="")
     for machine in (bound, other):
         await machine.settle()
-        explained(await machine.read(), f"Get of {machine.id} after refused calls")
+        check_last_error(await machine.read(), f"Get of {machine.id} after refused calls")
     listing = await trial.list([State.CONFIGURED, State.IDLE])
     for seen in listing.machines:
         if seen.id in (bound.id, other.id):
-            explained(seen, f"List of {seen.id} after refused calls")
+            check_last_error(seen, f"List of {seen.id} after refused calls")

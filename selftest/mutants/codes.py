@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import CapacityType, Machine, State, Verb
+from fake_provider.machine import CapacityType, InstanceType, Machine, State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ class CreateMakesMachinesUp(Core):
 
     def serve(self, verb: Verb, request: Request, now: float) -> Ack:
         if verb is Verb.CREATE and request.machine_id and request.machine_id not in self.machines:
-            self.put(Machine(id=request.machine_id, instance_type="m6.large", capacity_type=CapacityType.ON_DEMAND))
+            self.put(
+                Machine(
+                    id=request.machine_id,
+                    instance_type=InstanceType(name="m6.large"),
+                    capacity_type=CapacityType.ON_DEMAND,
+                )
+            )
         return super().serve(verb, request, now)
 
 
@@ -32,7 +38,11 @@ class GetMakesMachinesUp(Core):
 
     def get(self, machine_id: str, now: float) -> Machine:
         if machine_id and machine_id not in self.machines:
-            self.put(Machine(id=machine_id, instance_type="m6.large", capacity_type=CapacityType.ON_DEMAND))
+            self.put(
+                Machine(
+                    id=machine_id, instance_type=InstanceType(name="m6.large"), capacity_type=CapacityType.ON_DEMAND
+                )
+            )
         return super().get(machine_id, now)
 
 

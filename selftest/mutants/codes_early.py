@@ -142,5 +142,5 @@ class ARefusalStopsTheBootstrap(Core):
                 self.__dict__.setdefault("stopped", set()).add(machine.operation.id)
             raise
 
-    def awaited(self, machine: Machine, operation_id: str) -> bool:
-        return super().awaited(machine, operation_id) and operation_id not in self.__dict__.get("stopped", ())
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
+        return super().is_running(machine, operation_id) and operation_id not in self.__dict__.get("stopped", ())

@@ -82,7 +82,7 @@ class RepeatedAckHasNoType(_RepeatedAckIsThin):
     """Omits the instance_type from the ack of a retry."""
 
     def thin(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="")
+        return replace(machine, instance_type=replace(machine.instance_type, name=""))
 
 
 @mutant("MET-1", "MET-1b", latency="120ms")

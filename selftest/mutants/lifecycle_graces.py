@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class _Graceful(Core):
     """Not a mutant: knows which drains have a grace period."""
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
         if isinstance(request, Drain) and request.grace:
             self.__dict__.setdefault("graces", set()).add(operation.id)
-        return super().under_way(verb, machine, request, operation)
+        return super().in_transition(verb, machine, request, operation)
 
     def graceful(self, machine: Machine) -> bool:
         return bool(machine.operation and machine.operation.id in self.__dict__.get("graces", ()))
@@ -31,8 +31,8 @@ class _Graceful(Core):
 class GraceNeverEnds(_Graceful):
     """Never ends a Drain with a grace period."""
 
-    def awaited(self, machine: Machine, operation_id: str) -> bool:
-        return super().awaited(machine, operation_id) and not self.graceful(machine)
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
+        return super().is_running(machine, operation_id) and not self.graceful(machine)
 
 
 @mutant("LIF-1", "LIF-1a")

@@ -128,8 +128,8 @@ class HostRefIsMadeUpAtEachRead(Core):
 class HostIsPendingWhileCreating(Core):
     """Shows a temporary host.ref while CREATING."""
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
-        machine = super().under_way(verb, machine, request, operation)
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().in_transition(verb, machine, request, operation)
         return replace(machine, host=Host(provider="fake", ref="pending")) if verb is Verb.CREATE else machine
 
 
@@ -157,8 +157,8 @@ class ListShowsNoHosts(Core):
 class ClusterHiddenWhileDraining(Core):
     """Clears the cluster when a Drain starts instead of when it ends."""
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
-        machine = super().under_way(verb, machine, request, operation)
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().in_transition(verb, machine, request, operation)
         return replace(machine, cluster="") if verb is Verb.DRAIN else machine
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import Machine, State
+from fake_provider.machine import InstanceType, Machine, State
 from fake_provider.servicer import Servicer
 from selftest.mutant import mutant
 
@@ -311,7 +311,7 @@ class ListLeavesResourcesOut(Core):
     """Omits resources from List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
-        return replace(machine, resources={}, allocatable={})
+        return replace(machine, instance_type=InstanceType(name=machine.instance_type.name))
 
 
 @mutant("LST-4", "LST-4a", "LST-4b", "LST-4d")
@@ -344,7 +344,8 @@ class SlotsAreListedWithoutInstanceType(Core):
     """Omits allocatable of SPECULATIVE machines from List."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
-        return replace(machine, allocatable={}) if machine.state is State.SPECULATIVE else machine
+        without = replace(machine, instance_type=replace(machine.instance_type, allocatable={}))
+        return without if machine.state is State.SPECULATIVE else machine
 
 
 @mutant("LST-10", "LST-10b")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
-from fake_provider.machine import Machine, State
+from fake_provider.machine import InstanceType, Machine, State
 from fake_provider.servicer import Servicer
 from selftest.mutant import mutant
 
@@ -51,7 +51,7 @@ class PagesAreThin(_SomeListsAreThin):
         return wanted.max_results > 0
 
     def thin(self, machine: Machine) -> Machine:
-        return replace(machine, resources={}, allocatable={})
+        return replace(machine, instance_type=InstanceType(name=machine.instance_type.name))
 
 
 @mutant("LST-4", "LST-4a")

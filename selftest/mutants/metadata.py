@@ -134,8 +134,8 @@ class ListHasNoMetadataWhileConfiguring(Core):
 class DrainClearsMetadataAtOnce(Core):
     """Clears the metadata when a Drain starts, and the cluster when it ends."""
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
-        machine = super().under_way(verb, machine, request, operation)
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().in_transition(verb, machine, request, operation)
         return bare(machine) if verb is Verb.DRAIN else machine
 
 

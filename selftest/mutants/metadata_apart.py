@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fake_provider.request import Configure, Request
-# What remains after a binding.
+
+
+# Traces of a binding
 
 
 @mutant("MET-2", "MET-2a", "MET-2b")
@@ -68,8 +70,8 @@ class ListStillShowsMetadataAtIdle(Core):
 class ClusterGoesFirst(Core):
     """Clears the cluster when a Drain starts, and the metadata when it ends."""
 
-    def under_way(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
-        machine = super().under_way(verb, machine, request, operation)
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        machine = super().in_transition(verb, machine, request, operation)
         return replace(machine, cluster="") if verb is Verb.DRAIN else machine
 
 

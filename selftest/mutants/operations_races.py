@@ -87,8 +87,8 @@ class SecondCreateLaunchesAsWell(Core):
             self.inventory.schedule(machine.operation.due + 0.15, machine, f"{known}-second")
         return known
 
-    def arrive(self, machine: Machine, operation_id: str) -> None:
-        super().arrive(machine, operation_id)
+    def complete(self, machine: Machine, operation_id: str) -> None:
+        super().complete(machine, operation_id)
         if operation_id.endswith("-second") and machine.operation:
             second = replace(machine.operation, id=operation_id)
             self.put(replace(self.machines[machine.id], host=self.new_host(machine, second)))
@@ -224,7 +224,7 @@ class EverybodyLosesTheRace(Servicer):
         finally:
             here[request.machine_id] -= 1
         if not alone:
-            await context.abort(grpc.StatusCode.ABORTED, "somebody else is at it")
+            await context.abort(grpc.StatusCode.ABORTED, "another call is running")
         return ack
 
 

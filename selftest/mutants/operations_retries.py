@@ -51,9 +51,9 @@ class RetriesStartTheClockAnew(Core):
         self.time = now
         super().advance(now)
 
-    def awaited(self, machine: Machine, operation_id: str) -> bool:
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
         last = machine.operation is not None and machine.operation.due <= self.time
-        return last and super().awaited(machine, operation_id)
+        return last and super().is_running(machine, operation_id)
 
 
 @mutant("OPS-3", "OPS-3a")

@@ -26,10 +26,10 @@ class _EndsUncounted(Core):
 
     verb: Verb
 
-    def arrive(self, machine: Machine, operation_id: str) -> None:
+    def complete(self, machine: Machine, operation_id: str) -> None:
         if not (machine.operation and machine.operation.verb is self.verb):
-            super().arrive(machine, operation_id)
-        elif self.awaited(machine, operation_id):
+            super().complete(machine, operation_id)
+        elif self.is_running(machine, operation_id):
             self.inventory.put(replace(self.settle(machine), revision=machine.revision))
 
 

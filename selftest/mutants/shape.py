@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from fake_provider.request import Ack, Request
 
 
+def without_instance_type(machine: Machine) -> Machine:
+    return replace(machine, instance_type=replace(machine.instance_type, name=""))
+
+
 class Shown(Core):
     """Not a mutant: changes every machine in all answers."""
 
@@ -42,7 +46,7 @@ class TypeOnlyAsALabel(Shown):
     """Leaves instance_type empty."""
 
     def look(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="")
+        return without_instance_type(machine)
 
 
 @mutant("SHP-1", "SHP-1a")
@@ -69,7 +73,7 @@ class SlotsHaveNoType(Shown):
     """Leaves the instance_type of machines without a host empty."""
 
     def look(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="") if machine.host is None else machine
+        return without_instance_type(machine) if machine.host is None else machine
 
 
 @mutant("SHP-1", "SHP-1d")
@@ -86,7 +90,7 @@ class NoTypeWhileDeleting(Shown):
     """Leaves instance_type empty while DELETING."""
 
     def look(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="") if machine.state is State.DELETING else machine
+        return without_instance_type(machine) if machine.state is State.DELETING else machine
 
 
 @mutant("SHP-1", "SHP-1c")
@@ -94,7 +98,7 @@ class NoTypeWhileConfiguring(Shown):
     """Leaves instance_type empty while CONFIGURING."""
 
     def look(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="") if machine.state is State.CONFIGURING else machine
+        return without_instance_type(machine) if machine.state is State.CONFIGURING else machine
 
 
 @mutant("SHP-1", "SHP-1c")
@@ -102,7 +106,7 @@ class AnAckIsThin(Core):
     """Leaves instance_type and capacity_type empty in acks."""
 
     def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
-        return replace(machine, instance_type="", capacity_type=CapacityType.UNSPECIFIED)
+        return replace(without_instance_type(machine), capacity_type=CapacityType.UNSPECIFIED)
 
 
 @mutant("SHP-1", "SHP-1a")
@@ -110,7 +114,7 @@ class GetIsThin(Core):
     """Leaves instance_type empty in Get."""
 
     def shown_in_get(self, machine: Machine) -> Machine:
-        return replace(machine, instance_type="")
+        return without_instance_type(machine)
 
 
 @mutant("SHP-1", "SHP-1b")

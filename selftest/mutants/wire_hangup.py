@@ -167,5 +167,5 @@ class TheDeadlineIsTheOperations(Servicer):
 
     def expire(self, machine_id: str, operation_id: str) -> None:
         machine = self.core.machines[machine_id]
-        if self.core.awaited(machine, operation_id):
+        if self.core.is_running(machine, operation_id):
             self.core.put(self.core.failed(machine, "context deadline exceeded"))

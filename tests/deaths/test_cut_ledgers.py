@@ -1,4 +1,4 @@
-"""A ledger that ends anywhere, as a power cut leaves it, still names all that was started."""
+"""A ledger that is truncated at any byte, for example by a power failure, still names all started machines."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(150)
 
-STRIDE = 1 if ROUNDS > 4 else 29
-"""Bytes from one cut to the next: every one where there is time."""
+BYTES_BETWEEN_CUTS = 1 if ROUNDS > 4 else 29
+"""The long form cuts after every byte."""
 RUN = "cpc-dead"
-COURSE = (
+CALLS = (
     ("a", Verb.CREATE),
     ("b", Verb.CREATE),
     ("a", Verb.CONFIGURE),
@@ -42,7 +42,7 @@ COURSE = (
     ("a", Verb.DELETE),
     ("b", Verb.CREATE),
 )
-"""What the dead run did, one after the other: written down before, and seen to have settled after."""
+"""The calls of the killed run, in order: each is in the ledger before it is sent and after it has settled."""
 AFTER = {
     Verb.CREATE: State.IDLE,
     Verb.CONFIGURE: State.CONFIGURED,
@@ -51,14 +51,14 @@ AFTER = {
 }
 
 
-def told() -> list[tuple[bytes, tuple[str, Verb] | None]]:
-    """The ledger's lines, each with the call that goes out once it is on disk."""
+def ledger_lines() -> list[tuple[bytes, tuple[str, Verb] | None]]:
+    """Returns the lines of the ledger, each with the call that is sent when the line is on disk."""
 
     def line(**fields: object) -> bytes:
         return json.dumps(fields).encode() + b"\n"
 
     lines: list[tuple[bytes, tuple[str, Verb] | None]] = [(line(ledger=1, run=RUN, target="somewhere:1", at=1.0), None)]
-    for name, verb in COURSE:
+    for name, verb in CALLS:
         intent = line(intend=verb.value, machine=name, home="SPECULATIVE", shard=f"{RUN}-{name}", epoch=1, at=2.0)
         settled = AFTER[verb]
         lines += [(intent, (name, verb)), (line(seen=settled.name, machine=name, host=""), None)]
@@ -68,7 +68,7 @@ def told() -> list[tuple[bytes, tuple[str, Verb] | None]]:
 
 
 async def call(client: Client, shard: Shard, name: str, verb: Verb) -> None:
-    """What the dead run asked for."""
+    """Sends a call of the killed run."""
     match verb:
         case Verb.CREATE:
             done = await client.create(name, shard.next())
@@ -82,11 +82,11 @@ async def call(client: Client, shard: Shard, name: str, verb: Verb) -> None:
 
 
 async def swept(ledger_at: Callable[[bytes], Path], cut: int) -> tuple[Home, dict[str, str]]:
-    """What a sweep of the first `cut` bytes says, and what is away after it."""
+    """Sweeps the first `cut` bytes of the ledger; returns the result and the machines that were not returned."""
     core = Core([replace(machine, id=name) for name, machine in zip("abcd", fleet(4), strict=True)])
     async with serving(core) as address, connected(address) as client:
         left, content, shards = cut, b"", {name: Shard(f"{RUN}-{name}") for name in "abc"}
-        for line, sent in told():
+        for line, sent in ledger_lines():
             content += line[:left]
             left -= len(line)
             if left < 0:
@@ -99,19 +99,19 @@ async def swept(ledger_at: Callable[[bytes], Path], cut: int) -> tuple[Home, dic
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
-def test_cut_after_any_byte_it_brings_home_all_that_was_started_until_then(tmp_path: Path) -> None:
+def test_a_ledger_cut_after_any_byte_returns_all_machines_started_until_then(tmp_path: Path) -> None:
     path = tmp_path / "ledger.ndjson"
 
     def ledger_at(content: bytes) -> Path:
         path.write_bytes(content)
         return path
 
-    async def every() -> None:
-        lines = [line for line, _ in told()]
+    async def sweep_all() -> None:
+        lines = [line for line, _ in ledger_lines()]
         header, whole = len(lines[0]), sum(map(len, lines))
-        for cut in (*range(header, whole, STRIDE), whole):
+        for cut in (*range(header, whole, BYTES_BETWEEN_CUTS), whole):
             home, away = await swept(ledger_at, cut)
             assert (home, away) == (Home(), {}), f"cut after {cut} bytes"
             assert ledger.read(path).entries == ()
 
-    asyncio.run(every())
+    asyncio.run(sweep_all())

@@ -1,4 +1,4 @@
-"""A disk that fills up, a directory that goes away: nothing is started that is not written down, and all come home."""
+"""If the disk is full or the directory removed, no machine starts without a ledger line, and all are returned."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Becomes a command whose files may not grow. Not by a fork of ours: gRPC's threads do not outlive one."""
+"""Becomes a command with a file size limit. The test does not fork: gRPC's threads do not survive that."""
 FULL = "No space left on device"
 
 
 def mount(*arguments: str) -> None:
-    """Mount something; skips the test where that is not for us to do."""
+    """Mounts a file system; skips the test if that is not permitted."""
     try:
         subprocess.run(("mount", *arguments), check=True, capture_output=True, timeout=20)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a disk of its own takes the right to mount one: {error}")
+        pytest.skip(f"needs permission to mount a file system: {error}")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
+    """A file system of 256 KiB."""
     where = tmp_path / "disk"
     where.mkdir()
     mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where))
@@ -61,18 +61,18 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
-def fill(disk: Path, *, but: int = 0) -> None:
-    """Leave nothing of the disk, or `but` so many bytes."""
+def fill(disk: Path, *, free_bytes: int = 0) -> None:
+    """Fills the disk, except for `free_bytes`."""
     with (disk / "filler").open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 4096)
         except OSError:
-            file.truncate(file.tell() - but)
+            file.truncate(file.tell() - free_bytes)
 
 
-def busy(provider: Provider, kit: Kit, machines: int = 2) -> None:
-    """Return when the run has so many machines away."""
+def wait_for_machines(provider: Provider, kit: Kit, machines: int = 2) -> None:
+    """Waits until the run has started this number of machines."""
     while len(provider.away()) < machines:
         assert not kit.ends_within(0.002)
 
@@ -84,24 +84,24 @@ def judging(provider: Provider, directory: Path, *options: str) -> Iterator[Kit]
         yield kit
 
 
-def honest(done: Done, provider: Provider, why: str) -> None:
-    """It stopped because of its ledger, said so, and left nothing."""
+def check_stopped(done: Done, provider: Provider, reason: str) -> None:
+    """Checks that the run stopped because of its ledger, printed the reason, and returned all machines."""
     assert provider.away() == {}, done.text
     assert "Traceback" not in done.text
     assert "the kit itself failed" not in done.text
     assert done.code == 3, done.text
-    assert f"stopped: the ledger cannot be written: {why}" in done.verdict
+    assert f"stopped: the ledger cannot be written: {reason}" in done.verdict
     assert "all that was started is home" in done.out
 
 
-def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: Provider, disk: Path) -> None:
+def test_a_disk_that_gets_full_stops_the_run_and_all_machines_are_returned(provider: Provider, disk: Path) -> None:
     with judging(provider, disk) as kit:
-        busy(provider, kit)
+        wait_for_machines(provider, kit)
         fill(disk)
         done = kit.done()
-    honest(done, provider, FULL)
+    check_stopped(done, provider, FULL)
     assert f"error: not all could be shown or written: files: [Errno 28] {FULL}" in done.err
-    # What had been written before the disk was full can be read, and what could not be written whole is not there.
+    # A file is either readable, because it was written before the disk was full, or empty.
     for name in ("events.ndjson", "report.json"):
         if (disk / name).stat().st_size:
             assert reader.read(disk / name).verdict is not Verdict.CONFORMANT
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: 
     assert judge(provider, "--select", "LIF-1a", directory=disk).code == 0
 
 
-def test_on_a_full_disk_no_run_begins(provider: Provider, disk: Path) -> None:
+def test_a_full_disk_is_an_error_before_the_run(provider: Provider, disk: Path) -> None:
     fill(disk)
     before = provider.machines()
     done = judge(provider, directory=disk)
@@ -121,17 +121,17 @@ def test_on_a_full_disk_no_run_begins(provider: Provider, disk: Path) -> None:
     assert provider.machines() == before
 
 
-def test_a_disk_that_is_full_when_the_run_has_just_begun_lets_no_machine_start(provider: Provider, disk: Path) -> None:
-    # The ledger's header finds its place in the page that is left, and so do a few lines.
-    fill(disk, but=8192)
+def test_a_disk_that_gets_full_at_the_start_stops_the_run(provider: Provider, disk: Path) -> None:
+    # The free pages hold the header of the ledger and a few lines.
+    fill(disk, free_bytes=8192)
     done = judge(provider, directory=disk)
-    honest(done, provider, FULL)
+    check_stopped(done, provider, FULL)
     assert "Traceback" not in sweep(provider, disk / "ledger.ndjson").text
 
 
-def test_a_sweep_on_a_full_disk_brings_home_all_the_same(provider: Provider, disk: Path) -> None:
+def test_a_sweep_on_a_full_disk_still_returns_machines(provider: Provider, disk: Path) -> None:
     with judging(provider, disk, "--select", "LIF-*") as kit:
-        busy(provider, kit)
+        wait_for_machines(provider, kit)
         kit.process.kill()
         kit.done()
     fill(disk)
@@ -143,8 +143,8 @@ def test_a_sweep_on_a_full_disk_brings_home_all_the_same(provider: Provider, dis
 
 
 @pytest.mark.parametrize("most", [300, 6_000] if ROUNDS <= 4 else [200, 300, 2_000, 6_000, 20_000, 60_000])
-def test_files_that_may_not_grow_cost_no_machine(most: int, provider: Provider, tmp_path: Path) -> None:
-    """Without the right to mount: each file has a limit instead of the disk."""
+def test_a_file_size_limit_leaves_no_machine(most: int, provider: Provider, tmp_path: Path) -> None:
+    """Needs no permission to mount: limits the size of each file instead of the disk."""
     command = (RUN, "--target", provider.address, "--report-dir", str(tmp_path), "--select", "LIF-1*,FEN-1*")
     done = subprocess.run(
         (sys.executable, "-c", LIMITED, str(most), *command), capture_output=True, text=True, timeout=LIMIT, check=False
@@ -159,23 +159,25 @@ def test_files_that_may_not_grow_cost_no_machine(most: int, provider: Provider, 
     assert all(entry.machine for entry in ledger.read(tmp_path / "ledger.ndjson").entries)
 
 
-def test_a_report_directory_that_is_removed_ends_the_run_and_all_comes_home(provider: Provider, tmp_path: Path) -> None:
+def test_a_removed_report_directory_stops_the_run_and_all_machines_are_returned(
+    provider: Provider, tmp_path: Path
+) -> None:
     directory = tmp_path / "out"
     with judging(provider, directory) as kit:
-        busy(provider, kit)
+        wait_for_machines(provider, kit)
         shutil.rmtree(directory)
         done = kit.done()
-    honest(done, provider, "it has been removed")
+    check_stopped(done, provider, "it has been removed")
     assert f"files: [Errno 2] No such file or directory: '{directory / 'report.json'}'" in done.err
 
 
-def test_a_report_directory_that_can_only_be_read_any_more_changes_no_verdict(
+def test_a_report_directory_that_becomes_read_only_does_not_change_the_verdict(
     provider: Provider, tmp_path: Path
 ) -> None:
     directory = tmp_path / "out"
     with judging(provider, directory, "--select", "LIF-1*") as kit:
-        busy(provider, kit, 1)
-        kit.signal(signal.SIGSTOP)  # until the disk is as it should be
+        wait_for_machines(provider, kit, 1)
+        kit.signal(signal.SIGSTOP)  # until the directory is read-only
         mount("--bind", "-o", "ro", str(directory), str(directory))
         try:
             kit.signal(signal.SIGCONT)
@@ -192,7 +194,7 @@ def test_a_report_directory_that_can_only_be_read_any_more_changes_no_verdict(
         reader.read(directory / "report.json")
 
 
-def test_a_disk_that_is_full_for_ledgers_without_a_report_is_named(provider: Provider, tmp_path: Path) -> None:
+def test_an_unusable_state_directory_is_an_error_before_the_run(provider: Provider, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way", encoding="utf-8")
     done = run("conformance-run", "--target", provider.address, state=tmp_path / "state")
     assert done.code == 2, done.text

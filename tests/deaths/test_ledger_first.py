@@ -1,4 +1,4 @@
-"""What may be started is on disk before it is asked for, and stays there until it is over."""
+"""Each call that may start a machine is in the ledger on disk before it is sent, until the machine is returned."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 SHORT = Patience(20.0, 20.0, 20.0, 20.0)
 
 
-def chosen(*patterns: str) -> Plan:
-    """The suite's behaviours that match."""
+def behaviours_matching(*patterns: str) -> Plan:
+    """Returns the behaviours of the suite that match a pattern."""
     modules = (f"conformance.suite.{module.name}" for module in pkgutil.iter_modules(conformance.suite.__path__))
     bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
     known = catalogue.load()
@@ -55,7 +55,7 @@ def chosen(*patterns: str) -> Plan:
 
 
 class Disk:
-    """The ledger as it would be after a power cut: as far as it was synced."""
+    """The ledger as it would be after a power failure: only its synced bytes."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path, self.safe = path, 0
@@ -71,14 +71,14 @@ class Disk:
         return sync
 
     def record(self, upto: int | None = None) -> ledger.Record:
-        """What a sweep would read; of the first `upto` bytes where that was then all."""
+        """Returns the record that a sweep would read from the synced bytes, or from the first `upto` bytes."""
         survivor = self.path.with_suffix(".survivor")
         survivor.write_bytes(self.path.read_bytes()[: self.safe if upto is None else upto])
         return ledger.read(survivor)
 
 
-def auditor(disk: Disk, troubles: list[str], started: list[str]) -> type[Servicer]:
-    """A servicer that looks into the ledger whenever a call has started something."""
+def auditor(disk: Disk, problems: list[str], started: list[str]) -> type[Servicer]:
+    """Returns a servicer that checks the ledger after each call that changed a machine."""
 
     class Auditor(Servicer):
         def mutate(self, request: Request) -> pb.TransitionAck:
@@ -90,71 +90,73 @@ def auditor(disk: Disk, troubles: list[str], started: list[str]) -> type[Service
                 if self.core.machines.get(request.machine_id) != before:
                     started.append(request.machine_id)
                     entry = {entry.machine: entry for entry in disk.record(safe).entries}.get(request.machine_id)
-                    what = f"{type(request).__name__} of {request.machine_id} by {request.token.shard}"
+                    call = f"{type(request).__name__} of {request.machine_id} by {request.token.shard}"
                     if entry is None:
-                        troubles.append(f"{what}: not in the ledger")
+                        problems.append(f"{call}: not in the ledger")
                     elif entry.resting:
-                        troubles.append(f"{what}: the ledger says that nothing is intended")
+                        problems.append(f"{call}: the ledger has no intent for it")
 
     return Auditor
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("latency", ["0", "10ms"])
-def test_nothing_is_started_that_is_not_on_disk(latency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk, troubles, started = Disk(tmp_path / "ledger.ndjson", monkeypatch), list[str](), list[str]()
+def test_every_started_machine_is_in_the_ledger_on_disk(
+    latency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, problems, started = Disk(tmp_path / "ledger.ndjson", monkeypatch), list[str](), list[str]()
 
     async def judged() -> Report:
         core = Core(fleet(32), latency=Latency.parse(latency))
-        async with serving(core, servicer=auditor(disk, troubles, started)) as address:
+        async with serving(core, servicer=auditor(disk, problems, started)) as address:
             return await run.run(
-                chosen("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
+                behaviours_matching("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
                 Target(address=address),
                 options=Options(timeouts=Timeouts(patience=SHORT), seed=1),
                 ledger_at=lambda name: disk.path,
             )
 
     report = asyncio.run(judged())
-    assert troubles == []
+    assert problems == []
     assert len(started) > 50
     assert report.verdict is Verdict.CONFORMANT
     assert report.home.clean
     assert disk.record().entries == ()
 
 
-def test_a_look_at_the_slot_does_not_make_a_create_that_is_under_way_forgotten() -> None:
+def test_a_read_during_a_create_does_not_close_its_ledger_entry() -> None:
     class Slow(Servicer):
         async def Create(self, request: pb.CreateRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
-            come.set()
-            await go_on.wait()
+            started_create.set()
+            await continue_create.wait()
             return await super().Create(request, context)
 
-    come, go_on = asyncio.Event(), asyncio.Event()
+    started_create, continue_create = asyncio.Event(), asyncio.Event()
 
-    async def looked_at_meanwhile() -> None:
+    async def read_during_create() -> None:
         core = Core(fleet(1))
         async with serving(core, servicer=Slow) as address, fleet_context(address) as context:
             machine = machines_of(context, core)[0]
             creating = asyncio.create_task(machine.create())
-            await come.wait()
+            await started_create.wait()
             await machine.read()
             assert [(e.machine, e.resting) for e in ledger.read(context.ledger.path).entries] == [(machine.id, False)]
-            go_on.set()
+            continue_create.set()
             await creating
             await machine.drive_to(State.SPECULATIVE)
             assert [(e.machine, e.resting) for e in ledger.read(context.ledger.path).entries] == [(machine.id, True)]
 
-    asyncio.run(looked_at_meanwhile())
+    asyncio.run(read_during_create())
 
 
-def test_a_create_that_seems_refused_on_a_lost_connection_may_have_started_something() -> None:
+def test_a_create_that_failed_with_unavailable_may_have_been_applied() -> None:
     class Cut(Servicer):
         async def Create(self, request: pb.CreateRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
             await super().Create(request, context)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
             raise AssertionError
 
-    async def brought_home_all_the_same() -> None:
+    async def return_the_machine() -> None:
         core = Core(fleet(1))
         async with serving(core, servicer=Cut) as address, fleet_context(address) as context:
             machine = machines_of(context, core)[0]
@@ -163,11 +165,11 @@ def test_a_create_that_seems_refused_on_a_lost_connection_may_have_started_somet
             await machine.drive_to(State.SPECULATIVE)
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 
-    asyncio.run(brought_home_all_the_same())
+    asyncio.run(return_the_machine())
 
 
-def test_a_slot_that_was_somebody_elses_once_is_brought_home_when_it_is_ours() -> None:
-    async def ours_at_last() -> None:
+def test_a_machine_that_another_client_had_before_is_returned_if_the_run_created_it() -> None:
+    async def create_it_after_the_other() -> None:
         core = Core(fleet(1))
         async with serving(core) as address, fleet_context(address) as context:
             machine, other = (Machine(next(iter(core.machines)), context, number=number) for number in (1, 2))
@@ -181,4 +183,4 @@ def test_a_slot_that_was_somebody_elses_once_is_brought_home_when_it_is_ours() -
             assert (await Pool([machine], context, max_alive=1).clean_up()).clean
             assert core.machines[machine.id].state.name == "SPECULATIVE"
 
-    asyncio.run(ours_at_last())
+    asyncio.run(create_it_after_the_other())

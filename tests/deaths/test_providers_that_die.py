@@ -1,4 +1,4 @@
-"""A provider that goes away in the middle: nothing is judged any more, and what was started is named."""
+"""A provider that fails during a run: the run stops, and the output names all started machines."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ TIMEOUTS = ("--connect-timeout", "1s", "--rpc-timeout", "1s", "--patience", "3s"
 
 
 def judging(provider: Provider, directory: Path) -> AbstractContextManager[Kit]:
-    """A run with little patience."""
+    """Starts a run with short timeouts."""
     command = ("conformance-run", "--target", provider.address, *TIMEOUTS, *SOME)
     return running(*command, "--report-dir", str(directory))
 
 
-def meanwhile(provider: Provider, kit: Kit) -> None:
-    """Return when machines are away that the run has seen to live, and so is in the middle."""
+def wait_for_bindings(provider: Provider, kit: Kit) -> None:
+    """Waits until the run has bound two machines."""
     while len([m for m in provider.machines().values() if m.cluster]) < 2:
         assert not kit.ends_within(0.002)
 
 
 def named(done: Done, path: Path) -> list[str]:
-    """The machines that the ledger says are open; each has its line at the end."""
+    """Returns the open machines of the ledger; checks that the output has a line for each."""
     left = [entry.machine for entry in ledger.read(path).entries]
     for machine in left:
         assert f"           {machine}: " in done.out, f"{machine} is not named in {done.out}"
@@ -47,9 +47,9 @@ def slow(tmp_path: Path) -> Iterator[Provider]:
         yield provider
 
 
-def test_a_provider_that_dies_ends_the_run_and_comes_back_to_be_swept(slow: Provider, tmp_path: Path) -> None:
+def test_a_dead_provider_stops_the_run_and_is_swept_after_its_restart(slow: Provider, tmp_path: Path) -> None:
     with judging(slow, tmp_path) as kit:
-        meanwhile(slow, kit)
+        wait_for_bindings(slow, kit)
         began = time.monotonic()
         slow.kill()
         done = kit.done()
@@ -70,9 +70,9 @@ def test_a_provider_that_dies_ends_the_run_and_comes_back_to_be_swept(slow: Prov
 
 
 @pytest.mark.parametrize("machines", ["0", "16"])
-def test_a_provider_that_is_replaced_by_a_new_one_ends_in_words(machines: str, tmp_path: Path) -> None:
+def test_a_replaced_provider_ends_the_run_with_a_message(machines: str, tmp_path: Path) -> None:
     with serving("--machines", "16", "--latency", "50ms") as provider, judging(provider, tmp_path) as kit:
-        meanwhile(provider, kit)
+        wait_for_bindings(provider, kit)
         provider.kill()
         with serving("--machines", machines, "--latency", "50ms", port=provider.port) as new:
             done = kit.done()
@@ -83,10 +83,10 @@ def test_a_provider_that_is_replaced_by_a_new_one_ends_in_words(machines: str, t
             named(done, tmp_path / "ledger.ndjson")
 
 
-def test_a_provider_that_answers_no_more_costs_no_more_than_its_timeouts(tmp_path: Path) -> None:
+def test_a_provider_that_stops_answering_ends_the_run_within_its_timeouts(tmp_path: Path) -> None:
     with serving("--machines", "16", "--latency", "50ms") as provider:
         with judging(provider, tmp_path) as kit:
-            meanwhile(provider, kit)
+            wait_for_bindings(provider, kit)
             provider.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
             try:

@@ -1,4 +1,4 @@
-"""A run that is told to end ends in good order, at whatever moment it is told."""
+"""A run that gets a signal at any moment returns all machines and exits with its code."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def providers() -> list[str]:
-    """All of them where somebody asks for many rounds."""
+    """Returns the names of the providers to test; all of them only in the long form."""
     return list(PROVIDERS)[: None if ROUNDS > 4 else 2]
 
 
 def deaths() -> list[tuple[signal.Signals, str]]:
-    """Every signal to every run; on ordinary days each signal once."""
+    """Returns the pairs of signal and provider to test: all in the long form, otherwise two."""
     every = [(number, kind) for number in SIGNALS for kind in providers()]
     return every if ROUNDS > 4 else [every[0], every[-1]]
 
 
 @pytest.mark.timeout(60 + 15 * ROUNDS)
 @pytest.mark.parametrize(("number", "kind"), deaths())
-def test_interrupted_at_any_moment_it_leaves_nothing(number: signal.Signals, kind: str, tmp_path: Path) -> None:
-    draw = random.Random(f"{number.name} {kind}")
+def test_a_run_interrupted_at_any_moment_leaves_no_machine(number: signal.Signals, kind: str, tmp_path: Path) -> None:
+    rng = random.Random(f"{number.name} {kind}")
     with serving("--machines", "16", *PROVIDERS[kind]) as provider:
         began = time.monotonic()
         assert judge(provider, *SOME, directory=tmp_path / "whole").code == 0
         whole = time.monotonic() - began
         command = ("conformance-run", "--target", provider.address, *SOME)
         for turn in range(ROUNDS):
-            moment = whole * (turn + draw.random()) / ROUNDS
+            moment = whole * (turn + rng.random()) / ROUNDS
             with running(*command, "--report-dir", str(tmp_path / str(turn))) as kit:
                 over = kit.ends_within(moment)
                 kit.signal(number)
                 done = kit.done()
             assert provider.away() == {}, done.text
             if over or "CONFORMANT: " in done.verdict.replace("INCONCLUSIVE", ""):
-                # All had been judged: the signal found it on its way home, or on its way out.
+                # All behaviours had been judged: the signal came during the clean-up or at the exit.
                 assert done.code == 0, done.text
             elif done.verdict:
                 assert done.code == 3, done.text
@@ -59,12 +59,12 @@ def test_interrupted_at_any_moment_it_leaves_nothing(number: signal.Signals, kin
                 assert "Traceback" not in done.text
                 assert "Warning" not in done.text
             else:
-                # Before it had read its own options; and Python itself hears nothing for the first 20 ms.
+                # The signal came before the options were read. In its first 20 ms Python handles no signals.
                 assert done.code in (3, -number, 1), done.text
                 assert "target  " not in done.out, done.text
 
 
-def test_interrupted_while_nobody_answers_it_ends_at_once(tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_run_whose_provider_does_not_answer(tmp_path: Path) -> None:
     with serving("--rpc-delay", "600s") as provider:
         command = ("conformance-run", "--target", provider.address, "--report-dir", str(tmp_path / "report"))
         with running(*command) as kit:
@@ -81,7 +81,7 @@ def test_interrupted_while_nobody_answers_it_ends_at_once(tmp_path: Path) -> Non
         assert not (tmp_path / "report" / "ledger.ndjson").exists()
 
 
-def test_the_second_signal_ends_it_at_once_and_names_the_ledger(tmp_path: Path) -> None:
+def test_the_second_signal_ends_the_run_at_once_and_names_the_ledger(tmp_path: Path) -> None:
     with serving("--machines", "4", "--latency", "600s") as provider:
         ledger = tmp_path / "ledger.ndjson"
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a")
@@ -90,7 +90,7 @@ def test_the_second_signal_ends_it_at_once_and_names_the_ledger(tmp_path: Path) 
             while not provider.away():
                 assert not kit.ends_within(0.01)
             kit.signal(signal.SIGINT)
-            assert not kit.ends_within(0.3)  # it waits for the machine, to bring it home
+            assert not kit.ends_within(0.3)  # it waits for the machine, in order to return it
             began = time.monotonic()
             kit.signal(signal.SIGINT)
             done = kit.done()
@@ -102,7 +102,7 @@ def test_the_second_signal_ends_it_at_once_and_names_the_ledger(tmp_path: Path) 
         assert list(provider.away()) != []
 
 
-def test_a_signal_after_another_reason_to_stop_is_still_the_first(tmp_path: Path) -> None:
+def test_the_first_signal_after_a_timeout_does_not_cancel_the_cleanup(tmp_path: Path) -> None:
     with serving("--machines", "4", "--latency", "create=1500ms") as provider:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a", "--timeout", "500ms")
         with running(*command, "--report-dir", str(tmp_path)) as kit:

@@ -1,4 +1,4 @@
-"""A command that is told to end while it starts ends with a line and its code, not with a traceback."""
+"""A command that gets a signal while it starts prints one line and exits with its code, without a traceback."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TURNS = max(2, ROUNDS // 2)
 
 
-def hears(kit: Kit, number: signal.Signals) -> bool:
-    """Whether the process has a handler of its own for the signal: before that, Python itself is not up."""
+def handles(kit: Kit, number: signal.Signals) -> bool:
+    """Returns whether the process handles the signal itself; before that, Python is still starting."""
     status = Path(f"/proc/{kit.process.pid}/status").read_text(encoding="utf-8")
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, to see when a process hears signals")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, to see when a process handles signals")
 @pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("number", SIGNALS)
-def test_interrupted_while_it_starts_it_says_so(number: signal.Signals) -> None:
-    draw = random.Random(number)
+def test_a_run_interrupted_while_it_starts_prints_the_signal(number: signal.Signals) -> None:
+    rng = random.Random(number)
     with serving("--machines", "4", "--latency", "20ms") as provider:
         for turn in range(TURNS):
             with running("conformance-run", "--target", provider.address, "--select", "LIF-1a") as kit:
-                while not hears(kit, signal.SIGTERM):  # Python has one for SIGINT before we have
+                while not handles(kit, signal.SIGTERM):  # not SIGINT, which Python handles before the kit does
                     assert not kit.ends_within(0.001)
-                kit.ends_within(0.8 * (turn + draw.random()) / TURNS if turn else 0)
+                kit.ends_within(0.8 * (turn + rng.random()) / TURNS if turn else 0)
                 kit.signal(number)
                 done = kit.done()
             assert "Traceback" not in done.text, done.text
@@ -49,11 +49,11 @@ def test_interrupted_while_it_starts_it_says_so(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS if ROUNDS > 4 else SIGNALS[:1])
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, to see when a process hears signals")
-def test_every_command_is_ended_so(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, to see when a process handles signals")
+def test_every_command_prints_the_signal_that_interrupted_it(number: signal.Signals, tmp_path: Path) -> None:
     for command in (("list",), ("sweep", str(tmp_path / "ledger.ndjson"), "--target", "127.0.0.1:1"), ("selftest",)):
         with running("conformance", *command) as kit:
-            while not hears(kit, signal.SIGTERM):
+            while not handles(kit, signal.SIGTERM):
                 assert not kit.ends_within(0.001)
             kit.signal(number)
             done = kit.done()

@@ -1,4 +1,4 @@
-"""Sweeps: more than one at a time, again and again, and at a target that knows nothing any more."""
+"""Sweeps: two at a time, repeated, interrupted, and of a target that lost its state."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.timeout(150)
 
 
 def left(provider: Provider, directory: Path) -> Path:
-    """The ledger of a run that died when it had created the target's first and last machines."""
+    """Creates the target's first and last machines; returns a ledger as their killed run would leave it."""
     machines = list(provider.machines())
-    for machine in (chosen := [machines[0], machines[-1]]):
+    for machine in (created := [machines[0], machines[-1]]):
         shard = f"cpc-dead-{machine}"
         provider.stub.Create(pb.CreateRequest(machine_id=machine, shard_id=shard, shard_epoch=1, sequence_number=1))
-    intents = [intent(machine) | {"shard": f"cpc-dead-{machine}"} for machine in chosen]
+    intents = [intent(machine) | {"shard": f"cpc-dead-{machine}"} for machine in created]
     return written(directory / "ledger.ndjson", provider.address, *intents)
 
 
-def clean(done: Done) -> None:
+def check_clean(done: Done) -> None:
     assert done.code == 0, done.text
     assert done.out.splitlines()[-1] == "all is home"
     assert done.err == ""
@@ -45,27 +45,29 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
-def test_swept_twice_the_second_finds_nothing_to_do(provider: Provider, tmp_path: Path) -> None:
+def test_a_second_sweep_has_no_work(provider: Provider, tmp_path: Path) -> None:
     path = left(provider, tmp_path)
-    clean(sweep(provider, path))
+    check_clean(sweep(provider, path))
     assert provider.away() == {}
     before = provider.machines()
     again = sweep(provider, path)
-    clean(again)
+    check_clean(again)
     assert again.out == "all is home\n"
     assert provider.machines() == before
 
 
-def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider, tmp_path: Path) -> None:
+def test_one_of_two_concurrent_sweeps_is_refused_and_all_machines_are_returned(
+    provider: Provider, tmp_path: Path
+) -> None:
     path = left(provider, tmp_path)
     with ExitStack() as stack:
         command = ("conformance", "sweep", str(path), "--target", provider.address)
         both = [stack.enter_context(running(*command)) for _ in range(2)]
         ends = sorted((kit.done() for kit in both), key=lambda done: done.code)
     assert provider.away() == {}
-    clean(ends[0])
+    check_clean(ends[0])
     assert "Traceback" not in ends[1].text
-    # Where the first was done before the second had begun, there was nothing to refuse.
+    # If the first ended before the second began, the second succeeds too.
     if ends[1].code:
         assert ends[1].code == 2
         assert ends[1].err.splitlines()[0] == f"error: the ledger {path} belongs to a run that still lives"
@@ -75,15 +77,15 @@ def test_of_two_sweeps_at_once_one_is_refused_and_all_is_home(provider: Provider
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP][: None if ROUNDS > 4 else 2]
 )
-def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signals, tmp_path: Path) -> None:
-    draw = random.Random(number)
+def test_the_next_sweep_continues_an_interrupted_one(number: signal.Signals, tmp_path: Path) -> None:
+    rng = random.Random(number)
     for _ in range(max(1, ROUNDS // 4)):
         with serving("--machines", "16", "--latency", "300ms") as provider:
             path = left(provider, tmp_path)
             with running("conformance", "sweep", str(path), "--target", provider.address) as kit:
-                while "sweep-" not in path.read_text(encoding="utf-8"):  # the shard of the sweep's own calls
+                while "sweep-" not in path.read_text(encoding="utf-8"):  # the shard of the sweep's calls
                     assert not kit.ends_within(0.01)
-                kit.ends_within(draw.random() / 3)
+                kit.ends_within(rng.random() / 3)
                 kit.signal(number)
                 done = kit.done()
             assert "Traceback" not in done.text
@@ -93,12 +95,12 @@ def test_a_sweep_that_is_ended_leaves_the_rest_to_the_next(number: signal.Signal
                 assert done.code == 3, done.text
                 assert done.err.startswith("error: interrupted: "), done.text
                 assert [machine for machine in away if machine not in done.err] == []
-            clean(sweep(provider, path))
+            check_clean(sweep(provider, path))
             assert provider.away() == {}
 
 
 @pytest.mark.parametrize("machines", ["4", "16", "0"][: None if ROUNDS > 4 else 2])
-def test_a_target_that_lost_all_its_state_has_nothing_of_ours(
+def test_a_sweep_changes_nothing_on_a_target_that_lost_its_state(
     machines: str, provider: Provider, tmp_path: Path
 ) -> None:
     path = left(provider, tmp_path)
@@ -112,19 +114,17 @@ def test_a_target_that_lost_all_its_state_has_nothing_of_ours(
         assert new.machines() == before
         gone = sorted(set(away) - set(before))
         named = [line.split()[0] for line in done.out.splitlines() if " is left: " in line]
-        # An id that nobody knows any more may be a machine that nobody counts any more: it is named.
+        # An id that the target does not know any more may be a machine that still costs money: it is named.
         assert set(gone) <= set(named), done.text
         assert done.code == (4 if named else 0)
         assert sweep(new, path).code == done.code
 
 
-def test_a_run_at_the_same_target_after_a_dead_one_leaves_its_machines_alone(
-    provider: Provider, tmp_path: Path
-) -> None:
+def test_a_run_does_not_touch_the_machines_of_a_killed_run(provider: Provider, tmp_path: Path) -> None:
     path = left(provider, tmp_path)
     away = provider.away()
     done = judge(provider, "--select", "LIF-1a,FEN-1a", directory=tmp_path / "next")
     assert done.code == 0, done.text
     assert provider.away().keys() == away.keys()
-    clean(sweep(provider, path))
+    check_clean(sweep(provider, path))
     assert provider.away() == {}

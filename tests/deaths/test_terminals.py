@@ -1,4 +1,4 @@
-"""Whoever looks on may go away: a terminal that is closed, a reader that has seen enough, an output that is full."""
+"""The output of a command may fail: the terminal is closed, the reader closes the pipe, or the device is full."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ pytestmark = pytest.mark.timeout(150)
 RUN = str(Path(sys.executable).with_name("conformance-run"))
 
 
-TAKES_THE_TERMINAL = """
+TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Becomes a command that a terminal controls. Not by a fork of ours: gRPC's threads do not outlive one."""
+"""Becomes a command with a controlling terminal. The test does not fork: gRPC's threads do not survive that."""
 
 
 class Terminal:
-    """A command in a session of its own, on a terminal that is ours to close."""
+    """A command in its own session, on a terminal that the test can close."""
 
     def __init__(self, *command: str, errors: Path) -> None:
         self._master, slave = os.openpty()
-        # Its errors go where they can still be read when the terminal has gone.
+        # stderr goes to a file, which can still be read after the terminal is closed.
         with errors.open("wb") as file:
             self.process = subprocess.Popen(
-                (sys.executable, "-c", TAKES_THE_TERMINAL, *command),
+                (sys.executable, "-c", TAKE_TERMINAL, *command),
                 stdin=slave,
                 stdout=slave,
                 stderr=file,
@@ -50,14 +50,14 @@ class Terminal:
             )
         os.close(slave)
 
-    def shows(self, text: str) -> None:
-        """Read what it shows until `text` has come."""
+    def wait_for(self, text: str) -> None:
+        """Reads the output until `text` appears."""
         seen = b""
         while text.encode() not in seen:
             seen += os.read(self._master, 1024)
 
     def close(self) -> None:
-        """Close the terminal's window: the session's processes hear SIGHUP, and can write there no more."""
+        """Closes the terminal: the processes of its session get SIGHUP and cannot write to it any more."""
         if self._master >= 0:
             os.close(self._master)
             self._master = -1
@@ -82,17 +82,17 @@ def provider() -> Iterator[Provider]:
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("option", ["--quiet", "--verbose", "--color"][: None if ROUNDS > 4 else 2])
-def test_a_terminal_that_is_closed_ends_the_run_and_all_comes_home(
+def test_a_closed_terminal_ends_the_run_and_all_machines_are_returned(
     option: str, provider: Provider, tmp_path: Path
 ) -> None:
-    draw = random.Random(option)
+    rng = random.Random(option)
     for turn in range(max(1, ROUNDS // 4)):
         directory, errors = tmp_path / str(turn), tmp_path / f"errors{turn}"
         command = (RUN, "--target", provider.address, "--report-dir", str(directory), option)
         with on_a_terminal(*command, errors=errors) as terminal:
             if option != "--quiet":
-                terminal.shows("ledger")
-            while len(provider.away()) <= draw.randrange(5):
+                terminal.wait_for("ledger")
+            while len(provider.away()) <= rng.randrange(5):
                 assert terminal.process.poll() is None
             terminal.close()
             assert terminal.process.wait(LIMIT) == 3
@@ -104,7 +104,7 @@ def test_a_terminal_that_is_closed_ends_the_run_and_all_comes_home(
 
 
 @pytest.mark.parametrize("options", [("--color",), ("--verbose",)])
-def test_a_reader_that_has_seen_enough_changes_no_verdict(
+def test_a_closed_pipe_does_not_change_the_verdict(
     options: tuple[str, ...], provider: Provider, tmp_path: Path
 ) -> None:
     command = (RUN, "--target", provider.address, "--select", "LIF-1*,FEN-1a", "--report-dir", str(tmp_path))
@@ -120,7 +120,7 @@ def test_a_reader_that_has_seen_enough_changes_no_verdict(
     assert reader.read(tmp_path / "report.json").verdict is Verdict.CONFORMANT
 
 
-def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(provider: Provider, tmp_path: Path) -> None:
+def test_a_full_output_is_an_error_and_all_machines_are_returned(provider: Provider, tmp_path: Path) -> None:
     command = (RUN, "--target", provider.address, "--select", "LIF-1a", "--report-dir", str(tmp_path))
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
@@ -132,7 +132,7 @@ def test_an_output_that_is_full_is_said_and_brings_no_machine_into_danger(provid
 
 
 @pytest.mark.parametrize("command", [("list",), ("show", "FEN-1a"), ("config",), ("completion", "bash"), ("--help",)])
-def test_every_command_says_in_one_line_that_its_output_is_full(command: tuple[str, ...]) -> None:
+def test_a_full_output_is_a_one_line_error_of_every_command(command: tuple[str, ...]) -> None:
     program = (str(Path(RUN).with_name("conformance")), *command)
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
@@ -140,7 +140,7 @@ def test_every_command_says_in_one_line_that_its_output_is_full(command: tuple[s
     assert done.stderr == "error: the output cannot be written: No space left on device\n"
 
 
-def test_where_nobody_hears_errors_the_code_still_tells() -> None:
+def test_the_exit_code_is_right_even_if_stderr_is_full() -> None:
     with Path("/dev/full").open("wb") as full:
         program = (RUN, "--target", "no address")
         done = subprocess.run(program, stdout=full, stderr=full, timeout=LIMIT, check=False)

@@ -1,4 +1,4 @@
-"""Two runs at once: each judges on machines of its own, and neither spoils what the other writes."""
+"""Two concurrent runs: each uses its own machines, and neither changes the other's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(150)
 
 
-def test_one_that_is_killed_leaves_the_other_alone_and_is_swept_beside_it(tmp_path: Path) -> None:
+def test_a_killed_run_is_swept_while_another_run_continues(tmp_path: Path) -> None:
     with serving("--machines", "24", "--latency", "100ms") as provider, ExitStack() as stack:
         command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
         dies, lives = (stack.enter_context(running(*command, str(tmp_path / name))) for name in ("dies", "lives"))
@@ -34,13 +34,13 @@ def test_one_that_is_killed_leaves_the_other_alone_and_is_swept_beside_it(tmp_pa
         assert provider.away() == {}
 
 
-def test_the_second_run_into_one_report_directory_is_refused_and_spoils_nothing(tmp_path: Path) -> None:
+def test_a_second_run_with_the_same_report_directory_is_refused(tmp_path: Path) -> None:
     with serving("--machines", "8", "--latency", "500ms") as provider:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a", "--report-dir", str(tmp_path))
         with running(*command) as first:
             while not provider.away():
                 assert not first.ends_within(0.005)
-            first.signal(signal.SIGSTOP)  # it lives as long as this takes
+            first.signal(signal.SIGSTOP)  # keeps the first run alive during the second
             second = judge(provider, directory=tmp_path)
             first.signal(signal.SIGCONT)
             done = first.done()
@@ -52,14 +52,14 @@ def test_the_second_run_into_one_report_directory_is_refused_and_spoils_nothing(
             assert reader.read(tmp_path / name).verdict is Verdict.CONFORMANT
 
 
-def test_of_two_runs_that_start_together_into_one_report_directory_one_is_whole(tmp_path: Path) -> None:
+def test_one_of_two_concurrent_runs_with_the_same_report_directory_succeeds(tmp_path: Path) -> None:
     with serving("--machines", "8", "--latency", "300ms") as provider, ExitStack() as stack:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a", "--report-dir", str(tmp_path))
         both = [stack.enter_context(running(*command)) for _ in range(2)]
         ends = sorted((kit.done() for kit in both), key=lambda done: done.code)
         assert provider.away() == {}
     assert ends[0].code == 0, ends[0].text
-    assert ends[1].code in (0, 2), ends[1].text  # where one was over before the other had begun, both are whole
+    assert ends[1].code in (0, 2), ends[1].text  # 0 if the first ended before the second began
     assert "Traceback" not in ends[1].text
     for name in ("events.ndjson", "report.json"):
         assert reader.read(tmp_path / name).verdict is Verdict.CONFORMANT

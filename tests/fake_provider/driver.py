@@ -1,4 +1,4 @@
-"""A core with a hand-wound clock, and a shard whose every call carries a fresh token."""
+"""Drives a core with a clock that the test sets, and with a newer token in each call."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,7 +34,7 @@ def _as(machine: Machine, machine_id: str, **changes: Any) -> Machine:
 
 
 class Driver:
-    """Drives one core; transitions take one second unless said otherwise."""
+    """Drives one core; by default each transition takes one second."""
 
     def __init__(self, core: Core | None = None, **options: Any) -> None:
         options.setdefault("latency", Latency.every(1.0))
@@ -103,7 +103,7 @@ class Driver:
 
 
 class refused:  # noqa: N801 - a context manager in the manner of pytest.raises
-    """The block is refused with this code, or with any but the fence's where none is named."""
+    """Expects that the block is rejected with this code; by default, with any code except FAILED_PRECONDITION."""
 
     def __init__(self, code: Code | None = None) -> None:
         self.code = code

@@ -8,13 +8,13 @@ from fake_provider.machine import State
 from tests.fake_provider.driver import IDLE, Driver, refused
 
 
-def failing(seconds: float = 0.0) -> Driver:
+def driver_with_faults(seconds: float = 0.0) -> Driver:
     return Driver(faults=Faults(timeout=3.0), latency=Latency.every(seconds))
 
 
 @pytest.mark.parametrize("cluster", ["fault-error", "fault-timeout", "fault-slow-ok", "fault-readiness-block"])
-def test_a_doomed_configure_ends_in_failed_and_says_why(cluster: str) -> None:
-    drive = failing()
+def test_a_failing_configure_ends_in_failed_with_last_error(cluster: str) -> None:
+    drive = driver_with_faults()
     assert drive.configure(cluster=cluster, metadata={"key": "value"}).machine.state is State.CONFIGURING
     drive.wait(3.0)
     machine = drive.get(IDLE)
@@ -24,15 +24,15 @@ def test_a_doomed_configure_ends_in_failed_and_says_why(cluster: str) -> None:
     assert machine.host
 
 
-def test_a_node_that_is_never_ready_is_never_configured() -> None:
-    drive = failing()
+def test_a_node_that_never_gets_ready_stays_configuring() -> None:
+    drive = driver_with_faults()
     drive.configure(cluster="fault-readiness-block")
     drive.wait(2.9)
     assert drive.state(IDLE) is State.CONFIGURING
 
 
-def test_a_late_success_is_thrown_away() -> None:
-    drive = failing()
+def test_a_late_success_is_ignored() -> None:
+    drive = driver_with_faults()
     drive.configure(cluster="fault-slow-ok")
     drive.wait(3.0)
     machine = drive.get(IDLE)
@@ -42,16 +42,16 @@ def test_a_late_success_is_thrown_away() -> None:
     assert drive.get(IDLE) is machine
 
 
-def test_a_drain_can_fail_after_a_configure_that_did_not() -> None:
-    drive = failing()
+def test_a_drain_can_fail_after_a_successful_configure() -> None:
+    drive = driver_with_faults()
     assert drive.configure(cluster="fault-drain-error").machine.state is State.CONFIGURED
     assert drive.drain().machine.state is State.DRAINING
     drive.wait()
     assert drive.state(IDLE) is State.FAILED
 
 
-def test_failed_refuses_every_mutation_and_keeps_its_error() -> None:
-    drive = failing()
+def test_a_failed_machine_rejects_every_mutating_call_and_keeps_last_error() -> None:
+    drive = driver_with_faults()
     drive.configure(cluster="fault-error")
     drive.wait()
     machine = drive.get(IDLE)
@@ -73,6 +73,6 @@ def test_create_of_a_faulty_slot_fails_without_a_host() -> None:
     assert drive.create("machine-0001").machine.state is State.IDLE
 
 
-def test_the_hooks_are_off_unless_asked_for() -> None:
+def test_fault_hooks_are_disabled_by_default() -> None:
     drive = Driver()
     assert drive.bound(cluster="fault-error").state is State.CONFIGURED

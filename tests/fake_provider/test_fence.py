@@ -14,7 +14,7 @@ def token(epoch: int, sequence: int, shard: str = "shard") -> Token:
 
 
 def probe(drive: Driver, token: Token, machine_id: str = SLOT) -> None:
-    """Pass the fence and leave everything as it is: a Create of an unknown id, or a retry."""
+    """Sends a Create that raises the mark if the token passes; raises only if it is fenced."""
     try:
         drive.create(machine_id, token)
     except Exception as error:
@@ -50,14 +50,14 @@ def test_an_equal_token_is_fenced(verb: str) -> None:
 
 
 @pytest.mark.parametrize("first", [token(0, 1), token(0, 0), token(2**63 - 1, 2**63 - 1)])
-def test_first_contact_passes_whatever_its_numbers(first: Token) -> None:
+def test_the_first_token_passes_with_any_numbers(first: Token) -> None:
     drive = Driver()
     assert drive.create(token=first).operation_id
     with fenced():
         drive.create(token=first)
 
 
-def test_an_older_epoch_is_fenced_whatever_its_sequence() -> None:
+def test_an_older_epoch_is_fenced_with_any_sequence() -> None:
     drive = Driver()
     probe(drive, token(2, 1))
     with fenced():
@@ -83,7 +83,7 @@ def test_the_fence_comes_before_existence_validation_and_the_retry_answer() -> N
         drive.configure(IDLE, cluster="", token=token(1, 5))
 
 
-def test_a_fenced_call_changes_nothing_and_leaves_the_mark() -> None:
+def test_a_fenced_call_changes_neither_machine_nor_mark() -> None:
     drive = Driver()
     probe(drive, token(5, 5))
     before = drive.get(IDLE)
@@ -96,7 +96,7 @@ def test_a_fenced_call_changes_nothing_and_leaves_the_mark() -> None:
 
 
 @pytest.mark.parametrize("machine_id", ["nobody", "", OTHER])
-def test_a_token_that_passes_moves_the_mark_even_if_the_call_then_fails(machine_id: str) -> None:
+def test_a_newer_token_raises_the_mark_even_if_the_call_is_rejected(machine_id: str) -> None:
     drive = Driver()
     with refused():
         drive.drain(machine_id, token=token(1, 7))
@@ -115,7 +115,7 @@ def test_all_four_verbs_share_one_mark(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize(("one", "two"), [("a", "A"), ("a", "a "), ("a", "a\0"), ("x" * 5000, "x" * 5001)])
-def test_one_shards_mark_never_touches_another(one: str, two: str) -> None:
+def test_marks_of_different_shards_are_independent(one: str, two: str) -> None:
     drive = Driver()
     probe(drive, token(9, 9, one))
     probe(drive, token(1, 1, two))
@@ -123,7 +123,7 @@ def test_one_shards_mark_never_touches_another(one: str, two: str) -> None:
         probe(drive, token(1, 1, one))
 
 
-def test_marks_outlive_drains_deletes_and_many_shards() -> None:
+def test_marks_survive_drains_deletes_and_many_shards() -> None:
     drive = Driver()
     probe(drive, token(3, 3))
     drive.settled(drive.create())
@@ -143,7 +143,7 @@ def test_a_mark_per_shard_fences_a_lower_token_for_another_machine() -> None:
         probe(drive, token(1, 1), OTHER)
 
 
-def test_a_mark_per_shard_and_machine_lets_it_pass() -> None:
+def test_a_mark_per_shard_and_machine_accepts_a_lower_token_for_another_machine() -> None:
     drive = Driver(scope=Scope.SHARD_MACHINE)
     probe(drive, token(1, 2), SLOT)
     probe(drive, token(1, 1), OTHER)
@@ -157,16 +157,16 @@ def test_a_call_without_a_token_is_not_fenced() -> None:
     probe(drive, Token())
 
 
-@pytest.mark.parametrize("nobodys", [token(1, 0, ""), token(0, 1, ""), token(0, 0)])
-def test_a_token_that_lacks_something_is_a_token_all_the_same(nobodys: Token) -> None:
+@pytest.mark.parametrize("incomplete", [token(1, 0, ""), token(0, 1, ""), token(0, 0)])
+def test_an_incomplete_token_is_fenced_like_any_other(incomplete: Token) -> None:
     drive = Driver()
-    probe(drive, nobodys)
+    probe(drive, incomplete)
     with fenced():
-        probe(drive, nobodys)
+        probe(drive, incomplete)
 
 
 @pytest.mark.parametrize("odd", [token(-1, 1), token(1, -1), token(-(2**63), -(2**63))])
-def test_negative_numbers_from_a_shard_without_a_mark_are_invalid_and_set_none(odd: Token) -> None:
+def test_negative_numbers_in_a_first_token_are_invalid_and_set_no_mark(odd: Token) -> None:
     drive = Driver()
     with refused(Code.INVALID_ARGUMENT):
         drive.create(token=odd)
@@ -181,7 +181,7 @@ def test_negative_numbers_older_than_the_mark_are_fenced() -> None:
         drive.create(token=token(-1, 5))
 
 
-def test_a_variant_that_fences_one_verb_otherwise_overrides_one_method() -> None:
+def test_fencing_of_one_verb_can_be_changed_by_overriding_one_method() -> None:
     class DrainForgetsTheFence(Core):
         def passes(self, verb: object, token: Token, mark: Token) -> bool:
             return verb == "drain" or super().passes(verb, token, mark)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from fake_provider.machine import EDGES, State, Verb
 from tests.fake_provider.driver import IDLE, OTHER, SLOT, Driver, refused
 
 
-def test_each_verb_takes_its_edge_and_settles_at_its_far_end() -> None:
+def test_each_verb_goes_through_its_transitional_state_to_its_target() -> None:
     drive = Driver()
     for verb in (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN, Verb.DELETE):
         assert drive.state(SLOT) is EDGES[verb].source
@@ -20,20 +20,20 @@ def test_each_verb_takes_its_edge_and_settles_at_its_far_end() -> None:
         assert drive.state(SLOT) is EDGES[verb].target
 
 
-def test_a_transition_without_latency_is_over_before_its_ack() -> None:
+def test_a_transition_without_latency_ends_before_its_ack() -> None:
     drive = Driver(latency=Latency())
     assert drive.create().machine.state is State.IDLE
     assert drive.core.next_due() is None
 
 
-def test_reads_settle_what_is_due_though_nobody_advanced() -> None:
+def test_reads_end_due_transitions() -> None:
     drive = Driver()
     drive.create()
     drive.now += 1
     assert drive.list(states=frozenset({State.IDLE})).machines[-1].id == SLOT
 
 
-def test_a_settled_machine_stays() -> None:
+def test_a_settled_machine_does_not_change() -> None:
     drive = Driver()
     machine = drive.settled(drive.create())
     drive.wait(1e9)
@@ -48,7 +48,7 @@ def test_the_next_due_time_is_the_earliest() -> None:
     assert drive.core.next_due() == drive.now + 2
 
 
-def test_a_fake_with_a_seed_takes_as_long_as_the_last_one_with_it() -> None:
+def test_the_same_seed_gives_the_same_latency() -> None:
     def due(seed: int) -> float | None:
         drive = Driver(latency=Latency.parse("1s..9s"), seed=seed)
         drive.create()
@@ -57,7 +57,7 @@ def test_a_fake_with_a_seed_takes_as_long_as_the_last_one_with_it() -> None:
     assert due(1) == due(1) != due(2)
 
 
-def test_a_host_is_there_from_idle_to_idle_and_the_same() -> None:
+def test_the_host_stays_the_same_from_create_to_drain() -> None:
     drive = Driver()
     assert drive.create().machine.host is None
     drive.wait()
@@ -72,14 +72,14 @@ def test_a_host_is_there_from_idle_to_idle_and_the_same() -> None:
     assert drive.get(SLOT).host == host
 
 
-def test_a_new_life_has_a_new_host() -> None:
+def test_a_create_after_a_delete_has_a_new_host() -> None:
     drive = Driver()
     first = drive.settled(drive.create()).host
     drive.settled(drive.delete(SLOT))
     assert drive.settled(drive.create()).host != first
 
 
-def test_a_cluster_shows_in_configuring_configured_and_draining_only() -> None:
+def test_a_cluster_shows_only_in_configuring_configured_and_draining() -> None:
     drive = Driver()
     assert drive.configure().machine.cluster == "blue"
     drive.wait()
@@ -89,7 +89,7 @@ def test_a_cluster_shows_in_configuring_configured_and_draining_only() -> None:
     assert drive.get(IDLE).cluster == ""
 
 
-def test_rounds_leave_no_trace_at_idle() -> None:
+def test_a_binding_leaves_no_trace_after_a_drain() -> None:
     drive = Driver()
     for cluster in ("blue", "green"):
         drive.bound(cluster=cluster, metadata={"key": cluster})
@@ -97,7 +97,7 @@ def test_rounds_leave_no_trace_at_idle() -> None:
         assert (machine.cluster, machine.shard_metadata, machine.last_error) == ("", {}, "")
 
 
-def test_delete_clears_the_life_and_keeps_the_slot() -> None:
+def test_delete_clears_the_machine_and_keeps_the_slot() -> None:
     drive = Driver()
     before = drive.get(SLOT)
     drive.settled(drive.create())
@@ -109,7 +109,7 @@ def test_delete_clears_the_life_and_keeps_the_slot() -> None:
     assert machine.labels == before.labels
 
 
-def test_what_clears_a_machine_leaves_no_trace_whatever_it_went_through() -> None:
+def test_drain_and_delete_clear_every_field() -> None:
     core = Driver().core
     idle = replace(core.machines[IDLE], created_by="op-1")
     bound = replace(idle, cluster="blue", shard_metadata={"key": "value"}, last_error="the node could not be drained")
@@ -117,7 +117,7 @@ def test_what_clears_a_machine_leaves_no_trace_whatever_it_went_through() -> Non
     assert core.cleared_by_delete(bound) == replace(idle, host=None, created_by="")
 
 
-def test_a_provider_without_delete_says_so_for_every_id() -> None:
+def test_a_provider_without_delete_answers_unimplemented_for_every_id() -> None:
     drive = Driver(deletes=False)
     for machine_id in (IDLE, SLOT, "nobody", ""):
         with refused(Code.UNIMPLEMENTED):
@@ -125,7 +125,7 @@ def test_a_provider_without_delete_says_so_for_every_id() -> None:
     assert drive.state(IDLE) is State.IDLE
 
 
-def test_a_driven_machine_moves_no_other() -> None:
+def test_a_transition_changes_no_other_machine() -> None:
     drive = Driver()
     others = [drive.get(OTHER), drive.get(IDLE)]
     drive.settled(drive.create())
@@ -157,7 +157,7 @@ def test_a_driven_machine_moves_no_other() -> None:
 )
 def test_a_call_without_an_edge_is_refused_and_changes_nothing(verb: str, state: State) -> None:
     drive = Driver()
-    ways: dict[State, list[str | None]] = {
+    steps_to: dict[State, list[str | None]] = {
         State.SPECULATIVE: [],
         State.CREATING: ["create"],
         State.IDLE: ["create", None],
@@ -166,7 +166,7 @@ def test_a_call_without_an_edge_is_refused_and_changes_nothing(verb: str, state:
         State.DRAINING: ["create", None, "configure", None, "drain"],
         State.DELETING: ["create", None, "delete"],
     }
-    for step in ways[state]:
+    for step in steps_to[state]:
         getattr(drive, step)(SLOT) if step else drive.wait()
     machine = drive.get(SLOT)
     assert machine.state is state
@@ -175,7 +175,7 @@ def test_a_call_without_an_edge_is_refused_and_changes_nothing(verb: str, state:
     assert drive.get(SLOT) is machine
 
 
-def test_create_of_a_host_that_nobody_created_is_refused() -> None:
+def test_create_of_a_machine_that_started_idle_is_refused() -> None:
     drive = Driver()
     with refused(Code.ALREADY_EXISTS):
         drive.create(IDLE)

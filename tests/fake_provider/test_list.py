@@ -6,7 +6,7 @@ from fake_provider.machine import State
 from tests.fake_provider.driver import IDLE, OTHER, SLOT, Driver, refused
 
 
-def test_states_are_a_union_and_empty_means_all() -> None:
+def test_states_are_a_union_and_an_empty_filter_matches_all() -> None:
     drive = Driver()
     assert drive.ids() == {SLOT, IDLE, OTHER}
     assert drive.ids(states=frozenset({State.SPECULATIVE})) == {SLOT, OTHER}
@@ -15,7 +15,7 @@ def test_states_are_a_union_and_empty_means_all() -> None:
 
 
 @pytest.mark.parametrize("unknown", [0, 99, -1])
-def test_an_unknown_state_matches_nothing_and_breaks_nothing(unknown: int) -> None:
+def test_an_unknown_state_matches_no_machine(unknown: int) -> None:
     drive = Driver()
     assert drive.ids(states=frozenset({unknown})) == set()
     assert drive.ids(states=frozenset({unknown, State.IDLE})) == {IDLE}
@@ -39,7 +39,7 @@ def test_list_and_get_agree() -> None:
     assert all(drive.get(machine.id) is machine for machine in drive.list().machines)
 
 
-def test_a_delta_holds_what_changed_also_when_it_is_back_where_it_was() -> None:
+def test_a_delta_has_every_changed_machine_even_if_it_changed_back() -> None:
     drive = Driver()
     cursor = drive.list().revision
     assert drive.ids(since=cursor) == set()
@@ -53,7 +53,7 @@ def test_a_delta_holds_what_changed_also_when_it_is_back_where_it_was() -> None:
     assert drive.ids(since=cursor) == {SLOT}
 
 
-def test_settling_moves_the_revision_too() -> None:
+def test_the_end_of_a_transition_changes_the_revision() -> None:
     drive = Driver()
     drive.create()
     cursor = drive.list().revision
@@ -61,7 +61,7 @@ def test_settling_moves_the_revision_too() -> None:
     assert drive.ids(since=cursor) == {SLOT}
 
 
-def test_a_refused_call_moves_no_revision() -> None:
+def test_a_refused_call_does_not_change_the_revision() -> None:
     drive = Driver()
     cursor = drive.list().revision
     with refused():
@@ -71,25 +71,25 @@ def test_a_refused_call_moves_no_revision() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"x", b"\xff\0", b"0", b"1", b"-1", b" 12", b"9" * 5000, "١".encode()])
-def test_garbage_is_answered_with_everything(garbage: bytes) -> None:
+def test_an_invalid_cursor_lists_all_machines(garbage: bytes) -> None:
     assert Driver().ids(since=garbage) == {SLOT, IDLE, OTHER}
 
 
 @pytest.mark.parametrize("ahead", [1, 1000, 2**39, 2**60])
-def test_a_cursor_from_the_future_is_answered_with_everything(ahead: int) -> None:
+def test_a_cursor_from_the_future_lists_all_machines(ahead: int) -> None:
     drive = Driver()
     future = str(int(drive.list().revision) + ahead).encode()
     assert drive.ids(since=future) == {SLOT, IDLE, OTHER}
 
 
-def test_another_inventorys_cursor_is_answered_with_everything() -> None:
+def test_a_cursor_of_another_inventory_lists_all_machines() -> None:
     drive = Driver()
     foreign = revision.encode(drive.core.inventory.origin + 1, drive.core.inventory.revision)
     assert drive.ids(since=foreign) == {SLOT, IDLE, OTHER}
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_paging_on_with_the_returned_revision_reaches_all(full: bool) -> None:
+def test_paging_with_the_returned_revision_reaches_all_machines(full: bool) -> None:
     drive = Driver()
     cursor = b"" if full else drive.list().revision
     for machine_id in (OTHER, SLOT):
@@ -105,7 +105,7 @@ def test_paging_on_with_the_returned_revision_reaches_all(full: bool) -> None:
     assert cursor == drive.list().revision
 
 
-def test_a_machine_that_changes_while_somebody_pages_is_reached_again() -> None:
+def test_a_machine_that_changes_between_pages_is_listed_again() -> None:
     drive = Driver()
     page = drive.list(max_results=1)
     assert page.machines[0].id == SLOT
@@ -113,7 +113,7 @@ def test_a_machine_that_changes_while_somebody_pages_is_reached_again() -> None:
     assert drive.ids(since=page.revision) == {SLOT, IDLE, OTHER}
 
 
-def test_paging_with_a_filter_skips_no_match() -> None:
+def test_paging_with_a_filter_skips_no_matching_machine() -> None:
     drive = Driver()
     slots = frozenset({State.SPECULATIVE})
     page = drive.list(states=slots, max_results=1)
@@ -121,14 +121,14 @@ def test_paging_with_a_filter_skips_no_match() -> None:
     assert drive.ids(states=slots, since=page.revision) == {OTHER}
 
 
-def test_an_answer_that_is_whole_covers_the_present_also_where_a_filter_left_out_the_last_change() -> None:
+def test_the_cursor_of_a_complete_list_covers_changes_that_its_filter_omits() -> None:
     drive = Driver()
     drive.bound()
     for slots in (drive.list(states=frozenset({State.SPECULATIVE})), drive.list(states=frozenset({State.FAILED}))):
         assert drive.ids(since=slots.revision) == set()
 
 
-def test_without_revisions_there_is_no_cursor_and_any_is_answered_with_everything() -> None:
+def test_without_revisions_there_is_no_cursor_and_every_cursor_lists_all_machines() -> None:
     drive = Driver(revisions=False)
     assert drive.list().revision == b""
     for cursor in (b"12", revision.encode(drive.core.inventory.origin, drive.core.inventory.revision)):

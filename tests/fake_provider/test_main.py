@@ -32,12 +32,12 @@ def provider(*options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str,
 
 
 @contextlib.contextmanager
-def stub_of(hello: dict[str, Any]) -> Iterator[Any]:
-    with grpc.insecure_channel(hello["address"]) as channel:
+def stub_of(startup_message: dict[str, Any]) -> Iterator[Any]:
+    with grpc.insecure_channel(startup_message["address"]) as channel:
         yield provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
 
 
-def refusal(*options: str) -> str:
+def error_of(*options: str) -> str:
     done = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -45,12 +45,12 @@ def refusal(*options: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_serves_and_a_signal_ends_it_well(number: signal.Signals) -> None:
-    with provider("--machines", "7", "--idle", "2") as (process, hello):
-        assert hello["port"] > 0
-        assert hello["address"] == f"127.0.0.1:{hello['port']}"
-        assert hello["machines"] == 7
-        with stub_of(hello) as stub:
+def test_serve_prints_its_address_and_exits_with_0_on_a_signal(number: signal.Signals) -> None:
+    with provider("--machines", "7", "--idle", "2") as (process, startup_message):
+        assert startup_message["port"] > 0
+        assert startup_message["address"] == f"127.0.0.1:{startup_message['port']}"
+        assert startup_message["machines"] == 7
+        with stub_of(startup_message) as stub:
             machines = stub.List(pb.ListFilter()).machines
         assert [m.state for m in machines].count(pb.MACHINE_STATE_IDLE) == 2
         began = time.monotonic()
@@ -63,10 +63,10 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_well(number: signal.Signal
         assert process.stderr.read() == ""
 
 
-def test_a_running_call_may_finish_after_the_signal() -> None:
+def test_a_running_call_finishes_after_the_signal() -> None:
     with (
-        provider("--rpc-delay", "1s") as (process, hello),
-        grpc.insecure_channel(hello["address"]) as channel,
+        provider("--rpc-delay", "1s") as (process, startup_message),
+        grpc.insecure_channel(startup_message["address"]) as channel,
     ):
         stub: Any = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
         health = health_pb2_grpc.HealthStub(channel)
@@ -77,53 +77,54 @@ def test_a_running_call_may_finish_after_the_signal() -> None:
         assert process.wait(5) == 0
 
 
-def test_a_state_file_outlives_a_kill(tmp_path: Path) -> None:
+def test_a_state_file_survives_kill_9(tmp_path: Path) -> None:
     state = ("--state", str(tmp_path / "fleet.db"), "--idle", "1")
     configure = pb.ConfigureRequest(machine_id="machine-0001", cluster_id="blue", shard_metadata={"a": "b"})
-    with provider(*state) as (process, hello):
-        with stub_of(hello) as stub:
+    with provider(*state) as (process, startup_message):
+        with stub_of(startup_message) as stub:
             ack = stub.Configure(configure)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
-    with provider(*state, "--machines", "1") as (process, hello):
-        assert hello["machines"] == 64
-        with stub_of(hello) as stub:
+    with provider(*state, "--machines", "1") as (process, startup_message):
+        assert startup_message["machines"] == 64
+        with stub_of(startup_message) as stub:
             assert stub.Get(pb.MachineRef(id="machine-0001")) == ack.machine
             assert stub.Configure(configure).operation_id == ack.operation_id
 
 
-def test_what_a_provider_may_lack_can_be_left_out() -> None:
-    with provider("--no-delete", "--no-revisions") as (_, hello), stub_of(hello) as stub:
+def test_delete_and_revisions_can_be_disabled() -> None:
+    with provider("--no-delete", "--no-revisions") as (_, startup_message), stub_of(startup_message) as stub:
         assert stub.List(pb.ListFilter()).revision == b""
         with pytest.raises(grpc.RpcError) as caught:
             stub.Delete(pb.DeleteRequest(machine_id="machine-0001"))
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_port_in_use_is_one_line() -> None:
-    with provider() as (_, hello):
-        assert refusal("--port", str(hello["port"])).splitlines() == [
-            f"fake-provider: cannot listen on 127.0.0.1:{hello['port']}: is it in use?"
+def test_a_port_in_use_is_a_one_line_error() -> None:
+    with provider() as (_, startup_message):
+        assert error_of("--port", str(startup_message["port"])).splitlines() == [
+            f"fake-provider: cannot listen on 127.0.0.1:{startup_message['port']}: the port is in use,"
+            " or the address is not of this machine"
         ]
 
 
-def test_what_it_cannot_start_with_is_one_line(tmp_path: Path) -> None:
+def test_invalid_options_are_a_one_line_error(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
-    diary.write_text("dear diary, this is no database and no certificate either")
-    for options, word in (
+    diary.write_text("dear diary, this is neither a database nor a certificate")
+    for options, expected in (
         (["--latency", "soon"], "soon"),
         (["--rpc-delay", "soon"], "soon"),
-        (["--state", str(diary)], "not a fake provider's"),
+        (["--state", str(diary)], "not a fake-provider state file"),
         (["--machines", "1", "--idle", "2"], "--idle 2"),
         (["--tls-cert", str(diary)], "--tls-key"),
         (["--tls-cert", str(diary), "--tls-key", str(diary)], "PEM"),
         (["--tls-cert", str(diary), "--tls-key", str(tmp_path / "gone")], "gone"),
     ):
-        said = refusal("--port", "0", *options)
-        assert len(said.splitlines()) == 1, said
-        assert word in said
+        error = error_of("--port", "0", *options)
+        assert len(error.splitlines()) == 1, error
+        assert expected in error
 
 
-def test_help_teaches_by_example() -> None:
+def test_help_has_examples() -> None:
     done = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, timeout=30, check=True)
     assert "fake-provider serve --state fleet.db" in done.stdout

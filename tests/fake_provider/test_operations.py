@@ -7,7 +7,7 @@ from tests.fake_provider.driver import IDLE, SLOT, Driver, refused
 
 
 @pytest.mark.parametrize("verb", ["create", "configure", "drain", "delete"])
-def test_a_retry_has_the_same_id_in_flight_and_after_settling(verb: str) -> None:
+def test_a_retry_has_the_same_id_during_and_after_the_transition(verb: str) -> None:
     drive = Driver()
     machine_id = SLOT if verb == "create" else IDLE
     if verb == "drain":
@@ -31,7 +31,7 @@ def test_a_retry_does_not_prolong_the_transition() -> None:
     assert drive.state(SLOT) is State.IDLE
 
 
-def test_a_create_is_repeated_all_through_its_life_at_idle() -> None:
+def test_a_create_can_be_retried_after_a_drain() -> None:
     drive = Driver()
     created = drive.create().operation_id
     drive.wait()
@@ -40,7 +40,7 @@ def test_a_create_is_repeated_all_through_its_life_at_idle() -> None:
     assert drive.create().operation_id == created
 
 
-def test_ids_never_come_back_over_all_lives() -> None:
+def test_operation_ids_are_never_reused() -> None:
     drive = Driver()
     seen = []
     for _ in range(3):
@@ -50,12 +50,12 @@ def test_ids_never_come_back_over_all_lives() -> None:
     assert len(set(seen)) == len(seen) == 18
 
 
-def test_two_machines_have_two_operations() -> None:
+def test_two_machines_have_different_operation_ids() -> None:
     drive = Driver()
     assert drive.create(SLOT).operation_id != drive.create("other").operation_id
 
 
-def test_two_providers_have_no_operation_id_in_common() -> None:
+def test_two_providers_have_different_operation_ids() -> None:
     ids = [Driver().create().operation_id for _ in range(8)]
     assert len(set(ids)) > 1  # the origin is drawn, so two may meet, but hardly all
 
@@ -71,14 +71,14 @@ def test_configure_for_another_cluster_does_not_rebind() -> None:
     assert drive.get(IDLE).cluster == "blue"
 
 
-def test_other_metadata_in_a_retry_does_not_replace_what_was_stored() -> None:
+def test_metadata_of_a_retry_does_not_replace_the_stored_metadata() -> None:
     drive = Driver()
     ack = drive.configure(metadata={"a": "1"})
     assert drive.configure(metadata={"b": "2"}) == ack
     assert drive.settled(ack).shard_metadata == {"a": "1"}
 
 
-def test_a_drain_of_an_idle_machine_is_no_retry_of_a_drain_in_an_earlier_binding_or_life() -> None:
+def test_a_drain_of_an_idle_machine_is_not_a_retry_of_a_drain_before_a_delete() -> None:
     drive = Driver()
     drive.settled(drive.create())
     drive.bound(SLOT)
@@ -89,7 +89,7 @@ def test_a_drain_of_an_idle_machine_is_no_retry_of_a_drain_in_an_earlier_binding
         drive.drain(SLOT)
 
 
-def test_a_drain_of_idle_may_be_answered_as_a_retry_that_moves_nothing() -> None:
+def test_drain_of_an_idle_machine_can_be_configured_as_a_retry() -> None:
     drive = Driver(drain_of_idle="retry")
     ack = drive.drain()
     assert ack.machine.state is State.IDLE
@@ -98,7 +98,7 @@ def test_a_drain_of_idle_may_be_answered_as_a_retry_that_moves_nothing() -> None
     assert drive.drain().operation_id != ack.operation_id
 
 
-def test_a_delete_of_a_slot_may_be_answered_as_a_retry_and_the_create_after_it_happens() -> None:
+def test_delete_of_a_slot_can_be_configured_as_a_retry_and_the_next_create_starts() -> None:
     drive = Driver(delete_of_speculative="retry")
     ack = drive.delete(SLOT)
     assert ack.machine.state is State.SPECULATIVE
@@ -106,7 +106,7 @@ def test_a_delete_of_a_slot_may_be_answered_as_a_retry_and_the_create_after_it_h
     assert drive.create().machine.state is State.CREATING
 
 
-def test_an_ack_without_latency_carries_the_id_of_its_operation() -> None:
+def test_an_ack_without_latency_has_the_id_of_its_operation() -> None:
     drive = Driver(latency=Latency())
     ack = drive.configure()
     assert ack.machine.operation

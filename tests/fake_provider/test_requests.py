@@ -10,7 +10,7 @@ from tests.fake_provider.driver import IDLE, SLOT, Driver, refused, small_fleet
 
 
 @pytest.mark.parametrize("verb", ["create", "configure", "drain", "delete", "get"])
-def test_an_unknown_id_is_not_found_and_creates_nothing(verb: str) -> None:
+def test_an_unknown_id_is_not_found_and_creates_no_machine(verb: str) -> None:
     drive = Driver()
     with refused(Code.NOT_FOUND):
         getattr(drive, verb)("nobody")
@@ -24,19 +24,19 @@ def test_an_empty_id_is_invalid(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", list(Verb))
-def test_who_overrides_what_an_id_may_be_is_told_for_which_call(verb: Verb) -> None:
-    class SaysFor(Core):
+def test_validate_id_gets_the_verb_of_the_call(verb: Verb) -> None:
+    class NamesTheVerb(Core):
         def validate_id(self, verb: Verb | None, machine_id: str) -> None:
             raise Rejected(Code.INVALID_ARGUMENT, f"not for {verb}")
 
-    drive = Driver(SaysFor(small_fleet()))
+    drive = Driver(NamesTheVerb(small_fleet()))
     with pytest.raises(Rejected, match=f"not for {verb}"):
         getattr(drive, verb)(IDLE)
     with pytest.raises(Rejected, match="not for None"):
         drive.get(IDLE)
 
 
-def test_a_binding_has_a_cluster() -> None:
+def test_a_configure_without_a_cluster_is_invalid() -> None:
     drive = Driver()
     with refused(Code.INVALID_ARGUMENT):
         drive.configure(cluster="")
@@ -57,13 +57,13 @@ def test_a_negative_grace_is_invalid() -> None:
 
 
 @pytest.mark.parametrize("grace", [0, 2**63 - 1])
-def test_any_other_grace_ends_in_idle(grace: int) -> None:
+def test_a_drain_with_any_other_grace_ends_in_idle(grace: int) -> None:
     drive = Driver()
     drive.bound()
     assert drive.settled(drive.drain(grace=grace)).state is State.IDLE
 
 
-def test_metadata_comes_back_byte_for_byte() -> None:
+def test_metadata_is_returned_byte_for_byte() -> None:
     odd = {"": "", "k\0": "\x01\n", "Ä": "A\u0308", "K": " spaced ", "k": "x" * 60_000, "emoji": "\U0001f9ff"}
     drive = Driver()
     ack = drive.configure(metadata=odd)
@@ -79,7 +79,7 @@ def test_the_core_keeps_its_own_copy_of_the_metadata() -> None:
     assert drive.get(IDLE).shard_metadata == {"a": "1"}
 
 
-def test_nothing_of_a_binding_shows_in_the_next_one_or_on_another_machine() -> None:
+def test_metadata_of_a_binding_does_not_show_in_the_next_one_or_on_another_machine() -> None:
     drive = Driver()
     drive.bound(metadata={"a": "1", "b": "2"})
     assert drive.get(SLOT).shard_metadata == {}
@@ -94,7 +94,7 @@ def test_nothing_of_a_binding_shows_in_the_next_one_or_on_another_machine() -> N
         {"k": "v" * (256 * 1024 - 1)},
     ],
 )
-def test_metadata_up_to_the_limit_is_kept(metadata: dict[str, str]) -> None:
+def test_metadata_up_to_the_limit_is_stored(metadata: dict[str, str]) -> None:
     assert Driver().configure(metadata=metadata).machine.shard_metadata == metadata
 
 
@@ -106,14 +106,14 @@ def test_metadata_up_to_the_limit_is_kept(metadata: dict[str, str]) -> None:
         {"k": "ä" * (128 * 1024)},
     ],
 )
-def test_metadata_over_the_limit_is_refused_whole(metadata: dict[str, str]) -> None:
+def test_metadata_over_the_limit_is_refused(metadata: dict[str, str]) -> None:
     drive = Driver()
     with refused(Code.INVALID_ARGUMENT):
         drive.configure(metadata=metadata)
     assert drive.state(IDLE) is State.IDLE
 
 
-def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
+def test_a_blob_of_2_mib_is_accepted_and_a_larger_one_refused() -> None:
     drive = Driver()
     with refused(Code.INVALID_ARGUMENT):
         drive.configure(blob=b"x" * (2 * 1024 * 1024 + 1))
@@ -125,8 +125,8 @@ def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
     [
         (lambda drive: drive.create(token=Token(shard="new", epoch=-1)), ": shard_epoch and sequence_number must "),
         (lambda drive: drive.create(""), ": the machine id must "),
-        (lambda _: Driver(deletes=False).delete(), ": this provider does not delete: the machine stays IDLE$"),
-        (lambda drive: drive.create("nobody"), ": there is no machine 'nobody'$"),
+        (lambda _: Driver(deletes=False).delete(), ": this provider does not support Delete: the machine stays IDLE$"),
+        (lambda drive: drive.create("missing"), ": there is no machine 'missing'$"),
         (lambda drive: drive.configure(cluster=""), ": cluster_id must "),
         (lambda drive: drive.configure(metadata={"k": "v" * 2**18}), ": shard_metadata is larger than 262144 bytes$"),
         (
@@ -139,12 +139,12 @@ def test_a_blob_of_two_mebibytes_is_kept_and_a_larger_one_refused() -> None:
         (lambda drive: drive.bound() and drive.delete(), ": cannot delete 'idle': it is CONFIGURED, bound to 'blue'$"),
     ],
 )
-def test_a_refusal_says_what_is_wrong_in_the_wires_words(call: Callable[[Driver], object], words: str) -> None:
+def test_a_refusal_names_the_invalid_field(call: Callable[[Driver], object], words: str) -> None:
     with pytest.raises(Rejected, match=words):
         call(Driver())
 
 
-def test_a_refusal_quotes_no_more_than_a_header_holds() -> None:
+def test_a_refusal_fits_in_a_header() -> None:
     drive = Driver()
     with pytest.raises(Exception, match="nobody") as caught:
         drive.create("nobody\0" + "x" * 100_000)

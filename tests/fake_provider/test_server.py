@@ -26,7 +26,7 @@ from tests.fake_provider.driver import IDLE, SLOT, small_fleet
 
 
 class Wire:
-    """A channel to a provider with a hand-wound clock."""
+    """A channel to a provider, and the tokens of one shard."""
 
     def __init__(self, core: Core, channel: grpc.aio.Channel) -> None:
         self.core = core
@@ -47,7 +47,7 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wired(core: Core | None = None, **options: Any) -> AsyncIterator[Wire]:
+async def wire_to(core: Core | None = None, **options: Any) -> AsyncIterator[Wire]:
     core = core or Core(small_fleet())
     unlimited = [("grpc.max_receive_message_length", -1)]
     async with (
@@ -57,16 +57,16 @@ async def wired(core: Core | None = None, **options: Any) -> AsyncIterator[Wire]
         yield Wire(core, channel)
 
 
-def over_the_wire(facts: Callable[[Wire], Awaitable[None]], core: Core | None = None, **options: Any) -> None:
+def check_over_the_wire(check: Callable[[Wire], Awaitable[None]], core: Core | None = None, **options: Any) -> None:
     async def run() -> None:
-        async with wired(core, **options) as wire:
-            await facts(wire)
+        async with wire_to(core, **options) as wire:
+            await check(wire)
 
     asyncio.run(run())
 
 
-def test_a_machine_goes_all_the_way_round() -> None:
-    async def facts(wire: Wire) -> None:
+def test_a_machine_goes_through_the_whole_lifecycle() -> None:
+    async def check(wire: Wire) -> None:
         stub = wire.stub
         ack = await stub.Create(pb.CreateRequest(machine_id=SLOT, **wire.token()))
         assert ack.operation_id
@@ -87,29 +87,29 @@ def test_a_machine_goes_all_the_way_round() -> None:
         assert ack.machine.state == pb.MACHINE_STATE_SPECULATIVE
         assert not ack.machine.HasField("host")
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
 def test_every_field_of_a_machine_is_on_the_wire() -> None:
     machine = fleet(2, idle=2)[1]
 
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         got = await wire.stub.Get(pb.MachineRef(id=machine.id))
         assert machine.host
         assert (got.host.provider, got.host.ref) == (machine.host.provider, machine.host.ref)
-        assert (got.instance_type, got.zone) == (machine.instance_type, machine.zone)
+        assert (got.instance_type, got.zone) == (machine.instance_type.name, machine.zone)
         assert (got.state, got.capacity_type) == (machine.state, machine.capacity_type)
         assert got.price_per_hour == machine.price_per_hour
         assert got.interruption_probability == machine.interruption_probability
-        assert dict(got.resources.resources) == machine.resources
-        assert dict(got.allocatable.resources) == machine.allocatable
+        assert dict(got.resources.resources) == machine.instance_type.resources
+        assert dict(got.allocatable.resources) == machine.instance_type.allocatable
         assert dict(got.labels) == machine.labels
 
-    over_the_wire(facts, Core([machine]))
+    check_over_the_wire(check, Core([machine]))
 
 
-def test_refusals_keep_their_codes() -> None:
-    async def facts(wire: Wire) -> None:
+def test_refusals_have_the_codes_of_the_core() -> None:
+    async def check(wire: Wire) -> None:
         stub, token = wire.stub, wire.token()
         assert await wire.code(stub.Create(pb.CreateRequest(machine_id=SLOT, **token))) is grpc.StatusCode.OK
         stale = stub.Create(pb.CreateRequest(machine_id=SLOT, **token))
@@ -119,23 +119,23 @@ def test_refusals_keep_their_codes() -> None:
         negative = stub.List(pb.ListFilter(max_results=-1))
         assert await wire.code(negative) is grpc.StatusCode.INVALID_ARGUMENT
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
-def test_an_unexpected_exception_is_internal_and_the_server_lives() -> None:
+def test_an_unexpected_exception_is_internal_and_the_server_keeps_running() -> None:
     class Broken(Core):
         def shown_in_get(self, machine: Machine) -> Machine:
             raise ZeroDivisionError
 
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         assert await wire.code(wire.stub.Get(pb.MachineRef(id=SLOT))) is grpc.StatusCode.INTERNAL
         assert len((await wire.stub.List(pb.ListFilter())).machines) == 3
 
-    over_the_wire(facts, Broken(small_fleet()))
+    check_over_the_wire(check, Broken(small_fleet()))
 
 
-def test_unknown_fields_and_states_break_nothing_and_an_unknown_method_is_unimplemented() -> None:
-    async def facts(wire: Wire) -> None:
+def test_unknown_fields_and_states_are_ignored_and_an_unknown_method_is_unimplemented() -> None:
+    async def check(wire: Wire) -> None:
         def raw(method: str) -> Any:
             return wire.channel.unary_unary(f"/{SERVICE}/{method}")
 
@@ -148,19 +148,19 @@ def test_unknown_fields_and_states_break_nothing_and_an_unknown_method_is_unimpl
         assert await wire.code(raw("Get")(b"\xff\xff\xff")) is not grpc.StatusCode.OK
         assert (await wire.stub.Get(pb.MachineRef(id=SLOT))).id == SLOT
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
-def test_a_blob_of_a_mebibyte_is_accepted() -> None:
-    async def facts(wire: Wire) -> None:
+def test_a_blob_of_1_mib_is_accepted() -> None:
+    async def check(wire: Wire) -> None:
         request = pb.ConfigureRequest(machine_id=IDLE, cluster_id="blue", bootstrap_blob=b"x" * 2**20, **wire.token())
         assert (await wire.stub.Configure(request)).machine.state == pb.MACHINE_STATE_CONFIGURED
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
 def test_concurrent_identical_calls_are_one_operation() -> None:
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         acks = await asyncio.gather(
             *(
                 wire.stub.Create(pb.CreateRequest(machine_id=SLOT, shard_id=str(n), shard_epoch=1, sequence_number=1))
@@ -178,18 +178,18 @@ def test_concurrent_identical_calls_are_one_operation() -> None:
         assert codes.count(grpc.StatusCode.OK) == 1
         assert codes.count(grpc.StatusCode.FAILED_PRECONDITION) == 19
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
-def test_a_client_that_goes_away_does_not_disturb_the_transition() -> None:
+def test_a_cancelled_call_does_not_stop_the_transition() -> None:
     started = asyncio.Event()
 
-    class Telling(Core):
+    class Signals(Core):
         def start(self, *args: Any) -> Machine:
             started.set()
             return super().start(*args)
 
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         call = wire.stub.Create(pb.CreateRequest(machine_id=SLOT, **wire.token()))
         waiting = asyncio.ensure_future(call)
         await started.wait()
@@ -198,56 +198,56 @@ def test_a_client_that_goes_away_does_not_disturb_the_transition() -> None:
             await waiting
         assert (await wire.stub.Get(pb.MachineRef(id=SLOT))).state == pb.MACHINE_STATE_IDLE
 
-    over_the_wire(facts, Telling(small_fleet()))
+    check_over_the_wire(check, Signals(small_fleet()))
 
 
-def test_what_is_due_settles_while_nobody_looks() -> None:
+def test_a_transition_ends_without_any_call() -> None:
     settled = asyncio.Event()
 
-    class Telling(Core):
+    class Signals(Core):
         def settle(self, machine: Machine) -> Machine:
             settled.set()
             return super().settle(machine)
 
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         await wire.stub.Create(pb.CreateRequest(machine_id=SLOT, **wire.token()))
         assert not settled.is_set()
         await settled.wait()
 
-    over_the_wire(facts, Telling(small_fleet(), latency=Latency.every(0.03)))
+    check_over_the_wire(check, Signals(small_fleet(), latency=Latency.every(0.03)))
 
 
-def test_answers_do_not_depend_on_the_clockwork() -> None:
+def test_answers_do_not_depend_on_the_timer() -> None:
     now = [1000.0]
 
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         ack = await wire.stub.Create(pb.CreateRequest(machine_id=SLOT, **wire.token()))
         assert ack.machine.state == pb.MACHINE_STATE_CREATING
         now[0] += 3600
         assert (await wire.stub.Get(pb.MachineRef(id=SLOT))).state == pb.MACHINE_STATE_IDLE
 
-    over_the_wire(facts, Core(small_fleet(), latency=Latency.every(3600)), clock=lambda: now[0])
+    check_over_the_wire(check, Core(small_fleet(), latency=Latency.every(3600)), clock=lambda: now[0])
 
 
 def test_a_large_fleet_fits_in_one_answer() -> None:
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         assert len((await wire.stub.List(pb.ListFilter())).machines) == 20_000
 
-    over_the_wire(facts, Core(fleet(20_000)))
+    check_over_the_wire(check, Core(fleet(20_000)))
 
 
-def test_health_says_serving_for_the_server_and_the_service() -> None:
-    async def facts(wire: Wire) -> None:
+def test_health_is_serving_for_the_server_and_the_service() -> None:
+    async def check(wire: Wire) -> None:
         health = health_pb2_grpc.HealthStub(wire.channel)
         for service in ("", SERVICE):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
 def test_reflection_serves_the_contracts_descriptors() -> None:
-    async def facts(wire: Wire) -> None:
+    async def check(wire: Wire) -> None:
         stub = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
         asked = [
             reflection_pb2.ServerReflectionRequest(list_services=""),
@@ -257,15 +257,15 @@ def test_reflection_serves_the_contracts_descriptors() -> None:
         assert SERVICE in [each.name for each in services.list_services_response.service]
         assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
 
-    over_the_wire(facts)
+    check_over_the_wire(check)
 
 
-def test_health_and_reflection_may_be_left_out() -> None:
-    async def facts(wire: Wire) -> None:
+def test_health_and_reflection_can_be_disabled() -> None:
+    async def check(wire: Wire) -> None:
         check = health_pb2_grpc.HealthStub(wire.channel).Check(health_pb2.HealthCheckRequest())
         assert await wire.code(check) is grpc.StatusCode.UNIMPLEMENTED
 
-    over_the_wire(facts, health=False, reflection=False)
+    check_over_the_wire(check, health=False, reflection=False)
 
 
 def test_an_address_in_use_is_an_error() -> None:
@@ -278,7 +278,7 @@ def test_an_address_in_use_is_an_error() -> None:
     asyncio.run(run())
 
 
-def test_mutual_tls_serves_its_own_clients_and_no_others() -> None:
+def test_mutual_tls_accepts_only_clients_with_a_certificate_of_its_ca() -> None:
     ours, theirs = trustme.CA(), trustme.CA()
     server = ours.issue_cert("localhost", "127.0.0.1")
     tls = Tls(

@@ -28,13 +28,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def start(store: Store, *, seconds: float = 1.0, **options: object) -> Driver:
-    """A provider on the store; on one that is in use already, the next after a kill."""
+    """Starts a provider on the store; on a store that was used before, this simulates a restart after kill -9."""
     drive = Driver(Core(small_fleet(), store=store, latency=Latency.every(seconds), **options))  # type: ignore[arg-type]
     drive.sequence = 1000 * len(drive.core.inventory.marks)
     return drive
 
 
-def test_everything_is_as_before(store: Store) -> None:
+def test_a_restart_restores_machines_and_marks(store: Store) -> None:
     first = start(store)
     first.settled(first.create())
     first.bound(SLOT, metadata=ODD)
@@ -44,12 +44,12 @@ def test_everything_is_as_before(store: Store) -> None:
     assert second.core.inventory.marks == first.core.inventory.marks
 
 
-def test_the_saved_fleet_is_served_and_not_a_new_one(store: Store) -> None:
+def test_the_saved_fleet_replaces_the_given_one(store: Store) -> None:
     start(store)
     assert Core([], store=store).machines.keys() == {SLOT, IDLE, OTHER}
 
 
-def test_marks_last_and_a_new_shards_low_token_passes(store: Store) -> None:
+def test_marks_survive_a_restart_and_a_new_shard_starts_without_one(store: Store) -> None:
     mark = Token(shard="sh\0ard", epoch=2**63 - 1, sequence=2**63 - 1)
     start(store).create(token=mark)
     second = start(store)
@@ -58,7 +58,7 @@ def test_marks_last_and_a_new_shards_low_token_passes(store: Store) -> None:
     assert second.create(token=Token(shard="new", epoch=0, sequence=0)).operation_id
 
 
-def test_a_mark_is_kept_though_the_call_failed(store: Store) -> None:
+def test_the_mark_of_a_refused_call_survives_a_restart(store: Store) -> None:
     mark = Token(shard="shard", epoch=1, sequence=1)
     with refused():
         start(store).create("nobody", mark)
@@ -66,7 +66,7 @@ def test_a_mark_is_kept_though_the_call_failed(store: Store) -> None:
         start(store).create("nobody", mark)
 
 
-def test_a_retry_is_known_and_new_operations_have_new_ids(store: Store) -> None:
+def test_operation_ids_survive_a_restart_and_new_ones_differ(store: Store) -> None:
     first = start(store)
     ack = first.create()
     first.wait()
@@ -75,7 +75,7 @@ def test_a_retry_is_known_and_new_operations_have_new_ids(store: Store) -> None:
     assert second.create(OTHER).operation_id != ack.operation_id
 
 
-def test_cursors_go_on(store: Store) -> None:
+def test_cursors_stay_valid_after_a_restart(store: Store) -> None:
     first = start(store)
     first.create()
     cursor = first.list().revision
@@ -85,7 +85,7 @@ def test_cursors_go_on(store: Store) -> None:
     assert second.ids(since=cursor) == {SLOT}
 
 
-def test_a_transition_that_was_cut_short_goes_on(store: Store) -> None:
+def test_a_transition_continues_after_a_restart(store: Store) -> None:
     first = start(store)
     first.configure(metadata=ODD)
     second = start(store)
@@ -97,7 +97,7 @@ def test_a_transition_that_was_cut_short_goes_on(store: Store) -> None:
     assert second.get(IDLE).shard_metadata == ODD
 
 
-def test_a_clock_that_was_set_back_leaves_nothing_stuck(store: Store) -> None:
+def test_no_transition_gets_stuck_if_the_clock_was_set_back(store: Store) -> None:
     start(store, seconds=0.5).create()
     second = start(store, seconds=0.5)
     second.now = 5.0
@@ -107,7 +107,7 @@ def test_a_clock_that_was_set_back_leaves_nothing_stuck(store: Store) -> None:
     assert second.state(SLOT) is State.IDLE
 
 
-def test_what_may_still_take_as_long_as_it_does_is_left_as_it_is(store: Store) -> None:
+def test_a_restart_keeps_due_times_that_are_not_too_late(store: Store) -> None:
     first = start(store, faults=Faults(timeout=3.0))
     first.create()
     first.configure(cluster="fault-timeout")
@@ -118,7 +118,7 @@ def test_what_may_still_take_as_long_as_it_does_is_left_as_it_is(store: Store) -
     assert second.core.next_due() == first.now + 3.0
 
 
-def test_a_failure_that_was_cut_short_still_fails(store: Store) -> None:
+def test_a_failing_transition_still_fails_after_a_restart(store: Store) -> None:
     start(store, faults=Faults()).configure(cluster="fault-slow-ok")
     second = start(store)
     second.core.resume(second.now)
@@ -126,7 +126,7 @@ def test_a_failure_that_was_cut_short_still_fails(store: Store) -> None:
     assert second.state(IDLE) is State.FAILED
 
 
-def test_what_cannot_be_saved_did_not_happen() -> None:
+def test_changes_that_cannot_be_saved_are_undone() -> None:
     class Full(MemoryStore):
         full = False
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_saved_did_not_happen() -> None:
     assert drive.create(token=mark).machine.state is State.CREATING
 
 
-def test_a_killed_process_loses_nothing_that_was_acked(tmp_path: Path) -> None:
+def test_a_killed_process_loses_no_accepted_call(tmp_path: Path) -> None:
     code = """
 import sys
 from collections.abc import Iterator
@@ -185,7 +185,7 @@ sys.stdin.read()
     store.close()
 
 
-def test_a_state_file_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+def test_a_state_file_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
     with pytest.raises(StateFileError, match="in use"):
         SqliteStore(tmp_path / "state.db")
@@ -193,23 +193,23 @@ def test_a_state_file_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "state.db").close()
 
 
-def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused_and_not_changed(tmp_path: Path) -> None:
     text, database = tmp_path / "text", tmp_path / "other.db"
     text.write_text("dear diary")
     db = sqlite3.connect(database)
     db.execute("CREATE TABLE songs (title)")
     db.close()
     before = database.read_bytes()
-    with pytest.raises(StateFileError, match="not a fake provider's"):
+    with pytest.raises(StateFileError, match="not a fake-provider state file"):
         SqliteStore(text)
-    with pytest.raises(StateFileError, match="another program's"):
+    with pytest.raises(StateFileError, match="belongs to another program"):
         SqliteStore(database)
     assert text.read_text() == "dear diary"
     assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("body", ["{}", "nonsense", '{"host": null, "operation": null, "color": "red"}'])
-def test_a_damaged_file_is_named(tmp_path: Path, body: str) -> None:
+def test_a_damaged_file_is_an_error(tmp_path: Path, body: str) -> None:
     path = tmp_path / "state.db"
     store = SqliteStore(path)
     start(store)
@@ -224,12 +224,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, body: str) -> None:
     store.close()
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateFileError, match="cannot be opened"):
-        SqliteStore(tmp_path / "nowhere" / "state.db")
+        SqliteStore(tmp_path / "missing" / "state.db")
 
 
-def test_a_later_format_is_refused(tmp_path: Path) -> None:
+def test_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     SqliteStore(path).close()
     db = sqlite3.connect(path)

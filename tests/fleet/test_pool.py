@@ -67,7 +67,7 @@ def test_a_machine_that_fails_is_never_leased_again_and_named_at_the_end() -> No
     core = provider(0)
     for machine in fleet(0, faulty=1):
         core.put(machine)
-    core.faults = Faults(notice=0.0)
+    core.faults = Faults(min_delay=0.0)
     pooled(facts, core=core)
 
 
@@ -88,7 +88,7 @@ def test_one_failure_gives_up_no_hope_and_three_in_a_row_do() -> None:
     core.latency = Latency()
     for machine in fleet(0, faulty=5):
         core.put(machine)
-    core.faults = Faults(notice=0.0)
+    core.faults = Faults(min_delay=0.0)
     pooled(facts, core=core)
 
 

@@ -1,4 +1,4 @@
-"""How the kit's own parsers are searched: the same cases every day, and new ones by the thousand where asked for."""
+"""Hypothesis settings and strategies for the kit's parsers: few fixed cases by default, many new ones on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG = ROUNDS > 4
 EXAMPLES = 250 * ROUNDS if LONG else 60
-"""Cases per property. CI has the same each time, so that it never fails for nothing; the long form has new ones."""
+"""Cases per property. CI has the same cases each time, so that it is stable; the long form has new ones."""
 SEARCH = settings(
     max_examples=EXAMPLES,
     derandomize=not LONG,
@@ -27,12 +27,12 @@ SEARCH = settings(
     print_blob=True,
 )
 SOME = settings(SEARCH, max_examples=max(12, EXAMPLES // 5))
-"""For one of very many things that are parsed alike."""
+"""For one of many options that are parsed in the same way."""
 FEW = settings(SEARCH, max_examples=max(5, EXAMPLES // 10))
-"""For what costs a server or a process each time."""
+"""For cases that each need a server or a process."""
 
 ANY = st.characters(exclude_categories=())
-"""Surrogates too: this is how Python hands over what in an argument is not UTF-8."""
+"""Includes surrogates: Python decodes bytes of an argument that are not UTF-8 to surrogates."""
 AWKWARD = st.sampled_from(
     ["", "\0", "\n", "\r\nerror: no", "\x1b[2J", "\u202e", "\udcff", "-", "--", "=", ",", "*", "9" * 5000, "a" * 10_000]
 )
@@ -40,31 +40,31 @@ TEXT = AWKWARD | st.text(ANY, max_size=20) | st.text("0123456789.,:=-_+*[]/%smhG
 
 
 def refused(parse: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
-    """Whether `parse` would not have these. It has them, or says why not in one line; nothing else may happen."""
+    """Returns whether `parse` raises a UsageError, which must have a hint. No other exception is allowed."""
     try:
         parse(*arguments, **options)
     except UsageError as error:
-        one_line(error)
+        check_error(error)
         return True
     return False
 
 
 def typeable(text: str) -> bool:
-    """Whether a command line or the environment could hold it."""
+    """Returns whether a command line or the environment can contain the text."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
 
 
-def one_line(error: UsageError) -> None:
-    """It says what and the mend. It is made fit to be shown where it is shown: `test_options.py` holds that."""
+def check_error(error: UsageError) -> None:
+    """Checks that the error has a message and a hint. `test_options.py` tests that each is printed in one line."""
     assert error.message.strip()
     assert error.hint
 
 
 def near(text: str) -> st.SearchStrategy[str]:
-    """Texts that are nearly this one: cut, doubled, or with something else in them."""
+    """Returns a strategy for texts similar to this one: a part of it is replaced, removed or repeated."""
 
     @st.composite
     def changed(draw: st.DrawFn) -> str:
@@ -75,7 +75,7 @@ def near(text: str) -> st.SearchStrategy[str]:
     return changed()
 
 
-def quietly(parse: Callable[[], Any]) -> None:
-    """Run `parse`; a UsageError is as good as a value."""
+def ignoring_usage_errors(parse: Callable[[], Any]) -> None:
+    """Calls `parse` and ignores a UsageError."""
     with suppress(UsageError):
         parse()

@@ -1,4 +1,4 @@
-"""A provider that answers anything is judged, or is said not to be judgeable; the kit itself never fails."""
+"""A provider with arbitrary answers is judged, or the kit reports that it cannot judge it; the kit never fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.engine import run as engine_run
 from conformance.reporters.report_dir import FORMATS, ReportDirectory
 from conformance.results import reader
 from conformance.rpc.target import Target
-from tests.deaths.test_ledger_first import chosen
+from tests.deaths.test_ledger_first import behaviours_matching
 from tests.fuzz.garbled import Garble, garbling
 from tests.fuzz.search import FEW, LONG
 from tests.provider_process import run as run_command
@@ -128,16 +128,16 @@ IDS = sorted(entry.id for entry in catalogue.load().entries if not entry.id.star
 
 
 async def run(garbles: list[Garble], select: list[str], directory: Path) -> Report | TargetError:
-    """How a run of some behaviours ends against these answers."""
-    unheard: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(str(context)))
+    """Runs some behaviours against these answers; returns the report or the error."""
+    loop_errors: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop_errors.append(str(context)))
     options = options_from(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
     files = ReportDirectory(directory)
     async with garbling(garbles) as (address, _):
         try:
             async with asyncio.timeout(50):
                 report = await engine_run.run(
-                    chosen(*select),
+                    behaviours_matching(*select),
                     Target(address=address),
                     options=options,
                     ledger_at=lambda name: directory / "ledger.ndjson",
@@ -147,27 +147,27 @@ async def run(garbles: list[Garble], select: list[str], directory: Path) -> Repo
             return error
         finally:
             files.close()
-    assert unheard == []
+    assert loop_errors == []
     return report
 
 
-def judged_in_words(ended: Report | TargetError, directory: Path) -> None:
-    """Nothing that was told puts the blame on the kit, and all of it can be written and read."""
-    if isinstance(ended, TargetError):
-        assert ended.message
+def check_result(outcome: Report | TargetError, directory: Path) -> None:
+    """Checks that the report does not blame the kit, and that its files can be written and read."""
+    if isinstance(outcome, TargetError):
+        assert outcome.message
         return
-    assert "the kit itself failed" not in (ended.stopped or "")
-    for result in ended.results:
+    assert "the kit itself failed" not in (outcome.stopped or "")
+    for result in outcome.results:
         assert "the kit itself failed" not in result.reason, f"{result.id}: {result.reason}"
-    assert "the kit itself failed" not in "".join(reason for _, reason in (*ended.home.left, *ended.quarantined))
-    assert reader.read(directory / "report.json").verdict is ended.verdict
-    assert reader.read(directory / "events.ndjson").verdict is ended.verdict
+    assert "the kit itself failed" not in "".join(reason for _, reason in (*outcome.home.left, *outcome.quarantined))
+    assert reader.read(directory / "report.json").verdict is outcome.verdict
+    assert reader.read(directory / "events.ndjson").verdict is outcome.verdict
     assert all((directory / name).stat().st_size for name in FORMATS)
 
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
-    """One loop for all cases: gRPC has a thread that does not let go of the first."""
+    """Returns one event loop for all cases, because a thread of gRPC keeps using the first loop."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -175,25 +175,25 @@ def loop() -> Iterator[asyncio.Runner]:
 @pytest.mark.timeout(7200 if LONG else 120)
 @FEW
 @given(garbles=PLANS, select=st.lists(st.sampled_from(IDS), min_size=1, max_size=8, unique=True))
-def test_whatever_is_answered_the_kit_itself_does_not_fail(
+def test_the_kit_does_not_fail_on_any_answer(
     tmp_path: Path, loop: asyncio.Runner, garbles: list[Garble], select: list[str]
 ) -> None:
-    judged_in_words(loop.run(run(garbles, select, tmp_path)), tmp_path)
+    check_result(loop.run(run(garbles, select, tmp_path)), tmp_path)
 
 
 HOSTILE = {
-    "bytes that are no List": Garble(rpc="List", raw=b"\xff" * 9),
-    "bytes that are no Machine": Garble(rpc="Get", raw=b"\x0a\xff"),
-    "acks cut short": Garble(rpc="", every=3, cut=7),
-    "texts that steer": Garble(
+    "List that is not a message": Garble(rpc="List", raw=b"\xff" * 9),
+    "Machine that is not a message": Garble(rpc="Get", raw=b"\x0a\xff"),
+    "truncated acks": Garble(rpc="", every=3, cut=7),
+    "terminal control sequences": Garble(
         rpc="", fields={"last_error": "\x1b[2J\r\n", "zone": "\x9b", "operation_id": "\u202e\n"}
     ),
-    "numbers that are none": Garble(rpc="", fields={"price_per_hour": float("nan"), "state": -(2**31)}),
+    "invalid numbers": Garble(rpc="", fields={"price_per_hour": float("nan"), "state": -(2**31)}),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE if LONG else list(HOSTILE)[1:4])
-def test_the_command_ends_in_words_and_with_the_code_for_it(kind: str, tmp_path: Path) -> None:
+def test_the_command_ends_with_a_message_and_its_exit_code(kind: str, tmp_path: Path) -> None:
     command = (
         "--select",
         "LIF-1a,OPS-1*,WIR-4*,LST-1a,SHP-4*",

@@ -1,4 +1,4 @@
-"""conformance.toml with anything in it is a configuration or refused in words, and what it says is what a run takes."""
+"""Any content of conformance.toml is either accepted or a usage error, and a run uses the accepted values."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ strict = true
 
 @SEARCH
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
-def test_values_of_any_kind_are_taken_or_refused(tmp_path: Path, values: dict[str, object]) -> None:
+def test_any_value_is_accepted_or_a_usage_error(tmp_path: Path, values: dict[str, object]) -> None:
     path = tmp_path / "conformance.toml"
     path.write_text("".join(f"{key} = {written(value)}\n" for key, value in values.items()), encoding="utf-8")
     if not refused(config_file.read, path, configurable()):
         assert config_file.read(path, configurable()).values.keys() == values.keys()
-    # What the file's reader takes may still not do for a run; but that is said in the same way.
+    # A run may still reject values that the reader of the file accepts, but also with a usage error.
     refused(parse_run, ["--config", str(path)])
 
 
 @SEARCH
 @pytest.mark.parametrize("name", ["conformance.toml", "pyproject.toml"])
 @given(data=st.data())
-def test_a_file_of_any_bytes_is_a_configuration_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
+def test_a_file_of_any_bytes_is_accepted_or_a_usage_error(tmp_path: Path, name: str, data: st.DataObject) -> None:
     (tmp_path / ".git").mkdir(exist_ok=True)
     path = tmp_path / name
     head = "[tool.conformance]\n" if name == "pyproject.toml" else ""
@@ -53,5 +53,5 @@ def test_a_file_of_any_bytes_is_a_configuration_or_refused(tmp_path: Path, name:
 
 @SEARCH
 @given(data=st.data())
-def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_path_is_accepted_or_a_usage_error(tmp_path: Path, data: st.DataObject) -> None:
     refused(config_file.read, tmp_path / data.draw(TEXT.filter(typeable)), configurable())

@@ -1,4 +1,4 @@
-"""A ledger with anything in it is read as far as it says something, or refused; and a sweep of it ends in words."""
+"""Any ledger content is read, skipping invalid lines, or is a usage error; a sweep of it ends without a traceback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ WHOLE = written(
 )
 
 
-def checked(path: Path) -> None:
+def check_ledger(path: Path) -> None:
+    """Checks that the ledger is refused, or that all its entries are valid."""
     if not refused(ledger.read, path):
         for entry in ledger.read(path).entries:
             assert isinstance(entry.machine, str)
@@ -66,24 +67,22 @@ def checked(path: Path) -> None:
 
 @SEARCH
 @given(LEDGERS, st.just(HEADER) | st.fixed_dictionaries({"ledger": VALUES, "run": VALUES, "target": VALUES}))
-def test_lines_of_any_kind_are_read_or_passed_over(
-    tmp_path: Path, lines: list[dict[str, Any]], header: dict[str, Any]
-) -> None:
+def test_any_lines_are_read_or_skipped(tmp_path: Path, lines: list[dict[str, Any]], header: dict[str, Any]) -> None:
     path = tmp_path / "ledger.ndjson"
     path.write_text(written(lines, header), encoding="utf-8")
-    checked(path)
+    check_ledger(path)
 
 
 @SEARCH
 @given(near(WHOLE).map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60))
-def test_a_file_of_any_bytes_is_a_ledger_or_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_any_bytes_is_read_or_a_usage_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "ledger.ndjson"
     path.write_bytes(content)
-    checked(path)
+    check_ledger(path)
 
 
 @pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 100_000, "9" * 100_000, "\0" * 4096])
-def test_a_line_without_end_is_passed_over(deep: str, tmp_path: Path) -> None:
+def test_a_deeply_nested_or_very_long_line_is_skipped(deep: str, tmp_path: Path) -> None:
     path = tmp_path / "ledger.ndjson"
     path.write_text(WHOLE + deep + "\n", encoding="utf-8")
     assert [entry.machine for entry in ledger.read(path).entries] == ["a"]
@@ -98,7 +97,7 @@ def provider() -> Iterator[Provider]:
 @pytest.mark.timeout(3600)
 @FEW
 @given(lines=LEDGERS)
-def test_a_sweep_of_any_ledger_ends_in_words_and_touches_nothing_of_others(
+def test_a_sweep_of_any_ledger_ends_without_traceback_and_changes_no_other_machine(
     tmp_path: Path, provider: Provider, lines: list[dict[str, Any]]
 ) -> None:
     path = tmp_path / "ledger.ndjson"

@@ -1,4 +1,4 @@
-"""Every option of every command, with anything for its value: taken, or refused in one line."""
+"""Any value of every option of every command is accepted, or is a one-line error."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ VALUES = (
     | st.sampled_from(["5m", "127.0.0.1:9", "delete", "FEN-1a", "shard", "k=v", "new"]).flatmap(near)
 )
 ARGUMENTS = VALUES.filter(typeable)
-"""No process can be given a null byte, or half a character."""
-FINE = ("--target", "127.0.0.1:9")
+"""Arguments of a process contain no NUL bytes and no unpaired surrogates."""
+TARGET = ("--target", "127.0.0.1:9")
 
 
 def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """All commands with the words that call them."""
+    """Yields all commands with the words that invoke them."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -51,8 +51,8 @@ OPTIONS = [
 ]
 
 
-def spoken(command: click.Command, arguments: list[str]) -> tuple[int | str | None, str, str]:
-    """How the command's own parser and its voice take these arguments; what it would do then is not done."""
+def parse(command: click.Command, arguments: list[str]) -> tuple[int | str | None, str, str]:
+    """Parses the arguments without running the command; returns exit code, stdout and stderr."""
     parser = click.Command(
         command.name, params=command.params, callback=lambda **given: None, context_settings=command.context_settings
     )
@@ -70,7 +70,8 @@ def spoken(command: click.Command, arguments: list[str]) -> tuple[int | str | No
     return code, texts[0], texts[1]
 
 
-def well_said(code: int | str | None, out: str, err: str) -> None:
+def check_output(code: int | str | None, out: str, err: str) -> None:
+    """Checks that the arguments were accepted, or refused with one line and a hint."""
     assert code in (0, 2)
     assert out == ""
     if code == 2:
@@ -83,32 +84,32 @@ def well_said(code: int | str | None, out: str, err: str) -> None:
 
 
 @pytest.mark.parametrize(("words", "name"), OPTIONS, ids=lambda part: " ".join(part) if type(part) is tuple else part)
-def test_an_option_of_any_value_is_taken_or_refused_in_one_line(words: tuple[str, ...], name: str) -> None:
+def test_any_value_of_an_option_is_accepted_or_a_one_line_error(words: tuple[str, ...], name: str) -> None:
     @SOME
     @example("\udcff\x1b\n")
     @given(ARGUMENTS)
     def search(value: str) -> None:
-        well_said(*spoken(COMMANDS[words], [f"{name}={value}"]))
+        check_output(*parse(COMMANDS[words], [f"{name}={value}"]))
 
     search()
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_any_words_are_taken_or_refused_in_one_line(words: tuple[str, ...]) -> None:
+def test_any_arguments_are_accepted_or_a_one_line_error(words: tuple[str, ...]) -> None:
     flags = sorted({opt for option in COMMANDS[words].params for opt in (*option.opts, *option.secondary_opts)})
 
     @SOME
     @given(st.lists(ARGUMENTS | st.sampled_from(flags or ["-"]), max_size=5))
     def search(arguments: list[str]) -> None:
         if not {"--help", "-h", "--version"} & set(arguments):
-            well_said(*spoken(COMMANDS[words], [a for a in arguments if not a.startswith(("-h", "--h"))]))
+            check_output(*parse(COMMANDS[words], [a for a in arguments if not a.startswith(("-h", "--h"))]))
 
     search()
 
 
 @pytest.mark.parametrize("name", sorted(set(configurable()) - {"report-dir"}))
-def test_what_a_run_makes_of_an_option_is_settings_or_a_usage_error(name: str) -> None:
-    given_target = () if name in ("target", "fake") else FINE
+def test_a_run_accepts_any_value_of_an_option_or_raises_a_usage_error(name: str) -> None:
+    given_target = () if name in ("target", "fake") else TARGET
     flag = configurable()[name].is_flag
 
     @SOME
@@ -120,13 +121,15 @@ def test_what_a_run_makes_of_an_option_is_settings_or_a_usage_error(name: str) -
 
 
 @pytest.mark.parametrize("name", sorted(configurable()))
-def test_a_variable_of_any_value_is_taken_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_value_of_an_environment_variable_is_accepted_or_an_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     variable = f"CONFORMANCE_{name.upper().replace('-', '_')}"
 
     @SOME
     @given(ARGUMENTS)
     def search(value: str) -> None:
         monkeypatch.setenv(variable, value)
-        well_said(*spoken(COMMANDS[("run",)], ["--no-config"]))
+        check_output(*parse(COMMANDS[("run",)], ["--no-config"]))
 
     search()

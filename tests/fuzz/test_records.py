@@ -1,4 +1,4 @@
-"""report.json and events.ndjson with anything in them are a report that can be rendered, or refused in a line."""
+"""Any content of report.json and events.ndjson is a report that can be rendered, or is a one-line usage error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conformance.reporters.html_report import render as html_render
 from conformance.results import compare, reader, waivers
 from conformance.results.report import Home, Report
 from conformance.results.result import Status
-from tests.fuzz.search import ANY, SEARCH, quietly
+from tests.fuzz.search import ANY, SEARCH, ignoring_usage_errors
 from tests.results.test_reader import logged, story, written
 from tests.values import a_call, a_report, a_result
 
@@ -52,7 +52,7 @@ JSON = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value within."""
+    """Returns the path of every nested value."""
     match value:
         case dict():
             inner = [place for key, one in value.items() for place in places(one, (*path, key))]
@@ -63,21 +63,22 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *inner]
 
 
-def put(value: Any, path: tuple[Any, ...], new: Any, *, gone: bool) -> Any:
+def replaced(value: Any, path: tuple[Any, ...], new: Any, *, delete: bool) -> Any:
+    """Returns the value after the part at the path was replaced, or deleted."""
     if not path:
         return new
     holder = value
     for step in path[:-1]:
         holder = holder[step]
-    if gone:
+    if delete:
         del holder[path[-1]]
     else:
         holder[path[-1]] = new
     return value
 
 
-def survives(path: Path, content: bytes) -> None:
-    """A report that every renderer can render, and every command can use, or a UsageError: nothing else."""
+def check_readable_or_refused(path: Path, content: bytes) -> None:
+    """Checks that the content is a usage error, or a report that all renderers and commands can use."""
     path.write_bytes(content)
     try:
         report = reader.read(path)
@@ -89,13 +90,13 @@ def survives(path: Path, content: bytes) -> None:
     for render in RENDERERS:
         render(report)
     for before, after in ((report, a_full_report()), (a_full_report(), report), (report, report)):
-        told = compare.compare(before, after, names=("a", "b"))
+        result = compare.compare(before, after, names=("a", "b"))
         for write in (comparison.text, comparison.markdown, comparison.as_dict):
-            write(told)
-    quietly(lambda: next_step.lines(report))
-    quietly(lambda: replay.select_ids(report, (), catalogue.load()))
-    for result in report.with_status(Status.FAILED):
-        waivers.made(result, expires=date(2031, 1, 1))
+            write(result)
+    ignoring_usage_errors(lambda: next_step.lines(report))
+    ignoring_usage_errors(lambda: replay.select_ids(report, (), catalogue.load()))
+    for failure in report.with_status(Status.FAILED):
+        waivers.made(failure, expires=date(2031, 1, 1))
 
 
 @SEARCH
@@ -105,8 +106,8 @@ def test_a_file_with_a_value_changed_is_a_report_or_a_usage_error(tmp_path: Path
     number = data.draw(st.integers(0, len(lines) - 1))
     value = json.loads(lines[number])
     place = data.draw(st.sampled_from(places(value)))
-    lines[number] = json.dumps(put(value, place, data.draw(JSON), gone=data.draw(st.booleans()))).encode()
-    survives(tmp_path / "file", b"\n".join(lines))
+    lines[number] = json.dumps(replaced(value, place, data.draw(JSON), delete=data.draw(st.booleans()))).encode()
+    check_readable_or_refused(tmp_path / "file", b"\n".join(lines))
 
 
 @SEARCH
@@ -115,7 +116,7 @@ def test_a_file_with_bytes_changed_is_a_report_or_a_usage_error(tmp_path: Path, 
     content = data.draw(st.sampled_from([written(a_full_report()), logged(story(a_full_report()))]))
     start = data.draw(st.integers(0, len(content)))
     end = data.draw(st.integers(start, min(len(content), start + 40)))
-    survives(tmp_path / "file", content[:start] + data.draw(st.binary(max_size=8)) + content[end:])
+    check_readable_or_refused(tmp_path / "file", content[:start] + data.draw(st.binary(max_size=8)) + content[end:])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A file of waivers with anything in it holds waivers, or is refused in words."""
+"""Any content of a waivers file is accepted, or is a usage error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IDS = st.sampled_from(["FEN-3a", "fen-3A", "FEN-3", "*", "XYZ-1a"]) | st.text(ma
 
 @SEARCH
 @given(st.dictionaries(IDS, st.dictionaries(KEYS, VALUES, max_size=6), max_size=3))
-def test_entries_of_any_kind_are_waivers_or_refused(tmp_path: Path, entries: dict[str, dict[str, object]]) -> None:
+def test_any_entries_are_accepted_or_a_usage_error(tmp_path: Path, entries: dict[str, dict[str, object]]) -> None:
     path = tmp_path / "conformance-waivers.toml"
     whole = {"reason": "r", "owner": "o", "expires": date(2031, 1, 1), "fingerprint": "1:0123456789ab"}
     lines = []
@@ -46,7 +46,7 @@ def test_entries_of_any_kind_are_waivers_or_refused(tmp_path: Path, entries: dic
 
 @SEARCH
 @given(damaged(ENTRY))
-def test_a_file_of_any_bytes_holds_waivers_or_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_any_bytes_is_accepted_or_a_usage_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "conformance-waivers.toml"
     path.write_bytes(content)
     refused(waivers.load, path)
@@ -55,5 +55,5 @@ def test_a_file_of_any_bytes_holds_waivers_or_is_refused(tmp_path: Path, content
 
 @SEARCH
 @given(TEXT.filter(typeable))
-def test_a_place_of_any_name_is_a_file_or_refused(tmp_path: Path, name: str) -> None:
+def test_any_path_is_accepted_or_a_usage_error(tmp_path: Path, name: str) -> None:
     refused(waivers.load, tmp_path / name)

@@ -1,4 +1,4 @@
-"""The small languages of options: durations, patience, latencies, targets, headers, selections."""
+"""The values of options: durations, patience, latencies, targets, headers, selections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SELECTIONS = st.sampled_from(["FEN-3a", "fen", "FEN-*", "LIF-1?", "[A-Z]*", "fai
 
 @SEARCH
 @given(TEXT | DURATIONS)
-def test_a_duration_is_some_seconds_or_refused(text: str) -> None:
+def test_a_duration_is_positive_or_a_usage_error(text: str) -> None:
     if not refused(parse_duration, text):
         seconds = parse_duration(text)
         assert math.isfinite(seconds)
@@ -33,7 +33,7 @@ def test_a_duration_is_some_seconds_or_refused(text: str) -> None:
 
 @SEARCH
 @given(TEXT | DURATIONS)
-def test_a_patience_is_some_seconds_for_each_verb_or_refused(text: str) -> None:
+def test_a_patience_is_positive_for_each_verb_or_a_usage_error(text: str) -> None:
     if not refused(parse_patience, text):
         patience = parse_patience(text)
         assert isinstance(patience, Patience)
@@ -43,7 +43,7 @@ def test_a_patience_is_some_seconds_for_each_verb_or_refused(text: str) -> None:
 
 @SEARCH
 @given(TEXT | DURATIONS | st.sampled_from(["100ms..300ms", "create=1s..2s,drain=500ms"]).flatmap(near))
-def test_a_latency_of_the_fake_is_one_or_a_value_error(text: str) -> None:
+def test_a_latency_of_the_fake_is_valid_or_a_value_error(text: str) -> None:
     with suppress(ValueError):
         latency = Latency.parse(text)
         assert 0 <= latency.create.low <= latency.create.high < math.inf
@@ -51,7 +51,7 @@ def test_a_latency_of_the_fake_is_one_or_a_value_error(text: str) -> None:
 
 @SEARCH
 @given(TEXT | TARGETS)
-def test_a_target_is_an_address_that_can_be_dialled_or_refused(text: str) -> None:
+def test_a_target_is_a_valid_address_or_a_usage_error(text: str) -> None:
     if not refused(parse_address, text):
         address = parse_address(text)
         assert parse_address(address) == address
@@ -62,7 +62,7 @@ def test_a_target_is_an_address_that_can_be_dialled_or_refused(text: str) -> Non
 
 @SEARCH
 @given(TEXT | HEADERS)
-def test_a_header_can_be_sent_or_is_refused_without_its_value(text: str) -> None:
+def test_a_header_is_valid_or_a_usage_error(text: str) -> None:
     if not refused(parse_header, text):
         key, value = parse_header(text)
         assert key.isascii()
@@ -73,7 +73,7 @@ def test_a_header_can_be_sent_or_is_refused_without_its_value(text: str) -> None
 
 @SEARCH
 @given(st.lists(TEXT | SELECTIONS, max_size=3), st.lists(SELECTIONS, max_size=2))
-def test_a_selection_chooses_behaviours_or_is_refused(select: list[str], exclude: list[str]) -> None:
+def test_a_selection_matches_behaviours_or_is_a_usage_error(select: list[str], exclude: list[str]) -> None:
     known = catalogue.load()
     patterns = catalogue.patterns(select), catalogue.patterns(exclude)
     if not refused(known.select, *patterns):

@@ -1,4 +1,4 @@
-"""TOML as somebody's hand, or somebody's disk, may have left it."""
+"""Strategies for TOML with wrong values, syntax errors or damaged bytes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ENDLESS = st.sampled_from(["a = " + "[" * 5000, "a = " + "{b=" * 2000, "[" + "a.
 
 
 def quoted(text: str) -> str:
-    """A basic string."""
+    """Returns the text as a basic TOML string."""
     return '"' + "".join(f"\\U{ord(c):08x}" if c in '"\\' or not c.isprintable() else c for c in text) + '"'
 
 
 def written(value: object) -> str:
-    """A value in TOML."""
+    """Returns the value in TOML."""
     match value:
         case bool():
             return str(value).lower()
@@ -48,7 +48,7 @@ def written(value: object) -> str:
 
 
 def damaged(text: str) -> st.SearchStrategy[bytes]:
-    """Bytes of this text with something in it, or of none at all."""
+    """Returns a strategy for bytes: a damaged form of this text, or arbitrary bytes."""
     return (
         near(text).map(lambda changed: changed.encode("utf-8", "surrogatepass"))
         | st.binary(max_size=40)

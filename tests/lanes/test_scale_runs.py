@@ -133,7 +133,7 @@ class OutOfHosts(Faults):
 
     __slots__ = ()
 
-    def doom(self, operation: Operation, machine: Machine, now: float) -> Operation:
+    def apply(self, operation: Operation, machine: Machine, now: float) -> Operation:
         doomed = replace(operation, due=now + 0.002, error="there is no host left")
         return doomed if operation.verb is Verb.CREATE else operation
 

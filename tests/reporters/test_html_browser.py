@@ -15,7 +15,7 @@ from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
 from conformance.reporters.html_report import render
 from conformance.results.result import Result, Status
-from selftest.judge import judge_mutant
+from selftest.judge import judge_mutant_over_tcp
 from selftest.mutant import MUTANTS
 from tests.hostile import TEXTS, report_of
 from tests.values import a_call, a_report
@@ -41,7 +41,7 @@ STATES = pb.MachineState.keys()
 @pytest.fixture(scope="module")
 def broken() -> Report:
     """A real run, against a provider that does not ask the fence on Drain."""
-    return asyncio.run(judge_mutant(MUTANTS["DrainIsNotFenced"], select=["FEN", "LIF-1", "LIF-8"], seed=7))
+    return asyncio.run(judge_mutant_over_tcp(MUTANTS["DrainIsNotFenced"], select=["FEN", "LIF-1", "LIF-8"], seed=7))
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ SAME = [
     # what depends on when somebody looked, or on what was drawn
     ("settled at IDLE host i-1 (seen: DELETING -> IDLE)", "settled at IDLE host i-2 (seen: IDLE)"),
     ("no key 'a'; no key 'b'; no key 'c' and 3 more", "no key 'x' and 1 more"),
-    ("List of everything to hold ['machine-0008']", "List of everything to hold ['m-1', 'm-2', 'm-3']"),
+    ("List of everything to contain ['machine-0008']", "List of everything to contain ['m-1', 'm-2', 'm-3']"),
     ("the delta since 383939313333333330313935", "the delta since deadbeefdeadbeef"),
-    ("an ack after 1.2 s, when all was over", "an ack after 0.73 s, when all was over"),
+    ("an ack after 1.2 s, when the transition had ended", "an ack after 0.73 s, when the transition had ended"),
     (
         'allocatable resources { key: "pods" value: "234" } …(169 characters) and then empty',
         'allocatable resources { key: "cpu" value: "16" } and then empty',

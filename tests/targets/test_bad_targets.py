@@ -1,4 +1,4 @@
-"""A sweep of a target that is not there; what a run says of bad targets stands in `tests/zoo`."""
+"""A sweep of a target that does not exist; for runs against bad targets see `tests/zoo`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TIMEOUTS = ("--connect-timeout", "1s", "--rpc-timeout", "1s")
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Returns a port without a server."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-def test_a_sweep_of_a_target_that_is_not_there(tmp_path: Path) -> None:
+def test_a_sweep_of_an_unreachable_target_is_an_error_and_keeps_the_ledger(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     ledger = tmp_path / "ledger.ndjson"
     ledger.write_text(

@@ -1,4 +1,4 @@
-"""Servers that take few calls at once, or close a connection for its age, conform: gRPC says how to live with them."""
+"""Servers that limit concurrent calls or the age of connections conform: gRPC defines how clients handle that."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def run(behaviours: list[Behaviour], limits: dict[str, Any], monkeypatch: pytest
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
-def test_it_is_conformant(limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_with_limits_is_conformant(limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     report = run(chosen("FEN", "OPS", "LIF-1*", "WIR-3*", "WIR-4*"), limits, monkeypatch)
     wrong = [f"{r.id} {r.reason}" for r in report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)]
     assert (report.verdict, wrong) == (Verdict.CONFORMANT, [])
     assert report.home.clean
 
 
-async def asks_a_lot(trial: Trial) -> None:
+async def sends_32_calls_at_once(trial: Trial) -> None:
     token = trial.new_shard().token(epoch=1, sequence=1)
     answers = await asyncio.gather(*(trial.machine.drain(token) for _ in range(32)))
-    expect.fact(sum(not call.fenced for call in answers) == 1, wanted="one to pass", got="others")
+    expect.fact(sum(not call.fenced for call in answers) == 1, wanted="one accepted call", got="another number")
 
 
-def test_a_call_that_no_server_has_looked_at_is_sent_again_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = run([proof(asks_a_lot, machines=1)], FEW_STREAMS, monkeypatch)
+def test_a_call_that_the_server_refused_unseen_is_sent_again_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run([proof(sends_32_calls_at_once, machines=1)], FEW_STREAMS, monkeypatch)
     [result] = report.results
     assert result.status is Status.PASSED, result.reason
     refused = [call for call in result.calls if call.code is grpc.StatusCode.UNAVAILABLE]
-    assert refused, "the server took all of them at once"
+    assert refused, "the server accepted all calls at once"
     assert all(call.outcome().removeprefix("UNAVAILABLE: ").startswith(REFUSED_STREAM) for call in refused)
-    assert not report.notes, "that is no load that was shed"
+    assert not report.notes, "a refused stream does not count as load shedding"

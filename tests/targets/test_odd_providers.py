@@ -1,4 +1,4 @@
-"""Providers that are odd and conformant are judged conformant, and are left as they were found."""
+"""Unusual but conformant providers are judged conformant, and a run leaves no machine on them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ODD = {
 }
 
 
-def judgeable() -> int:
-    """Machines without which the whole suite cannot be judged."""
+def machines_needed() -> int:
+    """Returns the number of machines that the whole suite needs."""
     modules = (f"conformance.suite.{module.name}" for module in pkgutil.iter_modules(conformance.suite.__path__))
     bodies = [value for name in modules for value in vars(importlib.import_module(name)).values()]
     return max(b.needs.machines for b in collection.plan(catalogue.load(), [b for b in bodies if declaration_of(b)]))
@@ -36,10 +36,10 @@ def judgeable() -> int:
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("name", ODD)
-def test_it_is_conformant_and_all_is_home(name: str, tmp_path: Path) -> None:
-    options, asked = ODD[name]
+def test_an_odd_provider_is_conformant_and_all_machines_are_returned(name: str, tmp_path: Path) -> None:
+    options, extra_options = ODD[name]
     with serving(*options) as provider:
-        done = judge(provider, *SELECT, *asked, directory=tmp_path, limit=120)
+        done = judge(provider, *SELECT, *extra_options, directory=tmp_path, limit=120)
         assert done.code == 0, done.text
         assert "CONFORMANT" in done.verdict
         assert provider.away() == {}
@@ -47,7 +47,7 @@ def test_it_is_conformant_and_all_is_home(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("machines", ["64"])
-def test_without_delete_what_was_created_stays_and_is_bound_to_nobody(machines: str, tmp_path: Path) -> None:
+def test_without_delete_created_machines_stay_idle_and_unbound(machines: str, tmp_path: Path) -> None:
     with serving("--no-delete", "--machines", machines) as provider:
         done = judge(provider, *SELECT, directory=tmp_path, limit=120)
         assert done.code == 0, done.text
@@ -56,7 +56,7 @@ def test_without_delete_what_was_created_stays_and_is_bound_to_nobody(machines: 
 
 
 @pytest.mark.timeout(150)
-def test_a_pool_of_idle_machines_without_delete_is_judged_on_demand(tmp_path: Path) -> None:
+def test_a_pool_of_idle_machines_without_delete_needs_use_idle(tmp_path: Path) -> None:
     with serving("--no-delete", "--idle", "8", "--machines", "8") as provider:
         before = provider.machines()
         refused = judge(provider, *SELECT, directory=tmp_path / "without", limit=120)
@@ -82,7 +82,7 @@ def test_idle_machines_are_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-def test_idle_machines_are_back_as_they_were_where_they_may_be_used(tmp_path: Path) -> None:
+def test_idle_machines_are_restored_if_they_may_be_used(tmp_path: Path) -> None:
     with serving("--idle", "8", "--machines", "16") as provider:
         before = provider.machines()
         done = judge(provider, *SELECT, "--use-idle", directory=tmp_path, limit=120)
@@ -91,8 +91,8 @@ def test_idle_machines_are_back_as_they_were_where_they_may_be_used(tmp_path: Pa
         assert {m.cluster for m in provider.machines().values()} == {""}
 
 
-def test_too_few_machines_is_said_before_anything_is_touched(tmp_path: Path) -> None:
-    needed = judgeable()
+def test_too_few_machines_is_an_error_before_any_call(tmp_path: Path) -> None:
+    needed = machines_needed()
     with serving("--machines", str(needed - 1)) as provider:
         listing = provider.stub.List(pb.ListFilter())
         done = judge(provider, directory=tmp_path)

@@ -1,4 +1,4 @@
-"""Others use the same provider at the same time: they disturb no verdict, and nobody drives what is theirs."""
+"""Other clients use the same provider at the same time: the verdict is the same, and their machines stay theirs."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from tests.provider_process import Provider
 
 CONFIGURED = pb.MACHINE_STATE_CONFIGURED
-MOST = 5
-"""So many machines the tenant has at once."""
+MAX_TENANT_MACHINES = 5
+"""The maximum number of machines that the tenant has at a time."""
 
 
 class Tenant:
-    """A shard that takes machines, binds them, drains them and gives them back, as its dice say."""
+    """A shard that creates, binds, drains and deletes machines at random."""
 
     def __init__(self, provider: Provider, seed: str) -> None:
         self.stub, self.random = provider.stub, random.Random(seed)
         self.held: dict[str, pb.Machine] = {}
-        """Its machines, as they were when it last left them."""
-        self.trouble: list[str] = []
+        """Its machines, as they were after its last call."""
+        self.problems: list[str] = []
         self.steps = 0
         self._shard = f"tenant-{seed}"
 
     def token(self) -> dict[str, Any]:
-        """The next one."""
+        """Returns the next token."""
         self.steps += 1
         return {"shard_id": self._shard, "shard_epoch": 1, "sequence_number": self.steps}
 
     def settle(self, machine: str, state: int) -> None:
-        """Wait until the machine is where it was sent, and remember it so."""
+        """Waits until the machine is in this state, and stores it."""
         deadline = time.monotonic() + 20
         while (seen := self.stub.Get(pb.MachineRef(id=machine), timeout=10)).state != state:
             if time.monotonic() > deadline:
@@ -51,14 +51,14 @@ class Tenant:
         self.held[machine] = seen
 
     def step(self) -> None:
-        """Look after one machine, then do something with it, or take another one."""
+        """Checks one of its machines and then sends it a call, or creates another machine."""
         machine = self.random.choice([*self.held, ""]) if self.held else ""
         if not machine:
             self.take()
             return
         seen = self.stub.Get(pb.MachineRef(id=machine), timeout=10)
         if seen != self.held[machine]:
-            self.trouble.append(f"{machine} was moved: {self.held[machine]} is {seen}")
+            self.problems.append(f"{machine} was changed: {self.held[machine]} is {seen}")
         if seen.state == CONFIGURED and self.random.random() < 0.5:
             self.stub.Drain(pb.DrainRequest(machine_id=machine, **self.token()), timeout=10)
             self.settle(machine, IDLE)
@@ -73,8 +73,8 @@ class Tenant:
             del self.held[machine]
 
     def take(self) -> None:
-        """Create a machine that is free at this moment."""
-        if len(self.held) >= MOST:
+        """Creates a machine in a free slot."""
+        if len(self.held) >= MAX_TENANT_MACHINES:
             return
         free = self.stub.List(pb.ListFilter(states=[SPECULATIVE]), timeout=10).machines
         if free:
@@ -82,20 +82,20 @@ class Tenant:
             self.stub.Create(pb.CreateRequest(machine_id=machine, **self.token()), timeout=10)
             self.settle(machine, IDLE)
 
-    def live(self, over: threading.Event) -> None:
-        """Go on until it is over."""
+    def run(self, over: threading.Event) -> None:
+        """Sends calls until `over` is set."""
         try:
             while not over.wait(0.005):
                 self.step()
         except (grpc.RpcError, TimeoutError) as error:
-            self.trouble.append(str(error))
+            self.problems.append(str(error))
 
 
 @contextmanager
 def tenant(provider: Provider, seed: str) -> Iterator[Tenant]:
-    """A tenant that is busy while the context lasts."""
+    """Runs a tenant until the context exits."""
     busy, over = Tenant(provider, seed), threading.Event()
-    thread = threading.Thread(target=busy.live, args=(over,))
+    thread = threading.Thread(target=busy.run, args=(over,))
     thread.start()
     try:
         yield busy
@@ -104,16 +104,16 @@ def tenant(provider: Provider, seed: str) -> Iterator[Tenant]:
         thread.join(30)
 
 
-def kits() -> list[tuple[str, str]]:
-    """Machines and latency of the providers that two kits share."""
+def shared_providers() -> list[tuple[str, str]]:
+    """Returns the number of machines and the latency of the providers that two runs share."""
     if ROUNDS > 4:
         return [(machines, latency) for machines in ("16", "8") for latency in ("0", "100ms", "1s")]
     return [("16", "100ms"), ("8", "100ms")]
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("machines", "latency"), kits())
-def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("machines", "latency"), shared_providers())
+def test_two_runs_share_one_provider(machines: str, latency: str, tmp_path: Path) -> None:
     with serving("--machines", machines, "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
@@ -122,10 +122,10 @@ def test_two_kits_share_one_provider(machines: str, latency: str, tmp_path: Path
         assert provider.away() == {}
 
 
-@pytest.mark.skipif(ROUNDS <= 4, reason="CONFORMANCE_ROUNDS=20 runs two whole suites side by side, too")
+@pytest.mark.skipif(ROUNDS <= 4, reason="two concurrent runs of the whole suite need CONFORMANCE_ROUNDS=20")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("latency", ["0", "100ms", "1s"])
-def test_two_kits_with_all_behaviours_share_one_provider_of_16_machines(latency: str, tmp_path: Path) -> None:
+def test_two_runs_of_the_whole_suite_share_16_machines(latency: str, tmp_path: Path) -> None:
     with serving("--machines", "16", "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
@@ -136,18 +136,18 @@ def test_two_kits_with_all_behaviours_share_one_provider_of_16_machines(latency:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("latency", ["0", "100ms"])
-def test_a_busy_tenant_is_left_alone_and_disturbs_nothing(latency: str, tmp_path: Path) -> None:
-    # Many slots: where two Create one in the same millisecond both are answered OK, and neither can know (OPS-2).
+def test_a_busy_tenant_is_not_touched_and_does_not_change_the_verdict(latency: str, tmp_path: Path) -> None:
+    # Many slots, because two clients that create the same slot at the same time both get OK and cannot notice (OPS-2).
     with serving("--machines", "200", "--latency", latency) as provider:
         with tenant(provider, latency) as busy:
             done = judge(provider, *SOME, directory=tmp_path, limit=150)
-        assert busy.trouble == []
+        assert busy.problems == []
         assert done.code == 0, done.text
         assert busy.steps > 5
         assert {i: m for i, m in provider.machines().items() if m.state != SPECULATIVE} == busy.held
 
 
-def test_a_tenant_that_takes_every_slot_makes_the_kit_wait_and_no_longer(tmp_path: Path) -> None:
+def test_a_tenant_that_takes_every_slot_does_not_block_the_run_forever(tmp_path: Path) -> None:
     with serving("--machines", "4", "--latency", "create=300ms") as provider:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,FEN-3a", "--patience", "2s")
         with running(*command, "--report-dir", str(tmp_path)) as kit:

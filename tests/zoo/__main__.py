@@ -1,4 +1,4 @@
-"""`python -m tests.zoo SPECIES DIRECTORY`: one species, until stdin is closed; then its account of its machines."""
+"""`python -m tests.zoo SPECIES DIRECTORY`: serves one species until stdin is closed, then prints its machines."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ import os
 import sys
 from pathlib import Path
 
-from tests.zoo.cage import Cage
+from tests.zoo.sandbox import Sandbox
 from tests.zoo.species import ZOO
 
 
-async def live(key: str, directory: Path) -> None:
-    """Let one species live; only its own habitat is imported, as most of them can do without gRPC."""
+async def serve(key: str, directory: Path) -> None:
+    """Serves one species. Imports only its own module, because most species do not need gRPC."""
     importlib.import_module(f"tests.zoo.{key.partition('.')[0]}")
-    cage = Cage(directory)
+    sandbox = Sandbox(directory)
     loop = asyncio.get_running_loop()
 
-    def heard() -> None:
+    def on_stdin() -> None:
         if not os.read(sys.stdin.fileno(), 1):
             loop.remove_reader(sys.stdin.fileno())
-            cage.over.set()
+            sandbox.over.set()
 
-    loop.add_reader(sys.stdin.fileno(), heard)
-    await ZOO[key].life(cage)
-    cage.say(dict(cage.account()))
-    # What hangs on purpose is not waited for.
-    os._exit(0)
+    loop.add_reader(sys.stdin.fileno(), on_stdin)
+    await ZOO[key].life(sandbox)
+    sandbox.print_json(dict(sandbox.machines_left()))
+    os._exit(0)  # does not wait for handlers that hang on purpose
 
 
 if __name__ == "__main__":
-    asyncio.run(live(sys.argv[1], Path(sys.argv[2])))
+    asyncio.run(serve(sys.argv[1], Path(sys.argv[2])))

@@ -1,4 +1,4 @@
-"""A species and the kit, each in a process of its own: how the run ended, what it said and weighed, what is left."""
+"""Runs the kit against a species, each in its own process, and returns output, exit code, memory and machines left."""
 
 from __future__ import annotations
 
@@ -26,52 +26,51 @@ for _habitat in HABITATS:
     importlib.import_module(f"tests.zoo.{_habitat}")
 
 FORM = os.environ.get("CONFORMANCE_ZOO", "")
-"""`all` meets the rare species too, `whole` judges by the entire suite as well."""
+"""`all` includes the rare species, `whole` also runs the entire suite."""
 WHOLE = FORM == "whole"
-AT_ONCE = 3
-"""So many encounters go on together: most of them wait for something most of the time."""
-STARTING = 30.0
-"""Seconds that two processes may take to start and to end on a machine that has better things to do."""
-HEARING_OUT = 6
-"""So many RPCs, one after the other, at most: those that were under way, those that look, and those that fence off."""
-COMING_HOME = 4
-"""So many transitions: what was under way, Drain, Delete, and one that goes back."""
+CONCURRENT_RUNS = 3
+"""The number of concurrent runs; most of them wait most of the time."""
+START_AND_EXIT_S = 30.0
+"""The maximum time in seconds for two processes to start and exit on a busy machine."""
+MAX_CLEANUP_RPCS = 6
+"""The maximum number of sequential RPCs in the clean-up: running calls, reads, and calls that fence off old ones."""
+MAX_CLEANUP_TRANSITIONS = 4
+"""The maximum number of sequential transitions in the clean-up: a running one, Drain, Delete, and a reverted one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encounter:
-    """How a run against a species ended."""
+    """The result of a run of the kit against a species."""
 
     species: Species
     code: int
     out: str
     err: str
     megabytes: float
-    away: dict[str, str]
-    """The machines that are not as they were found, by the account of the species itself."""
+    not_returned: dict[str, str]
+    """The machines that were not returned, according to the species, with their states."""
     open: frozenset[str]
-    """The machines that may not be home, by the ledger."""
+    """The machines that may not have been returned, according to the ledger."""
     left: dict[str, str]
-    """The machines that are left, each with the reason, by the report."""
+    """The machines that were not returned, according to the report, with the reasons."""
     taken: dict[str, str]
-    """The machines that seem to be somebody else's by now, by the report."""
-
+    """The machines that another client seems to have taken over, according to the report."""
     written: frozenset[str]
     """The files of the report that are not empty."""
 
     @property
-    def said(self) -> str:
-        """All that was said."""
+    def output(self) -> str:
+        """The kit's whole output."""
         return f"{self.out}\n{self.err}"
 
     @property
     def hint(self) -> str:
-        """The line after an error, with its mend; empty where there is none."""
+        """The hint line after an error; empty if the kit printed no hint."""
         return next((line for line in self.err.splitlines() if line.startswith("  hint: ")), "")
 
     @property
     def headline(self) -> str:
-        """The first line that says what is wrong: an error, why the run was stopped, or the first finding."""
+        """The first line that names a problem: an error, the reason for which the run was stopped, or a finding."""
         lines = self.out.splitlines()
         verdict = next((line for line in lines if line.startswith("verdict")), "")
         if self.err:
@@ -85,36 +84,36 @@ class Encounter:
 
     @property
     def named(self) -> set[str]:
-        """The machines that somebody has to look at, each of which is named in a line of its own."""
+        """The machines that the output lists for the user to check, each on its own line."""
         lines = {line.strip() for line in self.out.splitlines() if line.startswith(" " * 11)}
         named = {**self.left, **self.taken}
         return {printable(machine) for machine, why in named.items() if printable(f"{machine}: {why}").strip() in lines}
 
 
-def bound(species: Species) -> float:
-    """Seconds after which a run must have ended, by its own options, and by what docs/reliability.md says of them."""
-    home = COMING_HOME * species.patience + HEARING_OUT * species.rpc
-    return STARTING + species.connect + DIAGNOSIS + species.timeout + home + sum(INSISTENT_RETRY_DELAYS)
+def time_limit(species: Species) -> float:
+    """Returns the maximum time of a run in seconds, from its options and the limits in docs/reliability.md."""
+    cleanup = MAX_CLEANUP_TRANSITIONS * species.patience + MAX_CLEANUP_RPCS * species.rpc
+    return START_AND_EXIT_S + species.connect + DIAGNOSIS + species.timeout + cleanup + sum(INSISTENT_RETRY_DELAYS)
 
 
-def meet(species: Species, directory: Path) -> Encounter:
-    """Let the kit meet the species. Raises TimeoutExpired where the run does not end within its bound."""
-    report, scales = directory / "report", directory / "megabytes"
+def run_against(species: Species, directory: Path) -> Encounter:
+    """Runs the kit against the species. Raises TimeoutExpired if the run exceeds its time limit."""
+    report, peak_memory = directory / "report", directory / "megabytes"
     kit = str(Path(sys.executable).with_name("conformance-run"))
-    with caged(species, directory) as (target, account):
+    with running(species, directory) as (target, stop):
         command = [kit, "--target", target["address"], *target["options"], *species.options]
         command += ["--no-config", "--report-dir", str(report), *(() if WHOLE else ("--select", species.select))]
-        weighed = [sys.executable, "-SE", str(Path(__file__).with_name("scales.py")), str(scales), *command]
-        code, out, err = _run(weighed, bound(species))
-        away = account()
+        measure = [sys.executable, "-SE", str(Path(__file__).with_name("peak_memory.py")), str(peak_memory)]
+        code, out, err = _run([*measure, *command], time_limit(species))
+        not_returned = stop()
     home = json.loads((report / "report.json").read_text(encoding="utf-8"))["home"]
     return Encounter(
         species=species,
         code=code,
         out=out,
         err=err,
-        megabytes=float(scales.read_text(encoding="ascii")),
-        away=away,
+        megabytes=float(peak_memory.read_text(encoding="ascii")),
+        not_returned=not_returned,
         open=_open(report / "ledger.ndjson"),
         left=home["reasons"],
         taken=home["taken"],
@@ -123,9 +122,9 @@ def meet(species: Species, directory: Path) -> Encounter:
 
 
 @contextmanager
-def caged(species: Species, directory: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The species in its process: how it is dialled, and a function that ends it and gives its account."""
-    keeper = subprocess.Popen(
+def running(species: Species, directory: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Starts the species in its own process; yields its target, and a function that stops it."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.zoo", species.key, str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -133,23 +132,23 @@ def caged(species: Species, directory: Path) -> Iterator[tuple[dict[str, Any], A
         text=True,
     )
 
-    def account() -> dict[str, str]:
-        out, err = keeper.communicate(timeout=STARTING)
+    def stop() -> dict[str, str]:
+        out, err = process.communicate(timeout=START_AND_EXIT_S)
         assert out, err
         return {printable(machine): state for machine, state in json.loads(out.splitlines()[-1]).items()}
 
     try:
-        assert keeper.stdout
-        hello = keeper.stdout.readline()
-        assert hello, keeper.communicate()[1]
-        yield json.loads(hello), account
+        assert process.stdout
+        target = process.stdout.readline()
+        assert target, process.communicate()[1]
+        yield json.loads(target), stop
     finally:
-        keeper.kill()
-        keeper.communicate()
+        process.kill()
+        process.communicate()
 
 
 def _run(command: list[str], limit: float) -> tuple[int, str, str]:
-    """Run a command and all that it starts; nothing of it outlives the limit."""
+    """Runs a command; kills it and its children after `limit` seconds."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""HTTP/2 that greets as it should, and breaks the connection or the call after that."""
+"""Species that answer the HTTP/2 preface correctly, and break the connection or the call after it."""
 
 from __future__ import annotations
 
@@ -7,231 +7,231 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from tests.zoo.cage import forever, reset
 from tests.zoo.http2 import (
     ACK,
-    BEGINNING,
+    RESPONSE_HEADERS,
     Kind,
     Windows,
-    beginning,
     block,
     data,
     frame,
     headers,
     message,
     requests,
+    response_headers,
     settings,
 )
+from tests.zoo.sandbox import forever, reset
 from tests.zoo.species import species
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
-    from tests.zoo.cage import Cage
+    from tests.zoo.sandbox import Sandbox
 
 NOT_ANSWERED = r"does not answer List: UNAVAILABLE"
-BURST = 1000
-"""Frames of a flood that go out at once."""
+BURST_FRAMES = 1000
+"""The number of frames that a flood sends at a time."""
 TOO_SLOW = r"does not answer List within 1 s$"
 
 
 @species(TOO_SLOW, rpc=1)
-async def greets_and_stops(cage: Cage) -> None:
-    """Answers the preface, and nothing after it."""
+async def greets_and_stops(sandbox: Sandbox) -> None:
+    """Answers the HTTP/2 preface and nothing after it."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         writer.write(settings())
         await forever()
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(NOT_ANSWERED)
-async def goes_away(cage: Cage) -> None:
+async def goes_away(sandbox: Sandbox) -> None:
     """Sends GOAWAY for every call."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for _ in requests(reader, writer):
             writer.write(frame(Kind.GOAWAY, struct.pack(">II", 0, 0) + b"not today"))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(NOT_ANSWERED, rare=True)
-async def hangs_up_on_calls(cage: Cage) -> None:
-    """Resets the connection whenever it has heard a call."""
+async def hangs_up_on_calls(sandbox: Sandbox) -> None:
+    """Resets the connection after each call that it receives."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for _ in requests(reader, writer):
             reset(writer)
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List: (INTERNAL|UNAVAILABLE)")
-async def resets_streams(cage: Cage) -> None:
+async def resets_streams(sandbox: Sandbox) -> None:
     """Answers every call with RST_STREAM."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
             writer.write(frame(Kind.RST_STREAM, struct.pack(">I", 2), stream=stream))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(NOT_ANSWERED)
-async def closes_in_a_message(cage: Cage) -> None:
+async def closes_in_a_message(sandbox: Sandbox) -> None:
     """Closes the connection in the middle of a message."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
-            writer.write(beginning(stream) + data(stream, message(b"\x0a", length=100)))
+            writer.write(response_headers(stream) + data(stream, message(b"\x0a", length=100)))
             await writer.drain()
             writer.close()
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(TOO_SLOW, rpc=1, rare=True)
-async def dribbles(cage: Cage) -> None:
+async def dribbles(sandbox: Sandbox) -> None:
     """Answers with a message of a kilobyte, a byte a second."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
-            writer.write(beginning(stream) + data(stream, message(b"", length=1024)))
+            writer.write(response_headers(stream) + data(stream, message(b"", length=1024)))
             while True:
                 writer.write(data(stream, b"\x0a"))
                 await asyncio.sleep(1.0)
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
-@species(r"lists more than 64 MiB", mend="--max-answer")
-async def claims_4_gigabytes(cage: Cage) -> None:
+@species(r"lists more than 64 MiB", hint="--max-answer")
+async def claims_4_gigabytes(sandbox: Sandbox) -> None:
     """Answers with a message that says it has 4 GB, and begins to send it."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
-            writer.write(beginning(stream) + data(stream, message(bytes(2**12), length=2**32 - 1)))
+            writer.write(response_headers(stream) + data(stream, message(bytes(2**12), length=2**32 - 1)))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
-@species(r"lists more than 64 MiB", mend="--max-answer")
-async def packs_a_bomb(cage: Cage) -> None:
-    """Answers with 300 MB of nothing, packed into 300 KB."""
-    packer = zlib.compressobj(level=1, wbits=31)
-    bomb = b"".join(packer.compress(bytes(10**6)) for _ in range(300)) + packer.flush()
-    packed = message(bomb, packed=True)
-    opening = (*BEGINNING, ("grpc-encoding", "gzip"))
+@species(r"lists more than 64 MiB", hint="--max-answer")
+async def packs_a_bomb(sandbox: Sandbox) -> None:
+    """Answers with 300 MB of zeros, compressed to 300 KB."""
+    compressor = zlib.compressobj(level=1, wbits=31)
+    bomb = b"".join(compressor.compress(bytes(10**6)) for _ in range(300)) + compressor.flush()
+    compressed = message(bomb, compressed=True)
+    opening = (*RESPONSE_HEADERS, ("grpc-encoding", "gzip"))
 
-    async def pour(stream: int, windows: Windows, writer: StreamWriter) -> None:
-        for at in range(0, len(packed), 2**13):
-            piece = packed[at : at + 2**13]
+    async def send_all(stream: int, windows: Windows, writer: StreamWriter) -> None:
+        for at in range(0, len(compressed), 2**13):
+            piece = compressed[at : at + 2**13]
             await windows.take(stream, len(piece))
             writer.write(data(stream, piece))
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
-        windows, pouring = Windows(), []
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        windows, tasks = Windows(), []
         async for stream in requests(reader, writer, windows=windows):
             writer.write(headers(stream, *opening))
-            pouring.append(asyncio.create_task(pour(stream, windows, writer)))
+            tasks.append(asyncio.create_task(send_all(stream, windows, writer)))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List", rpc=5)
-async def never_ends_its_headers(cage: Cage) -> None:
-    """Answers with headers, and CONTINUATION after CONTINUATION."""
+async def never_ends_its_headers(sandbox: Sandbox) -> None:
+    """Answers with headers and endless CONTINUATION frames."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
             writer.write(frame(Kind.HEADERS, block((":status", "200")), stream=stream))
             while True:
                 writer.write(frame(Kind.CONTINUATION, block(("x-more", "y" * 8192)), stream=stream))
                 await writer.drain()
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List", rpc=2)
-async def floods_settings(cage: Cage) -> None:
-    """Sends SETTINGS without end, a thousand at a time, each of which wants an acknowledgement."""
-    await _flood(cage, frame(Kind.SETTINGS, b"\x00\x04\x00\x01\x00\x00"), frame(Kind.SETTINGS, flags=ACK))
+async def floods_settings(sandbox: Sandbox) -> None:
+    """Sends endless SETTINGS frames, a thousand at a time, each of which must be acknowledged."""
+    await _flood(sandbox, frame(Kind.SETTINGS, b"\x00\x04\x00\x01\x00\x00"), frame(Kind.SETTINGS, flags=ACK))
 
 
 @species(r"does not answer List", rpc=2, rare=True)
-async def floods_pings(cage: Cage) -> None:
-    """Sends PING without end, a thousand at a time, each of which wants an answer."""
-    await _flood(cage, frame(Kind.PING, b"pingpong"), frame(Kind.PING, b"pingpong", flags=ACK))
+async def floods_pings(sandbox: Sandbox) -> None:
+    """Sends endless PING frames, a thousand at a time, each of which must be answered."""
+    await _flood(sandbox, frame(Kind.PING, b"pingpong"), frame(Kind.PING, b"pingpong", flags=ACK))
 
 
-async def _flood(cage: Cage, what: bytes, acknowledgement: bytes) -> None:
-    """Send `what` for as long as it is acknowledged: who is not heard any more is given time to breathe.
+async def _flood(sandbox: Sandbox, flood_frame: bytes, acknowledgement: bytes) -> None:
+    """Sends bursts of a frame, each after the previous burst was acknowledged.
 
-    What gRPC owes to a peer that does not read is kept in memory, and nothing of ours could bound that.
+    gRPC buffers the answers to a peer that does not read them, and the kit has no way to limit that buffer.
     """
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for _ in requests(reader, writer):
             while True:
-                writer.write(what * BURST)
-                await reader.readexactly(BURST * len(acknowledgement))
+                writer.write(flood_frame * BURST_FRAMES)
+                await reader.readexactly(BURST_FRAMES * len(acknowledgement))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List", rpc=1, rare=True)
-async def updates_by_nothing(cage: Cage) -> None:
-    """Answers every call with a WINDOW_UPDATE by 0, which is an error."""
+async def updates_by_nothing(sandbox: Sandbox) -> None:
+    """Answers every call with a WINDOW_UPDATE of 0, which is an error."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
             writer.write(frame(Kind.WINDOW_UPDATE, struct.pack(">I", 0), stream=stream))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(TOO_SLOW, rpc=1, rare=True)
-async def takes_nothing(cage: Cage) -> None:
-    """Opens a window of 0 bytes, so that no request can be sent."""
+async def takes_nothing(sandbox: Sandbox) -> None:
+    """Sets a window of 0 bytes, so that no request can be sent."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
-        async for _ in requests(reader, writer, ours=settings(initial_window_size=0)):
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        async for _ in requests(reader, writer, first_settings=settings(initial_window_size=0)):
             pass
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(TOO_SLOW, rpc=1)
-async def allows_no_streams(cage: Cage) -> None:
-    """Allows no stream at all."""
+async def allows_no_streams(sandbox: Sandbox) -> None:
+    """Allows no streams."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
-        async for _ in requests(reader, writer, ours=settings(max_concurrent_streams=0)):
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        async for _ in requests(reader, writer, first_settings=settings(max_concurrent_streams=0)):
             pass
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List: UN(KNOWN|AVAILABLE) \(no answer from the provider\)", rare=True)
-async def sends_a_frame_too_large(cage: Cage) -> None:
-    """Answers with a frame of 16 MB, which nobody has allowed."""
+async def sends_a_frame_too_large(sandbox: Sandbox) -> None:
+    """Answers with a frame of 16 MB, above the limit of the client."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
-            writer.write(beginning(stream) + data(stream, bytes(2**24 - 1)))
+            writer.write(response_headers(stream) + data(stream, bytes(2**24 - 1)))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)
 
 
 @species(r"does not answer List: UN(KNOWN|AVAILABLE)", rare=True)
-async def answers_as_a_proxy(cage: Cage) -> None:
-    """A proxy in the way, which answers 502 and a page."""
+async def answers_as_a_proxy(sandbox: Sandbox) -> None:
+    """Answers like a proxy: with HTTP 502 and an HTML page."""
 
-    async def meet(reader: StreamReader, writer: StreamWriter) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         async for stream in requests(reader, writer):
             writer.write(headers(stream, (":status", "502"), ("content-type", "text/html")))
             writer.write(frame(Kind.DATA, b"<h1>Bad Gateway</h1>", flags=1, stream=stream))
 
-    await cage.listen(meet)
+    await sandbox.listen(handle)

@@ -1,4 +1,4 @@
-"""As much of HTTP/2 as it takes to speak it badly: frames, uncompressed headers, and one loop that hears requests."""
+"""A minimal HTTP/2 server for hostile answers: frames, uncompressed headers, and a loop that reads requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 
 
 class Kind(IntEnum):
-    """The types of frames that are needed here."""
+    """The frame types that are used here."""
 
     DATA = 0
     HEADERS = 1
@@ -29,63 +29,63 @@ class Kind(IntEnum):
 
 
 class Setting(IntEnum):
-    """The settings that are needed here."""
+    """The settings that are used here."""
 
     MAX_CONCURRENT_STREAMS = 3
     INITIAL_WINDOW_SIZE = 4
 
 
 def frame(kind: Kind, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
-    """One frame."""
+    """Returns one frame."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 def settings(**values: int) -> bytes:
-    """A SETTINGS frame of ours, `initial_window_size=0`."""
+    """Returns a SETTINGS frame, for example `settings(initial_window_size=0)`."""
     pairs = ((Setting[name.upper()], value) for name, value in values.items())
     return frame(Kind.SETTINGS, b"".join(struct.pack(">HI", *pair) for pair in pairs))
 
 
 def block(*pairs: tuple[str, str]) -> bytes:
-    """Headers as literals that nobody remembers."""
+    """Returns a header block of literals without indexing."""
     return b"".join(b"\x00" + _text(name) + _text(value) for name, value in pairs)
 
 
 def headers(stream: int, *pairs: tuple[str, str], end: bool = False) -> bytes:
-    """Headers in one frame; with `end` they are all that comes."""
+    """Returns a HEADERS frame; `end` ends the stream."""
     return frame(Kind.HEADERS, block(*pairs), flags=END_HEADERS | (END_STREAM if end else 0), stream=stream)
 
 
-BEGINNING: Final = ((":status", "200"), ("content-type", "application/grpc"))
-"""The headers of every answer of gRPC."""
+RESPONSE_HEADERS: Final = ((":status", "200"), ("content-type", "application/grpc"))
+"""The response headers of every gRPC answer."""
 
 
-def beginning(stream: int) -> bytes:
-    """How every answer begins that carries a message."""
-    return headers(stream, *BEGINNING)
+def response_headers(stream: int) -> bytes:
+    """Returns the response headers of an answer with a message."""
+    return headers(stream, *RESPONSE_HEADERS)
 
 
-def message(payload: bytes, *, length: int | None = None, packed: bool = False) -> bytes:
-    """A message as gRPC puts it into DATA; `length` is what it claims to be, where that is a lie."""
-    return struct.pack(">BI", packed, len(payload) if length is None else length) + payload
+def message(payload: bytes, *, length: int | None = None, compressed: bool = False) -> bytes:
+    """Returns a gRPC message for DATA frames; `length` is a false length in its prefix."""
+    return struct.pack(">BI", compressed, len(payload) if length is None else length) + payload
 
 
 def data(stream: int, payload: bytes) -> bytes:
-    """DATA that does not end the stream."""
+    """Returns a DATA frame that does not end the stream."""
     return frame(Kind.DATA, payload, stream=stream)
 
 
 class Windows:
-    """How many bytes of DATA the other side still takes, on the connection and on each stream."""
+    """The flow-control windows of the client, in bytes, for the connection and each stream."""
 
     def __init__(self) -> None:
         self._initial = 65535
         self._left: Counter[int] = Counter({0: 65535})
-        """By stream; 0 is the connection. What a stream has got or spent over the initial window."""
+        """Bytes by stream; 0 is the connection. For a stream, the difference to the initial window."""
         self._changed = asyncio.Event()
 
-    def heard(self, kind: int, stream: int, payload: bytes) -> None:
-        """Take a frame into account."""
+    def update(self, kind: int, stream: int, payload: bytes) -> None:
+        """Updates the windows from a received frame."""
         match kind:
             case Kind.SETTINGS:
                 pairs = (struct.unpack_from(">HI", payload, at) for at in range(0, len(payload), 6))
@@ -95,7 +95,7 @@ class Windows:
         self._changed.set()
 
     async def take(self, stream: int, size: int) -> None:
-        """Return when so many bytes may be sent."""
+        """Waits until `size` bytes may be sent, and subtracts them."""
         while min(self._left[0], self._initial + self._left[stream]) < size:
             self._changed.clear()
             await self._changed.wait()
@@ -106,18 +106,18 @@ async def requests(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     *,
-    ours: bytes = b"",
+    first_settings: bytes = b"",
     windows: Windows | None = None,
 ) -> AsyncIterator[int]:
-    """The streams on which a request was heard to its end. `ours` is a SETTINGS frame, in place of an empty one."""
+    """Yields the stream of each complete request. `first_settings` is sent instead of an empty SETTINGS frame."""
     await reader.readexactly(len(PREFACE))
-    writer.write(ours or frame(Kind.SETTINGS))
+    writer.write(first_settings or frame(Kind.SETTINGS))
     while True:
         head = await reader.readexactly(9)
         kind, flags, stream = struct.unpack(">BBI", head[3:])
         payload = await reader.readexactly(int.from_bytes(head[:3]))
         if windows is not None and not (kind == Kind.SETTINGS and flags & ACK):
-            windows.heard(kind, stream, payload)
+            windows.update(kind, stream, payload)
         match kind:
             case Kind.SETTINGS | Kind.PING if not flags & ACK:
                 writer.write(frame(Kind(kind), payload if kind == Kind.PING else b"", flags=ACK))
@@ -133,7 +133,7 @@ def _text(text: str) -> bytes:
 
 
 def _number(number: int) -> bytes:
-    """An integer after a prefix of seven bits."""
+    """Returns an HPACK integer with a seven-bit prefix."""
     if number < 127:
         return bytes([number])
     left, octets = number - 127, bytearray([127])

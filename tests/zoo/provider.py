@@ -1,4 +1,4 @@
-"""The bundled provider in a cage: what is hostile about it is a subclass, or bytes in the place of a message."""
+"""The fake provider as a species: a subclass makes it hostile, or sends bytes instead of a message."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from fake_provider.server import Clockwork
+from fake_provider.server import TransitionTimer
 from fake_provider.servicer import SERVICE, Servicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.zoo.cage import Cage
+    from tests.zoo.sandbox import Sandbox
 
-LATENCY = 0.02
-"""Seconds that a transition takes."""
+LATENCY_S = 0.02
+"""The duration of a transition in seconds."""
 REQUESTS: dict[str, Any] = {
     "Create": pb.CreateRequest,
     "Configure": pb.ConfigureRequest,
@@ -39,59 +39,59 @@ OPTIONS = (
 )
 
 
-def wired(answer: Any) -> bytes:
-    """A message as it is sent; what is bytes already goes out as it is."""
+def serialized(answer: Any) -> bytes:
+    """Returns a serialized message; bytes are returned unchanged."""
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
-def provider(machines: int = 16, *, latency: float = LATENCY, cls: type[Core] = Core) -> Core:
-    """A provider with so many slots."""
+def provider(machines: int = 16, *, latency: float = LATENCY_S, cls: type[Core] = Core) -> Core:
+    """Returns a provider with this number of slots; `latency` is in seconds."""
     return cls(fleet(machines), latency=Latency.every(latency))
 
 
-def away(core: Core) -> dict[str, str]:
-    """The machines of a provider that are not as they were found."""
+def not_returned(core: Core) -> dict[str, str]:
+    """Returns the machines that were not returned, with their states."""
     return {machine.id: machine.state.name for machine in core.machines.values() if machine.state.name != "SPECULATIVE"}
 
 
 @asynccontextmanager
-async def up(
+async def serve(
     core: Core,
     servicer: Callable[..., Servicer] = Servicer,
     *,
     port: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[int]:
-    """The six RPCs, and nothing beside them, for as long as the context lasts; gives the port."""
+    """Serves the six RPCs, without health and reflection, until the context exits; yields the port."""
     server = grpc.aio.server(options=OPTIONS)
-    clockwork = Clockwork(core, clock)
-    answering = servicer(core, clock=clock, on_change=clockwork.wake)
+    timer = TransitionTimer(core, clock)
+    service = servicer(core, clock=clock, on_change=timer.wake)
     handlers = {
         rpc: grpc.unary_unary_rpc_method_handler(
-            getattr(answering, rpc), request_deserializer=request.FromString, response_serializer=wired
+            getattr(service, rpc), request_deserializer=request.FromString, response_serializer=serialized
         )
         for rpc, request in REQUESTS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_generic_rpc_handlers(tuple(answering.handlers()))
+    server.add_generic_rpc_handlers(tuple(service.handlers()))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    running = asyncio.create_task(clockwork.run())
+    timer_task = asyncio.create_task(timer.run())
     try:
         yield port
     finally:
-        running.cancel()
+        timer_task.cancel()
         await server.stop(0)
 
 
-async def kept(
-    cage: Cage,
+async def serve_until_over(
+    sandbox: Sandbox,
     servicer: Callable[..., Servicer] = Servicer,
     core: Core | None = None,
     **options: Any,
 ) -> None:
-    """Let a provider live in the cage, and give its account at the end, by the core and not by what it says."""
+    """Serves a provider until the run is over; reports machines left from the core, not from the provider's answers."""
     core = core or provider()
-    cage.account = lambda: away(core)
-    async with up(core, servicer, **options) as port:
-        await cage.stand(f"127.0.0.1:{port}")
+    sandbox.machines_left = lambda: not_returned(core)
+    async with serve(core, servicer, **options) as port:
+        await sandbox.announce(f"127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""What a species of the zoo is, and what the kit owes whoever points it at one."""
+"""A species of the zoo: a hostile target, and the required result of a run against it."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.zoo.cage import Cage
+    from tests.zoo.sandbox import Sandbox
 
-    Life = Callable[[Cage], Awaitable[None]]
+    Life = Callable[[Sandbox], Awaitable[None]]
 
 HABITATS: Final = ("transport", "frames", "tls", "statuses", "answers", "machines", "lifetimes")
-"""The modules of this package in which species live."""
+"""The modules of this package that define species."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Species:
-    """One kind of hostile target, and how a run against it must end."""
+    """One kind of hostile target, and the required result of a run against it."""
 
     habitat: str
     name: str
     story: str
-    """What it does, in a line: its docstring's first."""
+    """Describes in one line what the target does: the first line of its docstring."""
     life: Life
     says: str
-    """A pattern that the first line about what is wrong must hold: it names that in the user's words."""
-    mend: str
-    """What the hint after that line must hold; empty where there need be none."""
+    """A pattern for the kit's first line about the problem, which must name it in the user's words."""
+    hint: str
+    """A text that the hint after that line must contain; empty if no hint is required."""
     codes: frozenset[int]
+    """The allowed exit codes."""
     connect: float
-    """Seconds of --connect-timeout. Short only where the point is that there is no connection."""
+    """Seconds of --connect-timeout. Short only if the species never accepts a connection."""
     rpc: float
-    """Seconds of --rpc-timeout. Short only where the point is that nothing is answered."""
+    """Seconds of --rpc-timeout. Short only if the species does not answer calls."""
     patience: float
-    """Seconds of --patience. Short only where the point is that something never settles."""
+    """Seconds of --patience. Short only if a transition never ends."""
     timeout: float
     """Seconds of --timeout."""
     select: str
-    """What is judged in the short form."""
+    """The behaviours that are selected unless CONFORMANCE_ZOO=whole."""
     rare: bool
-    """Whether it is met in the long form only, as another one takes the kit the same way."""
+    """True if it is tested only with CONFORMANCE_ZOO=all, because another species has the same effect on the kit."""
 
     @property
     def key(self) -> str:
@@ -50,7 +51,7 @@ class Species:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The patience of a run against it, as options."""
+        """The command-line options for the time limits of a run."""
         limits = {
             "--connect-timeout": self.connect,
             "--rpc-timeout": self.rpc,
@@ -67,7 +68,7 @@ ZOO: Final[dict[str, Species]] = {}
 def species(
     says: str,
     *,
-    mend: str = "",
+    hint: str = "",
     codes: frozenset[int] = frozenset({3}),
     connect: float = 10.0,
     rpc: float = 10.0,
@@ -76,9 +77,9 @@ def species(
     select: str = "LIF-1a,FEN-1a",
     rare: bool = False,
 ) -> Callable[[Life], Life]:
-    """Take a life into the zoo, with what the kit must say of it. Exit 0 is never among the `codes`."""
+    """Registers a species and the required result of a run against it. The `codes` never include exit code 0."""
 
-    def take(life: Life) -> Life:
+    def register(life: Life) -> Life:
         habitat, name = life.__module__.rpartition(".")[2], life.__name__
         kind = Species(
             habitat=habitat,
@@ -86,7 +87,7 @@ def species(
             story=(life.__doc__ or "").strip().splitlines()[0],
             life=life,
             says=says,
-            mend=mend,
+            hint=hint,
             codes=codes,
             connect=connect,
             rpc=rpc,
@@ -100,4 +101,4 @@ def species(
         ZOO[kind.key] = kind
         return life
 
-    return take
+    return register

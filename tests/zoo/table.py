@@ -1,4 +1,4 @@
-"""`python -m tests.zoo.table [PATTERN…]`: the kit meets every species, and the document's table is written anew."""
+"""`python -m tests.zoo.table [PATTERN…]`: runs the kit against every species and updates the table in the document."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.zoo.encounter import AT_ONCE, Encounter, meet
+from tests.zoo.encounter import CONCURRENT_RUNS, Encounter, run_against
 from tests.zoo.species import ZOO
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- zoo -->\n", "<!-- end of the zoo -->\n"
 HEAD = "| species | what it does | exit | what the kit says first | MB |\n|---|---|---:|---|---:|\n"
-LONGEST = 330
-"""Characters of a line in the table."""
+MAX_LINE_CHARACTERS = 330
+"""The maximum length of a line of output in the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What was measured of one species."""
+    """The result of a run against one species."""
 
     key: str
     story: str
@@ -34,7 +34,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """The table as it stands in the document."""
+    """Returns the rows of the table in the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
     lines = text[text.index(BEGIN) : text.index(END)].splitlines()
     cells = [re.fullmatch(r"\| (\S+) \| (.+) \| (\d) \| `(.+)` \| (\d+) \|", line) for line in lines]
@@ -45,32 +45,32 @@ def rows() -> list[Row]:
     ]
 
 
-def row(met: Encounter) -> Row:
-    """An encounter as a row: its line without what is another at each run, and no longer than it has to be."""
-    line = re.sub(r"(?<=:)\d{5}\b", "PORT", met.headline).replace("|", "/").replace("`", "'")
+def row(encounter: Encounter) -> Row:
+    """Returns the row of an encounter; its line is shortened and has no parts that differ from run to run."""
+    line = re.sub(r"(?<=:)\d{5}\b", "PORT", encounter.headline).replace("|", "/").replace("`", "'")
     line = re.sub(r"unix:\S*/", "unix:/…/", line)
     line = re.sub(r" {2,}", " ", line)
     return Row(
-        key=met.species.key,
-        story=met.species.story,
-        code=met.code,
-        line=line if len(line) <= LONGEST else line[:LONGEST] + "…",
-        megabytes=met.megabytes,
+        key=encounter.species.key,
+        story=encounter.species.story,
+        code=encounter.code,
+        line=line if len(line) <= MAX_LINE_CHARACTERS else line[:MAX_LINE_CHARACTERS] + "…",
+        megabytes=encounter.megabytes,
     )
 
 
-def measured(key: str) -> Row:
-    """What a species yields now."""
+def measure(key: str) -> Row:
+    """Runs the kit against a species and returns its row."""
     with tempfile.TemporaryDirectory() as directory:
-        return row(meet(ZOO[key], Path(directory)))
+        return row(run_against(ZOO[key], Path(directory)))
 
 
 def main(patterns: list[str]) -> None:
-    """Meet what is wanted, and keep the other rows."""
+    """Runs the kit against the species that match a pattern; keeps the rows of the others."""
     known = {each.key: each for each in rows()}
     wanted = [key for key in ZOO if not patterns or any(re.search(pattern, key) for pattern in patterns)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for each in pool.map(measured, wanted):
+    with ThreadPoolExecutor(CONCURRENT_RUNS) as pool:
+        for each in pool.map(measure, wanted):
             known[each.key] = each
             print(each, flush=True)
     text = DOCUMENT.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The scale lane, run against one provider in this process."""
+"""Runs the scale lane against one provider in this process."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from fake_provider.core import Core
 
 
-async def churn(
+async def run_scale_lane(
     core: Core,
     *,
     operations: int,
     options: Options,
     servicer: type[Servicer] = Servicer,
-    short: bool = False,
+    in_process: bool = False,
     **serve: Any,
 ) -> Report:
-    """The lane's report on a provider that lives only for this run. `short`: its RPCs are reached without a socket."""
-    made: list[Servicer] = []
+    """Returns the lane's report on a provider that is served for this run; `in_process` calls it without a socket."""
+    servicers: list[Servicer] = []
 
-    def seen(core: Core, **given: Any) -> Servicer:
-        made.append(servicer(core, **given))
-        return made[-1]
+    def build(core: Core, **options: Any) -> Servicer:
+        servicers.append(servicer(core, **options))
+        return servicers[-1]
 
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(core, servicer=seen, **serve) as address:
+        async with serving(core, servicer=build, **serve) as address:
             return await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(operations=operations)),
-                in_process_target(made[0], address) if short else Target(address=address),
+                in_process_target(servicers[0], address) if in_process else Target(address=address),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
             )

@@ -1,4 +1,4 @@
-"""Death on the way home: what is under way is finished by a sweep, and what is left is named."""
+"""Signals, kills and provider failures during clean-up: a sweep finishes it, and machines that are left are named."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(150)
 
 SLOW = ("--machines", "8", "--latency", "create=0,configure=0,drain=2s,delete=2s")
-"""The way home takes long enough to die on it, also where everything else does."""
+"""The clean-up takes long enough for the kit to be killed during it."""
 ENDLESS = ("--machines", "8", "--latency", "create=0,configure=0,drain=600s,delete=600s")
 
 
-def going_home(provider: Provider, kit: Kit) -> None:
-    """Interrupt the run when it has a machine bound, and return when that is on its way home."""
+def interrupt_until_cleanup(provider: Provider, kit: Kit) -> None:
+    """Interrupts the run when it has bound a machine, and waits until that machine is being cleaned up."""
     while not any(machine.cluster for machine in provider.machines().values()):
         assert not kit.ends_within(0.002)
     kit.signal(signal.SIGTERM)
@@ -32,8 +32,8 @@ def going_home(provider: Provider, kit: Kit) -> None:
         assert not kit.ends_within(0.002)
 
 
-def named(done: Done, provider: Provider, path: Path) -> None:
-    """Whatever is away is in the ledger, and the words say where that is."""
+def check_named(done: Done, provider: Provider, path: Path) -> None:
+    """Checks that all machines that are left are in the ledger, and that the output names the ledger."""
     assert "Traceback" not in done.text
     away = provider.away().keys()
     assert away
@@ -43,32 +43,32 @@ def named(done: Done, provider: Provider, path: Path) -> None:
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
 @pytest.mark.parametrize("more", [1, 6])
-def test_more_signals_on_the_way_home_end_it_at_once_and_in_words(more: int, tmp_path: Path) -> None:
-    draw = random.Random(more)
+def test_more_signals_during_cleanup_end_the_run_at_once_and_name_the_ledger(more: int, tmp_path: Path) -> None:
+    rng = random.Random(more)
     for turn in range(max(1, ROUNDS // 4)):
         directory = tmp_path / str(turn)
         with serving(*ENDLESS) as provider:
             command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
             with running(*command, "--report-dir", str(directory)) as kit:
-                going_home(provider, kit)
+                interrupt_until_cleanup(provider, kit)
                 for _ in range(more):
-                    kit.signal(draw.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
-                    kit.ends_within(draw.random() / 20)
+                    kit.signal(rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+                    kit.ends_within(rng.random() / 20)
                 done = kit.done()
             assert done.code == 3, done.text
-            named(done, provider, directory / "ledger.ndjson")
+            check_named(done, provider, directory / "ledger.ndjson")
 
 
 @pytest.mark.timeout(150 + 30 * ROUNDS)
-def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) -> None:
-    draw = random.Random(0)
+def test_a_sweep_returns_the_machines_of_a_run_killed_during_cleanup(tmp_path: Path) -> None:
+    rng = random.Random(0)
     for turn in range(max(1, ROUNDS // 4)):
         path = tmp_path / str(turn) / "ledger.ndjson"
         with serving(*SLOW) as provider:
             command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
             with running(*command, "--report-dir", str(path.parent)) as kit:
-                going_home(provider, kit)
-                kit.ends_within(draw.random())
+                interrupt_until_cleanup(provider, kit)
+                kit.ends_within(rng.random())
                 kit.signal(signal.SIGKILL)
                 kit.done()
             swept = sweep(provider, path)
@@ -76,12 +76,12 @@ def test_killed_on_the_way_home_it_is_brought_home_by_a_sweep(tmp_path: Path) ->
             assert provider.away() == {}
 
 
-def test_a_provider_that_dies_while_machines_go_home_has_them_named(tmp_path: Path) -> None:
+def test_machines_are_named_if_the_provider_dies_during_cleanup(tmp_path: Path) -> None:
     with serving(*SLOW) as provider:
         command = ("conformance-run", "--target", provider.address, "--select", "LIF-1a,MET-1*")
         timeouts = ("--connect-timeout", "1s", "--rpc-timeout", "1s", "--patience", "2s")
         with running(*command, *timeouts, "--report-dir", str(tmp_path)) as kit:
-            going_home(provider, kit)
+            interrupt_until_cleanup(provider, kit)
             away = provider.away()
             provider.kill()
             done = kit.done()
