@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conformance.core import catalogue
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
-from conformance.engine.dry_run import leapt
-from conformance.engine.options import Options
+from conformance.engine.dry_run import run_on_virtual_clock
+from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
 from conformance.rpc.in_process import in_process_target
 from conformance.rpc.target import Target
@@ -41,7 +41,7 @@ def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
 
 def options_of(seed: int) -> Options:
     """Returns the options of a run against a mutant: the same for the same seed."""
-    return Options(patience=SHORT_PATIENCE, rpc_timeout=5.0, connect_timeout=2.0, seed=seed, luck=random.Random(seed))
+    return Options(seed=seed, timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0), rng=random.Random(seed))
 
 
 async def judge(
@@ -83,7 +83,7 @@ def judge_mutant_in_virtual_time(
 ) -> Report:
     """Returns the report on a mutant with virtual time, so that it is the same each time."""
     options = options_of(seed)
-    return leapt(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
+    return run_on_virtual_clock(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
 
 
 def judge_mutant(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
@@ -126,7 +126,7 @@ async def judge_variant(
 
 def judge_variant_in_virtual_time(variant: Variant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
     """Returns the report on a variant with virtual time."""
-    return leapt(
+    return run_on_virtual_clock(
         plan_of(select),
         variant.provider(),
         options=variant.run_options(seed),

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.core import catalogue
 from conformance.core.timeouts import Patience
-from conformance.engine.options import Options
+from conformance.engine.options import Limits, Options, Timeouts
 from conformance.lanes.scale.figures import ScaleFigures
 from conformance.results.result import Status, Verdict
 from selftest.scale_mutants import CHURNED, Churned
@@ -27,7 +27,9 @@ SHORT_PATIENCE = Patience(2.0, 2.0, 2.0, 2.0)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", CHURNED.values(), ids=lambda mutant: mutant.name)
 def test_the_scale_lane_finds_a_defect_that_shows_under_load(mutant: Churned) -> None:
-    options = Options(patience=SHORT_PATIENCE, rpc_timeout=5.0, fail_fast=True, max_creates=1_000, seed=1)
+    options = Options(
+        timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0), limits=Limits(max_creates=1_000), fail_fast=True, seed=1
+    )
     report = asyncio.run(run_scale_lane(mutant.provider(), operations=MAX_OPERATIONS, options=options, in_process=True))
     found = report.violations
     assert f"{mutant.clause}scale" in found, {name: result.reason for name, result in found.items()}
@@ -38,7 +40,7 @@ def test_the_scale_lane_finds_a_defect_that_shows_under_load(mutant: Churned) ->
 @pytest.mark.timeout(300 + OPERATIONS)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda v: v.name)
 def test_the_scale_lane_has_no_findings_on_a_conformant_provider(variant: Variant) -> None:
-    known, options = catalogue.load(), replace(variant.run_options(7), max_creates=OPERATIONS)
+    known, options = catalogue.load(), replace(variant.run_options(7), limits=Limits(max_creates=OPERATIONS))
     report = asyncio.run(
         run_scale_lane(
             variant.provider(),

@@ -30,7 +30,7 @@ from conformance.core import catalogue
 from conformance.core.catalogue import Level
 from conformance.core.errors import Violation
 from conformance.engine import run as engine_run
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
 from conformance.results.result import Status
 from conformance.rpc.target import Target, Tls
@@ -146,7 +146,7 @@ async def judged(relay: Relay) -> dict[str, Status]:
                 report = await engine_run.run(
                     chosen,
                     Target(address=address, tls=tls),
-                    options=Options(rpc_timeout=5.0, connect_timeout=5.0),
+                    options=Options(timeouts=Timeouts(rpc=5.0, connect=5.0)),
                     ledger_at=lambda run: Path(directory) / "ledger.ndjson",
                 )
     return {result.id: result.status for result in report.results if result.entry.level is not Level.MAY}

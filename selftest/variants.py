@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.timeouts import Patience
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.results.result import Status
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
@@ -75,7 +75,8 @@ class Variant:
 
     def run_options(self, seed: int) -> Options:
         """Returns the options of a run against this variant."""
-        return Options(patience=CALM, rpc_timeout=20.0, seed=seed, use_idle=self.use_idle, luck=random.Random(seed))
+        timeouts = Timeouts(patience=CALM, rpc=20.0)
+        return Options(seed=seed, timeouts=timeouts, use_idle=self.use_idle, rng=random.Random(seed))
 
 
 VARIANTS: dict[str, Variant] = {

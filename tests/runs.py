@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conformance.core.catalogue import Clause, Entry, Level, clause_of
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
-from conformance.engine.options import Options
+from conformance.engine.options import Limits, Options, RunInfo, Timeouts
 from conformance.fleet.context import FleetContext
 from conformance.fleet.ledger import Ledger
 from conformance.fleet.machine import Machine
@@ -114,6 +114,17 @@ def in_a_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
         thread.join(30)
 
 
+def options_from(**given: Any) -> Options:
+    """Returns options from their names on the command line, without groups."""
+    names = {"limits": ("jobs", "max_machines", "max_creates", "timeout"), "info": ("version", "whole", "fake")}
+    groups = {group: {name: given.pop(name) for name in part if name in given} for group, part in names.items()}
+    flat = {"patience": "patience", "rpc_timeout": "rpc", "connect_timeout": "connect"}
+    timeouts = {field: given.pop(name) for name, field in flat.items() if name in given}
+    return Options(
+        limits=Limits(**groups["limits"]), info=RunInfo(**groups["info"]), timeouts=Timeouts(**timeouts), **given
+    )
+
+
 async def judged(
     plan: Sequence[Behaviour],
     core: Core | None = None,
@@ -126,13 +137,13 @@ async def judged(
     **options: Any,
 ) -> Report:
     """Runs `plan` on a fake provider of its own, and returns the report."""
-    given: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
+    settings: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core or provider(), **(serve or {})) as address:
             return await engine_run.run(
                 tuple(plan),
                 Target(address=address, headers=tuple(headers)),
-                options=Options(**given),
+                options=options_from(**settings),
                 ledger_at=lambda run: ledger or Path(directory) / f"{run}.ndjson",
                 emit=emit,
                 stop=stop,

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.core.catalogue import patterns
 from conformance.core.errors import UsageError
 from conformance.core.text import quantity
+from conformance.engine.options import RunInfo
 from conformance.results.result import Verdict
 from conformance.rpc.faults.spec import parse_faults
 from selftest.judge import judge
@@ -70,7 +71,7 @@ def wrong_results(variant: Variant, report: Report) -> str:
 def run(variant: str, seed: int, select: Sequence[str], faults: Sequence[str]) -> Run:
     """Judges one variant with one seed, in this process, over TCP."""
     provider = VARIANTS[variant]
-    options = replace(provider.run_options(seed), faults=parse_faults(faults), whole=not select)
+    options = replace(provider.run_options(seed), faults=parse_faults(faults), info=RunInfo(whole=not select))
 
     async def judged() -> Report:
         async with asyncio.timeout(MAX_RUN_S):

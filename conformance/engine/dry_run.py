@@ -1,7 +1,7 @@
-"""Runs a plan without touching the target: on a fake of the target's shape, on a clock that leaps over every wait.
+"""Runs a plan without touching the target: on a fake of the target's shape, on a virtual clock.
 
-The real engine runs, with its own choices, polls and windows, so creations, peak and time are counted, not guessed.
-What the fake cannot have is left out: behaviours that judge TLS need no machine, and hardly any time.
+The real engine runs, with its own choices, polls and windows, so creates, peak and time are counted, not guessed.
+Behaviours that judge TLS are left out, which the fake does not have: they need no machine, and hardly any time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import VirtualClockLoop, virtual_clock
 from conformance.engine import run as engine_run
+from conformance.engine.options import RunInfo
 from conformance.rpc.in_process import in_process_target
 from fake_provider.core import Core
 from fake_provider.fence import Scope
@@ -36,19 +37,19 @@ if TYPE_CHECKING:
     from conformance.testkit.behaviour import Plan
     from fake_provider.machine import Machine
 
-WORK: Final = 0.0006
-"""Approximate seconds of the kit's own work for one call: measured by `make bench` on two slow cores."""
-UNKNOWN: Final = 0.05
-"""Seconds for an unknown transition: short, so that an estimate is never too high."""
-MOST: Final = 512
+KIT_SECONDS_PER_CALL: Final = 0.0006
+"""The approximate time of the kit's own work for one call: measured by `make bench` on two slow cores."""
+UNKNOWN_TRANSITION_SECONDS: Final = 0.05
+"""The duration of an unknown transition: short, so that an estimate is never too high."""
+MAX_SLOTS: Final = 512
 """Maximum number of slots in a dry run: a run of the whole suite keeps less than a fifth of them busy."""
-ON_THE_LINE: Final = frozenset({"tls", "client-certificate"})
+TRANSPORT_CAPABILITIES: Final = frozenset({"tls", "client-certificate"})
 """Capabilities that the fake of a dry run does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tempo:
-    """How fast the target is, in seconds: the known transitions by verb, and the round trip of one call."""
+class TargetSpeed:
+    """The speed of a target, in seconds: the known transitions by verb, and the round trip of one call."""
 
     transitions: Mapping[Verb, float] = field(default_factory=dict)
     call: float = 0.0
@@ -59,64 +60,68 @@ class Tempo:
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
-def dry_run(plan: Plan, found: TargetInfo, *, tempo: Tempo, options: Options) -> Report:
-    """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and tempo.
+def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options) -> Report:
+    """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and speed.
 
     The results are the fake's: use only which behaviours were judged, the bill and the time. Raises TargetError if
     there are too few machines.
     """
-    chosen = tuple(b for b in plan if not ON_THE_LINE.intersection(b.entry.needs))
-    return leapt(
-        chosen,
-        stand_in(found, tempo),
-        options=replace(options, version="", keep=False, faults=()),
-        rpc_delay=tempo.call,
+    without_tls = tuple(b for b in plan if not TRANSPORT_CAPABILITIES.intersection(b.entry.needs))
+    return run_on_virtual_clock(
+        without_tls,
+        fake_like(found, speed),
+        options=replace(options, keep=False, faults=(), info=RunInfo()),
+        rpc_delay=speed.call,
         health=found.health is not None,
         reflection=found.reflection,
     )
 
 
-def leapt(plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **given: Any) -> Report:
-    """Returns the report of a run on a provider in this process, by a clock that leaps: it waits for nothing.
+def run_on_virtual_clock(
+    plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **server_options: Any
+) -> Report:
+    """Returns the report of a run on a provider in this process, on a virtual clock that skips all waits.
 
-    The load of this computer does not show in the times. `given` goes to the server.
+    The load of this computer does not show in the times.
     """
-    report: Report = virtual_clock(_run(plan, core, options, servicer, given))
+    report: Report = virtual_clock(_run(plan, core, options, servicer, server_options))
     return report
 
 
-async def _run(plan: Plan, core: Core, options: Options, servicer: type[Servicer], given: Mapping[str, Any]) -> Report:
+async def _run(
+    plan: Plan, core: Core, options: Options, servicer: type[Servicer], server_options: Mapping[str, Any]
+) -> Report:
     loop = cast("VirtualClockLoop", asyncio.get_running_loop())
-    made: list[Servicer] = []
+    servicers: list[Servicer] = []
 
-    class Working(servicer):  # type: ignore[valid-type, misc]
-        """Answers as usual, after the time that the kit itself needs for the call."""
+    class TimedServicer(servicer):  # type: ignore[valid-type, misc]
+        """Answers as usual, after the time of the kit's own work for the call."""
 
         async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
-            loop.spend(WORK)
+            loop.spend(KIT_SECONDS_PER_CALL)
             return await super().answer(context, work)
 
-    def working(core: Core, **given: Any) -> Servicer:
-        made.append(Working(core, **given))
-        return made[-1]
+    def timed_servicer(core: Core, **options: Any) -> Servicer:
+        servicers.append(TimedServicer(core, **options))
+        return servicers[-1]
 
     with tempfile.TemporaryDirectory() as directory:
-        async with serving(core, clock=loop.time, servicer=working, **given) as address:
+        async with serving(core, clock=loop.time, servicer=timed_servicer, **server_options) as address:
             return await engine_run.run(
                 plan,
-                in_process_target(made[0], address, wrap_channel=lambda channel: _Foreign(channel, loop)),
+                in_process_target(servicers[0], address, wrap_channel=lambda channel: _TcpChannel(channel, loop)),
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
                 durable=False,
             )
 
 
-def stand_in(found: TargetInfo, tempo: Tempo) -> Core:
+def fake_like(found: TargetInfo, speed: TargetSpeed) -> Core:
     """Returns a conformant provider of the target's shape: free machines, capabilities, and the average price."""
-    spans = {verb: tempo.transitions.get(verb, UNKNOWN) for verb in Verb}
+    spans = {verb: speed.transitions.get(verb, UNKNOWN_TRANSITION_SECONDS) for verb in Verb}
     return Core(
         list(_fleet(found)),
-        latency=Latency(**{verb.value.lower(): Span(low=took, high=took) for verb, took in spans.items()}),
+        latency=Latency(**{verb.value.lower(): Span(low=seconds, high=seconds) for verb, seconds in spans.items()}),
         scope=Scope(found.fence_scope or Scope.SHARD),
         deletes=found.delete,
         revisions=found.revisions,
@@ -127,12 +132,12 @@ def _fleet(found: TargetInfo) -> Iterator[Machine]:
     slots, idle = len(found.speculative), len(found.idle)
     price = statistics.fmean(found.prices) if found.prices else 0.0
     types = () if found.spot else (CapacityType.ON_DEMAND,)
-    for machine in fleet(min(MOST, slots) + min(MOST, idle), idle=min(MOST, idle), capacity_types=types):
+    for machine in fleet(min(MAX_SLOTS, slots) + min(MAX_SLOTS, idle), idle=min(MAX_SLOTS, idle), capacity_types=types):
         yield replace(machine, price_per_hour=max(0.0, price), zone=machine.zone if found.zones else "")
 
 
-class _Foreign:
-    """A channel over TCP. The leaping clock waits for its calls."""
+class _TcpChannel:
+    """A channel over TCP. The virtual clock stands still during its calls."""
 
     def __init__(self, channel: grpc.aio.Channel, loop: VirtualClockLoop) -> None:
         self._channel, self._loop = channel, loop
@@ -144,17 +149,17 @@ class _Foreign:
         with self._loop.external_wait():
             await self._channel.channel_ready()
 
-    def unary_unary(self, *given: Any, **named: Any) -> Callable[..., Any]:
-        return self._awaited(self._channel.unary_unary(*given, **named))
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return self._holding_clock(self._channel.unary_unary(*arguments, **options))
 
-    def stream_stream(self, *given: Any, **named: Any) -> Callable[..., Any]:
-        return self._awaited(self._channel.stream_stream(*given, **named))
+    def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return self._holding_clock(self._channel.stream_stream(*arguments, **options))
 
-    def _awaited(self, method: Any) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            made = method(*given, **named)
+    def _holding_clock(self, method: Any) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            rpc = method(*arguments, **options)
             self._loop.begin_external_wait()
-            made.add_done_callback(self._loop.end_external_wait)
-            return made
+            rpc.add_done_callback(self._loop.end_external_wait)
+            return rpc
 
         return call

@@ -1,4 +1,4 @@
-"""Injects faults into a client's calls for a while."""
+"""Injects faults into the calls of a client for the duration of a context."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def weather(
+async def injected_faults(
     client: Client, faults: Sequence[Fault], *, seed: int, min_chunks: int = MIN_CHUNKS
 ) -> AsyncIterator[None]:
     """Injects these faults into the client's calls while the body runs; only network faults need a proxy."""

@@ -1,7 +1,7 @@
 """Judges one behaviour on its leased machines: prepares them, runs the body, and decides whether to try again.
 
-`perform -> classify -> result or again`: an attempt is a frozen value that carries the suspected reasons for another
-attempt; the reason that is confirmed decides by MAX_ATTEMPTS how often that may happen.
+`perform -> classify -> result or retry`: an attempt is a frozen value with the suspected reasons for another attempt;
+the confirmed reason determines the maximum number of attempts (MAX_ATTEMPTS).
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 
 class RetryReason(Enum):
-    """Why the result of an attempt may say nothing about the provider, so that the behaviour is judged again."""
+    """The reasons to judge a behaviour again: the result of the attempt may say nothing about the provider."""
 
     BAD_MACHINE = auto()
-    """A leased machine could not be prepared, and was taken out of the pool."""
+    """A leased machine could not be prepared, and was removed from the pool."""
     INTERFERENCE = auto()
-    """A machine moved by itself: another client did it, or the provider."""
+    """A machine changed its state by itself: another client caused that, or the provider."""
     OTHER_CLIENT = auto()
-    """Another client is known to use the provider, and may have caused what was seen."""
+    """Another client is known to use the provider, and may have caused the result."""
     OVERLOAD = auto()
-    """The provider turned calls away."""
+    """The provider rejected calls for load."""
     LOST_CONNECTION = auto()
     """A connection ended before an answer came."""
     FAULT = auto()
@@ -60,23 +60,23 @@ class RetryReason(Enum):
 
 MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
     RetryReason.BAD_MACHINE: 3,
-    # The last of these is held against the provider: a machine that still moves is moved by it.
+    # The last attempt blames the provider: if the machine still changes by itself, the provider does it.
     RetryReason.INTERFERENCE: 3,
-    # These may well happen three times in a row to a provider that conforms.
+    # A conformant provider can have these three times in a row.
     RetryReason.OTHER_CLIENT: 6,
     RetryReason.OVERLOAD: 6,
     RetryReason.LOST_CONNECTION: 6,
-    # Injected faults hit at random, and are never the provider's doing.
+    # Injected faults hit at random calls, and are never caused by the provider.
     RetryReason.FAULT: 40,
 }
-"""How many attempts a behaviour gets in all, by the reason for the next one."""
+"""The maximum number of attempts of a behaviour, by the reason for the next attempt."""
 
-NEEDS_RESPITE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
+RETRY_AFTER_PAUSE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
 """The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
 NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
-"""An attempt whose body never began is not counted for these: it only took time, which has a limit of its own."""
-RESPITE: Final = 0.5
-"""Seconds, times the number of the attempt, before a provider that had too much to do is asked again."""
+"""An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
+PAUSE_SECONDS: Final = 0.5
+"""The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +86,21 @@ class Attempt:
     number: int
     result: Result
     began: bool
-    """Whether the machines could be prepared, so that the body ran."""
+    """True if the machines could be prepared, so that the body ran."""
     suspected: tuple[RetryReason, ...]
-    """Why another attempt may end otherwise, most likely first. Some reasons have to be confirmed at the target."""
+    """The reasons for which another attempt may end differently, most likely first. Some must be confirmed by calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What earlier attempts at a behaviour have left for the next one."""
+    """Facts from earlier attempts at a behaviour that the next attempt needs."""
 
     attempt: int = 1
     """The number of the next attempt."""
     since: float | None = None
-    """When the first attempt had to be repeated, on the run's clock; None if none had."""
+    """The end of the first attempt, on the run's clock; None before that."""
     violation: Result | None = None
-    """A violation that an overloaded provider showed. A later attempt that tells nothing does not cancel it."""
+    """A violation of an overloaded provider. A later inconclusive attempt does not cancel it."""
 
 
 class Judge:
@@ -109,7 +109,7 @@ class Judge:
     def __init__(
         self,
         pool: Pool,
-        yard: FleetContext,
+        context: FleetContext,
         found: TargetInfo,
         *,
         seed: int,
@@ -117,94 +117,94 @@ class Judge:
         fence_scope: str | None,
         emit: Callable[[events.Event], None],
     ) -> None:
-        self._pool, self._yard, self._found = pool, yard, found
+        self._pool, self._context, self._found = pool, context, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._emit = emit
-        self.passages: dict[WatchedEdges, Recording] = {}
-        """The lifecycles recorded so far, for all behaviours that watch the same edges."""
+        self.recordings: dict[WatchedEdges, Recording] = {}
+        """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
         self._histories: dict[str, History] = {}
         self._other_client = False
-        """Whether machines live that this run never touched."""
+        """True if machines are alive that this run never touched."""
 
     async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result | None, Lease]:
         """Returns the result and the lease to release, which differs from `lease` if other machines were tried.
 
-        The result is None if the machines are taken and no others can be leased now: judge the behaviour later.
+        Returns None as the result if another attempt is needed and no machines can be leased now: judge it later.
         """
         while True:
             history = self._histories.get(behaviour.id, History())
             attempt = await self._perform(behaviour, lease, history.attempt)
             if attempt.result.status is Status.ERROR and history.violation is not None:
                 return history.violation, lease
-            reason = await self._confirmed(attempt)
-            following = self._following(behaviour, history, attempt, reason) if reason else None
-            if reason is None or following is None:
+            reason = await self._confirmed_reason(attempt)
+            next_history = self._next_history(behaviour, history, attempt, reason) if reason else None
+            if reason is None or next_history is None:
                 return attempt.result, lease
-            self._histories[behaviour.id] = following
-            other = await self._exchange(behaviour, lease, attempt, reason)
+            self._histories[behaviour.id] = next_history
+            other = await self._lease_again(behaviour, lease, attempt, reason)
             if other is None:
                 return attempt.result if reason is RetryReason.BAD_MACHINE else None, lease
             lease = other
 
-    async def _confirmed(self, attempt: Attempt) -> RetryReason | None:
-        """Returns the first suspected reason for another attempt that holds; None if none does."""
+    async def _confirmed_reason(self, attempt: Attempt) -> RetryReason | None:
+        """Returns the first suspected reason that is confirmed; None if no reason is."""
         for reason in attempt.suspected:
             match reason:
                 case RetryReason.OVERLOAD | RetryReason.LOST_CONNECTION:
                     # If the target does not answer at all, it is gone, and another attempt would not help.
-                    holds = (await self._yard.client.list(cap=1)).answered
+                    confirmed = (await self._context.client.list(cap=1)).answered
                 case RetryReason.OTHER_CLIENT:
-                    holds = await self._sees_other_client()
+                    confirmed = await self._sees_other_client()
                 case _:
-                    holds = True
-            if holds:
+                    confirmed = True
+            if confirmed:
                 return reason
         return None
 
-    def _following(
+    def _next_history(
         self, behaviour: Behaviour, history: History, attempt: Attempt, reason: RetryReason
     ) -> History | None:
-        """Returns the history with which the next attempt begins; None if there is to be none."""
+        """Returns the history for the next attempt; None if there must not be another attempt."""
         counts = attempt.began or reason not in NOT_COUNTED
         if (counts and attempt.number >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
             return None
-        now = self._yard.client.now()
+        now = self._context.client.now()
         since = now if history.since is None else history.since
-        if now - since > self._yard.patience.longest:
+        if now - since > self._context.patience.longest:
             return None
-        seen = reason in NEEDS_RESPITE and attempt.result.status in (Status.FAILED, Status.WARNED)
+        seen = reason in RETRY_AFTER_PAUSE and attempt.result.status in (Status.FAILED, Status.WARNED)
         violation = attempt.result if seen else history.violation
         return History(attempt=attempt.number + counts, since=since, violation=violation)
 
-    async def _exchange(
+    async def _lease_again(
         self, behaviour: Behaviour, lease: Lease, attempt: Attempt, reason: RetryReason
     ) -> Lease | None:
-        """Returns machines for another attempt in place of `lease`; None if there are none now."""
+        """Returns a lease for another attempt in place of `lease`; None if it cannot be met now."""
         await self._pool.release(lease, wanted=set(behaviour.needs.starts))
-        if reason in NEEDS_RESPITE:
-            await asyncio.sleep(RESPITE * attempt.number)
+        if reason in RETRY_AFTER_PAUSE:
+            await asyncio.sleep(PAUSE_SECONDS * attempt.number)
         return self._pool.lease(behaviour.needs)
 
     def _limit(self, reason: RetryReason) -> int:
-        """Returns how many attempts a behaviour gets. What is so for the whole run raises the limit of each reason."""
+        """Returns the maximum number of attempts. Injected faults and other clients raise the limit of every reason."""
         reasons = {reason}
-        if self._yard.client.faults is not None:
+        if self._context.client.faults is not None:
             reasons.add(RetryReason.FAULT)
         if self._other_client or self._pool.lost_claim:
             reasons.add(RetryReason.OTHER_CLIENT)
         return max(MAX_ATTEMPTS[each] for each in reasons)
 
     async def _sees_other_client(self) -> bool:
-        """Returns whether another client is active: it took a slot first, or machines live that we never touched."""
+        """Returns whether another client is active: it took a slot first, or drives machines that we never touched."""
         if self._other_client or self._pool.lost_claim:
             return True
-        listing = await self._yard.client.list([state for state in State if state > State.SPECULATIVE])
+        listing = await self._context.client.list([state for state in State if state > State.SPECULATIVE])
         self._other_client = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
         return self._other_client
 
     async def _perform(self, behaviour: Behaviour, lease: Lease, number: int) -> Attempt:
-        """Prepares the machines, runs the body, and returns how that ended."""
-        client, log = self._yard.client, CallLog(frozenset(m.id for m in lease.machines))
+        """Prepares the machines, runs the body, and returns the attempt."""
+        client, log = self._context.client, CallLog(frozenset(m.id for m in lease.machines))
         started, began, ids = client.now(), False, tuple[str, ...]()
         error: Exception | None = None
         with recording(log):
@@ -216,7 +216,7 @@ class Judge:
             except Exception as raised:
                 error = raised
         violation = next((m.violation for m in lease.machines if m.violation is not None), None) if began else None
-        error = _weightiest(error, violation, behaviour.entry)
+        error = _decisive_error(error, violation, behaviour.entry)
         if error is None and client.overload.why_unreliable:
             error = NoAnswer(client.overload.why_unreliable)
         undecided = error is not None and not isinstance(error, Unsupported)
@@ -242,7 +242,7 @@ class Judge:
             seconds=round(client.now() - started, CLOCK_DECIMALS),
             machines=ids,
             calls=tuple(log.calls),
-            decisive=decisive(error, log.calls),
+            decisive=decisive_calls(error, log.calls),
         )
         return Attempt(
             number=number, result=result, began=began, suspected=(RetryReason.FAULT,) if dropped else reasons
@@ -250,15 +250,15 @@ class Judge:
 
     def _machines(self, behaviour: Behaviour, lease: Lease) -> tuple[str, ...]:
         """Returns the ids of the machines that are judged: the leased ones, or the one of a recorded lifecycle."""
-        seen = self.passages.get(behaviour.needs.watches) if not lease.machines else None
-        return (seen.machine,) if seen is not None else tuple(m.id for m in lease.machines)
+        recorded = self.recordings.get(behaviour.needs.watches) if not lease.machines else None
+        return (recorded.machine,) if recorded is not None else tuple(m.id for m in lease.machines)
 
     async def _run(self, behaviour: Behaviour, lease: Lease, number: int) -> None:
         """Runs the body."""
         trial = Trial(
             behaviour.entry,
             lease.machines,
-            context=self._yard,
+            context=self._context,
             pool=self._pool,
             found=self._found,
             seed=self._seed,
@@ -266,10 +266,10 @@ class Judge:
             fence_scope=self._fence_scope,
             attempt=number,
             watches=behaviour.needs.watches,
-            recordings=self.passages,
+            recordings=self.recordings,
         )
         for machine in lease.machines:
-            # If the machines of all earlier attempts moved "by themselves", it is the provider that moves them.
+            # If the machines of all earlier attempts changed by themselves, the provider changes them.
             blames = number >= self._limit(RetryReason.INTERFERENCE)
             machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
@@ -280,10 +280,10 @@ class Judge:
                 machine.policy = Policy()
 
 
-def _weightiest(error: Exception | None, violation: Violation | None, entry: Entry) -> Exception | None:
-    """Returns what a behaviour ends with: the body's error, or a violation that a retry of a call has shown.
+def _decisive_error(error: Exception | None, violation: Violation | None, entry: Entry) -> Exception | None:
+    """Returns the error that decides the result: the body's, or a violation that a retry of a call has shown.
 
-    A violation that the body found itself comes first, unless the other one is about the clause that is judged.
+    A violation that the body found takes precedence, unless the other one is about the judged clause.
     """
     if violation is None or (isinstance(error, Violation) and entry.clause.id not in violation.clauses):
         return error
@@ -299,33 +299,33 @@ def classify(
     slots: bool,
     quarantined: bool,
 ) -> tuple[RetryReason, ...]:
-    """Returns why another attempt may end otherwise, most likely first, from what happened in this one.
+    """Returns the reasons for which another attempt may end differently, most likely first.
 
-    `slots`: the behaviour looks at slots, which no claim protects. `quarantined`: one of its machines was taken out of
-    the pool.
+    `slots`: the behaviour reads slots, which no claim protects. `quarantined`: one of its machines was removed from the
+    pool.
     """
     if isinstance(error, Disturbed):
         return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
     reasons = []
-    if (strain := _strain(error, calls, overload)) is not None:
-        reasons.append(strain)
+    if (overload_reason := _overload_reason(error, calls, overload)) is not None:
+        reasons.append(overload_reason)
     if status is Status.ERROR or (slots and status in (Status.FAILED, Status.WARNED)):
-        # Another client may take a slot and give it back between two looks, or send a call that has no edge from a
-        # slot and meet a machine that we have started meanwhile.
+        # Between two reads, another client may take and return a slot; or its call, which is not legal for a slot, may
+        # reach a machine that this run has started meanwhile.
         reasons.append(RetryReason.OTHER_CLIENT)
     if quarantined and isinstance(error, Unprepared):
         reasons.append(RetryReason.BAD_MACHINE)
     return tuple(reasons)
 
 
-def _strain(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
-    """Returns whether the provider had too much to do, or lost a connection, so that it may have ended in this way."""
-    # If the provider turns away a large share of calls, that is its answer.
+def _overload_reason(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
+    """Returns OVERLOAD or LOST_CONNECTION if that may have caused the error; None otherwise."""
+    # If the provider rejects a large share of calls, the rejections count as its answer.
     busy = overload.tolerable and any(call.busy for call in calls)
     match error:
         case Violation() if busy:
             return RetryReason.OVERLOAD
-        # A caller that closed early does not see its call turned away, only that nothing came of it.
+        # A caller that closed early does not see the rejection, only that the call had no effect.
         case Unprepared() | NotObserved() | NoAnswer() if busy or (overload.tolerable and overload.rejected > 0):
             return RetryReason.OVERLOAD
         case Unprepared() | NotObserved() | NoAnswer() if any(call.cut_off for call in calls):
@@ -334,35 +334,35 @@ def _strain(error: Exception | None, calls: Sequence[Call], overload: OverloadTr
             return None
 
 
-def decisive(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
-    """Returns the indices of the calls that show a violation: those that it names, or else the last one.
+def decisive_calls(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:
+    """Returns the indices of the calls that show a violation: those that it names, or the last one.
 
-    If the fence is judged, the call that set the mark is one of them: the shard's newest token that had passed.
+    If the fence is judged, they include the call that set the mark: the shard's newest accepted token.
     """
     if not isinstance(error, Violation) or not calls:
         return ()
     named = {call.number for call in error.calls}
-    shown = {n for n, call in enumerate(calls) if call.number in named} or {len(calls) - 1}
-    first = min(shown)
+    indices = {n for n, call in enumerate(calls) if call.number in named} or {len(calls) - 1}
+    first = min(indices)
     if "fence" in error.wanted and (token := calls[first].token) is not None:
-        passed = [(numbers, n) for n in range(first) if (numbers := _passed(calls[n], token.shard))]
-        shown |= {n for _, n in sorted(passed)[-1:]}
-    return tuple(sorted(shown))
+        accepted = [(numbers, n) for n in range(first) if (numbers := _accepted_numbers(calls[n], token.shard))]
+        indices |= {n for _, n in sorted(accepted)[-1:]}
+    return tuple(sorted(indices))
 
 
-def _passed(call: Call, shard: str) -> tuple[int, int] | None:
+def _accepted_numbers(call: Call, shard: str) -> tuple[int, int] | None:
     """Returns the numbers of the shard's token if the fence accepted this call; None for any other call."""
     token = call.token
     return token.numbers if token is not None and token.shard == shard and call.answered and not call.fenced else None
 
 
 def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, str]:
-    """Returns status, reason, wanted and got for what a body raised, if anything."""
+    """Returns status, reason, wanted and got for the error that a body raised, or for None."""
     match error:
         case None:
             return Status.PASSED, "", "", ""
         case Violation() if error.clauses and entry.clause.id not in error.clauses:
-            return Status.ERROR, f"{error.message}; {' and '.join(error.clauses)} judge that", "", ""
+            return Status.ERROR, f"{error.message}; behaviours of {' and '.join(error.clauses)} judge that", "", ""
         case Violation():
             return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
         case Unsupported():

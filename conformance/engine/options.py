@@ -18,45 +18,72 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of a run; None means no limit."""
+
+    jobs: int | None = None
+    """The maximum number of behaviours that run concurrently."""
+    max_machines: int | None = None
+    """The maximum number of machines that are alive at once."""
+    max_creates: int | None = None
+    timeout: float | None = None
+    """Seconds for the run. Machines are returned after that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """The time that the provider gets for one thing, in seconds."""
+
+    patience: Patience = field(default_factory=Patience)
+    """For a transition, by verb."""
+    rpc: float = 30.0
+    connect: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Facts that are recorded in the report, and do not change the run."""
+
+    version: str = ""
+    """The version of the kit."""
+    whole: bool = True
+    """True if the plan contains all behaviours."""
+    fake: bool = False
+    """True if the target is the embedded fake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of a run. Times in seconds; None means no limit."""
+    """The options of a run."""
 
     seed: int = 0
     examples: int = 25
-    jobs: int | None = None
-    max_machines: int | None = None
-    max_creates: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     use_idle: bool = False
     keep: bool = False
     fail_fast: bool = False
     strict: bool = False
     require: tuple[str, ...] = ()
     fence_scope: str | None = None
-    patience: Patience = field(default_factory=Patience)
-    rpc_timeout: float = 30.0
-    connect_timeout: float = 10.0
-    timeout: float | None = None
     faults: tuple[Fault, ...] = ()
     """The faults that the run injects into its own calls, from the first lease to the last verdict."""
-    whole: bool = True
-    version: str = ""
-    fake: bool = False
-    """Whether the target is the embedded fake; only recorded."""
-    luck: random.Random = field(default_factory=random.Random, repr=False)
-    """Names the run and orders its machines. Not the seed: two runs with one seed should not meet on a machine."""
+    info: RunInfo = field(default_factory=RunInfo)
+    rng: random.Random = field(default_factory=random.Random, repr=False)
+    """Names the run and orders its machines. Not seeded: two runs with one seed should not use the same machines."""
     tolerates: Callable[[Result], bool] = lambda result: False
-    """Returns whether `fail_fast` ignores this failure."""
+    """Returns True for a failure that `fail_fast` ignores."""
 
 
-def asked(options: Options, target: Target) -> ReplayOptions:
+def replay_options(options: Options, target: Target) -> ReplayOptions:
     """Returns the options that a replay of this run must repeat."""
     return ReplayOptions(
         examples=options.examples,
         fence_scope=options.fence_scope,
         use_idle=options.use_idle,
-        patience=options.patience,
-        rpc_timeout=options.rpc_timeout,
-        fake=options.fake,
+        patience=options.timeouts.patience,
+        rpc_timeout=options.timeouts.rpc,
+        fake=options.info.fake,
         headers=tuple(name for name, _ in target.headers),
         faults=tuple(fault.text for fault in options.faults),
         server_name=target.tls.server_name if target.tls else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State
+from conformance.core.text import plural
 from conformance.testkit.behaviour import with_own_machines
 
 if TYPE_CHECKING:
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
 SKIP_REASONS: Final = {
     "delete": "the provider has no Delete, which is optional (LIF-8)",
     "revisions": "the provider gives no revisions, which are optional (LST-5)",
-    "create": "no machine is SPECULATIVE: there is nothing to Create",
+    "create": "no machine is SPECULATIVE: so Create cannot be called",
     "health": "the provider serves no health service",
     "reflection": "the provider serves no reflection, which is optional (WIR-4)",
     "tls": "the target is not reached over TLS",
-    "client-certificate": "the run shows no client certificate, so nothing says that the provider asks for one",
+    "client-certificate": "no --tls-cert given: client authentication was not checked",
 }
 
 
-def missing(behaviour: Behaviour, found: TargetInfo) -> str | None:
-    """Returns the capability, a key of LACKS, that the behaviour needs and the target legally lacks; None if none."""
+def missing_capability(behaviour: Behaviour, found: TargetInfo) -> str | None:
+    """Returns the first needed capability, a key of SKIP_REASONS, that the target legally lacks; None if it has all."""
     needs = list(behaviour.entry.needs)
     if State.SPECULATIVE in behaviour.needs.starts:
         needs.append("create")
@@ -35,7 +36,7 @@ def missing(behaviour: Behaviour, found: TargetInfo) -> str | None:
 def check_size(plan: Plan, found: TargetInfo, *, slots: int, use_idle: bool, max_machines: int | None) -> None:
     """Raises TargetError if a behaviour needs more machines than there are, before anything is touched."""
     usable = min(slots, max_machines or slots)
-    short = [b for b in plan if b.needs.machines > usable and missing(b, found) is None]
+    short = [b for b in plan if b.needs.machines > usable and missing_capability(b, found) is None]
     if not short:
         return
     most = max(b.needs.machines for b in short)
@@ -43,7 +44,8 @@ def check_size(plan: Plan, found: TargetInfo, *, slots: int, use_idle: bool, max
     have += "".join(f", {number} {why}" for why, number in found.unusable.items())
     limit = f", --max-machines {max_machines}" if max_machines else ""
     raise TargetError(
-        f"too few machines: {len(short)} behaviours need up to {most}, found {have}{limit}; nothing was touched",
+        f"too few machines: up to {most} needed by {plural(len(short), 'behaviour')},"
+        f" found {have}{limit}; nothing was touched",
         hint=_fix(plan, short, found, most, use_idle=use_idle),
     )
 
@@ -62,31 +64,31 @@ def check_slots(plan: Plan, found: TargetInfo, *, slots: int) -> str | None:
     """Returns a warning if a provider without Delete has too few slots to judge every Create; None otherwise."""
     if found.delete or not found.speculative:
         return None
-    creators = [b for b in with_own_machines(plan) if b.needs.creates and missing(b, found) is None]
+    creators = [b for b in with_own_machines(plan) if b.needs.creates and missing_capability(b, found) is None]
     spent = sum(b.needs.machines for b in creators)
     if spent + max((b.needs.machines for b in plan), default=0) <= slots:
         return None
     return (
-        f"the provider cannot Delete, so a slot can be created once: {len(creators)} behaviours use up {spent} of"
-        f" {slots} SPECULATIVE machines, and what is left without will not be judged"
+        f"the provider cannot Delete, so each slot can be created only once: {len(creators)} behaviours need {spent} of"
+        f" {slots} SPECULATIVE machines, and behaviours without a slot will not be judged"
     )
 
 
 def start_order(needs: Needs) -> tuple[bool, bool, bool, int, int]:
     """Returns the key by which behaviours start, smallest first.
 
-    First the behaviours that create a machine, which is warm afterwards; then those that judge a second life, before
-    other behaviours have machines in use; then those that wait for no transition, and are over before a machine is
-    missed; then the heaviest. The weight counts for each machine: later, several would hardly ever be free together.
+    First the behaviours that create a machine, which others can use afterwards; then those that create a machine a
+    second time, before other behaviours use the machines; then those without transitions, which soon release theirs;
+    then the heaviest. The weight is multiplied by the machines: later, several are hardly ever free at the same time.
     """
     creator = needs.creates and State.SPECULATIVE in needs.starts
     return not creator, not needs.creates, needs.transitions > 0, -needs.weight * needs.machines, -needs.machines
 
 
 def pool_size(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | None) -> int:
-    """Returns how many machines live at once: as few as let the wall time come near the longest chain.
+    """Returns how many machines are alive at once: the fewest with which the wall time is near the longest chain.
 
-    Never more than `max_machines`; and if there are few slots, half of them are left to other clients.
+    At most `max_machines`. If there are few slots, half of them are left to other clients.
     """
     widest = max((b.needs.machines for b in plan), default=0)
     work = sum(b.needs.weight * b.needs.machines for b in with_own_machines(plan))
@@ -95,5 +97,5 @@ def pool_size(plan: Plan, *, slots: int, jobs: int | None, max_machines: int | N
     wanted = -(-work * 2 // (longest * 3)) if jobs is None else widest * jobs
     fair = max(widest, slots // 2)
     most = max(widest, min(wanted, fair))
-    # A behaviour that needs more than the limit was found not to apply: `check_size` raises for any other.
+    # A behaviour that needs more than the limit does not apply to this target: `check_size` raises for any other.
     return min(most, max_machines or most)

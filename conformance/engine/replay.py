@@ -16,64 +16,65 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
 
 BROKEN: Final = (Status.FAILED, Status.WARNED)
-OPEN: Final = (*BROKEN, Status.ERROR)
+NOT_PASSED: Final = (*BROKEN, Status.ERROR)
 
 
-def chosen(report: Report, patterns: Sequence[str], known: Catalogue) -> tuple[str, ...]:
+def select_ids(report: Report, patterns: Sequence[str], known: Catalogue) -> tuple[str, ...]:
     """Returns the ids to judge again: those of the run that match `patterns`; without patterns, all that did not pass.
 
-    Raises UsageError if a pattern matches nothing in that run, or if nothing is left to judge again.
+    Raises UsageError if a pattern matches nothing in that run, or if no behaviour is left.
     """
-    had = {result.id: result for result in report.results}
+    judged = {result.id: result for result in report.results}
     for pattern in patterns:
-        if not known.match([pattern]) & had.keys():
+        if not known.match([pattern]) & judged.keys():
             raise UsageError(
-                f"{pattern!r} was not in that run",
-                hint=f"it had {_few(list(had))}; `conformance run --select {pattern}` judges it",
+                f"{pattern!r} was not part of that run",
+                hint=f"it judged {_shortened(list(judged))}; `conformance run --select {pattern}` judges it",
             )
-    ids = known.match(patterns) & had.keys() if patterns else {r.id for r in report.with_status(*OPEN)}
+    ids = known.match(patterns) & judged.keys() if patterns else {r.id for r in report.with_status(*NOT_PASSED)}
     if not ids:
         raise UsageError(
-            "all passed in that run: there is nothing to see again", hint="name what to judge all the same"
+            "all behaviours passed in that run: there is no failure to replay",
+            hint="name the behaviours to judge again",
         )
     gone = sorted(ids - {entry.id for entry in known.entries})
     if gone:
-        raise UsageError(f"{', '.join(gone)}: this kit does not judge that any more", hint="name others")
-    return tuple(name for name in had if name in ids)
+        raise UsageError(f"{', '.join(gone)}: this version of the kit does not judge them", hint="name others")
+    return tuple(name for name in judged if name in ids)
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
+def _shortened(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def compared(before: Report, now: Report) -> list[str]:
-    """Returns a line for each behaviour that was judged again: whether it ended as before."""
+def comparison_lines(before: Report, now: Report) -> list[str]:
+    """Returns a line for each behaviour that was judged again: whether its outcome is the same."""
     earlier = {result.id: result for result in before.results}
-    return [f"replay     {result.id}: {came(earlier[result.id], result)}" for result in now.results]
+    return [f"replay     {result.id}: {compare_outcomes(earlier[result.id], result)}" for result in now.results]
 
 
-def came(before: Result, now: Result) -> str:
-    """Returns whether a behaviour ended as before, in words. Ids, numbers and the provider's own prose are ignored."""
+def compare_outcomes(before: Result, now: Result) -> str:
+    """Describes whether the outcome is the same. Ids, numbers and the provider's own prose are ignored."""
     match before.status in BROKEN, now.status in BROKEN:
         case True, True:
             if fingerprint.of(before) == fingerprint.of(now):
-                return "it happened again, as before"
-            return f"it is broken again, but otherwise: then got {before.got}; now got {now.got}"
+                return "same failure as before"
+            return f"fails differently: got {before.got} before; got {now.got} now"
         case True, False if now.status is Status.PASSED:
-            return "it did not happen again: it passed"
+            return "passed this time"
         case False, True:
-            return f"it is broken now, and {_ended(before)} then: got {now.got}"
+            return f"failed (got {now.got}), {_outcome(before)} before"
         case _:
-            return f"it {_ended(now)}, and {_ended(before)} then"
+            return f"{_outcome(now)}, {_outcome(before)} before"
 
 
-def _ended(result: Result) -> str:
+def _outcome(result: Result) -> str:
     match result.status:
         case Status.PASSED:
             return "passed"
         case Status.SKIPPED:
-            return f"was skipped ({result.reason})"
+            return f"skipped ({result.reason})"
         case Status.ERROR:
-            return f"could not be judged ({result.reason})"
+            return f"not judged ({result.reason})"
         case Status.FAILED | Status.WARNED:
-            return f"was broken (got {result.got})"
+            return f"failed (got {result.got})"

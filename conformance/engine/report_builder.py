@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import Verb
-from conformance.engine.options import asked
+from conformance.engine.options import replay_options
 from conformance.results import events
 from conformance.results.bill import Bill
 from conformance.results.replay_options import ReplayOptions
@@ -25,53 +25,53 @@ if TYPE_CHECKING:
 
 
 class ReportBuilder:
-    """What is said about one run. Made when its ledger is open, used until its machines are returned."""
+    """Emits the events of one run and builds its report. Created when its ledger is open."""
 
-    def __init__(self, opening: Session, ledger: Ledger, meter: Meter, emit: Callable[[events.Event], None]) -> None:
-        self._opening, self._ledger, self._meter, self._emit = opening, ledger, meter, emit
+    def __init__(self, session: Session, ledger: Ledger, meter: Meter, emit: Callable[[events.Event], None]) -> None:
+        self._session, self._ledger, self._meter, self._emit = session, ledger, meter, emit
         self._notes: list[str] = []
 
     def emit(self, event: events.Event) -> None:
         """Emits an event, redacted."""
-        self._emit(self._opening.discretion.event(event))
+        self._emit(self._session.redactor.event(event))
 
     @property
     def lacking(self) -> tuple[str, ...]:
         """The capabilities that the user requires and the target does not have."""
-        return tuple(name for name in self._opening.options.require if not self._opening.found.has(name))
+        return tuple(name for name in self._session.options.require if not self._session.found.has(name))
 
     def start(self, entries: Sequence[Entry], *, machines: int, whole: bool = True) -> None:
-        """Emits that the run has started: its behaviours, and the most machines that it will have at once."""
-        opening, options = self._opening, self._opening.options
-        target = opening.client.target
+        """Emits that the run has started: its behaviours, and the maximum number of machines that are alive at once."""
+        session, options = self._session, self._session.options
+        target = session.client.target
         self.emit(
             events.RunStarted(
-                run=opening.run,
+                run=session.run,
                 target=target.address,
-                at=opening.at,
+                at=session.started_at,
                 seed=options.seed,
-                found=opening.found,
+                found=session.found,
                 behaviours=tuple(entries),
                 machines=machines,
                 ledger=str(self._ledger.path),
-                version=options.version,
+                version=options.info.version,
                 strict=options.strict,
                 lacking=self.lacking,
                 whole=whole,
-                asked=asked(options, target),
+                asked=replay_options(options, target),
             )
         )
 
     def note(self, text: str) -> None:
-        """Adds a remark to the report and emits it."""
+        """Adds a note to the report and emits it."""
         self._notes.append(text)
-        self.emit(events.Noted(at=self._opening.client.now(), text=text))
+        self.emit(events.Noted(at=self._session.client.now(), text=text))
 
     def add(self, result: Result) -> None:
-        """Emits a result, with what the run has cost until now."""
-        now = self._opening.client.now()
+        """Emits a result, with the cost of the run until now."""
+        now = self._session.client.now()
         self.emit(
-            events.BehaviourFinished(result=result, at=now, bill=self._meter.bill(now), rpcs=self._opening.client.count)
+            events.BehaviourFinished(result=result, at=now, bill=self._meter.bill(now), rpcs=self._session.client.count)
         )
 
     def finish(
@@ -85,15 +85,15 @@ class ReportBuilder:
         quarantined: Sequence[tuple[str, str]] = (),
         figures: LaneFigures | None = None,
     ) -> Report:
-        """Builds the report, emits it and returns it, redacted. `stopped` is why the run ended before its plan did."""
-        opening, options, client = self._opening, self._opening.options, self._opening.client
+        """Builds the report, emits it and returns it, redacted. `stopped` is the reason why the run ended early."""
+        session, options, client = self._session, self._session.options, self._session.client
         report = Report(
-            run=opening.run,
-            version=options.version,
+            run=session.run,
+            version=options.info.version,
             target=client.target.address,
-            started=opening.at,
+            started=session.started_at,
             seed=options.seed,
-            found=opening.found,
+            found=session.found,
             results=tuple(results),
             quarantined=tuple(quarantined),
             notes=tuple(self._notes),
@@ -106,18 +106,18 @@ class ReportBuilder:
             strict=options.strict,
             lacking=self.lacking,
             whole=whole,
-            asked=asked(options, client.target),
+            asked=replay_options(options, client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
         )
-        report = opening.discretion.report(report)
+        report = session.redactor.report(report)
         self._emit(events.RunFinished(report=report))
         return report
 
 
 def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, options: Options, version: str) -> Report:
-    """Returns the report of a target that could not be judged at all, so that nothing was started there."""
+    """Returns the report of a target that could not be judged at all, and where nothing was started."""
     return Report(
         run="",
         version=version,
@@ -136,6 +136,6 @@ def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, opt
         rpcs=0,
         ledger="",
         stopped=error.message,
-        whole=options.whole,
-        asked=ReplayOptions(fake=options.fake),
+        whole=options.info.whole,
+        asked=ReplayOptions(fake=options.info.fake),
     )

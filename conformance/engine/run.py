@@ -1,7 +1,6 @@
-"""run(plan, target, ...) -> Report: decides what runs when, on which machines, until all are cleaned up.
+"""run(plan, target, ...) -> Report: runs the behaviours of a plan on leased machines, until all are cleaned up.
 
-Knows neither pytest nor click nor rich. Everything runs on one event loop; the agenda says what begins next, and in
-which phase.
+Does not import pytest, click or rich. Everything runs on one event loop; the scheduler decides what begins next.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State, Verb
+from conformance.core.text import plural
 from conformance.engine import preflight
-from conformance.engine.faults import weather
+from conformance.engine.faults import injected_faults
 from conformance.engine.judge import Judge
 from conformance.engine.report_builder import ReportBuilder
 from conformance.engine.run_log import RunLog
@@ -52,142 +52,148 @@ async def run(
     stop: Stop | None = None,
     durable: bool = True,
 ) -> Report:
-    """Judges `target` by `plan`, cleans up what was started, and returns the report.
+    """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
-    `ledger_at` returns the ledger's path for a run's name; `durable`: what is started outlives this process.
-    Raises TargetError if the target cannot be judged at all (then nothing was started), and UsageError if the ledger
-    cannot be written. No header's value is in anything that is emitted, returned or raised.
+    `ledger_at` returns the ledger's path for a run's name; `durable`: machines outlive this process. Raises TargetError
+    if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
+    Events, the report and errors contain no header values.
     """
-    async with open_session(target, options=options, stop=stop) as opening:
-        found, few = opening.found, len(opening.slots)
-        preflight.check_size(plan, found, slots=few, use_idle=options.use_idle, max_machines=options.max_machines)
-        async with opening.ledger(ledger_at, durable=durable) as ledger:
-            course = Run(plan, opening, ledger, emit)
+    async with open_session(target, options=options, stop=stop) as session:
+        found, few = session.found, len(session.slots)
+        preflight.check_size(
+            plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
+        )
+        async with session.ledger(ledger_at, durable=durable) as ledger:
+            this_run = Run(plan, session, ledger, emit)
             try:
-                async with weather(opening.client, options.faults, seed=options.seed):
-                    return await course.run()
+                async with injected_faults(session.client, options.faults, seed=options.seed):
+                    return await this_run.run()
             except asyncio.CancelledError:
-                await course.give_up()
+                await this_run.cancel_all()
                 raise
 
 
 class Run:
-    """One run from its first machine to its last. Made and used once."""
+    """One run from its first machine to its last. Created and used once."""
 
     def __init__(
         self,
         plan: Plan,
-        opening: Session,
+        session: Session,
         ledger: Ledger,
         emit: Callable[[Event], None],
     ) -> None:
-        client, found, options, slots = opening.client, opening.found, opening.options, opening.slots
-        self._plan, self._opening = plan, opening
-        self._yard = FleetContext(
-            run=opening.run,
+        client, found, options, slots = session.client, session.found, session.options, session.slots
+        limits = options.limits
+        self._plan, self._session = plan, session
+        self._context = FleetContext(
+            run=session.run,
             client=client,
             ledger=ledger,
-            meter=Meter(max_creates=options.max_creates),
-            patience=options.patience,
+            meter=Meter(max_creates=limits.max_creates),
+            patience=options.timeouts.patience,
             deletes=found.delete,
         )
-        self._says = ReportBuilder(opening, ledger, self._yard.meter, emit)
-        self._log = RunLog(self._says, client)
+        self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
+        self._log = RunLog(self._builder, client)
         self._max_alive = preflight.pool_size(
-            plan, slots=len(slots), jobs=options.jobs, max_machines=options.max_machines
+            plan, slots=len(slots), jobs=limits.jobs, max_machines=limits.max_machines
         )
-        self._numbers = count(1)
-        # A large fleet has more slots than a run can ever use. If other clients take these, the pool looks for more.
-        few = slots if options.use_idle or not found.delete else slots[: 8 * self._max_alive + 64]
+        self._machine_numbers = count(1)
+        # A large fleet has more slots than a run can use. If other clients take these, the pool looks for more.
+        pool_slots = slots if options.use_idle or not found.delete else slots[: 8 * self._max_alive + 64]
         self._pool = Pool(
-            [self._machine(*slot) for slot in few], self._yard, max_alive=self._max_alive, limit=options.max_machines
+            [self._machine(*slot) for slot in pool_slots],
+            self._context,
+            max_alive=self._max_alive,
+            limit=options.limits.max_machines,
         )
         self._judge = Judge(
             self._pool,
-            self._yard,
+            self._context,
             found,
             seed=options.seed,
             examples=options.examples,
             fence_scope=options.fence_scope,
-            emit=self._says.emit,
+            emit=self._builder.emit,
         )
-        self._agenda = Scheduler([], keep=options.keep)
+        self._scheduler = Scheduler([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
         """Each job, with the behaviour that it judges; None if it only cleans machines up."""
-        self._until = 0.0
-        """When the last verdict of the running behaviours can be expected, by how long transitions have taken."""
+        self._busy_until = 0.0
+        """The expected time of the last verdict of the running behaviours, from the transition times seen up to now."""
         self._checking = asyncio.Lock()
 
     def _machine(self, machine_id: str, home: State = State.SPECULATIVE) -> Machine:
-        return Machine(machine_id, self._yard, number=next(self._numbers), home=home)
+        return Machine(machine_id, self._context, number=next(self._machine_numbers), home=home)
 
     @property
     def _options(self) -> Options:
-        return self._opening.options
+        return self._session.options
 
     @property
     def _stop(self) -> Stop:
-        return self._opening.stop
+        return self._session.stop
 
     async def run(self) -> Report:
         """Runs all phases, and then cleans all machines up."""
-        self._says.start([b.entry for b in self._plan], machines=self._max_alive, whole=self._options.whole)
-        shortage = preflight.check_slots(self._plan, self._opening.found, slots=len(self._opening.slots))
+        self._builder.start([b.entry for b in self._plan], machines=self._max_alive, whole=self._options.info.whole)
+        shortage = preflight.check_slots(self._plan, self._session.found, slots=len(self._session.slots))
         if shortage is not None:
-            self._says.note(shortage)
+            self._builder.note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
         try:
-            self._agenda = Scheduler(applicable, keep=self._options.keep)
+            self._scheduler = Scheduler(applicable, keep=self._options.keep)
             for phase in Phase:
-                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.jobs or len(applicable))
-            await self._abandon()
+                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.limits.jobs or len(applicable))
+            await self._cancel_rest()
         except TargetError as error:
             self._stop(error.message)
-            await self._abandon()
+            await self._cancel_rest()
         except Exception as error:
-            # Even a bug in the kit is no reason to leave machines running.
+            # A bug in the kit must not leave machines running.
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
-            await self._abandon()
-            self._log.cut = self._stop.reason
-        client = self._yard.client
+            await self._cancel_rest()
+            self._log.cut_short = self._stop.reason
+        client = self._context.client
         client.stop_faults()
         if client.overload.summary:
-            self._says.note(client.overload.summary)
+            self._builder.note(client.overload.summary)
         home = await self._pool.clean_up(keep=self._options.keep)
-        return self._says.finish(
+        return self._builder.finish(
             [self._log.results[b.id] for b in self._plan],
             home=home,
             time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
-            stopped=self._log.cut,
-            whole=self._options.whole,
+            stopped=self._log.cut_short,
+            whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
         )
 
     def _skipped(self, behaviour: Behaviour) -> bool:
-        """Returns whether the behaviour does not apply to this target, and says so."""
-        lacking = preflight.missing(behaviour, self._opening.found)
+        """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
+        lacking = preflight.missing_capability(behaviour, self._session.found)
         if lacking is not None:
             self._log.finish(
                 Result(entry=behaviour.entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
             )
         return lacking is not None
 
-    # What runs when.
+    # The order of the behaviours.
 
     async def _run(self, phase: Phase, *, jobs: int) -> None:
-        """Runs one phase: starts what can be leased now, and looks again whenever something ends."""
-        self._agenda.turn(phase)
+        """Runs one phase: starts the behaviours that can be leased now, and again whenever a job ends."""
+        self._scheduler.enter_phase(phase)
         stopped = asyncio.create_task(self._stop.wait())
         waited = 0.0
         try:
-            while self._stop.reason is None and (self._agenda.pending or self._must_wait(phase)):
-                self._give_up_hopeless()
+            while self._stop.reason is None and (self._scheduler.pending or self._must_wait(phase)):
+                self._drop_unavailable()
                 self._dispatch(jobs)
                 if self._running:
                     waited = 0.0
                     await asyncio.wait({stopped, *self._running}, return_when=asyncio.FIRST_COMPLETED)
                     self._reap()
-                elif self._agenda.pending:
+                elif self._scheduler.pending:
                     waited = await self._wait_for_slots(waited)
         finally:
             stopped.cancel()
@@ -197,104 +203,109 @@ class Run:
         return any(phase is not Phase.QUIET or behaviour for behaviour in self._running.values())
 
     def _dispatch(self, jobs: int) -> None:
-        """Starts the behaviours that can begin now, and cleans up the machines that nothing will use again."""
-        now, slowest = self._yard.client.now, self._yard.meter.slowest
+        """Starts the behaviours that can begin now, and cleans up the machines that no behaviour will use again."""
+        now, slowest = self._context.client.now, self._context.meter.slowest
         running = list(self._running.values())
-        for behaviour, lease in self._agenda.due(self._pool, self._judge.passages, running=running, jobs=jobs):
+        for behaviour, lease in self._scheduler.next_runnable(
+            self._pool, self._judge.recordings, running=running, jobs=jobs
+        ):
             self._running[asyncio.create_task(self._perform(behaviour, lease))] = behaviour
             if lease.machines:
-                self._until = max(self._until, now() + behaviour.needs.weight * slowest)
-        spare = self._agenda.spare(self._pool, in_time=now() + slowest <= self._until) if self._running else []
-        if spare:
-            self._running[asyncio.create_task(self._pool.return_surplus(spare))] = None
+                self._busy_until = max(self._busy_until, now() + behaviour.needs.weight * slowest)
+        surplus = (
+            self._scheduler.surplus(self._pool, in_time=now() + slowest <= self._busy_until) if self._running else []
+        )
+        if surplus:
+            self._running[asyncio.create_task(self._pool.return_surplus(surplus))] = None
 
-    def _give_up_hopeless(self) -> None:
-        """Gives up the behaviours whose machines cannot be had any more."""
-        for behaviour in self._agenda.rest:
+    def _drop_unavailable(self) -> None:
+        """Drops the behaviours whose machines have become unavailable for the rest of the run."""
+        for behaviour in self._scheduler.not_begun:
             reason = self._pool.unavailable_reason(behaviour.needs)
             if reason is not None:
-                self._agenda.drop(behaviour)
+                self._scheduler.drop(behaviour)
                 self._log.error(behaviour, reason)
 
     async def _wait_for_slots(self, waited: float) -> float:
-        """Waits while nothing runs and nothing can be leased: other clients have the machines, or all are used up.
+        """Waits while no job runs and nothing can be leased: other clients have the machines, or all are used up.
 
         Returns the seconds waited so far.
         """
-        pending = self._agenda.pending
-        if not self._yard.deletes or waited >= self._options.patience.longest:
+        pending = self._scheduler.pending
+        if not self._context.deletes or waited >= self._options.timeouts.patience.longest:
             for behaviour in pending:
                 needs = behaviour.needs
                 starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))
-                self._log.error(behaviour, f"no {needs.machines} machines are left that could be {starts}")
+                self._log.error(behaviour, f"too few machines are left: it needs {needs.machines} ({starts})")
             pending.clear()
             return 0.0
         if waited == 0.0:
-            self._says.note(f"{len(pending)} behaviours wait for machines that somebody else may give back")
-        before = self._yard.client.now()
+            waiting = plural(len(pending), "behaviour")
+            self._builder.note(f"waiting for machines that other clients may return: {waiting}")
+        before = self._context.client.now()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(5.0, max(0.05, waited * 0.05))):
                 await self._stop.wait()
         await self._pool.refresh(self._machine)
-        return waited + self._yard.client.now() - before
+        return waited + self._context.client.now() - before
 
     def _reap(self) -> None:
-        """Forgets the jobs that are done; raises what any of them raised."""
+        """Removes the jobs that are done. Raises the error of a job that failed."""
         for task in [task for task in self._running if task.done()]:
             del self._running[task]
             task.result()
 
-    async def _abandon(self) -> None:
-        """Cancels what still runs, waits for its end, and reports everything else as not judged."""
-        self._agenda.clear()
+    async def _cancel_rest(self) -> None:
+        """Cancels all jobs, waits for their end, and reports all other behaviours as not judged."""
+        self._scheduler.clear()
         while self._running:
-            await self.give_up()
-            self._running = {task: what for task, what in self._running.items() if not task.done()}
+            await self.cancel_all()
+            self._running = {task: behaviour for task, behaviour in self._running.items() if not task.done()}
         for behaviour in self._plan:
             if behaviour.id not in self._log.results:
-                self._log.cut = self._stop.reason
+                self._log.cut_short = self._stop.reason
                 self._log.error(behaviour, f"not judged: {self._stop.reason}")
 
-    async def give_up(self) -> None:
-        """Cancels all jobs. Nobody waits for the run any more, so no machine is cleaned up."""
+    async def cancel_all(self) -> None:
+        """Cancels all jobs without cleaning up machines: the caller of the run was cancelled."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _perform(self, behaviour: Behaviour, lease: Lease) -> None:
         """Judges one behaviour and records its result."""
-        began, warm = self._yard.client.now(), any(machine.live for machine in lease.machines)
+        began, was_live = self._context.client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            self._agenda.pending.append(behaviour)
+            self._scheduler.pending.append(behaviour)
             return
         if result.status is Status.ERROR:
             await self._check_target()
         self._log.finish(result)
         if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
-        # The result is known. Nothing has to wait until the machines are returned.
-        self._running[asyncio.create_task(self._give_back(behaviour, lease, began, warm=warm))] = None
+        # The result is known. The run goes on while the machines are returned.
+        self._running[asyncio.create_task(self._return_machines(behaviour, lease, began, was_live=was_live))] = None
 
-    async def _give_back(self, behaviour: Behaviour, lease: Lease, began: float, *, warm: bool) -> None:
-        """Returns the machines to the pool, and records how long the behaviour takes with all that belongs to it."""
-        await self._pool.release(lease, wanted=self._agenda.wanted(lease))
-        chain = self._yard.client.now() - began
-        # A chain starts and ends with machines in their original state, even if a warm machine was used and handed on.
-        # The quiet phase is different: it runs one behaviour after the other, on machines that are there.
+    async def _return_machines(self, behaviour: Behaviour, lease: Lease, began: float, *, was_live: bool) -> None:
+        """Returns the machines to the pool, and records the length of the behaviour's chain."""
+        await self._pool.release(lease, wanted=self._scheduler.wanted_states(lease))
+        chain = self._context.client.now() - began
+        # A chain starts and ends with machines in their original state, even if a live machine was reused. The quiet
+        # phase is different: it runs one behaviour at a time, on machines that are already alive.
         if not behaviour.needs.alone:
-            meter = self._yard.meter
-            if warm and State.SPECULATIVE not in lease.starts:
+            meter = self._context.meter
+            if was_live and State.SPECULATIVE not in lease.starts:
                 chain += meter.median(Verb.CREATE)
-            if self._yard.deletes and any(machine.live for machine in lease.machines):
+            if self._context.deletes and any(machine.live for machine in lease.machines):
                 chain += meter.median(Verb.DELETE)
         self._log.chains[behaviour.id] = chain
 
     async def _check_target(self) -> None:
-        """Stops the run if the target or the ledger is gone; called after a behaviour that could not be judged."""
-        if self._yard.ledger.write_error is not None:
-            self._stop(f"the ledger cannot be written: {self._yard.ledger.write_error}")
-        client = self._yard.client
+        """Stops the run if the target or the ledger is gone. Called after a behaviour that could not be judged."""
+        if self._context.ledger.write_error is not None:
+            self._stop(f"the ledger cannot be written: {self._context.ledger.write_error}")
+        client = self._context.client
         async with self._checking:
             # While faults are injected, a target that does not answer may still be there.
             if client.may_have_dropped_since(0.0):
@@ -302,9 +313,9 @@ class Run:
             if self._stop.reason is not None or (await client.list(cap=1)).answered:
                 return
             try:
-                await connect(client, timeout=self._options.connect_timeout)
+                await connect(client, timeout=self._options.timeouts.connect)
                 if not (await client.list(cap=1)).answered:
                     raise TargetError(f"List was not answered within {client.rpc_timeout:g} s, twice")
             except TargetError as error:
                 self._stop(f"the target is gone: {error.message}")
-                self._log.cut = self._stop.reason
+                self._log.cut_short = self._stop.reason

@@ -1,8 +1,8 @@
-"""What is still to be judged, in the order in which it should begin, and which machines are kept for it.
+"""Orders the behaviours of a run, and decides which of them can begin now.
 
-Three phases, one after the other. Most behaviours run together. A few need a quiet fleet, and run alone on machines
-that are at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the
-middle of a run would cost one more Create.
+Three phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
+at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the middle of
+a run would cost one more Create.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    """Which behaviours may run at the same time."""
+    """A group of behaviours that may run in the same part of the run."""
 
     TOGETHER = auto()
     QUIET = auto()
-    LEAVING = auto()
+    LAST_USE = auto()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Round:
-    """One look at what can begin: what has been tried in it, and what is set aside for behaviours that must wait."""
+class _Dispatch:
+    """One search for behaviours that can begin: the needs tried in it, and states reserved for behaviours that wait."""
 
-    busy: int
-    """How many jobs are running."""
+    jobs: int
+    """The number of running jobs."""
     wanted: frozenset[State]
-    """The states in which waiting behaviours want machines that are not easily brought there."""
+    """The start states of waiting behaviours whose machines do not soon become free."""
     reserved: set[State] = field(default_factory=set)
-    """The states whose machines are left to a behaviour that wants several of them."""
-    refused: set[Needs] = field(default_factory=set)
-    """Needs for which there was no lease. The answer stays the same until something else is leased."""
+    """The states whose machines are left to a behaviour that needs several of them."""
+    unavailable: set[Needs] = field(default_factory=set)
+    """Needs for which there was no lease. That stays the same until other machines are leased."""
 
     def may_try(self, needs: Needs) -> bool:
-        """Returns whether a lease for `needs` is worth asking for, and takes no machine that is reserved."""
-        return needs not in self.refused and not (needs.transitions and self.reserved.intersection(needs.starts))
+        """Returns whether a lease for `needs` may be available, and takes no reserved machine."""
+        return needs not in self.unavailable and not (needs.transitions and self.reserved.intersection(needs.starts))
 
-    def began(self) -> None:
-        """Notes that something was leased."""
-        self.busy += 1
-        self.refused.clear()
+    def note_lease(self) -> None:
+        """Notes that machines were leased."""
+        self.jobs += 1
+        self.unavailable.clear()
 
-    def failed(self, needs: Needs) -> None:
+    def note_unavailable(self, needs: Needs) -> None:
         """Notes that there was no lease for `needs`."""
-        self.refused.add(needs)
-        # If each machine that is returned went to another behaviour, several would never be free together.
-        if needs.machines > 1 and needs.transitions and self.busy:
+        self.unavailable.add(needs)
+        # If each returned machine went to another behaviour, several would never be free at the same time.
+        if needs.machines > 1 and needs.transitions and self.jobs:
             self.reserved.add(needs.start)
 
 
@@ -71,31 +71,31 @@ class Scheduler:
         self._phase = Phase.TOGETHER
         self._keep = keep
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
-        self._under_way: set[WatchedEdges] = set()
+        self._recording: set[WatchedEdges] = set()
         """The lifecycles that are being recorded: behaviours that watch them wait, and need no machine."""
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
         for phase, waiting in self._phases.items():
-            # In the quiet phase, behaviours that leave a machine as it was come before those that move it.
+            # In the quiet phase, behaviours without transitions come first.
             waiting.sort(key=lambda b: b.needs.transitions if phase is Phase.QUIET else start_order(b.needs))
 
-    def turn(self, phase: Phase) -> None:
-        """Enters the next phase."""
+    def enter_phase(self, phase: Phase) -> None:
+        """Enters a phase."""
         self._phase = phase
 
     @property
     def pending(self) -> list[Behaviour]:
-        """What waits in this phase. The engine adds behaviours that have to be judged again, and removes others."""
+        """The behaviours that wait in this phase. The run adds those that must be judged again."""
         return self._phases[self._phase]
 
     @property
     def _later(self) -> list[Behaviour]:
-        """What waits in the phases after this one."""
+        """The behaviours that wait in the phases after this one."""
         return [b for phase, waiting in self._phases.items() if phase.value > self._phase.value for b in waiting]
 
     @property
-    def rest(self) -> list[Behaviour]:
-        """Everything that has not begun, in any phase."""
+    def not_begun(self) -> list[Behaviour]:
+        """The behaviours that have not begun, in any phase."""
         return [behaviour for waiting in self._phases.values() for behaviour in waiting]
 
     def drop(self, behaviour: Behaviour) -> None:
@@ -105,86 +105,86 @@ class Scheduler:
                 waiting.remove(behaviour)
 
     def clear(self) -> None:
-        """Removes everything: nothing more will be judged."""
+        """Removes all behaviours: none of them will be judged."""
         for waiting in self._phases.values():
             waiting.clear()
 
-    def due(
-        self, pool: Pool, passages: Collection[WatchedEdges], *, running: Collection[Behaviour | None], jobs: int
+    def next_runnable(
+        self, pool: Pool, recordings: Collection[WatchedEdges], *, running: Collection[Behaviour | None], jobs: int
     ) -> Iterator[tuple[Behaviour, Lease]]:
-        """Yields what can begin now, each behaviour with its lease, as long as no more than `jobs` jobs run.
+        """Yields the behaviours that can begin now, each with its lease, while fewer than `jobs` jobs run.
 
-        `running` has None for a job that only cleans machines up. A behaviour that watches a lifecycle needs no
-        machine once that is recorded, and waits while it is being recorded.
+        `running` has None for a job that only cleans up machines. A behaviour that watches a lifecycle waits while that
+        is being recorded, and needs no machine afterwards.
         """
-        for behaviour in [b for b in self.rest if b.needs.watches in passages]:
+        for behaviour in [b for b in self.not_begun if b.needs.watches in recordings]:
             self.drop(behaviour)
             yield behaviour, Lease(machines=(), starts=())
-        self._under_way = {behaviour.needs.watches for behaviour in running if behaviour} - {()}
-        this = _Round(busy=len(running), wanted=_wanted(self.pending))
+        self._recording = {behaviour.needs.watches for behaviour in running if behaviour} - {()}
+        dispatch = _Dispatch(jobs=len(running), wanted=_wanted_states(self.pending))
         for behaviour in list(self.pending):
-            if this.busy >= jobs:
+            if dispatch.jobs >= jobs:
                 return
-            if behaviour.needs.watches in self._under_way or not this.may_try(behaviour.needs):
+            if behaviour.needs.watches in self._recording or not dispatch.may_try(behaviour.needs):
                 continue
-            lease = self._lease_for(behaviour, pool, this)
+            lease = self._lease_for(behaviour, pool, dispatch)
             if lease is None:
-                this.failed(behaviour.needs)
+                dispatch.note_unavailable(behaviour.needs)
                 continue
-            this.began()
+            dispatch.note_lease()
             chosen, _ = lease
             self.drop(chosen)
-            self._under_way |= {chosen.needs.watches} - {()}
+            self._recording |= {chosen.needs.watches} - {()}
             yield lease
 
-    def _lease_for(self, behaviour: Behaviour, pool: Pool, this: _Round) -> tuple[Behaviour, Lease] | None:
-        """Returns a lease for the behaviour, or for another one that makes room for it; None if there is none now."""
+    def _lease_for(self, behaviour: Behaviour, pool: Pool, dispatch: _Dispatch) -> tuple[Behaviour, Lease] | None:
+        """Returns a lease for the behaviour, or for another one that frees a slot for it; None if none can begin."""
         needs = behaviour.needs
-        lease = pool.lease(needs, reserved=_apart(needs, this.wanted), may_delete=False)
+        lease = pool.lease(needs, reserved=_reserved_states(needs, dispatch.wanted), may_delete=False)
         if lease is not None:
             return behaviour, lease
-        if not _needs_room(needs, pool):
+        if not _needs_slot(needs, pool):
             return None
-        # If making room costs a Delete, let it be one that is judged.
-        leaver = self._leaver(pool)
-        if leaver is not None or this.busy:
-            return leaver
+        # If a slot costs a Delete, prefer a Delete that is judged.
+        last_use = self._last_use(pool)
+        if last_use is not None or dispatch.jobs:
+            return last_use
         lease = pool.lease(needs, may_delete=True)
         return (behaviour, lease) if lease is not None else None
 
-    def _leaver(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
-        """Returns a behaviour that deletes a machine that lives now, with its lease."""
-        for behaviour in self._phases[Phase.LEAVING]:
-            if behaviour.needs.watches in self._under_way:
+    def _last_use(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
+        """Returns a behaviour that deletes a machine that is alive now, with its lease; None if no machine is."""
+        for behaviour in self._phases[Phase.LAST_USE]:
+            if behaviour.needs.watches in self._recording:
                 continue
             lease = pool.lease(behaviour.needs, may_delete=False, may_create=False)
             if lease is not None:
                 return behaviour, lease
         return None
 
-    def wanted(self, lease: Lease) -> set[State]:
-        """Returns the states in which the machines of this lease can be used again; none if they are to be cleaned up.
+    def wanted_states(self, lease: Lease) -> set[State]:
+        """Returns the states in which later leases can use these machines; an empty set if they should be cleaned up.
 
-        With `keep`, that is never.
+        With `keep`, machines are not cleaned up.
         """
-        starts = {start for behaviour in self.rest for start in behaviour.needs.starts}
+        starts = {start for behaviour in self.not_begun for start in behaviour.needs.starts}
         return starts or set(lease.starts if self._keep else ())
 
-    def spare(self, pool: Pool, *, in_time: bool) -> list[Machine]:
-        """Returns the free machines that nothing will use again: they are cleaned up during the last behaviours.
+    def surplus(self, pool: Pool, *, in_time: bool) -> list[Machine]:
+        """Returns the free machines that no behaviour will use: they are cleaned up while the last behaviours run.
 
-        `in_time`: they can be clean before the last verdict. Otherwise the quiet phase would have to wait for them.
+        `in_time`: that can end before the last verdict. Otherwise the quiet phase would have to wait for it.
         """
-        waiting = any(b.needs.watches not in self._under_way for b in self.pending)
-        if waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LEAVING):
+        any_waiting = any(b.needs.watches not in self._recording for b in self.pending)
+        if any_waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LAST_USE):
             return []
-        leaving = sum(b.needs.machines for b in with_own_machines(self._later) if not b.needs.alone)
-        # A bound machine is two transitions from being clean, and at rest it does not disturb the quiet phase.
-        return pool.surplus(idle=leaving, bound=any(b.needs.alone for b in self._later))
+        needed = sum(b.needs.machines for b in with_own_machines(self._later) if not b.needs.alone)
+        # A bound machine needs two transitions to be cleaned up, and does not disturb the quiet phase while it rests.
+        return pool.surplus(idle=needed, bound=any(b.needs.alone for b in self._later))
 
 
-def _wanted(waiting: Iterable[Behaviour]) -> frozenset[State]:
-    """Returns the states in which waiting behaviours want machines, except those whose machines soon come free."""
+def _wanted_states(waiting: Iterable[Behaviour]) -> frozenset[State]:
+    """Returns the start states of waiting behaviours, except those of behaviours that soon free their machines."""
     return frozenset(
         start
         for behaviour in waiting
@@ -193,16 +193,16 @@ def _wanted(waiting: Iterable[Behaviour]) -> frozenset[State]:
     )
 
 
-def _apart(needs: Needs, wanted: Collection[State]) -> Collection[State]:
-    """Returns the states whose machines a lease leaves to others; others wait for machines in the `wanted` states."""
+def _reserved_states(needs: Needs, wanted: Collection[State]) -> Collection[State]:
+    """Returns the states whose machines a lease leaves to other behaviours, which wait for the `wanted` states."""
     if not needs.transitions:
-        return START_STATES  # soon over: not worth a Configure or a Drain before it
-    # A long behaviour on machines of both kinds does not wait until both kinds are free at once.
+        return START_STATES  # a short behaviour is not worth a Configure or a Drain
+    # A long behaviour on IDLE and bound machines does not wait until both are free at the same time.
     return () if needs.bound else wanted
 
 
-def _needs_room(needs: Needs, pool: Pool) -> bool:
-    """Returns whether a machine has to be deleted, so that there is a slot, before these needs can be met."""
+def _needs_slot(needs: Needs, pool: Pool) -> bool:
+    """Returns whether a machine must be deleted for its slot before these needs can be met."""
     return State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs))
 
 
@@ -210,4 +210,4 @@ def _phase_of(behaviour: Behaviour) -> Phase:
     """Returns the phase in which a behaviour is judged."""
     if behaviour.needs.alone:
         return Phase.QUIET
-    return Phase.LEAVING if behaviour.needs.can_be_last_use else Phase.TOGETHER
+    return Phase.LAST_USE if behaviour.needs.can_be_last_use else Phase.TOGETHER

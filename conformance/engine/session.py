@@ -1,4 +1,4 @@
-"""Begins a run, whatever it judges: connects to the target and probes it. Nothing is started yet."""
+"""Begins a run of any lane: connects to the target and probes it. No machine is started yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A run that has begun: its name, the client of its target, and what the probe found there."""
+    """A run that has begun: its name, the client of its target, and the result of the probe."""
 
     run: str
     client: Client
@@ -35,19 +35,19 @@ class Session:
     """The machines that may be driven, each with its original state."""
     options: Options
     stop: Stop
-    discretion: Redactor
-    at: str
+    redactor: Redactor
+    started_at: str
     """ISO 8601, with an offset."""
 
     @asynccontextmanager
     async def ledger(self, at: Callable[[str], Path], *, durable: bool = True) -> AsyncIterator[Ledger]:
-        """Yields the ledger of this run; `durable`: what is started outlives this process.
+        """Yields the ledger of this run; `durable`: machines outlive this process.
 
-        Raises UsageError if it cannot be written. If the body is cancelled, no answer is waited for any more: the
-        ledger says what may have been started.
+        Raises UsageError if it cannot be written. If the body is cancelled, the run waits for no more answers: the
+        ledger names the machines that may have been started.
         """
         path, address = at(self.run), self.client.target.address
-        ledger = Ledger(path, run=self.run, target=address, hide=self.discretion.hide, durable=durable)
+        ledger = Ledger(path, run=self.run, target=address, hide=self.redactor.hide, durable=durable)
         try:
             yield ledger
         except asyncio.CancelledError:
@@ -59,26 +59,26 @@ class Session:
 
 @asynccontextmanager
 async def open_session(target: Target, *, options: Options, stop: Stop | None = None) -> AsyncIterator[Session]:
-    """Yields a run of `target` that has begun; closes the connection when the body is over.
+    """Yields a run of `target` that has begun; closes the connection when the body ends.
 
-    Raises TargetError if the target cannot be reached, or is not a capacity provider. No header's value is in anything
-    that is raised, by the body either.
+    Raises TargetError if the target cannot be reached, or is not a capacity provider. Errors, including those of the
+    body, contain no header values.
     """
-    run, stop = f"cpc-{options.luck.getrandbits(32):08x}", stop or Stop()
-    discretion, client = Redactor(target.headers), Client(target, rpc_timeout=options.rpc_timeout)
+    run, stop = f"cpc-{options.rng.getrandbits(32):08x}", stop or Stop()
+    redactor, client = Redactor(target.headers), Client(target, rpc_timeout=options.timeouts.rpc)
     try:
-        with discretion.errors(), stop.after(options.timeout, "--timeout"):
-            await stop.run_unless_stopped(connect(client, timeout=options.connect_timeout))
+        with redactor.errors(), stop.after(options.limits.timeout, "--timeout"):
+            await stop.run_unless_stopped(connect(client, timeout=options.timeouts.connect))
             found = await stop.run_unless_stopped(probe(client, run=run))
             yield Session(
                 run=run,
                 client=client,
                 found=found,
-                slots=found.slots(use_idle=options.use_idle, luck=options.luck),
+                slots=found.slots(use_idle=options.use_idle, luck=options.rng),
                 options=options,
                 stop=stop,
-                discretion=discretion,
-                at=datetime.now(UTC).isoformat(timespec="seconds"),
+                redactor=redactor,
+                started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
     finally:
         await client.close()

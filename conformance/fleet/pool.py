@@ -275,8 +275,11 @@ class Pool:
         return home_state(machine.home, deletes=self._context.deletes)
 
     def surplus(self, *, idle: int, bound: bool) -> list[Machine]:
-        """Returns the free machines that need a cleanup, except `idle` IDLE ones, and all bound ones if `bound`."""
+        """The free machines that can be cleaned up now, except `idle` IDLE ones, and all bound ones if `bound`."""
         away = [m for m in self._free if m.id in self._context.ledger.open and m.state is not State.SPECULATIVE]
+        # A machine with unanswered calls stays open in the ledger until the final cleanup fences them off. If it is in
+        # its original state, nothing can be done before that, and it would be returned again and again.
+        away = [m for m in away if m.state is not self._home_state(m) or not m.unanswered]
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 

@@ -1,4 +1,4 @@
-"""The lanes, a package each. To add one, write the package, with its `LANE`, and add its line to `PACKAGES`."""
+"""The lanes, one package each. To add a lane, write a package with a `LANE`, and add its name to `PACKAGES`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = [
     "conformance.lanes.suite",
     "conformance.lanes.scale",
 ]
-"""The first is the default. A package imports what a run needs only when it runs, so that `--help` stays fast."""
+"""The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 
 
 def all_lanes() -> tuple[Lane[Any], ...]:
@@ -27,7 +27,7 @@ def all_lanes() -> tuple[Lane[Any], ...]:
 
 
 def default() -> Lane[Any]:
-    """Returns the lane that runs if none is named: the conformance suite."""
+    """Returns the default lane: the conformance suite."""
     return all_lanes()[0]
 
 
@@ -40,7 +40,7 @@ def named(name: str) -> Lane[Any]:
 
 
 def options() -> Mapping[str, LaneOption]:
-    """Returns the options of all lanes by name. Lanes may share one, if they declare it in the same way."""
+    """Returns the options of all lanes by name. Lanes may share an option if they declare it identically."""
     return {option.name: option for lane in all_lanes() for option in lane.options}
 
 
@@ -56,5 +56,5 @@ def lane_of(behaviour_id: str) -> Lane[Any] | None:
 
 
 def figures_readers() -> Mapping[str, FiguresReader]:
-    """Returns, by their keys in report.json, the readers of all figures that lanes add to a report."""
+    """Returns the readers of the figures that lanes add to a report, by their keys in report.json."""
     return {lane.name: lane.read_figures for lane in all_lanes() if lane.read_figures is not None}

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def entries(package: str) -> tuple[Entry, ...]:
     """Returns the entries of the lane in `package`: each judges a clause of the kit's own catalogue.
 
-    An id is the clause's with the lane's name appended (`LST-6scale`). Raises ValueError, one line, if the file is
-    malformed or a behaviour rests on one that is not in it.
+    An id is the clause's id and the lane's name (`LST-6scale`). Raises ValueError, in one line, if the file is
+    malformed or a behaviour rests on an unknown one.
     """
     text = (resources.files(package) / "catalogue.toml").read_text(encoding="utf-8")
     clauses = {clause.id: clause for clause in catalogue.load().clauses}

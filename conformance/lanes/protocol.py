@@ -1,7 +1,7 @@
-"""What every lane offers, and what a lane is given for a run.
+"""The protocol of a lane, and the inputs of one run of a lane.
 
-A lane judges a target in its own way. Nothing outside its package names it: front ends turn its options into options of
-the command line and of the configuration file, and reporters show its figures through `lane_figures`.
+A lane judges a target in its own way. No module outside its package names it: front ends turn its options into options
+of the command line and of the configuration file, and reporters show its figures through `lane_figures`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from conformance.testkit.behaviour import Plan
 
 S = TypeVar("S")
-"""A lane's settings: a frozen value of its own."""
+"""The type of a lane's settings, a frozen value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOption:
-    """An option that means something in one lane only. Front ends make theirs of it."""
+    """An option that applies to one lane only. Front ends build their own option from it."""
 
     name: str
     """The long name without dashes: `soak`."""
@@ -47,12 +47,12 @@ class LaneOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneRun:
-    """One run of a lane: what it is given beside its own settings."""
+    """The inputs of one run of a lane, beside its own settings."""
 
     target: Target
     options: Options
     ledger_at: Callable[[str], Path]
-    """Returns the path of the ledger for the name of a run."""
+    """Returns the path of the ledger for a run's name."""
     emit: Callable[[Event], None]
     stop: Stop
     plan: Plan = ()
@@ -68,7 +68,7 @@ class Lane(Protocol[S]):
 
     @property
     def help(self) -> str:
-        """What it does, in one line without a full stop."""
+        """A description in one line without a full stop."""
 
     @property
     def options(self) -> tuple[LaneOption, ...]:
@@ -76,11 +76,11 @@ class Lane(Protocol[S]):
 
     @property
     def excluded(self) -> Collection[str]:
-        """The shared options that mean nothing in it, by their long names."""
+        """The long names of the shared options that do not apply to it."""
 
     @property
     def needs_plan(self) -> bool:
-        """Whether it runs collected test functions. A lane that does not runs without pytest."""
+        """True if it runs collected test functions. Other lanes run without pytest."""
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns the catalogue entries of its behaviours, in the contract's order."""
@@ -91,10 +91,10 @@ class Lane(Protocol[S]):
     def run(self, settings: S, run: LaneRun) -> Coroutine[Any, Any, Report]:
         """Judges the target, returns all machines and reports.
 
-        Raises TargetError if the target cannot be judged at all (then nothing was started), and UsageError if the
-        ledger cannot be written. No value of a header is in anything that is emitted, returned or raised.
+        Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if
+        the ledger cannot be written. Events, the report and errors contain no header values.
         """
 
     @property
     def read_figures(self) -> FiguresReader | None:
-        """Reads its figures back from a record; None for a lane that adds none."""
+        """The reader of its figures in a record; None for a lane without figures."""

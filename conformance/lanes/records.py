@@ -1,4 +1,4 @@
-"""Reads records of earlier runs, whichever lane they are of."""
+"""Reads records of earlier runs of any lane."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> Report:
-    """Returns the run that the report.json or events.ndjson at `path` describes. Raises UsageError."""
+    """Returns the report of the run in the report.json or events.ndjson at `path`. Raises UsageError."""
     return reader.read(path, lanes.figures_readers())

@@ -77,7 +77,7 @@ async def disconnect_client(trial: Trial, machine: Machine, verb: Verb, *, token
         await client.channel.channel_ready()
         pending = asyncio.ensure_future(send(machine, verb, client, token=token))
         await wait_until_accepted(trial, machine, verb, pending)
-        await client.abandon()
+        await client.disconnect()
         await pending
     if token is None:
         await check_settles(machine, verb)
@@ -178,7 +178,7 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             calls = [asyncio.ensure_future(send(machine, verb, client)) for client in clients]
             lists = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
             await machine.read()
-            await asyncio.gather(*(client.abandon() for client in clients))
+            await asyncio.gather(*(client.disconnect() for client in clients))
             await asyncio.gather(*calls, *lists)
         await check_settles(machine, verb)
         late = await send(machine, verb, trial.client)

@@ -17,7 +17,7 @@ from conformance.core.errors import Disturbed
 from conformance.core.lifecycle import State
 from conformance.core.timeouts import Patience
 from conformance.engine import run
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.fleet import ledger
 from conformance.fleet.machine import Machine
 from conformance.fleet.ownership import Owner
@@ -112,7 +112,7 @@ def test_every_started_machine_is_in_the_ledger_on_disk(
             return await run.run(
                 behaviours_matching("LIF-1*", "FEN-1*", "OPS-4*", "OPS-3*", "LIF-2*"),
                 Target(address=address),
-                options=Options(patience=SHORT, seed=1),
+                options=Options(timeouts=Timeouts(patience=SHORT), seed=1),
                 ledger_at=lambda name: disk.path,
             )
 

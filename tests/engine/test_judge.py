@@ -12,7 +12,7 @@ from conformance.core import errors
 from conformance.core.catalogue import Level
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive, outcome
+from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive_calls, outcome
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
 from conformance.results.report import Report
@@ -41,20 +41,20 @@ def test_a_body_that_returns_has_passed() -> None:
     ("level", "status"),
     [(Level.MUST, Status.FAILED), (Level.SHOULD, Status.WARNED), (Level.MAY, Status.SKIPPED)],
 )
-def test_a_violation_weighs_what_its_entry_weighs(level: Level, status: Status) -> None:
+def test_the_status_of_a_violation_depends_on_the_level(level: Level, status: Status) -> None:
     broken = errors.Violation("this", "that")
     assert outcome(entry("FEN-1a", level=level), broken) == (status, "FEN-1: wanted this; got that", "this", "that")
 
 
-def test_the_calls_that_a_violation_names_decide_it_or_else_the_last_one() -> None:
+def test_the_calls_named_by_a_violation_are_decisive_or_the_last_one() -> None:
     calls = [a_call(), a_call(), a_call()]
-    assert decisive(errors.Violation("this", "that", calls=calls[:2]), calls) == (0, 1)
-    assert decisive(errors.Violation("this", "that"), calls) == (2,)
-    assert decisive(errors.Violation("this", "that"), []) == ()
-    assert decisive(errors.Undecided("x"), calls) == ()
+    assert decisive_calls(errors.Violation("this", "that", calls=calls[:2]), calls) == (0, 1)
+    assert decisive_calls(errors.Violation("this", "that"), calls) == (2,)
+    assert decisive_calls(errors.Violation("this", "that"), []) == ()
+    assert decisive_calls(errors.Undecided("x"), calls) == ()
 
 
-def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> None:
+def test_a_violation_of_the_fence_includes_the_call_that_set_the_mark() -> None:
     def drain(shard: str, epoch: int, sequence: int, *, ok: bool = True) -> Call:
         request = pb.DrainRequest(machine_id="m", shard_id=shard, shard_epoch=epoch, sequence_number=sequence)
         fence = grpc.StatusCode.FAILED_PRECONDITION
@@ -69,19 +69,19 @@ def test_where_the_fence_is_broken_the_call_that_set_the_mark_is_shown_too() -> 
         a_call(),
         drain("s", 1, 5),
     ]
-    assert decisive(errors.Violation("Drain to be fenced", "OK", calls=calls[-1:]), calls) == (1, 6)
-    assert decisive(errors.Violation("Drain to be answered OK", "ABORTED", calls=calls[-1:]), calls) == (6,)
+    assert decisive_calls(errors.Violation("Drain to be fenced", "OK", calls=calls[-1:]), calls) == (1, 6)
+    assert decisive_calls(errors.Violation("Drain to be answered OK", "ABORTED", calls=calls[-1:]), calls) == (6,)
 
 
-def test_what_a_provider_legally_lacks_is_skipped() -> None:
+def test_a_missing_optional_capability_is_skipped() -> None:
     assert outcome(entry(), errors.Unsupported("no Delete")) == (Status.SKIPPED, "no Delete", "", "")
 
 
-def test_what_another_clause_forbids_is_left_to_who_judges_that() -> None:
+def test_a_violation_of_another_clause_is_an_error_that_names_it() -> None:
     broken = errors.Violation("this", "that", clauses=["OPS-2", "FEN-1"])
     assert outcome(entry("FEN-1a"), broken)[0] is Status.FAILED
-    left = (Status.ERROR, "wanted this; got that; OPS-2 and FEN-1 judge that", "", "")
-    assert outcome(entry("LIF-1a"), broken) == left
+    error = (Status.ERROR, "wanted this; got that; behaviours of OPS-2 and FEN-1 judge that", "", "")
+    assert outcome(entry("LIF-1a"), broken) == error
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_another_clause_forbids_is_left_to_who_judges_that() -> None:
         errors.UsageError("x"),
     ],
 )
-def test_what_the_kit_could_not_tell_is_an_error_and_never_a_failure(error: Exception) -> None:
+def test_errors_of_the_kit_or_the_target_are_never_failures(error: Exception) -> None:
     assert outcome(entry(), error) == (Status.ERROR, "x", "", "")
 
 
@@ -134,14 +134,14 @@ def test_why_an_attempt_may_be_repeated(error: Exception | None, calls: list[Cal
     assert classify(error, status, calls, overload=OverloadTracker(), slots=False, quarantined=False) == reasons
 
 
-def test_a_violation_is_repeated_for_another_client_only_where_it_is_about_slots() -> None:
+def test_another_client_is_suspected_of_a_violation_only_if_it_is_about_slots() -> None:
     broken = errors.Violation("x", "y")
     assert classify(broken, Status.FAILED, [], overload=OverloadTracker(), slots=True, quarantined=False) == (
         OTHER_CLIENT,
     )
 
 
-def test_other_machines_are_tried_only_where_the_pool_took_one_out() -> None:
+def test_other_machines_are_tried_only_after_a_quarantine() -> None:
     unprepared, bad = errors.Unprepared("x"), RetryReason.BAD_MACHINE
     assert classify(unprepared, Status.ERROR, [], overload=OverloadTracker(), slots=False, quarantined=True)[-1] is bad
     # Other machines help only if these could not be prepared.
@@ -150,7 +150,7 @@ def test_other_machines_are_tried_only_where_the_pool_took_one_out() -> None:
     )
 
 
-def test_a_provider_that_turns_nearly_everything_away_is_not_overloaded() -> None:
+def test_a_provider_that_rejects_nearly_all_calls_is_not_overloaded() -> None:
     overload = OverloadTracker()
     for number in range(500):
         overload.add(replace(BUSY, started=float(number), ended=float(number)))
@@ -163,19 +163,19 @@ def test_every_reason_has_a_limit() -> None:
     assert MAX_ATTEMPTS.keys() == set(RetryReason)
 
 
-def test_a_body_is_given_what_the_run_was_asked_for() -> None:
+def test_a_body_gets_the_options_of_the_run() -> None:
     given: list[tuple[str | None, int, str]] = []
 
     async def keeps(trial: Trial) -> None:
         given.append((trial.fence_scope, trial.examples, trial.unique("x").rpartition("-tst-1a-")[2]))
         if len(given) == 1:
-            raise errors.Disturbed("somebody else has it")
+            raise errors.Disturbed("another client has it")
 
     run(proof(keeps, machines=1), fence_scope="shard-machine", examples=7)
     assert given == [("shard-machine", 7, "1-x1"), ("shard-machine", 7, "2-x1")]
 
 
-def test_a_result_has_the_calls_of_its_behaviour_and_of_no_other() -> None:
+def test_a_result_has_only_the_calls_of_its_behaviour() -> None:
     met = asyncio.Event()
 
     async def one(trial: Trial) -> None:
@@ -192,11 +192,11 @@ def test_a_result_has_the_calls_of_its_behaviour_and_of_no_other() -> None:
     )
     for result in report.results:
         assert {call.machine_id for call in result.calls} == set(result.machines)
-        assert [call.rpc for call in result.calls] == ["Get", "Get"]  # how it stands, and the body's own
+        assert [call.rpc for call in result.calls] == ["Get", "Get"]  # one to prepare the machine, one of the body
 
 
-class Foreigner:
-    """Somebody else, who creates a machine of ours."""
+class OtherClient:
+    """A body in which another client creates the leased machine."""
 
     def __init__(self, *, times: int) -> None:
         self.took: list[str] = []
@@ -210,24 +210,24 @@ class Foreigner:
         await machine.read()
 
 
-def test_a_behaviour_that_somebody_disturbs_is_judged_on_another_machine() -> None:
-    core, foreigner = provider(8), Foreigner(times=1)
-    report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
+def test_a_disturbed_behaviour_is_judged_on_another_machine() -> None:
+    core, other_client = provider(8), OtherClient(times=1)
+    report = run(proof(other_client, machines=1, start=State.SPECULATIVE, creates=True), core=core)
     (result,) = report.results
     assert result.status is Status.PASSED
-    assert result.machines != tuple(foreigner.took)
-    assert core.machines[foreigner.took[0]].state.name == "IDLE", "what is somebody else's is left alone"
+    assert result.machines != tuple(other_client.took)
+    assert core.machines[other_client.took[0]].state.name == "IDLE", "machines of other clients are left alone"
     assert report.home.clean
 
 
-def test_the_last_machine_in_a_row_that_moves_by_itself_is_moved_by_the_provider() -> None:
-    core, foreigner = provider(16), Foreigner(times=MAX_ATTEMPTS[RetryReason.OTHER_CLIENT] + 1)
-    report = run(proof(foreigner, machines=1, start=State.SPECULATIVE, creates=True), core=core)
-    assert len(foreigner.took) == MAX_ATTEMPTS[RetryReason.OTHER_CLIENT]
-    assert report.results[0].status is Status.PASSED, "the body saw it, and this one does not mind"
+def test_the_last_attempt_blames_the_provider_for_changes() -> None:
+    core, other_client = provider(16), OtherClient(times=MAX_ATTEMPTS[RetryReason.OTHER_CLIENT] + 1)
+    report = run(proof(other_client, machines=1, start=State.SPECULATIVE, creates=True), core=core)
+    assert len(other_client.took) == MAX_ATTEMPTS[RetryReason.OTHER_CLIENT]
+    assert report.results[0].status is Status.PASSED, "this body accepts the change"
 
 
-def test_what_could_not_be_told_while_somebody_is_about_is_judged_again() -> None:
+def test_an_error_while_another_client_is_active_is_judged_again() -> None:
     core, attempts = provider(8), list[str]()
 
     async def puzzled(trial: Trial) -> None:
@@ -241,7 +241,7 @@ def test_what_could_not_be_told_while_somebody_is_about_is_judged_again() -> Non
     assert (report.results[0].status, len(attempts)) == (Status.PASSED, 2)
 
 
-def test_who_was_about_once_may_be_about_again() -> None:
+def test_another_client_seen_once_allows_further_attempts() -> None:
     core, attempts, strangers = provider(8), list[str](), list[str]()
 
     async def puzzled(trial: Trial) -> None:
@@ -259,7 +259,7 @@ def test_who_was_about_once_may_be_about_again() -> None:
     assert (report.results[0].status, len(attempts)) == (Status.PASSED, 3)
 
 
-def test_what_could_not_be_told_while_nobody_is_about_is_not_judged_again() -> None:
+def test_an_error_without_another_client_is_not_judged_again() -> None:
     attempts = list[str]()
 
     async def puzzled(trial: Trial) -> None:
@@ -309,7 +309,7 @@ class AllFail(FirstFails):
         pass
 
 
-def test_after_three_machines_in_a_row_no_more_are_bought() -> None:
+def test_after_three_bad_machines_in_a_row_no_more_are_created() -> None:
     core = provider(16, cls=AllFail, latency=0.005)
     report = run(*(proof(idle, f"TST-1{letter}", machines=1) for letter in "abcd"), core=core, jobs=1)
     assert {result.status for result in report.results} == {Status.ERROR}
@@ -327,7 +327,7 @@ def test_a_declaration_is_read_back_from_the_function() -> None:
     assert declaration_of(test_a_declaration_is_read_back_from_the_function) is None
 
 
-def test_what_was_seen_is_judged_once() -> None:
+def test_a_violation_is_judged_once() -> None:
     attempts = list[str]()
 
     async def breaks(trial: Trial) -> None:
@@ -338,13 +338,13 @@ def test_what_was_seen_is_judged_once() -> None:
     assert (report.results[0].status, len(attempts)) == (Status.FAILED, 1)
 
 
-def test_who_watches_a_passage_needs_nothing_else() -> None:
+def test_a_behaviour_that_watches_a_lifecycle_must_not_ask_for_machines() -> None:
     with pytest.raises(ValueError, match="TST-1a watches edges"):
         behaviour("TST-1a", watches=(Verb.CONFIGURE, Verb.DRAIN), machines=2)
 
 
 @pytest.mark.parametrize("start", [State.CREATING, State.FAILED, State.UNSPECIFIED])
-def test_a_behaviour_starts_where_a_machine_can_be_brought(start: State) -> None:
+def test_a_behaviour_starts_in_a_state_that_can_be_prepared(start: State) -> None:
     with pytest.raises(ValueError, match=f"cannot start at {start.name}"):
         behaviour("TST-1a", start=start)
 
@@ -358,9 +358,9 @@ def test_a_behaviour_starts_where_a_machine_can_be_brought(start: State) -> None
         (Needs(machines=3, start=State.CONFIGURED, transitions=2), 5),
     ],
 )
-def test_a_chain_goes_from_home_to_home(needs: Needs, chain: int) -> None:
+def test_a_chain_includes_the_way_to_the_start_and_back(needs: Needs, chain: int) -> None:
     assert needs.chain == chain
 
 
-def test_every_verb_has_a_machines_call() -> None:
+def test_a_machine_has_a_method_for_every_verb() -> None:
     assert all(callable(getattr(Machine, verb.value.lower())) for verb in Verb)

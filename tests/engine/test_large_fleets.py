@@ -1,4 +1,4 @@
-"""A large fleet is asked about sparingly: what a run may cost does not grow with what it does not touch."""
+"""Large fleets: the cost of a run does not grow with the machines that it does not touch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.values import a_found
 from tools.large import cost
 
 MACHINES = int(os.environ.get("CONFORMANCE_MACHINES", "10000"))
-"""How many there are: 10,000 for every day, 100,000 for a release."""
+"""The size of the fleet: 10,000 by default, 100,000 for a release."""
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory of a process from /proc")
 def test_a_run_on_a_large_fleet_lists_it_a_few_times_and_keeps_no_list() -> None:
     seen = cost(MACHINES, "--rpc-timeout", "5m")
     assert seen.code == 0, seen.output
@@ -35,19 +35,19 @@ def test_a_run_on_a_large_fleet_lists_it_a_few_times_and_keeps_no_list() -> None
 
 
 @pytest.mark.timeout(900)
-def test_a_large_fleet_without_revisions_is_judged_all_the_same() -> None:
+def test_a_large_fleet_without_revisions_is_judged() -> None:
     seen = cost(6000, "--rpc-timeout", "5m", "--select", "LIF-2*,LIF-4*,LIF-8*,COD-1*,COD-4*,LST-*", revisions=False)
     assert seen.code == 0, seen.output
     assert seen.left == 0
 
 
-def test_in_a_small_fleet_everything_is_asked_for() -> None:
+def test_in_a_small_fleet_lists_ask_for_all_states() -> None:
     small = a_found(fleet={"SPECULATIVE": 5000}, revision=b"7")
     assert not small.large
     assert (small.few(State.IDLE), small.since, small.crowded) == ((), b"", frozenset())
 
 
-def test_in_a_large_fleet_crowded_states_are_asked_for_by_name_only() -> None:
+def test_in_a_large_fleet_lists_ask_for_crowded_states_by_name_only() -> None:
     large = a_found(fleet={"SPECULATIVE": 50_000, "CONFIGURED": 1001, "IDLE": 1000}, revision=b"7")
     assert large.crowded == {State.SPECULATIVE, State.CONFIGURED}
     assert large.since == b"7"
@@ -55,7 +55,7 @@ def test_in_a_large_fleet_crowded_states_are_asked_for_by_name_only() -> None:
     assert set(large.few(State.CONFIGURED)) - set(large.few()) == {State.CONFIGURED}
 
 
-def test_a_call_log_remembers_of_a_list_how_many_and_where_ours_were() -> None:
+def test_a_call_log_keeps_the_size_of_a_list_and_the_states_of_the_leased_machines() -> None:
     async def main() -> CallLog:
         async with serving(Core(fleet(5, idle=2))) as address, connected(address) as client:
             with recording(CallLog({"machine-0001", "machine-0003"})) as log:
@@ -72,7 +72,7 @@ def test_a_call_log_remembers_of_a_list_how_many_and_where_ours_were() -> None:
     assert call.outcome().startswith("OK 5 machines, revision ")
 
 
-def test_of_a_crowd_one_list_is_asked_for_at_a_time() -> None:
+def test_large_lists_are_requested_one_at_a_time() -> None:
     async def main() -> None:
         async with serving(Core(fleet(5001))) as address, connected(address, rpc_timeout=60.0) as client:
             await probe(client, run="cpc-test")

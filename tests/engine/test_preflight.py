@@ -19,40 +19,40 @@ if TYPE_CHECKING:
 CREATES: dict[str, Any] = {"start": State.SPECULATIVE, "creates": True}
 
 
-def test_every_capability_that_a_behaviour_needs_has_words_for_its_lack() -> None:
+def test_every_needed_capability_has_a_skip_reason() -> None:
     needed = {need for each in catalogue.load().entries for need in each.needs} | {"create"}
     assert needed <= set(preflight.SKIP_REASONS) <= set(CAPABILITIES)
 
 
-def test_a_target_can_have_all_of_them() -> None:
+def test_a_target_can_have_all_capabilities() -> None:
     everything = a_found(tls=True, client_certificate=True)
     assert all(everything.has(name) for name in CAPABILITIES)
 
 
 @pytest.mark.parametrize("name", CAPABILITIES)
-def test_a_target_can_lack_each_of_them(name: str) -> None:
+def test_a_target_can_lack_each_capability(name: str) -> None:
     without: dict[str, dict[str, Any]] = {"health": {"health": None}, "zones": {"zones": ()}, "create": {}}
     lacking = a_found(speculative=(), **without.get(name, {name.replace("-", "_"): False}))
     assert not lacking.has(name)
 
 
-def test_a_capability_that_nobody_knows_is_a_bug() -> None:
+def test_an_unknown_capability_is_a_bug() -> None:
     with pytest.raises(KeyError):
         a_found().has("teleport")
 
 
-def test_a_behaviour_lacks_the_first_of_its_needs_that_is_not_there() -> None:
+def test_the_first_missing_capability_is_named() -> None:
     needy = proof(capabilities=["revisions", "delete"])
-    assert preflight.missing(needy, a_found()) is None
-    assert preflight.missing(needy, a_found(delete=False)) == "delete"
-    assert preflight.missing(needy, a_found(delete=False, revisions=False)) == "revisions"
+    assert preflight.missing_capability(needy, a_found()) is None
+    assert preflight.missing_capability(needy, a_found(delete=False)) == "delete"
+    assert preflight.missing_capability(needy, a_found(delete=False, revisions=False)) == "revisions"
 
 
-def test_what_starts_at_a_slot_needs_one_to_create() -> None:
+def test_a_behaviour_that_starts_at_a_slot_needs_one() -> None:
     slot, idle = proof(machines=1, start=State.SPECULATIVE), proof(machines=1)
     bare = a_found(speculative=())
-    assert (preflight.missing(slot, bare), preflight.missing(idle, bare)) == ("create", None)
-    assert preflight.missing(proof(), bare) is None
+    assert (preflight.missing_capability(slot, bare), preflight.missing_capability(idle, bare)) == ("create", None)
+    assert preflight.missing_capability(proof(), bare) is None
 
 
 def size(*needed: int, slots: int = 4, use_idle: bool = False, most: int | None = None, **found: Any) -> TargetError:
@@ -62,68 +62,68 @@ def size(*needed: int, slots: int = 4, use_idle: bool = False, most: int | None 
     return caught.value
 
 
-def test_a_plan_that_fits_is_not_remarked_upon() -> None:
+def test_a_plan_that_fits_is_accepted() -> None:
     preflight.check_size((proof(machines=4), proof()), a_found(), slots=4, use_idle=False, max_machines=None)
     preflight.check_size((proof(machines=2),), a_found(), slots=4, use_idle=False, max_machines=2)
 
 
-def test_a_shortage_says_what_is_needed_what_is_there_and_that_nothing_was_touched() -> None:
+def test_the_error_names_needed_and_found_machines() -> None:
     message = size(1, 5, 6).message
-    assert message == "too few machines: 2 behaviours need up to 6, found 4 SPECULATIVE; nothing was touched"
+    assert message == "too few machines: up to 6 needed by 2 behaviours, found 4 SPECULATIVE; nothing was touched"
 
 
-def test_where_idle_machines_would_do_use_idle_is_named() -> None:
+def test_the_hint_names_use_idle_if_there_are_idle_machines() -> None:
     assert "--use-idle lets the kit drive the 1 IDLE ones" in str(size(5).hint)
     assert "--use-idle" not in str(size(9, slots=5, use_idle=True).hint)
     assert "and 1 free IDLE" in size(9, slots=5, use_idle=True).message
 
 
-def test_where_others_can_run_the_exclusion_is_named() -> None:
+def test_the_hint_names_the_exclusion_if_other_behaviours_can_run() -> None:
     assert "--exclude TST-2a,TST-3a runs the others" in str(size(1, 5, 6).hint)
     assert "--exclude" not in str(size(5, 6).hint)
 
 
-def test_where_nothing_else_helps_more_machines_do() -> None:
+def test_without_other_fixes_the_hint_asks_for_more_machines() -> None:
     assert size(5, idle=()).hint == "give the provider at least 5 SPECULATIVE machines"
 
 
-def test_a_limit_of_the_users_own_is_named() -> None:
+def test_the_error_names_max_machines() -> None:
     assert "--max-machines 2" in size(3, most=2).message
 
 
-def test_what_does_not_apply_needs_no_machines() -> None:
+def test_behaviours_that_do_not_apply_need_no_machines() -> None:
     plan = (proof(machines=9, capabilities=["delete"]),)
     preflight.check_size(plan, a_found(delete=False), slots=1, use_idle=False, max_machines=None)
 
 
-def test_a_provider_without_delete_is_told_beforehand_what_its_slots_will_not_do_for() -> None:
+def test_a_shortage_of_slots_at_a_provider_without_delete_is_known_before_the_run() -> None:
     plan = tuple(proof(behaviour_id=f"TST-{n}a", machines=1, **CREATES) for n in range(1, 6))
-    said = preflight.check_slots(plan, a_found(delete=False), slots=4)
-    assert said is not None
-    assert "5 behaviours use up 5 of 4 SPECULATIVE machines" in said
+    warning = preflight.check_slots(plan, a_found(delete=False), slots=4)
+    assert warning is not None
+    assert "5 behaviours need 5 of 4 SPECULATIVE machines" in warning
     assert preflight.check_slots(plan, a_found(delete=False), slots=6) is None
     assert preflight.check_slots(plan, a_found(), slots=4) is None
     assert preflight.check_slots(plan, a_found(delete=False, speculative=()), slots=4) is None
 
 
 @pytest.mark.parametrize(
-    ("machines", "slots", "jobs", "most", "breadth"),
+    ("machines", "slots", "jobs", "most", "size"),
     [
         ([], 100, None, None, 0),
         ([1], 100, None, None, 1),
-        ([1] * 200, 100, None, None, 50),  # half the slots are left to somebody else
+        ([1] * 200, 100, None, None, 50),  # half of the slots are left to other clients
         ([1] * 200, 100, None, 7, 7),
         ([1] * 200, 100, 3, None, 3),
         ([4, 1, 1], 100, 2, None, 8),
-        ([4, 1, 1], 5, None, None, 4),  # what the widest needs it gets
+        ([4, 1, 1], 5, None, None, 4),  # the behaviour with the most machines gets them
         ([4, 1, 1], 100, None, 4, 4),
     ],
 )
-def test_breadth_is_never_over_a_limit_nor_under_what_the_widest_needs(
-    machines: list[int], slots: int, jobs: int | None, most: int | None, breadth: int
+def test_the_pool_size_is_between_the_largest_need_and_the_limits(
+    machines: list[int], slots: int, jobs: int | None, most: int | None, size: int
 ) -> None:
     plan = tuple(proof(behaviour_id=f"TST-{n}a", machines=count, transitions=4) for n, count in enumerate(machines, 1))
-    assert preflight.pool_size(plan, slots=slots, jobs=jobs, max_machines=most) == breadth
+    assert preflight.pool_size(plan, slots=slots, jobs=jobs, max_machines=most) == size
 
 
 def test_short_chains_share_machines_while_a_long_one_runs() -> None:
@@ -133,7 +133,7 @@ def test_short_chains_share_machines_while_a_long_one_runs() -> None:
     assert preflight.pool_size((long,) * 10, slots=100, jobs=None, max_machines=None) >= 6
 
 
-def test_a_passage_is_work_once_whoever_watches_it() -> None:
+def test_a_watched_lifecycle_counts_once() -> None:
     def watchers(count: int) -> tuple[Behaviour, ...]:
         needs: dict[str, Any] = {"machines": 1, "transitions": 4, "watches": BINDING}
         return tuple(proof(behaviour_id=f"TST-{n}a", **needs) for n in range(1, count + 1))

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.core import catalogue
 from conformance.core.errors import UsageError
-from conformance.engine.replay import came, chosen
+from conformance.engine.replay import compare_outcomes, select_ids
 from conformance.results.result import Status
 from fake_provider.core import Core
 from fake_provider.server import serving as served
@@ -27,17 +27,17 @@ KNOWN = catalogue.load()
 
 
 class EqualPasses(Core):
-    """A fence that takes an equal token for a newer one."""
+    """A fence that accepts an equal token."""
 
-    mended = False
+    fixed = False
 
     def passes(self, verb, token, mark):  # type: ignore[no-untyped-def]
-        return (token == mark and not self.mended) or super().passes(verb, token, mark)
+        return (token == mark and not self.fixed) or super().passes(verb, token, mark)
 
 
 @contextmanager
 def broken() -> Iterator[tuple[str, EqualPasses]]:
-    """A broken provider in a thread of its own, to be mended while it is served."""
+    """Serves a broken provider in its own thread. The test can fix it while it is served."""
     loop, over, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
     core = provider(16, cls=EqualPasses)
     where: list[str] = []
@@ -59,23 +59,23 @@ def broken() -> Iterator[tuple[str, EqualPasses]]:
         loop.close()
 
 
-def test_a_failure_happens_again_with_its_seed_and_its_options_and_not_once_it_is_mended(tmp_path: Path) -> None:
+def test_a_failure_is_replayed_with_its_seed_and_options_and_passes_after_the_fix(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     with broken() as (address, core):
         options = ("--select", "FEN-1a,LIF-4a", "--seed", "41", "--examples", "3", "--patience", "20s", "--strict")
         done = run("conformance-run", "--target", address, "--report-dir", str(first), *options)
         assert done.code == 1, done.text
         again = run("conformance", "replay", str(first / "events.ndjson"), "FEN-1a", "--report-dir", str(second))
-        core.mended = True
-        mended = run("conformance", "replay", str(first / "report.json"))
+        core.fixed = True
+        fixed = run("conformance", "replay", str(first / "report.json"))
     assert again.code == 1, again.text
-    assert again.out.splitlines()[-1] == "replay     FEN-1a: it happened again, as before"
+    assert again.out.splitlines()[-1] == "replay     FEN-1a: same failure as before"
     then, now = (json.loads((where / "report.json").read_text()) for where in (first, second))
     assert (now["seed"], now["asked"], now["strict"]) == (41, then["asked"], True)
     assert [one["id"] for one in now["behaviours"]] == ["FEN-1a"]
     assert now["home"]["clean"]
-    assert mended.code == 0, mended.text
-    assert mended.out.splitlines()[-1] == "replay     FEN-1a: it did not happen again: it passed"
+    assert fixed.code == 0, fixed.text
+    assert fixed.out.splitlines()[-1] == "replay     FEN-1a: passed this time"
 
 
 def test_a_run_of_the_embedded_fake_is_replayed_on_a_new_one(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_a_run_of_the_embedded_fake_is_replayed_on_a_new_one(tmp_path: Path) -> 
     assert done.code == 0, done.text
     again = run("conformance", "replay", str(tmp_path / "out/events.ndjson"), "FEN-1")
     assert again.code == 0, again.text
-    assert again.out.splitlines()[-1] == "replay     FEN-1a: it passed, and passed then"
+    assert again.out.splitlines()[-1] == "replay     FEN-1a: passed, passed before"
 
 
-def test_another_target_can_be_given_and_a_log_that_was_cut_will_do(tmp_path: Path) -> None:
+def test_a_truncated_log_is_replayed_at_another_target(tmp_path: Path) -> None:
     with serving() as provider_:
         assert judge(provider_, "--select", "FEN-1a,LIF-4a", directory=tmp_path / "out").code == 0
     log = tmp_path / "out/events.ndjson"
@@ -94,7 +94,7 @@ def test_another_target_can_be_given_and_a_log_that_was_cut_will_do(tmp_path: Pa
     with serving() as other:
         again = run("conformance", "replay", str(log), "LIF-4a", "--target", other.address)
     assert again.code == 0, again.text
-    assert again.out.splitlines()[-1].startswith("replay     LIF-4a: it passed")
+    assert again.out.splitlines()[-1].startswith("replay     LIF-4a: passed")
 
 
 @pytest.mark.parametrize(
@@ -104,60 +104,64 @@ def test_another_target_can_be_given_and_a_log_that_was_cut_will_do(tmp_path: Pa
         ({"tls": True}, "that run used TLS"),
     ],
 )
-def test_credentials_are_in_no_record_and_asked_for(change: dict[str, object], problem: str, tmp_path: Path) -> None:
+def test_credentials_must_be_given_again(change: dict[str, object], problem: str, tmp_path: Path) -> None:
     with serving() as provider_:
         assert judge(provider_, "--select", "FEN-1a", directory=tmp_path / "out").code == 0
     path = tmp_path / "out/report.json"
-    told = json.loads(path.read_text())
-    told["asked"] |= {key: value for key, value in change.items() if key != "tls"}
-    told["found"] |= {key: value for key, value in change.items() if key == "tls"}
-    path.write_text(json.dumps(told))
+    record = json.loads(path.read_text())
+    record["asked"] |= {key: value for key, value in change.items() if key != "tls"}
+    record["found"] |= {key: value for key, value in change.items() if key == "tls"}
+    path.write_text(json.dumps(record))
     done = run("conformance", "replay", str(path), "FEN-1a")
     assert done.code == 2
     assert done.err.splitlines()[0] == f"error: {problem}"
 
 
-def test_without_ids_all_that_did_not_pass_is_judged_again() -> None:
+def test_without_ids_all_behaviours_that_did_not_pass_are_selected() -> None:
     report = a_report(a_result(PASSED, "FEN-1a"), a_result(FAILED, "FEN-1b"), a_result(ERROR, "LIF-1a"))
-    assert chosen(report, (), KNOWN) == ("FEN-1b", "LIF-1a")
-    assert chosen(report, ("FEN",), KNOWN) == ("FEN-1a", "FEN-1b")
+    assert select_ids(report, (), KNOWN) == ("FEN-1b", "LIF-1a")
+    assert select_ids(report, ("FEN",), KNOWN) == ("FEN-1a", "FEN-1b")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "problem"), [("LIF-4a", "was not in that run"), ("FEN-99", "matches no behaviour")]
+    ("pattern", "problem"), [("LIF-4a", "was not part of that run"), ("FEN-99", "matches no behaviour")]
 )
-def test_what_the_run_did_not_have_cannot_be_seen_again(pattern: str, problem: str) -> None:
+def test_a_behaviour_that_the_run_did_not_judge_is_rejected(pattern: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        chosen(a_report(a_result(FAILED, "FEN-1a")), (pattern,), KNOWN)
+        select_ids(a_report(a_result(FAILED, "FEN-1a")), (pattern,), KNOWN)
 
 
-def test_where_all_passed_there_is_nothing_to_see_again_unless_it_is_named() -> None:
+def test_if_all_passed_ids_must_be_given() -> None:
     report = a_report(a_result(PASSED, "FEN-1a"))
-    with pytest.raises(UsageError, match="all passed"):
-        chosen(report, (), KNOWN)
-    assert chosen(report, ("FEN-1a",), KNOWN) == ("FEN-1a",)
+    with pytest.raises(UsageError, match="all behaviours passed"):
+        select_ids(report, (), KNOWN)
+    assert select_ids(report, ("FEN-1a",), KNOWN) == ("FEN-1a",)
 
 
-def test_what_this_kit_does_not_judge_any_more_is_named() -> None:
-    with pytest.raises(UsageError, match="TST-1a: this kit does not judge that any more"):
-        chosen(a_report(a_result(FAILED)), (), KNOWN)
+def test_a_behaviour_that_no_longer_exists_is_named() -> None:
+    with pytest.raises(UsageError, match="TST-1a: this version of the kit does not judge them"):
+        select_ids(a_report(a_result(FAILED)), (), KNOWN)
 
 
 @pytest.mark.parametrize(
     ("before", "now", "words"),
     [
-        ((FAILED, "state IDLE"), (FAILED, "state IDLE"), "it happened again, as before"),
-        ((FAILED, "state IDLE"), (FAILED, "ABORTED: no"), "it is broken again, but otherwise"),
-        ((FAILED, "x"), (PASSED, ""), "it did not happen again: it passed"),
-        ((PASSED, ""), (FAILED, "x"), "it is broken now, and passed then"),
-        ((FAILED, "x"), (ERROR, ""), "it could not be judged (gone), and was broken (got x) then"),
-        ((PASSED, ""), (PASSED, ""), "it passed, and passed then"),
+        ((FAILED, "state IDLE"), (FAILED, "state IDLE"), "same failure as before"),
+        (
+            (FAILED, "state IDLE"),
+            (FAILED, "ABORTED: no"),
+            "fails differently: got state IDLE before; got ABORTED: no now",
+        ),
+        ((FAILED, "x"), (PASSED, ""), "passed this time"),
+        ((PASSED, ""), (FAILED, "x"), "failed (got x), passed before"),
+        ((FAILED, "x"), (ERROR, ""), "not judged (gone), failed (got x) before"),
+        ((PASSED, ""), (PASSED, ""), "passed, passed before"),
     ],
 )
-def test_how_it_came_is_told_by_what_was_wanted_and_what_came(
+def test_outcomes_are_compared_by_wanted_and_got(
     before: tuple[Status, str], now: tuple[Status, str], words: str
 ) -> None:
     def result(status: Status, got: str):  # type: ignore[no-untyped-def]
         return a_result(status, wanted="a fence" if got else "", got=got, reason="gone" if status is ERROR else "")
 
-    assert came(result(*before), result(*now)).startswith(words)
+    assert compare_outcomes(result(*before), result(*now)).startswith(words)

@@ -20,7 +20,7 @@ from conformance.rpc.target import Target
 from fake_provider.fleet import fleet
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
-from tests.runs import SHORT, judged, nothing, proof, provider, states_of
+from tests.runs import SHORT, judged, nothing, options_from, proof, provider, states_of
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
@@ -56,7 +56,7 @@ async def hangs(trial: Trial) -> None:
     await asyncio.Event().wait()
 
 
-def test_a_run_judges_all_brings_all_home_and_counts_it() -> None:
+def test_a_run_judges_all_cleans_up_and_counts() -> None:
     core = provider(8, latency=0.002)
     report = run(*several(3, round_trip, machines=1, transitions=2), core=core)
     assert report.verdict is Verdict.CONFORMANT
@@ -70,7 +70,7 @@ def test_a_run_judges_all_brings_all_home_and_counts_it() -> None:
     assert 0 < report.time.critical_path <= report.time.wall
 
 
-def test_results_are_in_the_plans_order_whoever_ends_first() -> None:
+def test_results_are_in_the_order_of_the_plan() -> None:
     last = asyncio.Event()
 
     async def waits(trial: Trial) -> None:
@@ -99,7 +99,7 @@ def test_behaviours_run_together() -> None:
 
 
 class Crowd:
-    """Counts who is here at once."""
+    """Counts the bodies that run at the same time."""
 
     def __init__(self) -> None:
         self.now = self.most = 0
@@ -112,7 +112,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_no_more_behaviours_run_at_once_than_jobs_say(jobs: int) -> None:
+def test_at_most_jobs_behaviours_run_at_once(jobs: int) -> None:
     crowd = Crowd()
     report = run(*several(6, crowd, machines=1, transitions=2), core=provider(16, latency=0.002), jobs=jobs)
     assert set(statuses(report).values()) == {Status.PASSED}
@@ -123,13 +123,13 @@ def test_no_more_behaviours_run_at_once_than_jobs_say(jobs: int) -> None:
     assert without_machines.most == jobs
 
 
-def test_one_job_uses_one_machine_again_and_again() -> None:
+def test_one_job_reuses_one_machine() -> None:
     report = run(*several(5, round_trip, machines=1, transitions=2), jobs=1)
     assert (report.bill.create, report.bill.peak_machines) == (1, 1)
 
 
 @pytest.mark.parametrize("most", [2, 3])
-def test_never_do_more_machines_live_than_max_machines(most: int) -> None:
+def test_at_most_max_machines_are_alive(most: int) -> None:
     core = provider(16, latency=0.003)
     plan = [
         *several(8, round_trip, machines=1, transitions=2),
@@ -142,7 +142,7 @@ def test_never_do_more_machines_live_than_max_machines(most: int) -> None:
     assert report.bill.peak_machines == most
 
 
-def test_who_wants_to_be_alone_is() -> None:
+def test_a_behaviour_that_needs_a_quiet_fleet_runs_alone() -> None:
     others = Crowd()
 
     async def alone(trial: Trial) -> None:
@@ -156,7 +156,7 @@ def test_who_wants_to_be_alone_is() -> None:
     assert {r.id: r.reason for r in report.results if r.status is not Status.PASSED} == {}
 
 
-def test_a_failure_a_warning_a_lack_and_a_bug_are_told_apart() -> None:
+def test_failures_warnings_skips_and_bugs_are_distinguished() -> None:
     async def lacks(trial: Trial) -> None:
         raise Unsupported("too fast")
 
@@ -183,7 +183,7 @@ def test_a_failure_a_warning_a_lack_and_a_bug_are_told_apart() -> None:
     assert report.results[5].reason == "the target is not reached over TLS"
 
 
-def test_a_failed_behaviour_leaves_its_machine_to_be_brought_home() -> None:
+def test_the_machine_of_a_failed_behaviour_is_cleaned_up() -> None:
     async def leaves(trial: Trial) -> None:
         await trial.machine.configure(cluster="left-behind")
         raise Violation("this", "that")
@@ -195,10 +195,10 @@ def test_a_failed_behaviour_leaves_its_machine_to_be_brought_home() -> None:
     assert states_of(core) == {}
 
 
-# Ends before the plan's.
+# Runs that end early.
 
 
-def test_a_stop_cancels_what_runs_and_brings_all_home() -> None:
+def test_a_stop_cancels_all_jobs_and_cleans_up() -> None:
     stop, core = None, provider(8, latency=0.002)
 
     async def go() -> Report:
@@ -220,7 +220,7 @@ def test_a_stop_cancels_what_runs_and_brings_all_home() -> None:
     assert states_of(core) == {}
 
 
-def test_a_run_that_is_over_time_is_ended_and_says_so() -> None:
+def test_a_run_ends_at_its_timeout() -> None:
     core = provider(4)
     report = run(proof(nothing, "TST-1a"), proof(hangs, "TST-1b", machines=1), core=core, timeout=0.3)
     assert statuses(report) == {"TST-1a": Status.PASSED, "TST-1b": Status.ERROR}
@@ -228,7 +228,7 @@ def test_a_run_that_is_over_time_is_ended_and_says_so() -> None:
     assert states_of(core) == {}
 
 
-def test_the_first_failure_ends_a_run_that_fails_fast() -> None:
+def test_fail_fast_ends_the_run_at_the_first_failure() -> None:
     plan = [proof(breaks, "TST-1a", machines=1, transitions=9), *several(4, machines=1, transitions=1)[1:]]
     report = run(*plan, jobs=1, fail_fast=True)
     assert statuses(report) == {
@@ -241,13 +241,13 @@ def test_the_first_failure_ends_a_run_that_fails_fast() -> None:
     assert report.home.clean
 
 
-def test_a_warning_does_not_end_a_run_that_fails_fast() -> None:
+def test_fail_fast_ignores_warnings() -> None:
     warned = proof(breaks, "TST-1a", level=Level.SHOULD, machines=1, transitions=9)
     report = run(warned, *several(3, machines=1)[1:], jobs=1, fail_fast=True)
     assert report.stopped is None
 
 
-def test_a_budget_of_creates_is_kept_and_what_is_over_it_is_not_judged() -> None:
+def test_behaviours_beyond_max_creates_are_not_judged() -> None:
     plan = [proof(nothing, "TST-1a", machines=1, transitions=9), proof(nothing, "TST-1b", machines=2)]
     report = run(*plan, jobs=1, max_creates=1)
     assert statuses(report) == {"TST-1a": Status.PASSED, "TST-1b": Status.ERROR}
@@ -256,7 +256,7 @@ def test_a_budget_of_creates_is_kept_and_what_is_over_it_is_not_judged() -> None
     assert report.home.clean
 
 
-def test_machines_that_are_kept_stay_and_are_named() -> None:
+def test_kept_machines_are_named() -> None:
     core = provider(4)
     report = run(proof(round_trip, machines=1, transitions=2), core=core, keep=True)
     ((machine, state),) = states_of(core).items()
@@ -264,7 +264,7 @@ def test_machines_that_are_kept_stay_and_are_named() -> None:
     assert report.exit_code == 0
 
 
-def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> None:
+def test_a_lost_target_ends_the_run_and_remaining_machines_are_named() -> None:
     async def go() -> Report:
         async with AsyncExitStack() as up:
             address = await up.enter_async_context(serving(provider(8), grace=0.0))
@@ -279,7 +279,7 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
                     proof(nothing, "TST-1b", machines=1, transitions=1),
                 ),
                 Target(address=address),
-                options=Options(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
+                options=options_from(jobs=1, patience=SHORT, rpc_timeout=1.0, connect_timeout=0.2),
                 ledger_at=lambda name: Path(directory) / name,
             )
 
@@ -291,10 +291,10 @@ def test_a_target_that_goes_away_ends_the_run_and_what_is_left_is_named() -> Non
     assert report.exit_code == 3
 
 
-# Before anything is started.
+# Before the first machine.
 
 
-def test_the_timeout_counts_from_the_start_and_not_from_the_first_machine() -> None:
+def test_the_timeout_includes_the_probe() -> None:
     error = refused(proof(nothing, machines=1), core=provider(1), timeout=0.2, serve={"rpc_delay": 60.0})
     assert error.message == "--timeout 0.2 s is over before any machine was started"
 
@@ -307,12 +307,12 @@ def refused(*plan: Behaviour, core: Core, **options: Any) -> TargetError:
     return caught.value
 
 
-def test_a_shortage_is_known_before_anything_is_touched() -> None:
-    assert "need up to 5, found 4" in refused(proof(machines=5), core=provider(4)).message
+def test_a_shortage_of_machines_is_known_before_the_run() -> None:
+    assert "up to 5 needed by 1 behaviour, found 4 SPECULATIVE" in refused(proof(machines=5), core=provider(4)).message
     assert "--max-machines 2" in refused(proof(machines=3), core=provider(4), max_machines=2).message
 
 
-def test_idle_machines_are_driven_only_where_the_user_says_so() -> None:
+def test_idle_machines_are_driven_only_with_use_idle() -> None:
     core = provider(0)
     for machine in fleet(3, idle=3):
         core.put(machine)
@@ -323,7 +323,7 @@ def test_idle_machines_are_driven_only_where_the_user_says_so() -> None:
     assert (report.bill.create, report.bill.configure) == (0, 1)
 
 
-def test_a_ledger_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
+def test_without_a_writable_ledger_no_machine_is_started(tmp_path: Path) -> None:
     core = provider(4)
     (tmp_path / "file").write_text("", encoding="utf-8")
 
@@ -341,23 +341,23 @@ def test_a_ledger_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
     assert states_of(core) == {}
 
 
-# What is said on the way.
+# Events and seeds.
 
 
-def test_events_tell_the_run_from_its_start_to_its_report() -> None:
-    told: list[events.Event] = []
-    report = asyncio.run(judged(several(2, round_trip, machines=1), emit=told.append, seed=5))
-    assert isinstance(told[0], events.RunStarted)
-    assert (told[0].seed, [entry.id for entry in told[0].behaviours]) == (5, ["TST-1a", "TST-1b"])
-    assert told[-1] == events.RunFinished(report=report)
+def test_events_cover_the_run_from_start_to_report() -> None:
+    emitted: list[events.Event] = []
+    report = asyncio.run(judged(several(2, round_trip, machines=1), emit=emitted.append, seed=5))
+    assert isinstance(emitted[0], events.RunStarted)
+    assert (emitted[0].seed, [entry.id for entry in emitted[0].behaviours]) == (5, ["TST-1a", "TST-1b"])
+    assert emitted[-1] == events.RunFinished(report=report)
     for name in ("TST-1a", "TST-1b"):
-        started = [n for n, e in enumerate(told) if isinstance(e, events.BehaviourStarted) and e.id == name]
-        ended = [n for n, e in enumerate(told) if isinstance(e, events.BehaviourFinished) and e.result.id == name]
+        started = [n for n, e in enumerate(emitted) if isinstance(e, events.BehaviourStarted) and e.id == name]
+        ended = [n for n, e in enumerate(emitted) if isinstance(e, events.BehaviourFinished) and e.result.id == name]
         assert len(started) == len(ended) == 1
         assert started < ended
 
 
-def test_every_behaviour_draws_the_same_for_the_same_seed_whatever_else_runs() -> None:
+def test_a_seed_gives_each_behaviour_the_same_random_numbers() -> None:
     drawn: list[float] = []
 
     async def draws(trial: Trial) -> None:
@@ -370,7 +370,7 @@ def test_every_behaviour_draws_the_same_for_the_same_seed_whatever_else_runs() -
 
 
 class Watched(Servicer):
-    """Sees whether two Gets of one machine are ever under way at once."""
+    """Counts the concurrent Gets of one machine."""
 
     asking: dict[str, int]
     most = 0
@@ -385,7 +385,7 @@ class Watched(Servicer):
             asking[request.id] -= 1
 
 
-def test_a_provider_never_sees_two_gets_of_one_machine_at_once() -> None:
+def test_gets_of_one_machine_are_not_concurrent() -> None:
     Watched.most = 0
 
     async def many(trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""A run that has to wait for somebody else, whose target falls silent, or whose machines are still on their way."""
+"""Runs that wait for other clients, whose target stops answering, or whose machines are in transition."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 MILLISECOND = 0.001
-"""What the figures of a report are rounded to."""
+"""The precision of the times in a report, in seconds."""
 
 
 def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda text: None, **options: Any) -> Report:
-    """A run that finds every machine free, and then somebody else has them all."""
+    """Runs a plan while another client takes all machines after the probe."""
 
     def emit(event: events.Event) -> None:
         if isinstance(event, events.RunStarted):
@@ -52,23 +52,23 @@ def shared(core: Core, *plan: Behaviour, noted: Callable[[str], None] = lambda t
     return asyncio.run(judged(plan, core, emit=emit, **options))
 
 
-def test_a_run_waits_for_machines_that_somebody_else_may_give_back() -> None:
+def test_a_run_waits_for_machines_of_other_clients() -> None:
     core = provider(2)
-    slots, told = list(core.machines.values()), list[str]()
+    slots, notes = list(core.machines.values()), list[str]()
 
     def given_back(text: str) -> None:
-        told.append(text)
+        notes.append(text)
         for slot in slots:
             core.put(slot)
 
     plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]
     report = shared(core, *plan, noted=given_back)
     assert {result.status for result in report.results} == {Status.PASSED}
-    assert report.notes == tuple(told) == ("3 behaviours wait for machines that somebody else may give back",)
+    assert report.notes == tuple(notes) == ("waiting for machines that other clients may return: 3 behaviours",)
     assert states_of(core) == {}
 
 
-def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
+def test_behaviours_that_get_no_machine_are_not_judged() -> None:
     core = provider(2)
     plan = [
         proof(nothing, "TST-1a", machines=2, bound=1, transitions=1),
@@ -77,30 +77,30 @@ def test_who_waits_for_machines_in_vain_could_not_be_judged() -> None:
     report = shared(core, *plan, patience=Patience(0.5, 0.5, 0.5, 0.5))
     assert report.time.wall >= 0.5
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
-    assert report.results[0].reason == "no 2 machines are left that could be IDLE and CONFIGURED"
-    assert report.notes == ("1 behaviours wait for machines that somebody else may give back",)
+    assert report.results[0].reason == "too few machines are left: it needs 2 (IDLE and CONFIGURED)"
+    assert report.notes == ("waiting for machines that other clients may return: 1 behaviour",)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert set(states_of(core).values()) == {"IDLE"}, "theirs"
 
 
-def test_nothing_is_given_back_where_nothing_can_be_deleted() -> None:
+def test_without_delete_a_run_does_not_wait_for_machines() -> None:
     report = shared(provider(2, deletes=False), proof(nothing, machines=1, transitions=1))
-    assert report.results[0].reason == "no 1 machines are left that could be IDLE"
+    assert report.results[0].reason == "too few machines are left: it needs 1 (IDLE)"
     assert report.notes == ()
 
 
-def test_a_stop_ends_the_wait_for_somebody_else() -> None:
+def test_a_stop_ends_the_wait_for_machines() -> None:
     stop = Stop()
     report = shared(provider(2), proof(nothing, machines=1, transitions=1), noted=lambda _: stop("enough"), stop=stop)
     assert (report.stopped, report.results[0].reason) == ("enough", "not judged: enough")
 
 
-# A behaviour that could not be judged: is the target still there?
+# After a behaviour that could not be judged, the run checks the target.
 
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
-    """A run in which a behaviour fails for no fault of the provider, which then leaves so many Lists unanswered."""
+    """Runs a behaviour that raises a bug of the kit, after which `times` Lists are unanswered."""
 
     def run(times: int, *others: Behaviour) -> Report:
         left, answered = 0, Client.list
@@ -124,22 +124,22 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
 
 
 @pytest.mark.parametrize("times", [0, 1])
-def test_a_target_that_answers_when_it_is_asked_again_is_not_gone(silent: Callable[..., Report], times: int) -> None:
+def test_a_target_that_answers_the_second_list_is_not_gone(silent: Callable[..., Report], times: int) -> None:
     report = silent(times, proof(nothing, "TST-1b"))
     assert report.stopped is None
     assert [result.status for result in report.results] == [Status.ERROR, Status.PASSED]
 
 
-def test_a_target_that_is_silent_twice_is_gone_and_the_report_says_so_though_all_was_judged(
+def test_a_target_with_two_unanswered_lists_is_gone_also_after_the_last_behaviour(
     silent: Callable[..., Report],
 ) -> None:
     assert silent(2).stopped == "the target is gone: List was not answered within 5 s, twice"
 
 
-# Machines on their way.
+# Machines in transition.
 
 
-def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way() -> None:
+def test_the_quiet_phase_waits_for_machines_in_transition() -> None:
     seen: list[str] = []
 
     async def leaves(trial: Trial) -> None:
@@ -158,7 +158,7 @@ def test_who_wants_to_be_alone_waits_for_machines_that_others_left_on_their_way(
     assert set(seen) <= {"SPECULATIVE", "IDLE"}
 
 
-def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
+def test_the_quiet_phase_runs_one_behaviour_at_a_time() -> None:
     here: list[str] = []
 
     async def alone(trial: Trial) -> None:
@@ -171,13 +171,13 @@ def test_whoever_wants_to_be_alone_is_so_one_after_the_other() -> None:
     assert {result.status for result in report.results} == {Status.PASSED}
 
 
-def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machine(
+def test_a_bug_in_the_kit_ends_the_run_and_leaves_no_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(agenda: Scheduler, lease: Lease) -> set[State]:
+    def broken(scheduler: Scheduler, lease: Lease) -> set[State]:
         raise KeyError("oops")
 
-    monkeypatch.setattr(Scheduler, "wanted", broken)
+    monkeypatch.setattr(Scheduler, "wanted_states", broken)
     core = provider(4)
     report = asyncio.run(judged([proof(nothing, machines=1, transitions=1)], core))
     assert [result.status for result in report.results] == [Status.PASSED]
@@ -185,11 +185,11 @@ def test_whatever_is_wrong_with_the_kit_itself_ends_the_run_and_leaves_no_machin
     assert states_of(core) == {}
 
 
-# What the report says.
+# The report.
 
 
-def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
-    told: list[events.Event] = []
+def test_a_report_has_the_target_info_and_the_options() -> None:
+    emitted: list[events.Event] = []
     options: dict[str, Any] = {
         "strict": True,
         "require": ("delete", "tls"),
@@ -197,10 +197,10 @@ def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
         "version": "1.2.3",
         "seed": 5,
     }
-    report = asyncio.run(judged([proof()], emit=told.append, **options))
+    report = asyncio.run(judged([proof()], emit=emitted.append, **options))
     assert (report.strict, report.lacking, report.whole) == (True, ("tls",), False)
     assert report.version == "1.2.3"
-    started = told[0]
+    started = emitted[0]
     assert isinstance(started, events.RunStarted)
     assert (started.run, started.target, started.at, started.found, started.ledger) == (
         report.run,
@@ -212,14 +212,14 @@ def test_a_report_says_what_was_found_and_what_was_asked_for() -> None:
 
 
 def timed(latency: str, *plan: Behaviour) -> tuple[Report, float]:
-    """The report of a run of one job, and how long it took by another clock."""
+    """Returns the report of a run with one job, and its duration by another clock, in seconds."""
     core, begun = provider(8), time.monotonic()
     core.latency = Latency.parse(latency)
     report = asyncio.run(judged(plan, core, jobs=1))
     return report, time.monotonic() - begun
 
 
-def test_a_run_is_as_long_as_it_took_and_no_longer_than_that_is_what_it_did() -> None:
+def test_the_times_of_a_report_are_within_the_measured_time() -> None:
     report, elapsed = timed("create=200ms,delete=200ms", proof(nothing, machines=1, transitions=1))
     (result,) = report.results
     assert 0.4 <= report.time.sum <= report.time.wall <= elapsed + MILLISECOND
@@ -240,7 +240,7 @@ def test_the_quiet_phase_is_part_of_the_critical_path() -> None:
     assert 0.4 <= report.time.sum <= report.time.critical_path + MILLISECOND <= report.time.wall + 2 * MILLISECOND
 
 
-def test_a_behaviour_on_a_machine_that_was_warm_took_as_long_as_if_it_had_not_been() -> None:
+def test_the_chain_on_a_reused_machine_includes_its_create() -> None:
     core = provider(8)
     core.latency = Latency.parse("create=200ms")
     plan = [proof(nothing, f"TST-1{letter}", machines=1, transitions=1) for letter in "abc"]

@@ -21,13 +21,13 @@ def run(*plan: Behaviour, core: Core, **options: Any) -> Report:
 
 
 def pending(*plan: Behaviour, phase: Phase = Phase.TOGETHER) -> list[str]:
-    agenda = Scheduler(plan, keep=False)
-    agenda.turn(phase)
-    return [behaviour.id for behaviour in agenda.pending]
+    scheduler = Scheduler(plan, keep=False)
+    scheduler.enter_phase(phase)
+    return [behaviour.id for behaviour in scheduler.pending]
 
 
 class Diary:
-    """Bodies that write down when they were there."""
+    """Creates bodies that record their start and their end."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []
@@ -46,7 +46,7 @@ def creator(behaviour_id: str = "TST-1c", body: Any = nothing) -> Behaviour:
     return proof(body, behaviour_id, machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 
 
-def leaver(behaviour_id: str = "TST-1d", body: Any = nothing) -> Behaviour:
+def deleter(behaviour_id: str = "TST-1d", body: Any = nothing) -> Behaviour:
     return proof(body, behaviour_id, machines=1, transitions=1, deletes=True)
 
 
@@ -58,51 +58,51 @@ async def deletes(trial: Trial) -> None:
     await trial.drive(trial.machine, Verb.DELETE)
 
 
-class Spares:
-    """A pool that says what it is asked to spare."""
+class SurplusPool:
+    """A pool that returns the arguments of `surplus`."""
 
     def surplus(self, *, idle: int, bound: bool) -> list[tuple[int, bool]]:
         return [(idle, bound)]
 
 
-def spared(*plan: Behaviour, phase: Phase, in_time: bool = True, keep: bool = False) -> list[Any]:
-    agenda = Scheduler(plan, keep=keep)
-    agenda.turn(phase)
-    return agenda.spare(cast("Any", Spares()), in_time=in_time)
+def surplus_of(*plan: Behaviour, phase: Phase, in_time: bool = True, keep: bool = False) -> list[Any]:
+    scheduler = Scheduler(plan, keep=keep)
+    scheduler.enter_phase(phase)
+    return scheduler.surplus(cast("Any", SurplusPool()), in_time=in_time)
 
 
-def test_what_nothing_will_want_any_more_goes_home_in_time() -> None:
-    later = (leaver(), proof(behaviour_id="TST-1e", machines=2, alone=True))
-    assert spared(*later, phase=Phase.TOGETHER) == [(1, True)], "one IDLE machine for who deletes it, and bound ones"
-    assert spared(leaver(), phase=Phase.TOGETHER) == [(1, False)]
-    assert spared(*later, phase=Phase.TOGETHER, in_time=False) == []
-    assert spared(leaver(), proof(machines=1), phase=Phase.TOGETHER) == [], "somebody is waiting"
-    assert spared(phase=Phase.LEAVING, in_time=False) == [(0, False)]
-    assert spared(phase=Phase.QUIET) == []
-    assert spared(phase=Phase.TOGETHER, keep=True) == []
+def test_machines_that_no_behaviour_will_use_are_surplus() -> None:
+    later = (deleter(), proof(behaviour_id="TST-1e", machines=2, alone=True))
+    assert surplus_of(*later, phase=Phase.TOGETHER) == [(1, True)], "except one IDLE machine and all bound ones"
+    assert surplus_of(deleter(), phase=Phase.TOGETHER) == [(1, False)]
+    assert surplus_of(*later, phase=Phase.TOGETHER, in_time=False) == []
+    assert surplus_of(deleter(), proof(machines=1), phase=Phase.TOGETHER) == [], "a behaviour waits"
+    assert surplus_of(phase=Phase.LAST_USE, in_time=False) == [(0, False)]
+    assert surplus_of(phase=Phase.QUIET) == []
+    assert surplus_of(phase=Phase.TOGETHER, keep=True) == []
 
 
-def test_creators_are_first_and_what_is_soon_over_comes_before_what_takes_long() -> None:
+def test_creators_begin_first_and_short_behaviours_before_long_ones() -> None:
     long, short = proof(behaviour_id="TST-1a", machines=1, transitions=6), proof(behaviour_id="TST-1b", machines=1)
     assert pending(long, short, creator()) == ["TST-1c", "TST-1b", "TST-1a"]
 
 
-def test_what_wants_a_quiet_fleet_and_what_ends_with_a_delete_have_phases_of_their_own() -> None:
+def test_quiet_behaviours_and_last_uses_have_their_own_phases() -> None:
     alone = proof(behaviour_id="TST-1a", alone=True)
-    plan = (alone, leaver(), creator())
+    plan = (alone, deleter(), creator())
     assert [pending(*plan, phase=phase) for phase in Phase] == [["TST-1c"], ["TST-1a"], ["TST-1d"]]
 
 
-def test_a_long_way_to_a_delete_is_not_left_to_the_end() -> None:
+def test_a_long_behaviour_with_a_delete_is_not_left_to_the_end() -> None:
     assert pending(proof(machines=1, transitions=3, deletes=True)) == ["TST-1a"]
 
 
-def test_the_quiet_phase_ends_with_what_moves() -> None:
+def test_the_quiet_phase_ends_with_transitions() -> None:
     moves = proof(behaviour_id="TST-1a", machines=1, alone=True, transitions=1)
     assert pending(moves, proof(behaviour_id="TST-1b", alone=True), phase=Phase.QUIET) == ["TST-1b", "TST-1a"]
 
 
-def test_a_delete_is_judged_on_a_machine_that_goes_home_anyway() -> None:
+def test_a_delete_is_judged_on_a_machine_that_is_cleaned_up_anyway() -> None:
     diary, core = Diary(), provider(8, latency=0.01)
     plan = (
         diary.proof("TST-1a", Verb.DELETE, machines=1, transitions=1, deletes=True),
@@ -114,20 +114,20 @@ def test_a_delete_is_judged_on_a_machine_that_goes_home_anyway() -> None:
     assert states_of(core) == {}
 
 
-def test_a_machine_that_must_make_place_is_deleted_by_a_behaviour_that_judges_it() -> None:
+def test_a_machine_whose_slot_is_needed_is_deleted_by_a_behaviour_that_judges_delete() -> None:
     core = provider(1, latency=0.01)
     plan = (
         creator("TST-1a", creates),
         creator("TST-1b", creates),
-        leaver("TST-1c", deletes),
-        leaver("TST-1d", deletes),
+        deleter("TST-1c", deletes),
+        deleter("TST-1d", deletes),
     )
     report = run(*plan, core=core)
     assert {result.status for result in report.results} == {Status.PASSED}
-    assert (report.bill.create, report.bill.delete) == (2, 2), "no Delete was spent on making place"
+    assert (report.bill.create, report.bill.delete) == (2, 2), "no extra Delete for a slot"
 
 
-def test_machines_of_both_kinds_are_leased_together() -> None:
+def test_idle_and_bound_machines_are_leased_together() -> None:
     seen: list[list[State]] = []
 
     async def looks(trial: Trial) -> None:
@@ -138,7 +138,7 @@ def test_machines_of_both_kinds_are_leased_together() -> None:
     assert seen == [[State.IDLE, State.IDLE, State.CONFIGURED]]
 
 
-def test_who_wants_several_machines_is_not_passed_over_for_ever() -> None:
+def test_a_behaviour_with_several_machines_is_not_starved() -> None:
     diary = Diary()
     small = [diary.proof(f"TST-1{x}", Verb.CONFIGURE, Verb.DRAIN, machines=1, transitions=2) for x in "abcdefghij"]
     large = diary.proof("TST-2a", machines=3, transitions=1)
@@ -147,11 +147,11 @@ def test_who_wants_several_machines_is_not_passed_over_for_ever() -> None:
     assert diary.entries.index("TST-2a begins") < diary.entries.index("TST-1j begins")
 
 
-def test_after_a_stop_all_phases_are_said_not_to_be_judged() -> None:
+def test_after_a_stop_the_behaviours_of_all_phases_are_not_judged() -> None:
     async def breaks(trial: Trial) -> None:
-        raise AssertionError("a bug of ours")
+        raise AssertionError("a bug in the kit")
 
-    plan = (proof(breaks, machines=1, transitions=1), proof(behaviour_id="TST-1b", alone=True), leaver())
+    plan = (proof(breaks, machines=1, transitions=1), proof(behaviour_id="TST-1b", alone=True), deleter())
     stop = Stop()
     report = run(*plan, core=provider(4), stop=stop, emit=lambda event: stop("enough"))
     assert {result.status for result in report.results} == {Status.ERROR}

@@ -12,7 +12,6 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
 from conformance.core.timeouts import Patience
-from conformance.engine.options import Options
 from conformance.lanes.scale import churn
 from conformance.lanes.scale import run as scale_run
 from conformance.lanes.scale.soak import Soak
@@ -24,7 +23,7 @@ from fake_provider.machine import Verb as TheirVerb
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.pools import SLOT, named
-from tests.runs import SHORT, judged, nothing, proof, states_of
+from tests.runs import SHORT, judged, nothing, options_from, proof, states_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +149,7 @@ def churned(
             return await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(operations=operations)),
                 Target(address=address),
-                options=Options(**wanted),
+                options=options_from(**wanted),
                 ledger_at=lambda run: directory / f"{run}.ndjson",
             )
 
@@ -225,7 +224,7 @@ def test_unanswered_deltas_do_not_stop_the_churn_and_are_reported_once(tmp_path:
     report = churned(
         counting(8, latency=0.002), tmp_path, servicer=RejectsDeltas, operations=40, patience=SHORT_PATIENCE
     )
-    failures = [note for note in report.notes if "not answered" in note]
-    assert failures[0] == "a look was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
-    assert len(failures) == 2
-    assert failures[1].endswith(" looks in all were not answered")
+    vain = [note for note in report.notes if "not answered" in note]
+    assert vain[0] == "a check was not answered: List answered RESOURCE_EXHAUSTED: no deltas now"
+    assert len(vain) == 2
+    assert vain[1].endswith(" checks in total were not answered")

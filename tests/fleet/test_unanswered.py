@@ -245,3 +245,18 @@ def test_a_create_whose_connection_a_stop_has_closed_is_unanswered() -> None:
     assert (report.stopped, report.exit_code) == ("interrupted", 3)
     assert report.home.clean
     assert (states_of(core), named(report.home)) == ({}, set())
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_machine_in_its_original_state_with_an_unanswered_call_is_left_to_the_final_cleanup(deletes: bool) -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        lease = leased(pool, machines=1)
+        await pool.prepare(lease)
+        (machine,) = lease.machines
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, machine.shard.next())
+        await pool.release(lease, wanted={State.IDLE})
+        # If the run returned it now, it would be surplus again at once, and the run would not end.
+        assert pool.surplus(idle=0, bound=False) == ([machine] if deletes else [])
+        assert (await pool.clean_up()).clean
+
+    pooled(facts, deletes=deletes)

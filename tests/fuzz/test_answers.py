@@ -18,7 +18,6 @@ from conformance.core import catalogue
 from conformance.core.errors import TargetError
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
-from conformance.engine.options import Options
 from conformance.reporters.report_dir import FORMATS, ReportDirectory
 from conformance.results import reader
 from conformance.rpc.target import Target
@@ -26,7 +25,7 @@ from tests.deaths.test_ledger_first import behaviours_matching
 from tests.fuzz.garbled import Garble, garbling
 from tests.fuzz.search import FEW, LONG
 from tests.provider_process import run as run_command
-from tests.runs import in_a_thread
+from tests.runs import in_a_thread, options_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +131,7 @@ async def run(garbles: list[Garble], select: list[str], directory: Path) -> Repo
     """Runs some behaviours against these answers; returns the report or the error."""
     loop_errors: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop_errors.append(str(context)))
-    options = Options(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
+    options = options_from(patience=SHORT, rpc_timeout=0.5, connect_timeout=5.0, timeout=1.5, examples=3, seed=1)
     files = ReportDirectory(directory)
     async with garbling(garbles) as (address, _):
         try:

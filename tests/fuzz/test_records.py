@@ -94,7 +94,7 @@ def check_readable_or_refused(path: Path, content: bytes) -> None:
         for write in (comparison.text, comparison.markdown, comparison.as_dict):
             write(result)
     ignoring_usage_errors(lambda: next_step.lines(report))
-    ignoring_usage_errors(lambda: replay.chosen(report, (), catalogue.load()))
+    ignoring_usage_errors(lambda: replay.select_ids(report, (), catalogue.load()))
     for failure in report.with_status(Status.FAILED):
         waivers.made(failure, expires=date(2031, 1, 1))
 

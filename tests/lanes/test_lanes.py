@@ -1,4 +1,4 @@
-"""The protocol of lanes, proven by a third one: `tests.tiny_lane` is one package, and one line adds it."""
+"""The protocol of lanes, tested with a third lane: `tests.tiny_lane` is one package, and one line adds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conformance.results import evidence
 from conformance.results.lane_figures import Section
 from tests.tiny_lane import TinyFigures
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
 ONE_LINE = "from conformance import lanes; lanes.PACKAGES.append('tests.tiny_lane')"
 
@@ -32,7 +32,7 @@ class Done(NamedTuple):
 
 
 def command(*arguments: str) -> Done:
-    """The command line of a kit that has the tiny lane."""
+    """Runs the command line of a kit with the tiny lane."""
     script = f"{ONE_LINE}; from conformance.__main__ import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -44,7 +44,7 @@ def command(*arguments: str) -> Done:
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report directory of a run of the tiny lane."""
     directory = tmp_path_factory.mktemp("tiny")
-    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--looks", "2", "--report-dir", str(directory))
+    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--lists", "2", "--report-dir", str(directory))
     assert done.code == 0, done
     (directory / "terminal.txt").write_text(done.out, encoding="utf-8")
     return directory
@@ -59,21 +59,21 @@ def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_a_lane_is_one_line_and_its_options_and_behaviours_are_there() -> None:
+def test_one_line_adds_a_lane_with_its_options_and_behaviours() -> None:
     shown = command("run", "--help").out
     assert "--lane [conformance|scale|tiny]" in shown
-    assert "With --lane tiny: the number of looks." in " ".join(shown.split())
+    assert "With --lane tiny: the number of Lists." in " ".join(shown.split())
     assert "run it    conformance-run --target host:port --lane tiny" in command("show", "LST-3tiny").out
-    assert json.loads(command("config", "--no-config", "--format", "json").out)["looks"]["value"] == "3"
+    assert json.loads(command("config", "--no-config", "--format", "json").out)["lists"]["value"] == "3"
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
-        (("--lane", "tiny", "--looks", "many"), "'many' is not a number of looks", "write --looks 3"),
+        (("--lane", "tiny", "--lists", "many"), "'many' is not a number of Lists", "write --lists 3"),
         (("--lane", "tiny", "--soak", "5m"), "--soak does not apply to the tiny lane", "add --lane scale"),
         (("--lane", "tiny", "--select", "FEN"), "--select does not apply to the tiny lane", "remove it"),
-        (("--looks", "3"), "--looks does not apply to the conformance lane", "add --lane tiny"),
+        (("--lists", "3"), "--lists does not apply to the conformance lane", "add --lane tiny"),
     ],
 )
 def test_its_options_are_checked(arguments: tuple[str, ...], error: str, hint: str) -> None:
@@ -83,12 +83,12 @@ def test_its_options_are_checked(arguments: tuple[str, ...], error: str, hint: s
 
 def test_its_options_are_checked_in_a_configuration_file_too(tmp_path: Path) -> None:
     file = tmp_path / "conformance.toml"
-    file.write_text('fake = true\nlooks = "many"\n', encoding="utf-8")
+    file.write_text('fake = true\nlists = "many"\n', encoding="utf-8")
     done = command("run", "--config", str(file))
-    assert done.err.splitlines()[0] == f"error: {file}:2: looks: 'many' is not a number of looks"
+    assert done.err.splitlines()[0] == f"error: {file}:2: lists: 'many' is not a number of Lists"
 
 
-def test_neither_pytest_nor_a_plan_runs_it() -> None:
+def test_it_has_no_plan_and_no_tests() -> None:
     assert command("plan", "--fake", "--lane", "tiny").err.splitlines()[0] == "error: the tiny lane cannot be planned"
     pytest_with = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--conformance=--fake --lane scale"]
     ran = subprocess.run(pytest_with, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -96,19 +96,19 @@ def test_neither_pytest_nor_a_plan_runs_it() -> None:
 
 
 def test_every_format_shows_its_figures(directory: Path) -> None:
-    lines = ["tiny       2 looks", "looks      look    machines", "looks      look 1        64"]
+    lines = ["tiny       2 Lists", "lists      List    machines", "lists      List 1        64"]
     assert set(lines) <= set(text(directory / "terminal.txt").splitlines())
     assert set(lines) <= set(text(directory / "report.md").splitlines())
     page = text(directory / "report.html")
-    assert '<section data-run id="tiny"><h2>Tiny <small>a few looks</small></h2>' in page
-    assert "<pre>tiny       2 looks" in page
-    assert '<th scope="col">look</th><th scope="col" class="n">machines</th>' in page
-    assert '<td>look 2</td><td class="n">64</td>' in page
+    assert '<section data-run id="tiny"><h2>Tiny <small>a few Lists</small></h2>' in page
+    assert "<pre>tiny       2 Lists" in page
+    assert '<th scope="col">List</th><th scope="col" class="n">machines</th>' in page
+    assert '<td>List 2</td><td class="n">64</td>' in page
     written = json.loads(text(directory / "report.json"))
     assert (written["tiny"], written["scale"]) == ({"machines": [64, 64]}, None)
     jsonschema.validate(written, SCHEMA)
-    progress = [line for line in map(json.loads, text(directory / "events.ndjson").splitlines()) if "looks" in line]
-    assert [(line["event"], line["looks"]) for line in progress] == [("progressed", 1), ("progressed", 2)]
+    progress = [line for line in map(json.loads, text(directory / "events.ndjson").splitlines()) if "lists" in line]
+    assert [(line["event"], line["lists"]) for line in progress] == [("progressed", 1), ("progressed", 2)]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -117,11 +117,11 @@ def test_it_reads_its_figures_back(directory: Path, name: str) -> None:
     report = records.read(directory / name)
     assert report.figures == TinyFigures(machines=(64, 64))
     rerun = evidence.rerun(report, report.results[0])
-    assert rerun == f"conformance-run --fake --lane tiny --looks 2 --seed {report.seed}"
+    assert rerun == f"conformance-run --fake --lane tiny --lists 2 --seed {report.seed}"
 
 
 @pytest.mark.usefixtures("tiny")
-def test_figures_that_are_malformed_are_named(directory: Path, tmp_path: Path) -> None:
+def test_malformed_figures_are_named(directory: Path, tmp_path: Path) -> None:
     written = json.loads(text(directory / "report.json"))
     path = tmp_path / "report.json"
     path.write_text(json.dumps(written | {"tiny": {"machines": "many"}}), encoding="utf-8")
@@ -135,16 +135,16 @@ def test_a_replay_names_the_command_that_repeats_it(directory: Path) -> None:
     assert done.err.splitlines()[0] == (
         f"error: {directory / 'report.json'} is a run of the tiny lane, whose behaviours cannot be judged separately"
     )
-    assert "conformance-run --fake --lane tiny --looks 2" in done.err
+    assert "conformance-run --fake --lane tiny --lists 2" in done.err
 
 
-def test_a_broken_promise_is_in_the_headline_the_exit_code_and_junit(tmp_path: Path) -> None:
-    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--looks", "6", "--report-dir", str(tmp_path))
+def test_a_failed_check_is_in_the_headline_the_exit_code_and_junit(tmp_path: Path) -> None:
+    done = command("run", "--fake", "--no-config", "--lane", "tiny", "--lists", "6", "--report-dir", str(tmp_path))
     assert done.code == 1
-    assert "verdict    CONFORMANT, too many looks: 1 passed" in done.out
+    assert "verdict    CONFORMANT, too many Lists: 1 passed" in done.out
     junit = text(tmp_path / "junit.xml")
-    assert '<testcase classname="conformance.looks" name="most">' in junit
-    assert '<failure type="looks" message="6 and 5 were promised" />' in junit
+    assert '<testcase classname="conformance.lists" name="most">' in junit
+    assert '<failure type="lists" message="6, limit 5" />' in junit
 
 
 # The registry.
@@ -164,8 +164,8 @@ def test_every_lane_satisfies_the_registry() -> None:
         lanes.named("fast")
 
 
-def test_help_imports_nothing_that_a_run_needs() -> None:
-    script = "import sys; from conformance import options; print(*sys.modules)"
+def test_help_does_not_import_the_modules_of_a_run() -> None:
+    script = "import sys; from conformance.frontends.cli import options; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
     assert not loaded & {"grpc", "pytest", "rich", "conformance.engine.run", "conformance.lanes.scale.run"}
@@ -174,7 +174,7 @@ def test_help_imports_nothing_that_a_run_needs() -> None:
 # Sections as text.
 
 
-def test_a_table_is_aligned_and_stands_after_the_title() -> None:
+def test_a_table_is_aligned_and_follows_its_title() -> None:
     section = Section(title="calls", lines=("all",), columns=("call", "p99"), rows=(("Get", "1 ms"), ("List", "12 ms")))
     assert sections.lines([section]) == [
         "calls      all",
@@ -185,7 +185,7 @@ def test_a_table_is_aligned_and_stands_after_the_title() -> None:
     assert sections.lines([section], tables=False) == ["calls      all"]
 
 
-# Nothing outside a lane's package names it.
+# No module outside a lane's package names it.
 
 
 def test_only_the_registry_names_the_package_of_a_lane() -> None:

@@ -1,4 +1,4 @@
-"""`--max-creates` is never passed, however much runs at once: counted by the provider, not by the kit."""
+"""`--max-creates` is never exceeded, also by concurrent behaviours: counted by the provider, not by the kit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.runs import judged, provider, states_of
 
 
 class Counting(Core):
-    """Knows how many hosts it was made to start."""
+    """Counts the hosts that it has started."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -31,7 +31,7 @@ class Counting(Core):
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4])
-def test_no_more_machines_are_started_than_the_budget_has_and_the_verdict_is_open(limit: int) -> None:
+def test_max_creates_is_kept_and_the_verdict_is_inconclusive(limit: int) -> None:
     core = provider(32, latency=0.02, cls=Counting)
     assert isinstance(core, Counting)
     known = catalogue.load()

@@ -1,4 +1,4 @@
-"""The scale lane against real providers: what it says, what it costs, and that it brings all home."""
+"""The scale lane against real providers: its verdicts, its cost, and the clean-up of all machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 
 import conformance.reporters
 from conformance.core.errors import TargetError
-from conformance.engine.options import Options
 from conformance.lanes import records
 from conformance.lanes.scale import budget
 from conformance.lanes.scale import run as scale_run
@@ -32,7 +31,7 @@ from fake_provider.latency import Latency
 from fake_provider.machine import Machine, Operation, Verb
 from fake_provider.server import serving
 from tests import provider_process as process
-from tests.runs import SHORT, provider, states_of
+from tests.runs import SHORT, options_from, provider, states_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
 
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 pytestmark = pytest.mark.timeout(240)
-PATIENT = 120.0
-"""Seconds that a process is waited for, on a machine that is busy with other things."""
-BRIEF = ("--lane", "scale", "--soak", "60ops", "--max-machines", "4")
+PROCESS_SECONDS = 120.0
+"""The maximum duration of a process, also on a busy machine."""
+SHORT_CHURN = ("--lane", "scale", "--soak", "60ops", "--max-machines", "4")
 
 
 async def churned(
@@ -53,30 +52,30 @@ async def churned(
     return await scale_run.run(
         scale_run.ScaleSettings(soak=Soak(operations=operations), budgets=budget.parse_all(budgets)),
         Target(address=address),
-        options=Options(**wanted),
+        options=options_from(**wanted),
         ledger_at=lambda run: directory / f"{run}.ndjson",
     )
 
 
-def alone(core: Core, directory: Path, *, rpc_delay: float = 0.0, **options: Any) -> Report:
-    """A run on a provider that lives only for it."""
+def judged_alone(core: Core, directory: Path, *, rpc_delay: float = 0.0, **options: Any) -> Report:
+    """The report of a run on a provider that is served for this run only."""
 
-    async def both() -> Report:
+    async def serve_and_churn() -> Report:
         async with serving(core, rpc_delay=rpc_delay) as address:
             return await churned(address, directory, **options)
 
-    return asyncio.run(both())
+    return asyncio.run(serve_and_churn())
 
 
 @asynccontextmanager
-async def at(core: Core) -> AsyncIterator[str]:
+async def served(core: Core) -> AsyncIterator[str]:
     async with serving(core) as address:
         yield address
 
 
-def test_it_churns_judges_measures_and_brings_all_home(tmp_path: Path) -> None:
+def test_a_churn_judges_measures_and_cleans_up(tmp_path: Path) -> None:
     core = provider(16, latency=0.002)
-    report = alone(core, tmp_path)
+    report = judged_alone(core, tmp_path)
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 0
     assert states_of(core) == {}
@@ -88,49 +87,49 @@ def test_it_churns_judges_measures_and_brings_all_home(tmp_path: Path) -> None:
     assert set(scale.latencies) >= {"Create", "Configure", "Drain", "Get", "List", "Delta", "Page"}
     assert report.bill.peak_machines <= 4
     assert report.bill.create <= scale.most_creates == 40
-    said = "\n".join(terminal.closing(report))
-    assert "scale      4 machines at once for 60ops" in said
-    assert "0 disagreements" in said
+    text = "\n".join(terminal.closing(report))
+    assert "scale      4 machines at once for 60ops" in text
+    assert "0 disagreements" in text
 
 
 @pytest.mark.parametrize(("creates", "operations"), [(1, 20), (6, 100)])
-def test_no_more_is_created_than_it_may(creates: int, operations: int, tmp_path: Path) -> None:
+def test_the_budget_of_creates_is_kept(creates: int, operations: int, tmp_path: Path) -> None:
     core = provider(16)
-    report = alone(core, tmp_path, max_creates=creates, operations=operations)
+    report = judged_alone(core, tmp_path, max_creates=creates, operations=operations)
     assert report.bill.create <= creates
     assert report.verdict is Verdict.CONFORMANT
     assert isinstance(report.figures, ScaleFigures)
-    assert report.figures.operations >= operations  # what there is goes on
+    assert report.figures.operations >= operations  # the live machines go on
     assert states_of(core) == {}
 
 
-def test_a_budget_is_a_promise_and_no_clause(tmp_path: Path) -> None:
+def test_an_exceeded_latency_budget_changes_the_exit_code_and_not_the_verdict(tmp_path: Path) -> None:
     budgets = ("create.p50=5ms", "list.max=60s", "get.p99=1h")
-    report = alone(provider(16), tmp_path, rpc_delay=0.01, budgets=budgets)
+    report = judged_alone(provider(16), tmp_path, rpc_delay=0.01, budgets=budgets)
     assert report.verdict is Verdict.CONFORMANT
     assert isinstance(report.figures, ScaleFigures)
-    assert [held.budget.name for held in report.figures.over] == ["create.p50"]
+    assert [result.budget.name for result in report.figures.over] == ["create.p50"]
     assert report.exit_code == 1
     assert terminal.closing(report)[0].startswith("verdict    CONFORMANT, over budget: ")
 
 
-def test_a_budget_of_which_nothing_was_measured_leaves_the_run_open(tmp_path: Path) -> None:
-    report = alone(provider(16, deletes=False), tmp_path, budgets=("delete.p99=1h",))
+def test_an_unmeasured_budget_makes_the_run_inconclusive(tmp_path: Path) -> None:
+    report = judged_alone(provider(16, deletes=False), tmp_path, budgets=("delete.p99=1h",))
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 3
     assert isinstance(report.figures, ScaleFigures)
     assert sections.lines(report.figures.sections)[0].startswith("UNMEASURED budget delete.p99")
 
 
-def test_where_nothing_can_be_driven_nothing_is_touched(tmp_path: Path) -> None:
+def test_without_a_machine_to_drive_nothing_is_touched(tmp_path: Path) -> None:
     core = provider(4)
-    with pytest.raises(TargetError, match="there is no machine that could be driven"):
-        alone(core, tmp_path, max_creates=0)
+    with pytest.raises(TargetError, match="no machine can be driven; nothing was touched"):
+        judged_alone(core, tmp_path, max_creates=0)
     assert states_of(core) == {}
 
 
 class OutOfHosts(Faults):
-    """Every Create fails, whatever the slot."""
+    """Every Create fails."""
 
     __slots__ = ()
 
@@ -139,21 +138,21 @@ class OutOfHosts(Faults):
         return doomed if operation.verb is Verb.CREATE else operation
 
 
-def test_a_transition_that_fails_is_no_violation(tmp_path: Path) -> None:
+def test_a_failed_transition_is_not_a_violation(tmp_path: Path) -> None:
     core = Core(fleet(12), latency=Latency.every(0.002), faults=OutOfHosts())
-    report = alone(core, tmp_path)
+    report = judged_alone(core, tmp_path)
     assert [f"{r.id}: {r.reason}" for r in report.violations.values()] == []
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert report.stopped == "no machine is left that could be driven"
-    assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.left)  # FAILED leads nowhere
+    assert report.stopped == "no machine is left to drive"
+    assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.left)  # FAILED has no edge
     assert report.bill.create <= 10
 
 
-def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     core = provider(40, latency=0.005)
 
     async def both() -> list[Report]:
-        async with at(core) as address:
+        async with served(core) as address:
             return await asyncio.gather(*(churned(address, tmp_path, operations=150) for _ in range(2)))
 
     for report in asyncio.run(both()):
@@ -163,11 +162,11 @@ def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
     assert states_of(core) == {}
 
 
-def test_a_tenant_who_takes_and_returns_machines_is_no_matter(tmp_path: Path) -> None:
+def test_another_client_that_takes_and_returns_machines_causes_no_violation(tmp_path: Path) -> None:
     core = provider(8, latency=0.002)
 
     async def scene() -> Report:
-        async with at(core) as address:
+        async with served(core) as address:
             other = asyncio.create_task(churned(address, tmp_path, operations=10_000, max_machines=8, seed=3))
             report = await churned(address, tmp_path, operations=100, max_machines=8)
             other.cancel()
@@ -178,9 +177,9 @@ def test_a_tenant_who_takes_and_returns_machines_is_no_matter(tmp_path: Path) ->
     assert [f"{r.id}: {r.reason}" for r in report.violations.values()] == []
 
 
-def test_a_stop_is_inconclusive_and_brings_all_home(tmp_path: Path) -> None:
+def test_a_stopped_run_is_inconclusive_and_cleans_up(tmp_path: Path) -> None:
     core = provider(16, latency=0.01)
-    report = alone(core, tmp_path, operations=1_000_000, timeout=0.7)
+    report = judged_alone(core, tmp_path, operations=1_000_000, timeout=0.7)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.exit_code == 3
     assert report.stopped == "--timeout 0.7 s is over"
@@ -189,41 +188,48 @@ def test_a_stop_is_inconclusive_and_brings_all_home(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_brings_all_home(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_run_cleans_up(number: signal.Signals, tmp_path: Path) -> None:
     with process.serving("--machines", "16", "--latency", "20ms") as served:
         command = ("conformance-run", "--target", served.address, "--lane", "scale", "--soak", "10m")
         with process.running(*command, "--report-dir", str(tmp_path / "out")) as kit:
             assert kit.says("churn")
             kit.signal(number)
-            done = kit.done(PATIENT)
+            done = kit.done(PROCESS_SECONDS)
         assert done.code == 3, done.text
         assert "Traceback" not in done.text
         assert served.away() == {}, done.text
-    kept = records.read(tmp_path / "out" / "report.json")
-    assert kept.stopped == f"interrupted ({number.name})"
+    report = records.read(tmp_path / "out" / "report.json")
+    assert report.stopped == f"interrupted ({number.name})"
 
 
-def test_a_target_that_dies_ends_it_and_the_ledger_names_what_is_left(tmp_path: Path) -> None:
+def test_a_dead_target_ends_the_run_and_the_report_names_the_remaining_machines(tmp_path: Path) -> None:
     with process.serving("--machines", "16", "--latency", "20ms") as served:
         command = ("conformance-run", "--target", served.address, "--lane", "scale", "--soak", "10m")
-        hasty = ("--connect-timeout", "1s", "--patience", "2s", "--report-dir", str(tmp_path / "out"))
-        with process.running(*command, *hasty) as kit:
+        timeouts = ("--connect-timeout", "1s", "--patience", "2s", "--report-dir", str(tmp_path / "out"))
+        with process.running(*command, *timeouts) as kit:
             assert kit.says("churn")
             served.kill()
-            done = kit.done(PATIENT)
+            done = kit.done(PROCESS_SECONDS)
     assert done.code == 3, done.text
     assert "Traceback" not in done.text
     assert "the target is gone" in done.verdict
     assert "LEFT" in done.out
 
 
-def test_all_of_it_is_written_and_read_back(tmp_path: Path) -> None:
+def test_all_report_formats_contain_the_figures(tmp_path: Path) -> None:
     with process.serving("--machines", "16", "--rpc-delay", "5ms") as served:
-        options = (*BRIEF, "--budget", "list.p99=1ms,")
-        refused = process.judge(served, *options, directory=tmp_path / "refused", limit=PATIENT)
+        options = (*SHORT_CHURN, "--budget", "list.p99=1ms,")
+        refused = process.judge(served, *options, directory=tmp_path / "refused", limit=PROCESS_SECONDS)
         assert refused.code == 2
         assert refused.err.splitlines()[0] == "error: '1ms,' is not a duration"
-        done = process.judge(served, *BRIEF, "--budget", "create.max=1ms", directory=tmp_path / "out", limit=PATIENT)
+        done = process.judge(
+            served,
+            *SHORT_CHURN,
+            "--budget",
+            "create.max=1ms",
+            directory=tmp_path / "out",
+            limit=PROCESS_SECONDS,
+        )
     assert done.code == 1, done.text
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))
@@ -237,24 +243,24 @@ def test_all_of_it_is_written_and_read_back(tmp_path: Path) -> None:
     assert terminal.closing(by_report)[1:] == terminal.closing(by_log)[1:]
 
 
-def test_it_tells_how_it_goes(tmp_path: Path) -> None:
-    told: list[events.Event] = []
+def test_the_run_emits_progress(tmp_path: Path) -> None:
+    emitted: list[events.Event] = []
 
     async def scene() -> None:
-        async with at(provider(16, latency=0.01)) as address:
+        async with served(provider(16, latency=0.01)) as address:
             await scale_run.run(
                 scale_run.ScaleSettings(soak=Soak(seconds=2.5)),
                 Target(address=address),
-                options=Options(patience=SHORT, max_machines=4),
+                options=options_from(patience=SHORT, max_machines=4),
                 ledger_at=lambda run: tmp_path / f"{run}.ndjson",
-                emit=told.append,
+                emit=emitted.append,
             )
 
     asyncio.run(scene())
-    progress = [event.progress for event in told if isinstance(event, events.Progressed)]
+    progress = [event.progress for event in emitted if isinstance(event, events.Progressed)]
     assert progress
     assert isinstance(progress[-1], ChurnProgress)
     assert progress[-1].operations > 0
     assert "transitions" in progress[-1].line
-    notes = [event.text for event in told if isinstance(event, events.Noted)]
-    assert notes[0] == "scale lane: 4 machines at once for 2.5s, and not more than 40 creates in all"
+    notes = [event.text for event in emitted if isinstance(event, events.Noted)]
+    assert notes[0] == "scale lane: 4 machines at once for 2.5s, at most 40 creates in total"

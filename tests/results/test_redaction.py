@@ -16,7 +16,7 @@ from conformance.core.errors import TargetError, Violation
 from conformance.core.lifecycle import Verb
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.engine import run as engine_run
-from conformance.engine.options import Options
+from conformance.engine.options import Options, Timeouts
 from conformance.fleet.sweep import sweep
 from conformance.reporters import json_report, terminal
 from conformance.reporters.progress import Live
@@ -274,7 +274,7 @@ def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_sa
     async def go() -> Home:
         async with serving(core, servicer=servicer) as address:
             target = Target(address=address, headers=HEADERS)
-            options = Options(patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, keep=True)
+            options = Options(timeouts=Timeouts(patience=SHORT, rpc=5.0, connect=5.0), keep=True)
             await engine_run.run((proof(tells, machines=1),), target, options=options, ledger_at=lambda run: path)
             return await sweep(
                 path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, write_line=said.append

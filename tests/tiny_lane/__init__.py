@@ -1,4 +1,4 @@
-"""A lane as small as it can be: it lists the fleet a few times. It shows that a lane is one package and one line."""
+"""A minimal lane, which lists the fleet a few times. It shows that a lane is one package and one line."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from conformance.lanes.protocol import Lane, LaneRun
     from conformance.results.report import Report
 
-MOST = 5
-"""More looks than this exceed the promise that a test breaks on purpose."""
+MAX_LISTS = 5
+"""The limit of the lane's check. A test exceeds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyProgress:
     at: float
-    looks: int
+    lists: int
 
     @property
     def line(self) -> str:
-        return f"tiny       {self.looks} looks"
+        return f"tiny       {self.lists} Lists"
 
     @property
     def table(self) -> Section:
-        return Section(title="looks", columns=("what", "count"), rows=(("looks", str(self.looks)),))
+        return Section(title="lists", columns=("call", "count"), rows=(("List", str(self.lists)),))
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -51,11 +51,11 @@ class TinyFigures:
     machines: tuple[int, ...]
 
     lane: ClassVar[str] = "tiny"
-    about: ClassVar[str] = "a few looks"
+    about: ClassVar[str] = "a few Lists"
 
     @property
     def headline(self) -> str:
-        return "too many looks" if self.failed_checks else ""
+        return "too many Lists" if self.failed_checks else ""
 
     @property
     def effect(self) -> Effect:
@@ -63,20 +63,20 @@ class TinyFigures:
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        rows = tuple((f"look {number}", str(machines)) for number, machines in enumerate(self.machines, 1))
+        rows = tuple((f"List {number}", str(machines)) for number, machines in enumerate(self.machines, 1))
         return (
-            Section(title="tiny", lines=(f"{len(self.machines)} looks",)),
-            Section(title="looks", columns=("look", "machines"), rows=rows),
+            Section(title="tiny", lines=(f"{len(self.machines)} Lists",)),
+            Section(title="lists", columns=("List", "machines"), rows=rows),
         )
 
     @property
     def failed_checks(self) -> tuple[FailedCheck, ...]:
-        looks = len(self.machines)
-        return (FailedCheck(kind="looks", name="most", message=f"{looks} and {MOST} were promised"),) * (looks > MOST)
+        lists = len(self.machines)
+        return (FailedCheck(kind="lists", name="most", message=f"{lists}, limit {MAX_LISTS}"),) * (lists > MAX_LISTS)
 
     @property
     def repeat_options(self) -> tuple[str, ...]:
-        return ("--looks", str(len(self.machines)))
+        return ("--lists", str(len(self.machines)))
 
     def as_json(self) -> dict[str, Any]:
         return {"machines": list(self.machines)}
@@ -84,19 +84,19 @@ class TinyFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TinySettings:
-    looks: int
+    lists: int
 
 
-def _looks(text: str) -> int:
+def _lists(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"{text!r} is not a number of looks", hint="write --looks 3")
+        raise UsageError(f"{text!r} is not a number of Lists", hint="write --lists 3")
     return int(text)
 
 
 class TinyLane:
     name: Final = "tiny"
-    help: Final = "a few looks at the fleet"
-    options: Final = (LaneOption(name="looks", metavar="N", default="3", help="The number of looks.", parse=_looks),)
+    help: Final = "lists the fleet a few times"
+    options: Final = (LaneOption(name="lists", metavar="N", default="3", help="The number of Lists.", parse=_lists),)
     excluded: Final = frozenset({"select"})
     needs_plan: Final = False
 
@@ -104,26 +104,26 @@ class TinyLane:
         return catalogue_file.entries(__name__)
 
     def configure(self, values: Mapping[str, Any]) -> TinySettings:
-        return TinySettings(looks=_looks(values["looks"]))
+        return TinySettings(lists=_lists(values["lists"]))
 
     async def run(self, settings: TinySettings, run: LaneRun) -> Report:
-        async with open_session(run.target, options=run.options, stop=run.stop) as opening:
-            client = opening.client
-            async with opening.ledger(run.ledger_at) as ledger:
-                says = ReportBuilder(opening, ledger, Meter(), run.emit)
-                says.start(self.entries(), machines=0)
-                says.note("tiny lane: nothing is touched")
-                machines, twice = [], 0
-                for number in range(settings.looks):
+        async with open_session(run.target, options=run.options, stop=run.stop) as session:
+            client = session.client
+            async with session.ledger(run.ledger_at) as ledger:
+                builder = ReportBuilder(session, ledger, Meter(), run.emit)
+                builder.start(self.entries(), machines=0)
+                builder.note("tiny lane: no machine is touched")
+                machines, duplicates = [], 0
+                for number in range(settings.lists):
                     shown = [machine.id for machine in (await client.list()).response.machines]
                     machines.append(len(shown))
-                    twice += len(shown) - len(set(shown))
-                    says.emit(events.Progressed(progress=TinyProgress(at=client.now(), looks=number + 1)))
+                    duplicates += len(shown) - len(set(shown))
+                    builder.emit(events.Progressed(progress=TinyProgress(at=client.now(), lists=number + 1)))
                 entry = self.entries()[0]
-                result = Result(entry=entry, status=BROKEN[entry.level] if twice else Status.PASSED)
-                says.add(result)
+                result = Result(entry=entry, status=BROKEN[entry.level] if duplicates else Status.PASSED)
+                builder.add(result)
                 wall = client.now()
-                return says.finish(
+                return builder.finish(
                     [result],
                     home=Home(),
                     time=Time(wall=wall, critical_path=wall, sum=wall),

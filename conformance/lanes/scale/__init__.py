@@ -1,4 +1,4 @@
-"""The scale lane: drives many machines at once for a while, and compares every answer with what it should be."""
+"""The scale lane: drives many machines at once, and compares every answer with an oracle."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def _budget(text: str) -> Budget:
 
 
 class ScaleLane:
-    """Judges all its behaviours at once, by one churn."""
+    """Judges all its behaviours in one churn."""
 
     name: Final = "scale"
-    help: Final = "many machines at once, for a while, against an oracle"
+    help: Final = "drives many machines at once and compares every answer with an oracle"
     options: Final = (
         LaneOption(
             name="soak",
             metavar="D",
             default="1m",
-            help="How long machines are churned: 5m, or 3000ops for a number of transitions.",
+            help="The length of the churn: a duration (5m), or a number of transitions (3000ops).",
             parse=_soak,
         ),
         LaneOption(
             name="budget",
             metavar="B",
             multiple=True,
-            help="What you promise, list.p99=500ms. If it is exceeded, the exit code is 1. Repeatable.",
+            help="A latency budget, for example list.p99=500ms. If it is exceeded, the exit code is 1. Repeatable.",
             parse=_budget,
         ),
     )
     excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "fault"})
-    """It judges all its behaviours, all at once, over a connection without injected faults."""
+    """The lane judges all its behaviours at once, over a connection without injected faults."""
     needs_plan: Final = False
 
     def entries(self) -> tuple[Entry, ...]:
@@ -77,7 +77,7 @@ class ScaleLane:
         )
 
     def read_figures(self, value: object, place: str) -> LaneFigures:
-        """Reads its figures back from a record."""
+        """Returns the figures in a record."""
         from conformance.lanes.scale import reader
 
         return reader.read(value, place)

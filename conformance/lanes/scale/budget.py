@@ -1,4 +1,4 @@
-"""Latency budgets, `list.p99=500ms`, and what was measured. They never change the verdict on the contract."""
+"""Latency budgets (`list.p99=500ms`) and their results. They never change the verdict on the contract."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetResult:
-    """A budget and what was measured, in seconds; None if no such call was answered."""
+    """A budget and the measured seconds; None if no such call was answered."""
 
     budget: Budget
     seconds: Seconds | None
 
     @property
     def over(self) -> bool:
-        """Whether the budget is exceeded."""
+        """True if the budget is exceeded."""
         return self.seconds is not None and self.seconds > self.budget.seconds
 
 
@@ -63,18 +63,18 @@ def parse(text: str) -> Budget:
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Budget, ...]:
-    """Returns the budgets. Raises UsageError if one measure has two."""
+    """Returns the budgets. Raises UsageError if two are for the same measure."""
     budgets: dict[str, Budget] = {}
     for text in texts:
         budget = parse(text)
         if budget.name in budgets:
-            raise UsageError(f"--budget {budget.name} is given twice", hint="keep one of them")
+            raise UsageError(f"--budget {budget.name} is given twice", hint="remove one of them")
         budgets[budget.name] = budget
     return tuple(budgets.values())
 
 
 def check(budgets: Iterable[Budget], latencies: Mapping[str, Latencies]) -> tuple[BudgetResult, ...]:
-    """Returns each budget with what was measured."""
+    """Returns each budget with the measured value."""
     return tuple(
         BudgetResult(budget=b, seconds=float(getattr(latencies[b.kind], b.measure)) if b.kind in latencies else None)
         for b in budgets

@@ -1,4 +1,4 @@
-"""What the scale lane measured: a part of the report, as a frozen value, and in words."""
+"""The figures of the scale lane: a frozen value for the report, and its text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from conformance.core.latency import Latencies
+from conformance.core.text import plural
 from conformance.core.value_types import Count, Seconds
 from conformance.lanes.scale.budget import BudgetResult, Kind
 from conformance.lanes.scale.growth import Growth
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 
 MIB: Final = 2**20
-LEAST_EXPONENT: Final = 0.1
-"""Growth by a smaller power than this may be noise."""
+MIN_EXPONENT: Final = 0.1
+"""A smaller exponent may be noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChurnProgress:
-    """How far the churn is. `rates` are answered calls per second, `p99` seconds, both by the kind of call."""
+    """The progress of a churn. `rates` are answered calls per second, `p99` seconds, both by the kind of call."""
 
     at: float
     share: float
@@ -53,12 +54,13 @@ class ChurnProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The numbers of machines that whole Lists contained. Other clients' machines come and go."""
+    """The smallest and the largest number of machines in a whole List. Other clients' machines appear and disappear."""
 
     fewest: Count = 0
     most: Count = 0
 
 
+# More than 15 attributes: one for each key of the lane's object in report.json.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleFigures:
     """The figures of one run. Times in seconds, memory in bytes. The fields are the keys in report.json."""
@@ -66,20 +68,20 @@ class ScaleFigures:
     soak: str
     """The requested length: `60s`, `3000ops`."""
     machines: Count
-    """The most machines that were driven at once."""
+    """The maximum number of machines that were driven at once."""
     most_creates: Count
-    """The limit on creates."""
+    """The maximum number of creates."""
     seconds: Seconds
-    """How long the churn took, from its first machine to its last check."""
+    """The duration of the churn, from its first machine to its last check."""
     operations: Count
-    """Transitions that were seen to their end."""
+    """Transitions that were followed to their end."""
     checks: Count
-    """How often all machines were at rest and compared."""
+    """The number of times that all machines were at rest and compared."""
     facts: Count
-    """How often an answer was compared with what it should show."""
+    """The number of comparisons of an answer with an expected value."""
     disagreements: Count
     pushed_back: Count
-    """Calls that the provider put off, with UNAVAILABLE or RESOURCE_EXHAUSTED."""
+    """Calls that the provider deferred, with UNAVAILABLE or RESOURCE_EXHAUSTED."""
     disturbed: Count
     """Machines that another client took."""
     fleet: Fleet
@@ -87,9 +89,9 @@ class ScaleFigures:
     growth: tuple[Growth, ...]
     budgets: tuple[BudgetResult, ...]
     memory: Count
-    """The most memory that the kit's process has ever used."""
+    """The peak memory of the kit's process."""
     memory_growth: Count
-    """How much more it used at the last check than half-way through."""
+    """The growth of its memory from the middle of the churn to the last check."""
 
     lane: ClassVar[str] = "scale"
     about: ClassVar[str] = "many machines at once"
@@ -106,7 +108,7 @@ class ScaleFigures:
 
     @property
     def headline(self) -> str:
-        """Whether a budget is exceeded."""
+        """`over budget` if a budget is exceeded, else empty."""
         return "over budget" if self.over else ""
 
     @property
@@ -118,7 +120,7 @@ class ScaleFigures:
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """Budgets, what was done, latencies, growth and memory."""
+        """Budgets, size, oracle, latencies, growth and memory."""
         return _sections(self)
 
     @property
@@ -128,7 +130,7 @@ class ScaleFigures:
 
     @property
     def repeat_options(self) -> tuple[str, ...]:
-        """The soak and the size of the churn."""
+        """The options for the same soak and size."""
         size = ("--max-machines", str(self.machines), "--max-creates", str(self.most_creates))
         return ("--soak", self.soak, *size)
 
@@ -138,17 +140,14 @@ class ScaleFigures:
 
 
 def _sections(figures: ScaleFigures) -> tuple[Section, ...]:
-    """Returns the budgets, and then what was done, latencies, growth and memory."""
+    """Returns the budgets, size, oracle, latencies, growth and memory."""
     wide = max((len(kind) for kind in figures.latencies), default=0)
     latencies = (
-        f"{kind:{wide}} {took.count:>7,} calls, p50 {_duration(took.p50)}, p90 {_duration(took.p90)},"
-        f" p99 {_duration(took.p99)}, max {_duration(took.max)}"
-        for kind, took in figures.latencies.items()
+        f"{kind:{wide}} {latency.count:>7,} calls, p50 {_duration(latency.p50)}, p90 {_duration(latency.p90)},"
+        f" p99 {_duration(latency.p99)}, max {_duration(latency.max)}"
+        for kind, latency in figures.latencies.items()
     )
-    memory = (
-        f"at most {figures.memory / MIB:.0f} MiB, {figures.memory_growth / MIB:.1f} MiB more at the end than half-way"
-        " through"
-    )
+    memory = f"peak {figures.memory / MIB:.0f} MiB, growth {figures.memory_growth / MIB:.1f} MiB in the second half"
     found = (
         *_budgets(figures),
         Section(title="scale", lines=(_size(figures),)),
@@ -166,33 +165,33 @@ def _size(figures: ScaleFigures) -> str:
     if figures.fleet.most > figures.fleet.fewest:
         fleet += f" to {figures.fleet.most:,}"
     return (
-        f"{figures.machines} machines at once for {figures.soak}, {figures.operations:,} transitions ({rate:.1f}/s),"
-        f" a fleet of {fleet}"
+        f"{plural(figures.machines, 'machine')} at once for {figures.soak},"
+        f" {plural(figures.operations, 'transition')} ({rate:.1f}/s), a fleet of {fleet}"
     )
 
 
 def _oracle(figures: ScaleFigures) -> str:
     return (
-        f"{figures.facts:,} facts, {figures.disagreements:,} disagreements, all at rest {figures.checks} times,"
-        f" {figures.pushed_back} calls put off, {figures.disturbed} machines left to another client"
+        f"{plural(figures.facts, 'fact')}, {plural(figures.disagreements, 'disagreement')},"
+        f" {plural(figures.checks, 'check')} of all machines at rest, {plural(figures.pushed_back, 'deferred call')},"
+        f" {plural(figures.disturbed, 'machine')} left to another client"
     )
 
 
 def _budgets(figures: ScaleFigures) -> tuple[Section, ...]:
-    """Returns the exceeded budgets, those that could not be checked, and how many hold."""
+    """Returns the exceeded budgets, the unmeasured ones, and the number of kept ones."""
     over = tuple(
-        f"budget {each.budget.name}: {_duration(each.seconds or 0.0)}, and {_duration(each.budget.seconds)}"
-        " was promised"
+        f"budget {each.budget.name}: {_duration(each.seconds or 0.0)}, limit {_duration(each.budget.seconds)}"
         for each in figures.over
     )
     unmeasured = tuple(
         f"budget {each.budget.name}: no such call was answered in this run" for each in figures.unmeasured
     )
-    held = len(figures.budgets) - len(over) - len(unmeasured)
+    kept = len(figures.budgets) - len(over) - len(unmeasured)
     found = (
         Section(title="OVER", lines=over),
         Section(title="UNMEASURED", lines=unmeasured),
-        Section(title="budget", lines=(f"{held} of {len(figures.budgets)} hold",) if figures.budgets else ()),
+        Section(title="budget", lines=(f"{kept} of {len(figures.budgets)} kept",) if figures.budgets else ()),
     )
     return tuple(section for section in found if section.lines)
 
@@ -203,19 +202,19 @@ def _failed_checks(figures: ScaleFigures) -> tuple[FailedCheck, ...]:
         FailedCheck(
             kind="budget",
             name=each.budget.name,
-            message=f"{each.seconds or 0.0:.3f} s, and {each.budget.seconds:g} s was promised",
+            message=f"{each.seconds or 0.0:.3f} s, limit {each.budget.seconds:g} s",
         )
         for each in figures.over
     )
 
 
 def _growth(grown: Growth) -> str:
-    """Returns how a kind of answer grew, in a few words."""
+    """Returns the growth of a kind of answer, in words."""
     if grown.exponent is None:
         return f"{grown.what}: {grown.why}"
     how = "no visible growth"
-    if grown.exponent >= LEAST_EXPONENT:
-        how = f"as the power {grown.exponent:.2f} of their number"
+    if grown.exponent >= MIN_EXPONENT:
+        how = f"proportional to their number to the power of {grown.exponent:.2f}"
     return (
         f"{grown.what}: {_duration(grown.at_smallest)} for {grown.smallest}, {_duration(grown.at_largest)} for"
         f" {grown.largest}, {how}"
@@ -227,8 +226,9 @@ def _progress_line(progress: ChurnProgress) -> str:
     slowest = max(progress.p99, key=lambda kind: progress.p99[kind], default="")
     p99 = f", slowest p99 {slowest} {_duration(progress.p99[slowest])}" if slowest else ""
     return (
-        f"churn      {progress.share:4.0%} · {progress.operations:,} transitions · {progress.creates:,} creates ·"
-        f" {progress.machines} machines up · {progress.disagreements:,} disagreements ·"
+        f"churn      {progress.share:4.0%} · {plural(progress.operations, 'transition')} ·"
+        f" {plural(progress.creates, 'create')} · {plural(progress.machines, 'live machine')} ·"
+        f" {plural(progress.disagreements, 'disagreement')} ·"
         f" {sum(progress.rates.values()):,.0f} RPCs/s{p99}"
     )
 
@@ -245,5 +245,5 @@ def _progress_table(progress: ChurnProgress) -> Section:
 
 
 def _duration(seconds: float) -> str:
-    """Returns seconds for people: `8.11 ms`, `2.50 s`."""
+    """Formats seconds: `8.11 ms`, `2.50 s`."""
     return f"{seconds * 1e3:,.3g} ms" if seconds < 0.9995 else f"{seconds:,.2f} s"

@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def most() -> int:
-    """Returns the most that the process has ever used."""
+def peak() -> int:
+    """Returns the peak memory of the process."""
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024
 
 
-def now() -> int:
-    """Returns what the process uses now, or the most that it has ever used if the system does not say."""
+def current() -> int:
+    """Returns the current memory of the process, or the peak if the system does not report the current value."""
     with suppress(OSError, ValueError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return most()
+    return peak()

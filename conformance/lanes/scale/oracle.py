@@ -1,6 +1,6 @@
-"""Knows what each of our machines should show, and compares every answer with it. Sends nothing, waits for nothing.
+"""Holds the expected record of each driven machine, and compares every answer with it. Sends no calls, and never waits.
 
-Other clients' machines may come and go: the oracle only knows those that it was given.
+Machines of other clients may appear and disappear: the oracle ignores machines that the churn does not drive.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from conformance.fleet.context import SettleResult
     from conformance.rpc.call import Call
 
-REMEMBERED: Final = 50_000
-"""The number of operation ids, about 12 MB. An older one that comes back is not noticed."""
+MAX_OPERATION_IDS: Final = 50_000
+"""The number of operation ids that are kept, about 12 MB. The reuse of an older id is not found."""
 OWNER: Final = "conformance.lanes.scale/machine"
 """The metadata key under which a machine's own id is stored."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Expected:
-    """What one machine should show when it is at rest. `run` and `number` make its names unique."""
+    """The expected record of one machine at rest. `run` and `number` make its names unique."""
 
     id: str
     run: str
@@ -38,9 +38,9 @@ class Expected:
     cluster: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
-    """The ref of the current host; empty before it was seen."""
-    gone: str = ""
-    """The ref of the host that was given back last."""
+    """The ref of the current host; empty before the first reading."""
+    returned_host: str = ""
+    """The ref of the host that was returned last."""
     operation: str = ""
     """The id of the last operation."""
     verb: Verb | None = None
@@ -49,11 +49,11 @@ class Expected:
 
     @property
     def prefix(self) -> str:
-        """The beginning of the names of all its clusters, and of no other machine's."""
+        """The prefix of the names of its clusters, unique to this machine."""
         return f"{self.run}-s{self.number}-"
 
     def binding(self) -> tuple[str, Mapping[str, str]]:
-        """Returns cluster and metadata of the current binding number: unique to this machine and this binding."""
+        """Returns the cluster and the metadata of the current binding: unique to this machine and this binding."""
         return f"{self.prefix}b{self.bindings}", {
             OWNER: self.id,
             "conformance.lanes.scale/binding": str(self.bindings),
@@ -62,17 +62,17 @@ class Expected:
         }
 
     def bind(self) -> None:
-        """Notes that a Configure for that binding was accepted."""
+        """Notes that the Configure for the current binding was accepted."""
         self.cluster, self.metadata = self.binding()
 
     def unbind(self) -> None:
-        """Notes that there is neither cluster nor metadata."""
+        """Notes that the machine has neither a cluster nor metadata."""
         self.cluster, self.metadata = "", {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A fact about a machine at rest that does not hold, and its clause."""
+    """A difference between a machine at rest and its expected record, with the clause."""
 
     clause: str
     wanted: str
@@ -81,7 +81,7 @@ class Difference:
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """The first disagreement about a clause, and how many there were."""
+    """The first disagreement about a clause, and the number of disagreements."""
 
     wanted: str
     got: str
@@ -93,19 +93,19 @@ class Finding:
 
 
 class Oracle:
-    """Knows the machines by id, counts the judged facts and keeps the disagreements."""
+    """Holds the expected machines by id, counts the checked facts and keeps the disagreements."""
 
     def __init__(self) -> None:
         self.machines: dict[str, Expected] = {}
         self.judged: Counter[str] = Counter()
-        """Facts by clause."""
+        """The number of checked facts by clause."""
         self.findings: dict[str, Finding] = {}
-        self._given: dict[str, str] = {}
-        """The transitions of the last operation ids."""
+        self._operations: dict[str, str] = {}
+        """The last operation ids, each with its transition."""
 
     @property
     def facts(self) -> int:
-        """The number of comparisons of an answer with what it should show."""
+        """The number of comparisons of an answer with an expected value."""
         return self.judged.total()
 
     @property
@@ -124,7 +124,7 @@ class Oracle:
         calls: Sequence[Call] = (),
         decisive: Sequence[Call] = (),
     ) -> None:
-        """Counts a fact; if it does not hold, keeps it and raises Violation. `decisive` is the last call by default."""
+        """Counts a fact. If it is false, keeps it and raises Violation. `decisive` is the last call by default."""
         self.judged[clause] += 1
         if holds:
             return
@@ -142,47 +142,51 @@ class Oracle:
 
     # Acks.
 
-    def acked(self, expected: Expected, verb: Verb, call: Call, calls: Sequence[Call]) -> None:
-        """Checks the ack of a new transition: its operation id is new. Raises Violation."""
+    def check_ack(self, expected: Expected, verb: Verb, call: Call, calls: Sequence[Call]) -> None:
+        """Checks the ack of a new transition, whose operation id must be new. Raises Violation."""
         about, operation = {"machine": expected.id, "calls": calls, "decisive": [call]}, call.operation_id
-        own = call.response.machine.id
+        acked_id = call.response.machine.id
         self._fact(
-            own == expected.id, "LIF-11", f"the ack of {verb.value} to show {expected.id}", f"machine {own!r}", about
+            acked_id == expected.id,
+            "LIF-11",
+            f"the ack of {verb.value} to name {expected.id}",
+            f"machine {acked_id!r}",
+            about,
         )
         self._fact(operation, "OPS-1", f"an operation id for {verb.value} of {expected.id}", "none", about)
-        owner = self._given.get(operation)
-        mine = f"{verb.value} of {expected.id}"
+        owner = self._operations.get(operation)
+        transition = f"{verb.value} of {expected.id}"
         expected.operation, expected.verb = operation, verb
         if verb is Verb.CONFIGURE:
             expected.bind()
         self._fact(
             owner is None,
             "OPS-3",
-            f"{mine} to have an operation id that no transition had before",
-            f"{cut(operation)!r}, which {owner} had",
+            f"a new operation id for {transition}",
+            f"{cut(operation)!r}, which is the id of {owner}",
             about,
         )
-        self._given[operation] = mine
-        if len(self._given) > REMEMBERED:
-            del self._given[next(iter(self._given))]
+        self._operations[operation] = transition
+        if len(self._operations) > MAX_OPERATION_IDS:
+            del self._operations[next(iter(self._operations))]
 
-    def known(self, operation: str) -> bool:
-        """Returns whether one of our transitions has had this id."""
-        return operation in self._given
+    def knows_operation(self, operation: str) -> bool:
+        """Returns whether this is the id of one of the last transitions."""
+        return operation in self._operations
 
-    def retried(self, expected: Expected, call: Call, calls: Sequence[Call]) -> None:
-        """Checks the answer to a repeat of the machine's last call. Raises Violation."""
+    def check_retry(self, expected: Expected, call: Call, calls: Sequence[Call]) -> None:
+        """Checks the answer to a retry of the machine's last call. Raises Violation."""
         self._fact(
             call.ok and call.operation_id == expected.operation,
             "OPS-2",
-            f"a retry of {call.rpc} of {expected.id} to be answered with operation {cut(expected.operation)!r}",
+            f"operation {cut(expected.operation)!r} for a retry of {call.rpc} of {expected.id}",
             call.outcome(),
             {"machine": expected.id, "calls": calls, "decisive": [call]},
         )
 
     # Readings.
 
-    def settled(self, expected: Expected, verb: Verb, watch: SettleResult, calls: Sequence[Call]) -> None:
+    def check_settled(self, expected: Expected, verb: Verb, watch: SettleResult, calls: Sequence[Call]) -> None:
         """Checks the end of a transition, after which the machine is at rest. Raises Violation."""
         target, seen = EDGES[verb].target, watch.state
         failed = seen is State.FAILED and watch.machine.last_error
@@ -201,21 +205,21 @@ class Oracle:
                 expected.unbind()
             case Verb.DELETE:
                 expected.unbind()
-                expected.gone, expected.host = expected.host, ""
+                expected.returned_host, expected.host = expected.host, ""
             case Verb.CONFIGURE:
                 pass
         if seen is State.FAILED:
             return
-        self.shown(expected, watch.machine, calls)
+        self.check_reading(expected, watch.machine, calls)
 
-    def shown(self, expected: Expected, machine: pb.Machine, calls: Sequence[Call]) -> None:
-        """Checks what Get shows of a machine at rest. Raises Violation."""
+    def check_reading(self, expected: Expected, machine: pb.Machine, calls: Sequence[Call]) -> None:
+        """Checks a Get of a machine at rest. Raises Violation."""
         self.judged.update(("LIF-3", "LIF-5", "LIF-6", "MET-1" if expected.cluster else "MET-2"))
         for each in differences(expected, machine):
             self._fact(False, each.clause, each.wanted, each.got, {"machine": expected.id, "calls": calls})
 
-    def listed(self, call: Call, *, whole: bool) -> None:
-        """Checks what holds for any List: no machine twice, all in a whole one, no other machine's binding.
+    def check_list(self, call: Call, *, whole: bool) -> None:
+        """Checks a List: no machine twice, all machines in a whole List, and no binding of another machine.
 
         Raises Violation.
         """
@@ -226,10 +230,10 @@ class Oracle:
         )
         if whole:
             missing = [each for each in self.machines if each not in shown]
-            wanted = f"all {len(self.machines)} machines of ours in a whole List"
+            wanted = f"all {len(self.machines)} driven machines in a whole List"
             got = f"{len(shown)} machines without {_some(missing)}"
             self._fact(not missing, "LST-1", wanted, got, {"machine": (missing or [""])[0], "decisive": decisive})
-        for machine in self._ours(call.response.machines):
+        for machine in self._driven(call.response.machines):
             expected = self.machines[machine.id]
             owner = machine.shard_metadata.get(OWNER, machine.id)
             other = machine.cluster.startswith(expected.run) and not machine.cluster.startswith(expected.prefix)
@@ -241,15 +245,15 @@ class Oracle:
                 {"machine": machine.id, "decisive": decisive},
             )
 
-    def agree(self, clause: str, machines: Iterable[pb.Machine]) -> list[Difference]:
-        """Returns how `machines` differ from ours at rest. The facts are counted for `clause`."""
+    def compare(self, clause: str, machines: Iterable[pb.Machine]) -> list[Difference]:
+        """Returns how `machines` differ from the expected ones at rest. Counts the facts for `clause`."""
         self.judged[clause] += len(self.machines)
         found = []
-        for machine in self._ours(machines):
+        for machine in self._driven(machines):
             found += list(differences(self.machines[machine.id], machine))
         return found
 
-    def _ours(self, machines: Iterable[pb.Machine]) -> Iterator[pb.Machine]:
+    def _driven(self, machines: Iterable[pb.Machine]) -> Iterator[pb.Machine]:
         return (machine for machine in machines if machine.id in self.machines)
 
     def _fact(self, holds: object, clause: str, wanted: str, got: str, about: Mapping[str, object]) -> None:
@@ -257,12 +261,12 @@ class Oracle:
 
 
 def differences(expected: Expected, machine: pb.Machine) -> Iterator[Difference]:
-    """Yields how a machine at rest differs from what it should show; the first difference may cause the others."""
+    """Yields how a machine at rest differs from its expected record. The first difference may cause the others."""
     state = state_of(machine.state)
     if state is not expected.state:
-        ours = expected.state is not State.SPECULATIVE or machine.host.ref == expected.gone != ""
-        if not ours:
-            return  # another client may have the slot, but not with the host that we gave back
+        owned = expected.state is not State.SPECULATIVE or machine.host.ref == expected.returned_host != ""
+        if not owned:
+            return  # another client may have the slot, but not with the host that was returned
         wanted = f"{expected.id} to stay {expected.state.name}"
         yield Difference(clause="LIF-3", wanted=wanted, got=describe_machine(machine))
         return

@@ -1,4 +1,4 @@
-"""Lets many machines move, or one check look at them while none does."""
+"""A gate that lets either many machines move, or one check read them while all are at rest."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Quiescence:
 
     @asynccontextmanager
     async def moving(self) -> AsyncIterator[None]:
-        """Waits until the gate is open; no check begins before the block has ended."""
-        while not self._open.is_set():  # the gate may be closed again before this task wakes up
+        """Waits until the gate is open. No check begins before the block ends."""
+        while not self._open.is_set():  # another check may close the gate before this task wakes up
             await self._open.wait()
         self._moving += 1
         self._still.clear()

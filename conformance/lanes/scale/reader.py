@@ -1,4 +1,4 @@
-"""Reads the figures of the scale lane back from a record."""
+"""Reads the figures of the scale lane from a record."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from conformance.lanes.scale.figures import ScaleFigures
 
 
 def read(value: object, place: str) -> ScaleFigures:
-    """Returns the figures in a JSON value, which stands at `place`. Raises Malformed."""
+    """Returns the figures in the JSON value at `place`. Raises Malformed."""
     return decode(value, ScaleFigures, place)

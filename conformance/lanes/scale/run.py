@@ -1,4 +1,4 @@
-"""Runs the scale lane, from the first look at the target to the last returned machine."""
+"""Runs the scale lane, from the probe of the target to the return of the last machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import TargetError, TargetLost
+from conformance.core.text import plural
 from conformance.engine import preflight
 from conformance.engine.report_builder import ReportBuilder
 from conformance.engine.session import open_session
@@ -59,80 +60,80 @@ async def run(
     emit: Callable[[events.Event], None] = lambda event: None,
     stop: Stop | None = None,
 ) -> Report:
-    """Drives many machines of `target` for a while, returns them, and reports what was seen.
+    """Runs one churn on many machines of `target`, returns the machines, and returns the report.
 
-    Raises TargetError if the target cannot be judged at all (then nothing was started), and UsageError if the ledger
-    cannot be written. No value of a header is in anything that is emitted, returned or raised.
+    Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
+    cannot be written. Events, the report and errors contain no header values.
     """
-    async with open_session(target, options=options, stop=stop) as opening:
-        size = Size.of(opening.slots, opening.found, options)
-        async with opening.ledger(ledger_at) as ledger:
-            return await ScaleRun(settings, opening, size, ledger, emit).run()
+    async with open_session(target, options=options, stop=stop) as session:
+        size = Size.of(session.slots, session.found, options)
+        async with session.ledger(ledger_at) as ledger:
+            return await ScaleRun(settings, session, size, ledger, emit).run()
 
 
 class ScaleRun:
-    """One run of the lane. Made and used once."""
+    """One run of the lane. Created and used once."""
 
     def __init__(
         self,
         settings: ScaleSettings,
-        opening: Session,
+        session: Session,
         size: Size,
         ledger: Ledger,
         emit: Callable[[events.Event], None],
     ) -> None:
-        found, options = opening.found, opening.options
-        self._settings, self._opening, self._size = settings, opening, size
+        found, options = session.found, session.options
+        self._settings, self._session, self._size = settings, session, size
         meter = Meter(max_creates=size.creates)
-        self._says = ReportBuilder(opening, ledger, meter, emit)
+        self._builder = ReportBuilder(session, ledger, meter, emit)
         self._oracle = Oracle()
-        self._yard = FleetContext(
-            run=opening.run,
-            client=opening.client,
+        self._context = FleetContext(
+            run=session.run,
+            client=session.client,
             ledger=ledger,
             meter=meter,
-            patience=options.patience,
+            patience=options.timeouts.patience,
             deletes=found.delete,
         )
         plan = ChurnPlan(
-            slots=opening.slots,
+            slots=session.slots,
             size=size,
-            max_alive=options.max_machines,
+            max_alive=options.limits.max_machines,
             soak=settings.soak,
             seed=options.seed,
             revisions=found.revisions,
             fail_fast=options.fail_fast,
         )
-        callbacks = Callbacks(alive=self._alive, progress=self._progress, note=self._says.note)
-        self._churn = Churn(self._yard, self._oracle, plan, callbacks)
-        self._began, self._seconds = opening.client.now(), 0.0
-        """When the churn began on the run's clock, and how long it took."""
+        callbacks = Callbacks(check_target=self._check_target, progress=self._progress, note=self._builder.note)
+        self._churn = Churn(self._context, self._oracle, plan, callbacks)
+        self._began, self._seconds = session.client.now(), 0.0
+        """The start of the churn on the run's clock, and its duration, in seconds."""
         self._stopped: str | None = None
-        """Why the churn ended before its soak did."""
+        """The reason why the churn ended before its soak; None if it did not."""
 
     async def run(self) -> Report:
         """Runs the churn, and returns all machines."""
-        entries, client = catalogue_file.entries(__package__), self._opening.client
-        self._says.start(entries, machines=self._size.machines)
-        self._says.note(
-            f"scale lane: {self._size.machines} machines at once for {self._settings.soak}, and not more than"
-            f" {self._size.creates} creates in all"
+        entries, client = catalogue_file.entries(__package__), self._session.client
+        self._builder.start(entries, machines=self._size.machines)
+        self._builder.note(
+            f"scale lane: {plural(self._size.machines, 'machine')} at once for {self._settings.soak},"
+            f" at most {plural(self._size.creates, 'create')} in total"
         )
         try:
             await self._until_stopped()
         except TargetLost as error:
             self._stopped = error.message
         except Exception as error:
-            # Whatever is wrong with the kit, its machines have to be returned.
+            # A bug in the kit must not leave machines running.
             self._stopped = f"the kit itself failed: {type(error).__name__}: {error}"
         self._seconds = client.now() - self._began
         machines = [worker.machine for worker in self._churn.supply.workers]
-        home = await Pool(machines, self._yard, max_alive=0).clean_up(keep=self._opening.options.keep)
+        home = await Pool(machines, self._context, max_alive=0).clean_up(keep=self._session.options.keep)
         results = [self._result(entry) for entry in entries]
         for result in results:
-            self._says.add(result)
+            self._builder.add(result)
         wall = round(client.now(), 3)
-        return self._says.finish(
+        return self._builder.finish(
             results,
             home=home,
             time=Time(wall=wall, critical_path=wall, sum=round(self._seconds, 3)),
@@ -141,7 +142,7 @@ class ScaleRun:
         )
 
     async def _until_stopped(self) -> None:
-        stop = self._opening.stop
+        stop = self._session.stop
         churn, stopped = asyncio.create_task(self._churn.run()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({churn, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,40 +154,40 @@ class ScaleRun:
                 task.cancel()
             await asyncio.gather(churn, stopped, return_exceptions=True)
         if self._stopped is None and not self._churn.whole and not self._oracle.findings:
-            self._stopped = "no machine is left that could be driven"
+            self._stopped = "no machine is left to drive"
 
-    async def _alive(self) -> None:
+    async def _check_target(self) -> None:
         """Checks the target after a call that was not answered. Raises TargetLost if it is gone."""
-        client = self._opening.client
+        client = self._session.client
         if (await client.list(cap=1)).answered:
             return
         try:
-            await connect(client, timeout=self._opening.options.connect_timeout)
+            await connect(client, timeout=self._session.options.timeouts.connect)
         except TargetError as error:
             raise TargetLost(f"the target is gone: {error.message}") from error
 
     def _progress(self, progress: ChurnProgress) -> None:
-        self._says.emit(events.Progressed(progress=progress))
+        self._builder.emit(events.Progressed(progress=progress))
 
     def _result(self, entry: Entry) -> Result:
         finding = self._oracle.findings.get(entry.clause.id)
         if finding is not None:
             return self._broken(entry, finding)
-        lacking = next((need for need in entry.needs if not self._opening.found.has(need)), None)
+        lacking = next((need for need in entry.needs if not self._session.found.has(need)), None)
         if lacking is not None:
             return Result(entry=entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
         status, reason = Status.PASSED, ""
         judged = self._oracle.judged[entry.clause.id]
         if self._stopped is not None:
-            status, reason = Status.ERROR, f"not judged to the end: {self._stopped}"
+            status, reason = Status.ERROR, f"not judged completely: {self._stopped}"
         elif not judged and not self._churn.whole:
-            status, reason = Status.ERROR, "the run ended before it could be judged"
+            status, reason = Status.ERROR, "the run ended before this check"
         elif not judged:
             status, reason = Status.SKIPPED, "the run produced no data for this check"
         return Result(entry=entry, status=status, reason=reason, started=self._began, seconds=self._seconds)
 
     def _broken(self, entry: Entry, finding: Finding) -> Result:
-        more = f" ({finding.count} times in all)" if finding.count > 1 else ""
+        more = f" ({finding.count} times in total)" if finding.count > 1 else ""
         return Result(
             entry=entry,
             status=BROKEN[entry.level],
@@ -212,12 +213,12 @@ class ScaleRun:
             checks=churn.counts.checks,
             facts=self._oracle.facts,
             disagreements=self._oracle.disagreements,
-            pushed_back=churn.put_off,
+            pushed_back=churn.deferred,
             disturbed=churn.counts.disturbed,
             fleet=churn.follower.fleet or Fleet(),
             latencies=latencies,
             growth=churn.timings.growth(),
             budgets=budget.check(self._settings.budgets, latencies),
-            memory=memory.most(),
+            memory=memory.peak(),
             memory_growth=max(0, used[-1] - used[len(used) // 2]),
         )

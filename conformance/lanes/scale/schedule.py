@@ -1,4 +1,4 @@
-"""How far a soak is, and when its next check is due."""
+"""The progress of a soak, and the time of its next check."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from conformance.lanes.scale.soak import Soak
 
 CHECKS: Final = 10
-"""The number of checks in a soak: each waits until all machines are at rest and compares them."""
+"""The number of checks in a soak. Each waits until all machines are at rest, and compares them."""
 
 
 class Schedule:
-    """The schedule of one soak. It begins after the ramp, which is not part of the soak, however long it takes."""
+    """The schedule of one soak. The soak begins after the ramp, which is not part of it."""
 
     def __init__(self, soak: Soak, clock: Callable[[], float]) -> None:
         self.operations = 0
-        """Transitions, of the ramp too until the soak begins."""
+        """Transitions of the soak; before it begins, of the ramp."""
         self._soak, self._clock = soak, clock
         self._began: float | None = None
         self._parts = 0
-        """How many of the CHECKS parts of the soak are over."""
+        """The number of completed parts of the soak, of CHECKS."""
         self._due = asyncio.Event()
 
     @property
     def begun(self) -> bool:
-        """Whether the ramp is over."""
+        """True if the ramp is over."""
         return self._began is not None
 
     def begin(self) -> None:
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def share(self) -> float:
-        """How much of the soak is over, from 0 to 1."""
+        """The completed share of the soak, from 0 to 1."""
         if self._began is None:
             return 0.0
         return self._soak.share(seconds=self._clock() - self._began, operations=self.operations)

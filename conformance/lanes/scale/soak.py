@@ -15,13 +15,13 @@ _OPERATIONS: Final = re.compile(r"([1-9]\d{0,8})\s*ops")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
-    """Seconds or transitions; the other is None."""
+    """The length in seconds or in transitions; the other field has None."""
 
     seconds: float | None = None
     operations: int | None = None
 
     def share(self, *, seconds: float, operations: int) -> float:
-        """Returns how much of it is over, from 0 to 1, after these seconds and transitions."""
+        """Returns the completed share, from 0 to 1, after these seconds and transitions."""
         done = operations / self.operations if self.operations else seconds / (self.seconds or 1.0)
         return min(1.0, done)
 
@@ -41,5 +41,5 @@ def parse(text: str) -> Soak:
         return Soak(seconds=parse_duration(text))
     except UsageError as error:
         raise UsageError(
-            f"{cut(text, 60)!r} is not a soak", hint="write 5m or 90s, or 3000ops for transitions"
+            f"{cut(text, 60)!r} is not a soak", hint="write a duration (5m, 90s) or a number of transitions (3000ops)"
         ) from error

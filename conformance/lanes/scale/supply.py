@@ -1,4 +1,4 @@
-"""The machines of a churn, and the creates that it may spend on them."""
+"""The machines of a churn, and its budget of creates."""
 
 from __future__ import annotations
 
@@ -20,91 +20,101 @@ if TYPE_CHECKING:
     from conformance.lanes.scale.timings import Timings
     from conformance.results.target_info import TargetInfo
 
-MACHINES = 16
-"""The number of machines that are driven at once if none is given."""
-LIVES = 10
-"""How often each machine is created on average, if no number of creates is given."""
+DEFAULT_MACHINES = 16
+"""The number of machines that are driven at once without `--max-machines`."""
+CREATES_PER_MACHINE = 10
+"""The average number of Creates of each machine without `--max-creates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """The most machines at once, and the most creates."""
+    """The maximum number of machines at once, and of creates."""
 
     machines: int
     creates: int
 
     @classmethod
     def of(cls, slots: list[tuple[str, State]], found: TargetInfo, options: Options) -> Size:
-        """Returns the requested size, or else a small one, at most half of a small fleet.
+        """Returns the requested size; by default a small one, at most half of a small fleet.
 
-        Raises TargetError if no machine could be driven.
+        Raises TargetError if no machine can be driven.
         """
-        wanted = options.max_machines or min(MACHINES, max(1, len(slots) // 2))
+        wanted = options.limits.max_machines or min(DEFAULT_MACHINES, max(1, len(slots) // 2))
         machines = min(wanted, len(slots))
-        lives = LIVES if found.delete else 1
-        creates = lives * machines if options.max_creates is None else options.max_creates
+        creates_each = CREATES_PER_MACHINE if found.delete else 1
+        creates = creates_each * machines if options.limits.max_creates is None else options.limits.max_creates
         idle = sum(home is State.IDLE for _, home in slots)
         machines = min(machines, idle + creates)
         if not machines:
-            free = "--use-idle lets the kit drive IDLE machines" if found.idle else "give it SPECULATIVE ones"
-            raise TargetError("there is no machine that could be driven; nothing was touched", hint=free)
+            hint = (
+                "--use-idle lets the kit drive IDLE machines"
+                if found.idle
+                else "give the provider SPECULATIVE machines"
+            )
+            raise TargetError("no machine can be driven; nothing was touched", hint=hint)
         return cls(machines=machines, creates=creates)
 
 
 class Supply:
-    """Hands out the machines of the target, each to a worker of its own, within the limits of the run."""
+    """Assigns each machine of the target to its own worker, within the limits of the run."""
 
     def __init__(
         self,
-        yard: FleetContext,
+        context: FleetContext,
         oracle: Oracle,
         timings: Timings,
         *,
         slots: list[tuple[str, State]],
         size: Size,
         max_alive: int | None,
-        draw: random.Random,
-        alive: Callable[[], Awaitable[None]],
+        rng: random.Random,
+        check_target: Callable[[], Awaitable[None]],
     ) -> None:
         self.size = size
         self.workers: list[Worker] = []
-        """All that were ever handed out. Their machines have to be returned, whatever happens."""
+        """All workers of the churn. Their machines must be returned in any case."""
         self.failed = 0
-        """Machines that ended in FAILED, which is allowed, or that another client created at the same moment."""
-        self._yard, self._oracle, self._timings = yard, oracle, timings
+        """The number of machines that ended in FAILED, which is allowed, or that another client created first."""
+        self._context, self._oracle, self._timings = context, oracle, timings
         self._slots, self._max_alive = list(reversed(slots)), max_alive
-        self._draw, self._alive = draw, alive
+        self._rng, self._check_target = rng, check_target
         self._creates = 0
-        """Creates that were begun, or for which a machine was given back."""
+        """The number of Creates that were begun, or that will follow a Delete."""
 
     def drives(self, worker: Worker) -> bool:
-        """Whether the oracle still knows the worker's machine."""
+        """Returns whether the oracle still has the worker's machine."""
         return worker.machine.id in self._oracle.machines
 
     @property
     def left(self) -> bool:
-        """Whether another machine may be taken. It costs money: not if as many have failed as are driven at once."""
+        """True if another machine may be taken. To limit the cost, not if more have failed than are driven at once."""
         alive = sum(self.drives(worker) or worker.machine.may_be_alive for worker in self.workers)
         room = self._max_alive is None or alive < self._max_alive
         return room and bool(self._slots) and self.failed <= self.size.machines
 
     def take(self) -> Worker | None:
-        """Returns a worker for another machine; None if there is none."""
+        """Returns a worker for another machine; None if no machine may be taken."""
         if not self.left:
             return None
         (machine_id, home), number = self._slots.pop(), len(self.workers) + 1
-        machine = Machine(machine_id, self._yard, number=number, home=home)
+        machine = Machine(machine_id, self._context, number=number, home=home)
         worker = Worker(
-            machine, number, self._yard, self._oracle, self._timings, random.Random(self._draw.random()), self._alive
+            machine,
+            number,
+            self._context,
+            self._oracle,
+            self._timings,
+            random.Random(self._rng.random()),
+            self._check_target,
         )
         self.workers.append(worker)
         return worker
 
     @property
     def creates_left(self) -> bool:
-        """Whether another create may be begun."""
+        """True if another Create may begin."""
         return self._creates < self.size.creates
 
     def spend(self, creates: int) -> None:
-        """Counts creates that begin, or that follow because a machine is given back."""
+        """Counts Creates that begin, or that will follow a Delete."""
         self._creates += creates

@@ -1,4 +1,4 @@
-"""How long the calls of a churn took, by kind, and how the time of Lists and deltas grows with their size."""
+"""The durations of the calls of a churn, by kind, and the growth of Lists and deltas with their size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LAST_CALLS = 12
 
 
 class Timings:
-    """Collects durations in bounded memory. Unanswered calls are ignored: they took as long as the kit's deadline."""
+    """Collects durations in bounded memory. Ignores unanswered calls, whose duration is only the kit's deadline."""
 
     def __init__(self) -> None:
         self._by: dict[str, QuantileSketch] = {}
-        self._live = Sizes("List of the machines with a host")
-        self._deltas = Sizes("delta of so many changes")
+        self._live = Sizes("List by number of machines with a host")
+        self._deltas = Sizes("delta by number of changes")
 
     def add(self, call: Call) -> None:
         """Adds a call."""
@@ -32,8 +32,8 @@ class Timings:
             return
         self._by.setdefault(kind, QuantileSketch()).add(seconds)
 
-    def sized(self, call: Call) -> None:
-        """Adds a List that was answered while all machines were at rest, so that nothing else slowed it down."""
+    def add_size(self, call: Call) -> None:
+        """Adds a List that was answered while all machines were at rest, so that no other work slowed it down."""
         sizes = self._deltas if call.request.since_revision else self._live
         sizes.add(len(call.response.machines), max(0.0, call.ended - call.started))
 
@@ -46,16 +46,16 @@ class Timings:
         return {kind: self._by[kind].percentile(99) for kind in KINDS if kind in self._by}
 
     def latencies(self) -> dict[str, Latencies]:
-        """Returns the latencies by kind, without kinds that were never answered."""
+        """Returns the latencies of the kinds that were answered."""
         return {kind: self._by[kind].summary() for kind in KINDS if kind in self._by}
 
     def growth(self) -> tuple[Growth, ...]:
-        """Returns the growth of what was seen often enough."""
+        """Returns the growth of Lists and deltas, if enough were answered."""
         return tuple(grown for sizes in (self._live, self._deltas) if (grown := sizes.growth()) is not None)
 
 
 def kind_of(call: Call) -> str:
-    """Returns which of KINDS a call is, or the name of an RPC that the contract does not have."""
+    """Returns the kind of a call, one of KINDS, or the name of an RPC that is not in the contract."""
     if call.rpc != "List":
         return call.rpc
     request = call.request
@@ -64,15 +64,15 @@ def kind_of(call: Call) -> str:
     return "Delta" if request.since_revision else "List"
 
 
-class Tape(CallLog):
-    """The last calls about one machine; every call is timed."""
+class RecentCalls(CallLog):
+    """The last calls about one machine. Times every call."""
 
     def __init__(self, timings: Timings) -> None:
         super().__init__()
         self._timings = timings
 
     def add(self, call: Call) -> None:
-        """Adds a call, times it and drops the oldest one."""
+        """Adds a call, times it and drops the oldest."""
         self._timings.add(call)
         self.calls.append(call)
         del self.calls[:-LAST_CALLS]

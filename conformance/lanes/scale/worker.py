@@ -1,4 +1,4 @@
-"""Drives one machine through its lifecycle and compares every answer with the oracle."""
+"""Drives one machine through its lifecycle, and compares every answer with the oracle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grpc import StatusCode
 from conformance.core.errors import NoAnswer
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.lanes.scale.oracle import Expected
-from conformance.lanes.scale.timings import Tape
+from conformance.lanes.scale.timings import RecentCalls
 from conformance.rpc.call import recording
 
 if TYPE_CHECKING:
@@ -27,134 +27,140 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RETRIED: Final = 0.25
-"""The share of calls that are repeated during the transition, and the share that are repeated at rest."""
-PUT_OFF: Final = (
+RETRY_SHARE: Final = 0.25
+"""The share of calls that are retried during the transition, and the share that are retried at rest."""
+RETRIABLE_CODES: Final = (
     *(StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.DEADLINE_EXCEEDED),
     *(StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED),
 )
-"""Codes of a provider that is overloaded, or of a broken connection: sent again, the call may succeed."""
-TRIES: Final = 3
-"""How often a Create is sent if a free slot refuses it: another client may briefly have had it."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a call that was put off is sent again; each pause is twice the last one."""
+"""The codes of an overloaded provider or a broken connection: a retry of the call may succeed."""
+MAX_CREATE_ATTEMPTS: Final = 3
+"""The maximum number of Creates if a free slot refuses them: another client may have used it for a moment."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0
+"""The pause before a deferred call is sent again. Each pause is twice the last one."""
 
 
 class Worker:
-    """Runs one transition after the other. Methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
+    """Runs one transition at a time. Methods raise Violation, Disturbed, BudgetSpent, NoAnswer or TargetError."""
 
     def __init__(
         self,
         machine: Machine,
         number: int,
-        yard: FleetContext,
+        context: FleetContext,
         oracle: Oracle,
         timings: Timings,
-        draw: random.Random,
-        alive: Callable[[], Awaitable[None]],
+        rng: random.Random,
+        check_target: Callable[[], Awaitable[None]],
     ) -> None:
         self.machine = machine
-        self.tape = Tape(timings)
-        self.expected = Expected(id=machine.id, run=yard.run, number=number, state=machine.home)
-        self.put_off = 0
-        self._yard, self._oracle, self._draw = yard, oracle, draw
-        self._alive = alive
-        self._first: Token | None = None
+        self.recent = RecentCalls(timings)
+        self.expected = Expected(id=machine.id, run=context.run, number=number, state=machine.home)
+        self.deferred = 0
+        self._context, self._oracle, self._rng = context, oracle, rng
+        self._check_target = check_target
+        self._first_token: Token | None = None
         """The first token of this machine's shard that the provider accepted."""
 
     @contextmanager
-    def _taped(self) -> Iterator[None]:
-        with recording(self.tape):
+    def _recording(self) -> Iterator[None]:
+        with recording(self.recent):
             yield
 
     async def take(self) -> None:
-        """Makes the machine known to the oracle. A machine that was found IDLE is read first, to know its host."""
-        with self._taped():
+        """Adds the machine to the oracle. Reads a machine that was found IDLE first, for its host."""
+        with self._recording():
             if self.expected.state is State.IDLE:
                 self.expected.host = (await self.machine.read()).host.ref
         self._oracle.machines[self.machine.id] = self.expected
 
     async def step(self, verb: Verb) -> None:
-        """Runs the transition of `verb` to its end. Some calls are repeated during the transition or at rest."""
-        self._yard.meter.forget(self.machine.id)
-        with self._taped():
+        """Runs the transition of `verb` to its end. Retries some calls during the transition or at rest."""
+        self._context.meter.forget(self.machine.id)
+        with self._recording():
             self.expected.bindings += verb is Verb.CONFIGURE
             call = await self._accepted(verb)
             if call is not None:
-                self._oracle.acked(self.expected, verb, call, self.tape.calls)
-                self._first = self._first or call.token
-            # An answered Delete is not sent again: the slot is free, and the call could meet another client's machine.
-            if self._draw.random() < RETRIED and verb is not Verb.DELETE:
-                await self._repeat(verb)
+                self._oracle.check_ack(self.expected, verb, call, self.recent.calls)
+                self._first_token = self._first_token or call.token
+            # An answered Delete is not retried: the slot is free, and the retry could reach another client's machine.
+            if self._rng.random() < RETRY_SHARE and verb is not Verb.DELETE:
+                await self._retry(verb)
             watch = await self._settled(verb)
-            self._oracle.settled(self.expected, verb, watch, self.tape.calls)
-            if self._draw.random() < RETRIED and self.expected.state is EDGES[verb].target and verb is not Verb.DELETE:
-                await self._repeat(verb)
+            self._oracle.check_settled(self.expected, verb, watch, self.recent.calls)
+            if (
+                self._rng.random() < RETRY_SHARE
+                and self.expected.state is EDGES[verb].target
+                and verb is not Verb.DELETE
+            ):
+                await self._retry(verb)
             if self.expected.state in (State.SPECULATIVE, State.IDLE):
                 self._renew()
 
-    async def look(self) -> None:
-        """Checks that Get shows the machine as it was left."""
-        with self._taped():
+    async def check(self) -> None:
+        """Checks that Get shows the machine as the last transition left it."""
+        with self._recording():
             machine = await self._answered(self.machine.read)
         if self.expected.state is not State.SPECULATIVE:  # another client may take the slot
-            self._oracle.shown(self.expected, machine, self.tape.calls)
+            self._oracle.check_reading(self.expected, machine, self.recent.calls)
 
-    async def ask_again(self) -> None:
-        """Checks that the last call, repeated, has the same operation id, and that the first token is fenced."""
+    async def check_retry(self) -> None:
+        """Checks that a retry of the last call has the same operation id, and that the first token is fenced."""
         verb = self.expected.verb
         if verb is None or self.expected.state is not EDGES[verb].target or self.expected.state is State.SPECULATIVE:
             return
-        with self._taped():
+        with self._recording():
             # The old token first: a fresh one would set a new mark.
-            call = await self._call(verb, self._first)
-            if self._first is not None and call.answered and call.code not in PUT_OFF:
+            call = await self._call(verb, self._first_token)
+            if self._first_token is not None and call.answered and call.code not in RETRIABLE_CODES:
                 self._oracle.fact(
                     call.fenced,
                     "FEN-12",
-                    wanted=f"{verb.value} with token {self._first}, which was used before, to be fenced",
+                    wanted=f"{verb.value} with the used token {self._first_token} to be fenced",
                     got=call.outcome(),
                     machine=self.machine.id,
-                    calls=self.tape.calls,
+                    calls=self.recent.calls,
                 )
-            await self._repeat(verb)
+            await self._retry(verb)
 
-    async def came_back(self) -> bool:
-        """Returns whether the claim was lost to this run itself: the operation id of the Create is one of its old ones.
+    async def reclaim(self) -> bool:
+        """Returns whether this run itself owns the claim: the operation id of the Create is an old one of the run.
 
-        Then the machine is ours, whatever the claim says, and has to be returned. Raises Violation.
+        Then the machine belongs to this run and must be returned. Raises Violation.
         """
-        last = next((call for call in reversed(self.tape.calls) if call.rpc == Verb.CREATE.value and call.ok), None)
-        if last is None or last.token is None or not self._oracle.known(last.operation_id):
+        last = next((call for call in reversed(self.recent.calls) if call.rpc == Verb.CREATE.value and call.ok), None)
+        if last is None or last.token is None or not self._oracle.knows_operation(last.operation_id):
             return False
         old = self.machine
         self.machine = old.without_history(live=True)
-        await self._yard.ledger.write_intent(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
-        self._oracle.acked(self.expected, Verb.CREATE, last, self.tape.calls)
+        await self._context.ledger.write_intent(old.id, Verb.CREATE, last.token, home=old.home, seen=State.SPECULATIVE)
+        self._oracle.check_ack(self.expected, Verb.CREATE, last, self.recent.calls)
         return True
 
     async def _accepted(self, verb: Verb) -> Call | None:
-        """Returns the ack; None if only the machine's state shows that a Delete was accepted."""
-        asked = 0
+        """Returns the ack; None if only the state of the machine shows that a Delete was accepted."""
+        attempts = 0
 
-        async def ask() -> Call | None:
-            nonlocal asked
-            if verb is Verb.DELETE and asked and state_of((await self.machine.read()).state) is State.SPECULATIVE:
+        async def send() -> Call | None:
+            nonlocal attempts
+            if verb is Verb.DELETE and attempts and state_of((await self.machine.read()).state) is State.SPECULATIVE:
                 return None
-            asked += 1
+            attempts += 1
             call = await self._call(verb)
             self._fact(not call.fenced, "COD-3", f"{verb.value} with a fresh token not to be fenced", call)
-            if not call.answered or call.code in PUT_OFF:
+            if not call.answered or call.code in RETRIABLE_CODES:
                 raise NoAnswer(f"{verb.value} of {self.machine.id} answered {call.outcome()}")
             if not call.ok:
-                # If the machine is not as it was left, the refusal is right, and another clause is broken.
-                self._oracle.shown(self.expected, await self.machine.read(), self.tape.calls)
-                if verb is Verb.CREATE and asked < TRIES:
-                    raise NoAnswer(f"{call.outcome()}: another client may have had the slot for a moment")
-            self._fact(call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to go", call)
+                # If the machine has changed since the last transition, the refusal is right and another clause broken.
+                self._oracle.check_reading(self.expected, await self.machine.read(), self.recent.calls)
+                if verb is Verb.CREATE and attempts < MAX_CREATE_ATTEMPTS:
+                    raise NoAnswer(f"{call.outcome()}: another client may have used the slot for a moment")
+            self._fact(
+                call.ok, "LIF-1", f"{verb.value} of {self.machine.id}, {EDGES[verb].source.name}, to be accepted", call
+            )
             return call
 
-        return await self._answered(ask, patience=self._yard.patience.for_verb(verb))
+        return await self._answered(send, patience=self._context.patience.for_verb(verb))
 
     async def _call(self, verb: Verb, token: Token | None = None) -> Call:
         if verb is Verb.CONFIGURE:
@@ -162,53 +168,53 @@ class Worker:
             return await self.machine.configure(token, cluster=cluster, metadata=metadata)
         return await self.machine.call(verb, token)
 
-    async def _repeat(self, verb: Verb) -> None:
+    async def _retry(self, verb: Verb) -> None:
         call = await self._call(verb)
-        if not call.answered or call.code in PUT_OFF:
+        if not call.answered or call.code in RETRIABLE_CODES:
             return
         if not call.ok:
             watch = await self._settled(verb)
             if watch.state is State.FAILED:
-                return  # it refuses everything (FLT-3)
+                return  # a FAILED machine refuses all calls (FLT-3)
             if self.expected.state is EDGES[verb].target:
-                self._oracle.shown(self.expected, watch.machine, self.tape.calls)
-        self._oracle.retried(self.expected, call, self.tape.calls)
+                self._oracle.check_reading(self.expected, watch.machine, self.recent.calls)
+        self._oracle.check_retry(self.expected, call, self.recent.calls)
 
     async def _settled(self, verb: Verb) -> SettleResult:
-        return await self._answered(lambda: self.machine.settle(patience=self._yard.patience.for_verb(verb)))
+        return await self._answered(lambda: self.machine.settle(patience=self._context.patience.for_verb(verb)))
 
-    async def _answered(self, ask: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
-        """Returns what `ask` returns. Calls it again if it raises NoAnswer, as long as the patience lasts."""
-        clock, pause = self._yard.client.now, FIRST_PAUSE
-        until = clock() + (patience or self._yard.patience.longest)
+    async def _answered(self, send: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+        """Returns the result of `send`. Repeats it while it raises NoAnswer, until the patience ends."""
+        clock, pause = self._context.client.now, FIRST_PAUSE_SECONDS
+        until = clock() + (patience or self._context.patience.longest)
         while True:
             try:
-                result = await ask()
+                result = await send()
             except NoAnswer:
-                last = self.tape.calls[-1]
+                last = self.recent.calls[-1]
                 self._fact(last.code is not StatusCode.NOT_FOUND, "LIF-4", f"Get to find {self.machine.id}", last)
                 if clock() >= until:
                     raise
-                self.put_off += last.answered
+                self.deferred += last.answered
                 if not last.answered:
-                    await self._alive()
+                    await self._check_target()
             else:
                 self._oracle.judged["LIF-4"] += 1
                 return result
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _fact(self, holds: bool, clause: str, wanted: str, call: Call) -> None:
-        calls = self.tape.calls
+        calls = self.recent.calls
         self._oracle.fact(
             holds, clause, wanted=wanted, got=call.outcome(), machine=self.machine.id, calls=calls, decisive=[call]
         )
 
     def _renew(self) -> None:
-        """Forgets the machine's past, so that a long churn needs no more memory than a short one."""
-        yard, old = self._yard, self.machine
+        """Drops the machine's history, so that the memory of a churn does not grow with its length."""
+        context, old = self._context, self.machine
         if self.expected.state is State.SPECULATIVE:
             if not old.unanswered:
-                yard.ledger.note_cleaned_up(old.id)
+                context.ledger.note_cleaned_up(old.id)
             self.expected.verb, self.expected.operation = None, ""
         self.machine = old.without_history(live=old.live)

@@ -1,4 +1,4 @@
-"""The conformance lane: every behaviour of the suite is judged by itself, on machines of its own."""
+"""The conformance lane: judges each behaviour of the suite by itself, on its own machines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class SuiteLane:
-    """Runs the collected behaviours in the engine. It has no options and no figures of its own."""
+    """Runs the collected behaviours in the engine. Has no options and no figures of its own."""
 
     name: Final = "conformance"
-    help: Final = "every behaviour by itself"
+    help: Final = "judges each behaviour by itself"
     options: tuple[LaneOption, ...] = ()
     excluded: frozenset[str] = frozenset()
     needs_plan: Final = True
@@ -29,10 +29,10 @@ class SuiteLane:
         return catalogue.load().entries
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Returns no settings."""
+        """Returns None: the lane has no settings."""
 
     def run(self, settings: None, run: LaneRun) -> Coroutine[Any, Any, Report]:
-        """Judges the target by the run's plan."""
+        """Judges the target by the plan of the run."""
         from conformance.engine import run as engine_run
 
         return engine_run.run(

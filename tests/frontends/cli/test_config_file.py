@@ -189,7 +189,7 @@ def test_precedence_is_option_environment_file(repository: Path, monkeypatch: py
     assert settings.target is not None
     assert settings.target.address == ELSEWHERE
     options = settings.options
-    assert (options.jobs, options.examples, options.max_machines) == (1, 2, 3)
+    assert (options.limits.jobs, options.examples, options.limits.max_machines) == (1, 2, 3)
     assert settings.config == repository / "conformance.toml"
 
 
@@ -239,11 +239,11 @@ def test_target_and_fake_in_one_file_exclude_each_other(repository: Path) -> Non
 def test_a_file_can_be_named_and_files_can_be_ignored(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(repository / "conformance.toml", "fake = true", "jobs = 1")
     other = write(repository / "nightly.toml", "fake = true", "jobs = 2")
-    assert run.parse_run(["--config", str(other)]).options.jobs == 2
-    assert run.parse_run(["--fake", "--no-config"]).options.jobs is None
+    assert run.parse_run(["--config", str(other)]).options.limits.jobs == 2
+    assert run.parse_run(["--fake", "--no-config"]).options.limits.jobs is None
     monkeypatch.setenv("CONFORMANCE_CONFIG", str(other))
-    assert run.parse_run([]).options.jobs == 2
-    assert run.parse_run(["--fake", "--no-config"]).options.jobs is None
+    assert run.parse_run([]).options.limits.jobs == 2
+    assert run.parse_run(["--fake", "--no-config"]).options.limits.jobs is None
     for both in (["--config", str(other), "--no-config"], ["--no-config", "--config", str(other)]):
         with pytest.raises(UsageError, match="--config and --no-config exclude each other"):
             run.parse_run(both)

@@ -13,9 +13,9 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.dry_run import leapt
-from conformance.engine.faults import weather
-from conformance.engine.options import Options
+from conformance.engine.dry_run import run_on_virtual_clock
+from conformance.engine.faults import injected_faults
+from conformance.engine.options import Options, Timeouts
 from conformance.fleet.machine import Machine, Policy
 from conformance.results import reader
 from conformance.results.result import Status
@@ -161,7 +161,7 @@ TRANSPORTS = pytest.mark.parametrize("over", [over_tcp, over_tls, in_process])
 def test_the_provider_carries_out_a_call_whose_answer_is_lost(over: Any) -> None:
     async def run() -> None:
         core, log, token = provider(), CallLog(), Shard("s").next()
-        async with over(core) as target, connected(target) as client, weather(client, LOST_ANSWER, seed=7):
+        async with over(core) as target, connected(target) as client, injected_faults(client, LOST_ANSWER, seed=7):
             assert client.faults is not None
             assert (client.target, client.faults.proxy) == (target, None)
             client.faults.lost_answers.select("Create", "machine-0001", token)
@@ -196,7 +196,11 @@ class ForgetsTheToken(Core):
 
 
 async def after_a_lost_create(over: Any, core: Core, token: Token | None = None, *, again: int) -> Machine:
-    async with over(core) as target, fleet_context(target) as context, weather(context.client, LOST_ANSWER, seed=7):
+    async with (
+        over(core) as target,
+        fleet_context(target) as context,
+        injected_faults(context.client, LOST_ANSWER, seed=7),
+    ):
         machine = Machine("machine-0001", context, number=1)
         machine.policy = Policy(drop_responses=frozenset({Verb.CREATE}))
         call = await machine.create(token)
@@ -245,9 +249,11 @@ def test_a_token_that_is_accepted_twice_is_a_violation(over: Any) -> None:
 # Whole runs.
 
 
-def test_a_dry_run_loses_the_same_answers_each_time() -> None:
-    options = Options(patience=SHORT, faults=LOST_ANSWER, seed=7)
-    first, second = (leapt(plan_of(["OPS-2"]), provider(48, latency=0.05), options=options) for _ in range(2))
+def test_a_run_without_a_socket_and_without_waiting_loses_the_same_answers_each_time() -> None:
+    options = Options(timeouts=Timeouts(patience=SHORT), faults=LOST_ANSWER, seed=7)
+    first, second = (
+        run_on_virtual_clock(plan_of(["OPS-2"]), provider(48, latency=0.05), options=options) for _ in range(2)
+    )
     assert not first.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
     assert first.weather is not None
     assert set(first.weather.lost) == {"Create", "Configure", "Drain", "Delete"}

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
-from conformance.engine.faults import weather
+from conformance.engine.faults import injected_faults
 from conformance.fleet.probe import connect
 from conformance.rpc.client import Client
 from conformance.rpc.faults.proxy import fault_proxy
@@ -34,7 +34,7 @@ async def with_faults(*faults: str, core: Core | None = None) -> AsyncIterator[t
     async with (
         serving(core or provider()) as address,
         connected(address) as client,
-        weather(client, parse_faults(faults), seed=7, min_chunks=0),
+        injected_faults(client, parse_faults(faults), seed=7, min_chunks=0),
     ):
         assert client.faults is not None
         yield client, client.faults
@@ -168,7 +168,7 @@ def test_faults_are_injected_into_a_unix_socket(tmp_path: Path) -> None:
         async with (
             serving(provider(), address=address),
             connected(address) as client,
-            weather(client, parse_faults(["delay=1ms"]), seed=7, min_chunks=0),
+            injected_faults(client, parse_faults(["delay=1ms"]), seed=7, min_chunks=0),
         ):
             assert (await client.list()).ok
 

@@ -111,7 +111,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
 
     from conformance.core.lifecycle import Verb
     from conformance.engine import preflight
-    from conformance.engine.dry_run import Tempo, dry_run
+    from conformance.engine.dry_run import TargetSpeed, dry_run
     from conformance.frontends import collection
     from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
@@ -121,10 +121,10 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
-    slots = len(found.speculative) + (len(found.idle) if options.use_idle else 0)
-    preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=options.max_machines)
-    lacking = {b.id: preflight.missing(b, found) for b in chosen}
-    tempo = Tempo(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
+    slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
+    preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines)
+    lacking = {b.id: preflight.missing_capability(b, found) for b in chosen}
+    speed = TargetSpeed(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
     applicable = tuple(b for b in chosen if lacking[b.id] is None)
     return Planned(
         target=address,
@@ -132,10 +132,10 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         behaviours=tuple(b.entry for b in applicable),
         skipped=tuple((b.entry, preflight.SKIP_REASONS[lack]) for b in chosen if (lack := lacking[b.id]) is not None),
         lacking=tuple(name for name in options.require if not found.has(name)),
-        machines=preflight.pool_size(chosen, slots=slots, jobs=options.jobs, max_machines=options.max_machines),
+        machines=preflight.pool_size(chosen, slots=slots, jobs=limits.jobs, max_machines=limits.max_machines),
         transitions=transitions,
         call=call,
-        dry=dry_run(applicable, found, tempo=tempo, options=options),
+        dry=dry_run(applicable, found, speed=speed, options=options),
     )
 
 
@@ -156,9 +156,9 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
         target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
         redactor = Redactor(target.headers)
         stack.enter_context(redactor.errors())
-        client = Client(target, rpc_timeout=settings.options.rpc_timeout)
+        client = Client(target, rpc_timeout=settings.options.timeouts.rpc)
         stack.push_async_callback(client.close)
-        await connect(client, timeout=settings.options.connect_timeout)
+        await connect(client, timeout=settings.options.timeouts.connect)
         with recording(CallLog()) as log:
             found = redactor.found(await probe(client, run=f"cpc-{secrets.token_hex(4)}"))
     # Only the last calls: the first ones run concurrently with a List of the whole fleet.

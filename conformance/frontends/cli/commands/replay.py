@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     """Judges behaviours of an earlier run again."""
     from conformance.core import catalogue
     from conformance.core.text import printable
-    from conformance.engine.replay import chosen, compared
+    from conformance.engine.replay import comparison_lines, select_ids
     from conformance.frontends.cli.commands.run import execute
     from conformance.frontends.settings import Settings, version
     from conformance.lanes.records import read
@@ -81,7 +80,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
         raise UsageError("--report-dir is the directory of the record", hint="choose another directory")
     settings = Settings(
         target=target,
-        select=chosen(before, catalogue.patterns(behaviours), catalogue.load()),
+        select=select_ids(before, catalogue.patterns(behaviours), catalogue.load()),
         options=_options(before, given, fake=target is None),
         report_dir=directory,
         quiet=given["quiet"],
@@ -92,7 +91,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
         click.echo(f"note       recorded with kit {printable(before.version)}; this is {version()}", err=True)
 
     def print_comparison(now: Report) -> None:
-        for line in compared(before, now):
+        for line in comparison_lines(before, now):
             click.echo(printable(line))
 
     sys.exit(execute(settings, on_report=print_comparison))
@@ -127,29 +126,25 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
 def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
     """Returns the options of the earlier run, some of them replaced by options of this command."""
     from conformance.core.timeouts import parse_duration, parse_patience
-    from conformance.engine.options import Options
+    from conformance.engine.options import Limits, Options, RunInfo, Timeouts
     from conformance.frontends.settings import version
     from conformance.rpc.faults.spec import parse_faults
 
     asked = before.asked
-    options = Options(
+    timeouts = Timeouts(
+        patience=parse_patience(given["patience"]) if _is_given("patience") else asked.patience,
+        rpc=parse_duration(given["rpc_timeout"]) if _is_given("rpc_timeout") else asked.rpc_timeout,
+        connect=parse_duration(given["connect_timeout"]),
+    )
+    return Options(
         seed=before.seed,
         examples=asked.examples,
-        max_creates=given["max_creates"],
+        limits=Limits(max_creates=given["max_creates"]),
+        timeouts=timeouts,
         use_idle=asked.use_idle,
         keep=given["keep"],
         strict=before.strict,
         fence_scope=asked.fence_scope,
-        patience=asked.patience,
-        rpc_timeout=asked.rpc_timeout,
         faults=parse_faults(asked.faults),
-        connect_timeout=parse_duration(given["connect_timeout"]),
-        whole=False,
-        version=version(),
-        fake=fake,
+        info=RunInfo(version=version(), whole=False, fake=fake),
     )
-    if _is_given("patience"):
-        options = replace(options, patience=parse_patience(given["patience"]))
-    if _is_given("rpc_timeout"):
-        options = replace(options, rpc_timeout=parse_duration(given["rpc_timeout"]))
-    return options

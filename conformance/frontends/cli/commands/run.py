@@ -145,30 +145,32 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
 
 def _options(given: dict[str, Any], *, whole: bool) -> Options:
     from conformance.core.timeouts import parse_duration, parse_patience
-    from conformance.engine.options import Options
+    from conformance.engine.options import Limits, Options, RunInfo, Timeouts
     from conformance.frontends.settings import version
     from conformance.rpc.faults.spec import parse_faults
 
     return Options(
         seed=secrets.randbelow(2**32) if given["seed"] is None else given["seed"],
         examples=given["examples"],
-        jobs=given["jobs"],
-        max_machines=given["max_machines"],
-        max_creates=given["max_creates"],
+        limits=Limits(
+            jobs=given["jobs"],
+            max_machines=given["max_machines"],
+            max_creates=given["max_creates"],
+            timeout=parse_duration(given["timeout"]) if given["timeout"] else None,
+        ),
+        timeouts=Timeouts(
+            patience=parse_patience(given["patience"]),
+            rpc=parse_duration(given["rpc_timeout"]),
+            connect=parse_duration(given["connect_timeout"]),
+        ),
         use_idle=given["use_idle"],
         keep=given["keep"],
         fail_fast=given["fail_fast"],
         strict=given["strict"],
         require=_required(given["require"]),
         fence_scope=given["fence_scope"],
-        patience=parse_patience(given["patience"]),
-        rpc_timeout=parse_duration(given["rpc_timeout"]),
-        connect_timeout=parse_duration(given["connect_timeout"]),
-        timeout=parse_duration(given["timeout"]) if given["timeout"] else None,
         faults=parse_faults(given["fault"]),
-        whole=whole,
-        version=version(),
-        fake=given["fake"],
+        info=RunInfo(version=version(), whole=whole, fake=given["fake"]),
     )
 
 
