@@ -49,7 +49,7 @@ async def wait_until_accepted(trial: Trial, machine: Machine, verb: Verb, pendin
         waited = clock() - started
         if pending.done() and not pending.result().ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {pending.result().outcome()}")
-        if waited > trial.patience.verb(verb):
+        if waited > trial.patience.for_verb(verb):
             raise Unprepared(f"{machine.id} is still {source.name} after {verb.value}")
         await asyncio.sleep(max(FIRST_POLL, POLL_SHARE * waited))
 
@@ -77,7 +77,7 @@ async def disconnect_client(trial: Trial, machine: Machine, verb: Verb, *, token
         await client.channel.channel_ready()
         pending = asyncio.ensure_future(send(machine, verb, client, token=token))
         await wait_until_accepted(trial, machine, verb, pending)
-        await client.hang_up()
+        await client.disconnect()
         await pending
     if token is None:
         await check_settles(machine, verb)
@@ -147,7 +147,7 @@ async def test_a_deadline_that_passes_disturbs_nothing(trial: Trial) -> None:
             # A provider may answer DEADLINE_EXCEEDED itself.
             if call.answered and call.code is not StatusCode.DEADLINE_EXCEEDED:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
-            watch = await machine.settle(patience=trial.patience.verb(verb))
+            watch = await machine.settle(patience=trial.patience.for_verb(verb))
             if watch.state is not EDGES[verb].source:
                 break
             left = dict(watch.machine.shard_metadata), watch.machine.cluster
@@ -178,7 +178,7 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             calls = [asyncio.ensure_future(send(machine, verb, client)) for client in clients]
             lists = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
             await machine.read()
-            await asyncio.gather(*(client.hang_up() for client in clients))
+            await asyncio.gather(*(client.disconnect() for client in clients))
             await asyncio.gather(*calls, *lists)
         await check_settles(machine, verb)
         late = await send(machine, verb, trial.client)
