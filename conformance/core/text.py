@@ -33,6 +33,11 @@ def clip(text: str, longest: int = LONGEST_SENT) -> str:
     return text[: longest - len(ending)] + ending
 
 
+def quantity(count: int, noun: str) -> str:
+    """Returns `1 machine`, `2 machines`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def plain(text: str, longest: int = 800) -> str:
     """Words as they are for Markdown, in which no mark, no mention and no link of theirs means anything."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))

@@ -47,7 +47,7 @@ class Session:
         ledger says what may have been started.
         """
         path, address = at(self.run), self.client.target.address
-        ledger = Ledger(path, run=self.run, target=address, hide=self.discretion.hide, durable=durable)
+        ledger = Ledger(path, run=self.run, target=address, hide=self.discretion.redact, durable=durable)
         try:
             yield ledger
         except asyncio.CancelledError:
@@ -74,7 +74,7 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
                 run=run,
                 client=client,
                 found=found,
-                slots=found.slots(use_idle=options.use_idle, luck=options.luck),
+                slots=found.slots(use_idle=options.use_idle, rng=options.luck),
                 options=options,
                 stop=stop,
                 discretion=discretion,

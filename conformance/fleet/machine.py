@@ -339,7 +339,7 @@ class Machine:
     def _note_unanswered(self, call: MutatingCall) -> None:
         self.record = self.record.not_answered(call.verb, call.token)
         if call.verb is Verb.CREATE:
-            self._yard.meter.doubt(self.id)
+            self._yard.meter.note_unanswered(self.id)
 
     async def _claim(self, operation_id: str) -> None:
         """Claims the machine that the operation has created. Raises Disturbed if another client was first."""
@@ -375,11 +375,11 @@ class Machine:
         if reading.disturbed:
             raise Disturbed(reading.disturbed)
         if reading.ended is not None:
-            yard.meter.took(reading.ended.verb, yard.client.now() - reading.ended.since)
+            yard.meter.note_duration(reading.ended.verb, yard.client.now() - reading.ended.since)
         if reading.at_rest:
             yard.ledger.seen(self.id, self.state, host=shown.host.ref)
         if reading.returned:
-            yard.meter.gone(self.id, yard.client.now())
+            yard.meter.note_released(self.id, yard.client.now())
 
     def _disown(self) -> None:
         self.record = self.record.disowned()
@@ -387,7 +387,7 @@ class Machine:
 
     def _note_disowned(self) -> None:
         """The machine costs the kit nothing any more, and a sweep must leave it alone."""
-        self._yard.meter.gone(self.id, self._yard.client.now())
+        self._yard.meter.note_released(self.id, self._yard.client.now())
         self._yard.ledger.lost(self.id)
 
     # Drive: one edge after the other.

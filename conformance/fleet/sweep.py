@@ -61,7 +61,7 @@ async def sweep(
         with suppress(OSError):  # a closed output must not keep machines from being cleaned up
             say(line)
 
-    ledger = Ledger(path, run=record.run, target=record.target, hide=discretion.hide)
+    ledger = Ledger(path, run=record.run, target=record.target, hide=discretion.redact)
     ledger.adopt(record)
     client = Client(target, rpc_timeout=rpc_timeout)
     try:
@@ -80,7 +80,7 @@ async def sweep(
             )
             outcomes = await asyncio.gather(
                 *(
-                    _bring_home(entry, yard, number, lambda line: tell(discretion.hide(line)))
+                    _bring_home(entry, yard, number, lambda line: tell(discretion.redact(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )

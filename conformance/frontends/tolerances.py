@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance import lanes
 from conformance.core import catalogue
 from conformance.results import waivers
-from conformance.results.compare import became, compare
+from conformance.results.compare import change_of, compare
 from conformance.results.comparison import Kind
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Tolerances:
     def expected(self, result: Result) -> str:
         """Returns why a failure is tolerated; empty if it is not."""
         one = self._waivers.get(result.id)
-        if one is not None and waivers.standing(one, result, today=self._today).tolerates:
+        if one is not None and waivers.state_of(one, result, today=self._today).tolerates:
             return f"waived {one.terms}"
-        old = self._settings.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
+        old = self._settings.only_new and change_of(self._before.get(result.id), result) is Kind.STILL_FAILING
         return f"failed in {self._settings.baseline_name} too" if old else ""
 
     def applied(self, report: Report) -> Report:
@@ -46,7 +46,7 @@ class Tolerances:
         settings = self._settings
         report = replace(
             report,
-            waivers=waivers.judged(settings.waivers, report.results, _known(), today=self._today),
+            waivers=waivers.check_waivers(settings.waivers, report.results, _known(), today=self._today),
             waivers_file=settings.waivers_file,
             only_new=settings.only_new,
         )

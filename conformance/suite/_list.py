@@ -82,7 +82,7 @@ def _wanted(states: Sequence[State | int], missing: list[str], strays: list[str]
 
 async def cursor(trial: Trial) -> bytes:
     """Returns the current revision. Raises NotObserved if this List has none."""
-    call = await expect.acked(trial.client.list(trial.found.few()))
+    call = await expect.acked(trial.client.list(trial.found.states_to_list()))
     revision: bytes = call.response.revision
     if not revision:
         raise NotObserved("this List has no revision, as the first one had")

@@ -35,7 +35,7 @@ def shown(revision: bytes) -> str:
 
 async def full(trial: Trial, revisions: Sequence[bytes], *, what: str, only: Sequence[State] = ()) -> None:
     """List with each of these cursors holds all that was there both before and after, in the states `only` if any."""
-    states = only or trial.found.few(State.IDLE)
+    states = only or trial.found.states_to_list(State.IDLE)
     before = set(ids(await expect.acked(trial.client.list(states))))
     calls: list[Call] = []
     for revision in revisions:

@@ -44,7 +44,7 @@ def once(call: Call) -> None:
 async def test_a_state_holds_exactly_its_machines(trial: Trial) -> None:
     idle, bound = trial.machines
     home = {idle: State.IDLE, bound: State.CONFIGURED}
-    for state in trial.found.few(*home.values()) or ALL:
+    for state in trial.found.states_to_list(*home.values()) or ALL:
         inside = [machine for machine in home if home[machine] is state]
         await listing(trial, [state], inside=inside, outside=[m for m in home if m not in inside])
 
@@ -82,7 +82,7 @@ async def test_no_state_means_every_state(trial: Trial) -> None:
     idle, bound = trial.machines
     # With a cap: what comes without one is LST-2's matter.
     await listing(trial, [], inside=[idle, bound], cap=PLENTY)
-    few = trial.found.few(State.IDLE, State.CONFIGURED)
+    few = trial.found.states_to_list(State.IDLE, State.CONFIGURED)
     await listing(trial, few or ALL, inside=[idle, bound], cap=PLENTY)
 
 
@@ -148,7 +148,7 @@ async def test_any_filter_and_cap(trial: Trial) -> None:
     home = {idle: State.IDLE, other: State.IDLE, bound: State.CONFIGURED}
     longest = [LONGEST_LAG]
 
-    few = trial.found.few(State.IDLE, State.CONFIGURED) or ALL
+    few = trial.found.states_to_list(State.IDLE, State.CONFIGURED) or ALL
 
     async def judge(case: tuple[list[State], int]) -> None:
         wanted, cap = [state for state in case[0] if state in few] or [State.IDLE], case[1]
@@ -182,7 +182,7 @@ async def test_a_listing_is_a_set(trial: Trial) -> None:
     way = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
     async with observe(trial, machine, states=way, rpcs=["List"], each=once):
         await trial.drive(machine, Verb.CONFIGURE)
-    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL
+    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.states_to_list() or ALL
     filters: list[list[State | int]] = [[], [State.IDLE] * 5, [*both], [*few, *few]]
     for states in filters:
         once(await expect.acked(trial.client.list(states)))

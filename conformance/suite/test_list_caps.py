@@ -67,7 +67,7 @@ async def test_a_cap_comes_after_the_filter(trial: Trial) -> None:
 @behaviour("LST-2c", machines=1)
 async def test_no_cap_means_the_whole_fleet(trial: Trial) -> None:
     apart: set[str] = {trial.machine.id}
-    for state in trial.found.few() or ALL:
+    for state in trial.found.states_to_list() or ALL:
         apart |= set(ids(await expect.acked(trial.client.list([state]))))
     apart |= set(ids(await expect.acked(trial.client.list(cap=LARGEST))))
     apart |= set(trial.random.sample(trial.found.speculative, min(16, len(trial.found.speculative))))
@@ -88,7 +88,7 @@ async def test_a_negative_cap_is_refused_or_no_cap(trial: Trial) -> None:
     await listing(trial, [State.IDLE], inside=trial.machines)
     await uncapped(trial, [State.IDLE], -1)
     await uncapped(trial, [State.IDLE], -(2**31))
-    await uncapped(trial, trial.found.few(), -1)
+    await uncapped(trial, trial.found.states_to_list(), -1)
 
 
 async def uncapped(trial: Trial, states: Sequence[State], cap: int) -> None:

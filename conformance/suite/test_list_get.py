@@ -58,7 +58,7 @@ async def agree(trial: Trial, machine: Machine, *, whole: bool = False, cap: int
 async def test_list_and_get_agree_at_rest(trial: Trial) -> None:
     machine = trial.machine
     await agree(trial, machine)
-    since = (await expect.acked(trial.client.list(trial.found.few()))).response.revision
+    since = (await expect.acked(trial.client.list(trial.found.states_to_list()))).response.revision
     await trial.bind(machine, cluster=machine.cluster, metadata=METADATA)
     await agree(trial, machine)
     # However List is asked: what is left out of an answer is not what Get shows.

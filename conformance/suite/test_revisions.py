@@ -101,7 +101,7 @@ async def learns_all(trial: Trial, verb: Verb, *, why: str) -> None:
     """Take one edge; the delta since before, and that since a List that showed the machine on its way, tell the end."""
     machine, edge, since = trial.machine, EDGES[verb], await cursor(trial)
     await trial.begin(machine, verb)
-    midway = await delta(trial, b"", trial.found.few(edge.via))
+    midway = await delta(trial, b"", trial.found.states_to_list(edge.via))
     seen = entry(midway, machine.id)
     await trial.bring(machine, edge.target)
     await learns(trial, machine, since, edge.target, why=why)
@@ -116,7 +116,7 @@ async def test_settling_is_a_change(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         edge = EDGES[verb]
         await expect.acked(machine.call(verb))
-        midway = await delta(trial, b"", trial.found.few(edge.via))
+        midway = await delta(trial, b"", trial.found.states_to_list(edge.via))
         seen = entry(midway, machine.id)
         await trial.bring(machine, edge.target)
         if seen is not None and state_of(seen.state) is edge.via:
@@ -186,7 +186,7 @@ async def not_told(
     """The machine is not in the delta, neither by a call that changes nothing nor over a new connection."""
 
     async def look() -> tuple[Call, Call]:
-        states = trial.found.few(State.IDLE)
+        states = trial.found.states_to_list(State.IDLE)
         first = await delta(trial, b"", states)
         if by:
             await by()

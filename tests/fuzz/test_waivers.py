@@ -34,7 +34,7 @@ def test_entries_of_any_kind_are_waivers_or_refused(tmp_path: Path, entries: dic
         lines += [f"{quoted(key)} = {written(value)}" for key, value in (whole | given_body).items()]
     path.write_text("\n".join(lines), encoding="utf-8")
     if not refused(waivers.load, path):
-        judged = waivers.judged(
+        judged = waivers.check_waivers(
             waivers.load(path),
             [a_result(Status.FAILED, "FEN-3a", reason="r")],
             catalogue.load(),

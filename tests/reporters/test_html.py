@@ -206,7 +206,7 @@ def test_what_is_waived_is_told_with_its_terms_and_a_waiver_that_does_not_hold_a
     told = tuple(
         Waived(
             waiver=Waiver(id=result.id, reason="soon", owner="ann", expires=date(2030, 1, 2), fingerprint="f"),
-            standing=standing,
+            state=standing,
             detail="" if standing.tolerates else "it passes: take the waiver out",
         )
         for result, standing in ((failed, WaiverState.HOLDS), (passed, WaiverState.STALE))

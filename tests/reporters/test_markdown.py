@@ -62,7 +62,7 @@ def test_what_no_comment_has_room_for_is_left_out_and_that_is_said() -> None:
         a_result(Status.FAILED, f"TST-{n}a", reason="r", wanted="w" * 5000, got="g" * 5000) for n in range(1, 200)
     ]
     text = markdown.render(a_report(*broken))
-    assert 40_000 < len(text) <= markdown.LONGEST
+    assert 40_000 < len(text) <= markdown.MAX_CHARACTERS
     assert re.search(r"\*\d+ more sections are left out here, as a comment has no room for them", text)
     assert "### FAILED TST-1a" in text
 
@@ -73,7 +73,7 @@ def test_a_cause_of_very_much_is_told_with_some_of_it() -> None:
     ]
     machines = tuple((f"m{n}", "stuck") for n in range(100))
     text = markdown.render(a_report(a_result(Status.FAILED, reason="r"), *others, home=Home(left=machines)))
-    assert len(text) <= markdown.LONGEST
+    assert len(text) <= markdown.MAX_CHARACTERS
     assert "so also 298 more, which rest on TST-1a" in text
     assert "- and 268 more\n" in text
     assert "sections are left out" not in text

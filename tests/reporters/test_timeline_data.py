@@ -43,8 +43,8 @@ def request_words(request: pb.DrainRequest) -> str:
 def test_a_behaviour_without_machines_has_lanes_for_the_ids_that_it_asked_for() -> None:
     calls = tuple(a_call(request=pb.MachineRef(id=f"m{number}")) for number in range(20))
     lanes = timeline_data.data(a_report(a_result(calls=calls)))["behaviours"]["TST-1a"]
-    assert len(lanes["lanes"]) == timeline_data.MOST_LANES
-    assert lanes["calls"][timeline_data.MOST_LANES][1] == -1
+    assert len(lanes["lanes"]) == timeline_data.MAX_LANES
+    assert lanes["calls"][timeline_data.MAX_LANES][1] == -1
 
 
 def test_a_calls_fate_is_fenced_only_where_there_is_a_fence() -> None:

@@ -46,7 +46,7 @@ def test_a_machine_costs_from_its_create_until_it_is_gone() -> None:
     meter = Meter()
     created(meter, "m", "op-1", now=10.0, price=7.2)
     assert meter.bill(20.0).machine_seconds == 10.0
-    meter.gone("m", 40.0)
+    meter.note_released("m", 40.0)
     bill = meter.bill(1000.0)
     assert bill.machine_seconds == 30.0
     assert bill.price == pytest.approx(30 / 3600 * 7.2)
@@ -55,9 +55,9 @@ def test_a_machine_costs_from_its_create_until_it_is_gone() -> None:
 def test_a_machine_goes_once_and_one_that_never_came_does_not_go() -> None:
     meter = Meter()
     created(meter, "m", "op-1", now=0.0)
-    meter.gone("m", 5.0)
-    meter.gone("m", 50.0)
-    meter.gone("stranger", 50.0)
+    meter.note_released("m", 5.0)
+    meter.note_released("m", 50.0)
+    meter.note_released("stranger", 50.0)
     assert meter.bill(100.0).machine_seconds == 5.0
     assert meter.alive == 0
 
@@ -81,8 +81,8 @@ def test_the_peak_is_the_most_that_lived_at_once() -> None:
     meter = Meter()
     for number in range(3):
         created(meter, f"m{number}", f"op-{number}")
-    meter.gone("m0", 1.0)
-    meter.gone("m1", 1.0)
+    meter.note_released("m0", 1.0)
+    meter.note_released("m1", 1.0)
     created(meter, "m3", "op-3", now=2.0)
     assert (meter.bill(2.0).peak_machines, meter.alive) == (3, 2)
 
@@ -135,6 +135,6 @@ def test_the_slowest_verb_is_told_by_its_median() -> None:
     meter = Meter()
     assert meter.slowest == 0.0
     for seconds in (1.0, 2.0, 300.0):
-        meter.took(Verb.CREATE, seconds)
-    meter.took(Verb.DRAIN, 5.0)
+        meter.note_duration(Verb.CREATE, seconds)
+    meter.note_duration(Verb.DRAIN, 5.0)
     assert (meter.median(Verb.CREATE), meter.median(Verb.DELETE), meter.slowest) == (2.0, 0.0, 5.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from conformance.results.compare import became, compare
+from conformance.results.compare import change_of, compare
 from conformance.results.comparison import Kind, Tolerance
 from conformance.results.result import Result, Status
 from tests.values import a_call, a_found, a_report, a_result
@@ -50,7 +50,7 @@ def failed(got: str = "y", behaviour: str = "TST-1a", **given: object) -> Result
     ],
 )
 def test_what_became_of_a_behaviour(before: Result | None, after: Result | None, kind: Kind | None) -> None:
-    assert became(before, after) is kind
+    assert change_of(before, after) is kind
 
 
 def test_a_run_does_not_differ_from_itself_in_anything_that_is_drawn_or_timed() -> None:

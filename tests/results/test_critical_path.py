@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.results.critical_path import began, critical_path, ran
+from conformance.results.critical_path import critical_path, has_run, start_time
 from conformance.results.result import Result, Status
 from tests.values import a_call, a_result
 
@@ -36,13 +36,13 @@ def test_what_still_ran_when_it_began_was_not_waited_for() -> None:
 def test_a_behaviour_began_when_its_machines_were_made_ready() -> None:
     early = ran_from("TST-1a", 0.0, 1.5, "m1")
     result = replace(ran_from("TST-1b", 2.0, 3.0, "m1"), calls=(a_call(),))
-    assert began(result) == 1.0
+    assert start_time(result) == 1.0
     assert ids(early, result) == ["TST-1b"]
 
 
 def test_what_never_began_is_in_no_chain() -> None:
     skipped = a_result(Status.SKIPPED, "TST-1a", reason="no tls")
-    assert not ran(skipped)
+    assert not has_run(skipped)
     assert ids(skipped) == []
 
 

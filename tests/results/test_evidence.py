@@ -6,7 +6,7 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.results.evidence import again, exhibits
+from conformance.results.evidence import exhibits, repeat_commands
 from conformance.results.result import Result, Status
 from tests.values import a_call, a_report, a_result
 
@@ -77,7 +77,7 @@ def test_what_passed_has_nothing_to_exhibit() -> None:
 
 def test_a_result_is_shown_again_on_the_same_target_with_the_same_seed() -> None:
     result = a_result(Status.FAILED)
-    assert again(a_report(result, target="host; rm -rf /", ledger="/state/cpc-1.ndjson"), result) == (
+    assert repeat_commands(a_report(result, target="host; rm -rf /", ledger="/state/cpc-1.ndjson"), result) == (
         "conformance-run --target 'host; rm -rf /' --select TST-1a --seed 7",
         "conformance show TST-1a",
     )
@@ -85,7 +85,7 @@ def test_a_result_is_shown_again_on_the_same_target_with_the_same_seed() -> None
 
 def test_a_result_with_a_report_around_it_is_replayed_and_its_calls_can_be_made_by_hand() -> None:
     result = a_result(Status.FAILED, calls=(a_call(), a_call()), decisive=(1,))
-    first, _, descriptors, *sent = again(a_report(result, ledger="out/ledger.ndjson"), result)
+    first, _, descriptors, *sent = repeat_commands(a_report(result, ledger="out/ledger.ndjson"), result)
     assert first == "conformance replay out/events.ndjson TST-1a"
     assert descriptors.startswith("conformance proto descriptors")
     assert len(sent) == 1

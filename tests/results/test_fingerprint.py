@@ -59,7 +59,7 @@ def test_words_of_ours_with_an_apostrophe_open_no_quotation() -> None:
 
 def test_ids_without_a_digit_are_known_by_the_calls_and_go_as_whole_words() -> None:
     told = [
-        fingerprint.told(a_result(Status.FAILED, wanted=f"{name} to be IDLE", got=f"{name}-x", machines=(name,)))
+        fingerprint.normalized(a_result(Status.FAILED, wanted=f"{name} to be IDLE", got=f"{name}-x", machines=(name,)))
         for name in ("alpha", "beta")
     ]
     assert told == [("# to be IDLE", "alpha-x"), ("# to be IDLE", "beta-x")]
@@ -68,10 +68,10 @@ def test_ids_without_a_digit_are_known_by_the_calls_and_go_as_whole_words() -> N
 @pytest.mark.parametrize("got", ["ABORTED: no edge", "OK operation 'op-1', IDLE host i-1", "ALREADY_EXISTS: it is"])
 def test_a_call_that_passed_the_fence_and_had_nothing_to_do_is_one_failure(got: str) -> None:
     wanted = "Drain with token 's' epoch 1 sequence 1 to be fenced: FAILED_PRECONDITION"
-    assert fingerprint.told(a_result(Status.FAILED, wanted=wanted, got=got))[1] == "passed"
-    begun = fingerprint.told(a_result(Status.FAILED, wanted=wanted, got="OK operation 'op-1', DRAINING"))
+    assert fingerprint.normalized(a_result(Status.FAILED, wanted=wanted, got=got))[1] == "passed"
+    begun = fingerprint.normalized(a_result(Status.FAILED, wanted=wanted, got="OK operation 'op-1', DRAINING"))
     assert begun[1] == "OK operation …, DRAINING"
-    assert fingerprint.told(a_result(Status.FAILED, wanted="Drain to be answered OK", got=got))[1] != "passed"
+    assert fingerprint.normalized(a_result(Status.FAILED, wanted="Drain to be answered OK", got=got))[1] != "passed"
 
 
 def test_a_fingerprint_is_of_the_clause_too_and_not_of_the_calls_times() -> None:

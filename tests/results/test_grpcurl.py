@@ -97,7 +97,7 @@ def test_tls_without_a_client_certificate_names_the_ca_alone() -> None:
     ],
 )
 def test_every_form_of_address_is_as_grpcurl_wants_it(target: str, flags: list[str], address: str) -> None:
-    assert grpcurl.words(report(target=target)) == (flags, [address])
+    assert grpcurl.target_words(report(target=target)) == (flags, [address])
 
 
 @pytest.mark.parametrize("machine", HOSTILE)

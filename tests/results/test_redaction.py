@@ -43,7 +43,7 @@ HEADERS = (("authorization", VALUE),)
 
 
 def hidden(text: str, *, value: str = VALUE) -> str:
-    return Redactor([("authorization", value)]).hide(text)
+    return Redactor([("authorization", value)]).redact(text)
 
 
 # What is hidden.
@@ -97,9 +97,9 @@ def test_a_text_that_was_cut_in_the_middle_of_it_says_no_more_than_three_of_its_
 
 @given(st.text(max_size=2 * LONGEST_SENT))
 def test_a_text_has_an_end_and_is_cut_only_once(text: str) -> None:
-    told = Redactor().hide(text)
+    told = Redactor().redact(text)
     assert len(told) <= LONGEST_SENT
-    assert Redactor().hide(told) == told
+    assert Redactor().redact(told) == told
     assert told == text or len(text) > LONGEST_SENT
 
 

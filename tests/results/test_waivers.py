@@ -63,28 +63,28 @@ def of(result: Result, **given: object) -> Waiver:
 )
 def test_what_a_run_says_of_a_waiver(result: Result, expires: date, standing: WaiverState) -> None:
     one = of(failing("3 of machine-0001"), expires=expires)
-    assert waivers_module.standing(one, result, today=TODAY) is standing
+    assert waivers_module.state_of(one, result, today=TODAY) is standing
 
 
-def judged(*results: Result, waivers: tuple[Waiver, ...], today: date = TODAY) -> tuple[Waived, ...]:
+def check_waivers(*results: Result, waivers: tuple[Waiver, ...], today: date = TODAY) -> tuple[Waived, ...]:
     known = catalogue.Catalogue(clauses=(), entries=(*(r.entry for r in results), a_result(P, "TST-9a").entry))
-    return waivers_module.judged(waivers, results, known, today=today)
+    return waivers_module.check_waivers(waivers, results, known, today=today)
 
 
 def test_what_was_not_selected_is_not_spoken_of_not_even_where_it_has_expired() -> None:
-    (one,) = judged(a_result(P), waivers=(of(failing(), id="TST-9a", expires=date(2000, 1, 1)),))
-    assert (one.standing, one.standing.broken, one.detail) == (WaiverState.NOT_RUN, False, "")
+    (one,) = check_waivers(a_result(P), waivers=(of(failing(), id="TST-9a", expires=date(2000, 1, 1)),))
+    assert (one.state, one.state.broken, one.detail) == (WaiverState.NOT_RUN, False, "")
 
 
 def test_an_id_that_there_is_not_is_answered_with_the_nearest() -> None:
     known = catalogue.load()
-    (one,) = waivers_module.judged((of(failing(), id="FEM-3a"),), (), known, today=TODAY)
-    assert one.standing is WaiverState.UNKNOWN
+    (one,) = waivers_module.check_waivers((of(failing(), id="FEM-3a"),), (), known, today=TODAY)
+    assert one.state is WaiverState.UNKNOWN
     assert "did you mean FEN-3a" in one.detail
 
 
 def test_what_changed_says_how_it_fails_now_and_how_it_did() -> None:
-    (one,) = judged(failing("another"), waivers=(of(failing(), failure="wanted x; got y"),))
+    (one,) = check_waivers(failing("another"), waivers=(of(failing(), failure="wanted x; got y"),))
     assert one.detail.startswith("it fails differently: wanted x; got another, not wanted x; got y;")
 
 
@@ -92,7 +92,7 @@ def test_what_changed_says_how_it_fails_now_and_how_it_did() -> None:
 
 
 def held(*results: Result, waivers: tuple[Waiver, ...], **given: object) -> Report:
-    return a_report(*results, waivers=judged(*results, waivers=waivers), waivers_file="w.toml", **given)
+    return a_report(*results, waivers=check_waivers(*results, waivers=waivers), waivers_file="w.toml", **given)
 
 
 def test_a_waived_must_decides_nothing_and_is_counted() -> None:
@@ -132,8 +132,8 @@ def test_a_stale_waiver_fails_the_run_and_not_the_provider() -> None:
 
 @pytest.mark.parametrize("today", [date(2031, 3, 1), date(2031, 3, 2)])
 def test_the_day_on_which_it_expires_is_the_last_one_on_which_it_holds(today: date) -> None:
-    (one,) = judged(failing(), waivers=(of(failing(), expires=date(2031, 3, 1)),), today=today)
-    assert one.standing is (WaiverState.HOLDS if today == date(2031, 3, 1) else WaiverState.EXPIRED)
+    (one,) = check_waivers(failing(), waivers=(of(failing(), expires=date(2031, 3, 1)),), today=today)
+    assert one.state is (WaiverState.HOLDS if today == date(2031, 3, 1) else WaiverState.EXPIRED)
 
 
 # The file.

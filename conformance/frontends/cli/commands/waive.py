@@ -54,7 +54,7 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
     """Write waivers for what failed in a run."""
     from conformance.lanes.records import read
     from conformance.results import waivers
-    from conformance.results.waivers import made
+    from conformance.results.waivers import new_waiver
 
     try:
         day = datetime.fromisoformat(expires).date() if expires else datetime.now(UTC).date() + MONTH
@@ -66,7 +66,7 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
     aside = str(output) == "-"
     there = waivers.raw(output) if not aside and output.exists() else {}
     entries = []
-    for each in (made(result, expires=day) for result in failed):
+    for each in (new_waiver(result, expires=day) for result in failed):
         known = there.get(each.id)
         if known is None:
             entries.append(each)
