@@ -28,7 +28,7 @@ def message(report: Report) -> str:
         for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
         if (count := sum(result.id not in report.waived for result in report.with_status(status)))
     ]
-    lacking = [f"{len(report.lacking)} required capabilities missing"] if report.lacking else []
+    lacking = [f"{len(report.lacking)} required missing"] if report.lacking else []
     broken = sum(waived.state.broken for waived in report.waivers)
     waivers = [f"{quantity(broken, 'waiver')} to fix"] if broken else []
     left = [] if report.home.clean or report.home.kept or report.truncated else ["machines not returned"]

@@ -124,7 +124,7 @@ def _price(planned: Planned) -> list[str]:
     return [
         f"bill       about {terminal.transitions(bill)}, {quantity(planned.dry.rpcs, 'RPC')}",
         f"           peak {quantity(bill.peak_machines, 'machine')}, machine time {duration(bill.machine_seconds)}",
-        f"price      {bound} {average:.4f} (by price_per_hour); {lowest:.4f} to {highest:.4f} depending on the machines",
+        f"price      {bound} {average:.4f} by price_per_hour; {lowest:.4f} to {highest:.4f} depending on the machines",
     ]
 
 

@@ -76,7 +76,7 @@ class Meter:
         return True
 
     def owners(self, operation_id: str) -> frozenset[str]:
-        """Returns the machines whose acks had this operation id so far: at most one, if the provider conforms to OPS-3."""
+        """Returns the machines whose acks had this operation id so far: at most one, if OPS-3 is satisfied."""
         return frozenset(
             machine_id
             for machine_id, started in self._operations.items()

@@ -58,7 +58,7 @@ class TargetInfo:
 
     @property
     def since(self) -> bytes:
-        """The cursor from which List shows the changes of this run (LST-6); empty, for all machines, if the fleet is small."""
+        """The cursor for a List of this run's changes (LST-6). Empty in a small fleet: List then shows all machines."""
         return self.revision if self.large else b""
 
     def states_to_list(self, *needed: State) -> tuple[State, ...]:

@@ -91,7 +91,7 @@ def honest(done: Done, provider: Provider, why: str) -> None:
     assert "the kit itself failed" not in done.text
     assert done.code == 3, done.text
     assert f"stopped: the ledger cannot be written: {why}" in done.verdict
-    assert "all that was started is home" in done.out
+    assert "all started machines were returned" in done.out
 
 
 def test_a_disk_that_fills_up_during_a_run_ends_it_and_all_comes_home(provider: Provider, disk: Path) -> None:

@@ -112,4 +112,4 @@ def test_a_signal_after_another_reason_to_stop_is_still_the_first(tmp_path: Path
             done = kit.done()
         assert done.code == 3
         assert provider.away() == {}
-        assert "all that was started is home" in done.out
+        assert "all started machines were returned" in done.out

@@ -214,7 +214,7 @@ def test_a_target_that_dies_ends_it_and_the_ledger_names_what_is_left(tmp_path: 
     assert done.code == 3, done.text
     assert "Traceback" not in done.text
     assert "the target is gone" in done.verdict
-    assert "LEFT" in done.out
+    assert "NOT RETURNED" in done.out
 
 
 def test_all_of_it_is_written_and_read_back(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ BOUND = 2**21
 """Characters. Some of the texts alone are longer, and stand in 40 places."""
 
 
-def hostile(text: str) -> Report:
+def report_with(text: str) -> Report:
     """A run that is told in the provider's words wherever it has any."""
     sendable = text.encode("utf-8", "replace").decode()
     machine = pb.Machine(
@@ -91,16 +91,16 @@ def hostile(text: str) -> Report:
     return Redactor().report(report)
 
 
-def shown(report: Report) -> str:
+def terminal_output(report: Report) -> str:
     """What the terminal shows on the way and at the end, with every call."""
     out = io.StringIO()
     live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), verbose=True)
-    for event in story(report):
+    for event in events_of(report):
         live(event)
     return "\n".join([*terminal.heading(report), out.getvalue()])
 
 
-def story(report: Report) -> list[events.Event]:
+def events_of(report: Report) -> list[events.Event]:
     return [
         *(events.BehaviourStarted(id=result.id, at=0.0, machines=result.machines) for result in report.results),
         *(events.BehaviourFinished(result=result) for result in report.results),
@@ -109,30 +109,30 @@ def story(report: Report) -> list[events.Event]:
     ]
 
 
-def logged(report: Report) -> str:
-    return "".join(json_report.dumps(as_line(event)) + "\n" for event in story(report))
+def as_log(report: Report) -> str:
+    return "".join(json_report.dumps(as_line(event)) + "\n" for event in events_of(report))
 
 
-def harmless_on_a_terminal(text: str) -> None:
+def check_terminal(text: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in text)
     assert not any(line.startswith("verdict    CONFORMANT") for line in text.splitlines())
 
 
-def harmless_as_json(text: str) -> None:
+def check_json(text: str) -> None:
     assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text)
     value = json.loads(text)
     jsonschema.Draft202012Validator(SCHEMA).validate(value)
     assert json_report.as_dict(reader.read_text(text.encode())) == value
 
 
-def harmless_as_a_log(text: str) -> None:
+def check_log(text: str) -> None:
     lines = text.splitlines()
     assert len(lines) == text.count("\n") == 14
     assert [json.loads(line)["event"] for line in lines].count("run-finished") == 1
     assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
 
 
-def harmless_as_xml(text: str) -> None:
+def check_xml(text: str) -> None:
     JUNIT.validate(text)
     root = ElementTree.fromstring(text)
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "3", "1")
@@ -142,7 +142,7 @@ def harmless_as_xml(text: str) -> None:
     }
 
 
-def harmless_as_markdown(text: str) -> None:
+def check_markdown(text: str) -> None:
     assert len(text) <= 65_000
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     outside = re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
@@ -155,17 +155,17 @@ def harmless_as_markdown(text: str) -> None:
     assert all(c.isprintable() or c in "\n\u200b" for c in text)
 
 
-def harmless_as_a_badge(text: str) -> None:
+def check_badge(text: str) -> None:
     value = json.loads(text)
     assert value == {
         "schemaVersion": 1,
         "label": "capacity provider",
-        "message": "non-conformant, 3 failed, 1 warned, 1 not judged, machines left",
+        "message": "non-conformant, 3 failed, 1 warned, 1 not judged, machines not returned",
         "color": "red",
     }
 
 
-def harmless_as_html(text: str) -> None:
+def check_html(text: str) -> None:
     """Of markup there is only ours; `test_html_browser.py` holds that a browser thinks so too."""
     assert text.count("<script") == text.count("</script>") == 2
     assert not re.search(r"<img|<[^>]+ on[a-z]+=|href=.javascript:", text)
@@ -173,34 +173,34 @@ def harmless_as_html(text: str) -> None:
 
 
 FORMATS: dict[str, tuple[Callable[[Report], str], Callable[[str], None]]] = {
-    "terminal": (shown, harmless_on_a_terminal),
-    "report.json": (json_report.render, harmless_as_json),
-    "events.ndjson": (logged, harmless_as_a_log),
-    "junit.xml": (junit.render, harmless_as_xml),
-    "report.md": (markdown.render, harmless_as_markdown),
-    "report.html": (html_render.render, harmless_as_html),
-    "badge.json": (badge.render, harmless_as_a_badge),
+    "terminal": (terminal_output, check_terminal),
+    "report.json": (json_report.render, check_json),
+    "events.ndjson": (as_log, check_log),
+    "junit.xml": (junit.render, check_xml),
+    "report.md": (markdown.render, check_markdown),
+    "report.html": (html_render.render, check_html),
+    "badge.json": (badge.render, check_badge),
 }
 """Each format with what renders it, and what shows that the text in it does no harm. Another one is a line here."""
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", TEXTS)
-def test_hostile_text_does_no_harm(kind: str, name: str) -> None:
+def test_hostile_text_has_no_effect(kind: str, name: str) -> None:
     render, harmless = FORMATS[name]
-    text = render(hostile(TEXTS[kind]))
+    text = render(report_with(TEXTS[kind]))
     harmless(text)
     assert len(text) < BOUND
     text.encode("utf-8")
 
 
-def test_json_keeps_hostile_text_as_it_is() -> None:
-    value = json.loads(json_report.render(hostile(TEXTS["ansi"])))
+def test_json_preserves_hostile_text() -> None:
+    value = json.loads(json_report.render(report_with(TEXTS["ansi"])))
     assert value["behaviours"][0]["got"] == TEXTS["ansi"]
 
 
 @pytest.mark.parametrize("kind", ["markup", "ansi", "bidi", "wide"])
-def test_a_provider_that_speaks_so_is_judged_and_told_of_without_harm(kind: str) -> None:
+def test_a_provider_with_hostile_text_is_judged_and_reported(kind: str) -> None:
     text = TEXTS[kind][: 2**12]
 
     class Hostile(Servicer):
@@ -216,16 +216,16 @@ def test_a_provider_that_speaks_so_is_judged_and_told_of_without_harm(kind: str)
             told.operation_id = text
             return told
 
-    async def breaks(trial: Trial) -> None:
+    async def failing(trial: Trial) -> None:
         call = await trial.machine.create()
         raise Violation("peace", call.outcome(), calls=[call])
 
     told: list[events.Event] = []
-    report = asyncio.run(judged([proof(breaks, machines=1)], emit=told.append, serve={"servicer": Hostile}))
+    report = asyncio.run(judged([proof(failing, machines=1)], emit=told.append, serve={"servicer": Hostile}))
     assert report.results[0].calls
-    harmless_on_a_terminal(shown(report))
-    harmless_as_json(json_report.render(report))
+    check_terminal(terminal_output(report))
+    check_json(json_report.render(report))
     JUNIT.validate(junit.render(report))
-    harmless_as_markdown(markdown.render(report))
+    check_markdown(markdown.render(report))
     for event in told:
         assert len(json_report.dumps(as_line(event)).splitlines()) == 1
