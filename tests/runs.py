@@ -48,7 +48,7 @@ def entry(
     rests_on: Sequence[str] = (),
 ) -> Entry:
     """An entry that no catalogue has."""
-    clause = Clause(id=clause_of(behaviour_id), level=level, text="What a test wants.")
+    clause = Clause(id=clause_of(behaviour_id), level=level, text="A clause of a test.")
     return Entry(
         id=behaviour_id,
         clause=clause,

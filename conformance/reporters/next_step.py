@@ -143,13 +143,11 @@ def lines(report: Report) -> list[str]:
     if report.found is None:
         return [printable(f"next       make the target reachable; nothing was judged: {report.stopped}")]
     now, todo = progress(report), step(report)
-    part = "" if report.whole else " of this partial run"
+    part = "" if report.whole else " (partial run)"
     counts = [f"{now.broken} broken"] * bool(now.broken) + [f"{now.unjudged} not judged"] * bool(now.unjudged)
     counts += [f"{now.not_applicable} not applicable"] * bool(now.not_applicable)
-    text = [
-        f"progress   {now.satisfied} of {now.applicable} clauses{part} satisfied"
-        + "".join(f", {each}" for each in counts)
-    ]
+    done = f"{now.satisfied} of {quantity(now.applicable, 'clause')} satisfied"
+    text = [f"progress   {', '.join([done, *counts])}{part}"]
     if todo is None:
         return [
             *text,

@@ -99,7 +99,7 @@ class Meter:
         self._durations[verb].append(seconds)
 
     def median(self, verb: Verb) -> float:
-        """Returns the median of a verb's transition times in seconds; 0 if there are none."""
+        """Returns the median of a verb's transition times in seconds; 0 without any."""
         return statistics.median(self._durations[verb]) if self._durations[verb] else 0.0
 
     def has_samples(self, verb: Verb) -> bool:
@@ -108,7 +108,7 @@ class Meter:
 
     @property
     def slowest(self) -> float:
-        """The longest of the verbs' median transition times in seconds; 0 if there are none."""
+        """The longest of the verbs' median transition times in seconds; 0 without any."""
         return max(self.median(verb) for verb in Verb)
 
     @property

@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One behaviour in both runs; a result is None if that run does not have it."""
+    """One behaviour in both runs. In a run without the behaviour, the result is missing (None)."""
 
     kind: Kind
     before: Result | None

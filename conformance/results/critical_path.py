@@ -28,8 +28,8 @@ def has_run(result: Result) -> bool:
 def critical_path(results: Sequence[Result]) -> tuple[Result, ...]:
     """Returns the chain of behaviours that ends with the last one of the run, in order of time.
 
-    The predecessor of a behaviour is the last one that used any of its machines before. If there is none, it is the
-    last one that had ended anywhere, because a phase waits for the phase before it. This is derived from the results:
+    The predecessor of a behaviour is the last one that used any of its machines before. Without one, it is the last one
+    that had ended anywhere, because a phase waits for the phase before it. This is derived from the results:
     in another order, the run might have waited for other behaviours.
     """
     remaining = [result for result in results if has_run(result)]

@@ -38,7 +38,7 @@ class Redactor:
     """Redacts the values of these headers."""
 
     def __init__(self, headers: Iterable[tuple[str, str]] = ()) -> None:
-        marks = {form: f"[{key}: hidden]" for key, value in headers for form in _forms(value)}
+        marks = {form: f"[{key}: redacted]" for key, value in headers for form in _forms(value)}
         # The longest first, so that a part is replaced only where the whole value does not occur.
         self._marks = sorted(marks.items(), key=lambda pair: -len(pair[0]))
         self._redacted: dict[int, tuple[Result, Result]] = {}

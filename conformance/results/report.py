@@ -85,7 +85,7 @@ class Report:
     waivers: tuple[Waived, ...] = ()
     """All waivers of the file, with their states in this run."""
     waivers_file: str = ""
-    """The path of the waivers file; empty if there is none."""
+    """The path of the waivers file; empty without `--waivers`."""
     comparison: Comparison | None = None
     """The comparison with the baseline, if there is one."""
     only_new: bool = False

@@ -23,7 +23,7 @@ P, F, S, E = Status.PASSED, Status.FAILED, Status.SKIPPED, Status.ERROR
 
 
 def all_kinds(got: str = "y") -> Comparison:
-    """One behaviour of each kind."""
+    """Returns a comparison with a change of each kind."""
     old = [
         a_result(P, "TST-1a"),
         a_result(P, "TST-1b"),
@@ -141,7 +141,7 @@ def test_hostile_text_has_no_effect_in_any_format() -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json_report.render(report)))
 
 
-# Waivers, as they are shown.
+# Waivers in reports.
 
 
 def waived(*more: Result) -> Report:

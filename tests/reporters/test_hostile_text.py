@@ -1,4 +1,4 @@
-"""Text of a provider that means no good: in every format it stands as text, and takes a bounded place."""
+"""Hostile text from a provider is shown as text in every format, and takes a limited amount of space."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ TEXTS = {
     "backslashes": "\\evil\\\\`\\",
 }
 BOUND = 2**21
-"""Characters. Some of the texts alone are longer, and stand in 40 places."""
+"""Maximum characters of an output. Some of the texts are longer, and occur in 40 places."""
 
 
 def report_with(text: str) -> Report:
-    """A run that is told in the provider's words wherever it has any."""
+    """Returns a report with the text in every field that can contain text from the provider."""
     sendable = text.encode("utf-8", "replace").decode()
     machine = pb.Machine(
         id=sendable,
@@ -92,7 +92,7 @@ def report_with(text: str) -> Report:
 
 
 def terminal_output(report: Report) -> str:
-    """What the terminal shows on the way and at the end, with every call."""
+    """Returns the output on the terminal during and after the run, with every call."""
     out = io.StringIO()
     live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), verbose=True)
     for event in events_of(report):
@@ -146,7 +146,7 @@ def check_markdown(text: str) -> None:
     assert len(text) <= 65_000
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     outside = re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
-    # What does not stand in code is ours; only the reason of a stop stands among words, with no markup left in it.
+    # Only code contains the provider's text, except the reason of a stop, which has no markup left in it.
     tags = set(re.findall(r"</?([a-zA-Z!][a-z0-9]*)", outside))
     assert tags <= {"h1", "h2", "h3", "p", "strong", "em", "pre", "ul", "li", "details", "summary"}
     assert "@evil" not in outside
@@ -166,7 +166,7 @@ def check_badge(text: str) -> None:
 
 
 def check_html(text: str) -> None:
-    """Of markup there is only ours; `test_html_browser.py` holds that a browser thinks so too."""
+    """Checks that all markup is the kit's. `test_html_browser.py` checks the same in a browser."""
     assert text.count("<script") == text.count("</script>") == 2
     assert not re.search(r"<img|<[^>]+ on[a-z]+=|href=.javascript:", text)
     assert all(c.isprintable() or c == "\n" for c in text)
@@ -181,7 +181,7 @@ FORMATS: dict[str, tuple[Callable[[Report], str], Callable[[str], None]]] = {
     "report.html": (html_render.render, check_html),
     "badge.json": (badge.render, check_badge),
 }
-"""Each format with what renders it, and what shows that the text in it does no harm. Another one is a line here."""
+"""The renderer of each format, and the check that the text has no effect in it."""
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -205,27 +205,27 @@ def test_a_provider_with_hostile_text_is_judged_and_reported(kind: str) -> None:
 
     class Hostile(Servicer):
         def machine(self, machine: Any) -> pb.Machine:
-            told = pb.Machine()
-            told.CopyFrom(super().machine(machine))
-            told.last_error, told.zone, told.instance_type = text, text, text
-            told.host.ref = text if machine.state.name != "SPECULATIVE" else ""
-            return told
+            emitted = pb.Machine()
+            emitted.CopyFrom(super().machine(machine))
+            emitted.last_error, emitted.zone, emitted.instance_type = text, text, text
+            emitted.host.ref = text if machine.state.name != "SPECULATIVE" else ""
+            return emitted
 
         def ack(self, ack: Any) -> pb.TransitionAck:
-            told = super().ack(ack)
-            told.operation_id = text
-            return told
+            emitted = super().ack(ack)
+            emitted.operation_id = text
+            return emitted
 
     async def failing(trial: Trial) -> None:
         call = await trial.machine.create()
         raise Violation("peace", call.outcome(), calls=[call])
 
-    told: list[events.Event] = []
-    report = asyncio.run(judged([proof(failing, machines=1)], emit=told.append, serve={"servicer": Hostile}))
+    emitted: list[events.Event] = []
+    report = asyncio.run(judged([proof(failing, machines=1)], emit=emitted.append, serve={"servicer": Hostile}))
     assert report.results[0].calls
     check_terminal(terminal_output(report))
     check_json(json_report.render(report))
     JUNIT.validate(junit.render(report))
     check_markdown(markdown.render(report))
-    for event in told:
+    for event in emitted:
         assert len(json_report.dumps(as_line(event)).splitlines()) == 1

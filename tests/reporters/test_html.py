@@ -1,4 +1,4 @@
-"""report.html as text; what a browser makes of it is told by test_html_browser.py."""
+"""report.html as text. `test_html_browser.py` tests it in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOID = {"meta", "link", "input", "br"}
 
 
 class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text but for scripts and styles."""
+    """The elements of a page with their attributes, and its text without scripts and styles."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -34,7 +34,7 @@ class Page(HTMLParser):
         self.scripts: list[str] = []
         self.feed(source)
         self.close()
-        assert self._open == [], "every element that begins also ends"
+        assert self._open == [], "every element must be closed"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -100,7 +100,7 @@ def test_causes_come_first_with_their_consequences() -> None:
 def test_a_failure_is_readable_without_javascript() -> None:
     text = " ".join(page(broken()).text.split())
     for part in (
-        "TST-1 MUST What a test wants.",
+        "TST-1 MUST A clause of a test.",
         "By a test.",
         "wanted a fenced call got OK",
         "This call shows the failure.",
@@ -205,15 +205,15 @@ def test_waivers_are_shown_and_stale_ones_are_in_the_header() -> None:
         a_result(Status.FAILED, "TST-1a", reason="so", wanted="x", got="y"),
         a_result(behaviour_id="TST-2a"),
     )
-    told = tuple(
+    waivers = tuple(
         Waived(
             waiver=Waiver(id=result.id, reason="soon", owner="ann", expires=date(2030, 1, 2), fingerprint="f"),
-            state=standing,
-            detail="" if standing.tolerates else "the behaviour passes; remove the waiver",
+            state=state,
+            detail="" if state.tolerates else "the behaviour passes; remove the waiver",
         )
-        for result, standing in ((failed, WaiverState.HOLDS), (passed, WaiverState.STALE))
+        for result, state in ((failed, WaiverState.HOLDS), (passed, WaiverState.STALE))
     )
-    text = words(a_report(failed, passed, waivers=told, waivers_file="conformance-waivers.toml"))
+    text = words(a_report(failed, passed, waivers=waivers, waivers_file="conformance-waivers.toml"))
     assert "Conformant, 1 waived" in text
     assert "The title of TST-1a waived" in text
     assert "Waived until 2030-01-02 by ann: soon" in text

@@ -1,4 +1,4 @@
-"""What a browser makes of report.html: headless Chromium opens the pages, and somebody who has no mouse reads them."""
+"""report.html in headless Chromium, also without mouse and without JavaScript."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ STATES = pb.MachineState.keys()
 
 @pytest.fixture(scope="module")
 def broken() -> Report:
-    """A real run, against a provider that does not ask the fence on Drain."""
+    """Returns the report of a real run against a provider that does not fence Drain."""
     return asyncio.run(judge_mutant(MUTANTS["DrainIsNotFenced"], select=["FEN", "LIF-1", "LIF-8"], seed=7))
 
 
 @pytest.fixture(scope="module")
 def browser(broken: Report) -> Iterator[Browser]:
-    """One browser for all; the real run is over before it starts, as both want the thread's loop."""
+    """Yields one browser for all tests. It starts after the real run, because both need the thread's event loop."""
     with browsing() as started:
         yield started
 
 
 @contextmanager
 def open_report(browser: Browser, path: Path, report: Report, *, at: str = "", **options: Any) -> Iterator[Page]:
-    """The report in a fresh window, ready; nothing may be wrong with it, and nothing fetched, to the end."""
+    """Yields the report in a new window. Fails on errors, warnings and requests until the end."""
     file = path / "report.html"
     file.write_text(render.render(report), encoding="utf-8")
     problems: list[str] = []
@@ -133,9 +133,9 @@ def test_decisive_calls_are_numbered_in_the_timeline_and_explained(
         assert page.locator("#FEN-7d .flag").all_text_contents() == ["1", "2"]
         roles = page.locator("#FEN-7d .role b").all_inner_texts()
         assert roles == ["This call set the mark.", "This call should have been fenced."]
-        told = page.locator("#FEN-7d .inspector").inner_text()
-        assert "Drain" in told
-        assert "epoch 1 · sequence 3" in told
+        shown_text = page.locator("#FEN-7d .inspector").inner_text()
+        assert "Drain" in shown_text
+        assert "epoch 1 · sequence 3" in shown_text
 
 
 def test_a_deep_link_opens_its_behaviour(browser: Browser, broken: Report, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_report_can_be_read_with_the_keyboard_alone(browser: Browser, broken: 
         assert focused(page) == "FEN-7d"
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none"
-        # A search field is for typing: j and k move nothing there.
+        # In the search field, j and k are text.
         page.keyboard.press("/")
         page.keyboard.type("jk")
         assert page.input_value("input[type=search]") == "jk"
@@ -217,9 +217,9 @@ def test_hovering_a_mark_shows_request_response_code_and_time(browser: Browser, 
     with open_report(browser, tmp_path, broken) as page:
         page.locator("#FEN-7d .shape").first.hover()
         page.locator("#FEN-7d .mark:has(.ring) .shape").last.hover()
-        told = page.locator("#FEN-7d .inspector").inner_text()
+        shown_text = page.locator("#FEN-7d .inspector").inner_text()
         for part in (stale.rpc, stale.code.name, stale.asked(), stale.outcome(), f"{stale.started:.3f} s"):
-            assert part in told
+            assert part in shown_text
 
 
 def test_the_table_has_all_calls_and_marks_decisive_ones(browser: Browser, broken: Report, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_hostile_text_has_no_effect_and_is_shown(browser: Browser, tmp_path: Pat
 
 
 def a_large_report() -> Report:
-    """Every behaviour of the catalogue, with 20,000 calls between them, no two alike."""
+    """Returns a report with every behaviour of the catalogue and 20,000 different calls."""
     entries = catalogue.load().entries
     each = CALLS // len(entries) + 1
     verbs = {

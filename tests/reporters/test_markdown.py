@@ -35,7 +35,7 @@ def test_a_cause_has_clause_decisive_calls_and_folded_consequences() -> None:
     other = a_result(Status.FAILED, "TST-2a", reason="TST-2: so", got="an echo", rests_on=["TST-1a"])
     text = markdown.render(a_report(other, cause))
     assert "### FAILED TST-1a: The title of TST\\-1a" in text
-    assert "**TST-1** MUST: What a test wants." in text
+    assert "**TST-1** MUST: A clause of a test." in text
     assert "wanted  silence\ngot     a shout\ncalls   2 decisive of 9 calls\n" in text
     assert [n for n in range(9) if f"number {n}" in text] == [3, 7]
     assert "<details><summary>1 other failure in behaviours that depend on TST-1a</summary>" in text

@@ -192,10 +192,10 @@ def test_a_failure_in_junit_has_its_evidence() -> None:
     assert "ABORTED: no edge" in (failure.text or "")
 
 
-def terminal_output(*told: events.Event, **options: Any) -> str:
+def terminal_output(*emitted: events.Event, **options: Any) -> str:
     out = io.StringIO()
     live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), **options)
-    for event in told:
+    for event in emitted:
         live(event)
     live.end()
     return out.getvalue()
@@ -243,7 +243,7 @@ def test_a_started_behaviour_is_one_line() -> None:
 def test_a_failure_shows_clause_wanted_got_and_the_last_calls() -> None:
     text = "\n".join(terminal.findings(a_report(*one_of_each())))
     assert text.index("FAILED TST-1b") < text.index("WARNED TST-2a")
-    assert "clause  TST-1 MUST: What a test wants." in text
+    assert "clause  TST-1 MUST: A clause of a test." in text
     assert "ABORTED: no edge" in text
     assert "explain conformance show TST-1b" in text
     assert "  TST-4a: not answered" in text
@@ -266,10 +266,10 @@ def test_the_closing_lines_have_counts_and_the_sweep_command() -> None:
 
 def test_quiet_shows_failures_and_the_closing_lines_only() -> None:
     report = a_report(*one_of_each())
-    told: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
-    told.append(events.Noted(at=0.0, text="a note"))
-    quiet = terminal_output(*told, events.RunFinished(report=report), quiet=True)
-    usual = terminal_output(*told, events.RunFinished(report=report))
+    emitted: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
+    emitted.append(events.Noted(at=0.0, text="a note"))
+    quiet = terminal_output(*emitted, events.RunFinished(report=report), quiet=True)
+    usual = terminal_output(*emitted, events.RunFinished(report=report))
     assert "PASSED  TST-1a" in usual
     assert "PASSED  TST-1a" not in quiet
     assert "a note" not in quiet

@@ -26,8 +26,8 @@ def test_a_call_has_lane_outcome_and_observed_states() -> None:
     value = timeline_data.data(a_report(result))
     behaviour, strings = value["behaviours"]["TST-1a"], value["strings"]
     (call,) = behaviour["calls"]
-    rpc, lane, fate, code, at, duration, requested, response, seen, shard, epoch, sequence = call
-    assert (strings[rpc], lane, fate, strings[code], at, duration) == ("Drain", 1, "a", "OK", 1_000_000, 250_000)
+    rpc, lane, outcome, code, at, duration, requested, response, seen, shard, epoch, sequence = call
+    assert (strings[rpc], lane, outcome, strings[code], at, duration) == ("Drain", 1, "a", "OK", 1_000_000, 250_000)
     assert (strings[requested], strings[shard], epoch, sequence) == (request_words(request), "s", str(LARGEST), "3")
     assert "DRAINING" in strings[response]
     assert [value["states"][seen[1]], seen[0]] == ["DRAINING", 1]

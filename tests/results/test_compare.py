@@ -71,7 +71,7 @@ def test_unselected_behaviours_are_not_changes() -> None:
 
 
 def run_with_answers(*codes: grpc.StatusCode, answered: bool = True, concurrent: bool = False) -> Report:
-    """A behaviour whose Drains were answered so: one after the other, or all at once."""
+    """Returns a run with one behaviour whose Drains got these codes, sequentially or concurrently."""
     calls = [a_call("Drain", code=code, answered=answered) for code in codes]
     times = [0.0 if concurrent else float(number) for number in range(len(calls))]
     spread = (replace(call, started=at, ended=at + 0.5) for call, at in zip(calls, times, strict=True))

@@ -57,13 +57,13 @@ def test_a_fenced_first_contact_has_no_mark() -> None:
 
 def test_no_concurrent_call_is_singled_out() -> None:
     burst = [drain(5, 7) for _ in range(3)]
-    told = exhibits(failed("at most one of 3 Drains with token x to pass the fence", *burst, decisive=(0, 1, 2)))
-    assert [one.role for one in told[1:]] == ["One of the calls that show the failure"] * 2
+    shown = exhibits(failed("at most one of 3 Drains with token x to pass the fence", *burst, decisive=(0, 1, 2)))
+    assert [one.role for one in shown[1:]] == ["One of the calls that show the failure"] * 2
 
 
 def test_tokens_of_two_shards_are_not_compared() -> None:
-    told = exhibits(failed("the fence to hold", drain(2, 1), drain(1, 1, "s2"), decisive=(0, 1)))
-    assert [(one.role, one.why) for one in told] == [("One of the calls that show the failure", "")] * 2
+    shown = exhibits(failed("the fence to hold", drain(2, 1), drain(1, 1, "s2"), decisive=(0, 1)))
+    assert [(one.role, one.why) for one in shown] == [("One of the calls that show the failure", "")] * 2
 
 
 def test_other_failures_are_shown_by_their_call() -> None:

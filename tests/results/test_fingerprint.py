@@ -15,11 +15,11 @@ SAME = [
     ("OK operation 'op-aaecb-1', CREATING", "OK operation 'op-1-77', CREATING"),
     ('OK operation "it\'s 7", IDLE host i-09cc', "OK operation 'x', IDLE host rack-nine"),
     ("CONFIGURED host i-1 cluster cpc-47d49d9a-m1-cluster", "CONFIGURED host i-2 cluster cpc-1-m9-cluster"),
-    # the provider's own prose
+    # the provider's own words
     ("INTERNAL: a lock was poisoned", "INTERNAL: request 7f3a; try again"),
     ("INTERNAL (no answer from the provider): x", "INTERNAL (no answer from the provider): y; z"),
     ("Get: INTERNAL: a lock; List: INTERNAL: b", "Get: INTERNAL: c: d; List: INTERNAL: e"),
-    # what depends on when somebody looked, or on what was drawn
+    # timing and random choices
     ("settled at IDLE host i-1 (seen: DELETING -> IDLE)", "settled at IDLE host i-2 (seen: IDLE)"),
     ("no key 'a'; no key 'b'; no key 'c' and 3 more", "no key 'x' and 1 more"),
     ("List of everything to hold ['machine-0008']", "List of everything to hold ['m-1', 'm-2', 'm-3']"),
@@ -58,11 +58,11 @@ def test_apostrophes_in_the_kits_words_are_not_quotes() -> None:
 
 
 def test_ids_from_the_calls_are_replaced_as_whole_words() -> None:
-    told = [
+    parts = [
         fingerprint.normalized(a_result(Status.FAILED, wanted=f"{name} to be IDLE", got=f"{name}-x", machines=(name,)))
         for name in ("alpha", "beta")
     ]
-    assert told == [("# to be IDLE", "alpha-x"), ("# to be IDLE", "beta-x")]
+    assert parts == [("# to be IDLE", "alpha-x"), ("# to be IDLE", "beta-x")]
 
 
 @pytest.mark.parametrize("got", ["ABORTED: no edge", "OK operation 'op-1', IDLE host i-1", "ALREADY_EXISTS: it is"])

@@ -1,4 +1,4 @@
-"""Calls as grpcurl lines: what a shell makes of them is the call that was made, whatever a provider says."""
+"""Command lines for grpcurl: a shell passes the original request on, also if the provider is hostile."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_descriptor_set_has_the_whole_contract() -> None:
 
 
 def send(line: str, protoset: Path) -> grpc.StatusCode:
-    """Make the call of a line as grpcurl would: from its words and the descriptor set alone."""
+    """Sends the call of a line as grpcurl would, from its arguments and the descriptor set."""
     words = shlex.split(line, comments=True)
     assert words[:2] == ["grpcurl", "-plaintext"]
     assert words[2:4] == ["-protoset", protoset.name]
@@ -157,15 +157,15 @@ def send(line: str, protoset: Path) -> grpc.StatusCode:
 
 
 def test_the_lines_of_a_run_repeat_its_calls(tmp_path: Path) -> None:
-    """Marks outlive a run (FEN-12), so what was accepted then is fenced now: a line is the call as it was."""
+    """Marks outlive a run (FEN-12), so calls that were accepted in the run are fenced when they are repeated."""
     protoset = tmp_path / grpcurl.PROTOSET
     assert run("conformance", "proto", "descriptors", "-o", str(protoset)).code == 0
     with serving("--latency", "5ms", "--no-revisions") as provider:
         done = judge(provider, "--select", "MET-1a,COD-1a,FEN-1a", directory=tmp_path / "out")
         assert done.code == 0, done.text
-        told = json.loads((tmp_path / "out/report.json").read_text())
+        recorded = json.loads((tmp_path / "out/report.json").read_text())
         codes = []
-        for behaviour in told["behaviours"]:
+        for behaviour in recorded["behaviours"]:
             for call in behaviour["calls"]:
                 line = grpcurl.command(cast("CallView", RecordedCall(call)), (["-plaintext"], [provider.address]))
                 assert line is not None
@@ -176,7 +176,7 @@ def test_the_lines_of_a_run_repeat_its_calls(tmp_path: Path) -> None:
 
 
 class RecordedCall:
-    """Of a call in report.json, what a line needs."""
+    """A call from report.json, with the attributes that `grpcurl.command` reads."""
 
     def __init__(self, call: dict[str, Any]) -> None:
         self.rpc: str = call["rpc"]

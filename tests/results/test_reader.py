@@ -36,7 +36,7 @@ def as_json(report: Report) -> bytes:
 
 
 def events_of(report: Report) -> list[events.Event]:
-    """What a run that ends so would have emitted, a behaviour after the other."""
+    """Returns the events of a run with this report, whose behaviours ran sequentially."""
     assert report.found is not None
     entries = tuple(result.entry for result in report.results)
     emitted: list[events.Event] = [
@@ -74,7 +74,7 @@ def from_file(path: Path, content: bytes) -> Report:
 
 @cache
 def real_run() -> tuple[Report, tuple[events.Event, ...]]:
-    """A run against the fake with one behaviour of each kind, and all that it emitted on its way."""
+    """Returns the report and the events of a run against the fake with behaviours of every status."""
 
     async def passing(trial: Trial) -> None:
         await trial.drive(trial.machine, Verb.CONFIGURE)
@@ -94,7 +94,7 @@ def real_run() -> tuple[Report, tuple[events.Event, ...]]:
     return asyncio.run(judged(plan, emit=emitted.append, version="0.1.0")), tuple(emitted)
 
 
-# What survives.
+# Round trips.
 
 
 @SOME
@@ -147,7 +147,7 @@ def test_a_behaviour_that_is_not_in_the_catalogue_keeps_its_text() -> None:
     old = a_result(Status.FAILED, "OLD-7c", reason="r", rests_on=["OLD-7a"])
     again = reader.read_text(as_json(a_report(old, a_result(Status.FAILED, "OLD-7a", reason="r"))))
     assert again.results[0].entry == old.entry
-    assert "clause  OLD-7 MUST: What a test wants." in "\n".join(terminal.findings(again))
+    assert "clause  OLD-7 MUST: A clause of a test." in "\n".join(terminal.findings(again))
 
 
 def test_a_target_that_was_never_reached_is_read_from_both_files(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_log_may_end_after_any_byte(tmp_path: Path) -> None:
     for length in range(header, len(content) - 1):
         report = reader.read_text(content[:length])
         assert len(report.results) == 2
-        # The last line is whole without its end of line, too.
+        # The last line is also complete without its line break.
         assert report.truncated
         assert report.verdict is Verdict.INCONCLUSIVE
     assert reader.read_text(content[:-1]).verdict is Verdict.CONFORMANT
@@ -240,7 +240,7 @@ def test_zero_bytes_at_the_end_of_a_log_are_ignored() -> None:
         assert reader.read_text(content + end).truncated
 
 
-# What is no record.
+# Errors.
 
 
 def refusal(path: Path, content: bytes | None) -> UsageError:

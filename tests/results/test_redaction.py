@@ -46,11 +46,11 @@ def redacted(text: str, *, value: str = VALUE) -> str:
     return Redactor([("authorization", value)]).redact(text)
 
 
-# What is redacted.
+# Text and values.
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("text", "expected"),
     [
         (VALUE, "[authorization: redacted]"),
         (f"no such token: {VALUE}!", "no such token: [authorization: redacted]!"),
@@ -61,17 +61,17 @@ def redacted(text: str, *, value: str = VALUE) -> str:
         (cut("x" * 50 + VALUE), "x" * 50 + "[authorization: redacted]…(83 characters)"),
         (cut(VALUE, 20), "[authorization: redacted]…(33 characters)"),
         ("Bearer with us", "Bearer with us"),
-        ("a fleet of ours", "a fleet of ours"),
+        ("the whole fleet", "the whole fleet"),
     ],
 )
-def test_a_header_value_and_its_parts_are_redacted(said: str, told: str) -> None:
-    assert redacted(said) == told
+def test_a_header_value_and_its_parts_are_redacted(text: str, expected: str) -> None:
+    assert redacted(text) == expected
 
 
 def test_decoded_basic_credentials_are_redacted() -> None:
     value = "Basic " + base64.b64encode(b"operator:correct-horse").decode()
-    for said in (value, value.partition(" ")[2], "operator:correct-horse", "correct-horse"):
-        assert redacted(f"<{said}>", value=value) == "<[authorization: redacted]>"
+    for secret in (value, value.partition(" ")[2], "operator:correct-horse", "correct-horse"):
+        assert redacted(f"<{secret}>", value=value) == "<[authorization: redacted]>"
     assert redacted("Basic", value="Basic !") == "Basic"
 
 
@@ -82,23 +82,23 @@ def test_short_values_are_not_secrets(value: str) -> None:
 
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_redaction_works_anywhere_and_is_idempotent(before: str, after: str) -> None:
-    told = redacted(before + VALUE + after)
-    assert PART not in told
-    assert redacted(told) == told
+    shown = redacted(before + VALUE + after)
+    assert PART not in shown
+    assert redacted(shown) == shown
 
 
 @given(st.text(max_size=40), st.integers(4, 100))
 def test_truncated_text_reveals_at_most_three_characters_of_a_secret(before: str, longest: int) -> None:
-    told = redacted(cut(before + VALUE, longest))
-    assert VALUE[:4] not in told.removeprefix(cut(before))
+    shown = redacted(cut(before + VALUE, longest))
+    assert VALUE[:4] not in shown.removeprefix(cut(before))
 
 
 @given(st.text(max_size=2 * LONGEST_SENT))
 def test_text_is_truncated_only_once(text: str) -> None:
-    told = Redactor().redact(text)
-    assert len(told) <= LONGEST_SENT
-    assert Redactor().redact(told) == told
-    assert told == text or len(text) > LONGEST_SENT
+    shown = Redactor().redact(text)
+    assert len(shown) <= LONGEST_SENT
+    assert Redactor().redact(shown) == shown
+    assert shown == text or len(text) > LONGEST_SENT
 
 
 def test_errors_are_redacted() -> None:
@@ -115,17 +115,17 @@ def test_calls_without_secrets_are_not_copied() -> None:
     assert Redactor().result(result).calls[0] is result.calls[0]
     assert Redactor(HEADERS).result(result).calls[0] is not result.calls[0]
     long = a_result(calls=(a_call(request=pb.MachineRef(id="m" * 5000)),), machines=("m" * 5000,))
-    told = Redactor().result(long)
-    assert told.machines == (told.calls[0].machine_id,)
-    assert len(told.machines[0]) == LONGEST_SENT
+    shown = Redactor().result(long)
+    assert shown.machines == (shown.calls[0].machine_id,)
+    assert len(shown.machines[0]) == LONGEST_SENT
 
 
 def test_redacted_machine_names_still_match_in_calls() -> None:
     name = f"m-{PART}"
     call = a_call(request=pb.MachineRef(id=name), response=pb.Machine(id=name, state=pb.MACHINE_STATE_IDLE))
-    told = Redactor(HEADERS).result(a_result(calls=(call,), machines=(name,)))
-    assert told.machines == ("m-[authorization: redacted]",)
-    assert told.calls[0].seen(told.machines).keys() == set(told.machines)
+    shown = Redactor(HEADERS).result(a_result(calls=(call,), machines=(name,)))
+    assert shown.machines == ("m-[authorization: redacted]",)
+    assert shown.calls[0].seen(shown.machines).keys() == set(shown.machines)
 
 
 def test_all_fields_of_a_report_are_redacted() -> None:
@@ -143,43 +143,43 @@ def test_all_fields_of_a_report_are_redacted() -> None:
 
 
 class Echo(Servicer):
-    """Puts the caller's authorization header into all that it says."""
+    """Puts the caller's authorization header into every text of its answers."""
 
-    said: str = ""
+    secret: str = ""
     keeps: bool = False
-    """Whether it refuses to give a machine back."""
+    """True if Delete fails."""
 
     async def answer(self, context: Any, work: Any) -> Any:
-        self.said = next((str(v) for k, v in context.invocation_metadata() if k == "authorization"), "")
+        self.secret = next((str(v) for k, v in context.invocation_metadata() if k == "authorization"), "")
         return await super().answer(context, work)
 
     def machine(self, machine: Any) -> pb.Machine:
-        told = pb.Machine()
-        told.CopyFrom(super().machine(machine))
-        told.last_error = "x" * 55 + self.said
-        told.zone, told.instance_type = self.said, self.said
-        told.labels["owner"] = self.said
+        shown = pb.Machine()
+        shown.CopyFrom(super().machine(machine))
+        shown.last_error = "x" * 55 + self.secret
+        shown.zone, shown.instance_type = self.secret, self.secret
+        shown.labels["owner"] = self.secret
         if machine.state.name != "SPECULATIVE":
-            told.host.ref = f"host-{self.said}"
+            shown.host.ref = f"host-{self.secret}"
         if machine.cluster:
-            told.shard_metadata[f"k {self.said}"] = self.said
-        return told
+            shown.shard_metadata[f"k {self.secret}"] = self.secret
+        return shown
 
     def ack(self, ack: Any) -> pb.TransitionAck:
-        told = super().ack(ack)
-        told.operation_id = f"{told.operation_id}-{self.said.partition(' ')[2]}"
-        return told
+        shown = super().ack(ack)
+        shown.operation_id = f"{shown.operation_id}-{self.secret.partition(' ')[2]}"
+        return shown
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
         if self.keeps and request.machine_id.startswith("machine-"):
-            await context.abort(grpc.StatusCode.INTERNAL, f"no, {self.said or VALUE}")
+            await context.abort(grpc.StatusCode.INTERNAL, f"no, {self.secret or VALUE}")
         return await super().Delete(request, context)
 
     def listing(self, listing: Any) -> pb.MachineList:
-        told = super().listing(listing)
-        told.machines.add(id=f"machine-of-{self.said}", state=pb.MACHINE_STATE_SPECULATIVE)
-        told.revision = b""
-        return told
+        shown = super().listing(listing)
+        shown.machines.add(id=f"machine-of-{self.secret}", state=pb.MACHINE_STATE_SPECULATIVE)
+        shown.revision = b""
+        return shown
 
     async def Get(self, request: pb.MachineRef, context: Any) -> pb.Machine:  # noqa: N802
         if not request.id.startswith("machine-"):
@@ -203,7 +203,7 @@ async def is_not_judged(trial: Trial) -> None:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """All that a run says and writes of a provider that echoes, by name."""
+    """Returns all outputs of a run against an echoing provider, by name."""
     directory = tmp_path_factory.mktemp("echo")
     screen = io.StringIO()
     live, files = Live(Console(file=screen, width=80), verbose=True), ReportDirectory(directory)
@@ -223,8 +223,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         )
     )
     assert [result.status for result in report.results] == [Status.FAILED, Status.ERROR]
-    told = {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
-    return told | {"terminal": screen.getvalue(), "returned": "\n".join(terminal.findings(report))}
+    shown = {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
+    return shown | {"terminal": screen.getvalue(), "returned": "\n".join(terminal.findings(report))}
 
 
 def test_every_output_is_checked(outputs: dict[str, str]) -> None:
@@ -265,7 +265,7 @@ class Keeper(Echo):
 
 @pytest.mark.parametrize("servicer", [Echo, Keeper])
 def test_a_sweep_of_an_echoing_provider_redacts_its_output(tmp_path: Path, servicer: type[Echo]) -> None:
-    path, core, said = tmp_path / "ledger.ndjson", provider(4), list[str]()
+    path, core, lines = tmp_path / "ledger.ndjson", provider(4), list[str]()
 
     async def go() -> Home:
         async with serving(core, servicer=servicer) as address:
@@ -274,13 +274,13 @@ def test_a_sweep_of_an_echoing_provider_redacts_its_output(tmp_path: Path, servi
             await engine_run.run(
                 (proof(fails_with_secret, machines=1),), target, options=options, ledger_at=lambda run: path
             )
-            return await sweep(path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=said.append)
+            return await sweep(path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, say=lines.append)
 
     home = asyncio.run(go())
     assert (home.clean, states_of(core) == {}) == (servicer is Echo, servicer is Echo)
-    assert said
-    assert "s3cret" not in "\n".join(said) + path.read_text(encoding="utf-8") + str(home)
-    assert servicer is Echo or "no, [authorization: redacted]" in "\n".join(said)
+    assert lines
+    assert "s3cret" not in "\n".join(lines) + path.read_text(encoding="utf-8") + str(home)
+    assert servicer is Echo or "no, [authorization: redacted]" in "\n".join(lines)
 
 
 def test_metadata_values_are_truncated_and_blobs_omitted() -> None:

@@ -46,7 +46,7 @@ def of(result: Result, **given: object) -> Waiver:
 
 
 @pytest.mark.parametrize(
-    ("result", "expires", "standing"),
+    ("result", "expires", "state"),
     [
         (failing("3 of machine-0001"), TODAY, WaiverState.HOLDS),
         (failing(status=W), TODAY, WaiverState.CHANGED),
@@ -61,9 +61,9 @@ def of(result: Result, **given: object) -> Waiver:
         (a_result(S, reason="no TLS"), date(2031, 2, 28), WaiverState.EXPIRED),
     ],
 )
-def test_state_of_a_waiver(result: Result, expires: date, standing: WaiverState) -> None:
+def test_state_of_a_waiver(result: Result, expires: date, state: WaiverState) -> None:
     one = of(failing("3 of machine-0001"), expires=expires)
-    assert waivers_module.state_of(one, result, today=TODAY) is standing
+    assert waivers_module.state_of(one, result, today=TODAY) is state
 
 
 def check_waivers(*results: Result, waivers: tuple[Waiver, ...], today: date = TODAY) -> tuple[Waived, ...]:
@@ -88,7 +88,7 @@ def test_a_changed_failure_is_shown_with_the_waived_one() -> None:
     assert one.detail.startswith("the behaviour fails in another way: wanted x; got another, not wanted x; got y;")
 
 
-# What it does to a report.
+# Waivers in a report.
 
 
 def report_with(*results: Result, waivers: tuple[Waiver, ...], **given: object) -> Report:
@@ -168,7 +168,7 @@ def test_a_file_without_waivers_is_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ('reason = "the fence knows no epochs yet"', 'reason = ""', "FEN-3a has no reason"),
         ('owner = "fleet team"', 'owner = " "', "FEN-3a has no owner"),
@@ -187,10 +187,10 @@ def test_a_file_without_waivers_is_valid(tmp_path: Path) -> None:
         ("[waiver.FEN-3a]", "waiver = 7\n[FEN-3a]", "has an unknown key 'FEN-3a'"),
     ],
 )
-def test_an_incomplete_waiver_is_an_error(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_an_incomplete_waiver_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         waivers_module.load(file(tmp_path, ENTRY.replace(old, new)))
-    assert says in refused.value.message
+    assert message in refused.value.message
     assert refused.value.hint
 
 
