@@ -85,14 +85,14 @@ async def disconnect_client(trial: Trial, machine: Machine, verb: Verb, *, token
 
 async def reset_connection(trial: Trial, machine: Machine, verb: Verb) -> None:
     """Sends the call over a proxy that holds the answer back, and resets the connection once the call is accepted."""
-    async with proxy(trial.client.target) as proxy, trial.client.another(target=proxy.target) as client:
+    async with proxy(trial.client.target) as relay, trial.client.another(target=relay.target) as client:
         await client.channel.channel_ready()
-        proxy.hold()
+        relay.hold()
         pending = asyncio.ensure_future(send(machine, verb, client))
         try:
             await wait_until_accepted(trial, machine, verb, pending)
         finally:
-            proxy.cut()
+            relay.cut()
             await pending
     await check_settles(machine, verb)
 
