@@ -34,16 +34,11 @@ def clip(text: str, longest: int = MAX_SENT_CHARACTERS) -> str:
 
 
 def quantity(count: int, noun: str) -> str:
-    """Returns `1 machine`, `2 machines`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    """Returns the number with its noun: `1 machine`, `3,000 machines`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def escape_markdown(text: str, longest: int = 800) -> str:
     """Returns `text` escaped for Markdown: it cannot contain formatting, mentions or links."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~&$^=-])", r"\\\1", cut(text, longest))
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
-def plural(number: int, noun: str) -> str:
-    """Returns the number with its noun: `1 machine`, `3 machines`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State
-from conformance.core.text import plural
+from conformance.core.text import quantity
 from conformance.testkit.behaviour import with_own_machines
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_size(plan: Plan, found: TargetInfo, *, slots: int, use_idle: bool, max
     have += "".join(f", {number} {why}" for why, number in found.unusable.items())
     limit = f", --max-machines {max_machines}" if max_machines else ""
     raise TargetError(
-        f"too few machines: up to {most} needed by {plural(len(short), 'behaviour')},"
+        f"too few machines: up to {most} needed by {quantity(len(short), 'behaviour')},"
         f" found {have}{limit}; nothing was touched",
         hint=_fix(plan, short, found, most, use_idle=use_idle),
     )

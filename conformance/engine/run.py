@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State, Verb
-from conformance.core.text import plural
+from conformance.core.text import quantity
 from conformance.engine import preflight
 from conformance.engine.faults import injected_faults
 from conformance.engine.judge import Judge
@@ -240,7 +240,7 @@ class Run:
             pending.clear()
             return 0.0
         if waited == 0.0:
-            waiting = plural(len(pending), "behaviour")
+            waiting = quantity(len(pending), "behaviour")
             self._builder.note(f"waiting for machines that other clients may return: {waiting}")
         before = self._context.client.now()
         with suppress(TimeoutError):

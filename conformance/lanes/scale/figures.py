@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from conformance.core.latency import Latencies
-from conformance.core.text import plural
+from conformance.core.text import quantity
 from conformance.core.value_types import Count, Seconds
 from conformance.lanes.scale.budget import BudgetResult, Kind
 from conformance.lanes.scale.growth import Growth
@@ -165,16 +165,17 @@ def _size(figures: ScaleFigures) -> str:
     if figures.fleet.most > figures.fleet.fewest:
         fleet += f" to {figures.fleet.most:,}"
     return (
-        f"{plural(figures.machines, 'machine')} at once for {figures.soak},"
-        f" {plural(figures.operations, 'transition')} ({rate:.1f}/s), a fleet of {fleet}"
+        f"{quantity(figures.machines, 'machine')} at once for {figures.soak},"
+        f" {quantity(figures.operations, 'transition')} ({rate:.1f}/s), a fleet of {fleet}"
     )
 
 
 def _oracle(figures: ScaleFigures) -> str:
     return (
-        f"{plural(figures.facts, 'fact')}, {plural(figures.disagreements, 'disagreement')},"
-        f" {plural(figures.checks, 'check')} of all machines at rest, {plural(figures.pushed_back, 'deferred call')},"
-        f" {plural(figures.disturbed, 'machine')} left to another client"
+        f"{quantity(figures.facts, 'fact')}, {quantity(figures.disagreements, 'disagreement')},"
+        f" {quantity(figures.checks, 'check')} of all machines at rest,"
+        f" {quantity(figures.pushed_back, 'deferred call')},"
+        f" {quantity(figures.disturbed, 'machine')} left to another client"
     )
 
 
@@ -226,9 +227,9 @@ def _progress_line(progress: ChurnProgress) -> str:
     slowest = max(progress.p99, key=lambda kind: progress.p99[kind], default="")
     p99 = f", slowest p99 {slowest} {_duration(progress.p99[slowest])}" if slowest else ""
     return (
-        f"churn      {progress.share:4.0%} · {plural(progress.operations, 'transition')} ·"
-        f" {plural(progress.creates, 'create')} · {plural(progress.machines, 'live machine')} ·"
-        f" {plural(progress.disagreements, 'disagreement')} ·"
+        f"churn      {progress.share:4.0%} · {quantity(progress.operations, 'transition')} ·"
+        f" {quantity(progress.creates, 'create')} · {quantity(progress.machines, 'live machine')} ·"
+        f" {quantity(progress.disagreements, 'disagreement')} ·"
         f" {sum(progress.rates.values()):,.0f} RPCs/s{p99}"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import TargetError, TargetLost
-from conformance.core.text import plural
+from conformance.core.text import quantity
 from conformance.engine import preflight
 from conformance.engine.report_builder import ReportBuilder
 from conformance.engine.session import open_session
@@ -116,8 +116,8 @@ class ScaleRun:
         entries, client = catalogue_file.entries(__package__), self._session.client
         self._builder.start(entries, machines=self._size.machines)
         self._builder.note(
-            f"scale lane: {plural(self._size.machines, 'machine')} at once for {self._settings.soak},"
-            f" at most {plural(self._size.creates, 'create')} in total"
+            f"scale lane: {quantity(self._size.machines, 'machine')} at once for {self._settings.soak},"
+            f" at most {quantity(self._size.creates, 'create')} in total"
         )
         try:
             await self._until_stopped()
