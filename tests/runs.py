@@ -47,7 +47,7 @@ def entry(
     needs: Sequence[str] = (),
     rests_on: Sequence[str] = (),
 ) -> Entry:
-    """Returns an entry that is not in the catalogue."""
+    """An entry that no catalogue has."""
     clause = Clause(id=clause_of(behaviour_id), level=level, text="A clause of a test.")
     return Entry(
         id=behaviour_id,

@@ -107,7 +107,7 @@ class ReportBuilder:
             lacking=self.lacking,
             whole=whole,
             asked=replay_options(options, client.target),
-            took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.seen(verb)},
+            took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.has_samples(verb)},
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
         )

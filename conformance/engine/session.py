@@ -47,7 +47,7 @@ class Session:
         ledger names the machines that may have been started.
         """
         path, address = at(self.run), self.client.target.address
-        ledger = Ledger(path, run=self.run, target=address, hide=self.redactor.hide, durable=durable)
+        ledger = Ledger(path, run=self.run, target=address, hide=self.redactor.redact, durable=durable)
         try:
             yield ledger
         except asyncio.CancelledError:
@@ -74,7 +74,7 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
                 run=run,
                 client=client,
                 found=found,
-                slots=found.slots(use_idle=options.use_idle, luck=options.rng),
+                slots=found.slots(use_idle=options.use_idle, rng=options.rng),
                 options=options,
                 stop=stop,
                 redactor=redactor,

@@ -341,7 +341,7 @@ class Machine:
     def _note_unanswered(self, call: MutatingCall) -> None:
         self.record = self.record.not_answered(call.verb, call.token)
         if call.verb is Verb.CREATE:
-            self._context.meter.doubt(self.id)
+            self._context.meter.note_unanswered(self.id)
 
     async def _claim(self, operation_id: str) -> None:
         """Claims the machine that the operation has created. Raises Disturbed if another client was first."""
@@ -377,11 +377,11 @@ class Machine:
         if reading.disturbance:
             raise Disturbed(reading.disturbance)
         if reading.ended is not None:
-            context.meter.took(reading.ended.verb, context.client.now() - reading.ended.since)
+            context.meter.note_duration(reading.ended.verb, context.client.now() - reading.ended.since)
         if reading.at_rest:
             context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
-            context.meter.gone(self.id, context.client.now())
+            context.meter.note_released(self.id, context.client.now())
 
     def _disown(self) -> None:
         self.record = self.record.disowned()
@@ -389,7 +389,7 @@ class Machine:
 
     def _note_disowned(self) -> None:
         """Updates the bill and the ledger: the machine costs the kit nothing more, and a sweep must not touch it."""
-        self._context.meter.gone(self.id, self._context.client.now())
+        self._context.meter.note_released(self.id, self._context.client.now())
         self._context.ledger.note_lost(self.id)
 
     # Driving: one edge at a time.

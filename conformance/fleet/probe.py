@@ -132,7 +132,7 @@ def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
     """Returns the target's capabilities, from a List of all machines and the `answers` to the other calls."""
     machines: Sequence[pb.Machine] = listing.response.machines
     # The ledger must hold an id unchanged, or a sweep could not clean the machine up.
-    usable = _usable(machines, Redactor(target.headers).tells)
+    usable = _usable(machines, Redactor(target.headers).is_clean)
     fleet: Counter[str] = Counter()
     for number, count in Counter(machine.state for machine in machines).items():
         fleet[state_of(number).name] += count  # several unknown numbers are one state

@@ -61,7 +61,7 @@ async def sweep(
         with suppress(OSError):  # a closed output must not prevent the cleanup
             write_line(line)
 
-    ledger = Ledger(path, run=record.run, target=record.target, hide=redactor.hide)
+    ledger = Ledger(path, run=record.run, target=record.target, hide=redactor.redact)
     ledger.adopt(record)
     client = Client(target, rpc_timeout=rpc_timeout)
     try:
@@ -80,7 +80,7 @@ async def sweep(
             )
             outcomes = await asyncio.gather(
                 *(
-                    _clean_up(entry, context, number, lambda line: write_safely(redactor.hide(line)))
+                    _clean_up(entry, context, number, lambda line: write_safely(redactor.redact(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )

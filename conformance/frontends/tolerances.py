@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance import lanes
 from conformance.core import catalogue
 from conformance.results import waivers
-from conformance.results.compare import became, compare
+from conformance.results.compare import change_of, compare
 from conformance.results.comparison import Kind
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Tolerances:
     def reason_tolerated(self, result: Result) -> str:
         """Returns why a failure is tolerated; empty if it is not."""
         waiver = self._waivers.get(result.id)
-        if waiver is not None and waivers.standing(waiver, result, today=self._today).tolerates:
+        if waiver is not None and waivers.state_of(waiver, result, today=self._today).tolerates:
             return f"waived {waiver.terms}"
-        old = self._known.only_new and became(self._before.get(result.id), result) is Kind.STILL_FAILING
+        old = self._known.only_new and change_of(self._before.get(result.id), result) is Kind.STILL_FAILING
         return f"failed in {self._known.baseline_name} too" if old else ""
 
     def apply(self, report: Report) -> Report:
@@ -47,7 +47,7 @@ class Tolerances:
         known = self._known
         report = replace(
             report,
-            waivers=waivers.judged(known.waivers, report.results, _all_behaviours(), today=self._today),
+            waivers=waivers.check_waivers(known.waivers, report.results, _all_behaviours(), today=self._today),
             waivers_file=known.waivers_file,
             only_new=known.only_new,
         )

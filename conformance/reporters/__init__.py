@@ -1,1 +1,1 @@
-"""Shows a run: `progress` and `log` listen to its events, the others are pure functions of its report."""
+"""Reporters: `progress`, `ndjson` and `report_dir` listen to events, all others are functions of the report."""

@@ -1,9 +1,10 @@
-"""Writes badge.json, the verdict in a few words, for the endpoint badge of shields.io."""
+"""Writes badge.json, a short verdict for the endpoint badge of shields.io."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conformance.core.text import quantity
 from conformance.reporters.json_report import dumps
 from conformance.results.result import Status, Verdict
 
@@ -21,23 +22,23 @@ def render(report: Report) -> str:
 
 
 def message(report: Report) -> str:
-    """Returns the verdict and what limits it. Contains no text from the provider."""
+    """Returns the verdict and its limits. Contains no text from the provider."""
     counts = [
         f"{count} {name}"
         for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
         if (count := sum(result.id not in report.waived for result in report.with_status(status)))
     ]
-    lacking = [f"{len(report.lacking)} lacking"] if report.lacking else []
-    broken = sum(waived.standing.broken for waived in report.waivers)
-    waivers = [f"{broken} waiver{'s' * (broken > 1)} to mend"] if broken else []
-    left = [] if report.home.clean or report.home.kept or report.truncated else ["machines left"]
-    part = [] if report.whole else ["a selection"]
+    lacking = [f"{len(report.lacking)} required missing"] if report.lacking else []
+    broken = sum(waived.state.broken for waived in report.waivers)
+    waivers = [f"{quantity(broken, 'waiver')} to fix"] if broken else []
+    left = [] if report.home.clean or report.home.kept or report.truncated else ["machines not returned"]
+    part = [] if report.whole else ["partial run"]
     return ", ".join([report.verdict_line, *lacking, *counts, *waivers, *left, *part])
 
 
 def color(report: Report) -> str:
-    """Returns the colour: green only for a whole conformant run without warnings or errors."""
-    spotless = report.exit_code == 0 and report.whole and not report.with_status(Status.WARNED, Status.ERROR)
-    if report.verdict is Verdict.CONFORMANT and not spotless:
+    """Returns the colour: green only for a complete conformant run without warnings or errors."""
+    flawless = report.exit_code == 0 and report.whole and not report.with_status(Status.WARNED, Status.ERROR)
+    if report.verdict is Verdict.CONFORMANT and not flawless:
         return "yellow"
     return COLORS[report.verdict]

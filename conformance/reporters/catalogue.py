@@ -1,4 +1,4 @@
-"""The catalogue as a document: every clause with the behaviours that judge it, and what each of them observes."""
+"""Writes docs/catalogue.md: every clause with the behaviours that judge it, and the observation of each one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ behaviour is skipped if it needs a capability that the provider does not have an
 
 
 def render(catalogue: Catalogue) -> str:
-    """The catalogue as Markdown."""
+    """Returns the catalogue as Markdown."""
     blocks = [OPENING, _contents(catalogue)]
     for area, clauses in groupby(catalogue.clauses, key=_area):
         blocks.append(f"## {area}: {AREAS[area]}")
@@ -59,9 +59,9 @@ def _area(clause: Clause) -> str:
 def _bullet(entry: Entry) -> str:
     level = f" *{entry.level}*" if entry.level is not entry.clause.level else ""
     needs = f" Needs: {', '.join(entry.needs)}." if entry.needs else ""
-    rests = f" Rests on {', '.join(_link(name) for name in entry.rests_on)}." if entry.rests_on else ""
-    words = f"{escaped(entry.title)}. {escaped(entry.observed)}{needs}{rests}"
-    return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {words}'
+    rests = f" Depends on {', '.join(_link(name) for name in entry.rests_on)}." if entry.rests_on else ""
+    sentence = f"{escaped(entry.title)}. {escaped(entry.observed)}{needs}{rests}"
+    return f'- <a id="{entry.id.lower()}"></a>**{entry.id}**{level} {sentence}'
 
 
 def _link(behaviour_id: str) -> str:
@@ -69,5 +69,5 @@ def _link(behaviour_id: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown leaves as it is: a clause speaks of `shard_metadata` and of `*`."""
+    """Returns text with Markdown's special characters escaped: clauses contain `shard_metadata` and `*`."""
     return "".join(f"\\{c}" if c in "\\`*_<>|" else c for c in text)

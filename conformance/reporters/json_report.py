@@ -1,4 +1,4 @@
-"""Writes report.json, format 1: everything that is known about a run. Its schema is report.schema.json."""
+"""Writes report.json, format 1, with all data of a run. Its schema is report.schema.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.reporters import comparison
 from conformance.results.report import FORMAT
-from conformance.results.result import follows
+from conformance.results.result import cause_ids
 from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from conformance.rpc.call import CallView
 
 
-_STEERING = re.compile(r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]")
-"""Control characters, text direction and invisible characters, line separators, and unpaired surrogates."""
+_UNSAFE_TO_DISPLAY = re.compile(
+    r"[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]"
+)
+"""Control, text direction and invisible characters, line separators, and unpaired surrogates."""
 
 
 def render(report: Report) -> str:
@@ -37,12 +39,12 @@ def render(report: Report) -> str:
 def dumps(value: object, *, indent: int | None = None) -> str:
     """Returns `value` as JSON that is safe to write as UTF-8 and to display: control characters are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return text if text.isascii() else _STEERING.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    return text if text.isascii() else _UNSAFE_TO_DISPLAY.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """Returns the report as JSON's own types."""
-    grounds = follows(report.results)
+    """Returns the report as JSON types."""
+    cause_of = cause_ids(report.results)
     return {
         "format": FORMAT,
         "verdict": report.verdict.value,
@@ -59,7 +61,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "waivers_file": report.waivers_file,
         "waivers": [waived_dict(waived) for waived in report.waivers],
         "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
-        "behaviours": [{**result_dict(result), "cause": grounds.get(result.id)} for result in report.results],
+        "behaviours": [{**result_dict(result), "cause": cause_of.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
         "bill": bill_dict(report.bill),
@@ -82,27 +84,27 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 
 def figures_dict(report: Report) -> dict[str, Any]:
-    """Returns what a lane measured, under the lane's name.
+    """Returns the figures of a lane under the lane's name.
 
-    Format 1 has always had the key `scale`; the key of any other lane is only in that lane's reports.
+    All reports of format 1 have the key `scale`; the key of any other lane is only in that lane's reports.
     """
     figures = report.figures
     return {"scale": None} | ({figures.lane: figures.as_json()} if figures is not None else {})
 
 
 def waived_dict(waived: Waived) -> dict[str, Any]:
-    """Returns a waiver with its status in the run."""
+    """Returns a waiver with its state in the run."""
     waiver = dataclasses.asdict(waived.waiver)
-    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.standing.value, "detail": waived.detail}
+    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.state.value, "detail": waived.detail}
 
 
 def bill_dict(bill: Bill) -> dict[str, Any]:
-    """Returns what a run has cost."""
+    """Returns the cost of a run."""
     return dataclasses.asdict(bill)
 
 
 def found_dict(found: TargetInfo | None) -> dict[str, Any]:
-    """Returns what was found at the target; empty if it could not be reached."""
+    """Returns the target's properties; empty if it was not reached."""
     if found is None:
         return {}
     return {
@@ -120,12 +122,12 @@ def found_dict(found: TargetInfo | None) -> dict[str, Any]:
 
 
 def asked_dict(asked: ReplayOptions) -> dict[str, Any]:
-    """Returns the options that a replay repeats."""
+    """Returns the options that a replay must repeat."""
     return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:
-    """Returns a behaviour with its catalogue entry, because a reader may have another catalogue."""
+    """Returns a behaviour with its catalogue entry, because another release may have another catalogue."""
     return {
         "id": entry.id,
         "clause": entry.clause.id,
@@ -157,7 +159,7 @@ def result_dict(result: Result) -> dict[str, Any]:
 
 
 def call_dict(call: CallView, machines: Collection[str]) -> dict[str, Any]:
-    """Returns one call without secrets: no blob, metadata values cut."""
+    """Returns one call without secrets: no bootstrap blob, metadata values truncated."""
     token = call.token
     return {
         "rpc": call.rpc,

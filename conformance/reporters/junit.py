@@ -1,7 +1,7 @@
 """Writes junit.xml for CI systems: a behaviour is a test case.
 
-The properties of a behaviour are among the properties of the suite, with its id as a prefix: the schema that Jenkins
-uses has no properties of test cases.
+The properties of a behaviour are among the properties of the suite, with its id as a prefix, because the schema that
+Jenkins uses has no properties of test cases.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from conformance.reporters import terminal
-from conformance.results.result import Status, follows
+from conformance.results.result import Status, cause_ids
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
@@ -23,7 +23,7 @@ def render(report: Report) -> str:
     """Returns the report as JUnit XML."""
     counts = {status: len(report.with_status(status)) for status in Status}
     failed = report.figures.failed_checks if report.figures is not None else ()
-    broken = [each for each in report.waivers if each.standing.broken]
+    broken = [each for each in report.waivers if each.state.broken]
     waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
     numbers: dict[str, Any] = {
         "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(failed)),
@@ -36,21 +36,23 @@ def render(report: Report) -> str:
     suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=skipped, **numbers)
     if report.started:
         suite.set("timestamp", datetime.fromisoformat(report.started).replace(tzinfo=None).isoformat())
-    grounds = follows(report.results)
+    cause_of = cause_ids(report.results)
     properties = ET.SubElement(suite, "properties")
-    facts = {"verdict": report.verdict_line, "seed": str(report.seed), "kit": report.version}
+    values = {"verdict": report.verdict_line, "seed": str(report.seed), "kit": report.version}
     for result in report.results:
-        facts |= {
-            f"{result.id}.{name}": value for name, value in _facts(report, result, grounds.get(result.id)).items()
+        values |= {
+            f"{result.id}.{name}": value for name, value in _properties(report, result, cause_of.get(result.id)).items()
         }
-    for name, value in facts.items():
+    for name, value in values.items():
         ET.SubElement(properties, "property", name=name, value=_clean(value))
     for name in report.lacking:
         case = ET.SubElement(suite, "testcase", classname="conformance.require", name=_clean(name))
-        ET.SubElement(case, "failure", type="require", message=_clean(f"the target lacks {name}"))
+        ET.SubElement(
+            case, "failure", type="require", message=_clean(f"the target does not have {name}, required by --require")
+        )
     for each in broken:
         case = ET.SubElement(suite, "testcase", classname="conformance.waivers", name=_clean(f"waiver of {each.id}"))
-        ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.standing}: {each.detail}"))
+        ET.SubElement(case, "failure", type="waiver", message=_clean(f"{each.state}: {each.detail}"))
     for check in failed:
         case = ET.SubElement(suite, "testcase", classname=f"conformance.{check.kind}", name=_clean(check.name))
         ET.SubElement(case, "failure", type=check.kind, message=_clean(check.message))
@@ -60,18 +62,18 @@ def render(report: Report) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _facts(report: Report, result: Result, cause: str | None) -> dict[str, str]:
+def _properties(report: Report, result: Result, cause: str | None) -> dict[str, str]:
     entry = result.entry
-    facts = {"clause": entry.clause.id, "level": entry.level.value, "status": result.status.value}
+    values = {"clause": entry.clause.id, "level": entry.level.value, "status": result.status.value}
     if cause:
-        facts["cause"] = cause
+        values["cause"] = cause
     if result.id in report.waived:
-        facts["waived"] = report.waived[result.id].waiver.terms
-    return facts
+        values["waived"] = report.waived[result.id].waiver.terms
+    return values
 
 
 def _case(result: Result, waived: Waived | None) -> ET.Element:
-    """Returns a behaviour as a test case. A waived failure is skipped, the CI term for an expected failure."""
+    """Returns a behaviour as a test case. A waived failure is skipped: JUnit has no status for an expected failure."""
     entry = result.entry
     case = ET.Element(
         "testcase",
@@ -81,7 +83,7 @@ def _case(result: Result, waived: Waived | None) -> ET.Element:
     )
     match result.status:
         case Status.FAILED if waived is not None:
-            ET.SubElement(case, "skipped", message=_clean(f"failed, and is waived {waived.waiver.terms}"))
+            ET.SubElement(case, "skipped", message=_clean(f"failed, waived {waived.waiver.terms}"))
             ET.SubElement(case, "system-out").text = _clean("\n".join(terminal.evidence(result, waived)))
         case Status.FAILED:
             child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))

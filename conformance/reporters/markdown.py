@@ -1,6 +1,6 @@
-"""Writes report.md for a pull request or the summary of a CI job: the verdict, then what is broken, by importance.
+"""Writes report.md for a pull request or the summary of a CI job: the verdict, then the failures by importance.
 
-Text from a provider is shown as code, so that neither markup nor mentions in it have an effect.
+Text from a provider is shown as code, so that markup and mentions in it have no effect.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from conformance.core.text import cut, escape_markdown, printable
+from conformance.core.text import cut, escape_markdown, printable, quantity
 from conformance.reporters import comparison, terminal
 from conformance.results import grpcurl
 from conformance.results.evidence import rerun
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from conformance.results.result import Cause, Result
 
-LONGEST = 65_000
-"""Characters: a comment may have 65,536, and the summary of a job 1 MiB."""
-LONGEST_LINE = 400
-LONGEST_COMMAND = 2_000
-MOST_CALLS = 8
-"""The most decisive calls that are shown of a failure."""
-MOST = 30
-"""The most items of any other list."""
+MAX_CHARACTERS = 65_000
+"""GitHub allows 65,536 characters in a comment, and 1 MiB in a job summary."""
+MAX_LINE_CHARACTERS = 400
+MAX_COMMAND_CHARACTERS = 2_000
+MAX_CALLS = 8
+"""The maximum number of decisive calls that are shown of a failure."""
+MAX_ITEMS = 30
+"""The maximum number of items in any other list."""
 
 
 def render(report: Report) -> str:
-    """Returns the report as Markdown, at most `LONGEST` characters: if it is longer, it says what is left out."""
+    """Returns the report as Markdown. If it exceeds `MAX_CHARACTERS`, the last sections are omitted, with a note."""
     blocks = [_heading(report), *_lacking(report)]
     found = causes(report.results)
     if report.comparison is not None:
         blocks.append("\n".join(comparison.markdown_lines(report.comparison)))
     if found:
-        blocks.append("## What is broken")
+        blocks.append("## Failures")
         blocks += [_cause(report, cause) for cause in found]
     blocks += _unjudged(report, Status.ERROR, "Not judged")
     blocks += _unjudged(report, Status.SKIPPED, "Skipped")
     if report.notes:
-        blocks.append("## Notes\n\n" + "\n".join(_few([f"- {code(note)}" for note in report.notes], "- ")))
+        blocks.append("## Notes\n\n" + "\n".join(_first([f"- {code(note)}" for note in report.notes], "- ")))
     return _bounded(blocks) + "\n"
 
 
-def code(text: str, longest: int = LONGEST_LINE) -> str:
-    """Returns any text as inline code."""
+def code(text: str, longest: int = MAX_LINE_CHARACTERS) -> str:
+    """Returns any text as inline code; *empty* for blank text."""
     shown = cut(text, longest)
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     pad = " " if shown[:1] in "` " or shown[-1:] in "` " else ""
-    return f"{fence}{pad}{shown}{pad}{fence}" if shown.strip() else "*nothing*"
+    return f"{fence}{pad}{shown}{pad}{fence}" if shown.strip() else "*empty*"
 
 
 def _heading(report: Report) -> str:
@@ -67,12 +67,12 @@ def _heading(report: Report) -> str:
     if report.found is not None:
         facts = [*report.found.lines(), *facts]
     if facts:
-        lines.append(_fenced(_few(facts, "           ")))
+        lines.append(_fenced(_first(facts, "           ")))
     return "\n\n".join(lines)
 
 
 def _lacking(report: Report) -> list[str]:
-    return [f"**FAILED** the target lacks {code(name)}, which `--require` demands" for name in report.lacking]
+    return [f"**FAILED** the target does not have {code(name)}, required by `--require`" for name in report.lacking]
 
 
 def _cause(report: Report, cause: Cause) -> str:
@@ -82,33 +82,34 @@ def _cause(report: Report, cause: Cause) -> str:
         f"### {result.status.value.upper()} {entry.id}: {escape_markdown(entry.title)}",
         f"**{entry.clause.id}** {entry.level.value}: {escape_markdown(entry.clause.text)}",
         _fenced(evidence(result)),
-        _again(report, result),
+        _repeat(report, result),
     ]
     if cause.consequences:
-        follows = "\n".join(_few([_consequence(each) for each in cause.consequences], "- "))
-        summary = f"so also {len(cause.consequences)} more, which rest on {entry.id}"
+        follows = "\n".join(_first([_consequence(each) for each in cause.consequences], "- "))
+        count = quantity(len(cause.consequences), "other failure")
+        summary = f"{count} in behaviours that depend on {entry.id}"
         parts.append(f"<details><summary>{summary}</summary>\n\n{follows}\n\n</details>")
     return "\n\n".join(parts)
 
 
 def evidence(result: Result) -> list[str]:
-    """Returns what was wanted, what came, and the calls that show it. No line begins with the provider's text."""
+    """Returns wanted, got and the decisive calls. No line begins with the provider's text."""
     lines = [f"wanted  {result.wanted}", f"got     {result.got}"]
     shown = [result.calls[number] for number in result.decisive] or list(result.calls[-1:])
     if shown:
-        lines.append(f"calls   {len(shown)} of {len(result.calls)}, which decide it")
-        lines += [f"{call.started:9.3f}s  {one_line(call)}" for call in shown[:MOST_CALLS]]
-        if len(shown) > MOST_CALLS:
-            lines.append(f"{'':10}  and {len(shown) - MOST_CALLS} more")
+        lines.append(f"calls   {len(shown)} decisive of {quantity(len(result.calls), 'call')}")
+        lines += [f"{call.started:9.3f}s  {one_line(call)}" for call in shown[:MAX_CALLS]]
+        if len(shown) > MAX_CALLS:
+            lines.append(f"{'':10}  and {len(shown) - MAX_CALLS} more")
     return lines
 
 
-def _again(report: Report, result: Result) -> str:
-    """Returns the commands that show it again, folded. A command that is too long is left out."""
-    sent = [line for line in grpcurl.lines(report, result, decisive=True) if len(line) <= LONGEST_COMMAND]
-    lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MOST_CALLS], rerun(report, result)]
+def _repeat(report: Report, result: Result) -> str:
+    """Returns the commands that repeat the failure, folded. A command that is too long is omitted."""
+    sent = [line for line in grpcurl.lines(report, result, decisive=True) if len(line) <= MAX_COMMAND_CHARACTERS]
+    lines = [*([grpcurl.DESCRIPTORS] if sent else []), *sent[:MAX_CALLS], rerun(report, result)]
     block = "\n".join(["```sh", *map(printable, lines), "```"])
-    return f"<details><summary>See it again</summary>\n\n{block}\n\n</details>"
+    return f"<details><summary>Repeat this failure</summary>\n\n{block}\n\n</details>"
 
 
 def _consequence(result: Result) -> str:
@@ -116,7 +117,7 @@ def _consequence(result: Result) -> str:
 
 
 def _unjudged(report: Report, status: Status, title: str) -> list[str]:
-    """Returns the behaviours without a verdict by their reasons, folded."""
+    """Returns the behaviours with this status by reason, folded."""
     grouped: dict[str, list[str]] = defaultdict(list)
     for result in report.with_status(status):
         grouped[result.reason].append(result.id)
@@ -124,31 +125,31 @@ def _unjudged(report: Report, status: Status, title: str) -> list[str]:
         return []
     lines = []
     for reason, ids in grouped.items():
-        lines.append(f"- {', '.join(_few(ids))}: {code(reason)}")
+        lines.append(f"- {', '.join(_first(ids))}: {code(reason)}")
     count = sum(map(len, grouped.values()))
-    return [f"<details><summary>{title}: {count}</summary>\n\n" + "\n".join(_few(lines, "- ")) + "\n\n</details>"]
+    return [f"<details><summary>{title}: {count}</summary>\n\n" + "\n".join(_first(lines, "- ")) + "\n\n</details>"]
 
 
-def _few(lines: list[str], begin: str = "") -> list[str]:
-    """Returns at most `MOST` of the lines, and how many more there are."""
-    more = len(lines) - MOST
-    return [*lines[:MOST], f"{begin}and {more} more"] if more > 0 else lines
+def _first(lines: list[str], prefix: str = "") -> list[str]:
+    """Returns at most `MAX_ITEMS` lines, then the number of the others."""
+    more = len(lines) - MAX_ITEMS
+    return [*lines[:MAX_ITEMS], f"{prefix}and {more} more"] if more > 0 else lines
 
 
 def _fenced(lines: list[str]) -> str:
-    """Returns a code block. No line begins with backticks, which would end it."""
-    shown = [cut(line, LONGEST_LINE) for line in lines]
+    """Returns a code block. The lines must not begin with backticks, which would end it."""
+    shown = [cut(line, MAX_LINE_CHARACTERS) for line in lines]
     return "\n".join(["```text", *shown, "```"])
 
 
 def _bounded(blocks: list[str]) -> str:
-    """Returns as many blocks as there is room for, and how many were left out."""
-    said = "\n\n*{} more sections are left out here, as a comment has no room for them; report.json has all.*"
-    room = LONGEST - len(said) - 8
+    """Returns the blocks that fit into `MAX_CHARACTERS`, then a note with the number of the others."""
+    note = "\n\n*{} more sections are omitted, because comments are limited in size. See report.json or report.html.*"
+    room = MAX_CHARACTERS - len(note) - 8
     kept: list[str] = []
     for block in blocks:
         room -= len(block) + 2
         if room < 0:
-            return "\n\n".join(kept) + said.format(len(blocks) - len(kept))
+            return "\n\n".join(kept) + note.format(len(blocks) - len(kept))
         kept.append(block)
     return "\n\n".join(kept)

@@ -1,4 +1,4 @@
-"""Writes events.ndjson: a header, one line per event as it happens, a footer. Without its footer a log is truncated."""
+"""Writes events.ndjson: a header, one line per event, a footer. A log without a footer is truncated."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class NdjsonLog:
     """Writes every event to a file as soon as it happens."""
 
     def __init__(self, path: Path) -> None:
-        """Truncates the file. Raises UsageError if a run that is still alive writes to it."""
-        # Unbuffered: a buffer would try again, when it is closed, to write what the disk has refused.
+        """Truncates the file. Raises UsageError if a running process writes to it."""
+        # Unbuffered: a buffer would retry failed writes when it is closed.
         self._file: FileIO = path.open("ab", buffering=0)
         try:
             lock(self._file, f"the log {path}")
@@ -42,7 +42,7 @@ class NdjsonLog:
 
 
 def as_line(event: events.Event) -> dict[str, Any]:
-    """Returns an event as JSON's own types."""
+    """Returns an event as JSON types."""
     match event:
         case events.RunStarted():
             return {
@@ -84,6 +84,6 @@ def as_line(event: events.Event) -> dict[str, Any]:
         case events.RunFinished():
             whole = as_dict(event.report)
             if event.report.run:
-                # The results are in the lines above, unless the run never began.
+                # The results are in the lines above, unless the run never started.
                 del whole["behaviours"]
             return {"event": "run-finished", **whole}

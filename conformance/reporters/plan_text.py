@@ -1,4 +1,4 @@
-"""Shows what a run would do and cost, for people and for programs: pure functions of one frozen value."""
+"""Writes the plan of a run and its estimated cost, as text and as JSON: pure functions of one frozen value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.core.catalogue import Level
 from conformance.core.lifecycle import Verb
-from conformance.core.text import printable
+from conformance.core.text import printable, quantity
+from conformance.reporters import terminal
 from conformance.reporters.json_report import found_dict
 from conformance.results.result import Status
 
@@ -22,49 +23,49 @@ if TYPE_CHECKING:
     from conformance.results.target_info import TargetInfo
 
 FORMAT = 1
-SOURCES = "--measured OUT/report.json of an earlier run, or --latency create=60s,configure=20s,…"
+DURATION_SOURCES = "give --measured OUT/report.json of an earlier run, or --latency create=60s,configure=20s,…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What would run at a target, and the report of its dry run."""
+    """The plan of a run against a target, and the report of its dry run."""
 
     target: str
     found: TargetInfo
     behaviours: tuple[Entry, ...]
-    """What would run."""
+    """The behaviours that would run."""
     skipped: tuple[tuple[Entry, str], ...]
-    """What would be skipped, each with the reason."""
+    """The behaviours that would be skipped, each with the reason."""
     lacking: tuple[str, ...]
     """The required capabilities that the target does not have."""
     machines: int
-    """The most machines that would be alive at once."""
+    """The maximum number of machines alive at the same time."""
     transitions: Mapping[Verb, tuple[float, str]]
     """Seconds and their source, by verb. The duration of a missing verb is unknown."""
     call: float
-    """Seconds: one call to the target."""
+    """The seconds that one call to the target takes."""
     dry: Report
 
     @property
     def unknown(self) -> tuple[Verb, ...]:
-        """The verbs whose durations are unknown, without those that the target does not have."""
+        """The verbs that the target has and whose durations are unknown."""
         needed = [verb for verb in Verb if verb is not Verb.DELETE or self.found.delete]
         return tuple(verb for verb in needed if verb not in self.transitions)
 
     @property
     def unjudged(self) -> tuple[tuple[Entry, str], ...]:
-        """What would run but could not be judged, each with the reason."""
+        """The behaviours that would run but could not be judged, each with the reason."""
         return tuple((result.entry, result.reason) for result in self.dry.with_status(Status.ERROR))
 
     @property
     def prices(self) -> tuple[float, float, float]:
-        """The cost of the machines at the average, the lowest and the highest price."""
+        """The cost of the machines at the average, the lowest and the highest price per hour."""
         hours, prices = self.dry.bill.machine_seconds / 3600, self.found.prices or (0.0,)
         return self.dry.bill.price, hours * min(prices), hours * max(prices)
 
 
 def as_dict(planned: Planned) -> dict[str, Any]:
-    """Returns the plan as JSON's own types. Times in seconds."""
+    """Returns the plan as JSON types. Times in seconds."""
     bill, time = planned.dry.bill, planned.dry.time
     average, lowest, highest = planned.prices
     return {
@@ -98,49 +99,49 @@ def render(planned: Planned) -> str:
 
 
 def text(planned: Planned) -> list[str]:
-    """Returns the plan for people: what was found, what would run, price, time, and what would not be judged."""
+    """Returns the plan as text: target, behaviours, price, time, skipped and unjudgeable behaviours."""
     lines = [
-        f"target     {planned.target} · nothing was touched",
+        f"target     {planned.target} · read only, nothing was changed",
         *planned.found.lines(),
-        f"would run  {len(planned.behaviours)} behaviours, at most {planned.machines} machines at once",
+        f"would run  {quantity(len(planned.behaviours), 'behaviour')}, at most"
+        f" {quantity(planned.machines, 'machine')} at once",
         *_price(planned),
         *_time(planned),
     ]
-    lines += [f"lacks      {name}, which --require demands: the target would not conform" for name in planned.lacking]
+    lines += [f"missing    {name}, required by --require: the run would fail" for name in planned.lacking]
     lines += [f"note       {note}" for note in planned.dry.notes]
     lines += _grouped("skipped", planned.skipped)
     lines += _grouped("would not be judged", planned.unjudged)
     clauses = dict.fromkeys(entry.clause.id for entry, _ in planned.unjudged if entry.level is Level.MUST)
     if clauses:
-        lines.append(f"  so the run would be inconclusive about {', '.join(clauses)}")
+        lines.append(f"  the run would be inconclusive, because of {', '.join(clauses)}")
     return list(map(printable, lines))
 
 
 def _price(planned: Planned) -> list[str]:
-    bill, least = planned.dry.bill, "at least " if planned.unknown else "about "
+    bill, bound = planned.dry.bill, "at least" if planned.unknown else "about"
     average, lowest, highest = planned.prices
     return [
-        f"bill       about {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
-        f" {bill.delete} deletes, peak {bill.peak_machines} machines",
-        f"price      {least}{average:.4f} by the provider's price_per_hour, {lowest:.4f} to {highest:.4f} by which"
-        f" machines are taken: {duration(bill.machine_seconds)} of machines",
+        f"bill       about {terminal.transitions(bill)}, {quantity(planned.dry.rpcs, 'RPC')}",
+        f"           peak {quantity(bill.peak_machines, 'machine')}, machine time {duration(bill.machine_seconds)}",
+        f"price      {bound} {average:.4f} by price_per_hour; {lowest:.4f} to {highest:.4f} depending on the machines",
     ]
 
 
 def _time(planned: Planned) -> list[str]:
     dry, unknown = planned.dry, planned.unknown
-    told: dict[tuple[float, str], list[str]] = defaultdict(list)
+    sources: dict[tuple[float, str], list[str]] = defaultdict(list)
     for verb, figure in planned.transitions.items():
-        told[figure].append(verb.value)
+        sources[figure].append(verb.value)
     lines = [
         f"time       {'at least' if unknown else 'about'} {duration(dry.time.wall)}, critical path"
-        f" {duration(dry.time.critical_path)}, {dry.rpcs} RPCs of {planned.call * 1000:.1f} ms",
+        f" {duration(dry.time.critical_path)}, {planned.call * 1000:.1f} ms per RPC",
     ]
-    if told:
-        known = [f"{', '.join(verbs)} {duration(seconds)} ({source})" for (seconds, source), verbs in told.items()]
-        lines.append(f"rests on   {', '.join(known)}")
+    if sources:
+        known = [f"{', '.join(verbs)} {duration(seconds)} ({source})" for (seconds, source), verbs in sources.items()]
+        lines.append(f"based on   {', '.join(known)}")
     if unknown:
-        lines.append(f"not known  how long {', '.join(unknown)} {'take' if len(unknown) > 1 else 'takes'}: {SOURCES}")
+        lines.append(f"unknown    duration of {', '.join(unknown)}; {DURATION_SOURCES}")
     return lines
 
 
@@ -152,7 +153,7 @@ def _grouped(title: str, pairs: Iterable[tuple[Entry, str]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds for people: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
+    """Formats seconds: `340 ms`, `12 s`, `11 min 26 s`, `2 h 5 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if round(seconds, 1) < 60:

@@ -1,4 +1,4 @@
-"""Shows a run while it lasts: a progress bar on a terminal, one line per behaviour elsewhere."""
+"""Shows a run in progress: a progress bar on a terminal, one line per behaviour elsewhere."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ VERDICTS = {
     Verdict.NON_CONFORMANT: "bold red",
     Verdict.INCONCLUSIVE: "bold magenta",
 }
-BETWEEN_LINES = 10.0
-"""Seconds between two lines about a lane's progress if there is no terminal."""
+LINE_INTERVAL_S = 10.0
+"""Seconds between two lines of a lane's progress if the output is not a terminal."""
 
 
 def lane_view(progress: LaneProgress) -> Group:
-    """Returns a lane's progress: its line, and its table below."""
+    """Returns a lane's progress: its line, with its table below."""
     table = Table(box=None)
-    for number, head in enumerate(progress.table.columns):
-        table.add_column(head, justify="right" if number else "left")
+    for number, heading in enumerate(progress.table.columns):
+        table.add_column(heading, justify="right" if number else "left")
     for row in progress.table.rows:
         table.add_row(*row)
     return Group(Text(progress.line), table)
 
 
 class Live:
-    """Listens to a run and shows it on `console`."""
+    """Listens to the events of a run and shows them on `console`."""
 
     def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console, self._quiet, self._verbose = console, quiet, verbose
         self._progress: Bar | None = None
         self._lane_view: Display | None = None
         self._next_line = 0.0
-        """When the next line about a lane's progress is due, on the run's clock."""
+        """The time of the next progress line of a lane, in seconds on the run's clock."""
         self._running: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
@@ -66,25 +66,25 @@ class Live:
         match event:
             case events.RunStarted():
                 if not self._quiet:
-                    self._say(*terminal.opening(event), "")
-                    self._begin(len(event.behaviours))
+                    self._print(*terminal.opening(event), "")
+                    self._start_bar(len(event.behaviours))
             case events.BehaviourStarted():
                 self._running.add(event.id)
-                self._move()
+                self._show_running()
             case events.BehaviourFinished():
                 self._running.discard(event.result.id)
-                self._finished(event.result)
+                self._show_result(event.result)
             case events.Noted():
                 if not self._quiet:
-                    self._say(f"note       {event.text}")
+                    self._print(f"note       {event.text}")
             case events.Progressed():
-                self._progressed(event.progress)
+                self._show_progress(event.progress)
             case events.RunFinished():
                 self.end()
                 self._summary(event.report)
 
     def end(self) -> None:
-        """Removes the progress bar, also after a run that was interrupted."""
+        """Removes the progress bar, also after an interrupted run."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -92,8 +92,8 @@ class Live:
             self._lane_view.stop()
             self._lane_view = None
 
-    def _progressed(self, progress: LaneProgress) -> None:
-        """Shows the figures as they change on a terminal, and a line every few seconds elsewhere."""
+    def _show_progress(self, progress: LaneProgress) -> None:
+        """Updates the figures on a terminal; elsewhere prints a line every `LINE_INTERVAL_S` seconds."""
         if self._console.is_terminal and not self._verbose:
             if self._lane_view is None:
                 self.end()
@@ -101,10 +101,10 @@ class Live:
                 self._lane_view.start()
             self._lane_view.update(lane_view(progress), refresh=True)
         elif not self._quiet and progress.at >= self._next_line:
-            self._next_line = progress.at + BETWEEN_LINES
-            self._say(progress.line)
+            self._next_line = progress.at + LINE_INTERVAL_S
+            self._print(progress.line)
 
-    def _begin(self, total: int) -> None:
+    def _start_bar(self, total: int) -> None:
         if not self._console.is_terminal or self._verbose:
             return
         self._progress = Bar(
@@ -118,24 +118,24 @@ class Live:
         self._progress.add_task("", total=total)
         self._progress.start()
 
-    def _finished(self, result: Result) -> None:
+    def _show_result(self, result: Result) -> None:
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0])
-            self._move()
+            self._show_running()
             if result.status is Status.FAILED:
-                self._line(result)
+                self._print_result(result)
         elif not self._quiet:
-            self._line(result)
+            self._print_result(result)
         if self._verbose:
-            self._say(*(f"    {call.started:9.3f}s  {one_line(call)}" for call in result.calls))
+            self._print(*(f"    {call.started:9.3f}s  {one_line(call)}" for call in result.calls))
 
-    def _move(self) -> None:
+    def _show_running(self) -> None:
         if self._progress is not None:
             running = sorted(self._running)
             more = f" +{len(running) - 6}" if len(running) > 6 else ""
             self._progress.update(self._progress.task_ids[0], description=" ".join(running[:6]) + more)
 
-    def _line(self, result: Result) -> None:
+    def _print_result(self, result: Result) -> None:
         line = terminal.result_line(result)
         text = Text(line)
         text.stylize(STYLES[result.status], 0, 8)
@@ -143,7 +143,7 @@ class Live:
 
     def _summary(self, report: Report) -> None:
         if not self._quiet:
-            self._say("")
+            self._print("")
         for line in terminal.findings(report):
             text = Text(line)
             word = line.split(" ", 1)[0]
@@ -157,6 +157,6 @@ class Live:
         for line in lines[1:]:
             self._console.print(Text(line, style="bold red" if line.startswith("WAIVER") else ""), soft_wrap=True)
 
-    def _say(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         for line in lines:
             self._console.print(Text(printable(line)), soft_wrap=True)

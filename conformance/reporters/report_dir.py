@@ -25,18 +25,18 @@ FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
     "report.html": html_render.render,
     "badge.json": badge.render,
 }
-"""The files of a finished run with their renderers. A new format is one line here."""
+"""The files of a finished run with their renderers. A new format needs one line here."""
 
 
 class ReportDirectory:
-    """Listens to a run and writes its files. Raises OSError at the end if one could not be written."""
+    """Listens to a run and writes its files. Raises OSError after the last event if a file could not be written."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._log: NdjsonLog | None = NdjsonLog(directory / LOG)
         for name in FORMATS:
-            (directory / name).write_bytes(b"")  # so that an earlier run's report is not taken for this one's
-        self._trouble: OSError | None = None
+            (directory / name).write_bytes(b"")  # a report of an earlier run could be mistaken for this one
+        self._error: OSError | None = None
 
     def __call__(self, event: events.Event) -> None:
         """Writes the event to the log and, after the last event, the other files."""
@@ -49,15 +49,15 @@ class ReportDirectory:
             self._end_log()
             for name, render in FORMATS.items():
                 self._write(self._directory / name, render(event.report))
-            if self._trouble is not None:
-                raise self._trouble
+            if self._error is not None:
+                raise self._error
 
     def close(self) -> None:
         """Closes the log of a run that did not finish."""
         self._end_log()
 
     def _end_log(self, error: OSError | None = None) -> None:
-        self._trouble = self._trouble or error
+        self._error = self._error or error
         if self._log is not None:
             self._log.close()
         self._log = None
@@ -66,6 +66,6 @@ class ReportDirectory:
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            self._trouble = self._trouble or error
+            self._error = self._error or error
             with suppress(OSError):
-                os.truncate(path, 0)  # half a report could be taken for a whole one
+                os.truncate(path, 0)  # a partial report could be mistaken for a complete one

@@ -1,4 +1,4 @@
-"""The sections of a lane's figures as lines of text."""
+"""Writes the sections of a lane's figures as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lines(sections: Iterable[Section], *, tables: bool = True) -> list[str]:
-    """Returns the sections in lines, each after its title; without `tables` for a format that draws them itself."""
+    """Returns the sections as lines, each after its title; `tables=False` omits the tables."""
     return [
         f"{section.title:10} {line}".rstrip()
         for section in sections
@@ -22,8 +22,8 @@ def lines(sections: Iterable[Section], *, tables: bool = True) -> list[str]:
 def table(section: Section) -> list[str]:
     """Returns the table of a section in aligned lines: the first column to the left, numbers to the right."""
     rows = [row for row in (section.columns, *section.rows) if row]
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(cells))
-        for cells in (list(zip(row, wide, strict=True)) for row in rows)
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
     ]

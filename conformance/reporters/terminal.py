@@ -1,4 +1,4 @@
-"""Writes the report as text: what was found, the failures, then verdict, bill, time and the return of machines."""
+"""Writes the report as text: the target, the failures, then verdict, bill, time and clean-up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from conformance.core.catalogue import Level
-from conformance.core.text import printable
+from conformance.core.text import printable, quantity
 from conformance.reporters import comparison, sections
 from conformance.results import grpcurl
 from conformance.results.evidence import rerun
@@ -18,6 +18,7 @@ from conformance.rpc.call import one_line
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from conformance.results.bill import Bill
     from conformance.results.events import RunStarted
     from conformance.results.report import Report
     from conformance.results.result import Cause, Result
@@ -26,34 +27,36 @@ if TYPE_CHECKING:
 
 LAST_CALLS = 8
 """The most lines of calls before a failure, and of its consequences; report.json has all."""
-TAKEN = "was ours, and seems to be somebody else's now; where nobody else uses this provider, it is yours to give back"
+ALL_RETURNED = "all started machines were returned"
+OWNED_RETURNED = "all started machines that the run still owns were returned"
 
 
 def opening(event: RunStarted) -> list[str]:
-    """Returns the lines before the first behaviour: the target, what was found there, and the plan."""
+    """Returns the lines before the first behaviour: the target, its properties, and the plan."""
     lines = [
         f"target     {event.target} · run {event.run} · seed {event.seed}",
         *event.found.lines(),
-        f"plan       {len(event.behaviours)} behaviours, at most {event.machines} machines at once",
+        f"plan       {quantity(len(event.behaviours), 'behaviour')}, at most"
+        f" {quantity(event.machines, 'machine')} at once",
         f"ledger     {event.ledger}",
     ]
     return list(map(printable, lines))
 
 
 def heading(report: Report) -> list[str]:
-    """Returns the lines before a run that is rendered again: target, time, kit, and what was found."""
+    """Returns the lines before a run that is rendered again: target, properties, start time and kit version."""
     lines = [
         f"target     {report.target}" + (f" · run {report.run}" if report.run else "") + f" · seed {report.seed}",
         *(report.found.lines() if report.found else ()),
-        f"started    {report.started or 'never'} · kit {report.version}",
+        f"started    {report.started or 'did not start'} · kit {report.version}",
     ]
     if report.truncated:
-        lines.append("truncated  the log ends before the run did: what follows is what it holds")
+        lines.append("truncated  the log ends before the run does; only the results in the log are shown")
     return list(map(printable, lines))
 
 
 def result_line(result: Result) -> str:
-    """Returns one behaviour in one line."""
+    """Returns a result in one line: status, id, title, reason and duration."""
     reason = f" — {result.reason}" if result.status in (Status.ERROR, Status.SKIPPED) else ""
     return printable(
         f"{result.status.value.upper():8}{result.id:7} {result.entry.title}{reason} ({result.seconds:.2f} s)"
@@ -61,7 +64,7 @@ def result_line(result: Result) -> str:
 
 
 def evidence(result: Result, waived: Waived | None = None) -> list[str]:
-    """Returns a failure or a warning: clause, wanted, got, the calls before it, and its waiver if it has one."""
+    """Returns a failure or a warning: clause, wanted, got, waiver if there is one, and the last calls."""
     entry = result.entry
     lines = [
         f"{result.status.value.upper()} {entry.id}  {entry.title}",
@@ -71,23 +74,28 @@ def evidence(result: Result, waived: Waived | None = None) -> list[str]:
     ]
     if waived is not None:
         lines.append(f"  waived  {waived.waiver.terms}")
-    calls = told(result.calls)
+    calls = call_lines(result.calls)
     if calls:
-        lines.append(f"  calls   {len(result.calls)} in all" + ("; the last ones" if len(calls) > LAST_CALLS else ""))
+        last = f", the last {LAST_CALLS} lines:" if len(calls) > LAST_CALLS else ":"
+        lines.append(f"  calls   {quantity(len(result.calls), 'call')}{last}")
         lines += [f"    {call}" for call in calls[-LAST_CALLS:]]
-    lines.append(f"  more    conformance show {entry.id}")
+    lines.append(f"  explain conformance show {entry.id}")
     return list(map(printable, lines))
 
 
-def again(report: Report, result: Result) -> list[str]:
-    """Returns how to see a failure again: the decisive calls as they were sent, and the behaviour as a whole."""
+def repeat_lines(report: Report, result: Result) -> list[str]:
+    """Returns commands that repeat a failure: its decisive calls with grpcurl, and the whole behaviour."""
     sent = grpcurl.lines(report, result, decisive=True)
     lines = []
     if sent:
-        lines.append(f"  sent    after `{grpcurl.DESCRIPTORS}`")
+        lines.append(f"  grpcurl first run: {grpcurl.DESCRIPTORS}")
         lines += [f"    {line}" for line in sent[:LAST_CALLS]]
-        lines += [f"    and {len(sent) - LAST_CALLS} others: --report-dir writes them all"] * (len(sent) > LAST_CALLS)
-    return list(map(printable, [*lines, f"  again   {rerun(report, result)}"]))
+        lines += _omitted(len(sent))
+    return list(map(printable, [*lines, f"  rerun   {rerun(report, result)}"]))
+
+
+def _omitted(count: int) -> list[str]:
+    return [f"    … {count - LAST_CALLS} more: see report.html of --report-dir"] if count > LAST_CALLS else []
 
 
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
@@ -96,15 +104,12 @@ def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
         f"    {result.id:7} {result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
         for result in cause.consequences
     ]
-    head = f"  so also {len(lines)} more, which rest on {cause.root.id}"
-    if len(lines) > LAST_CALLS:
-        more = len(lines) - LAST_CALLS
-        lines = [*lines[:LAST_CALLS], f"    and {more} others: --report-dir writes them all"]
-    return list(map(printable, [head, *lines])) if lines else []
+    head = f"  causes  {quantity(len(lines), 'other failure')} in behaviours that depend on {cause.root.id}:"
+    return list(map(printable, [head, *lines[:LAST_CALLS], *_omitted(len(lines))])) if lines else []
 
 
-def told(calls: Sequence[CallView]) -> list[str]:
-    """Returns calls with their times, one per line; repeated identical readings are one line."""
+def call_lines(calls: Sequence[CallView]) -> list[str]:
+    """Returns calls with their start times in seconds, one per line; repeated identical Gets are one line."""
     groups = [
         list(group)
         for _, group in groupby(calls, key=lambda call: (one_line(call), None if call.rpc == "Get" else id(call)))
@@ -115,12 +120,12 @@ def told(calls: Sequence[CallView]) -> list[str]:
 
 
 def findings(report: Report) -> list[str]:
-    """Returns what is broken, by causes, then what could not be judged, then what did not apply."""
-    lines = [f"FAILED the target lacks {name}, which --require demands" for name in report.lacking]
+    """Returns the failures by cause, then the behaviours that were not judged or skipped, by reason."""
+    lines = [f"FAILED the target does not have {name}, required by --require" for name in report.lacking]
     for cause in causes(report.results):
         lines += [
             *evidence(cause.root, report.waived.get(cause.root.id)),
-            *again(report, cause.root),
+            *repeat_lines(report, cause.root),
             *consequences(cause, report.waived),
             "",
         ]
@@ -136,7 +141,7 @@ def findings(report: Report) -> list[str]:
 
 
 def closing(report: Report, *, compared: bool = True) -> list[str]:
-    """Returns the last lines: verdict, waivers, figures of a lane, news, bill, time and the return of machines."""
+    """Returns the last lines: verdict, waivers, figures of a lane, baseline, bill, time and clean-up."""
     waived = [result for result in report.results if result.id in report.waived]
     counts = Counter(result.status for result in report.results if result.id not in report.waived)
     known = Counter(result.status for result in waived)
@@ -155,12 +160,12 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     )
     found = causes(report.results)
     if any(cause.consequences for cause in found):
-        judged += f", from {len(found)} cause{'s' * (len(found) > 1)}"
-    part = "" if report.whole else ", a selection only"
+        judged += f", {quantity(len(found), 'root cause')}"
+    part = "" if report.whole else ", partial run"
     stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
-    lines = [f"verdict    {shout(report)}: {judged}{part}{stopped}", *waivers(report)]
+    lines = [f"verdict    {verdict_in_capitals(report)}: {judged}{part}{stopped}", *waivers(report)]
     lines += _unjudged(report)
     if report.figures is not None:
         lines += sections.lines(report.figures.sections)
@@ -168,62 +173,70 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
         lines += comparison.lines(report.comparison)
         if report.only_new and report.exit_code == 0 and report.verdict is not Verdict.CONFORMANT:
             lines.append(
-                f"exit       0 by --fail-on new: nothing fails that did not before; {shout(report)} all the same"
+                f"exit       0 (--fail-on new): no new failures; the verdict is still {verdict_in_capitals(report)}"
             )
     if report.found is not None:
         lines += [
-            f"bill       {bill.create} creates, {bill.configure} configures, {bill.drain} drains,"
-            f" {bill.delete} deletes, peak {bill.peak_machines} machines, {bill.machine_seconds:.1f} machine-seconds,"
-            f" price {bill.price:.4f} by the provider's price_per_hour",
+            f"bill       {transitions(bill)}, {quantity(report.rpcs, 'RPC')}",
+            f"           peak {quantity(bill.peak_machines, 'machine')}, {bill.machine_seconds:.1f} machine-seconds,"
+            f" price {bill.price:.4f} (by price_per_hour)",
             f"time       wall {time.wall:.2f} s, critical path {time.critical_path:.2f} s{ratio},"
-            f" one after the other {time.sum:.2f} s, {report.rpcs} RPCs",
-            *([f"weather    {': '.join(report.weather.lines())}"] if report.weather else []),
-            *_home(report),
+            f" serial time {time.sum:.2f} s",
+            *([f"faults     {': '.join(report.weather.lines())}"] if report.weather else []),
+            *_cleanup(report),
         ]
     lines += [f"quarantine {machine}: {reason}" for machine, reason in report.quarantined]
     return list(map(printable, lines))
 
 
+def transitions(bill: Bill) -> str:
+    """Returns the number of started transitions by verb: `1 create, 2 configures, 2 drains, 1 delete`."""
+    counts = {"create": bill.create, "configure": bill.configure, "drain": bill.drain, "delete": bill.delete}
+    return ", ".join(quantity(count, verb) for verb, count in counts.items())
+
+
 def _unjudged(report: Report) -> list[str]:
-    """Returns the clauses that were not fully judged, by level: those of a MUST leave the verdict open."""
+    """Returns the clauses that were not fully judged, by level. A MUST among them makes the run inconclusive."""
     clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
     for result in report.with_status(Status.ERROR):
         clauses[result.entry.level][result.entry.clause.id] = None
     return [f"unjudged   {level.value}: {', '.join(names)}" for level, names in clauses.items() if names]
 
 
-def shout(report: Report) -> str:
-    """Returns the verdict in capitals with what it tolerates: `CONFORMANT, 2 waived`."""
+def verdict_in_capitals(report: Report) -> str:
+    """Returns the verdict in capitals, then waived failures: `CONFORMANT, 2 waived`."""
     word, _, rest = report.verdict_line.partition(",")
     return word.upper() + ("," + rest if rest else "")
 
 
 def waivers(report: Report) -> list[str]:
-    """Returns the number of waivers by status, and a line for each that is not in order or could not be checked."""
+    """Returns the number of waivers by state, and a line for each one that fails the run or was not checked."""
     if not report.waivers_file:
         return []
-    counts = Counter(waived.standing for waived in report.waivers)
-    counted = ", ".join(f"{counts[each]} {each}" for each in WaiverState if counts[each]) or "none in it"
+    counts = Counter(waived.state for waived in report.waivers)
+    counted = ", ".join(f"{counts[each]} {each}" for each in WaiverState if counts[each]) or "no waivers in it"
     lines = [f"waivers    {report.waivers_file}: {counted}"]
     for waived in report.waivers:
-        if waived.standing.broken:
-            lines.append(f"WAIVER     {waived.id} is {waived.standing}: {waived.detail}")
+        if waived.state.broken:
+            lines.append(f"WAIVER     {waived.id} is {waived.state}: {waived.detail}")
         elif waived.detail:
-            lines.append(f"           {waived.id} is {waived.standing}: {waived.detail}")
+            lines.append(f"           {waived.id} is {waived.state}: {waived.detail}")
     return lines
 
 
-def _home(report: Report) -> list[str]:
-    left = report.home.left
-    mend = f"conformance sweep {report.ledger} --target {report.target}"
+def _cleanup(report: Report) -> list[str]:
+    left, taken = report.home.left, report.home.taken
+    sweep = f"           conformance sweep {report.ledger} --target {report.target}"
     if report.truncated:
-        return [f"home       not known: what is left is in the ledger, and {mend} brings it home"]
-    head = "kept" if report.home.kept else "LEFT"
-    lines = [f"home       {head} {len(left)} machines; bring them home: {mend}", *map(_named, left)]
-    if not left:
-        lines = [f"home       all that {'is still ours' if report.home.taken else 'was started'} is home"]
-    if report.home.taken:
-        lines += [f"taken      {TAKEN}", *map(_named, report.home.taken)]
+        return ["clean-up   unknown: machines may still be running. To clean up, run:", sweep]
+    if left:
+        state = "kept" if report.home.kept else "NOT RETURNED"
+        lines = [f"clean-up   {quantity(len(left), 'machine')} {state}. To clean up, run:", sweep, *map(_named, left)]
+    else:
+        lines = [f"clean-up   {OWNED_RETURNED if taken else ALL_RETURNED}"]
+    if taken:
+        head = f"ownership  {quantity(len(taken), 'machine')} of this run may belong to another client now;"
+        lines += [head, "           if you are the only client, return them yourself", *map(_named, taken)]
     return lines
 
 

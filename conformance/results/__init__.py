@@ -1,1 +1,1 @@
-"""What is known of a run: frozen values, and pure functions of them."""
+"""Results of a run: frozen values, and pure functions of them."""

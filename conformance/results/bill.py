@@ -1,4 +1,4 @@
-"""What a run has cost: transitions started, machines alive, and their price by the provider's own figures."""
+"""Counts the cost of a run: started transitions, machines alive, and the price by the provider's price_per_hour."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from conformance.core.errors import BudgetSpent
 from conformance.core.lifecycle import Verb
 from conformance.core.value_types import Count, Seconds
 
-MEASURED = 10_000
-"""Of each verb so many transition times are kept, the last ones: a run of hours needs no more room than that."""
+MAX_SAMPLES_PER_VERB = 10_000
+"""Only the latest transition times of each verb are kept, so that memory use is bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Transitions that were started, most machines alive at once, and for how long they lived in all."""
+    """Started transitions by verb, the peak number of live machines, their total time and its price."""
 
     create: Count = 0
     configure: Count = 0
@@ -29,54 +29,54 @@ class Bill:
 
 
 class Meter:
-    """Counts while the run goes on. An operation id is one transition, however many calls were answered with it."""
+    """Counts during the run. All calls that are answered with one operation id are one transition."""
 
     def __init__(self, *, max_creates: int | None = None) -> None:
         self._max_creates = max_creates
         self._operations: dict[str, set[tuple[Verb, str]]] = {}
-        """By machine, what was started there and under which operation id."""
+        """The started transitions by machine, with their operation ids."""
         self._counts: Counter[Verb] = Counter()
         self._pending: Counter[str] = Counter()
-        self._doubtful: set[str] = set()
-        """Machines that a Create of which nothing was heard may have started."""
+        self._maybe_started: set[str] = set()
+        """Machines that an unanswered Create may have started."""
         self._alive: dict[str, tuple[float, float]] = {}
-        self._took: dict[Verb, deque[float]] = {verb: deque(maxlen=MEASURED) for verb in Verb}
+        self._durations: dict[Verb, deque[float]] = {verb: deque(maxlen=MAX_SAMPLES_PER_VERB) for verb in Verb}
         self._peak = 0
         self._seconds = 0.0
         self._price = 0.0
 
     def reserve(self, machine_id: str) -> None:
-        """A Create is about to be sent for a machine that is not alive. Raises BudgetSpent where it is one too many."""
-        under_way = self._pending.keys() | self._doubtful
-        begun = self._counts[Verb.CREATE] + len(under_way - self._alive.keys())
-        if self._max_creates is not None and machine_id not in under_way and begun >= self._max_creates:
-            raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to have this judged")
+        """Reserves a Create for a machine that is not alive. Raises BudgetSpent if it would exceed the limit."""
+        in_flight = self._pending.keys() | self._maybe_started
+        started = self._counts[Verb.CREATE] + len(in_flight - self._alive.keys())
+        if self._max_creates is not None and machine_id not in in_flight and started >= self._max_creates:
+            raise BudgetSpent(f"--max-creates {self._max_creates} is reached", hint="raise it to judge this behaviour")
         self._pending[machine_id] += 1
 
-    def doubt(self, machine_id: str) -> None:
-        """A Create was not heard out: until one is, it counts."""
-        self._doubtful.add(machine_id)
+    def note_unanswered(self, machine_id: str) -> None:
+        """Counts an unanswered Create as a start, until another Create of the machine is answered."""
+        self._maybe_started.add(machine_id)
 
     def answered(self, verb: Verb, machine_id: str, operation_id: str, now: float, *, price: float) -> bool:
-        """A mutating call came back; `operation_id` is empty where nothing was started. Whether it is a new one."""
+        """Counts an answered mutating call. Returns whether it started a transition; `operation_id` is empty if not."""
         if verb is Verb.CREATE and self._pending[machine_id]:
             self._pending[machine_id] -= 1
             self._pending += Counter()
         started = self._operations.setdefault(machine_id, set())
-        # A life is a life, though a provider may give it the operation id of another one.
+        # A new start counts even if the provider reuses the operation id of an earlier one.
         begins = verb is Verb.CREATE and machine_id not in self._alive
         if not operation_id or ((verb, operation_id) in started and not begins):
             return False
         started.add((verb, operation_id))
         self._counts[verb] += 1
         if begins:
-            self._doubtful.discard(machine_id)
+            self._maybe_started.discard(machine_id)
             self._alive[machine_id] = (now, price if math.isfinite(price) else 0.0)
             self._peak = max(self._peak, len(self._alive))
         return True
 
     def owners(self, operation_id: str) -> frozenset[str]:
-        """The machines whose acks had this operation id, so far: one, in a provider that keeps OPS-3."""
+        """Returns the machines whose acks had this operation id so far: at most one, if OPS-3 is satisfied."""
         return frozenset(
             machine_id
             for machine_id, started in self._operations.items()
@@ -84,40 +84,40 @@ class Meter:
         )
 
     def forget(self, machine_id: str) -> None:
-        """What the machine has done is not asked for any more: in a long run it would need ever more room."""
+        """Drops the operation ids of a machine, so that long runs do not need more and more memory."""
         self._operations.pop(machine_id, None)
 
-    def gone(self, machine_id: str, now: float) -> None:
-        """The machine has no host any more."""
+    def note_released(self, machine_id: str, now: float) -> None:
+        """Ends the machine's time on the bill: it has no host any more."""
         if machine_id in self._alive:
             since, price = self._alive.pop(machine_id)
             self._seconds += now - since
             self._price += (now - since) * price / 3600
 
-    def took(self, verb: Verb, seconds: float) -> None:
-        """A transition was seen from its ack to its settling."""
-        self._took[verb].append(seconds)
+    def note_duration(self, verb: Verb, seconds: float) -> None:
+        """Records the seconds of a transition from ack to settling."""
+        self._durations[verb].append(seconds)
 
     def median(self, verb: Verb) -> float:
-        """The median of a verb's transition times, in seconds; 0 where none was seen."""
-        return statistics.median(self._took[verb]) if self._took[verb] else 0.0
+        """Returns the median of a verb's transition times in seconds; 0 without any."""
+        return statistics.median(self._durations[verb]) if self._durations[verb] else 0.0
 
-    def seen(self, verb: Verb) -> bool:
-        """Whether any transition of a verb was seen to its end."""
-        return bool(self._took[verb])
+    def has_samples(self, verb: Verb) -> bool:
+        """Returns whether there is a transition time for the verb."""
+        return bool(self._durations[verb])
 
     @property
     def slowest(self) -> float:
-        """The longest of the verbs' median transition times, in seconds; 0 where none was seen yet."""
+        """The longest of the verbs' median transition times in seconds; 0 without any."""
         return max(self.median(verb) for verb in Verb)
 
     @property
     def alive(self) -> int:
-        """Machines that the run has started and not yet brought home."""
+        """The number of machines that the run has started and not yet returned."""
         return len(self._alive)
 
     def bill(self, now: float) -> Bill:
-        """The bill so far."""
+        """Returns the bill so far."""
         running = [(now - since, price) for since, price in self._alive.values()]
         price = self._price + sum(seconds * price / 3600 for seconds, price in running)
         return Bill(

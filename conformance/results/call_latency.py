@@ -1,4 +1,4 @@
-"""How long the calls of a report took, by RPC. All times in seconds."""
+"""Latencies of the calls in a report, by RPC. All times in seconds."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ORDER = (*(verb.value for verb in Verb), "Get", "List")
 
 
 def samples(report: Report) -> Mapping[str, tuple[float, ...]]:
-    """Returns, by RPC of the contract, how long each answered call took, the shortest first.
+    """Returns the sorted durations of answered calls, by RPC of the contract.
 
-    Unanswered calls are left out: they took as long as the kit's deadline.
+    Unanswered calls are excluded: their duration is the kit's own deadline.
     """
-    taken: dict[str, list[float]] = {rpc: [] for rpc in ORDER}
+    durations: dict[str, list[float]] = {rpc: [] for rpc in ORDER}
     for result in report.results:
         for call in result.calls:
-            if call.answered and call.rpc in taken:
-                taken[call.rpc].append(max(0.0, call.ended - call.started))
-    return {rpc: tuple(sorted(seconds)) for rpc, seconds in taken.items() if seconds}
+            if call.answered and call.rpc in durations:
+                durations[call.rpc].append(max(0.0, call.ended - call.started))
+    return {rpc: tuple(sorted(seconds)) for rpc, seconds in durations.items() if seconds}
 
 
 def by_rpc(report: Report) -> Mapping[str, Latencies]:
-    """Returns the latencies by RPC, in the contract's order, without RPCs that were never answered."""
-    return {rpc: summary(taken) for rpc, taken in samples(report).items()}
+    """Returns the latencies by RPC, in the contract's order, without RPCs that have no answered calls."""
+    return {rpc: summary(durations) for rpc, durations in samples(report).items()}

@@ -1,7 +1,7 @@
-"""Two runs, one value: what of it is new, what is mended, and what differs. Pure.
+"""Compares two runs: new failures, fixed failures, and other differences. Pure functions.
 
-What may differ between two runs of one provider is told apart from what may not: times, and whether a behaviour
-that looks at something quick came in time to see it, are mentioned and never a difference.
+Two runs of one provider must not differ. So latencies are reported but do not count as a difference. The same is true
+if a behaviour passed in one run, and in the other came too late to observe a short transition.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from conformance.core.lifecycle import Verb
 from conformance.results import fingerprint
 from conformance.results.comparison import PASSES, Change, Comparison, Kind, Side, Slower, Tolerance, Trait, answers
-from conformance.results.result import Status, follows
+from conformance.results.result import Status, cause_ids
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 BROKEN = (Status.FAILED, Status.WARNED)
 MUTATING = frozenset(verb.value for verb in Verb)
-SHAPE = (*("delete", "revisions", "fence_scope", "tls", "client_certificate", "health", "reflection", "spot", "zones"),)
-"""What two runs of one provider find alike. Its fleet is not in it: machines come and go."""
-FEW = 5
-"""The median of fewer calls than these says nothing."""
+COMPARED_PROPERTIES = (
+    *("delete", "revisions", "fence_scope", "tls", "client_certificate", "health", "reflection", "spot", "zones"),
+)
+"""The target's properties that two runs of one provider have in common. Its fleet changes all the time."""
+MIN_CALLS_FOR_MEDIAN = 5
+"""The median of fewer calls is not reliable."""
 
 
 def compare(
@@ -34,19 +36,19 @@ def compare(
     names: tuple[str, str] = ("before", "after"),
     tolerance: Tolerance | None = None,
 ) -> Comparison:
-    """What became of `before` in `after`; `names` is what people call the two."""
+    """Returns the differences between two runs. `names` are shown to users."""
     tolerance = tolerance or Tolerance()
     old = {result.id: result for result in before.results}
     new = {result.id: result for result in after.results}
     order = [*new, *(behaviour for behaviour in old if behaviour not in new)]
-    kinds = {behaviour: became(old.get(behaviour), new.get(behaviour)) for behaviour in order}
-    grounds = follows(before.results) | follows(after.results)
+    kinds = {behaviour: change_of(old.get(behaviour), new.get(behaviour)) for behaviour in order}
+    cause_of = cause_ids(before.results) | cause_ids(after.results)
     left_out = {behaviour for behaviour in old if behaviour not in new and not after.whole}
     return Comparison(
         before=_side(before, names[0]),
         after=_side(after, names[1]),
         changes=tuple(
-            Change(kind=kind, before=old.get(behaviour), after=new.get(behaviour), cause=grounds.get(behaviour))
+            Change(kind=kind, before=old.get(behaviour), after=new.get(behaviour), cause=cause_of.get(behaviour))
             for behaviour, kind in kinds.items()
             if kind is not None and behaviour not in left_out
         ),
@@ -57,8 +59,8 @@ def compare(
     )
 
 
-def became(before: Result | None, after: Result | None) -> Kind | None:
-    """What became of a behaviour; None where nothing did."""
+def change_of(before: Result | None, after: Result | None) -> Kind | None:
+    """Returns how a behaviour changed; None if it did not."""
     if after is None:
         return Kind.GONE
     was = before.status if before is not None else None
@@ -76,23 +78,23 @@ def became(before: Result | None, after: Result | None) -> Kind | None:
             return Kind.BY_CHANCE if was is Status.PASSED and _by_chance(after) else Kind.NEWLY_SKIPPED
         case Status.PASSED:
             if before is not None and was is Status.PASSED:
-                return Kind.ANSWERS_DIFFER if _refused_otherwise(before, after) else None
+                return Kind.ANSWERS_DIFFER if _refused_with_other_codes(before, after) else None
             if was in BROKEN:
                 return Kind.NEWLY_PASSING
             return Kind.BY_CHANCE if before is not None and _by_chance(before) else Kind.NEWLY_COVERED
 
 
 def _by_chance(result: Result) -> bool:
-    """Skipped only after a look: what the target lacks, or a broken MAY, is no matter of chance."""
+    """Returns whether a behaviour was skipped after it made calls, but not because of a broken MAY."""
     return result.status is Status.SKIPPED and bool(result.calls) and not result.wanted
 
 
-def _refused_otherwise(before: Result, after: Result) -> bool:
-    """Whether an RPC was refused in either run with a code that it never was in the other.
+def _refused_with_other_codes(before: Result, after: Result) -> bool:
+    """Returns whether an RPC was refused in both runs, each time with a code that the other run does not have.
 
-    In both, as what is met on the way depends on when: a retry may be refused in one run, and not at all in the other.
+    Both runs must have such a code, because timing matters: a retry may be refused in one run only.
     """
-    if _raced(before) or _raced(after):
+    if _had_concurrent_calls(before) or _had_concurrent_calls(after):
         return False
     one, other = answers(before), answers(after)
     return any(
@@ -100,8 +102,8 @@ def _refused_otherwise(before: Result, after: Result) -> bool:
     )
 
 
-def _raced(result: Result) -> bool:
-    """Whether calls for one machine were under way at once: who came first is chance, and so is what follows."""
+def _had_concurrent_calls(result: Result) -> bool:
+    """Returns whether calls for one machine overlapped: then their order, and all later answers, are chance."""
     until: dict[str, float] = {}
     for call in sorted((call for call in result.calls if call.rpc in MUTATING), key=lambda call: call.started):
         if call.started < until.get(call.machine_id, 0.0):
@@ -114,13 +116,13 @@ def _traits(before: TargetInfo | None, after: TargetInfo | None) -> tuple[Trait,
     if before is None or after is None:
         return ()
     return tuple(
-        Trait(name=name, before=_said(getattr(before, name)), after=_said(getattr(after, name)))
-        for name in SHAPE
+        Trait(name=name, before=_words_for(getattr(before, name)), after=_words_for(getattr(after, name)))
+        for name in COMPARED_PROPERTIES
         if getattr(before, name) != getattr(after, name)
     )
 
 
-def _said(value: object) -> str:
+def _words_for(value: object) -> str:
     match value:
         case bool():
             return "yes" if value else "no"
@@ -142,12 +144,12 @@ def _slower(before: Report, after: Report, tolerance: Tolerance) -> tuple[Slower
 
 
 def _medians(report: Report) -> dict[str, float]:
-    taken: dict[str, list[float]] = {}
+    durations: dict[str, list[float]] = {}
     for result in report.results:
         for call in result.calls:
             if call.answered:
-                taken.setdefault(call.rpc, []).append(call.ended - call.started)
-    return {rpc: median(seconds) for rpc, seconds in sorted(taken.items()) if len(seconds) >= FEW}
+                durations.setdefault(call.rpc, []).append(call.ended - call.started)
+    return {rpc: median(seconds) for rpc, seconds in sorted(durations.items()) if len(seconds) >= MIN_CALLS_FOR_MEDIAN}
 
 
 def _side(report: Report, name: str) -> Side:

@@ -16,7 +16,7 @@ PASSES = frozenset({"OK", "FAILED_PRECONDITION"})
 
 
 class Kind(StrEnum):
-    """How a behaviour changed from one run to the other."""
+    """The change of a behaviour from one run to the other."""
 
     NEWLY_FAILING = "newly failing"
     FAILS_DIFFERENTLY = "fails differently"
@@ -26,27 +26,27 @@ class Kind(StrEnum):
     NEWLY_COVERED = "newly covered"
     GONE = "gone"
     ANSWERS_DIFFER = "answers differ"
-    """It ended in the same way, but calls were refused with other codes."""
+    """The status is the same, but calls were refused with other codes."""
     STILL_FAILING = "still failing"
     STILL_UNJUDGED = "still not judged"
     BY_CHANCE = "seen in one run only"
-    """It passed in one run; in the other it came too late to observe anything."""
+    """It passed in one run; in the other it came too late for its observation."""
 
     @property
     def differs(self) -> bool:
-        """Whether this is a difference that two runs of one provider do not show."""
+        """True if two runs of one provider never have this change."""
         return self not in (Kind.STILL_FAILING, Kind.STILL_UNJUDGED, Kind.BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One behaviour in both runs; None for a run without it."""
+    """One behaviour in both runs. In a run without the behaviour, the result is missing (None)."""
 
     kind: Kind
     before: Result | None
     after: Result | None
     cause: str | None = None
-    """The id of the failure that it is a consequence of, if any."""
+    """The id of the failure that caused it, if there is one."""
 
     @property
     def result(self) -> Result:
@@ -61,7 +61,7 @@ class Change:
         return self.result.id
 
     def codes(self) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-        """Returns, by RPC, the codes of its answers in both runs, if they differ."""
+        """Returns the codes of the answers in both runs by RPC, without RPCs that have the same codes in both."""
         before, after = answers(self.before), answers(self.after)
         return {
             rpc: (tuple(sorted(before.get(rpc, ()))), tuple(sorted(after.get(rpc, ()))))
@@ -114,7 +114,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One run, compared with another."""
+    """The comparison of two runs."""
 
     before: Side
     after: Side
@@ -130,7 +130,7 @@ class Comparison:
         return tuple(change for change in self.changes if change.kind in kinds)
 
     def heads(self, *kinds: Kind) -> tuple[tuple[Change, tuple[Change, ...]], ...]:
-        """Returns the same by causes: each cause with the changes that are its consequences."""
+        """Returns the changes of these kinds by cause: each cause with its consequences."""
         by_id = {change.id: change for change in self.of(*kinds)}
         roots = {change.id: self._head(change, by_id) for change in by_id.values()}
         return tuple(
@@ -145,17 +145,17 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether anything differs that two runs of one provider do not show."""
+        """True if there is a difference that two runs of one provider never have."""
         return bool(self.traits) or self.unselected > 0 or any(change.kind.differs for change in self.changes)
 
     @property
     def known(self) -> frozenset[str]:
-        """The behaviours that fail as before, or were not judged before either."""
+        """The behaviours that failed in the same way, or were not judged, in both runs."""
         return frozenset(change.id for change in self.of(Kind.STILL_FAILING, Kind.STILL_UNJUDGED))
 
 
 def answers(result: Result | None) -> Mapping[str, frozenset[str]]:
-    """Returns, by RPC, the names of the codes in the provider's answers."""
+    """Returns the names of the codes in the provider's answers, by RPC."""
     codes: dict[str, set[str]] = {}
     for call in result.calls if result is not None else ():
         if call.answered:

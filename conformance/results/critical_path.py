@@ -1,4 +1,4 @@
-"""What the end of a run waited for: a chain of behaviours, each of which began when the one before had ended."""
+"""Finds the behaviours that the end of a run waited for: each one started when the one before had ended."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
 
 
-def began(result: Result) -> float:
-    """When a behaviour had its machines, in seconds on the run's clock: preparing them comes before `started`."""
+def start_time(result: Result) -> float:
+    """Returns when a behaviour got its machines, in seconds on the run's clock: before `started`, they are prepared."""
     return min((call.started for call in result.calls), default=result.started)
 
 
-def ended(result: Result) -> float:
-    """When a behaviour let go of its machines, in seconds on the run's clock."""
+def end_time(result: Result) -> float:
+    """Returns when a behaviour released its machines, in seconds on the run's clock."""
     return result.started + result.seconds
 
 
-def ran(result: Result) -> bool:
-    """Whether a behaviour began at all: what was skipped for want of a capability did not."""
+def has_run(result: Result) -> bool:
+    """Returns whether a behaviour started. Those skipped for a missing capability did not."""
     return bool(result.calls) or result.seconds > 0
 
 
 def critical_path(results: Sequence[Result]) -> tuple[Result, ...]:
-    """From the behaviour that ended last back to the first, each the last on its successor's machines; in order.
+    """Returns the chain of behaviours that ends with the last one of the run, in order of time.
 
-    Where nothing was on those machines before, it is the last that had ended anywhere: a phase waits for the phase
-    before it. Seen with hindsight: another order of the same behaviours might have waited for others.
+    The predecessor of a behaviour is the last one that used any of its machines before. Without one, it is the last one
+    that had ended anywhere, because a phase waits for the phase before it. This is derived from the results:
+    in another order, the run might have waited for other behaviours.
     """
-    left = [result for result in results if ran(result)]
+    remaining = [result for result in results if has_run(result)]
     chain: list[Result] = []
-    while left:
-        same = [result for result in left if chain and set(result.machines) & set(chain[-1].machines)]
-        last = max(same or left, key=ended)
+    while remaining:
+        same = [result for result in remaining if chain and set(result.machines) & set(chain[-1].machines)]
+        last = max(same or remaining, key=end_time)
         chain.append(last)
-        begin = began(last)
-        left = [result for result in left if result is not last and ended(result) <= begin]
+        start = start_time(last)
+        remaining = [result for result in remaining if result is not last and end_time(result) <= start]
     return tuple(reversed(chain))

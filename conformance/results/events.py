@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The target was reached, and this is what will be judged there."""
+    """The target was reached; names the behaviours that will be judged."""
 
     run: str
     target: str
@@ -27,7 +27,7 @@ class RunStarted:
     found: TargetInfo
     behaviours: tuple[Entry, ...]
     machines: int
-    """The most machines that will be alive at once."""
+    """The maximum number of machines that will be alive at the same time."""
     ledger: str
     version: str = ""
     strict: bool = False
@@ -38,7 +38,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourStarted:
-    """A behaviour has its machines and begins."""
+    """A behaviour has its machines and starts."""
 
     id: str
     at: float
@@ -47,7 +47,7 @@ class BehaviourStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourFinished:
-    """A behaviour ended. Also holds what the run has cost until then."""
+    """A behaviour ended, with the cost of the run until then."""
 
     result: Result
     at: float = 0.0
@@ -57,7 +57,7 @@ class BehaviourFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """A remark for people that is not a behaviour's result."""
+    """A note for users that is not a behaviour's result."""
 
     at: float
     text: str
@@ -65,14 +65,14 @@ class Noted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed:
-    """How far the run of a lane is, about once a second."""
+    """The progress of a lane, about once a second."""
 
     progress: LaneProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
-    """The last event: the whole report."""
+    """The last event, with the whole report."""
 
     report: Report
 

@@ -1,4 +1,4 @@
-"""The evidence of a failure in words: which call did what, and the commands that show it again."""
+"""Explains the evidence of a failure: the role of each decisive call, and commands that repeat the failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """A decisive call: its number among the result's calls, what it did or should have done, and why."""
+    """A decisive call: its index in the result's calls, its role, and the reason."""
 
     number: int
     call: CallView
@@ -28,7 +28,7 @@ class Exhibit:
 
 
 def exhibits(result: Result) -> tuple[Exhibit, ...]:
-    """Returns the decisive calls of a failure, in their order; none if nothing failed."""
+    """Returns the decisive calls of a failure in order; empty if nothing failed."""
     calls = [(number, result.calls[number]) for number in result.decisive]
     mark = _mark(result)
     return tuple(
@@ -43,7 +43,7 @@ def exhibits(result: Result) -> tuple[Exhibit, ...]:
 
 
 def _mark(result: Result) -> CallView | None:
-    """Returns the call that set the mark by which a later one is judged; None if the fence is not judged."""
+    """Returns the call that set the mark for the other decisive calls; None if the fence is not judged."""
     decisive = [result.calls[number] for number in result.decisive]
     if "fence" not in result.wanted or len(decisive) < 2:
         return None
@@ -58,42 +58,44 @@ def _role(result: Result, call: CallView, mark: CallView | None, *, alone: bool)
         return "This call set the mark"
     if result.wanted.startswith(f"{call.rpc} with token "):
         if "to be fenced" in result.wanted:
-            return "This one should have been fenced"
+            return "This call should have been fenced"
         if "to pass the fence" in result.wanted:
-            return "This one should have passed the fence"
-    return "This call shows it" if alone else "One of the calls that show it"
+            return "This call should have passed the fence"
+    return "This call shows the failure" if alone else "One of the calls that show the failure"
 
 
 def _why(token: Token | None, mark: Token | None) -> str:
-    """Returns how a token compares with the mark."""
+    """Returns a sentence that compares a token with the mark."""
     if token is None or mark is None:
         return ""
     if token.numbers == mark.numbers:
-        how = "It is the very token of the mark, and equal is not newer"
+        comparison = "The token is equal to the mark, and an equal token is not newer"
     elif token.epoch != mark.epoch:
-        how = f"Epoch {token.epoch} is {'older' if token.epoch < mark.epoch else 'newer'} than the mark's {mark.epoch}"
+        comparison = (
+            f"Epoch {token.epoch} is {'older' if token.epoch < mark.epoch else 'newer'} than the mark's {mark.epoch}"
+        )
     else:
         older = token.sequence < mark.sequence
-        how = (
+        comparison = (
             f"In the same epoch, sequence {token.sequence} is {'older' if older else 'newer'}"
             f" than the mark's {mark.sequence}"
         )
-    return f"{how}."
+    return f"{comparison}."
 
 
 def rerun(report: Report, result: Result) -> str:
-    """Returns the command that judges one behaviour again, as it was judged in this run."""
+    """Returns the command that judges one behaviour again with the options of this run."""
     if report.figures is not None:
         return rerun_lane(report, report.figures)
     ledger = PurePath(report.ledger)
-    if ledger.name == "ledger.ndjson":  # with a report around it
+    if ledger.name == "ledger.ndjson":  # a report directory
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
     faults = [part for fault in report.asked.faults for part in ("--fault", fault)]
     return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
 
 
 def rerun_lane(report: Report, figures: LaneFigures) -> str:
-    """Returns the command that runs a lane again as it ran in this run."""
+    """Returns the command that repeats a lane's run with the same options."""
     lane = ["--lane", figures.lane, *figures.repeat_options, "--seed", str(report.seed)]
     return shlex.join(["conformance-run", *_target(report), *lane])
 
@@ -102,8 +104,8 @@ def _target(report: Report) -> list[str]:
     return ["--fake"] if report.asked.fake else ["--target", report.target]
 
 
-def again(report: Report, result: Result) -> tuple[str, ...]:
-    """Returns commands that show a failure again: the behaviour, its description, and its decisive calls one by one."""
+def repeat_commands(report: Report, result: Result) -> tuple[str, ...]:
+    """Returns commands that repeat a failure: the behaviour, its description, and its decisive calls."""
     sent = grpcurl.lines(report, result, decisive=True)
     return (
         rerun(report, result),

@@ -1,7 +1,7 @@
-"""How a behaviour failed, told so that two runs against one defect tell the same: no ids, numbers, or prose of others.
+"""Identifies failures: two runs that find the same defect have the same fingerprint.
 
-What stays is what the kit itself says, with the codes, the states and whether there was anything at all. A status
-message is the provider's own prose, and goes; so do the ways that were seen, which depend on when somebody looked.
+A fingerprint covers the kit's own words, status codes, machine states, and whether a value was empty. It does not
+cover ids, numbers and the provider's own messages, nor the observed sequence of states, which depends on timing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
 
 VERSION = "1"
-"""Of the way in which failures are told. Another one makes another fingerprint of everything."""
-SHORTEST_NAME = 3
-"""A shorter id may be a word of ours: it stays, unless it has a digit."""
+"""The version of the normalization. A new version changes all fingerprints."""
+MIN_NAME_CHARACTERS = 3
+"""A shorter id could be one of the kit's own words: it is not removed, unless it has a digit."""
 
-LONGEST = 4096
-"""Characters. What a report says of a failure is shorter, unless somebody means harm."""
+MAX_CHARACTERS = 4096
+"""Normal failure texts are shorter. The limit protects against hostile providers."""
 
 CODES = "|".join(sorted((code.name for code in grpc.StatusCode), key=len, reverse=True))
 STATES = "|".join(state.name for state in State)
@@ -42,39 +42,39 @@ PARTS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-SEVERAL = re.compile(r"([…#])(?:(?:, | or | and |/)\1)+")
-IDLY = re.compile(r"OK operation …, (?:SPECULATIVE|IDLE|CONFIGURED)\b.*|ABORTED|ALREADY_EXISTS")
-"""How a call is answered that the fence let pass, and that has nothing to do: once more, or that there is no edge.
-Which of the two is up to what the machine was used for before."""
+REPEATED_PLACEHOLDER = re.compile(r"([…#])(?:(?:, | or | and |/)\1)+")
+NO_EFFECT_ANSWER = re.compile(r"OK operation …, (?:SPECULATIVE|IDLE|CONFIGURED)\b.*|ABORTED|ALREADY_EXISTS")
+"""The answers to a call that passed the fence without effect: a repeated ack, or a missing edge.
+Which of them comes depends on the earlier use of the machine."""
 
 
 def of(result: Result) -> str:
-    """The fingerprint of a failure or a warning: short, and the same for the same defect in every run."""
-    digest = sha256("\n".join((result.entry.clause.id, *told(result))).encode("utf-8", "surrogatepass"))
+    """Returns the fingerprint of a failure or a warning: `1:` and 12 hexadecimal digits."""
+    digest = sha256("\n".join((result.entry.clause.id, *normalized(result))).encode("utf-8", "surrogatepass"))
     return f"{VERSION}:{digest.hexdigest()[:12]}"
 
 
-def told(result: Result) -> tuple[str, str]:
-    """What was wanted and what came, without what differs from run to run."""
+def normalized(result: Result) -> tuple[str, str]:
+    """Returns wanted and got without the parts that differ from run to run."""
     names = {*result.machines}
     for call in result.calls:
         names |= {call.machine_id} | ({call.token.shard} if call.token is not None else set())
     wanted, got = plain(result.wanted, names), plain(result.got, names)
-    return wanted, "passed" if "to be fenced" in wanted and IDLY.fullmatch(got) else got
+    return wanted, "passed" if "to be fenced" in wanted and NO_EFFECT_ANSWER.fullmatch(got) else got
 
 
 def plain(text: str, names: Collection[str] = ()) -> str:
-    """`text` without `names` and numbers, nor what a provider says in its own words."""
-    text = text[:LONGEST]
-    known = sorted((name for name in names if len(name) >= SHORTEST_NAME), key=len, reverse=True)
+    """Returns `text` with placeholders for `names`, numbers and the provider's own words."""
+    text = text[:MAX_CHARACTERS]
+    known = sorted((name for name in names if len(name) >= MIN_NAME_CHARACTERS), key=len, reverse=True)
     if known:
         text = re.sub(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])", "#", text)
-    told = SEVERAL.sub(r"\1", PARTS.sub(_plainly, text))
-    # Of many alike a report tells the first few, and how many of them there are is up to what was drawn.
-    return "; ".join(dict.fromkeys(part.removesuffix(" and # more") for part in told.split("; ")))
+    normal = REPEATED_PLACEHOLDER.sub(r"\1", PARTS.sub(_placeholder, text))
+    # Reports show the first of many similar entries; their number depends on random choices.
+    return "; ".join(dict.fromkeys(part.removesuffix(" and # more") for part in normal.split("; ")))
 
 
-def _plainly(match: re.Match[str]) -> str:
+def _placeholder(match: re.Match[str]) -> str:
     match match.lastgroup:
         case "way":
             return ""

@@ -1,7 +1,7 @@
-"""A call as a line of `grpcurl`: what the kit sent, to be sent again by hand. Holds no secret, and nothing that runs.
+"""Writes calls as `grpcurl` command lines, so that users can repeat them. Contains no secrets.
 
-What a shell reads is untrusted: ids come from the provider. The request is JSON in ASCII, whose escapes hold every
-control character, and each word is quoted as POSIX shells want it.
+Ids come from the provider and are untrusted. So the request is ASCII JSON, which escapes all control characters, and
+each word is quoted for POSIX shells.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 PROTOSET: Final = "bigfleet.binpb"
 DESCRIPTORS: Final = f"conformance proto descriptors -o {PROTOSET}"
-"""The command that writes the file which every line names."""
+"""The command that writes the descriptor file of every command line."""
 
 HEALTH: Final = "/grpc.health.v1.Health/"
 _CUT: Final = re.compile(r"…\(\d+ characters\)$")
 
 
 def lines(report: Report, result: Result, *, decisive: bool = False) -> list[str]:
-    """The calls of a result as lines for a shell, in order; with `decisive` only those that show what is wrong.
+    """Returns the calls of a result as command lines, in order; with `decisive`, only the decisive calls.
 
-    Empty where there are none that grpcurl could make. The first line, if any, is to be preceded by DESCRIPTORS.
+    Calls that grpcurl cannot make are omitted. Users have to run `DESCRIPTORS` first.
     """
     numbers = result.decisive if decisive else range(len(result.calls))
-    told = [result.calls[number] for number in numbers if number < len(result.calls)]
-    found = [command(call, words(report)) for call in told]
+    calls = [result.calls[number] for number in numbers if number < len(result.calls)]
+    found = [command(call, target_words(report)) for call in calls]
     return [one for one in found if one is not None]
 
 
-def words(report: Report) -> tuple[list[str], list[str]]:
-    """How the target of a run is dialled: the words before the request, and those after it."""
+def target_words(report: Report) -> tuple[list[str], list[str]]:
+    """Returns the words for the target: options before the request, and address after it."""
     asked, found = report.asked, report.found
     flags = ["-plaintext"]
     if found is not None and found.tls:
-        # Whose files these were is nobody's business: the names are to be put in.
+        # The paths of the user's files are private: the user has to insert them.
         flags = ["-cacert", "ca.pem"]
         flags += ["-cert", "cert.pem", "-key", "key.pem"] if found.client_certificate else []
         flags += ["-authority", asked.server_name] if asked.server_name else []
@@ -58,24 +58,27 @@ def words(report: Report) -> tuple[list[str], list[str]]:
     return flags, [address]
 
 
-def command(call: CallView, dialled: tuple[list[str], list[str]]) -> str | None:
-    """One call as a line; None for a method that no descriptor knows. What differs from what was sent is a comment."""
+def command(call: CallView, target: tuple[list[str], list[str]]) -> str | None:
+    """Returns a call as a command line, with differences from the request as a comment.
+
+    None for a method that is not in the descriptors.
+    """
     method = call.rpc if call.rpc.startswith("/") else SERVICE + call.rpc
     if method.removeprefix(SERVICE) not in _METHODS and not method.startswith(HEALTH):
         return None
-    flags, address = dialled
+    flags, address = target
     sent = call.request_json()
     data = json.dumps(sent, ensure_ascii=True).replace("\x7f", "\\u007f")
-    typed = shlex.join(["grpcurl", *flags, "-protoset", PROTOSET, "-d", data, *address, method.removeprefix("/")])
-    amiss = ", ".join(differences(sent))
-    return f"{typed}  # {amiss}" if amiss else typed
+    line = shlex.join(["grpcurl", *flags, "-protoset", PROTOSET, "-d", data, *address, method.removeprefix("/")])
+    notes = ", ".join(differences(sent))
+    return f"{line}  # {notes}" if notes else line
 
 
 def differences(sent: Mapping[str, Any]) -> list[str]:
-    """Where the request as it is told is not the one that was sent, in a few words each."""
-    found = ["the blob is a stand-in"] if sent.get("bootstrap_blob") else []
+    """Returns notes on differences between the reported request and the one that was sent."""
+    found = ["bootstrap_blob is a placeholder"] if sent.get("bootstrap_blob") else []
     if any(_CUT.search(value) for value in _strings(sent)):
-        found.append("long values are cut")
+        found.append("long values are truncated")
     return found
 
 
@@ -95,7 +98,7 @@ _METHODS: Final = frozenset(method.name for method in pb.DESCRIPTOR.services_by_
 
 
 def descriptors() -> bytes:
-    """The contract, and the health service, as a FileDescriptorSet: with it grpcurl asks for no reflection."""
+    """Returns the contract and the health service as a FileDescriptorSet: grpcurl then needs no reflection."""
     from google.protobuf import descriptor_pb2
     from grpc_health.v1 import health_pb2
 

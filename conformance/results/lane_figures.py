@@ -1,4 +1,4 @@
-"""What a lane adds to a run's report and progress: protocols that every reporter renders in its own way.
+"""Figures that a lane adds to a run's report and progress: protocols that every reporter renders in its own way.
 
 A report holds at most one `LaneFigures`. Reporters know these protocols only, so a new lane changes no reporter.
 Figures and progress contain the kit's own words and numbers only, never text from the provider: they are not redacted.
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Effect(StrEnum):
-    """What a lane's figures do to the exit code. They never change the verdict, which is about the contract."""
+    """The effect of a lane's figures on the exit code. They never change the verdict, which is about the contract."""
 
     NONE = "none"
     FAILED = "failed"
-    """The exit code is 1: a promise of the user was broken."""
+    """The exit code is 1: a limit set by the user was exceeded."""
     INCONCLUSIVE = "inconclusive"
-    """A conformant run has exit code 3: a promise could not be checked."""
+    """The exit code of a conformant run is 3: a limit set by the user could not be checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +32,22 @@ class Section:
     title: str
     lines: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    """The heads of the table. The first column is text, the others are numbers."""
+    """The headings of the table. The first column is text, the others are numbers."""
     rows: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedCheck:
-    """A promise of the user that the run broke, which JUnit shows as a failed test case."""
+    """A limit set by the user that the run exceeded. JUnit shows it as a failed test case."""
 
     kind: str
-    """What was promised: `budget`."""
+    """The kind of limit: `budget`."""
     name: str
     message: str
 
 
 class LaneFigures(Protocol):
-    """What a lane measured in one run, as a frozen value."""
+    """The measurements of a lane in one run, as a frozen value."""
 
     @property
     def lane(self) -> str:
@@ -55,30 +55,30 @@ class LaneFigures(Protocol):
 
     @property
     def about(self) -> str:
-        """What the lane does, in a few words."""
+        """A short description of the lane."""
 
     @property
     def headline(self) -> str:
-        """What follows the verdict: `over budget`. Empty if there is nothing to add."""
+        """An addition to the verdict, such as `over budget`. May be empty."""
 
     @property
     def effect(self) -> Effect:
-        """What the figures do to the exit code."""
+        """The effect of the figures on the exit code."""
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """The figures for people."""
+        """The figures as text and tables."""
 
     @property
     def failed_checks(self) -> tuple[FailedCheck, ...]:
-        """The promises that the run broke."""
+        """The user's limits that the run exceeded."""
 
     @property
     def repeat_options(self) -> tuple[str, ...]:
-        """The command line options, apart from lane, target and seed, that repeat the run."""
+        """The command line options that repeat the run, without lane, target and seed."""
 
     def as_json(self) -> Mapping[str, Any]:
-        """Returns the figures as JSON's own types."""
+        """Returns the figures as JSON types."""
 
 
 FiguresReader: TypeAlias = Callable[[object, str], LaneFigures]
@@ -86,7 +86,7 @@ FiguresReader: TypeAlias = Callable[[object, str], LaneFigures]
 
 
 class LaneProgress(Protocol):
-    """How far a lane's run is, as a frozen value. Shown while it runs and written to events.ndjson."""
+    """The progress of a lane's run, as a frozen value. Shown during the run and written to events.ndjson."""
 
     @property
     def at(self) -> float:
@@ -101,4 +101,4 @@ class LaneProgress(Protocol):
         """Details for a terminal, which is updated in place."""
 
     def as_json(self) -> Mapping[str, Any]:
-        """Returns the progress as JSON's own types."""
+        """Returns the progress as JSON types."""

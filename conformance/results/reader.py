@@ -1,7 +1,7 @@
-"""A run that is over, read back: report.json or events.ndjson -> Report, as it was when the run ended.
+"""Reads a finished run from report.json or events.ndjson, as the `Report` that it had when it ended.
 
-A log without its last line is a truncated run. Its results are those in the log; every other behaviour could not be
-judged, and the verdict is never conformant.
+A log without its last line is a truncated run: behaviours without a result in the log were not judged, and the verdict
+is never conformant.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from conformance.results.lane_figures import FiguresReader
     from conformance.results.record_schema import Event, Line
 
-HINT: Final = "give the report.json or the events.ndjson that --report-dir wrote"
-TRUNCATED: Final = "truncated: the log ends before the run did"
-UNFINISHED: Final = "the log ends before it did"
+HINT: Final = "give a report.json or events.ndjson that --report-dir wrote"
+TRUNCATED: Final = "truncated: the log ends before the run does"
+UNFINISHED: Final = "the log ends before this behaviour does"
 
 
 def read(path: Path, figures: Mapping[str, FiguresReader] | None = None) -> Report:
-    """Returns the run in the report.json or events.ndjson at `path`; the content says which of the two it is.
+    """Returns the run in the report.json or events.ndjson at `path`; the content shows which of the two it is.
 
-    `figures` has, by lane, the readers of what lanes measured; `lanes.records.read` knows them all. Calls and the
-    target hold only what a report says of them. Raises UsageError for any other file.
+    `figures` are the readers of lane figures by lane; `lanes.records.read` passes all of them. Calls and target contain
+    only the data that a report has. Raises UsageError for any other file.
     """
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=HINT) from error
     if not content.strip():
-        hint = "its run has not finished: the events.ndjson beside it holds what there is" if not content else HINT
+        hint = "the run has not finished; use the events.ndjson in the same directory" if not content else HINT
         raise UsageError(f"{path} is empty", hint=hint)
     try:
         return read_text(content, figures)
@@ -69,22 +69,22 @@ def failed_in(path: Path) -> tuple[str, ...]:
 
 
 def read_text(content: bytes, figures: Mapping[str, FiguresReader] | None = None) -> Report:
-    """As `read`, from a file's content. Raises Malformed."""
+    """Returns the run in a file's content. Raises Malformed."""
     lines = content.rstrip().split(b"\n")
     try:
         first = parse(lines[0])
     except NotJson:
-        # A report has many lines, or the first line of a log was cut.
+        # A report with many lines, or a log with a truncated first line.
         return _whole(parse(content), figures)
     if not (isinstance(first, dict) and "event" in first):
         return _whole(parse(content), figures)
     if len(lines) == 1 and first["event"] == "run-finished":
-        return _whole(first, figures)  # the target could not be judged at all
+        return _whole(first, figures)  # the run never started
     return _log([first, *_rest(lines)], figures)
 
 
 def _rest(lines: list[bytes]) -> list[dict[str, Any]]:
-    """Returns the lines after the first. The last one may be cut, because the run died there."""
+    """Returns the lines after the first. The last line may be incomplete, if the run was killed."""
     found = []
     for number, line in enumerate(lines[1:], 2):
         value = None
@@ -93,17 +93,17 @@ def _rest(lines: list[bytes]) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             found.append(value)
         elif number < len(lines):
-            raise Malformed(f"line {number} is not a line of a log")
+            raise Malformed(f"line {number} is not a JSON object")
     return found
 
 
 def _check_format(record: Any) -> None:
     if (number := decode(record, Versioned).format) != FORMAT:
-        raise Malformed(f"it has format {number}, and this kit reads format {FORMAT}")
+        raise Malformed(f"its format is {number}, but this release reads format {FORMAT}")
 
 
 def _with_figures(report: Report, record: Any, readers: Mapping[str, FiguresReader] | None) -> Report:
-    """Adds what a lane measured, which is under the lane's name. Raises Malformed."""
+    """Adds the figures of a lane, which are under the lane's name. Raises Malformed."""
     for lane, reader in (readers or {}).items():
         if record.get(lane) is not None:
             return replace(report, figures=reader(record[lane], lane))
@@ -122,24 +122,24 @@ def _whole(record: Any, figures: Mapping[str, FiguresReader] | None) -> Report:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Story:
-    """What the lines of a log have told so far."""
+class _LogState:
+    """The contents of the log lines read so far."""
 
     plan: dict[str, Entry]
     results: dict[str, Result] = field(default_factory=dict)
-    began: dict[str, BehaviourStarted] = field(default_factory=dict)
+    started: dict[str, BehaviourStarted] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     bill: Bill = field(default_factory=Bill)
     rpcs: int = 0
     last: float = 0.0
     """Seconds on the run's clock."""
 
-    def hear(self, line: Event, place: str) -> None:
-        """Takes in a line that is neither the first nor the last of the run. Raises Malformed."""
+    def add(self, line: Event, place: str) -> None:
+        """Adds a line that is neither the first nor the last of the run. Raises Malformed."""
         match line:
             case BehaviourStarted():
                 self._check_planned(line.id, place)
-                self.began[line.id] = line
+                self.started[line.id] = line
             case BehaviourFinished():
                 self._check_planned(line.id, place)
                 self.results[line.id] = line.value()
@@ -150,27 +150,27 @@ class _Story:
 
     def _check_planned(self, behaviour: str, place: str) -> None:
         if behaviour not in self.plan:
-            raise Malformed(f"{place}.id: {behaviour!r} is not a behaviour of the run")
+            raise Malformed(f"{place}.id: {behaviour!r} is not in the plan of the run")
 
-    def told(self, reason: str) -> tuple[Result, ...]:
-        """Returns the results in the plan's order; `reason` says why others are missing."""
+    def all_results(self, reason: str) -> tuple[Result, ...]:
+        """Returns the results in the plan's order. Missing ones are not judged, with `reason`."""
         return tuple(self.results.get(name) or self._unfinished(entry, reason) for name, entry in self.plan.items())
 
     def _unfinished(self, entry: Entry, reason: str) -> Result:
         result = Result(entry=entry, status=Status.ERROR, reason=reason)
-        began = self.began.get(entry.id)
-        if began is None:
+        started = self.started.get(entry.id)
+        if started is None:
             return result
-        seconds = round(max(0.0, self.last - began.at), CLOCK_DECIMALS)
-        return replace(result, started=began.at, seconds=seconds, machines=began.machines)
+        seconds = round(max(0.0, self.last - started.at), CLOCK_DECIMALS)
+        return replace(result, started=started.at, seconds=seconds, machines=started.machines)
 
     def truncated(self, header: RunStarted) -> Report:
-        """Returns the report of a run of which nobody knows how it ended."""
+        """Returns the report of a run without its last line."""
         seconds = [result.seconds for result in self.results.values()]
         wall, longest, total = (round(value, 3) for value in (self.last, max(seconds, default=0.0), sum(seconds)))
         return header.report(
             started=header.at,
-            results=self.told(UNFINISHED),
+            results=self.all_results(UNFINISHED),
             quarantined=(),
             notes=tuple(self.notes),
             bill=self.bill,
@@ -183,20 +183,20 @@ class _Story:
 
 def _log(lines: list[Any], figures: Mapping[str, FiguresReader] | None) -> Report:
     if lines[0]["event"] != "run-started":
-        raise Malformed("its first line is not where a run starts")
+        raise Malformed("its first line is not a run-started event")
     _check_format(lines[0])
     header = decode(lines[0], RunStarted, "line 1")
-    story = _Story(plan={one.id: one.entry() for one in header.behaviours})
-    if len(story.plan) < len(header.behaviours):
-        raise Malformed("the plan names a behaviour twice")
+    state = _LogState(plan={one.id: one.entry() for one in header.behaviours})
+    if len(state.plan) < len(header.behaviours):
+        raise Malformed("the plan contains a behaviour twice")
     for number, value in enumerate(lines[1:], 2):
         line: Line = decode(value, LINE, f"line {number}")
         if isinstance(line, RunStarted):
-            raise Malformed(f"line {number}: a second run starts there")
+            raise Malformed(f"line {number}: a second run-started event")
         if isinstance(line, RunFinished):
             _check_format(value)
             if number < len(lines):
-                raise Malformed(f"line {number + 1} comes after the run's end")
-            return _with_figures(line.value(story.told(f"not judged: {line.stopped}")), value, figures)
-        story.hear(line, f"line {number}")
-    return story.truncated(header)
+                raise Malformed(f"line {number + 1} is after the run-finished event")
+            return _with_figures(line.value(state.all_results(f"not judged: {line.stopped}")), value, figures)
+        state.add(line, f"line {number}")
+    return state.truncated(header)

@@ -1,6 +1,6 @@
-"""The objects of report.json and events.ndjson (format 1) whose shape differs from the values that they are read into.
+"""JSON objects of report.json and events.ndjson (format 1) that differ from the values that they are read into.
 
-Every field must be there. Keys that are not listed are ignored: newer releases may write them.
+All fields are required. Unknown keys are ignored, because newer releases may write them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Part(Struct):
     """A JSON object in a record."""
 
     def make(self, kind: type[T], **others: Any) -> T:
-        """Returns a `kind` made of the fields of the same names and of `others`."""
+        """Returns a `kind` with this object's fields of the same names, and with `others`."""
         names = {field.name for field in dataclasses.fields(kind)} & {*self.__struct_fields__}  # type: ignore[arg-type]
         return kind(**{name: getattr(self, name) for name in names} | others)
 
@@ -42,11 +42,11 @@ def check_time(text: str) -> None:
         if text:
             datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a time in ISO 8601") from None
+        raise ValueError(f"{text!r} is not an ISO 8601 time") from None
 
 
 class EntryPart(Part):
-    """A behaviour as the run's catalogue had it. Today's may have another text, or no behaviour of that id."""
+    """A behaviour from the run's catalogue. The current catalogue may have another text, or not have the behaviour."""
 
     id: Annotated[str, Meta(pattern=r"^[A-Z]{3}-[0-9]+[a-z]+\Z")]
     clause: Annotated[str, Meta(pattern=r"^[A-Z]{3}-[0-9]+\Z")]
@@ -65,7 +65,7 @@ class EntryPart(Part):
 
 
 class ResultPart(EntryPart):
-    """How a behaviour ended."""
+    """The result of a behaviour."""
 
     status: Status
     reason: str
@@ -79,7 +79,7 @@ class ResultPart(EntryPart):
 
     def __post_init__(self) -> None:
         if any(number >= len(self.calls) for number in self.decisive):
-            raise ValueError(f"`decisive` must hold numbers below {len(self.calls)}, the number of calls")
+            raise ValueError(f"`decisive` must contain numbers below {len(self.calls)}, the number of calls")
 
     def value(self) -> Result:
         """Returns the result."""
@@ -87,7 +87,7 @@ class ResultPart(EntryPart):
 
 
 class FoundPart(Part):
-    """The target's shape. The ids of its machines are not recorded."""
+    """The target's properties. The ids of its machines are not recorded."""
 
     fleet: dict[str, Count]
     delete: bool
@@ -106,7 +106,7 @@ class FoundPart(Part):
 
 
 class HomePart(Part):
-    """The machines that the run left."""
+    """The clean-up: machines that were not returned."""
 
     left: tuple[str, ...]
     reasons: dict[str, str]
@@ -119,20 +119,20 @@ class HomePart(Part):
             raise ValueError("`left` and `reasons` name different machines")
 
     def value(self) -> Home:
-        """Returns the machines that the run left."""
+        """Returns the clean-up."""
         left = tuple((machine, self.reasons[machine]) for machine in self.left)
         return self.make(Home, left=left, taken=tuple(self.taken.items()))
 
 
 class QuarantinedPart(Part):
-    """A machine that the run did not use again."""
+    """A quarantined machine, which the run did not use again."""
 
     machine: str
     reason: str
 
 
 class WaivedPart(Part):
-    """A waiver with what the run said of it, whatever the date is today."""
+    """A waiver with its state at the time of the run."""
 
     id: str
     reason: str
@@ -145,13 +145,13 @@ class WaivedPart(Part):
 
 
 class Versioned(Part):
-    """Any record: its format is checked first."""
+    """Any record. Its format is checked first."""
 
     format: int
 
 
 class RunPart(Part):
-    """What is known of a run from its start."""
+    """The data of a run that are known at its start."""
 
     run: str
     kit: str
@@ -165,19 +165,19 @@ class RunPart(Part):
     asked: ReplayOptions
 
     def __post_init__(self) -> None:
-        self.shape()
+        self.target_info()
 
-    def shape(self) -> TargetInfo | None:
-        """Returns what was found; None if the object is empty, because the target was not reached."""
+    def target_info(self) -> TargetInfo | None:
+        """Returns the target's properties; None if the object is empty, because the target was not reached."""
         return decode(self.found, FoundPart, "found").make(TargetInfo, speculative=(), idle=()) if self.found else None
 
     def report(self, **others: Any) -> Report:
-        """Returns a report of this and of `others`."""
-        return self.make(Report, version=self.kit, found=self.shape(), **others)
+        """Returns a report with this object's fields, and with `others`."""
+        return self.make(Report, version=self.kit, found=self.target_info(), **others)
 
 
 class ReportPart(RunPart):
-    """A whole run but for its results."""
+    """A finished run without its results."""
 
     verdict: Verdict
     started: str
@@ -201,14 +201,16 @@ class ReportPart(RunPart):
         """Returns the report with these `results`. Raises Malformed."""
         return self.report(
             results=results,
-            waivers=tuple(waived.make(Waived, waiver=waived.make(Waiver)) for waived in self.waivers),
+            waivers=tuple(
+                waived.make(Waived, waiver=waived.make(Waiver), state=waived.standing) for waived in self.waivers
+            ),
             quarantined=tuple((one.machine, one.reason) for one in self.quarantined),
             home=self.home.value(),
         )
 
 
 class WholePart(ReportPart):
-    """A report.json, and the only line of a log whose run never started."""
+    """A report.json, or the only line of a log whose run never started."""
 
     behaviours: tuple[ResultPart, ...]
 
@@ -244,7 +246,7 @@ class BehaviourFinished(ResultPart, tag_field="event", tag="behaviour-finished")
 
 
 class Noted(Part, tag_field="event", tag="noted"):
-    """A note for people."""
+    """A note for users."""
 
     at: Seconds
     text: str

@@ -1,7 +1,7 @@
-"""What may leave the kit: no value of a `--header`, whoever repeats it, and no text without end.
+"""Removes secrets from all output: values of `--header`, even if the provider repeats them. Limits the length of text.
 
-A run and a sweep speak to the outside through one `Discretion` each. Whatever they emit, return or raise has passed
-it, so that no log, no report and no error line has to think of it again.
+A run and a sweep have one `Redactor` each. All events, return values and errors pass it, so that logs, reports and
+error messages need no redaction of their own.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ if TYPE_CHECKING:
     from conformance.rpc.call import CallView
     from conformance.rpc.call_record import CallRecord
 
-SHORTEST = 4
-"""A value of fewer characters stands in any text by chance, and is nobody's secret."""
-SHORTEST_PART = 8
-"""And so does a part of a value, as the token after `Bearer`, of fewer than these."""
+MIN_SECRET_CHARACTERS = 4
+"""Shorter values occur in texts by chance, and are not secrets."""
+MIN_PART_CHARACTERS = 8
+"""The same limit for a part of a value, such as the token after `Bearer`."""
 
 
 class Redactor:
-    """Says everything but the values of these headers."""
+    """Redacts the values of these headers."""
 
     def __init__(self, headers: Iterable[tuple[str, str]] = ()) -> None:
-        marks = {form: f"[{key}: hidden]" for key, value in headers for form in _forms(value)}
-        # The longest first: a part of a value is hidden as a part only where the whole is not there.
+        marks = {form: f"[{key}: redacted]" for key, value in headers for form in _forms(value)}
+        # The longest first, so that a part is replaced only where the whole value does not occur.
         self._marks = sorted(marks.items(), key=lambda pair: -len(pair[0]))
-        self._told: dict[int, tuple[Result, Result]] = {}
+        self._redacted: dict[int, tuple[Result, Result]] = {}
 
-    def hide(self, text: str) -> str:
-        """`text` without a secret in it, and not without end."""
+    def redact(self, text: str) -> str:
+        """Returns `text` with secrets replaced by marks, truncated to a limit."""
         for secret, mark in self._marks:
             text = text.replace(secret, mark)
             if "…" in text:
-                text = _hide_cut(text, secret, mark)
+                text = _redact_truncated(text, secret, mark)
         return clip(text)
 
-    def tells(self, text: str) -> bool:
-        """Whether `text` may be told as it is."""
-        return self.hide(text) == text
+    def is_clean(self, text: str) -> bool:
+        """Returns whether redaction would not change `text`."""
+        return self.redact(text) == text
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """What is raised inside says nothing that is to be hidden."""
+        """Redacts exceptions that are raised in the context."""
         try:
             yield
         except Exception as error:
-            error.args = tuple(self.hide(each) if isinstance(each, str) else each for each in error.args)
+            error.args = tuple(self.redact(each) if isinstance(each, str) else each for each in error.args)
             if isinstance(error, ConformanceError):
-                error.message, error.hint = self.hide(error.message), error.hint and self.hide(error.hint)
+                error.message, error.hint = self.redact(error.message), error.hint and self.redact(error.hint)
             raise
 
     def event(self, event: events.Event) -> events.Event:
-        """The event as it may be told."""
+        """Returns the event with secrets redacted."""
         match event:
             case events.RunStarted():
                 return replace(event, found=self.found(event.found))
@@ -76,14 +76,14 @@ class Redactor:
             case events.BehaviourFinished():
                 return replace(event, result=self.result(event.result))
             case events.Noted():
-                return replace(event, text=self.hide(event.text))
+                return replace(event, text=self.redact(event.text))
             case events.Progressed():
                 return event
             case events.RunFinished():
                 return replace(event, report=self.report(event.report))
 
     def report(self, report: Report) -> Report:
-        """The report as it may be told."""
+        """Returns the report with secrets redacted."""
         return replace(
             report,
             found=report.found and self.found(report.found),
@@ -91,61 +91,63 @@ class Redactor:
             quarantined=self._pairs(report.quarantined),
             notes=self._all(report.notes),
             home=self.home(report.home),
-            stopped=report.stopped and self.hide(report.stopped),
+            stopped=report.stopped and self.redact(report.stopped),
         )
 
     def home(self, home: Home) -> Home:
-        """The home-coming as it may be told."""
+        """Returns the clean-up with secrets redacted."""
         return replace(home, left=self._pairs(home.left), taken=self._pairs(home.taken))
 
     def result(self, result: Result) -> Result:
-        """The result as it may be told. Its calls are left as they are where there is nothing in them to hide."""
-        done = self._told.get(id(result))
+        """Returns the result with secrets redacted. Its calls are not copied if they cannot contain any."""
+        done = self._redacted.get(id(result))
         if done is None or done[0] is not result:
-            harmless = not self._marks and all(map(_short, result.calls)) and all(map(self.tells, result.machines))
-            told = replace(
+            unchanged = not self._marks and all(map(_short, result.calls)) and all(map(self.is_clean, result.machines))
+            redacted = replace(
                 result,
-                reason=self.hide(result.reason),
-                wanted=self.hide(result.wanted),
-                got=self.hide(result.got),
+                reason=self.redact(result.reason),
+                wanted=self.redact(result.wanted),
+                got=self.redact(result.got),
                 machines=self._all(result.machines),
-                calls=result.calls if harmless else tuple(self._kept(call, result.machines) for call in result.calls),
+                calls=result.calls
+                if unchanged
+                else tuple(self._redacted_call(call, result.machines) for call in result.calls),
             )
-            done = self._told[id(result)] = result, told
+            done = self._redacted[id(result)] = result, redacted
         return done[1]
 
-    def _kept(self, call: CallView, machines: tuple[str, ...]) -> CallRecord:
-        kept, token = to_record(call, machines), call.token
+    def _redacted_call(self, call: CallView, machines: tuple[str, ...]) -> CallRecord:
+        record, token = to_record(call, machines), call.token
         return structs.replace(
-            kept,
-            machine_id=self.hide(kept.machine_id),
-            token=token and Token(self.hide(token.shard), token.epoch, token.sequence),
-            request=self.hide(kept.request),
-            outcome_text=self.hide(kept.outcome_text),
-            message=self._json(kept.message),
-            states={self.hide(machine): state for machine, state in kept.states.items()},
+            record,
+            machine_id=self.redact(record.machine_id),
+            token=token and Token(self.redact(token.shard), token.epoch, token.sequence),
+            request=self.redact(record.request),
+            outcome_text=self.redact(record.outcome_text),
+            message=self._json(record.message),
+            states={self.redact(machine): state for machine, state in record.states.items()},
         )
 
     def _json(self, value: Any) -> Any:
         match value:
             case str():
-                return self.hide(value)
+                return self.redact(value)
             case dict():
-                return {self.hide(key): self._json(each) for key, each in value.items()}
+                return {self.redact(key): self._json(each) for key, each in value.items()}
             case list():
                 return [self._json(each) for each in value]
             case _:
                 return value
 
     def found(self, found: TargetInfo) -> TargetInfo:
-        """What was found, fit to be told."""
-        return replace(found, zones=self._all(found.zones), health=found.health and self.hide(found.health))
+        """Returns the target's properties with secrets redacted."""
+        return replace(found, zones=self._all(found.zones), health=found.health and self.redact(found.health))
 
     def _all(self, texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(self.hide, texts))
+        return tuple(map(self.redact, texts))
 
     def _pairs(self, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((self.hide(one), self.hide(other)) for one, other in pairs)
+        return tuple((self.redact(one), self.redact(other)) for one, other in pairs)
 
 
 def _short(call: CallView) -> bool:
@@ -155,18 +157,18 @@ def _short(call: CallView) -> bool:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """All that is as good as a header's value to whoever reads it."""
+    """Yields all forms of a header's value that reveal it: encoded, escaped, and its parts."""
     scheme, _, credentials = value.partition(" ")
     parts = value.split()
     if scheme.lower() == "basic":
         parts += _basic(credentials)
-    secrets = {value} if len(value) >= SHORTEST else set()
-    for secret in secrets | {part for part in parts if len(part) >= SHORTEST_PART}:
+    secrets = {value} if len(value) >= MIN_SECRET_CHARACTERS else set()
+    for secret in secrets | {part for part in parts if len(part) >= MIN_PART_CHARACTERS}:
         yield from {secret, repr(secret)[1:-1], secret.replace("\\", "\\\\").replace("'", "\\'"), secret.encode().hex()}
 
 
 def _basic(credentials: str) -> list[str]:
-    """`user:password` and the password, of HTTP's basic credentials."""
+    """Returns `user:password` and the password from HTTP basic credentials."""
     try:
         pair = base64.b64decode(credentials, validate=True).decode()
     except ValueError:
@@ -174,11 +176,11 @@ def _basic(credentials: str) -> list[str]:
     return [pair, pair.partition(":")[2]]
 
 
-def _hide_cut(text: str, secret: str, mark: str) -> str:
-    """`text` without what was left of a secret where the text was cut: its head, and an ellipsis behind it."""
+def _redact_truncated(text: str, secret: str, mark: str) -> str:
+    """Replaces the beginning of a secret that is followed by an ellipsis, because the text was truncated there."""
     pieces = text.split("…")
     for number, piece in enumerate(pieces[:-1]):
-        for length in range(min(len(secret) - 1, len(piece)), SHORTEST - 1, -1):
+        for length in range(min(len(secret) - 1, len(piece)), MIN_SECRET_CHARACTERS - 1, -1):
             if piece.endswith(secret[:length]):
                 pieces[number] = piece[:-length] + mark
                 break

@@ -1,4 +1,4 @@
-"""The options that a replay must repeat, because what a behaviour sees depends on them."""
+"""Options that a replay must repeat, because a behaviour's observations depend on them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from conformance.core.value_types import Count, FenceScope, Seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """The options of a run that decide what is sent, and how the target was dialled. Holds no secret."""
+    """The options of a run that influence its calls and its connection. Contains no secrets."""
 
     examples: Count = 25
     fence_scope: FenceScope | None = None
-    """The scope of the mark that the user demands; None if any will do (FEN-13)."""
+    """The scope of the mark that the user requires; None if any scope is accepted (FEN-13)."""
     use_idle: bool = False
     patience: Patience = field(default_factory=Patience)
     rpc_timeout: Seconds = 30.0
     fake: bool = False
-    """Whether the target was the embedded fake, whose address died with the run."""
+    """True if the target was the embedded fake, whose address is not valid after the run."""
     headers: tuple[str, ...] = ()
-    """The names of the headers that went with every call. Their values are secrets and are not kept."""
+    """The names of the headers that were sent with every call. Their values are secrets and are not stored."""
     server_name: str | None = None
-    """The name that the provider's certificate was checked for; None if it is the address's."""
+    """The name in the provider's certificate; None if it is the host of the address."""
     faults: tuple[str, ...] = ()
-    """The injected faults, as they were given."""
+    """The values of `--fault`."""

@@ -1,4 +1,4 @@
-"""A finished run as one frozen value. Everything that is written or printed is a pure function of it."""
+"""A finished run as one frozen value. All reports are pure functions of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Time:
-    """Seconds: by the clock, on the critical path, and in sequence."""
+    """Durations in seconds: wall time, critical path, and serial time, the sum of all behaviours."""
 
     wall: Seconds
     critical_path: Seconds
@@ -35,25 +35,26 @@ class Time:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """Whether all started machines were returned; `left` names those that were not, with the reasons."""
+    """The clean-up: `left` names the started machines that were not returned, with the reasons."""
 
     left: tuple[tuple[str, str], ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
-    """Machines that the run started, or requested, and that seem to belong to another client now, with what they show.
-    The kit does not touch them. If no other client uses the provider, they have to be checked by hand."""
+    """Machines that the run started, or tried to start, and that may belong to another client now, with their states.
+    The kit does not touch them. If there is no other client, the user has to return them."""
     kept: bool = False
     known: bool = True
-    """False if the record ends before the machines were returned: then only the ledger knows."""
+    """False if the log ends before the clean-up: then only the ledger names the machines."""
 
     @property
     def clean(self) -> bool:
-        """Whether it is known that no machine is left."""
+        """True if it is known that no machine is left."""
         return self.known and not self.left
 
 
+# More than 15 attributes: about one for each top-level key of report.json, which is written and read by name.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that is known about a run."""
+    """All data of a finished run."""
 
     run: str
     version: str
@@ -70,52 +71,52 @@ class Report:
     rpcs: int
     ledger: str
     stopped: str | None = None
-    """Why the run ended before its plan did."""
+    """The reason if the run ended early."""
     strict: bool = False
     lacking: tuple[str, ...] = ()
-    """Capabilities that the user requires and the target does not have."""
+    """Capabilities that `--require` names and the target does not have."""
     whole: bool = True
-    """Whether every behaviour of the catalogue was selected."""
+    """True if every behaviour of the catalogue was selected."""
     asked: ReplayOptions = field(default_factory=ReplayOptions)
     took: Mapping[str, float] = field(default_factory=dict)
-    """The median seconds of transitions from ack to settling, by the verb's name."""
+    """The median duration of transitions in seconds, from ack to settling, by the verb's name."""
     weather: FaultStats | None = None
-    """What the injected faults did; None if there were none."""
+    """The injected faults and their effects; None without `--fault`."""
     waivers: tuple[Waived, ...] = ()
-    """Every waiver that was read, with its status in this run."""
+    """All waivers of the file, with their states in this run."""
     waivers_file: str = ""
-    """The file of the waivers; empty if there are none."""
+    """The path of the waivers file; empty without `--waivers`."""
     comparison: Comparison | None = None
     """The comparison with the baseline, if there is one."""
     only_new: bool = False
-    """Whether failures that are not new leave the exit code alone. They do not change the verdict."""
+    """True if only new failures count for the exit code (`--fail-on new`). The verdict does not depend on it."""
 
     figures: LaneFigures | None = None
-    """What the lane measured; None for the conformance lane, which only judges."""
+    """The figures of the lane; None for the conformance lane, which only judges."""
 
     @property
     def waived(self) -> Mapping[str, Waived]:
         """The tolerated failures and warnings by the behaviours' ids."""
-        return {waived.id: waived for waived in self.waivers if waived.standing.tolerates}
+        return {waived.id: waived for waived in self.waivers if waived.state.tolerates}
 
     @property
     def truncated(self) -> bool:
-        """Whether this was read from a log that ends before its run did."""
+        """True if this was read from a log that ends before its run does."""
         return not self.home.known
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the results that are not waived; non-conformant if the target lacks a required capability.
+        """The verdict on the results that are not waived; non-conformant if a required capability is missing.
 
-        A truncated run is never conformant, because its end is not known.
+        A truncated run is never conformant, because its end is unknown.
         """
         return self._verdict(self.waived)
 
     @property
     def verdict_line(self) -> str:
-        """The verdict with what it tolerates: `conformant, 2 waived`. Waived warnings count if they would decide.
+        """The verdict with the number of waived failures: `conformant, 2 waived`. In strict runs, warnings count too.
 
-        A lane's figures are not part of the verdict, but their headline follows it: `conformant, over budget`.
+        The headline of a lane's figures is added: `conformant, over budget`.
         """
         statuses = {Status.FAILED} | ({Status.WARNED} if self.strict else set())
         count = sum(result.id in self.waived for result in self.with_status(*statuses))
@@ -125,15 +126,15 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 conformant · 1 not conformant, a waiver broken or a budget exceeded · 3 inconclusive · 4 machines are left.
+        """0 conformant · 1 not conformant, bad waiver or exceeded budget · 3 inconclusive · 4 machines not returned.
 
-        With `only_new`, failures that the baseline has too, in the same way, and behaviours that were not judged there
-        either, do not count.
+        With `only_new`, failures that the baseline has too, in the same way, and behaviours that were not judged in
+        both runs, do not count.
         """
         effect = self.figures.effect if self.figures else Effect.NONE
-        if effect is Effect.FAILED or any(waived.standing.broken for waived in self.waivers):
+        if effect is Effect.FAILED or any(waived.state.broken for waived in self.waivers):
             return 1
-        match self._deciding:
+        match self._verdict_for_exit:
             case Verdict.NON_CONFORMANT:
                 return 1
             case Verdict.INCONCLUSIVE:
@@ -144,7 +145,7 @@ class Report:
                 return 0 if self.home.clean or self.home.kept else 4
 
     @property
-    def _deciding(self) -> Verdict:
+    def _verdict_for_exit(self) -> Verdict:
         if not self.only_new or self.comparison is None:
             return self.verdict
         new = self._verdict({*self.waived, *self.comparison.known})

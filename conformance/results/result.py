@@ -1,4 +1,4 @@
-"""How a behaviour ended, what its failure follows from, and the verdict that results give together."""
+"""Results of behaviours, the causes of failures, and the verdict on a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How a behaviour ended."""
+    """The outcome of a behaviour."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -26,11 +26,11 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     """The provider does not have the capability and need not have it."""
     ERROR = "error"
-    """The kit could not judge it."""
+    """The kit could not judge the behaviour."""
 
 
 JUDGED: Final = (Status.PASSED, Status.FAILED, Status.WARNED)
-"""The statuses that say something about the provider."""
+"""The statuses that are a judgement on the provider."""
 
 
 BROKEN: Final = {Level.MUST: Status.FAILED, Level.SHOULD: Status.WARNED, Level.MAY: Status.SKIPPED}
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How one behaviour ended, with its calls as evidence. Times in seconds on the run's clock."""
+    """The result of one behaviour, with its calls as evidence. Times in seconds on the run's clock."""
 
     entry: Entry
     status: Status
@@ -59,7 +59,7 @@ class Result:
     machines: tuple[str, ...] = ()
     calls: tuple[CallView, ...] = field(default=(), repr=False)
     decisive: tuple[int, ...] = ()
-    """The indices of the calls that show what is wrong, in order. Empty if nothing is."""
+    """The indices of the calls that show the failure, in order. Empty if nothing failed."""
 
     @property
     def id(self) -> str:
@@ -69,57 +69,62 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """A behaviour that failed by itself, and its consequences: those that failed because they rest on it."""
+    """A failure, and its consequences: the failures of behaviours that depend on it."""
 
     root: Result
     consequences: tuple[Result, ...]
 
 
 def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
-    """Returns the causes of what is broken: failures before warnings, and those with the most consequences first.
+    """Returns the causes of failures and warnings: failures first, then by the number of consequences.
 
     Every failure and every warning is in exactly one cause, as its root or as a consequence. A result is a consequence
-    of what it rests on, directly or indirectly, if that is broken and is not a consequence itself.
+    of a behaviour that it depends on, directly or indirectly, if that one is broken and not a consequence itself.
     """
-    grounds = {result.id: result.entry.rests_on for result in results}
+    rests_on = {result.id: result.entry.rests_on for result in results}
     broken = {result.id: result for result in results if result.status in (Status.FAILED, Status.WARNED)}
-    followers: dict[str, list[Result]] = {}
+    consequences_of: dict[str, list[Result]] = {}
     for result in broken.values():
         root = next(
-            (g for g in _below(result.id, grounds) if g in broken and not _broken_below(g, grounds, broken)), None
+            (
+                name
+                for name in _dependencies(result.id, rests_on)
+                if name in broken and not _depends_on_broken(name, rests_on, broken)
+            ),
+            None,
         )
-        followers.setdefault(root or result.id, []).append(result)
+        consequences_of.setdefault(root or result.id, []).append(result)
     found = [
         Cause(root=broken[root], consequences=tuple(result for result in group if result.id != root))
-        for root, group in followers.items()
+        for root, group in consequences_of.items()
     ]
     return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
 
 
-def follows(results: Sequence[Result]) -> dict[str, str]:
-    """Returns, for the id of each consequence, the id of its cause."""
+def cause_ids(results: Sequence[Result]) -> dict[str, str]:
+    """Returns the id of the cause by the id of each consequence."""
     return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
 
 
-def _below(behaviour_id: str, grounds: Mapping[str, Sequence[str]]) -> list[str]:
-    """Returns everything that a behaviour rests on, the nearest first."""
+def _dependencies(behaviour_id: str, rests_on: Mapping[str, Sequence[str]]) -> list[str]:
+    """Returns all behaviours that a behaviour depends on, the nearest first."""
     known: dict[str, None] = {}
-    layer = list(grounds.get(behaviour_id, ()))
+    layer = list(rests_on.get(behaviour_id, ()))
     while layer:
         known |= dict.fromkeys(layer)
-        layer = [g for each in layer for g in grounds.get(each, ()) if g not in known]
+        layer = [name for each in layer for name in rests_on.get(each, ()) if name not in known]
     return list(known)
 
 
-def _broken_below(behaviour_id: str, grounds: Mapping[str, Sequence[str]], broken: Collection[str]) -> bool:
-    return any(ground in broken for ground in _below(behaviour_id, grounds))
+def _depends_on_broken(behaviour_id: str, rests_on: Mapping[str, Sequence[str]], broken: Collection[str]) -> bool:
+    return any(name in broken for name in _dependencies(behaviour_id, rests_on))
 
 
 def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collection[str] = ()) -> Verdict:
-    """Returns the verdict: a broken MUST decides, then a MUST that could not be judged, or that nothing was judged.
+    """Returns the verdict: non-conformant for a broken MUST; else inconclusive if a MUST or nothing was judged.
 
     With `strict` a broken SHOULD counts like a MUST. Results whose id is in `tolerated` count as judged, but do not
-    decide.
+    decide the verdict.
     """
     counting = [result for result in results if result.id not in tolerated]
     statuses = {result.status for result in counting}

@@ -1,7 +1,7 @@
-"""Waivers: failures that are tolerated until a day, each with its reason and owner, and that cannot rot unseen.
+"""Waivers: failures that are tolerated until a date, each with a reason and an owner.
 
-A waiver tolerates one failure of one behaviour, told by its fingerprint. The behaviour runs all the same, and the
-waiver itself fails the run where it has nothing to tolerate any more, or something else than it was made for.
+A waiver tolerates one failure of one behaviour, identified by its fingerprint. The behaviour still runs. The waiver
+itself fails the run if the behaviour passes, or fails in another way than the waived one.
 """
 
 from __future__ import annotations
@@ -29,43 +29,42 @@ if TYPE_CHECKING:
 DEFAULT = "conformance-waivers.toml"
 TEXTS = ("reason", "owner", "fingerprint")
 KEYS = {*TEXTS, "expires", "failure"}
-WRITES_THEM = "`conformance waive --from report.json` writes entries that only lack reason and owner"
-LONGEST_FAILURE = 300
+HOW_TO_WRITE = "run `conformance waive --from report.json` to write entries, then add reason and owner"
+MAX_FAILURE_CHARACTERS = 300
 
 
 class WaiverState(StrEnum):
-    """What a run says of a waiver."""
+    """The state of a waiver in a run."""
 
     HOLDS = "holds"
-    """The behaviour fails just as it was waived."""
+    """The behaviour fails in the waived way."""
     STALE = "stale"
-    """It passes."""
+    """The behaviour passes."""
     CHANGED = "changed"
-    """It fails, and differently."""
+    """The behaviour fails in another way."""
     EXPIRED = "expired"
     UNKNOWN = "unknown"
-    """There is no such behaviour."""
+    """No behaviour has this id."""
     UNSEEN = "unseen"
-    """It was skipped or could not be judged: whether it would still fail, nobody knows. That may be up to how the
-    run was made, without TLS for one, and is no reason to take the waiver out. What was not judged is not tolerated
-    either: a waiver is for a failure that is known."""
+    """The behaviour was skipped or not judged, for example because the run had no TLS. This is not a reason to remove
+    the waiver. The waiver does not make such a result tolerated: it is for the known failure only."""
     NOT_RUN = "not run"
-    """It was not selected."""
+    """The behaviour was not selected."""
 
     @property
     def tolerates(self) -> bool:
-        """Whether the behaviour's failure decides nothing."""
+        """True if the behaviour's failure does not count for the verdict."""
         return self is WaiverState.HOLDS
 
     @property
     def broken(self) -> bool:
-        """Whether it fails the run."""
+        """True if the waiver itself fails the run."""
         return self in (WaiverState.STALE, WaiverState.CHANGED, WaiverState.EXPIRED, WaiverState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiver:
-    """One failure that is tolerated through the day `expires`. `failure` tells people what was seen."""
+    """A failure that is tolerated through the day `expires`. `failure` describes it for users."""
 
     id: str
     reason: str
@@ -76,16 +75,16 @@ class Waiver:
 
     @property
     def terms(self) -> str:
-        """For how long, by whom and why."""
+        """The last day, the owner and the reason."""
         return f"until {self.expires} by {self.owner}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waived:
-    """A waiver, and what a run says of it: `detail` is a sentence with the mend in it, where one is needed."""
+    """A waiver with its state in a run. `detail` explains the state and the fix, if one is needed."""
 
     waiver: Waiver
-    standing: WaiverState
+    state: WaiverState
     detail: str = ""
 
     @property
@@ -94,16 +93,16 @@ class Waived:
         return self.waiver.id
 
 
-def judged(
+def check_waivers(
     waivers: Iterable[Waiver], results: Iterable[Result], catalogue: Catalogue, *, today: date
 ) -> tuple[Waived, ...]:
-    """Every waiver with what these results say of it."""
-    ended = {result.id: result for result in results}
-    return tuple(_judged(waiver, ended.get(waiver.id), catalogue, today) for waiver in waivers)
+    """Returns every waiver with its state in a run with these results."""
+    by_id = {result.id: result for result in results}
+    return tuple(_check_waiver(waiver, by_id.get(waiver.id), catalogue, today) for waiver in waivers)
 
 
-def standing(waiver: Waiver, result: Result, *, today: date) -> WaiverState:
-    """What a behaviour's result says of its waiver."""
+def state_of(waiver: Waiver, result: Result, *, today: date) -> WaiverState:
+    """Returns the state of a waiver after its behaviour ended with `result`."""
     broken = result.status in (Status.FAILED, Status.WARNED)
     if result.status is Status.PASSED:
         return WaiverState.STALE
@@ -114,39 +113,39 @@ def standing(waiver: Waiver, result: Result, *, today: date) -> WaiverState:
     return WaiverState.HOLDS if fingerprint.of(result) == waiver.fingerprint else WaiverState.CHANGED
 
 
-def _judged(waiver: Waiver, result: Result | None, catalogue: Catalogue, today: date) -> Waived:
+def _check_waiver(waiver: Waiver, result: Result | None, catalogue: Catalogue, today: date) -> Waived:
     if all(entry.id != waiver.id for entry in catalogue.entries):
         try:
             hint = str(catalogue[waiver.id].id)
         except UsageError as error:
             hint = error.hint or ""
-        return Waived(waiver=waiver, standing=WaiverState.UNKNOWN, detail=f"no behaviour has this id; {hint}")
+        return Waived(waiver=waiver, state=WaiverState.UNKNOWN, detail=f"no behaviour has this id; {hint}")
     if result is None:
-        return Waived(waiver=waiver, standing=WaiverState.NOT_RUN)
-    stands = standing(waiver, result, today=today)
-    match stands:
+        return Waived(waiver=waiver, state=WaiverState.NOT_RUN)
+    state = state_of(waiver, result, today=today)
+    match state:
         case WaiverState.STALE:
-            detail = "it passes: take the waiver out"
+            detail = "the behaviour passes; remove the waiver"
         case WaiverState.CHANGED:
             was = f", not {waiver.failure}" if waiver.failure else ""
-            detail = f"it fails differently: {failure(result)}{was}; look at it again, and waive it anew or mend it"
+            detail = f"the behaviour fails in another way: {failure(result)}{was}; fix it, or waive it again"
         case WaiverState.EXPIRED:
-            detail = f"it was tolerated until {waiver.expires}: mend it, or ask {waiver.owner} for how long it still is"
+            detail = f"the last day was {waiver.expires}; fix the failure, or ask {waiver.owner} for a new date"
         case WaiverState.UNSEEN:
             detail = f"{'skipped' if result.status is Status.SKIPPED else 'not judged'}: {result.reason}"
         case _:
             detail = ""
-    return Waived(waiver=waiver, standing=stands, detail=detail)
+    return Waived(waiver=waiver, state=state, detail=detail)
 
 
 def failure(result: Result) -> str:
-    """A failure for people, as its fingerprint sees it."""
-    wanted, got = fingerprint.told(result)
-    return cut(f"wanted {wanted}; got {got}", LONGEST_FAILURE)
+    """Returns the normalized failure that the fingerprint covers, as text."""
+    wanted, got = fingerprint.normalized(result)
+    return cut(f"wanted {wanted}; got {got}", MAX_FAILURE_CHARACTERS)
 
 
-def made(result: Result, *, expires: date) -> Waiver:
-    """A waiver of this failure that lacks reason and owner, and so will not be taken yet."""
+def new_waiver(result: Result, *, expires: date) -> Waiver:
+    """Returns a waiver of this failure without reason and owner, which `load` refuses until a user adds them."""
     return Waiver(
         id=result.id,
         reason="",
@@ -161,68 +160,66 @@ def made(result: Result, *, expires: date) -> Waiver:
 
 
 def load(path: Path) -> tuple[Waiver, ...]:
-    """The waivers in a file. Raises UsageError where it cannot be read, or one of them is not complete."""
+    """Returns the waivers in a file. Raises UsageError if it cannot be read or an entry is not complete."""
     waivers = tuple(_parsed(path, name, body) for name, body in raw(path).items())
     for number, one in enumerate(waivers):
         if any(one.id == other.id for other in waivers[:number]):
-            raise UsageError(f"waivers {path}: {cut(one.id)} is waived twice", hint="keep one of the entries")
+            raise UsageError(f"waivers {path}: {cut(one.id)} has two waivers", hint="remove one of the entries")
     return waivers
 
 
 def raw(path: Path) -> Mapping[str, Any]:
-    """The entries of a file by their ids, complete or not. Raises UsageError."""
+    """Returns the entries of a file by id, also incomplete ones. Raises UsageError."""
     try:
         whole = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"waivers {path}: {error.strerror}", hint=WRITES_THEM) from error
+        raise UsageError(f"waivers {path}: {error.strerror}", hint=HOW_TO_WRITE) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"waivers {path} is no TOML: {error}", hint=WRITES_THEM) from error
+        raise UsageError(f"waivers {path} is not valid TOML: {error}", hint=HOW_TO_WRITE) from error
     entries = whole.pop("waiver", {})
     if whole or not isinstance(entries, dict):
-        what = f"has {cut(next(iter(whole)))!r}" if whole else "has a `waiver` that is no table"
+        what = f"has an unknown key {cut(next(iter(whole)))!r}" if whole else "has a `waiver` that is not a table"
         raise UsageError(f"waivers {path} {what}", hint="each waiver is a table [waiver.FEN-3a]")
     return entries
 
 
 def _parsed(path: Path, name: str, body: object) -> Waiver:
-    def refuse(what: str, hint: str = WRITES_THEM) -> UsageError:
-        return UsageError(f"waivers {path}: {cut(name)} {what}", hint=hint)
+    def error(problem: str, hint: str = HOW_TO_WRITE) -> UsageError:
+        return UsageError(f"waivers {path}: {cut(name)} {problem}", hint=hint)
 
     if not isinstance(body, dict):
-        raise refuse("is no table", f"each waiver is a table [waiver.{cut(name)}]")
+        raise error("is not a table", f"each waiver is a table [waiver.{cut(name)}]")
     for key in sorted(body.keys() - KEYS):
-        raise refuse(f"has an unknown key {cut(key)!r}", f"known are {', '.join(sorted(KEYS))}")
+        raise error(f"has an unknown key {cut(key)!r}", f"known keys are {', '.join(sorted(KEYS))}")
     for key in TEXTS:
         if not isinstance(body.get(key), str) or not body[key].strip():
             filled = key != "fingerprint"
-            raise refuse(
-                f"has no {key}", f"say {'why' if key == 'reason' else 'who'} in `{key}`" if filled else WRITES_THEM
-            )
+            raise error(f"has no {key}", f'add `{key} = "…"`' if filled else HOW_TO_WRITE)
     if not re.fullmatch(r"\d+:[0-9a-f]{12}", body["fingerprint"]):
-        raise refuse(f"has no fingerprint but {cut(body['fingerprint'])!r}")
+        raise error(f"has an invalid fingerprint {cut(body['fingerprint'])!r}")
     if not body["fingerprint"].startswith(f"{fingerprint.VERSION}:"):
-        raise refuse("has a fingerprint of another release of the kit")
+        raise error("has a fingerprint of another release of the kit")
     return Waiver(
-        id=_upright(name),
+        id=_normalized_id(name),
         reason=" ".join(body["reason"].split()),
         owner=" ".join(body["owner"].split()),
-        expires=_day(body.get("expires"), refuse),
+        expires=_day(body.get("expires"), error),
         fingerprint=body["fingerprint"],
         failure=str(body.get("failure", "")),
     )
 
 
-def _upright(name: str) -> str:
-    """An id as the catalogue writes it: `fen-3A` is FEN-3a."""
+def _normalized_id(name: str) -> str:
+    """Returns an id as the catalogue writes it: FEN-3a for `fen-3A`."""
     head = name.rstrip(ascii_letters)
     return head.upper() + name[len(head) :].lower()
 
 
-def _day(given: object, refuse: Any) -> date:
+def _day(given: object, error: Any) -> date:
     try:
         given = date.fromisoformat(given) if isinstance(given, str) else given
     except ValueError:
-        raise refuse(f"expires on {cut(str(given))!r}, which is no day", "write expires = 2031-12-31") from None
+        raise error(f"has an invalid date in `expires`: {cut(str(given))!r}", "write expires = 2031-12-31") from None
     if not isinstance(given, date) or isinstance(given, datetime):
-        raise refuse("does not say when it expires", "write expires = 2031-12-31, the last day on which it holds")
+        raise error("has no date in `expires`", "write expires = 2031-12-31, the last day of the waiver")
     return given

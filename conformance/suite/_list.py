@@ -87,7 +87,7 @@ def _wanted(states: Sequence[State | int], missing: list[str], unexpected: list[
 
 async def current_revision(trial: Trial) -> bytes:
     """Returns the current revision. Raises NotObserved if the List has none."""
-    call = await expect.acked(trial.client.list(trial.found.few()))
+    call = await expect.acked(trial.client.list(trial.found.states_to_list()))
     revision: bytes = call.response.revision
     if not revision:
         raise NotObserved("a List had no revision, although the first List of the run had one")

@@ -35,7 +35,7 @@ def cursor_text(revision: bytes) -> str:
 
 async def check_full_list(trial: Trial, revisions: Sequence[bytes], *, what: str, only: Sequence[State] = ()) -> None:
     """Checks that List with each cursor contains every machine that is in a List before and in one after."""
-    states = only or trial.found.few(State.IDLE)
+    states = only or trial.found.states_to_list(State.IDLE)
     before = set(ids_in(await expect.acked(trial.client.list(states))))
     calls: list[Call] = []
     for revision in revisions:

@@ -44,7 +44,7 @@ def check_no_duplicates(call: Call) -> None:
 async def test_a_state_holds_exactly_its_machines(trial: Trial) -> None:
     idle, bound = trial.machines
     state_by_machine = {idle: State.IDLE, bound: State.CONFIGURED}
-    for state in trial.found.few(*state_by_machine.values()) or ALL_STATES:
+    for state in trial.found.states_to_list(*state_by_machine.values()) or ALL_STATES:
         included = [machine for machine in state_by_machine if state_by_machine[machine] is state]
         await checked_list(
             trial, [state], included=included, excluded=[m for m in state_by_machine if m not in included]
@@ -84,7 +84,7 @@ async def test_no_state_means_every_state(trial: Trial) -> None:
     idle, bound = trial.machines
     # With a cap, as LST-2 judges Lists without one.
     await checked_list(trial, [], included=[idle, bound], cap=MAX_MACHINES)
-    few = trial.found.few(State.IDLE, State.CONFIGURED)
+    few = trial.found.states_to_list(State.IDLE, State.CONFIGURED)
     await checked_list(trial, few or ALL_STATES, included=[idle, bound], cap=MAX_MACHINES)
 
 
@@ -152,7 +152,7 @@ async def test_any_filter_and_cap(trial: Trial) -> None:
     state_by_machine = {idle: State.IDLE, other: State.IDLE, bound: State.CONFIGURED}
     longest = [LONGEST_LAG]
 
-    few = trial.found.few(State.IDLE, State.CONFIGURED) or ALL_STATES
+    few = trial.found.states_to_list(State.IDLE, State.CONFIGURED) or ALL_STATES
 
     async def judge(case: tuple[list[State], int]) -> None:
         wanted, cap = [state for state in case[0] if state in few] or [State.IDLE], case[1]
@@ -186,7 +186,7 @@ async def test_a_listing_is_a_set(trial: Trial) -> None:
     path = [State.IDLE, State.CONFIGURING, State.CONFIGURED] if trial.found.large else []
     async with observe(trial, machine, states=path, rpcs=["List"], each=check_no_duplicates):
         await trial.drive(machine, Verb.CONFIGURE)
-    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.few() or ALL_STATES
+    both, few = [State.CONFIGURED, State.IDLE, State.CONFIGURED], trial.found.states_to_list() or ALL_STATES
     filters: list[list[State | int]] = [[], [State.IDLE] * 5, [*both], [*few, *few]]
     for states in filters:
         check_no_duplicates(await expect.acked(trial.client.list(states)))

@@ -67,7 +67,7 @@ async def test_a_cap_comes_after_the_filter(trial: Trial) -> None:
 @behaviour("LST-2c", machines=1)
 async def test_no_cap_means_the_whole_fleet(trial: Trial) -> None:
     known: set[str] = {trial.machine.id}
-    for state in trial.found.few() or ALL_STATES:
+    for state in trial.found.states_to_list() or ALL_STATES:
         known |= set(ids_in(await expect.acked(trial.client.list([state]))))
     known |= set(ids_in(await expect.acked(trial.client.list(cap=INT32_MAX))))
     known |= set(trial.random.sample(trial.found.speculative, min(16, len(trial.found.speculative))))
@@ -88,7 +88,7 @@ async def test_a_negative_cap_is_refused_or_no_cap(trial: Trial) -> None:
     await checked_list(trial, [State.IDLE], included=trial.machines)
     await check_negative_cap(trial, [State.IDLE], -1)
     await check_negative_cap(trial, [State.IDLE], -(2**31))
-    await check_negative_cap(trial, trial.found.few(), -1)
+    await check_negative_cap(trial, trial.found.states_to_list(), -1)
 
 
 async def check_negative_cap(trial: Trial, states: Sequence[State], cap: int) -> None:

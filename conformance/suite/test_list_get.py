@@ -58,7 +58,7 @@ async def check_agree(trial: Trial, machine: Machine, *, whole: bool = False, ca
 async def test_list_and_get_agree_at_rest(trial: Trial) -> None:
     machine = trial.machine
     await check_agree(trial, machine)
-    since = (await expect.acked(trial.client.list(trial.found.few()))).response.revision
+    since = (await expect.acked(trial.client.list(trial.found.states_to_list()))).response.revision
     await trial.bind(machine, cluster=machine.cluster, metadata=METADATA)
     await check_agree(trial, machine)
     # With other requests too, as a provider may leave out fields in some answers.

@@ -102,7 +102,7 @@ async def check_deltas_of_edge(trial: Trial, verb: Verb, *, why: str) -> None:
     """Takes one edge. Checks that the deltas since before it, and since a List during the transition, show the end."""
     machine, edge, since = trial.machine, EDGES[verb], await current_revision(trial)
     await trial.begin(machine, verb)
-    midway = await delta(trial, b"", trial.found.few(edge.via))
+    midway = await delta(trial, b"", trial.found.states_to_list(edge.via))
     shown = entry(midway, machine.id)
     await trial.bring(machine, edge.target)
     await check_delta(trial, machine, since, edge.target, why=why)
@@ -117,7 +117,7 @@ async def test_settling_is_a_change(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         edge = EDGES[verb]
         await expect.acked(machine.call(verb))
-        midway = await delta(trial, b"", trial.found.few(edge.via))
+        midway = await delta(trial, b"", trial.found.states_to_list(edge.via))
         shown = entry(midway, machine.id)
         await trial.bring(machine, edge.target)
         if shown is not None and state_of(shown.state) is edge.via:
@@ -195,7 +195,7 @@ async def check_unchanged_omitted(
     """Checks that the machine is not in the delta after `by`, a call that changes nothing, or over a new connection."""
 
     async def read() -> tuple[Call, Call]:
-        states = trial.found.few(State.IDLE)
+        states = trial.found.states_to_list(State.IDLE)
         first = await delta(trial, b"", states)
         if by:
             await by()

@@ -104,7 +104,7 @@ async def test_unknown_fields_hinder_no_reading(trial: Trial) -> None:
     async with trial.client.another(suffix=UNKNOWN_FIELDS) as later:
         got = await expect.acked(later.get(machine.id))
         expect.same(seen, got.response, what="Get with and without unknown fields")
-        for states in ([State.IDLE], trial.found.few(State.IDLE)):
+        for states in ([State.IDLE], trial.found.states_to_list(State.IDLE)):
             await checked_list(trial, states, included=[machine], client=later)
         await checked_list(trial, [State.IDLE], cap=1, least=1, client=later)
     async with trial.client.another(suffix=RESERVED_FIELDS) as earlier:

@@ -51,7 +51,7 @@ async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
 
     for verb in verbs:
         edge = EDGES[verb]
-        states = trial.found.few(edge.via, *{edge.source, edge.target} - {State.SPECULATIVE})
+        states = trial.found.states_to_list(edge.via, *{edge.source, edge.target} - {State.SPECULATIVE})
         controls[verb] = await machine.call(Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE)
         async with observe(trial, machine, states=states, enough=edge.via, each=note_missing) as observations:
             edge_acks = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]

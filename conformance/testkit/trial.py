@@ -164,13 +164,13 @@ class Trial:
         """Returns all machines as List shows them; of a large fleet, the uncrowded states and a page of the others."""
         if not self.found.large:
             return [*(await self.list()).machines]
-        few = await self.list(self.found.few(State.IDLE, State.CONFIGURED))
+        few = await self.list(self.found.states_to_list(State.IDLE, State.CONFIGURED))
         return [*few.machines, *(await self.list(cap=PAGE)).machines]
 
     async def changed(self) -> Sequence[pb.Machine]:
         """Returns all machines that this run may have changed or created, as List shows them, and possibly others."""
         since = self.found.since
-        return [*(await self.list(() if since else self.found.few(), since=since)).machines]
+        return [*(await self.list(() if since else self.found.states_to_list(), since=since)).machines]
 
     async def in_motion(self, machine: Machine, verb: Verb) -> bool:
         """Returns whether `verb`'s transition is still running. A fast provider may never show it."""

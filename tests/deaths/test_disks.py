@@ -91,7 +91,7 @@ def check_stopped(done: Done, provider: Provider, reason: str) -> None:
     assert "the kit itself failed" not in done.text
     assert done.code == 3, done.text
     assert f"stopped: the ledger cannot be written: {reason}" in done.verdict
-    assert "all that was started is home" in done.out
+    assert "all started machines were returned" in done.out
 
 
 def test_a_disk_that_gets_full_stops_the_run_and_all_machines_are_returned(provider: Provider, disk: Path) -> None:

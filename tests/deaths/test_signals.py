@@ -112,4 +112,4 @@ def test_the_first_signal_after_a_timeout_does_not_cancel_the_cleanup(tmp_path: 
             done = kit.done()
         assert done.code == 3
         assert provider.away() == {}
-        assert "all that was started is home" in done.out
+        assert "all started machines were returned" in done.out

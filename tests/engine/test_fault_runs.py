@@ -49,7 +49,7 @@ def test_a_conformant_provider_stays_conformant(faults: tuple[str, ...], latency
     assert not report.with_status(Status.FAILED, Status.WARNED, Status.ERROR)
     for name in ("report.md", "report.html"):
         assert all(fault in (tmp_path / name).read_text(encoding="utf-8") for fault in faults)
-    assert f"weather    {' · '.join(faults)}: " in done.out
+    assert f"faults     {' · '.join(faults)}: " in done.out
 
 
 def test_each_rpc_loses_answers_and_is_retried(tmp_path: Path) -> None:
@@ -112,6 +112,6 @@ def test_a_run_with_faults_is_replayed_with_them(tmp_path: Path) -> None:
     with serving_mutant("RetryHasNoId") as provider:
         judge(provider, "--select", "OPS-2c", "--fault", fault, directory=tmp_path)
         again = run("conformance", "replay", str(tmp_path / "events.ndjson"), "OPS-2c")
-    assert f"weather    {fault}: " in again.out
+    assert "faults     lost-answer: " in again.out
     assert "whose response was dropped" in again.out
     assert "same failure as before" in again.out

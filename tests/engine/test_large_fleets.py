@@ -44,15 +44,15 @@ def test_a_large_fleet_without_revisions_is_judged() -> None:
 def test_in_a_small_fleet_lists_ask_for_all_states() -> None:
     small = a_found(fleet={"SPECULATIVE": 5000}, revision=b"7")
     assert not small.large
-    assert (small.few(State.IDLE), small.since, small.crowded) == ((), b"", frozenset())
+    assert (small.states_to_list(State.IDLE), small.since, small.crowded) == ((), b"", frozenset())
 
 
 def test_in_a_large_fleet_lists_ask_for_crowded_states_by_name_only() -> None:
     large = a_found(fleet={"SPECULATIVE": 50_000, "CONFIGURED": 1001, "IDLE": 1000}, revision=b"7")
     assert large.crowded == {State.SPECULATIVE, State.CONFIGURED}
     assert large.since == b"7"
-    assert {State.SPECULATIVE, State.CONFIGURED, State.UNSPECIFIED}.isdisjoint(large.few())
-    assert set(large.few(State.CONFIGURED)) - set(large.few()) == {State.CONFIGURED}
+    assert {State.SPECULATIVE, State.CONFIGURED, State.UNSPECIFIED}.isdisjoint(large.states_to_list())
+    assert set(large.states_to_list(State.CONFIGURED)) - set(large.states_to_list()) == {State.CONFIGURED}
 
 
 def test_a_call_log_keeps_the_size_of_a_list_and_the_states_of_the_leased_machines() -> None:

@@ -20,7 +20,7 @@ from conformance.results import compare, reader, waivers
 from conformance.results.report import Home, Report
 from conformance.results.result import Status
 from tests.fuzz.search import ANY, SEARCH, ignoring_usage_errors
-from tests.results.test_reader import logged, story, written
+from tests.results.test_reader import as_json, as_log, events_of
 from tests.values import a_call, a_report, a_result
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def check_readable_or_refused(path: Path, content: bytes) -> None:
         if len(error.message.splitlines()) != 1:
             raise
         return
-    assert json_report.as_dict(reader.read_text(written(report))) == json_report.as_dict(report)
+    assert json_report.as_dict(reader.read_text(as_json(report))) == json_report.as_dict(report)
     for render in RENDERERS:
         render(report)
     for before, after in ((report, a_full_report()), (a_full_report(), report), (report, report)):
@@ -96,13 +96,13 @@ def check_readable_or_refused(path: Path, content: bytes) -> None:
     ignoring_usage_errors(lambda: next_step.lines(report))
     ignoring_usage_errors(lambda: replay.select_ids(report, (), catalogue.load()))
     for failure in report.with_status(Status.FAILED):
-        waivers.made(failure, expires=date(2031, 1, 1))
+        waivers.new_waiver(failure, expires=date(2031, 1, 1))
 
 
 @SEARCH
 @given(data=st.data())
 def test_a_file_with_a_value_changed_is_a_report_or_a_usage_error(tmp_path: Path, data: st.DataObject) -> None:
-    lines = [written(a_full_report())] if data.draw(st.booleans()) else logged(story(a_full_report())).splitlines()
+    lines = [as_json(a_full_report())] if data.draw(st.booleans()) else as_log(events_of(a_full_report())).splitlines()
     number = data.draw(st.integers(0, len(lines) - 1))
     value = json.loads(lines[number])
     place = data.draw(st.sampled_from(places(value)))
@@ -113,7 +113,7 @@ def test_a_file_with_a_value_changed_is_a_report_or_a_usage_error(tmp_path: Path
 @SEARCH
 @given(data=st.data())
 def test_a_file_with_bytes_changed_is_a_report_or_a_usage_error(tmp_path: Path, data: st.DataObject) -> None:
-    content = data.draw(st.sampled_from([written(a_full_report()), logged(story(a_full_report()))]))
+    content = data.draw(st.sampled_from([as_json(a_full_report()), as_log(events_of(a_full_report()))]))
     start = data.draw(st.integers(0, len(content)))
     end = data.draw(st.integers(start, min(len(content), start + 40)))
     check_readable_or_refused(tmp_path / "file", content[:start] + data.draw(st.binary(max_size=8)) + content[end:])

@@ -34,7 +34,7 @@ def test_any_entries_are_accepted_or_a_usage_error(tmp_path: Path, entries: dict
         lines += [f"{quoted(key)} = {written(value)}" for key, value in (whole | given_body).items()]
     path.write_text("\n".join(lines), encoding="utf-8")
     if not refused(waivers.load, path):
-        judged = waivers.judged(
+        judged = waivers.check_waivers(
             waivers.load(path),
             [a_result(Status.FAILED, "FEN-3a", reason="r")],
             catalogue.load(),

@@ -213,7 +213,7 @@ def test_a_dead_target_ends_the_run_and_the_report_names_the_remaining_machines(
     assert done.code == 3, done.text
     assert "Traceback" not in done.text
     assert "the target is gone" in done.verdict
-    assert "LEFT" in done.out
+    assert "NOT RETURNED" in done.out
 
 
 def test_all_report_formats_contain_the_figures(tmp_path: Path) -> None:

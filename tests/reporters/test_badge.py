@@ -21,17 +21,17 @@ LEFT = Home(left=(("m", "stuck"),))
     ("report", "message", "color"),
     [
         (a_report(PASSED), "conformant", "brightgreen"),
-        (a_report(PASSED, whole=False), "conformant, a selection", "yellow"),
+        (a_report(PASSED, whole=False), "conformant, partial run", "yellow"),
         (a_report(PASSED, WARNED), "conformant, 1 warned", "yellow"),
-        (a_report(PASSED, home=LEFT), "conformant, machines left", "yellow"),
+        (a_report(PASSED, home=LEFT), "conformant, machines not returned", "yellow"),
         (a_report(PASSED, home=Home(left=LEFT.left, kept=True)), "conformant", "brightgreen"),
         (a_report(PASSED, FAILED, FAILED), "non-conformant, 2 failed", "red"),
-        (a_report(PASSED, lacking=("delete",)), "non-conformant, 1 lacking", "red"),
+        (a_report(PASSED, lacking=("delete",)), "non-conformant, 1 required missing", "red"),
         (a_report(PASSED, ERROR), "inconclusive, 1 not judged", "lightgrey"),
         (a_report(), "inconclusive", "lightgrey"),
         (a_report(PASSED, home=Home(known=False)), "inconclusive", "lightgrey"),
     ],
 )
-def test_a_badge_says_the_verdict_and_is_green_only_where_all_is_well(report: Report, message: str, color: str) -> None:
+def test_a_badge_has_the_verdict_and_is_green_only_for_a_flawless_run(report: Report, message: str, color: str) -> None:
     value: dict[str, Any] = json.loads(badge.render(report))
     assert value == {"schemaVersion": 1, "label": "capacity provider", "message": message, "color": color}

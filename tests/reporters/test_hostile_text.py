@@ -1,4 +1,4 @@
-"""Text of a provider that means no good: in every format it stands as text, and takes a bounded place."""
+"""Hostile text from a provider is shown as text in every format, and takes a limited amount of space."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ TEXTS = {
     "backslashes": "\\evil\\\\`\\",
 }
 BOUND = 2**21
-"""Characters. Some of the texts alone are longer, and stand in 40 places."""
+"""Maximum characters of an output. Some of the texts are longer, and occur in 40 places."""
 
 
-def hostile(text: str) -> Report:
-    """A run that is told in the provider's words wherever it has any."""
+def report_with(text: str) -> Report:
+    """Returns a report with the text in every field that can contain text from the provider."""
     sendable = text.encode("utf-8", "replace").decode()
     machine = pb.Machine(
         id=sendable,
@@ -91,16 +91,16 @@ def hostile(text: str) -> Report:
     return Redactor().report(report)
 
 
-def shown(report: Report) -> str:
-    """What the terminal shows on the way and at the end, with every call."""
+def terminal_output(report: Report) -> str:
+    """Returns the output on the terminal during and after the run, with every call."""
     out = io.StringIO()
     live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), verbose=True)
-    for event in story(report):
+    for event in events_of(report):
         live(event)
     return "\n".join([*terminal.heading(report), out.getvalue()])
 
 
-def story(report: Report) -> list[events.Event]:
+def events_of(report: Report) -> list[events.Event]:
     return [
         *(events.BehaviourStarted(id=result.id, at=0.0, machines=result.machines) for result in report.results),
         *(events.BehaviourFinished(result=result) for result in report.results),
@@ -109,30 +109,30 @@ def story(report: Report) -> list[events.Event]:
     ]
 
 
-def logged(report: Report) -> str:
-    return "".join(json_report.dumps(as_line(event)) + "\n" for event in story(report))
+def as_log(report: Report) -> str:
+    return "".join(json_report.dumps(as_line(event)) + "\n" for event in events_of(report))
 
 
-def harmless_on_a_terminal(text: str) -> None:
+def check_terminal(text: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in text)
     assert not any(line.startswith("verdict    CONFORMANT") for line in text.splitlines())
 
 
-def harmless_as_json(text: str) -> None:
+def check_json(text: str) -> None:
     assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text)
     value = json.loads(text)
     jsonschema.Draft202012Validator(SCHEMA).validate(value)
     assert json_report.as_dict(reader.read_text(text.encode())) == value
 
 
-def harmless_as_a_log(text: str) -> None:
+def check_log(text: str) -> None:
     lines = text.splitlines()
     assert len(lines) == text.count("\n") == 14
     assert [json.loads(line)["event"] for line in lines].count("run-finished") == 1
     assert not re.search(r"[\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
 
 
-def harmless_as_xml(text: str) -> None:
+def check_xml(text: str) -> None:
     JUNIT.validate(text)
     root = ElementTree.fromstring(text)
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "3", "1")
@@ -142,11 +142,11 @@ def harmless_as_xml(text: str) -> None:
     }
 
 
-def harmless_as_markdown(text: str) -> None:
+def check_markdown(text: str) -> None:
     assert len(text) <= 65_000
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     outside = re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
-    # What does not stand in code is ours; only the reason of a stop stands among words, with no markup left in it.
+    # Only code contains the provider's text, except the reason of a stop, which has no markup left in it.
     tags = set(re.findall(r"</?([a-zA-Z!][a-z0-9]*)", outside))
     assert tags <= {"h1", "h2", "h3", "p", "strong", "em", "pre", "ul", "li", "details", "summary"}
     assert "@evil" not in outside
@@ -155,77 +155,77 @@ def harmless_as_markdown(text: str) -> None:
     assert all(c.isprintable() or c in "\n\u200b" for c in text)
 
 
-def harmless_as_a_badge(text: str) -> None:
+def check_badge(text: str) -> None:
     value = json.loads(text)
     assert value == {
         "schemaVersion": 1,
         "label": "capacity provider",
-        "message": "non-conformant, 3 failed, 1 warned, 1 not judged, machines left",
+        "message": "non-conformant, 3 failed, 1 warned, 1 not judged, machines not returned",
         "color": "red",
     }
 
 
-def harmless_as_html(text: str) -> None:
-    """Of markup there is only ours; `test_html_browser.py` holds that a browser thinks so too."""
+def check_html(text: str) -> None:
+    """Checks that all markup is the kit's. `test_html_browser.py` checks the same in a browser."""
     assert text.count("<script") == text.count("</script>") == 2
     assert not re.search(r"<img|<[^>]+ on[a-z]+=|href=.javascript:", text)
     assert all(c.isprintable() or c == "\n" for c in text)
 
 
 FORMATS: dict[str, tuple[Callable[[Report], str], Callable[[str], None]]] = {
-    "terminal": (shown, harmless_on_a_terminal),
-    "report.json": (json_report.render, harmless_as_json),
-    "events.ndjson": (logged, harmless_as_a_log),
-    "junit.xml": (junit.render, harmless_as_xml),
-    "report.md": (markdown.render, harmless_as_markdown),
-    "report.html": (html_render.render, harmless_as_html),
-    "badge.json": (badge.render, harmless_as_a_badge),
+    "terminal": (terminal_output, check_terminal),
+    "report.json": (json_report.render, check_json),
+    "events.ndjson": (as_log, check_log),
+    "junit.xml": (junit.render, check_xml),
+    "report.md": (markdown.render, check_markdown),
+    "report.html": (html_render.render, check_html),
+    "badge.json": (badge.render, check_badge),
 }
-"""Each format with what renders it, and what shows that the text in it does no harm. Another one is a line here."""
+"""The renderer of each format, and the check that the text has no effect in it."""
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", TEXTS)
-def test_hostile_text_does_no_harm(kind: str, name: str) -> None:
+def test_hostile_text_has_no_effect(kind: str, name: str) -> None:
     render, harmless = FORMATS[name]
-    text = render(hostile(TEXTS[kind]))
+    text = render(report_with(TEXTS[kind]))
     harmless(text)
     assert len(text) < BOUND
     text.encode("utf-8")
 
 
-def test_json_keeps_hostile_text_as_it_is() -> None:
-    value = json.loads(json_report.render(hostile(TEXTS["ansi"])))
+def test_json_preserves_hostile_text() -> None:
+    value = json.loads(json_report.render(report_with(TEXTS["ansi"])))
     assert value["behaviours"][0]["got"] == TEXTS["ansi"]
 
 
 @pytest.mark.parametrize("kind", ["markup", "ansi", "bidi", "wide"])
-def test_a_provider_that_speaks_so_is_judged_and_told_of_without_harm(kind: str) -> None:
+def test_a_provider_with_hostile_text_is_judged_and_reported(kind: str) -> None:
     text = TEXTS[kind][: 2**12]
 
     class Hostile(Servicer):
         def machine(self, machine: Any) -> pb.Machine:
-            told = pb.Machine()
-            told.CopyFrom(super().machine(machine))
-            told.last_error, told.zone, told.instance_type = text, text, text
-            told.host.ref = text if machine.state.name != "SPECULATIVE" else ""
-            return told
+            emitted = pb.Machine()
+            emitted.CopyFrom(super().machine(machine))
+            emitted.last_error, emitted.zone, emitted.instance_type = text, text, text
+            emitted.host.ref = text if machine.state.name != "SPECULATIVE" else ""
+            return emitted
 
         def ack(self, ack: Any) -> pb.TransitionAck:
-            told = super().ack(ack)
-            told.operation_id = text
-            return told
+            emitted = super().ack(ack)
+            emitted.operation_id = text
+            return emitted
 
-    async def breaks(trial: Trial) -> None:
+    async def failing(trial: Trial) -> None:
         call = await trial.machine.create()
         raise Violation("peace", call.outcome(), calls=[call])
 
-    told: list[events.Event] = []
-    report = asyncio.run(judged([proof(breaks, machines=1)], emit=told.append, serve={"servicer": Hostile}))
+    emitted: list[events.Event] = []
+    report = asyncio.run(judged([proof(failing, machines=1)], emit=emitted.append, serve={"servicer": Hostile}))
     assert report.results[0].calls
-    harmless_on_a_terminal(shown(report))
-    harmless_as_json(json_report.render(report))
+    check_terminal(terminal_output(report))
+    check_json(json_report.render(report))
     JUNIT.validate(junit.render(report))
-    harmless_as_markdown(markdown.render(report))
-    for event in told:
+    check_markdown(markdown.render(report))
+    for event in emitted:
         assert len(json_report.dumps(as_line(event)).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""report.html as text; what a browser makes of it is told by test_html_browser.py."""
+"""report.html as text. `test_html_browser.py` tests it in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOID = {"meta", "link", "input", "br"}
 
 
 class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text but for scripts and styles."""
+    """The elements of a page with their attributes, and its text without scripts and styles."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -34,7 +34,7 @@ class Page(HTMLParser):
         self.scripts: list[str] = []
         self.feed(source)
         self.close()
-        assert self._open == [], "every element that begins also ends"
+        assert self._open == [], "every element must be closed"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -74,15 +74,15 @@ def broken() -> Report:
     )
 
 
-def test_the_top_says_verdict_bill_home_coming_what_was_found_seed_and_version() -> None:
+def test_the_header_has_verdict_bill_clean_up_target_seed_and_version() -> None:
     text = " ".join(page(broken()).text.split())
     for part in (
         "Non-conformant",
         "2 failed",
-        "from 2 causes",
+        "2 root causes",
         "1 create, 0 configures",
-        "0.2500 by the provider’s price_per_hour",
-        "all that was started is home",
+        "0.2500 (by price_per_hour)",
+        "all started machines were returned",
         "4 SPECULATIVE",
         "seed 7 · kit 0.1.0",
         "critical path 1.50 s",
@@ -90,54 +90,56 @@ def test_the_top_says_verdict_bill_home_coming_what_was_found_seed_and_version()
         assert part in text[: text.index("TST-1a")]
 
 
-def test_causes_come_first_and_consequences_stand_under_them() -> None:
+def test_causes_come_first_with_their_consequences() -> None:
     seen = page(broken())
     order = [name for name in seen.ids() if name.startswith("TST")]
     assert order == ["TST-1a", "TST-2a", "TST-3a", "TST-5a", "TST-4a", "TST-6a"]
-    assert "So also 1 more, which rests on TST-1a" in " ".join(seen.text.split())
+    assert "1 other failure in behaviours that depend on TST-1a: fix TST-1a first" in " ".join(seen.text.split())
 
 
-def test_a_failure_is_told_without_a_script_with_the_call_that_shows_it_and_how_to_see_it_again() -> None:
+def test_a_failure_is_readable_without_javascript() -> None:
     text = " ".join(page(broken()).text.split())
     for part in (
         "TST-1 MUST A clause of a test.",
         "By a test.",
         "wanted a fenced call got OK",
-        "This call shows it.",
+        "This call shows the failure.",
         "Get(m1)",
         "conformance replay /somewhere/events.ndjson TST-1a",
     ):
         assert part in text
 
 
-def test_reasons_notes_and_quarantined_machines_are_told() -> None:
+def test_reasons_notes_and_quarantined_machines_are_shown() -> None:
     text = page(broken()).text
     for part in ("no TLS", "not answered", "a note", "m9", "stuck"):
         assert part in text
 
 
-def test_what_is_left_running_is_told_with_the_command_that_brings_it_home() -> None:
+def test_machines_that_were_not_returned_are_shown_with_the_sweep_command() -> None:
     text = " ".join(page(a_report(a_result(), home=Home(left=(("m1", "stuck"),)))).text.split())
-    assert "1 machine left: bring them home with conformance sweep /somewhere/ledger.ndjson --target host:1" in text
+    assert (
+        "1 machine not returned. To clean up, run: conformance sweep /somewhere/ledger.ndjson --target host:1" in text
+    )
 
 
-def test_what_somebody_else_seems_to_have_is_told() -> None:
+def test_machines_that_may_belong_to_another_client_are_shown() -> None:
     text = " ".join(page(a_report(a_result(), home=Home(taken=(("m1", "OK IDLE"),)))).text.split())
-    assert "1 machine of ours may be somebody else's now: where nobody else uses this provider" in text
-    assert "all that is still ours is home" in text
+    assert "1 machine of this run may belong to another client now. If you are the only client" in text
+    assert "all started machines that the run still owns were returned" in text
 
 
-def test_a_target_that_was_never_reached_has_a_report_too() -> None:
+def test_a_target_that_was_not_reached_has_a_report() -> None:
     text = page(a_report(a_result(Status.ERROR, reason="refused"), found=None, run="", started="", stopped="gone")).text
     assert "not reached" in text
     assert "Inconclusive" in text
 
 
-def test_a_report_of_nothing_is_a_page() -> None:
+def test_an_empty_report_is_rendered() -> None:
     assert "Inconclusive" in page(a_report()).text
 
 
-def test_the_policy_lets_nothing_run_but_the_pages_own_script_and_nothing_load() -> None:
+def test_the_policy_allows_only_the_pages_own_script_and_style() -> None:
     source = render.render(broken())
     seen = Page(source)
     policy = next(a["content"] for tag, a in seen.elements if a.get("http-equiv") == "Content-Security-Policy")
@@ -151,7 +153,7 @@ def test_the_policy_lets_nothing_run_but_the_pages_own_script_and_nothing_load()
     assert "unsafe" not in policy
 
 
-def test_the_page_refers_to_nothing_outside_it() -> None:
+def test_the_page_has_no_external_references() -> None:
     seen = page(broken())
     for tag, attributes in seen.elements:
         assert tag not in {"iframe", "object", "embed", "base", "form", "img"}
@@ -172,7 +174,7 @@ def test_hostile_text_changes_no_element_of_the_page(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_hostile_text_is_cut_and_printable(text: str) -> None:
+def test_hostile_text_is_truncated_and_printable(text: str) -> None:
     source = render.render(report_of(text))
     source.encode("utf-8")
     assert len(source) < 700_000
@@ -183,45 +185,45 @@ def words(report: Report) -> str:
     return " ".join(page(report).text.split())
 
 
-def test_what_is_new_since_a_baseline_stands_before_the_causes_and_on_each_behaviour() -> None:
+def test_changes_since_a_baseline_come_before_the_causes() -> None:
     before = a_report(a_result(Status.PASSED, "TST-1a"), a_result(Status.FAILED, "TST-2a", reason="so", got="y"))
     after = a_report(a_result(Status.FAILED, "TST-1a", reason="so", got="y"), before.results[1])
     text = words(replace(after, comparison=compare(before, after, names=("last week", "now"))))
-    assert "Since then last week" in text
+    assert "Changes since the baseline last week" in text
     assert text.index("1 newly failing TST-1a The title of TST-1a") < text.index("Causes")
     assert "The title of TST-1a newly failing" in text
     assert "The title of TST-2a still failing" in text
 
 
-def test_where_nothing_is_new_that_is_said() -> None:
+def test_no_changes_since_a_baseline_are_shown() -> None:
     report = a_report(a_result())
-    assert "nothing is new" in words(replace(report, comparison=compare(report, report)))
+    assert "no changes" in words(replace(report, comparison=compare(report, report)))
 
 
-def test_what_is_waived_is_told_with_its_terms_and_a_waiver_that_does_not_hold_at_the_top() -> None:
+def test_waivers_are_shown_and_stale_ones_are_in_the_header() -> None:
     failed, passed = (
         a_result(Status.FAILED, "TST-1a", reason="so", wanted="x", got="y"),
         a_result(behaviour_id="TST-2a"),
     )
-    told = tuple(
+    waivers = tuple(
         Waived(
             waiver=Waiver(id=result.id, reason="soon", owner="ann", expires=date(2030, 1, 2), fingerprint="f"),
-            standing=standing,
-            detail="" if standing.tolerates else "it passes: take the waiver out",
+            state=state,
+            detail="" if state.tolerates else "the behaviour passes; remove the waiver",
         )
-        for result, standing in ((failed, WaiverState.HOLDS), (passed, WaiverState.STALE))
+        for result, state in ((failed, WaiverState.HOLDS), (passed, WaiverState.STALE))
     )
-    text = words(a_report(failed, passed, waivers=told, waivers_file="conformance-waivers.toml"))
+    text = words(a_report(failed, passed, waivers=waivers, waivers_file="conformance-waivers.toml"))
     assert "Conformant, 1 waived" in text
     assert "The title of TST-1a waived" in text
     assert "Waived until 2030-01-02 by ann: soon" in text
-    assert text.index("The waiver of TST-2a is stale: it passes: take the waiver out") < text.index("Bill")
+    assert text.index("The waiver of TST-2a is stale: the behaviour passes; remove the waiver") < text.index("Bill")
 
 
-def test_a_truncated_run_says_so_and_not_that_its_machines_are_home() -> None:
-    text = words(a_report(a_result(), home=Home(known=False), stopped="truncated: the log ends before the run did"))
-    assert "Truncated: the log ends before the run did" in text
-    assert "all that was started is home" not in text
+def test_a_truncated_run_has_an_unknown_clean_up() -> None:
+    text = words(a_report(a_result(), home=Home(known=False), stopped="truncated: the log ends before the run does"))
+    assert "Truncated: the log ends before the run does" in text
+    assert "were returned" not in text
     assert "conformance sweep /somewhere/ledger.ndjson --target host:1" in text
 
 

@@ -1,4 +1,4 @@
-"""What a browser makes of report.html: headless Chromium opens the pages, and somebody who has no mouse reads them."""
+"""report.html in headless Chromium, also without mouse and without JavaScript."""
 
 from __future__ import annotations
 
@@ -40,37 +40,39 @@ STATES = pb.MachineState.keys()
 
 @pytest.fixture(scope="module")
 def broken() -> Report:
-    """A real run, against a provider that does not ask the fence on Drain."""
+    """Returns the report of a real run against a provider that does not fence Drain."""
     return asyncio.run(judge_mutant_over_tcp(MUTANTS["DrainIsNotFenced"], select=["FEN", "LIF-1", "LIF-8"], seed=7))
 
 
 @pytest.fixture(scope="module")
 def browser(broken: Report) -> Iterator[Browser]:
-    """One browser for all; the real run is over before it starts, as both want the thread's loop."""
-    with browsing() as opened:
-        yield opened
+    """Yields one browser for all tests. It starts after the real run, because both need the thread's event loop."""
+    with browsing() as started:
+        yield started
 
 
 @contextmanager
-def opened(browser: Browser, path: Path, report: Report, *, at: str = "", **options: Any) -> Iterator[Page]:
-    """The report in a fresh window, ready; nothing may be wrong with it, and nothing fetched, to the end."""
+def open_report(browser: Browser, path: Path, report: Report, *, at: str = "", **options: Any) -> Iterator[Page]:
+    """Yields the report in a new window. Fails on errors, warnings and requests until the end."""
     file = path / "report.html"
     file.write_text(render.render(report), encoding="utf-8")
-    trouble: list[str] = []
+    problems: list[str] = []
     with browser.new_context(**({"viewport": {"width": 1200, "height": 900}} | options)) as window:
         page = window.new_page()
-        page.on("console", lambda message: trouble.append(f"console: {message.text[:300]}"))
-        page.on("pageerror", lambda error: trouble.append(f"error: {str(error)[:300]}"))
-        page.on("dialog", lambda dialog: trouble.append("a dialog"))
-        page.on("request", lambda asked: trouble.append(f"request: {asked.url[:300]}") if is_fetch(asked.url) else None)
+        page.on("console", lambda message: problems.append(f"console: {message.text[:300]}"))
+        page.on("pageerror", lambda error: problems.append(f"error: {str(error)[:300]}"))
+        page.on("dialog", lambda dialog: problems.append("a dialog"))
+        page.on(
+            "request", lambda asked: problems.append(f"request: {asked.url[:300]}") if is_fetch(asked.url) else None
+        )
         page.goto(file.as_uri() + at)
         if options.get("java_script_enabled", True):
             page.wait_for_selector("html[data-ready]")
         yield page
-    assert trouble == []
+    assert problems == []
 
 
-def test_where_there_must_be_a_browser_its_absence_fails_instead_of_being_skipped(
+def test_a_missing_browser_fails_if_it_is_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("CI", "CONFORMANCE_BROWSER", "CONFORMANCE_CHROMIUM"):
@@ -103,10 +105,10 @@ def shown(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_report_opens_in_both_themes_with_its_cause_drawn(
+def test_a_report_opens_in_both_themes_with_the_timeline_of_its_cause(
     browser: Browser, broken: Report, tmp_path: Path, theme: Any
 ) -> None:
-    with opened(browser, tmp_path, broken, color_scheme=theme) as page:
+    with open_report(browser, tmp_path, broken, color_scheme=theme) as page:
         dark = page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]) < 128")
         assert dark == (theme == "dark")
         assert page.locator("#FEN-7d .mark .ring").count() == len(cause(broken).decisive) == 2
@@ -114,8 +116,8 @@ def test_a_report_opens_in_both_themes_with_its_cause_drawn(
         assert page.locator("#fleet .span").count() == sum(bool(result.calls) for result in broken.results)
 
 
-def test_the_theme_turns_and_is_kept(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken, color_scheme="light") as page:
+def test_the_theme_can_be_changed_and_is_stored(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, color_scheme="light") as page:
         page.click(".theme")
         assert page.get_attribute("html", "data-theme") == "dark"
         page.reload()
@@ -124,22 +126,20 @@ def test_the_theme_turns_and_is_kept(browser: Browser, broken: Report, tmp_path:
         assert page.get_attribute("html", "data-theme") == "light"
 
 
-def test_the_offending_pair_is_numbered_in_the_timeline_and_told_in_words(
+def test_decisive_calls_are_numbered_in_the_timeline_and_explained(
     browser: Browser, broken: Report, tmp_path: Path
 ) -> None:
-    with opened(browser, tmp_path, broken) as page:
+    with open_report(browser, tmp_path, broken) as page:
         assert page.locator("#FEN-7d .flag").all_text_contents() == ["1", "2"]
         roles = page.locator("#FEN-7d .role b").all_inner_texts()
-        assert roles == ["This call set the mark.", "This one should have been fenced."]
-        told = page.locator("#FEN-7d .inspector").inner_text()
-        assert "Drain" in told
-        assert "epoch 1 · sequence 3" in told
+        assert roles == ["This call set the mark.", "This call should have been fenced."]
+        shown_text = page.locator("#FEN-7d .inspector").inner_text()
+        assert "Drain" in shown_text
+        assert "epoch 1 · sequence 3" in shown_text
 
 
-def test_a_deep_link_opens_its_behaviour_whatever_its_case_and_wherever_it_is(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
-    with opened(browser, tmp_path, broken, at="#fen-7a") as page:
+def test_a_deep_link_opens_its_behaviour(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, at="#fen-7a") as page:
         assert page.locator(".consequences").get_attribute("open") is not None
         page.locator("#FEN-7a .canvas svg").wait_for()
         assert focused(page) == "FEN-7a"
@@ -149,17 +149,15 @@ def test_a_deep_link_opens_its_behaviour_whatever_its_case_and_wherever_it_is(
         assert page.input_value("input[type=search]") == ""
 
 
-def test_a_link_to_what_there_is_not_harms_nothing(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken, at="#%E0%A4%A</script>") as page:
+def test_a_link_to_an_unknown_behaviour_has_no_effect(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, at="#%E0%A4%A</script>") as page:
         assert page.locator(".behaviour").count() == len(broken.results)
 
 
-def test_chips_and_search_leave_what_matches_and_escape_brings_back_all(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
+def test_chips_and_search_filter_and_escape_shows_all(browser: Browser, broken: Report, tmp_path: Path) -> None:
     skipped = [result.id for result in broken.results if result.status is Status.SKIPPED]
     assert skipped
-    with opened(browser, tmp_path, broken) as page:
+    with open_report(browser, tmp_path, broken) as page:
         page.click("[data-show=skipped]")
         assert sorted(shown(page)) == sorted(skipped)
         assert page.locator(".hits").inner_text() == f"{len(skipped)} of {len(broken.results)} behaviours"
@@ -173,15 +171,15 @@ def test_chips_and_search_leave_what_matches_and_escape_brings_back_all(
         assert page.locator(".hits").is_hidden()
 
 
-def test_a_search_that_finds_nothing_says_so(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken) as page:
+def test_a_search_without_hits_shows_zero(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken) as page:
         page.fill("input[type=search]", "no such words")
         assert shown(page) == []
         assert page.locator(".hits").inner_text().startswith("0 of ")
 
 
 def test_a_report_can_be_read_with_the_keyboard_alone(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken) as page:
+    with open_report(browser, tmp_path, broken) as page:
         order = shown(page)
         page.keyboard.press("j")
         assert focused(page) == order[0] == "FEN-7d"
@@ -193,16 +191,14 @@ def test_a_report_can_be_read_with_the_keyboard_alone(browser: Browser, broken: 
         assert focused(page) == "FEN-7d"
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none"
-        # A search field is for typing: j and k move nothing there.
+        # In the search field, j and k are text.
         page.keyboard.press("/")
         page.keyboard.type("jk")
         assert page.input_value("input[type=search]") == "jk"
 
 
-def test_arrows_go_through_a_timeline_which_is_one_stop_for_tab(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
-    with opened(browser, tmp_path, broken) as page:
+def test_arrow_keys_move_in_a_timeline_with_one_tab_stop(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken) as page:
         marks = page.locator("#FEN-7d .mark")
         assert page.locator("#FEN-7d .mark[tabindex='0']").count() == 1
         marks.first.focus()
@@ -215,23 +211,19 @@ def test_arrows_go_through_a_timeline_which_is_one_stop_for_tab(
         assert page.locator("#FEN-7d .inspector").inner_text() == first
 
 
-def test_a_pointer_over_a_mark_tells_request_answer_code_and_time(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
+def test_hovering_a_mark_shows_request_response_code_and_time(browser: Browser, broken: Report, tmp_path: Path) -> None:
     result = cause(broken)
     stale = result.calls[result.decisive[-1]]
-    with opened(browser, tmp_path, broken) as page:
+    with open_report(browser, tmp_path, broken) as page:
         page.locator("#FEN-7d .shape").first.hover()
         page.locator("#FEN-7d .mark:has(.ring) .shape").last.hover()
-        told = page.locator("#FEN-7d .inspector").inner_text()
+        shown_text = page.locator("#FEN-7d .inspector").inner_text()
         for part in (stale.rpc, stale.code.name, stale.request_text(), stale.outcome(), f"{stale.started:.3f} s"):
-            assert part in told
+            assert part in shown_text
 
 
-def test_the_table_has_every_call_with_those_that_decide_marked(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
-    with opened(browser, tmp_path, broken) as page:
+def test_the_table_has_all_calls_and_marks_decisive_ones(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken) as page:
         page.click("#FEN-7d .calls > summary")
         rows = page.locator("#FEN-7d .calls tbody tr")
         rows.first.wait_for()
@@ -240,8 +232,8 @@ def test_the_table_has_every_call_with_those_that_decide_marked(
         assert mutating <= rows.count() <= len(cause(broken).calls)
 
 
-def test_a_span_of_the_fleet_leads_to_its_behaviour(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken) as page:
+def test_a_span_links_to_its_behaviour(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken) as page:
         page.locator("#fleet .span[aria-label^='LIF-1a ']").focus()
         assert "LIF-1a" in page.locator("#fleet .inspector").inner_text()
         page.keyboard.press("Enter")
@@ -249,17 +241,15 @@ def test_a_span_of_the_fleet_leads_to_its_behaviour(browser: Browser, broken: Re
         assert focused(page) == "LIF-1a"
 
 
-def test_nothing_sticks_out_of_a_phone(browser: Browser, broken: Report, tmp_path: Path) -> None:
-    with opened(browser, tmp_path, broken, viewport={"width": 360, "height": 780}, has_touch=True) as page:
+def test_the_page_fits_a_phone(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, viewport={"width": 360, "height": 780}, has_touch=True) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.locator("#FEN-7d .mark").first.tap()
         assert page.locator("#FEN-7d .inspector").is_visible()
 
 
-def test_on_paper_every_cause_and_consequence_is_open_and_drawn_and_closed_again_after(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
-    with opened(browser, tmp_path, broken, color_scheme="dark") as page:
+def test_print_expands_all_causes_and_restores_the_page(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, color_scheme="dark") as page:
         before = page.locator("details[open]").count()
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print")
@@ -271,21 +261,19 @@ def test_on_paper_every_cause_and_consequence_is_open_and_drawn_and_closed_again
         assert page.locator("details[open]").count() == before
 
 
-def test_without_javascript_the_cause_is_there_with_what_was_wanted_and_what_came(
-    browser: Browser, broken: Report, tmp_path: Path
-) -> None:
-    with opened(browser, tmp_path, broken, java_script_enabled=False) as page:
+def test_without_javascript_causes_show_wanted_and_got(browser: Browser, broken: Report, tmp_path: Path) -> None:
+    with open_report(browser, tmp_path, broken, java_script_enabled=False) as page:
         text = page.locator("#FEN-7d").inner_text()
         assert cause(broken).wanted in text
         assert cause(broken).got in text
-        assert "This one should have been fenced" in text
+        assert "This call should have been fenced" in text
         assert page.locator(".tools").is_hidden()
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_hostile_text_does_nothing_and_is_shown_as_text(browser: Browser, tmp_path: Path, text: str) -> None:
+def test_hostile_text_has_no_effect_and_is_shown(browser: Browser, tmp_path: Path, text: str) -> None:
     report = report_of(text)
-    with opened(browser, tmp_path, report) as page:
+    with open_report(browser, tmp_path, report) as page:
         for result in report.results:
             page.evaluate("id => { location.hash = '#' + id }", result.id)
             page.locator(f"#{result.id} .canvas svg").wait_for()
@@ -301,7 +289,7 @@ def test_hostile_text_does_nothing_and_is_shown_as_text(browser: Browser, tmp_pa
 
 
 def a_large_report() -> Report:
-    """Every behaviour of the catalogue, with 20,000 calls between them, no two alike."""
+    """Returns a report with every behaviour of the catalogue and 20,000 different calls."""
     entries = catalogue.load().entries
     each = CALLS // len(entries) + 1
     verbs = {
@@ -337,13 +325,11 @@ def a_large_report() -> Report:
     return a_report(*results)
 
 
-def test_226_behaviours_with_20000_calls_are_a_page_of_bounded_size_that_answers(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_report_with_20000_calls_is_usable(browser: Browser, tmp_path: Path) -> None:
     report = a_large_report()
     assert sum(len(result.calls) for result in report.results) >= CALLS
     last = report.results[-1].id
-    with opened(browser, tmp_path, report) as page:
+    with open_report(browser, tmp_path, report) as page:
         assert (tmp_path / "report.html").stat().st_size < 12_000_000
         assert page.locator(".behaviour").count() == len(report.results)
         page.fill("input[type=search]", last)

@@ -21,7 +21,7 @@ PASSED, FAILED, WARNED, ERROR, SKIPPED = (
 )
 
 
-def test_everything_comes_after_what_it_rests_on() -> None:
+def test_behaviours_come_after_their_dependencies() -> None:
     entries = catalogue.load().entries
     ordered = next_step.order(entries)
     place = {entry.id: number for number, entry in enumerate(ordered)}
@@ -29,7 +29,7 @@ def test_everything_comes_after_what_it_rests_on() -> None:
     assert [(e.id, g) for e in ordered for g in e.rests_on if place[g] > place[e.id]] == []
 
 
-def test_where_nothing_rests_on_anything_a_provider_grows_from_reading_to_bad_weather() -> None:
+def test_independent_behaviours_are_ordered_by_area() -> None:
     results = [a_result(behaviour_id=name) for name in ("WIR-1a", "FEN-1a", "MET-1a", "LIF-1a", "SHP-1a", "OPS-1a")]
     ordered = next_step.order([result.entry for result in results])
     assert [e.area for e in ordered] == ["SHP", "LIF", "OPS", "FEN", "MET", "WIR"]
@@ -40,7 +40,7 @@ def test_revisions_are_optional_and_come_late() -> None:
     assert known["LST-6a"] > known["MET-1a"]
 
 
-def test_the_next_step_is_the_broken_one_that_others_rest_on() -> None:
+def test_the_next_step_is_the_failure_that_others_depend_on() -> None:
     report = a_report(
         a_result(FAILED, "FEN-1a", rests_on=["LIF-1a"]),
         a_result(FAILED, "LIF-1a", wanted="IDLE", got="FAILED"),
@@ -57,7 +57,7 @@ def test_the_next_step_is_the_broken_one_that_others_rest_on() -> None:
     )
 
 
-def test_a_broken_must_comes_before_what_was_not_judged_and_a_should_last() -> None:
+def test_a_broken_must_comes_before_unjudged_musts_and_shoulds() -> None:
     warned = a_result(WARNED, "SHP-1a", level=Level.SHOULD)
     unjudged, failed = a_result(ERROR, "LIF-1a"), a_result(FAILED, "SEC-1a")
     for results, first in (
@@ -70,7 +70,7 @@ def test_a_broken_must_comes_before_what_was_not_judged_and_a_should_last() -> N
         assert step.result.id == first
 
 
-def test_progress_counts_clauses_and_not_those_that_do_not_apply() -> None:
+def test_progress_counts_applicable_clauses() -> None:
     report = a_report(
         a_result(PASSED, "LIF-1a"),
         a_result(SKIPPED, "LIF-1b"),
@@ -82,11 +82,11 @@ def test_progress_counts_clauses_and_not_those_that_do_not_apply() -> None:
         a_result(SKIPPED, "FEN-14a", level=Level.MAY),
     )
     now = next_step.progress(report)
-    assert (now.hold, now.broken, now.open, now.absent, now.of) == (1, 1, 1, 1, 3)
-    assert next_step.lines(report)[0] == ("progress   1 of 3 clauses hold, 1 broken, 1 not judged, 1 more do not apply")
+    assert (now.satisfied, now.broken, now.unjudged, now.not_applicable, now.applicable) == (1, 1, 1, 1, 3)
+    assert next_step.lines(report)[0] == "progress   1 of 3 clauses satisfied, 1 broken, 1 not judged, 1 not applicable"
 
 
-def test_the_step_shows_what_is_wanted_what_comes_and_how_to_see_it() -> None:
+def test_the_step_shows_wanted_got_and_commands() -> None:
     report = a_report(a_result(FAILED, "LIF-1a", wanted="IDLE", got="FAILED", calls=(a_call(),), decisive=(0,)))
     shown = "\n".join(next_step.lines(report))
     for part in (
@@ -100,15 +100,15 @@ def test_the_step_shows_what_is_wanted_what_comes_and_how_to_see_it() -> None:
         assert part in shown
 
 
-def test_when_all_hold_it_says_so() -> None:
-    assert next_step.lines(a_report(a_result()))[-1] == "next       nothing: all hold"
-    assert next_step.lines(a_report(a_result(), whole=False))[-1].endswith("a whole run judges the rest")
+def test_without_open_clauses_there_is_no_next_step() -> None:
+    assert next_step.lines(a_report(a_result()))[-1] == "next       nothing: all judged clauses are satisfied"
+    assert next_step.lines(a_report(a_result(), whole=False))[-1].endswith("run all behaviours next")
 
 
-def test_where_nothing_was_judged_the_first_step_is_to_let_the_kit_in() -> None:
+def test_without_results_the_next_step_is_to_make_the_target_reachable() -> None:
     report = a_report(a_result(ERROR), found=None, stopped="target h:1 refuses connections")
     assert next_step.lines(report) == [
-        "next       let the kit in, as nothing was judged: target h:1 refuses connections"
+        "next       make the target reachable; nothing was judged: target h:1 refuses connections"
     ]
 
 
@@ -120,7 +120,7 @@ def test_the_command_reads_a_report(tmp_path: Path) -> None:
     assert "next       LIF-1 MUST" in done.out
 
 
-def test_the_command_says_in_a_line_what_is_no_record(tmp_path: Path) -> None:
+def test_the_command_rejects_other_files_in_one_line(tmp_path: Path) -> None:
     done = run("conformance", "next", str(tmp_path / "none.json"))
     assert done.code == 2
     assert len(done.err.splitlines()) == 2

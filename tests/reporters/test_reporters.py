@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 SCHEMA = json.loads((Path(conformance.reporters.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
 JUNIT = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
 COST = ("at", "bill", "rpcs")
-"""What a line of the log adds to a result: what the run has cost by then."""
+"""The keys that a line of the log adds to a result: its time, and the cost of the run until then."""
 
 
 def valid(report: Report) -> dict[str, Any]:
-    """The report as JSON, which is valid."""
+    """Returns the report as JSON, after a check against the schema."""
     value = json.loads(json_report.render(report))
     jsonschema.Draft202012Validator(SCHEMA).validate(value)
     assert isinstance(value, dict)
@@ -64,7 +64,7 @@ def test_the_schema_is_a_schema_of_its_draft() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_a_report_of_every_status_is_valid_and_has_the_shape_that_was_asked_for() -> None:
+def test_a_report_with_every_status_is_valid() -> None:
     value = valid(a_report(*one_of_each(), notes=("a note",), quarantined=(("m9", "stuck"),)))
     assert value["format"] == 1
     assert value["verdict"] == "non-conformant"
@@ -77,23 +77,24 @@ def test_a_report_of_every_status_is_valid_and_has_the_shape_that_was_asked_for(
     assert value["home"]["clean"] is True
 
 
-def test_a_report_of_a_target_that_was_never_reached_is_valid() -> None:
+def test_a_report_of_a_target_that_was_not_reached_is_valid() -> None:
     value = valid(a_report(a_result(Status.ERROR, reason="refused"), found=None, run="", started="", stopped="refused"))
     assert value["found"] == {}
 
 
-def test_what_somebody_else_seems_to_have_is_named_and_makes_nothing_unclean() -> None:
+def test_machines_that_may_belong_to_another_client_do_not_change_the_exit_code() -> None:
     report = a_report(a_result(), home=Home(taken=(("m1", "Get answers OK IDLE"),)))
     home = valid(report)["home"]
     assert (home["clean"], home["left"], home["taken"]) == (True, [], {"m1": "Get answers OK IDLE"})
     assert report.exit_code == 0
-    *_, clean, taken, named = terminal.closing(report)
-    assert clean == "home       all that is still ours is home"
-    assert taken.startswith("taken      was ours, and seems to be somebody else's now")
+    *_, clean, taken, advice, named = terminal.closing(report)
+    assert clean == "clean-up   all started machines that the run still owns were returned"
+    assert taken == "ownership  1 machine of this run may belong to another client now;"
+    assert advice == "           if you are the only client, return them yourself"
     assert named == "           m1: Get answers OK IDLE"
 
 
-def test_what_is_left_is_named_with_its_reason() -> None:
+def test_machines_that_were_not_returned_have_reasons() -> None:
     home = valid(a_report(a_result(), home=Home(left=(("m1", "stuck"), ("m2", "gone")))))["home"]
     assert home == {
         "clean": False,
@@ -106,10 +107,10 @@ def test_what_is_left_is_named_with_its_reason() -> None:
 
 
 def test_the_report_of_a_real_run_is_valid() -> None:
-    async def works(trial: Trial) -> None:
+    async def passing(trial: Trial) -> None:
         await trial.drive(trial.machine, Verb.CONFIGURE)
 
-    report = asyncio.run(judged([proof(works, machines=1), proof(behaviour_id="TST-2a", capabilities=["tls"])]))
+    report = asyncio.run(judged([proof(passing, machines=1), proof(behaviour_id="TST-2a", capabilities=["tls"])]))
     value = valid(report)
     assert value["found"]["fleet"] == {"SPECULATIVE": 16}
     assert value["behaviours"][0]["calls"]
@@ -129,7 +130,7 @@ def test_the_report_of_a_real_run_is_valid() -> None:
         (("found", "fence_scope"), "galaxy"),
     ],
 )
-def test_the_schema_refuses_what_a_report_is_not(path: tuple[Any, ...], wrong: object) -> None:
+def test_the_schema_rejects_invalid_reports(path: tuple[Any, ...], wrong: object) -> None:
     value = valid(a_report(*one_of_each()))
     place = value
     for step in path[:-1]:
@@ -142,7 +143,7 @@ def test_the_schema_refuses_what_a_report_is_not(path: tuple[Any, ...], wrong: o
 # junit.xml
 
 
-def test_junit_counts_what_it_holds() -> None:
+def test_junit_counts_its_cases() -> None:
     root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
     (suite,) = root.findall("testsuite")
     for element in (root, suite):
@@ -152,7 +153,7 @@ def test_junit_counts_what_it_holds() -> None:
     assert len(suite.findall("testcase")) == 5
 
 
-def test_a_capability_that_is_required_and_missing_is_a_failure_in_junit() -> None:
+def test_a_missing_required_capability_is_a_failure_in_junit() -> None:
     root = ElementTree.fromstring(junit.render(a_report(a_result(), lacking=("delete",))))
     assert (root.get("tests"), root.get("failures")) == ("2", "1")
     assert len(root.findall("testsuite/testcase/failure")) == 1
@@ -164,7 +165,7 @@ def test_junit_of_any_report_is_valid(report: Report) -> None:
     JUNIT.validate(junit.render(report))
 
 
-def test_in_junit_a_behaviour_is_a_case_of_its_clause_and_its_facts_are_properties() -> None:
+def test_a_behaviour_is_a_junit_case_with_properties() -> None:
     root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
     cases = {case.get("name"): case.get("classname") for case in root.iter("testcase")}
     assert cases["TST-1b The title of TST-1b"] == "conformance.TST.TST-1"
@@ -177,12 +178,12 @@ def test_in_junit_a_behaviour_is_a_case_of_its_clause_and_its_facts_are_properti
 @pytest.mark.parametrize(
     "wrong", ["<testcase/>", "<surprise/>", '<testcase classname="c" name="n"><properties/></testcase>']
 )
-def test_the_junit_schema_refuses_what_jenkins_does(wrong: str) -> None:
+def test_the_junit_schema_is_as_strict_as_jenkins(wrong: str) -> None:
     text = junit.render(a_report(a_result())).replace("</testsuite>", f"{wrong}</testsuite>")
     assert not JUNIT.is_valid(text)
 
 
-def test_a_failure_in_junit_carries_its_evidence() -> None:
+def test_a_failure_in_junit_has_its_evidence() -> None:
     root = ElementTree.fromstring(junit.render(a_report(*one_of_each())))
     failure = root.find("testsuite/testcase/failure")
     assert failure is not None
@@ -191,10 +192,10 @@ def test_a_failure_in_junit_carries_its_evidence() -> None:
     assert "ABORTED: no edge" in (failure.text or "")
 
 
-def shown(*told: events.Event, **options: Any) -> str:
+def terminal_output(*emitted: events.Event, **options: Any) -> str:
     out = io.StringIO()
     live = Live(Console(file=out, width=80, highlight=False, markup=False, emoji=False), **options)
-    for event in told:
+    for event in emitted:
         live(event)
     live.end()
     return out.getvalue()
@@ -203,7 +204,7 @@ def shown(*told: events.Event, **options: Any) -> str:
 # events.ndjson
 
 
-def test_a_log_begins_with_a_header_and_ends_with_the_report_but_for_the_results(tmp_path: Path) -> None:
+def test_a_log_starts_with_a_header_and_ends_with_the_report_without_results(tmp_path: Path) -> None:
     log = NdjsonLog(tmp_path / "events.ndjson")
     report = asyncio.run(judged([proof(machines=1)], provider(4), emit=log))
     log.close()
@@ -218,12 +219,12 @@ def test_a_log_begins_with_a_header_and_ends_with_the_report_but_for_the_results
     whole = json_report.as_dict(report)
     (behaviour,) = whole.pop("behaviours")
     assert lines[-1] == {"event": "run-finished", **whole}
-    assert behaviour.pop("cause") is None  # nobody can tell before the end
+    assert behaviour.pop("cause") is None  # not known before the end of the run
     assert lines[2] == {"event": "behaviour-finished", **behaviour} | {key: lines[2][key] for key in COST}
     assert lines[2]["bill"]["create"] == 1
 
 
-def test_every_event_is_in_the_file_the_moment_that_it_happens(tmp_path: Path) -> None:
+def test_every_event_is_written_immediately(tmp_path: Path) -> None:
     log = NdjsonLog(tmp_path / "events.ndjson")
     for number in range(3):
         log(events.Noted(at=0.0, text=str(number)))
@@ -231,44 +232,44 @@ def test_every_event_is_in_the_file_the_moment_that_it_happens(tmp_path: Path) -
     log.close()
 
 
-def test_a_behaviour_that_begins_is_one_line() -> None:
+def test_a_started_behaviour_is_one_line() -> None:
     line = as_line(events.BehaviourStarted(id="TST-1a", at=1.23456789, machines=("m1",)))
     assert line == {"event": "behaviour-started", "id": "TST-1a", "at": 1.23456789, "machines": ["m1"]}
 
 
-# What a person reads.
+# The terminal.
 
 
-def test_a_failure_is_told_with_clause_wanted_got_and_the_last_calls() -> None:
+def test_a_failure_shows_clause_wanted_got_and_the_last_calls() -> None:
     text = "\n".join(terminal.findings(a_report(*one_of_each())))
     assert text.index("FAILED TST-1b") < text.index("WARNED TST-2a")
     assert "clause  TST-1 MUST: A clause of a test." in text
     assert "ABORTED: no edge" in text
-    assert "more    conformance show TST-1b" in text
+    assert "explain conformance show TST-1b" in text
     assert "  TST-4a: not answered" in text
     assert "  TST-3a: too fast" in text
 
 
-def test_the_verdict_counts_and_home_says_how_to_sweep() -> None:
+def test_the_closing_lines_have_counts_and_the_sweep_command() -> None:
     report = a_report(*one_of_each(), home=Home(left=(("m1", "stuck"),)), whole=False, stopped="--fail-fast")
     lines = terminal.closing(report)
     assert lines[0] == (
-        "verdict    NON-CONFORMANT: 1 failed, 1 warned, 1 not judged, 1 passed, 1 skipped, a selection only"
+        "verdict    NON-CONFORMANT: 1 failed, 1 warned, 1 not judged, 1 passed, 1 skipped, partial run"
         " · stopped: --fail-fast"
     )
-    assert (
-        "home       LEFT 1 machines; bring them home: conformance sweep /somewhere/ledger.ndjson --target host:1"
-        in lines
-    )
-    assert "           m1: stuck" in lines
+    assert lines[-3:] == [
+        "clean-up   1 machine NOT RETURNED. To clean up, run:",
+        "           conformance sweep /somewhere/ledger.ndjson --target host:1",
+        "           m1: stuck",
+    ]
 
 
 def test_quiet_shows_failures_and_the_closing_lines_only() -> None:
     report = a_report(*one_of_each())
-    told: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
-    told.append(events.Noted(at=0.0, text="a note"))
-    quiet = shown(*told, events.RunFinished(report=report), quiet=True)
-    usual = shown(*told, events.RunFinished(report=report))
+    emitted: list[events.Event] = [events.BehaviourFinished(result=result) for result in report.results]
+    emitted.append(events.Noted(at=0.0, text="a note"))
+    quiet = terminal_output(*emitted, events.RunFinished(report=report), quiet=True)
+    usual = terminal_output(*emitted, events.RunFinished(report=report))
     assert "PASSED  TST-1a" in usual
     assert "PASSED  TST-1a" not in quiet
     assert "a note" not in quiet
@@ -278,30 +279,29 @@ def test_quiet_shows_failures_and_the_closing_lines_only() -> None:
 
 def test_verbose_shows_every_call() -> None:
     result = one_of_each()[1]
-    text = shown(events.BehaviourFinished(result=result), verbose=True)
+    text = terminal_output(events.BehaviourFinished(result=result), verbose=True)
     assert text.count("Drain(m1") == 12
 
 
-def test_consequences_stand_under_their_cause_and_the_verdict_counts_causes() -> None:
+def test_consequences_are_listed_under_their_cause() -> None:
     rests = a_result(Status.FAILED, "TST-2a", rests_on=["TST-1a"], reason="TST-2: so", got="nothing")
     report = a_report(rests, a_result(Status.FAILED, "TST-1a", reason="TST-1: so"))
     lines = terminal.findings(report)
     assert [line for line in lines if line.startswith("FAILED")] == ["FAILED TST-1a  The title of TST-1a"]
-    assert (
-        lines[lines.index("  so also 1 more, which rest on TST-1a") + 1] == "    TST-2a  The title of TST-2a: nothing"
-    )
-    assert terminal.closing(report)[0] == "verdict    NON-CONFORMANT: 2 failed, 0 passed, from 1 cause"
+    head = lines.index("  causes  1 other failure in behaviours that depend on TST-1a:")
+    assert lines[head + 1] == "    TST-2a  The title of TST-2a: nothing"
+    assert terminal.closing(report)[0] == "verdict    NON-CONFORMANT: 2 failed, 0 passed, 1 root cause"
     assert [b["cause"] for b in json_report.as_dict(report)["behaviours"]] == ["TST-1a", None]
     assert '<property name="TST-2a.cause" value="TST-1a" />' in junit.render(report)
 
 
 @pytest.mark.parametrize("others", [0, 1, 30])
-def test_what_follows_from_a_cause_is_told_in_so_many_lines_and_the_rest_counted(others: int) -> None:
+def test_a_long_list_of_consequences_is_truncated(others: int) -> None:
     first = a_result(Status.FAILED, "TST-1a", reason="r")
     more = [a_result(Status.FAILED, f"TST-{n}a", rests_on=["TST-1a"], reason="r") for n in range(2, 10 + others)]
     lines = terminal.findings(a_report(first, *more))
     assert len([line for line in lines if line.startswith("    TST-")]) == 8
-    assert (f"    and {others} others: --report-dir writes them all" in lines) is bool(others)
+    assert (f"    … {others} more: see report.html of --report-dir" in lines) is bool(others)
 
 
 def test_the_closing_lines_name_the_clauses_that_were_not_judged_by_level() -> None:

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.results.evidence import again, exhibits
+from conformance.results.evidence import exhibits, repeat_commands
 from conformance.results.result import Result, Status
 from tests.values import a_call, a_report, a_result
 
@@ -30,62 +30,62 @@ def failed(wanted: str, *calls: Call, decisive: tuple[int, ...]) -> Result:
     [
         (drain(1, 9), "Epoch 1 is older than the mark's 2."),
         (drain(2, 5), "In the same epoch, sequence 5 is older than the mark's 6."),
-        (drain(2, 6), "It is the very token of the mark, and equal is not newer."),
+        (drain(2, 6), "The token is equal to the mark, and an equal token is not newer."),
     ],
 )
-def test_the_pair_of_a_stale_call_that_passed_is_told_in_words(stale: Call, why: str) -> None:
+def test_a_stale_call_that_passed_is_explained_with_the_mark(stale: Call, why: str) -> None:
     wanted = f"Drain with token {stale.token} to be fenced: FAILED_PRECONDITION"
     mark, second = exhibits(failed(wanted, a_call(), drain(2, 6), a_call(), stale, decisive=(1, 3)))
     assert (mark.number, mark.role, mark.why) == (1, "This call set the mark", "")
-    assert (second.number, second.role, second.why) == (3, "This one should have been fenced", why)
+    assert (second.number, second.role, second.why) == (3, "This call should have been fenced", why)
 
 
-def test_the_pair_of_a_fresh_call_that_was_fenced_is_told_in_words() -> None:
+def test_a_newer_call_that_was_fenced_is_explained_with_the_mark() -> None:
     fresh = drain(3, 1, code=FENCED)
     _, second = exhibits(
         failed(f"Drain with token {fresh.token} to pass the fence", drain(2, 6), fresh, decisive=(0, 1))
     )
-    assert second.role == "This one should have passed the fence"
+    assert second.role == "This call should have passed the fence"
     assert second.why == "Epoch 3 is newer than the mark's 2."
 
 
-def test_a_first_contact_that_was_fenced_has_no_mark_to_be_compared_with() -> None:
+def test_a_fenced_first_contact_has_no_mark() -> None:
     fresh = drain(3, 1, code=FENCED)
     (only,) = exhibits(failed(f"Drain with token {fresh.token} to pass the fence", fresh, decisive=(0,)))
-    assert (only.role, only.why) == ("This one should have passed the fence", "")
+    assert (only.role, only.why) == ("This call should have passed the fence", "")
 
 
-def test_of_many_that_race_none_is_said_to_be_the_one_that_is_wrong() -> None:
+def test_no_concurrent_call_is_singled_out() -> None:
     burst = [drain(5, 7) for _ in range(3)]
-    told = exhibits(failed("at most one of 3 Drains with token x to pass the fence", *burst, decisive=(0, 1, 2)))
-    assert [one.role for one in told[1:]] == ["One of the calls that show it"] * 2
+    shown = exhibits(failed("at most one of 3 Drains with token x to pass the fence", *burst, decisive=(0, 1, 2)))
+    assert [one.role for one in shown[1:]] == ["One of the calls that show the failure"] * 2
 
 
 def test_tokens_of_two_shards_are_not_compared() -> None:
-    told = exhibits(failed("the fence to hold", drain(2, 1), drain(1, 1, "s2"), decisive=(0, 1)))
-    assert [(one.role, one.why) for one in told] == [("One of the calls that show it", "")] * 2
+    shown = exhibits(failed("the fence to hold", drain(2, 1), drain(1, 1, "s2"), decisive=(0, 1)))
+    assert [(one.role, one.why) for one in shown] == [("One of the calls that show the failure", "")] * 2
 
 
-def test_what_is_not_about_the_fence_is_shown_by_its_call() -> None:
+def test_other_failures_are_shown_by_their_call() -> None:
     (only,) = exhibits(failed("Get to answer NOT_FOUND", a_call(), decisive=(0,)))
-    assert (only.role, only.why) == ("This call shows it", "")
+    assert (only.role, only.why) == ("This call shows the failure", "")
 
 
-def test_what_passed_has_nothing_to_exhibit() -> None:
+def test_a_passed_result_has_no_exhibits() -> None:
     assert exhibits(a_result(calls=(a_call(),))) == ()
 
 
-def test_a_result_is_shown_again_on_the_same_target_with_the_same_seed() -> None:
+def test_a_failure_is_repeated_on_the_same_target_with_the_same_seed() -> None:
     result = a_result(Status.FAILED)
-    assert again(a_report(result, target="host; rm -rf /", ledger="/state/cpc-1.ndjson"), result) == (
+    assert repeat_commands(a_report(result, target="host; rm -rf /", ledger="/state/cpc-1.ndjson"), result) == (
         "conformance-run --target 'host; rm -rf /' --select TST-1a --seed 7",
         "conformance show TST-1a",
     )
 
 
-def test_a_result_with_a_report_around_it_is_replayed_and_its_calls_can_be_made_by_hand() -> None:
+def test_a_failure_in_a_report_directory_is_repeated_by_replay_and_grpcurl() -> None:
     result = a_result(Status.FAILED, calls=(a_call(), a_call()), decisive=(1,))
-    first, _, descriptors, *sent = again(a_report(result, ledger="out/ledger.ndjson"), result)
+    first, _, descriptors, *sent = repeat_commands(a_report(result, ledger="out/ledger.ndjson"), result)
     assert first == "conformance replay out/events.ndjson TST-1a"
     assert descriptors.startswith("conformance proto descriptors")
     assert len(sent) == 1

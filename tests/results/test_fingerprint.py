@@ -15,11 +15,11 @@ SAME = [
     ("OK operation 'op-aaecb-1', CREATING", "OK operation 'op-1-77', CREATING"),
     ('OK operation "it\'s 7", IDLE host i-09cc', "OK operation 'x', IDLE host rack-nine"),
     ("CONFIGURED host i-1 cluster cpc-47d49d9a-m1-cluster", "CONFIGURED host i-2 cluster cpc-1-m9-cluster"),
-    # the provider's own prose
+    # the provider's own words
     ("INTERNAL: a lock was poisoned", "INTERNAL: request 7f3a; try again"),
     ("INTERNAL (no answer from the provider): x", "INTERNAL (no answer from the provider): y; z"),
     ("Get: INTERNAL: a lock; List: INTERNAL: b", "Get: INTERNAL: c: d; List: INTERNAL: e"),
-    # what depends on when somebody looked, or on what was drawn
+    # timing and random choices
     ("settled at IDLE host i-1 (seen: DELETING -> IDLE)", "settled at IDLE host i-2 (seen: IDLE)"),
     ("no key 'a'; no key 'b'; no key 'c' and 3 more", "no key 'x' and 1 more"),
     ("List of everything to contain ['machine-0008']", "List of everything to contain ['m-1', 'm-2', 'm-3']"),
@@ -44,37 +44,37 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_differs_from_run_to_run_goes(one: str, other: str) -> None:
+def test_parts_that_differ_from_run_to_run_are_not_covered(one: str, other: str) -> None:
     assert fingerprint.plain(one) == fingerprint.plain(other)
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
-def test_what_tells_one_failure_from_another_stays(one: str, other: str) -> None:
+def test_different_failures_have_different_fingerprints(one: str, other: str) -> None:
     assert fingerprint.plain(one) != fingerprint.plain(other)
 
 
-def test_words_of_ours_with_an_apostrophe_open_no_quotation() -> None:
+def test_apostrophes_in_the_kits_words_are_not_quotes() -> None:
     assert fingerprint.plain("another shard's token, and 'x'") == "another shard's token, and …"
 
 
-def test_ids_without_a_digit_are_known_by_the_calls_and_go_as_whole_words() -> None:
-    told = [
-        fingerprint.told(a_result(Status.FAILED, wanted=f"{name} to be IDLE", got=f"{name}-x", machines=(name,)))
+def test_ids_from_the_calls_are_replaced_as_whole_words() -> None:
+    parts = [
+        fingerprint.normalized(a_result(Status.FAILED, wanted=f"{name} to be IDLE", got=f"{name}-x", machines=(name,)))
         for name in ("alpha", "beta")
     ]
-    assert told == [("# to be IDLE", "alpha-x"), ("# to be IDLE", "beta-x")]
+    assert parts == [("# to be IDLE", "alpha-x"), ("# to be IDLE", "beta-x")]
 
 
 @pytest.mark.parametrize("got", ["ABORTED: no edge", "OK operation 'op-1', IDLE host i-1", "ALREADY_EXISTS: it is"])
-def test_a_call_that_passed_the_fence_and_had_nothing_to_do_is_one_failure(got: str) -> None:
+def test_all_answers_without_effect_are_one_failure(got: str) -> None:
     wanted = "Drain with token 's' epoch 1 sequence 1 to be fenced: FAILED_PRECONDITION"
-    assert fingerprint.told(a_result(Status.FAILED, wanted=wanted, got=got))[1] == "passed"
-    begun = fingerprint.told(a_result(Status.FAILED, wanted=wanted, got="OK operation 'op-1', DRAINING"))
-    assert begun[1] == "OK operation …, DRAINING"
-    assert fingerprint.told(a_result(Status.FAILED, wanted="Drain to be answered OK", got=got))[1] != "passed"
+    assert fingerprint.normalized(a_result(Status.FAILED, wanted=wanted, got=got))[1] == "passed"
+    started = fingerprint.normalized(a_result(Status.FAILED, wanted=wanted, got="OK operation 'op-1', DRAINING"))
+    assert started[1] == "OK operation …, DRAINING"
+    assert fingerprint.normalized(a_result(Status.FAILED, wanted="Drain to be answered OK", got=got))[1] != "passed"
 
 
-def test_a_fingerprint_is_of_the_clause_too_and_not_of_the_calls_times() -> None:
+def test_a_fingerprint_covers_the_clause_but_no_times() -> None:
     one = a_result(Status.FAILED, "TST-1a", wanted="x", got="y", calls=(a_call(),), seconds=1.0)
     assert fingerprint.of(one) == fingerprint.of(a_result(Status.FAILED, "TST-1b", wanted="x", got="y"))
     assert fingerprint.of(one) != fingerprint.of(a_result(Status.FAILED, "TST-2a", wanted="x", got="y"))
@@ -84,5 +84,5 @@ def test_a_fingerprint_is_of_the_clause_too_and_not_of_the_calls_times() -> None
     "text",
     ["'" * 5000, "INTERNAL: " * 2000, "{" * 9000, "\ud800'\x00\u202e", "1 " * 9000, "# or " * 5000, "'\\" * 500_000],
 )
-def test_hostile_text_has_a_fingerprint_too(text: str) -> None:
+def test_hostile_text_has_a_fingerprint(text: str) -> None:
     assert fingerprint.of(a_result(Status.FAILED, wanted=text, got=text)).startswith("1:")

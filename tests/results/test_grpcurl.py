@@ -1,4 +1,4 @@
-"""Calls as grpcurl lines: what a shell makes of them is the call that was made, whatever a provider says."""
+"""Command lines for grpcurl: a shell passes the original request on, also if the provider is hostile."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_a_call_is_a_line_with_its_request_and_its_token() -> None:
     ]
 
 
-def test_the_decisive_calls_alone_are_what_a_terminal_shows() -> None:
+def test_only_decisive_calls_can_be_selected() -> None:
     found = report()
     [line] = grpcurl.lines(found, found.results[0], decisive=True)
     assert line.endswith("/Drain")
 
 
-def test_how_the_target_was_dialled_is_in_the_line_and_no_secret() -> None:
+def test_a_line_has_the_connection_options_but_no_secrets() -> None:
     asked = ReplayOptions(headers=("authorization", "x-tenant"), server_name="cloud.example")
     found = report(found=a_found(tls=True, client_certificate=True), asked=asked)
     words = shlex.split(grpcurl.lines(found, found.results[0])[0])
@@ -82,7 +82,7 @@ def test_how_the_target_was_dialled_is_in_the_line_and_no_secret() -> None:
     ]
 
 
-def test_tls_without_a_client_certificate_names_the_ca_alone() -> None:
+def test_tls_without_a_client_certificate_has_only_the_ca() -> None:
     found = report(found=a_found(tls=True))
     assert shlex.split(grpcurl.lines(found, found.results[0])[0])[1:4] == ["-cacert", "ca.pem", "-protoset"]
 
@@ -96,12 +96,12 @@ def test_tls_without_a_client_certificate_names_the_ca_alone() -> None:
         ("[::1]:9000", ["-plaintext"], "[::1]:9000"),
     ],
 )
-def test_every_form_of_address_is_as_grpcurl_wants_it(target: str, flags: list[str], address: str) -> None:
-    assert grpcurl.words(report(target=target)) == (flags, [address])
+def test_every_form_of_address_is_converted_for_grpcurl(target: str, flags: list[str], address: str) -> None:
+    assert grpcurl.target_words(report(target=target)) == (flags, [address])
 
 
 @pytest.mark.parametrize("machine", HOSTILE)
-def test_a_shell_reads_a_hostile_id_as_it_was(machine: str, tmp_path: Path) -> None:
+def test_a_shell_passes_a_hostile_id_unchanged(machine: str, tmp_path: Path) -> None:
     line = grpcurl.command(a_call("Drain", drain(machine)), PLAIN)
     assert line is not None
     assert line.isascii()
@@ -114,29 +114,29 @@ def test_a_shell_reads_a_hostile_id_as_it_was(machine: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_quite_what_was_sent_says_so_in_a_comment() -> None:
+def test_differences_from_the_sent_request_are_in_a_comment() -> None:
     request = pb.ConfigureRequest(machine_id="m1", bootstrap_blob=b"secret", shard_metadata={"k": "v" * 99})
     line = grpcurl.command(a_call("Configure", request), PLAIN)
     assert line is not None
-    assert line.endswith("  # the blob is a stand-in, long values are cut")
+    assert line.endswith("  # bootstrap_blob is a placeholder, long values are truncated")
     assert "c2VjcmV0" not in line
     assert request_in(line)["machine_id"] == "m1"
 
 
-def test_a_method_that_no_descriptor_knows_is_no_line() -> None:
+def test_a_method_without_a_descriptor_has_no_line() -> None:
     unknown = a_call(SERVICE + "SettleResult")
     assert grpcurl.command(unknown, PLAIN) is None
     assert grpcurl.command(a_call("/elsewhere.Service/List"), PLAIN) is None
 
 
-def test_the_descriptor_set_holds_the_contract_whole() -> None:
+def test_the_descriptor_set_has_the_whole_contract() -> None:
     files = descriptor_pb2.FileDescriptorSet.FromString(grpcurl.descriptors())
     assert {file.package for file in files.file} == {"bigfleet.v1alpha1", "grpc.health.v1"}
     assert all(set(file.dependency) <= {f.name for f in files.file} for file in files.file)
 
 
-def make(line: str, protoset: Path) -> grpc.StatusCode:
-    """Make the call of a line as grpcurl would: from its words and the descriptor set alone."""
+def send(line: str, protoset: Path) -> grpc.StatusCode:
+    """Sends the call of a line as grpcurl would, from its arguments and the descriptor set."""
     words = shlex.split(line, comments=True)
     assert words[:2] == ["grpcurl", "-plaintext"]
     assert words[2:4] == ["-protoset", protoset.name]
@@ -156,27 +156,27 @@ def make(line: str, protoset: Path) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def test_the_lines_of_a_run_make_its_calls(tmp_path: Path) -> None:
-    """Marks outlive a run (FEN-12), so what was accepted then is fenced now: a line is the call as it was."""
+def test_the_lines_of_a_run_repeat_its_calls(tmp_path: Path) -> None:
+    """Marks outlive a run (FEN-12), so calls that were accepted in the run are fenced when they are repeated."""
     protoset = tmp_path / grpcurl.PROTOSET
     assert run("conformance", "proto", "descriptors", "-o", str(protoset)).code == 0
     with serving("--latency", "5ms", "--no-revisions") as provider:
         done = judge(provider, "--select", "MET-1a,COD-1a,FEN-1a", directory=tmp_path / "out")
         assert done.code == 0, done.text
-        told = json.loads((tmp_path / "out/report.json").read_text())
+        recorded = json.loads((tmp_path / "out/report.json").read_text())
         codes = []
-        for behaviour in told["behaviours"]:
+        for behaviour in recorded["behaviours"]:
             for call in behaviour["calls"]:
-                line = grpcurl.command(cast("CallView", Sent(call)), (["-plaintext"], [provider.address]))
+                line = grpcurl.command(cast("CallView", RecordedCall(call)), (["-plaintext"], [provider.address]))
                 assert line is not None
-                codes.append((call["rpc"], make(line, protoset)))
+                codes.append((call["rpc"], send(line, protoset)))
     assert {code for rpc, code in codes if rpc not in ("Get", "List")} == {grpc.StatusCode.FAILED_PRECONDITION}
     assert {code for rpc, code in codes if rpc in ("Get", "List")} <= {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND}
     assert {rpc for rpc, _ in codes} >= {"Create", "Configure", "Drain", "Get"}
 
 
-class Sent:
-    """Of a call in report.json, what a line needs."""
+class RecordedCall:
+    """A call from report.json, with the attributes that `grpcurl.command` reads."""
 
     def __init__(self, call: dict[str, Any]) -> None:
         self.rpc: str = call["rpc"]
@@ -186,21 +186,21 @@ class Sent:
         return self._sent
 
 
-def test_a_failure_in_the_terminal_ends_with_its_calls_and_how_to_see_it_again() -> None:
+def test_a_failure_on_the_terminal_ends_with_commands_that_repeat_it() -> None:
     shown = terminal.findings(report(ledger="out/ledger.ndjson"))
-    at = shown.index("  sent    after `conformance proto descriptors -o bigfleet.binpb`")
+    at = shown.index("  grpcurl first run: conformance proto descriptors -o bigfleet.binpb")
     assert shown[at + 1].startswith("    grpcurl -plaintext ")
-    assert shown[at + 2] == "  again   conformance replay out/events.ndjson TST-1a"
+    assert shown[at + 2] == "  rerun   conformance replay out/events.ndjson TST-1a"
 
 
-def test_without_a_log_the_way_to_see_it_again_is_the_behaviour_with_its_seed() -> None:
+def test_without_a_log_the_command_runs_the_behaviour_with_its_seed() -> None:
     found = report(ledger="/state/cpc-1.ndjson")
     assert evidence.rerun(found, found.results[0]) == "conformance-run --target host:1 --select TST-1a --seed 7"
     fake = replace(found, asked=ReplayOptions(fake=True))
     assert evidence.rerun(fake, fake.results[0]) == "conformance-run --fake --select TST-1a --seed 7"
 
 
-def test_a_report_in_markdown_has_the_lines_too_each_whole_or_not_at_all() -> None:
+def test_markdown_has_complete_lines_only() -> None:
     calls = (a_call("Drain", drain("m1\n```\n# broken out")), a_call("Drain", drain("m" * 3000)))
     found = a_report(a_result(Status.FAILED, calls=calls, decisive=(0, 1)))
     shown = markdown.render(found)

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-def written(report: Report) -> bytes:
+def as_json(report: Report) -> bytes:
     """report.json."""
     return json_report.render(report).encode()
 
 
-def story(report: Report) -> list[events.Event]:
-    """What a run that ends so would have told, a behaviour after the other."""
+def events_of(report: Report) -> list[events.Event]:
+    """Returns the events of a run with this report, whose behaviours ran sequentially."""
     assert report.found is not None
     entries = tuple(result.entry for result in report.results)
-    told: list[events.Event] = [
+    emitted: list[events.Event] = [
         events.RunStarted(
             run=report.run,
             target=report.target,
@@ -56,15 +56,15 @@ def story(report: Report) -> list[events.Event]:
         )
     ]
     for result in report.results:
-        told.append(events.BehaviourStarted(id=result.id, at=result.started, machines=result.machines))
-        told.append(events.BehaviourFinished(result=result, at=result.started, bill=report.bill, rpcs=report.rpcs))
-    told += [events.Noted(at=1.0, text=note) for note in report.notes]
-    return [*told, events.RunFinished(report=report)]
+        emitted.append(events.BehaviourStarted(id=result.id, at=result.started, machines=result.machines))
+        emitted.append(events.BehaviourFinished(result=result, at=result.started, bill=report.bill, rpcs=report.rpcs))
+    emitted += [events.Noted(at=1.0, text=note) for note in report.notes]
+    return [*emitted, events.RunFinished(report=report)]
 
 
-def logged(told: Sequence[events.Event]) -> bytes:
+def as_log(emitted: Sequence[events.Event]) -> bytes:
     """events.ndjson."""
-    return b"".join(json_report.dumps(as_line(event)).encode() + b"\n" for event in told)
+    return b"".join(json_report.dumps(as_line(event)).encode() + b"\n" for event in emitted)
 
 
 def from_file(path: Path, content: bytes) -> Report:
@@ -73,55 +73,55 @@ def from_file(path: Path, content: bytes) -> Report:
 
 
 @cache
-def real() -> tuple[Report, tuple[events.Event, ...]]:
-    """A run against the fake with one behaviour of each kind, and all that it told on its way."""
+def real_run() -> tuple[Report, tuple[events.Event, ...]]:
+    """Returns the report and the events of a run against the fake with behaviours of every status."""
 
-    async def works(trial: Trial) -> None:
+    async def passing(trial: Trial) -> None:
         await trial.drive(trial.machine, Verb.CONFIGURE)
 
-    async def breaks(trial: Trial) -> None:
+    async def failing(trial: Trial) -> None:
         from conformance.core.errors import Violation
 
         raise Violation("x", "y", calls=[await trial.machine.get()])
 
-    told: list[events.Event] = []
+    emitted: list[events.Event] = []
     plan = [
-        proof(works, "TST-1a", machines=1),
-        proof(breaks, "TST-2a", machines=1),
+        proof(passing, "TST-1a", machines=1),
+        proof(failing, "TST-2a", machines=1),
         proof(behaviour_id="TST-3a", level=Level.SHOULD, capabilities=["tls"]),
-        proof(works, "TST-4a", machines=2),
+        proof(passing, "TST-4a", machines=2),
     ]
-    return asyncio.run(judged(plan, emit=told.append, version="0.1.0")), tuple(told)
+    return asyncio.run(judged(plan, emit=emitted.append, version="0.1.0")), tuple(emitted)
 
 
-# What survives.
+# Round trips.
 
 
 @SOME
 @given(drawn.reports())
-def test_all_that_a_report_tells_survives_its_json(report: Report) -> None:
-    assert json_report.as_dict(reader.read_text(written(report))) == json.loads(json_report.render(report))
-    assert json_report.as_dict(reader.read_text(written(report))) == json_report.as_dict(report)
+def test_a_report_survives_json(report: Report) -> None:
+    assert json_report.as_dict(reader.read_text(as_json(report))) == json.loads(json_report.render(report))
+    assert json_report.as_dict(reader.read_text(as_json(report))) == json_report.as_dict(report)
 
 
 @SOME
 @given(drawn.reports(found=a_found(speculative=(), idle=())))
-def test_all_that_a_report_tells_survives_its_log(report: Report) -> None:
-    assert json_report.as_dict(reader.read_text(logged(story(report)))) == json_report.as_dict(report)
+def test_a_report_survives_its_log(report: Report) -> None:
+    assert json_report.as_dict(reader.read_text(as_log(events_of(report)))) == json_report.as_dict(report)
 
 
 @SOME
 @given(drawn.reports())
-def test_a_report_that_was_read_back_is_rendered_like_the_live_one(report: Report) -> None:
-    again = reader.read_text(written(report))
+def test_a_report_that_was_read_is_rendered_like_the_original(report: Report) -> None:
+    again = reader.read_text(as_json(report))
     renderers: list[Callable[[Report], Any]] = [terminal.findings, terminal.closing, junit.render, json_report.render]
     for render in renderers:
         assert render(again) == render(report)
 
 
-def test_a_real_run_survives_both_its_files(tmp_path: Path) -> None:
-    report, told = real()
-    for content in (written(report), logged(told)):
+def test_a_real_run_survives_both_files(tmp_path: Path) -> None:
+    report, emitted = real_run()
+    for content in (as_json(report), as_log(emitted)):
         again = from_file(tmp_path / "file", content)
         assert json_report.as_dict(again) == json_report.as_dict(report)
         assert terminal.findings(again) == terminal.findings(report)
@@ -129,10 +129,10 @@ def test_a_real_run_survives_both_its_files(tmp_path: Path) -> None:
         assert (again.verdict, again.exit_code) == (Verdict.NON_CONFORMANT, 1)
 
 
-def test_a_call_that_was_read_back_tells_what_the_live_one_told() -> None:
-    report, _ = real()
+def test_a_call_that_was_read_equals_the_original() -> None:
+    report, _ = real_run()
     live = report.results[0].calls
-    again = reader.read_text(written(report)).results[0].calls
+    again = reader.read_text(as_json(report)).results[0].calls
     assert len(again) == len(live) > 2
     for now, then in zip(again, live, strict=True):
         for name in ("rpc", "machine_id", "token", "code", "answered", "started", "ended"):
@@ -147,9 +147,9 @@ def test_a_call_that_was_read_back_tells_what_the_live_one_told() -> None:
         assert now.machine_states(()) == {}
 
 
-def test_a_behaviour_that_no_catalogue_has_any_more_keeps_its_words() -> None:
+def test_a_behaviour_that_is_not_in_the_catalogue_keeps_its_text() -> None:
     old = a_result(Status.FAILED, "OLD-7c", reason="r", rests_on=["OLD-7a"])
-    again = reader.read_text(written(a_report(old, a_result(Status.FAILED, "OLD-7a", reason="r"))))
+    again = reader.read_text(as_json(a_report(old, a_result(Status.FAILED, "OLD-7a", reason="r"))))
     assert again.results[0].entry == old.entry
     assert "clause  OLD-7 MUST: A clause of a test." in "\n".join(terminal.findings(again))
 
@@ -159,7 +159,7 @@ def test_a_target_that_was_never_reached_is_read_from_both_files(tmp_path: Path)
     log = NdjsonLog(tmp_path / "events.ndjson")
     log(events.RunFinished(report=report))
     log.close()
-    for content in (written(report), (tmp_path / "events.ndjson").read_bytes()):
+    for content in (as_json(report), (tmp_path / "events.ndjson").read_bytes()):
         assert json_report.as_dict(reader.read_text(content)) == json_report.as_dict(report)
 
 
@@ -172,30 +172,30 @@ def test_a_report_in_one_line_is_a_report(tmp_path: Path) -> None:
 # A log that ends before its run did.
 
 
-def test_a_log_of_nothing_but_its_header_has_judged_nothing() -> None:
-    report = reader.read_text(logged(real()[1][:1]))
+def test_a_log_with_only_a_header_has_no_judged_results() -> None:
+    report = reader.read_text(as_log(real_run()[1][:1]))
     unfinished = report.with_status(Status.ERROR)
     assert [result.id for result in unfinished] == ["TST-1a", "TST-2a", "TST-3a", "TST-4a"]
-    assert {result.reason for result in unfinished} == {"the log ends before it did"}
+    assert {result.reason for result in unfinished} == {"the log ends before this behaviour does"}
     assert (report.bill, report.rpcs, report.time.wall) == (Bill(), 0, 0.0)
-    assert report.stopped == "truncated: the log ends before the run did"
+    assert report.stopped == "truncated: the log ends before the run does"
     assert (report.verdict, report.exit_code) == (Verdict.INCONCLUSIVE, 3)
 
 
-def test_a_log_without_its_last_line_has_all_results_and_is_not_conformant() -> None:
+def test_a_log_without_a_last_line_is_not_conformant() -> None:
     passed = a_report(a_result(Status.PASSED, "TST-1a"), a_result(Status.PASSED, "TST-2a"))
     assert passed.verdict is Verdict.CONFORMANT
-    report = reader.read_text(logged(story(passed)[:-1]))
+    report = reader.read_text(as_log(events_of(passed)[:-1]))
     assert [result.status for result in report.results] == [Status.PASSED, Status.PASSED]
     assert (report.truncated, report.home.clean) == (True, False)
     assert (report.verdict, report.exit_code) == (Verdict.INCONCLUSIVE, 3)
-    assert json_report.as_dict(reader.read_text(written(report))) == json_report.as_dict(report)
+    assert json_report.as_dict(reader.read_text(as_json(report))) == json_report.as_dict(report)
 
 
-def test_what_a_truncated_run_has_broken_is_broken() -> None:
-    report = reader.read_text(logged(real()[1][:-1]))
+def test_failures_of_a_truncated_run_count() -> None:
+    report = reader.read_text(as_log(real_run()[1][:-1]))
     assert report.verdict is Verdict.NON_CONFORMANT
-    last = [event for event in real()[1] if isinstance(event, events.BehaviourFinished)][-1]
+    last = [event for event in real_run()[1] if isinstance(event, events.BehaviourFinished)][-1]
     assert (report.bill, report.rpcs) == (last.bill, last.rpcs)
     assert report.bill.create >= 1
     assert report.rpcs > 0
@@ -203,28 +203,31 @@ def test_what_a_truncated_run_has_broken_is_broken() -> None:
     assert report.time.sum >= report.time.critical_path > 0
 
 
-def test_a_behaviour_that_had_begun_when_the_log_ends_is_told_with_its_machines() -> None:
+def test_a_behaviour_that_ran_when_the_log_ends_has_its_machines() -> None:
     passed = a_report(a_result(machines=("m1", "m2"), started=2.0))
-    report = reader.read_text(logged(story(passed)[:2]))
+    report = reader.read_text(as_log(events_of(passed)[:2]))
     (result,) = report.results
     assert report.time.wall == 2.0
     assert (result.status, result.machines, result.started) == (Status.ERROR, ("m1", "m2"), 2.0)
 
 
-def test_where_a_truncated_run_left_its_machines_only_the_ledger_can_tell() -> None:
-    lines = terminal.closing(reader.read_text(logged(story(a_report(a_result()))[:-1])))
-    assert lines[0] == "verdict    INCONCLUSIVE: 1 passed · truncated: the log ends before the run did"
-    assert any(line.startswith("home       not known") and "sweep /somewhere/ledger.ndjson" in line for line in lines)
+def test_the_clean_up_of_a_truncated_run_is_unknown() -> None:
+    lines = terminal.closing(reader.read_text(as_log(events_of(a_report(a_result()))[:-1])))
+    assert lines[0] == "verdict    INCONCLUSIVE: 1 passed · truncated: the log ends before the run does"
+    assert any(line.startswith("clean-up   unknown") for line in lines)
+    assert any("conformance sweep /somewhere/ledger.ndjson" in line for line in lines)
 
 
-def test_a_log_may_be_cut_after_any_byte(tmp_path: Path) -> None:
-    told = story(a_report(*(a_result(Status.PASSED, f"TST-{n}a", calls=(a_call(),)) for n in (1, 2)), notes=("ä",)))
-    content = logged(told)
+def test_a_log_may_end_after_any_byte(tmp_path: Path) -> None:
+    emitted = events_of(
+        a_report(*(a_result(Status.PASSED, f"TST-{n}a", calls=(a_call(),)) for n in (1, 2)), notes=("ä",))
+    )
+    content = as_log(emitted)
     header = content.index(b"\n")
     for length in range(header, len(content) - 1):
         report = reader.read_text(content[:length])
         assert len(report.results) == 2
-        # The last line is whole without its end of line, too.
+        # The last line is also complete without its line break.
         assert report.truncated
         assert report.verdict is Verdict.INCONCLUSIVE
     assert reader.read_text(content[:-1]).verdict is Verdict.CONFORMANT
@@ -235,13 +238,13 @@ def test_a_log_may_be_cut_after_any_byte(tmp_path: Path) -> None:
             reader.read(path)
 
 
-def test_zeroes_that_a_power_cut_left_at_the_end_are_no_line() -> None:
-    content = logged(story(a_report(a_result()))[:-1])
+def test_zero_bytes_at_the_end_of_a_log_are_ignored() -> None:
+    content = as_log(events_of(a_report(a_result()))[:-1])
     for end in (b"\0" * 512, b"7", b"[]"):
         assert reader.read_text(content + end).truncated
 
 
-# What is no record.
+# Errors.
 
 
 def refusal(path: Path, content: bytes | None) -> UsageError:
@@ -271,13 +274,13 @@ def call(**fields: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_what_is_not_there_and_what_is_a_directory_are_said_to_be_so(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_directory_are_errors(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.json", None).message.endswith("no.json: No such file or directory")
     assert refusal(tmp_path, None).message.endswith(": Is a directory")
     assert "null" in refusal(Path("a\0b"), None).message
 
 
-def test_an_empty_report_is_that_of_a_run_that_goes_on(tmp_path: Path) -> None:
+def test_an_empty_report_belongs_to_an_unfinished_run(tmp_path: Path) -> None:
     found = refusal(tmp_path / "report.json", b"")
     assert found.message.endswith("report.json is empty")
     assert "events.ndjson" in (found.hint or "")
@@ -293,11 +296,11 @@ def test_an_empty_report_is_that_of_a_run_that_goes_on(tmp_path: Path) -> None:
         (b"[]", "expected `object`, got `array`"),
         (b"{}", "object missing required field `format`"),
         (b"\xff\xfe{}", "it is not text"),
-        (written(a_report(a_result()))[:900], "it is not JSON"),
-        (changed(format=2), "it has format 2, and this kit reads format 1"),
+        (as_json(a_report(a_result()))[:900], "it is not JSON"),
+        (changed(format=2), "its format is 2, but this release reads format 1"),
         (changed(format=True), "format: expected `int`, got `bool`"),
         (changed(verdict="good"), "verdict: invalid enum value 'good'"),
-        (changed(started="yesterday"), "'yesterday' is not a time in ISO 8601"),
+        (changed(started="yesterday"), "'yesterday' is not an ISO 8601 time"),
         (changed(seed="7"), "seed: expected `int`, got `str`"),
         (changed(seed=10**30), "the number 100000000000000000000000 is out of range"),
         (changed(rpcs=-1), "rpcs: expected `int` >= 0"),
@@ -314,7 +317,7 @@ def test_an_empty_report_is_that_of_a_run_that_goes_on(tmp_path: Path) -> None:
         (behaviour(status="xfailed"), "behaviours[0].status: invalid enum value 'xfailed'"),
         (behaviour(seconds=-1), "behaviours[0].seconds: expected `float` >= 0.0"),
         (behaviour(decisive=[1]),
-         "behaviours[0]: `decisive` must hold numbers below 1, the number of calls"),
+         "behaviours[0]: `decisive` must contain numbers below 1, the number of calls"),
         (behaviour(decisive=[True]), "behaviours[0].decisive[0]: expected `int`, got `bool`"),
         (call(code="FINE"), "behaviours[0].calls[0]: unknown gRPC status 'FINE'"),
         (call(at=True), "behaviours[0].calls[0].at: expected `float`, got `bool`"),
@@ -323,12 +326,12 @@ def test_an_empty_report_is_that_of_a_run_that_goes_on(tmp_path: Path) -> None:
         (call(token={"shard": 1}), "behaviours[0].calls[0].token.shard: expected `str`, got `int`"),
     ],
 )  # fmt: skip
-def test_what_is_no_record_is_one_line_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
+def test_an_invalid_report_is_a_one_line_error_with_the_path(tmp_path: Path, content: bytes, why: str) -> None:
     assert refusal(tmp_path / "file", content).message.endswith(f"file is not a run record: {why}")
 
 
 def lines_with(number: int, **fields: Any) -> bytes:
-    lines = logged(story(a_report(a_result()))).splitlines(keepends=True)
+    lines = as_log(events_of(a_report(a_result()))).splitlines(keepends=True)
     return b"".join(
         [*lines[:number], json.dumps(json.loads(lines[number]) | fields).encode() + b"\n", *lines[number + 1 :]]
     )
@@ -337,27 +340,27 @@ def lines_with(number: int, **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (lines_with(0, event="noted"), "its first line is not where a run starts"),
+        (lines_with(0, event="noted"), "its first line is not a run-started event"),
         (lines_with(0, found={"fleet": 1}), "line 1: found.fleet: expected `object`, got `int`"),
-        (lines_with(0, format=9), "it has format 9, and this kit reads format 1"),
+        (lines_with(0, format=9), "its format is 9, but this release reads format 1"),
         (lines_with(1, event="danced"), "line 2.event: invalid value 'danced'"),
-        (lines_with(1, id="TST-9z"), "line 2.id: 'TST-9z' is not a behaviour of the run"),
+        (lines_with(1, id="TST-9z"), "line 2.id: 'TST-9z' is not in the plan of the run"),
         (lines_with(2, bill=None), "line 3.bill: expected `object`, got `null`"),
-        (lines_with(3, format=2), "it has format 2, and this kit reads format 1"),
-        (logged(story(a_report(a_result()))) * 2, "line 5 comes after the run's end"),
-        (logged(story(a_report(a_result()))).replace(b"}\n", b"\n", 2), "it is not JSON"),
+        (lines_with(3, format=2), "its format is 2, but this release reads format 1"),
+        (as_log(events_of(a_report(a_result()))) * 2, "line 5 is after the run-finished event"),
+        (as_log(events_of(a_report(a_result()))).replace(b"}\n", b"\n", 2), "it is not JSON"),
     ],
 )  # fmt: skip
-def test_what_is_no_log_is_one_line_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
+def test_an_invalid_log_is_a_one_line_error_with_the_line_number(tmp_path: Path, content: bytes, why: str) -> None:
     assert refusal(tmp_path / "events.ndjson", content).message.endswith(f"is not a run record: {why}")
 
 
-def test_a_refusal_is_short_whatever_the_file_names(tmp_path: Path) -> None:
+def test_an_error_is_short_even_if_keys_are_long(tmp_path: Path) -> None:
     home = {"clean": False, "left": [], "reasons": {"m\n" * 2**20: 1}, "kept": False, "known": True}
     assert "home.reasons[...]: expected `str`" in refusal(tmp_path / "file", changed(home=home)).message
 
 
-def test_a_line_that_is_cut_in_the_middle_of_a_log_is_no_truncation(tmp_path: Path) -> None:
-    lines = logged(story(a_report(a_result()))).splitlines(keepends=True)
+def test_an_incomplete_line_in_the_middle_of_a_log_is_an_error(tmp_path: Path) -> None:
+    lines = as_log(events_of(a_report(a_result()))).splitlines(keepends=True)
     lines[1] = lines[1][:20] + b"\n"
-    assert "line 2 is not a line of a log" in refusal(tmp_path / "events.ndjson", b"".join(lines)).message
+    assert "line 2 is not a JSON object" in refusal(tmp_path / "events.ndjson", b"".join(lines)).message

@@ -42,95 +42,93 @@ PART = "s3cret-of-the-fleet's-\\own"
 HEADERS = (("authorization", VALUE),)
 
 
-def hidden(text: str, *, value: str = VALUE) -> str:
-    return Redactor([("authorization", value)]).hide(text)
+def redacted(text: str, *, value: str = VALUE) -> str:
+    return Redactor([("authorization", value)]).redact(text)
 
 
-# What is hidden.
+# Text and values.
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("text", "expected"),
     [
-        (VALUE, "[authorization: hidden]"),
-        (f"no such token: {VALUE}!", "no such token: [authorization: hidden]!"),
-        (PART, "[authorization: hidden]"),
-        (repr(VALUE), '"[authorization: hidden]"'),
-        (repr(VALUE + '"'), "'[authorization: hidden]\"'"),
-        (VALUE.encode().hex(), "[authorization: hidden]"),
-        (cut("x" * 50 + VALUE), "x" * 50 + "[authorization: hidden]…(83 characters)"),
-        (cut(VALUE, 20), "[authorization: hidden]…(33 characters)"),
+        (VALUE, "[authorization: redacted]"),
+        (f"no such token: {VALUE}!", "no such token: [authorization: redacted]!"),
+        (PART, "[authorization: redacted]"),
+        (repr(VALUE), '"[authorization: redacted]"'),
+        (repr(VALUE + '"'), "'[authorization: redacted]\"'"),
+        (VALUE.encode().hex(), "[authorization: redacted]"),
+        (cut("x" * 50 + VALUE), "x" * 50 + "[authorization: redacted]…(83 characters)"),
+        (cut(VALUE, 20), "[authorization: redacted]…(33 characters)"),
         ("Bearer with us", "Bearer with us"),
-        ("a fleet of ours", "a fleet of ours"),
+        ("the whole fleet", "the whole fleet"),
     ],
 )
-def test_a_headers_value_is_not_told_in_whole_nor_in_part(said: str, told: str) -> None:
-    assert hidden(said) == told
+def test_a_header_value_and_its_parts_are_redacted(text: str, expected: str) -> None:
+    assert redacted(text) == expected
 
 
-def test_basic_credentials_are_not_told_in_clear_either() -> None:
+def test_decoded_basic_credentials_are_redacted() -> None:
     value = "Basic " + base64.b64encode(b"operator:correct-horse").decode()
-    for said in (value, value.partition(" ")[2], "operator:correct-horse", "correct-horse"):
-        assert hidden(f"<{said}>", value=value) == "<[authorization: hidden]>"
-    assert hidden("Basic", value="Basic !") == "Basic"
+    for secret in (value, value.partition(" ")[2], "operator:correct-horse", "correct-horse"):
+        assert redacted(f"<{secret}>", value=value) == "<[authorization: redacted]>"
+    assert redacted("Basic", value="Basic !") == "Basic"
 
 
 @pytest.mark.parametrize("value", ["", "1", "abc"])
-def test_what_stands_in_any_text_by_chance_is_no_secret(value: str) -> None:
-    assert hidden("abc 1", value=value) == "abc 1"
+def test_short_values_are_not_secrets(value: str) -> None:
+    assert redacted("abc 1", value=value) == "abc 1"
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
-def test_wherever_it_stands_it_is_gone_and_hiding_twice_is_hiding_once(before: str, after: str) -> None:
-    told = hidden(before + VALUE + after)
-    assert PART not in told
-    assert hidden(told) == told
+def test_redaction_works_anywhere_and_is_idempotent(before: str, after: str) -> None:
+    shown = redacted(before + VALUE + after)
+    assert PART not in shown
+    assert redacted(shown) == shown
 
 
 @given(st.text(max_size=40), st.integers(4, 100))
-def test_a_text_that_was_cut_in_the_middle_of_it_says_no_more_than_three_of_its_characters(
-    before: str, longest: int
-) -> None:
-    told = hidden(cut(before + VALUE, longest))
-    assert VALUE[:4] not in told.removeprefix(cut(before))
+def test_truncated_text_reveals_at_most_three_characters_of_a_secret(before: str, longest: int) -> None:
+    shown = redacted(cut(before + VALUE, longest))
+    assert VALUE[:4] not in shown.removeprefix(cut(before))
 
 
 @given(st.text(max_size=2 * MAX_SENT_CHARACTERS))
-def test_a_text_has_an_end_and_is_cut_only_once(text: str) -> None:
-    told = Redactor().hide(text)
-    assert len(told) <= MAX_SENT_CHARACTERS
-    assert Redactor().hide(told) == told
-    assert told == text or len(text) > MAX_SENT_CHARACTERS
+def test_text_is_truncated_only_once(text: str) -> None:
+    shown = Redactor().redact(text)
+    assert len(shown) <= MAX_SENT_CHARACTERS
+    assert Redactor().redact(shown) == shown
+    assert shown == text or len(text) > MAX_SENT_CHARACTERS
 
 
-def test_what_is_raised_says_nothing_of_it_either() -> None:
+def test_errors_are_redacted() -> None:
     with pytest.raises(TargetError) as caught, Redactor(HEADERS).errors():
         raise TargetError(f"refused {VALUE}", hint=f"not {PART}")
-    assert str(caught.value) == "refused [authorization: hidden]; not [authorization: hidden]"
-    with pytest.raises(ValueError, match="hidden") as other, Redactor(HEADERS).errors():
+    assert str(caught.value) == "refused [authorization: redacted]; not [authorization: redacted]"
+    with pytest.raises(ValueError, match="redacted") as other, Redactor(HEADERS).errors():
         raise ValueError(7, VALUE)
-    assert other.value.args == (7, "[authorization: hidden]")
+    assert other.value.args == (7, "[authorization: redacted]")
 
 
-def test_calls_are_left_as_they_are_where_there_is_nothing_to_hide() -> None:
+def test_calls_without_secrets_are_not_copied() -> None:
     result = a_result(calls=(a_call(),), machines=("m1",))
     assert Redactor().result(result).calls[0] is result.calls[0]
     assert Redactor(HEADERS).result(result).calls[0] is not result.calls[0]
     long = a_result(calls=(a_call(request=pb.MachineRef(id="m" * 5000)),), machines=("m" * 5000,))
-    told = Redactor().result(long)
-    assert told.machines == (told.calls[0].machine_id,)
-    assert len(told.machines[0]) == MAX_SENT_CHARACTERS
+    shown = Redactor().result(long)
+    assert shown.machines == (shown.calls[0].machine_id,)
+    assert len(shown.machines[0]) == MAX_SENT_CHARACTERS
 
 
-def test_a_machine_whose_name_is_hidden_is_still_the_one_that_a_call_shows() -> None:
+def test_redacted_machine_names_still_match_in_calls() -> None:
     name = f"m-{PART}"
     call = a_call(request=pb.MachineRef(id=name), response=pb.Machine(id=name, state=pb.MACHINE_STATE_IDLE))
-    told = Redactor(HEADERS).result(a_result(calls=(call,), machines=(name,)))
-    assert told.machines == ("m-[authorization: hidden]",)
-    assert told.calls[0].machine_states(told.machines).keys() == set(told.machines)
+    shown = Redactor(HEADERS).result(a_result(calls=(call,), machines=(name,)))
+    assert shown.machines == ("m-[authorization: redacted]",)
+    assert shown.calls[0].machine_states(shown.machines).keys() == set(shown.machines)
 
 
-def test_all_that_a_report_tells_is_hidden() -> None:
+def test_all_fields_of_a_report_are_redacted() -> None:
     report = a_report(
         a_result(Status.FAILED, reason=VALUE, wanted=VALUE, got=VALUE, machines=(VALUE,)),
         quarantined=((VALUE, VALUE),),
@@ -145,43 +143,43 @@ def test_all_that_a_report_tells_is_hidden() -> None:
 
 
 class Echo(Servicer):
-    """Puts the caller's authorization header into all that it says."""
+    """Puts the caller's authorization header into every text of its answers."""
 
-    said: str = ""
+    secret: str = ""
     keeps: bool = False
-    """Whether it refuses to give a machine back."""
+    """True if Delete fails."""
 
     async def answer(self, context: Any, work: Any) -> Any:
-        self.said = next((str(v) for k, v in context.invocation_metadata() if k == "authorization"), "")
+        self.secret = next((str(v) for k, v in context.invocation_metadata() if k == "authorization"), "")
         return await super().answer(context, work)
 
     def machine(self, machine: Any) -> pb.Machine:
-        told = pb.Machine()
-        told.CopyFrom(super().machine(machine))
-        told.last_error = "x" * 55 + self.said
-        told.zone, told.instance_type = self.said, self.said
-        told.labels["owner"] = self.said
+        shown = pb.Machine()
+        shown.CopyFrom(super().machine(machine))
+        shown.last_error = "x" * 55 + self.secret
+        shown.zone, shown.instance_type = self.secret, self.secret
+        shown.labels["owner"] = self.secret
         if machine.state.name != "SPECULATIVE":
-            told.host.ref = f"host-{self.said}"
+            shown.host.ref = f"host-{self.secret}"
         if machine.cluster:
-            told.shard_metadata[f"k {self.said}"] = self.said
-        return told
+            shown.shard_metadata[f"k {self.secret}"] = self.secret
+        return shown
 
     def ack(self, ack: Any) -> pb.TransitionAck:
-        told = super().ack(ack)
-        told.operation_id = f"{told.operation_id}-{self.said.partition(' ')[2]}"
-        return told
+        shown = super().ack(ack)
+        shown.operation_id = f"{shown.operation_id}-{self.secret.partition(' ')[2]}"
+        return shown
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
         if self.keeps and request.machine_id.startswith("machine-"):
-            await context.abort(grpc.StatusCode.INTERNAL, f"no, {self.said or VALUE}")
+            await context.abort(grpc.StatusCode.INTERNAL, f"no, {self.secret or VALUE}")
         return await super().Delete(request, context)
 
     def listing(self, listing: Any) -> pb.MachineList:
-        told = super().listing(listing)
-        told.machines.add(id=f"machine-of-{self.said}", state=pb.MACHINE_STATE_SPECULATIVE)
-        told.revision = b""
-        return told
+        shown = super().listing(listing)
+        shown.machines.add(id=f"machine-of-{self.secret}", state=pb.MACHINE_STATE_SPECULATIVE)
+        shown.revision = b""
+        return shown
 
     async def Get(self, request: pb.MachineRef, context: Any) -> pb.Machine:  # noqa: N802
         if not request.id.startswith("machine-"):
@@ -189,7 +187,7 @@ class Echo(Servicer):
         return await super().Get(request, context)
 
 
-async def tells(trial: Trial) -> None:
+async def fails_with_secret(trial: Trial) -> None:
     machine = trial.machine
     await trial.drive(machine, Verb.CONFIGURE, machine.configure(metadata={"key": "value"}, blob=b"s3cret-blob"))
     lost = await trial.client.get("nobody")
@@ -199,13 +197,13 @@ async def tells(trial: Trial) -> None:
     raise Violation("silence", f"{lost.outcome()} and {cut(seen.last_error)!r}", calls=[lost, listing])
 
 
-async def unable(trial: Trial) -> None:
+async def is_not_judged(trial: Trial) -> None:
     raise RuntimeError((await trial.client.get("nobody")).details)
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """All that a run says and writes of a provider that echoes, by name."""
+    """Returns all outputs of a run against an echoing provider, by name."""
     directory = tmp_path_factory.mktemp("echo")
     screen = io.StringIO()
     live, files = Live(Console(file=screen, width=80), verbose=True), ReportDirectory(directory)
@@ -216,7 +214,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     report = asyncio.run(
         judged(
-            [proof(tells, "TST-1a", machines=1), proof(unable, "TST-2a", machines=1)],
+            [proof(fails_with_secret, "TST-1a", machines=1), proof(is_not_judged, "TST-2a", machines=1)],
             emit=emit,
             ledger=directory / "ledger.ndjson",
             serve={"servicer": Echo},
@@ -225,27 +223,27 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         )
     )
     assert [result.status for result in report.results] == [Status.FAILED, Status.ERROR]
-    told = {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
-    return told | {"terminal": screen.getvalue(), "returned": "\n".join(terminal.findings(report))}
+    shown = {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
+    return shown | {"terminal": screen.getvalue(), "returned": "\n".join(terminal.findings(report))}
 
 
-def test_every_output_is_looked_at(outputs: dict[str, str]) -> None:
+def test_every_output_is_checked(outputs: dict[str, str]) -> None:
     assert outputs.keys() >= {
         *("report.json", "report.html", "report.md", "junit.xml", "badge.json", "events.ndjson", "ledger.ndjson"),
         *("terminal", "returned"),
     }
     for name in ("report.json", "events.ndjson", "terminal", "report.html", "report.md", "junit.xml", "ledger.ndjson"):
-        assert "authorization: hidden" in outputs[name] or name == "ledger.ndjson", name
-    assert "host-[authorization: hidden]" in outputs["ledger.ndjson"]
+        assert "authorization: redacted" in outputs[name] or name == "ledger.ndjson", name
+    assert "host-[authorization: redacted]" in outputs["ledger.ndjson"]
 
 
-def test_no_headers_value_and_no_blob_is_in_any_output(outputs: dict[str, str]) -> None:
+def test_no_output_contains_a_header_value_or_a_blob(outputs: dict[str, str]) -> None:
     for name, text in outputs.items():
         assert "s3cret" not in text, name
         assert "of-the-fleet" not in text, name
 
 
-def test_a_target_that_says_it_when_it_lets_nobody_in_is_not_quoted() -> None:
+def test_a_target_that_rejects_the_kit_with_the_secret_is_redacted() -> None:
     class Shut(Servicer):
         async def List(self, request: pb.ListFilter, context: Any) -> pb.MachineList:  # noqa: N802
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{VALUE} is not welcome")
@@ -253,10 +251,10 @@ def test_a_target_that_says_it_when_it_lets_nobody_in_is_not_quoted() -> None:
 
     with pytest.raises(TargetError) as caught:
         asyncio.run(judged([proof()], serve={"servicer": Shut}, headers=HEADERS))
-    assert "[authorization: hidden] is not welcome" in str(caught.value)
+    assert "[authorization: redacted] is not welcome" in str(caught.value)
 
 
-def test_a_machine_whose_id_says_it_is_not_driven() -> None:
+def test_a_machine_with_a_secret_in_its_id_is_not_driven() -> None:
     with pytest.raises(TargetError, match="found 1 SPECULATIVE"):
         asyncio.run(judged([proof(machines=2)], provider(1), serve={"servicer": Echo}, headers=HEADERS))
 
@@ -266,28 +264,28 @@ class Keeper(Echo):
 
 
 @pytest.mark.parametrize("servicer", [Echo, Keeper])
-def test_what_an_echoing_provider_was_left_with_is_swept_and_nothing_of_it_is_said(
-    tmp_path: Path, servicer: type[Echo]
-) -> None:
-    path, core, said = tmp_path / "ledger.ndjson", provider(4), list[str]()
+def test_a_sweep_of_an_echoing_provider_redacts_its_output(tmp_path: Path, servicer: type[Echo]) -> None:
+    path, core, lines = tmp_path / "ledger.ndjson", provider(4), list[str]()
 
     async def go() -> Home:
         async with serving(core, servicer=servicer) as address:
             target = Target(address=address, headers=HEADERS)
             options = Options(timeouts=Timeouts(patience=SHORT, rpc=5.0, connect=5.0), keep=True)
-            await engine_run.run((proof(tells, machines=1),), target, options=options, ledger_at=lambda run: path)
+            await engine_run.run(
+                (proof(fails_with_secret, machines=1),), target, options=options, ledger_at=lambda run: path
+            )
             return await sweep(
-                path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, write_line=said.append
+                path, target, patience=SHORT, rpc_timeout=5.0, connect_timeout=5.0, write_line=lines.append
             )
 
     home = asyncio.run(go())
     assert (home.clean, states_of(core) == {}) == (servicer is Echo, servicer is Echo)
-    assert said
-    assert "s3cret" not in "\n".join(said) + path.read_text(encoding="utf-8") + str(home)
-    assert servicer is Echo or "no, [authorization: hidden]" in "\n".join(said)
+    assert lines
+    assert "s3cret" not in "\n".join(lines) + path.read_text(encoding="utf-8") + str(home)
+    assert servicer is Echo or "no, [authorization: redacted]" in "\n".join(lines)
 
 
-def test_a_metadata_value_is_shown_cut_and_a_blob_not_at_all() -> None:
+def test_metadata_values_are_truncated_and_blobs_omitted() -> None:
     request = pb.ConfigureRequest(
         machine_id="m1", bootstrap_blob=b"s3cret-blob", shard_metadata={"key": "s3cret-metadata" * 10}
     )

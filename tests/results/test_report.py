@@ -33,9 +33,7 @@ GOOD, BAD, OPEN = Verdict.CONFORMANT, Verdict.NON_CONFORMANT, Verdict.INCONCLUSI
         ([], OPEN, OPEN),
     ],
 )
-def test_the_verdict_is_broken_then_undecided_then_nothing_judged_then_conformant(
-    ended: list[tuple[Level, Status]], verdict: Verdict, strict: Verdict
-) -> None:
+def test_the_verdict_by_statuses(ended: list[tuple[Level, Status]], verdict: Verdict, strict: Verdict) -> None:
     results = [a_result(status, level=level) for level, status in ended]
     assert judge(results) is verdict
     assert judge(results, strict=True) is strict
@@ -43,23 +41,23 @@ def test_the_verdict_is_broken_then_undecided_then_nothing_judged_then_conforman
 
 @pytest.mark.parametrize("left", [(), (("m1", "stuck"),)])
 @pytest.mark.parametrize(("status", "code"), [(F, 1), (E, 3), (S, 3)])
-def test_a_verdict_that_is_not_conformant_decides_the_exit_code_whatever_is_left(
+def test_a_verdict_that_is_not_conformant_decides_the_exit_code(
     status: Status, code: int, left: tuple[tuple[str, str], ...]
 ) -> None:
     assert a_report(a_result(status), home=Home(left=left)).exit_code == code
 
 
-def test_a_conformant_run_that_left_machines_is_exit_code_4() -> None:
+def test_a_conformant_run_that_left_machines_has_exit_code_4() -> None:
     assert a_report(a_result()).exit_code == 0
     assert a_report(a_result(), home=Home(left=(("m1", "stuck"),))).exit_code == 4
 
 
-def test_what_was_kept_because_the_user_said_so_is_not_left_behind() -> None:
+def test_machines_kept_by_option_do_not_change_the_exit_code() -> None:
     report = a_report(a_result(), home=Home(left=(("m1", "kept, IDLE"),), kept=True))
     assert (report.exit_code, report.home.clean) == (0, False)
 
 
-def test_a_target_that_lacks_what_is_required_is_not_conformant() -> None:
+def test_a_missing_required_capability_is_not_conformant() -> None:
     assert a_report(a_result(), lacking=("delete",)).exit_code == 1
 
 
@@ -68,7 +66,7 @@ def test_a_strict_report_counts_its_warnings() -> None:
     assert (a_report(warned).verdict, a_report(warned, strict=True).verdict) == (GOOD, BAD)
 
 
-def test_results_are_found_by_their_status_in_order() -> None:
+def test_results_are_selected_by_status_in_order() -> None:
     report = a_report(a_result(F, "TST-1a"), a_result(P, "TST-1b"), a_result(W, "TST-1c"))
     assert [result.id for result in report.with_status(W, F)] == ["TST-1a", "TST-1c"]
 
@@ -77,34 +75,34 @@ def broken(behaviour_id: str, *rests_on: str, status: Status = F) -> Result:
     return a_result(status, behaviour_id, rests_on=rests_on)
 
 
-def told(*results: Result) -> dict[str, list[str]]:
+def causes_of(*results: Result) -> dict[str, list[str]]:
     return {cause.root.id: [result.id for result in cause.consequences] for cause in causes(results)}
 
 
-def test_what_rests_on_something_broken_follows_from_it() -> None:
-    assert told(broken("TST-2a", "TST-1a"), broken("TST-1a"), broken("TST-3a", "TST-2a")) == {
+def test_a_failure_is_a_consequence_of_a_broken_dependency() -> None:
+    assert causes_of(broken("TST-2a", "TST-1a"), broken("TST-1a"), broken("TST-3a", "TST-2a")) == {
         "TST-1a": ["TST-2a", "TST-3a"]
     }
 
 
-def test_what_rests_on_something_whole_is_a_cause_itself() -> None:
-    assert told(a_result(P, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
+def test_a_failure_with_passed_dependencies_is_a_cause() -> None:
+    assert causes_of(a_result(P, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
 
 
-def test_a_whole_ground_passes_on_what_it_rests_on_itself() -> None:
+def test_dependencies_are_followed_through_passed_behaviours() -> None:
     whole = a_result(P, "TST-2a", rests_on=["TST-1a"])
-    assert told(broken("TST-1a"), whole, broken("TST-3a", "TST-2a")) == {"TST-1a": ["TST-3a"]}
+    assert causes_of(broken("TST-1a"), whole, broken("TST-3a", "TST-2a")) == {"TST-1a": ["TST-3a"]}
 
 
-def test_the_first_ground_that_follows_from_nothing_is_the_cause() -> None:
+def test_the_first_dependency_that_is_not_a_consequence_is_the_cause() -> None:
     grounds = (a_result(P, "TST-1a"), broken("TST-1b"), broken("TST-1c", "TST-1d"), broken("TST-1d"))
-    assert told(*grounds, broken("TST-2a", "TST-1a", "TST-1c", "TST-1b")) == {
+    assert causes_of(*grounds, broken("TST-2a", "TST-1a", "TST-1c", "TST-1b")) == {
         "TST-1b": ["TST-2a"],
         "TST-1d": ["TST-1c"],
     }
 
 
-def test_failures_come_before_warnings_and_what_explains_most_comes_first() -> None:
+def test_failures_and_causes_with_many_consequences_come_first() -> None:
     results = (
         broken("TST-1a", status=W),
         broken("TST-1b", "TST-1a"),
@@ -113,11 +111,11 @@ def test_failures_come_before_warnings_and_what_explains_most_comes_first() -> N
         broken("TST-3a"),
         broken("TST-3b", "TST-3a"),
     )
-    assert list(told(*results)) == ["TST-3a", "TST-2a", "TST-1a"]
+    assert list(causes_of(*results)) == ["TST-3a", "TST-2a", "TST-1a"]
 
 
-def test_what_could_not_be_judged_causes_nothing() -> None:
-    assert told(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
+def test_unjudged_behaviours_are_not_causes() -> None:
+    assert causes_of(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
 
 
 # Only what is new.
@@ -152,7 +150,7 @@ WHOLE = a_result(P, "TST-2a")
         (since(failing(), after=(failing(), WHOLE), home=Home(left=(("m", "r"),))), 4, BAD),
     ],
 )
-def test_only_what_is_new_moves_the_exit_code_and_the_verdict_stays(
+def test_only_new_failures_count_for_the_exit_code_and_the_verdict_stays(
     report: Report, code: int, verdict: Verdict
 ) -> None:
     assert (report.exit_code, report.verdict) == (code, verdict)

@@ -46,7 +46,7 @@ def of(result: Result, **given: object) -> Waiver:
 
 
 @pytest.mark.parametrize(
-    ("result", "expires", "standing"),
+    ("result", "expires", "state"),
     [
         (failing("3 of machine-0001"), TODAY, WaiverState.HOLDS),
         (failing(status=W), TODAY, WaiverState.CHANGED),
@@ -61,79 +61,79 @@ def of(result: Result, **given: object) -> Waiver:
         (a_result(S, reason="no TLS"), date(2031, 2, 28), WaiverState.EXPIRED),
     ],
 )
-def test_what_a_run_says_of_a_waiver(result: Result, expires: date, standing: WaiverState) -> None:
+def test_state_of_a_waiver(result: Result, expires: date, state: WaiverState) -> None:
     one = of(failing("3 of machine-0001"), expires=expires)
-    assert waivers_module.standing(one, result, today=TODAY) is standing
+    assert waivers_module.state_of(one, result, today=TODAY) is state
 
 
-def judged(*results: Result, waivers: tuple[Waiver, ...], today: date = TODAY) -> tuple[Waived, ...]:
+def check_waivers(*results: Result, waivers: tuple[Waiver, ...], today: date = TODAY) -> tuple[Waived, ...]:
     known = catalogue.Catalogue(clauses=(), entries=(*(r.entry for r in results), a_result(P, "TST-9a").entry))
-    return waivers_module.judged(waivers, results, known, today=today)
+    return waivers_module.check_waivers(waivers, results, known, today=today)
 
 
-def test_what_was_not_selected_is_not_spoken_of_not_even_where_it_has_expired() -> None:
-    (one,) = judged(a_result(P), waivers=(of(failing(), id="TST-9a", expires=date(2000, 1, 1)),))
-    assert (one.standing, one.standing.broken, one.detail) == (WaiverState.NOT_RUN, False, "")
+def test_a_waiver_of_an_unselected_behaviour_has_no_detail() -> None:
+    (one,) = check_waivers(a_result(P), waivers=(of(failing(), id="TST-9a", expires=date(2000, 1, 1)),))
+    assert (one.state, one.state.broken, one.detail) == (WaiverState.NOT_RUN, False, "")
 
 
-def test_an_id_that_there_is_not_is_answered_with_the_nearest() -> None:
+def test_an_unknown_id_has_a_suggestion() -> None:
     known = catalogue.load()
-    (one,) = waivers_module.judged((of(failing(), id="FEM-3a"),), (), known, today=TODAY)
-    assert one.standing is WaiverState.UNKNOWN
+    (one,) = waivers_module.check_waivers((of(failing(), id="FEM-3a"),), (), known, today=TODAY)
+    assert one.state is WaiverState.UNKNOWN
     assert "did you mean FEN-3a" in one.detail
 
 
-def test_what_changed_says_how_it_fails_now_and_how_it_did() -> None:
-    (one,) = judged(failing("another"), waivers=(of(failing(), failure="wanted x; got y"),))
-    assert one.detail.startswith("it fails differently: wanted x; got another, not wanted x; got y;")
+def test_a_changed_failure_is_shown_with_the_waived_one() -> None:
+    (one,) = check_waivers(failing("another"), waivers=(of(failing(), failure="wanted x; got y"),))
+    assert one.detail.startswith("the behaviour fails in another way: wanted x; got another, not wanted x; got y;")
 
 
-# What it does to a report.
+# Waivers in a report.
 
 
-def held(*results: Result, waivers: tuple[Waiver, ...], **given: object) -> Report:
-    return a_report(*results, waivers=judged(*results, waivers=waivers), waivers_file="w.toml", **given)
+def report_with(*results: Result, waivers: tuple[Waiver, ...], **given: object) -> Report:
+    return a_report(*results, waivers=check_waivers(*results, waivers=waivers), waivers_file="w.toml", **given)
 
 
-def test_a_waived_must_decides_nothing_and_is_counted() -> None:
+def test_a_waived_must_does_not_decide_and_is_counted() -> None:
     other = a_result(P, "TST-2a")
-    report = held(failing(), other, waivers=(of(failing()),))
+    report = report_with(failing(), other, waivers=(of(failing()),))
     assert (report.verdict, report.verdict_line, report.exit_code) == (Verdict.CONFORMANT, "conformant, 1 waived", 0)
     assert list(report.waived) == ["TST-1a"]
 
 
-def test_a_run_of_nothing_but_what_is_waived_has_judged_it() -> None:
-    assert held(failing(), waivers=(of(failing()),)).verdict_line == "conformant, 1 waived"
+def test_a_run_with_only_waived_failures_is_conformant() -> None:
+    assert report_with(failing(), waivers=(of(failing()),)).verdict_line == "conformant, 1 waived"
 
 
-def test_what_is_not_waived_decides_and_what_is_waived_is_counted_all_the_same() -> None:
+def test_other_failures_decide_and_waived_ones_are_counted() -> None:
     other = a_result(F, "TST-2a", wanted="x", got="y")
-    report = held(failing(), other, waivers=(of(failing()),))
+    report = report_with(failing(), other, waivers=(of(failing()),))
     assert (report.verdict_line, report.exit_code) == ("non-conformant, 1 waived", 1)
 
 
-def test_a_waived_should_counts_where_it_would_decide() -> None:
+def test_a_waived_should_is_counted_only_in_strict_runs() -> None:
     warned = failing(status=W, level=Level.SHOULD)
-    assert held(warned, waivers=(of(warned),)).verdict_line == "conformant"
-    strict = held(warned, waivers=(of(warned),), strict=True)
+    assert report_with(warned, waivers=(of(warned),)).verdict_line == "conformant"
+    strict = report_with(warned, waivers=(of(warned),), strict=True)
     assert (strict.verdict_line, strict.exit_code) == ("conformant, 1 waived", 0)
-    assert held(warned, waivers=(), strict=True).exit_code == 1
+    assert report_with(warned, waivers=(), strict=True).exit_code == 1
 
 
-def test_a_waiver_tolerates_no_must_that_could_not_be_judged() -> None:
-    report = held(a_result(E, reason="r"), a_result(P, "TST-2a"), waivers=(of(failing()),))
+def test_a_waiver_does_not_tolerate_an_unjudged_must() -> None:
+    report = report_with(a_result(E, reason="r"), a_result(P, "TST-2a"), waivers=(of(failing()),))
     assert (report.verdict, report.exit_code) == (Verdict.INCONCLUSIVE, 3)
 
 
 def test_a_stale_waiver_fails_the_run_and_not_the_provider() -> None:
-    report = held(a_result(P), waivers=(of(failing()),))
+    report = report_with(a_result(P), waivers=(of(failing()),))
     assert (report.verdict, report.exit_code) == (Verdict.CONFORMANT, 1)
 
 
 @pytest.mark.parametrize("today", [date(2031, 3, 1), date(2031, 3, 2)])
-def test_the_day_on_which_it_expires_is_the_last_one_on_which_it_holds(today: date) -> None:
-    (one,) = judged(failing(), waivers=(of(failing(), expires=date(2031, 3, 1)),), today=today)
-    assert one.standing is (WaiverState.HOLDS if today == date(2031, 3, 1) else WaiverState.EXPIRED)
+def test_a_waiver_is_valid_through_its_last_day(today: date) -> None:
+    (one,) = check_waivers(failing(), waivers=(of(failing(), expires=date(2031, 3, 1)),), today=today)
+    assert one.state is (WaiverState.HOLDS if today == date(2031, 3, 1) else WaiverState.EXPIRED)
 
 
 # The file.
@@ -145,7 +145,7 @@ def file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_waiver_is_read(tmp_path: Path) -> None:
+def test_a_waiver_is_loaded(tmp_path: Path) -> None:
     (one,) = waivers_module.load(file(tmp_path, ENTRY + 'failure = "wanted x; got y"'))
     assert one == Waiver(
         id="FEN-3a",
@@ -157,58 +157,58 @@ def test_a_waiver_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_day_may_be_quoted_and_an_id_written_small(tmp_path: Path) -> None:
+def test_a_date_may_be_a_string_and_an_id_in_lower_case(tmp_path: Path) -> None:
     text = ENTRY.replace("2031-12-31", '"2031-12-31"').replace("FEN-3a", "fen-3A")
     (one,) = waivers_module.load(file(tmp_path, text))
     assert (one.id, one.expires) == ("FEN-3a", date(2031, 12, 31))
 
 
-def test_a_file_without_waivers_has_none(tmp_path: Path) -> None:
+def test_a_file_without_waivers_is_valid(tmp_path: Path) -> None:
     assert waivers_module.load(file(tmp_path, "# nothing\n")) == ()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ('reason = "the fence knows no epochs yet"', 'reason = ""', "FEN-3a has no reason"),
         ('owner = "fleet team"', 'owner = " "', "FEN-3a has no owner"),
         ('owner = "fleet team"', "owner = 7", "FEN-3a has no owner"),
         ('owner = "fleet team"', "", "FEN-3a has no owner"),
-        ("expires = 2031-12-31", "", "FEN-3a does not say when it expires"),
-        ("expires = 2031-12-31", 'expires = "soon"', "FEN-3a expires on 'soon', which is no day"),
-        ("expires = 2031-12-31", "expires = 2031-12-31T00:00:00Z", "FEN-3a does not say when it expires"),
+        ("expires = 2031-12-31", "", "FEN-3a has no date in `expires`"),
+        ("expires = 2031-12-31", 'expires = "soon"', "FEN-3a has an invalid date in `expires`: 'soon'"),
+        ("expires = 2031-12-31", "expires = 2031-12-31T00:00:00Z", "FEN-3a has no date in `expires`"),
         ('fingerprint = "1:0123456789ab"', "", "FEN-3a has no fingerprint"),
-        ("1:0123456789ab", "any", "FEN-3a has no fingerprint but 'any'"),
+        ("1:0123456789ab", "any", "FEN-3a has an invalid fingerprint 'any'"),
         ("1:0123456789ab", "0:0123456789ab", "FEN-3a has a fingerprint of another release of the kit"),
         ("owner", "ownner", "FEN-3a has an unknown key 'ownner'"),
-        ("[waiver.FEN-3a]", "[FEN-3a]", "has 'FEN-3a'"),
-        ("[waiver.FEN-3a]", "[waiver]", "reason is no table"),
-        ("[waiver.FEN-3a]", "[waiver.FEN-3a", "is no TOML"),
-        ("[waiver.FEN-3a]", "waiver = 7\n[FEN-3a]", "has 'FEN-3a'"),
+        ("[waiver.FEN-3a]", "[FEN-3a]", "has an unknown key 'FEN-3a'"),
+        ("[waiver.FEN-3a]", "[waiver]", "reason is not a table"),
+        ("[waiver.FEN-3a]", "[waiver.FEN-3a", "is not valid TOML"),
+        ("[waiver.FEN-3a]", "waiver = 7\n[FEN-3a]", "has an unknown key 'FEN-3a'"),
     ],
 )
-def test_what_is_not_complete_is_refused_in_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_an_incomplete_waiver_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         waivers_module.load(file(tmp_path, ENTRY.replace(old, new)))
-    assert says in refused.value.message
+    assert message in refused.value.message
     assert refused.value.hint
 
 
-def test_two_waivers_of_one_behaviour_are_refused(tmp_path: Path) -> None:
+def test_two_waivers_of_one_behaviour_are_an_error(tmp_path: Path) -> None:
     for again in (ENTRY, ENTRY.replace("FEN-3a", "fen-3a")):
         with pytest.raises(UsageError):
             waivers_module.load(file(tmp_path, ENTRY + again))
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00"])
-def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_binary_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.toml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="is no TOML"):
+    with pytest.raises(UsageError, match="is not valid TOML"):
         waivers_module.load(path)
 
 
-def test_a_file_that_is_not_there_or_a_directory_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_directory_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "no.toml", tmp_path):
         with pytest.raises(UsageError, match="waivers "):
             waivers_module.load(path)

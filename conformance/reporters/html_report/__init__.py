@@ -1,1 +1,1 @@
-"""The HTML report."""
+"""Writes report.html."""

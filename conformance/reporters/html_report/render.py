@@ -1,7 +1,7 @@
-"""Writes report.html: everything that is known about a run, for people, in one file without references to others.
+"""Writes report.html: all data of a run, in one file without references to others.
 
-Text is in the page as in the report, cut and without control characters. Timelines and tables of calls are drawn by the
-page's own script on demand; everything else can be read without JavaScript.
+Text is truncated and contains no control characters. The page's own script draws timelines and tables of calls on
+demand; everything else can be read without JavaScript.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import jinja2
 from markupsafe import Markup
 
 from conformance.core import latency
-from conformance.core.text import cut
+from conformance.core.text import cut, quantity
 from conformance.reporters import sections
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.html_report.timeline_data import embedded, outcome_kind
 from conformance.results import call_latency
-from conformance.results.critical_path import critical_path, ran
-from conformance.results.evidence import again, exhibits
+from conformance.results.critical_path import critical_path, has_run
+from conformance.results.evidence import exhibits, repeat_commands
 from conformance.results.result import Status, Verdict, causes
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from conformance.results.result import Result
 
-LONGEST = 2000
-"""Text longer than this many characters is cut."""
+MAX_CHARACTERS = 2000
+"""Longer text is truncated."""
 
 STYLES = ("page.css", "behaviour.css", "drawing.css", "print.css")
 SCRIPTS = ("svg.js", "timeline.js", "calls.js", "fleet.js", "page.js")
 
-WORDS = {
+STATUS_WORDS = {
     Status.FAILED: "failed",
     Status.WARNED: "warned",
     Status.ERROR: "not judged",
     Status.PASSED: "passed",
     Status.SKIPPED: "skipped",
 }
-"""The statuses in words, the most important first."""
+"""Words for the statuses, in the order of importance."""
 GLYPHS = {
     Status.FAILED: "✕",
     Status.WARNED: "!",
@@ -59,13 +59,13 @@ VERDICTS = {
     Verdict.NON_CONFORMANT: ("✕", "failed"),
     Verdict.INCONCLUSIVE: ("?", "error"),
 }
-"""A verdict's glyph, and the status whose colour it has."""
-FATES = {"a": "accepted", "f": "fenced", "r": "refused", "u": "unanswered"}
+"""A verdict's glyph, and the status that has the same colour."""
+OUTCOMES = {"a": "accepted", "f": "fenced", "r": "refused", "u": "unanswered"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The latencies of one RPC, and its histogram with the highest bin's count."""
+    """The latencies of one RPC, and its histogram with the count of the highest bin."""
 
     rpc: str
     latencies: latency.Latencies
@@ -84,7 +84,7 @@ class Part:
 
 def render(report: Report) -> str:
     """Returns the report as one HTML document without external references."""
-    style, script, held = _source(STYLES), _source(SCRIPTS), report.comparison
+    style, script, compared = _source(STYLES), _source(SCRIPTS), report.comparison
     return (
         _environment()
         .get_template("report.html.j2")
@@ -94,15 +94,15 @@ def render(report: Report) -> str:
             script=Markup(script),
             policy=_policy(style, script),
             data=Markup(embedded(report)),
-            news={} if held is None else {change.id: change.kind for change in held.changes if change.kind in SHOWN},
-            counts={status: len(report.with_status(status)) for status in WORDS},
+            changes={} if compared is None else {one.id: one.kind for one in compared.changes if one.kind in SHOWN},
+            counts={status: len(report.with_status(status)) for status in STATUS_WORDS},
             causes=causes(report.results),
             groups={
                 status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
             },
             rows=_rows(report),
-            chain=critical_path(report.results),
-            longest=max(filter(ran, report.results), key=lambda result: result.seconds, default=None),
+            critical_path=critical_path(report.results),
+            longest=max(filter(has_run, report.results), key=lambda result: result.seconds, default=None),
         )
     )
 
@@ -121,18 +121,18 @@ def _hash(text: str) -> str:
 
 def _parts(results: Sequence[Result], status: Status) -> tuple[Part, ...]:
     """Groups the results with this status: passed ones by area, the others by reason."""
-    some = [result for result in results if result.status is status]
+    selected = [result for result in results if result.status is status]
 
-    def shared(result: Result) -> str:
+    def group(result: Result) -> str:
         return result.entry.area if status is Status.PASSED else result.reason
 
     return tuple(
         Part(
             title=AREAS.get(name, "") if status is Status.PASSED else name,
             area=name if status is Status.PASSED else "",
-            results=tuple(result for result in some if shared(result) == name),
+            results=tuple(result for result in selected if group(result) == name),
         )
-        for name in dict.fromkeys(map(shared, some))
+        for name in dict.fromkeys(map(group, selected))
     )
 
 
@@ -162,17 +162,17 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        words=WORDS,
+        words=STATUS_WORDS,
         glyphs=GLYPHS,
         verdicts=VERDICTS,
-        fates=FATES,
+        outcomes=OUTCOMES,
         exhibits=exhibits,
-        again=again,
-        fate=outcome_kind,
+        repeat_commands=repeat_commands,
+        outcome_kind=outcome_kind,
         kinds=SHOWN,
         section_lines=sections.lines,
     )
-    environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, many=many)
+    environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, quantity=quantity)
     return environment
 
 
@@ -184,17 +184,17 @@ def _source(names: tuple[str, ...]) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Returns a value for the template: text without control characters, cut to a limit."""
-    return cut(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Returns a value for the template: text is truncated and contains no control characters."""
+    return cut(value, MAX_CHARACTERS) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def ellipsis(text: str, longest: int) -> str:
-    """Returns the beginning of a text."""
+    """Truncates text to `longest` characters, with an ellipsis."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds with three digits and a unit."""
+    """Formats seconds with three digits and a unit."""
     if seconds < 0.000_999_5:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:
@@ -202,12 +202,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 99.995 else f"{seconds:,.0f} s"
 
 
-def many(count: int, noun: str) -> str:
-    """Returns `1 cause`, `2 causes`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def _sent(call: Any) -> str:
     """Returns the request as protobuf's JSON, one field per line."""
     lines = json.dumps(dict(call.request_json()), indent=1, ensure_ascii=False).splitlines()
-    return Markup("\n").join(cut(line, LONGEST) for line in lines[:100])
+    return Markup("\n").join(cut(line, MAX_CHARACTERS) for line in lines[:100])

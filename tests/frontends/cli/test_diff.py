@@ -50,7 +50,7 @@ def diff(runs: Path, a: str, b: str, *options: str) -> Done:
 def test_two_runs_of_one_provider_do_not_differ(runs: Path, a: str, b: str) -> None:
     done = diff(runs, a, b)
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("nothing differs\n")
+    assert done.out.endswith("no differences\n")
 
 
 def test_a_defect_shows_with_just_its_findings(runs: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_defect_shows_with_just_its_findings(runs: Path) -> None:
 def test_a_difference_reads_side_by_side_and_as_a_table(runs: Path) -> None:
     text = diff(runs, "a", "c").out
     assert "FEN-1b" in text
-    assert "B is not as A: 1 newly failing" in text
+    assert "A and B differ: newly failing (1)" in text
     table = diff(runs, "a", "c", "--format", "markdown").out
     assert "| | A | B |\n|---|---|---|\n" in table
     assert "| FEN\\-1b | passed | failed: " in table
@@ -104,7 +104,7 @@ def test_new_failures_are_reported_and_fail_the_run(runs: Path, broken: Provider
     baseline = str(runs / "a" / "report.json")
     done = judge(broken, *SOME, "--baseline", baseline, "--fail-on", "new", directory=tmp_path)
     assert done.code == 1
-    assert f"since      {baseline} (" in done.out
+    assert f"baseline   {baseline} (" in done.out
     assert "  newly failing\n    FEN-1b" in done.out
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [change["id"] for change in written["comparison"]["changes"] if change["differs"]] == ["FEN-1b"]
@@ -132,7 +132,7 @@ def test_select_failed_runs_the_failures_and_compares_them(runs: Path, good: Pro
     done = judge(good, "--select", "failed", "--baseline", baseline, directory=tmp_path)
     assert done.code == 0
     assert "  newly passing\n    FEN-1b" in done.out
-    assert "not run   5 of the behaviours there: a selection only" in done.out
+    assert "not run   5 behaviours of the baseline (partial run)" in done.out
 
 
 def test_an_unreachable_target_is_exit_3_with_fail_on_new(runs: Path, tmp_path: Path) -> None:

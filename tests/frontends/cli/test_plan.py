@@ -44,7 +44,7 @@ def test_a_plan_shows_behaviours_skips_and_cost_and_changes_nothing() -> None:
         assert provider.away() == {}
     assert done.code == 0, done.text
     for part in (
-        f"target     {provider.address} · nothing was touched",
+        f"target     {provider.address} · read only, nothing was changed",
         "would run  2 behaviours",
         "bill       about 2 creates",
         "SEC-1a: the target is not reached over TLS",
@@ -75,7 +75,7 @@ def test_unknown_latencies_are_listed() -> None:
         done = plan(provider, *SOME)
     assert done.code == 0, done.text
     assert "time       at least" in done.out
-    assert "not known  how long Create, Configure, Drain, Delete take: --measured" in done.out
+    assert "unknown    duration of Create, Configure, Drain, Delete; give --measured" in done.out
 
 
 def test_a_provider_without_delete_is_planned_without_it() -> None:
@@ -91,15 +91,15 @@ def test_a_provider_without_delete_is_planned_without_it() -> None:
 def test_the_embedded_fake_is_planned_with_its_latency() -> None:
     done = run("conformance", "plan", "--fake", "--select", "FEN-1a")
     assert done.code == 0, done.text
-    assert "target     the embedded fake · nothing was touched" in done.out
-    assert "rests on   Create, Configure, Drain, Delete 20 ms (the embedded fake)" in done.out
+    assert "target     the embedded fake · read only, nothing was changed" in done.out
+    assert "based on   Create, Configure, Drain, Delete 20 ms (the embedded fake)" in done.out
 
 
 def test_a_budget_that_is_too_small_names_the_clauses_that_stay_open() -> None:
     with serving("--machines", "8") as provider:
         done = plan(provider, "--select", "LIF-1a,FEN-1a", "--max-creates", "0", "--latency", "1s")
         assert done.code == 0, done.text
-        assert "so the run would be inconclusive about FEN-1, LIF-1" in done.out
+        assert "the run would be inconclusive, because of FEN-1, LIF-1" in done.out
         assert "bill       about 0 creates" in done.out
 
 
@@ -135,7 +135,7 @@ def test_bad_input_is_a_line_and_a_hint(options: tuple[str, ...], problem: str) 
 
 def test_a_missing_requirement_is_shown() -> None:
     shown = rendered.text(a_plan(lacking=("delete",)))
-    assert "lacks      delete, which --require demands: the target would not conform" in shown
+    assert "missing    delete, required by --require: the run would fail" in shown
 
 
 def test_the_price_is_a_range() -> None:

@@ -110,11 +110,11 @@ def test_a_truncated_run_is_rendered_and_marked_in_every_format(
     path = truncated(directory)
     assert render(path) == 0
     out = capsys.readouterr().out
-    assert "truncated  the log ends before the run did" in out
-    assert "home       not known" in out
+    assert "truncated  the log ends before the run does" in out
+    assert "clean-up   unknown" in out
     for option in ("md", "json"):
         assert render(path, f"--{option}", "-") == 0
-        assert "truncated: the log ends before the run did" in capsys.readouterr().out
+        assert "truncated: the log ends before the run does" in capsys.readouterr().out
     assert render(path, "--json", directory / "cut.json") == 0
     again = reader.read(directory / "cut.json")
     assert again.truncated

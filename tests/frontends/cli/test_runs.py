@@ -64,7 +64,7 @@ def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: P
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "\x1b" not in ran.stdout
     assert "PASSED  FEN-1a" in ran.stdout
-    assert "verdict    CONFORMANT: 1 passed, a selection only" in ran.stdout
+    assert "verdict    CONFORMANT: 1 passed, partial run" in ran.stdout
     assert states_of(core) == {}
     files = {path.name for path in (home / "out").iterdir()}
     assert files == {LOG, "ledger.ndjson", *FORMATS}
@@ -133,7 +133,7 @@ def test_a_machine_that_is_left_is_exit_4_and_named_with_the_fix(home: Path) -> 
     with served(provider(8, cls=DeleteNeverCompletes, faults=Faults())) as address:
         ran = go(home, "--target", address, *SELECT)
     assert ran.returncode == 4, ran.stdout
-    assert "home       LEFT 1 machines; bring them home: conformance sweep " in ran.stdout
+    assert "clean-up   1 machine NOT RETURNED. To clean up, run:\n           conformance sweep " in ran.stdout
     (ledger,) = (home / "state").rglob("*.ndjson")
     assert str(ledger) in ran.stdout
 
@@ -266,7 +266,7 @@ def test_a_ledger_that_cannot_be_written_fails_pytest(home: Path) -> None:
 def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
     with served(provider(8, cls=DeleteNeverCompletes)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
-    assert (ran.returncode, "home       LEFT 1 machines" in ran.stdout) == (4, True)
+    assert (ran.returncode, "clean-up   1 machine NOT RETURNED" in ran.stdout) == (4, True)
 
 
 def test_collecting_needs_no_target(home: Path) -> None:

@@ -80,7 +80,7 @@ def report(directory: Path) -> Any:
 def test_a_waived_failure_is_shown_and_tolerated(broken: Provider, waivers: Path, tmp_path: Path) -> None:
     done = judge(broken, *SOME, "--waivers", str(waivers), "--fail-fast", directory=tmp_path / "out")
     assert (done.code, done.err, lines(done)) == (0, "", [])
-    assert done.verdict == "verdict    CONFORMANT, 1 waived: 1 failed and waived, 2 passed, a selection only"
+    assert done.verdict == "verdict    CONFORMANT, 1 waived: 1 failed and waived, 2 passed, partial run"
     assert f"waivers    {waivers}: 1 holds" in done.out
     assert "FAILED FEN-1b" in done.out
     assert "  waived  until " in done.out
@@ -93,7 +93,7 @@ def test_a_waived_failure_is_shown_and_tolerated(broken: Provider, waivers: Path
 def test_a_stale_waiver_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:
     done = judge(good, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
-    assert lines(done) == ["WAIVER     FEN-1b is stale: it passes: take the waiver out"]
+    assert lines(done) == ["WAIVER     FEN-1b is stale: the behaviour passes; remove the waiver"]
     assert done.verdict.startswith("verdict    CONFORMANT: 3 passed")
 
 
@@ -102,7 +102,9 @@ def test_a_changed_failure_fails_the_run_with_one_line(waivers: Path, tmp_path: 
         done = judge(provider, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     (line,) = lines(done)
-    assert line.startswith("WAIVER     FEN-1b is changed: it fails differently: wanted Create with token ")
+    assert line.startswith(
+        "WAIVER     FEN-1b is changed: the behaviour fails in another way: wanted Create with token "
+    )
     assert ", not wanted Drain with token " in line
     assert "waived:" not in done.verdict
 
@@ -113,7 +115,7 @@ def test_an_expired_waiver_fails_the_run_with_one_line(broken: Provider, failed:
     done = judge(broken, *SOME, "--waivers", str(fill(path)), directory=tmp_path / "out")
     assert done.code == 1
     (line,) = lines(done)
-    assert line.startswith("WAIVER     FEN-1b is expired: it was tolerated until 2020-02-29: mend it")
+    assert line.startswith("WAIVER     FEN-1b is expired: the last day was 2020-02-29; fix the failure")
 
 
 def test_an_unknown_id_fails_the_run_with_one_line(good: Provider, waivers: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
     from conformance.core.text import quantity
     from conformance.lanes.records import read
     from conformance.results import waivers
-    from conformance.results.waivers import made
+    from conformance.results.waivers import new_waiver
 
     try:
         day = datetime.fromisoformat(expires).date() if expires else datetime.now(UTC).date() + DEFAULT_TERM
@@ -71,7 +71,7 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
     to_stdout = str(output) == "-"
     existing = waivers.raw(output) if not to_stdout and output.exists() else {}
     added = []
-    for waiver in (made(result, expires=day) for result in failed):
+    for waiver in (new_waiver(result, expires=day) for result in failed):
         known = existing.get(waiver.id)
         if known is None:
             added.append(waiver)

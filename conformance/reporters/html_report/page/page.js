@@ -1,4 +1,4 @@
-// The page: what is drawn when, finding a behaviour, links, keys and the theme.
+// The page: drawing on demand, search and filters, links, keys and the theme.
 
 const behaviours = [...document.querySelectorAll(".behaviour")];
 const tools = document.querySelector(".tools");
@@ -14,15 +14,15 @@ function draw(details) {
   timeline(details.querySelector("[data-timeline]"), behaviour);
   const table = details.querySelector(".calls");
   table.addEventListener("toggle", () => {
-    if (table.open && !table.dataset.drawn) calls(table.querySelector("[data-calls]"), behaviour);
+    if (table.open && !table.dataset.drawn) callTable(table.querySelector("[data-calls]"), behaviour);
     table.dataset.drawn = "yes";
   });
 }
 
-// Finding
+// Search and filters
 
 const words = new WeakMap();
-function searched(details) {
+function searchText(details) {
   if (!words.has(details)) words.set(details, details.textContent.toLowerCase());
   return words.get(details);
 }
@@ -33,7 +33,7 @@ function filter() {
   const active = Boolean(wanted.length || status);
   let hits = 0;
   for (const details of behaviours) {
-    const shown = (!status || details.dataset.status === status) && wanted.every((word) => searched(details).includes(word));
+    const shown = (!status || details.dataset.status === status) && wanted.every((word) => searchText(details).includes(word));
     details.hidden = !shown;
     hits += shown;
   }
@@ -53,7 +53,7 @@ function show(status) {
   filter();
 }
 
-function everything() {
+function showAll() {
   field.value = "";
   show("");
 }
@@ -62,10 +62,10 @@ function everything() {
 
 function follow() {
   let name = location.hash.slice(1);
-  try { name = decodeURIComponent(name); } catch { /* as it stands */ }
+  try { name = decodeURIComponent(name); } catch { /* not encoded: used as it is */ }
   const details = name && behaviours.find((each) => each.id.toLowerCase() === name.toLowerCase());
   if (!details) return;
-  if (details.hidden) everything();
+  if (details.hidden) showAll();
   for (let node = details; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
   draw(details);
   details.querySelector("summary").focus({ preventScroll: true });
@@ -75,10 +75,10 @@ function follow() {
 // Keys
 
 function step(by) {
-  const seen = behaviours.filter((details) => details.checkVisibility());
-  if (!seen.length) return;
-  const here = seen.indexOf(document.activeElement.closest(".behaviour"));
-  const next = seen[here < 0 ? (by > 0 ? 0 : seen.length - 1) : Math.max(0, Math.min(seen.length - 1, here + by))];
+  const visible = behaviours.filter((details) => details.checkVisibility());
+  if (!visible.length) return;
+  const current = visible.indexOf(document.activeElement.closest(".behaviour"));
+  const next = visible[current < 0 ? (by > 0 ? 0 : visible.length - 1) : Math.max(0, Math.min(visible.length - 1, current + by))];
   const summary = next.querySelector("summary");
   summary.focus({ preventScroll: true });
   summary.scrollIntoView({ block: "nearest" });
@@ -87,34 +87,34 @@ function step(by) {
 function key(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") {
-    everything();
+    showAll();
     if (document.activeElement === field) field.blur();
     return;
   }
   if (event.target.matches("input, textarea")) return;
-  const doing = { "/": () => field.focus(), j: () => step(1), k: () => step(-1), t: turn }[event.key];
-  if (!doing) return;
+  const action = { "/": () => field.focus(), j: () => step(1), k: () => step(-1), t: toggleTheme }[event.key];
+  if (!action) return;
   event.preventDefault();
-  doing();
+  action();
 }
 
-// Light and dark: what the system says, until somebody says otherwise.
+// Theme: the system's, until the user chooses another one.
 
-function dark() {
+function isDark() {
   return (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 }
 
-function turn() {
-  wear(dark() ? "light" : "dark");
-  try { localStorage.setItem("conformance-theme", document.documentElement.dataset.theme); } catch { /* not kept */ }
+function toggleTheme() {
+  setTheme(isDark() ? "light" : "dark");
+  try { localStorage.setItem("conformance-theme", document.documentElement.dataset.theme); } catch { /* storage is disabled */ }
 }
 
-function wear(name) {
+function setTheme(name) {
   if (name) document.documentElement.dataset.theme = name;
-  theme.textContent = dark() ? "☀ Light" : "☾ Dark";
+  theme.textContent = isDark() ? "☀ Light" : "☾ Dark";
 }
 
-// Begin
+// Start
 
 for (const details of behaviours) {
   details.addEventListener("toggle", () => draw(details));
@@ -124,9 +124,9 @@ for (const node of document.querySelectorAll(".tools, .theme, .calls, .keys")) n
 fleet(document.querySelector("[data-fleet]"));
 field.addEventListener("input", filter);
 for (const chip of chips) chip.addEventListener("click", () => show(chip.getAttribute("aria-pressed") === "true" ? "" : chip.dataset.show));
-theme.addEventListener("click", turn);
+theme.addEventListener("click", toggleTheme);
 document.addEventListener("keydown", key);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => wear());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme());
 addEventListener("hashchange", follow);
 let opened = [];
 addEventListener("beforeprint", () => {
@@ -137,8 +137,8 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of opened) details.open = false;
 });
-let kept = null;
-try { kept = localStorage.getItem("conformance-theme"); } catch { /* none is kept */ }
-wear(kept === "dark" || kept === "light" ? kept : undefined);
+let stored = null;
+try { stored = localStorage.getItem("conformance-theme"); } catch { /* storage is disabled */ }
+setTheme(stored === "dark" || stored === "light" ? stored : undefined);
 follow();
 document.documentElement.dataset.ready = "yes";

@@ -1,9 +1,9 @@
 "use strict";
-// What timelines and the fleet share: elements made without markup, so that a provider's text stays text.
+// Shared by all drawings: creates elements without parsing markup, so that a provider's text stays text.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const text = (place) => DATA.strings[place];
-const FATES = { a: "accepted", f: "fenced", r: "refused", u: "unanswered" };
+const text = (index) => DATA.strings[index];
+const OUTCOMES = { a: "accepted", f: "fenced", r: "refused", u: "unanswered" };
 
 function element(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
@@ -19,7 +19,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** Microseconds as people read them. */
+/** Formats microseconds. */
 function duration(micros) {
   if (micros < 1000) return `${micros} µs`;
   if (micros < 999_500) return `${Number((micros / 1000).toPrecision(3))} ms`;
@@ -28,15 +28,15 @@ function duration(micros) {
 
 const clock = (micros) => `${(micros / 1e6).toFixed(3)} s`;
 
-/** The mark of a call, by what became of it: a disc, a square, a diamond, a hollow disc. */
-function shape(fate, x, y, r) {
-  switch (fate) {
+/** The mark of a call by its outcome: disc, square, diamond, or hollow disc. */
+function shape(outcome, x, y, r) {
+  switch (outcome) {
     case "f":
       return svg("rect", { class: "shape", x: x - r + 0.5, y: y - r + 0.5, width: 2 * r - 1, height: 2 * r - 1, rx: 1.5 });
     case "r":
       return svg("path", { class: "shape", d: `M${x} ${y - r - 1}l${r + 1} ${r + 1}l${-r - 1} ${r + 1}l${-r - 1} ${-r - 1}z` });
     default:
-      return svg("circle", { class: "shape", cx: x, cy: y, r: fate === "u" ? r - 0.5 : r });
+      return svg("circle", { class: "shape", cx: x, cy: y, r: outcome === "u" ? r - 0.5 : r });
   }
 }
 
@@ -47,13 +47,13 @@ function sign(rpc, x, y) {
   return svg("path", { class: "sign", d: SIGNS[rpc] || "", transform: `translate(${x} ${y})` });
 }
 
-/** A small mark for tables and legends, with its word. */
-function fateWord(fate) {
-  const icon = svg("svg", { class: `fate ${FATES[fate]}`, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape(fate, 6, 6, 5));
-  return element("span", { class: `word ${FATES[fate]}` }, icon, FATES[fate]);
+/** A small mark with its word, for tables and legends. */
+function outcomeLabel(outcome) {
+  const icon = svg("svg", { class: `outcome ${OUTCOMES[outcome]}`, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape(outcome, 6, 6, 5));
+  return element("span", { class: `word ${OUTCOMES[outcome]}` }, icon, OUTCOMES[outcome]);
 }
 
-/** Steps of 1, 2, 5 that give about `most` ticks between two times. */
+/** About `most` ticks between two times, in steps of 1, 2 or 5. */
 function ticks(from, to, most) {
   const rough = Math.max((to - from) / Math.max(most, 1), 1);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -63,20 +63,20 @@ function ticks(from, to, most) {
   return found;
 }
 
-/** One tab stop for many marks: arrows, Home and End move between them, and whoever has focus or hover is told of. */
-function roving(marks, tell) {
+/** One tab stop for many marks: arrows, Home and End move between them. Calls `onSelect` on focus or hover. */
+function roving(marks, onSelect) {
   const move = (to) => {
     const next = marks[Math.max(0, Math.min(marks.length - 1, to))];
     for (const mark of marks) mark.setAttribute("tabindex", mark === next ? "0" : "-1");
     next.focus({ preventScroll: true });
     next.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
-  marks.forEach((mark, place) => {
-    mark.setAttribute("tabindex", place === 0 ? "0" : "-1");
-    mark.addEventListener("pointerenter", () => tell(place));
-    mark.addEventListener("focus", () => tell(place));
+  marks.forEach((mark, index) => {
+    mark.setAttribute("tabindex", index === 0 ? "0" : "-1");
+    mark.addEventListener("pointerenter", () => onSelect(index));
+    mark.addEventListener("focus", () => onSelect(index));
     mark.addEventListener("keydown", (event) => {
-      const to = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: marks.length - 1 }[event.key];
+      const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: marks.length - 1 }[event.key];
       if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       move(to);
@@ -84,7 +84,7 @@ function roving(marks, tell) {
   });
 }
 
-/** Draw again when the width changes, and only then. */
+/** Draws now, and again when the width changes. */
 function onWidth(box, draw) {
   let width = 0;
   const fit = () => {

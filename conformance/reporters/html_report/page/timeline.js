@@ -1,22 +1,22 @@
-// One behaviour as a timeline: a lane per machine, its states as bars, the calls as marks.
+// The timeline of one behaviour: a lane per machine, states as bars, calls as marks.
 
-const MOST_MARKS = 1500;
-const [RPC, LANE, FATE, CODE, AT, TOOK, ASKED, CAME, SEEN, SHARD, EPOCH, SEQUENCE] = Array(12).keys();
+const MAX_MARKS = 1500;
+const [RPC, LANE, OUTCOME, CODE, START, DURATION, REQUEST, RESPONSE, SEEN, SHARD, EPOCH, SEQUENCE] = Array(12).keys();
 const GAP = { mutating: 28, read: 9 };
 const LANE_TOP = 20, TOKENS = 13, MARKS = 22, BAR = 18, READS = 15, LANE_GAP = 9, FLAGS = 16, AXIS = 20;
 
-/** Calls as marks, in time's order: reading the same again and again is one. */
+/** Calls as marks, by start time; identical consecutive reads are one mark. */
 function items(behaviour) {
-  const order = behaviour.calls.map((call, number) => ({ call, number, count: 1, until: call[AT] + call[TOOK] }));
-  order.sort((a, b) => a.call[AT] - b.call[AT]);
-  const decisive = new Map(behaviour.decisive.map((number, place) => [number, place + 1]));
+  const order = behaviour.calls.map((call, number) => ({ call, number, count: 1, until: call[START] + call[DURATION] }));
+  order.sort((a, b) => a.call[START] - b.call[START]);
+  const decisive = new Map(behaviour.decisive.map((number, index) => [number, index + 1]));
   const last = new Map(), marks = [];
   for (const item of order) {
     item.decisive = decisive.get(item.number) || 0;
     item.mutating = item.call.length > SHARD;
     const before = last.get(item.call[LANE]);
-    const same = (place) => before.call[place] === item.call[place];
-    if (before && !item.mutating && !item.decisive && !before.decisive && [RPC, FATE, ASKED, CAME].every(same)) {
+    const same = (field) => before.call[field] === item.call[field];
+    if (before && !item.mutating && !item.decisive && !before.decisive && [RPC, OUTCOME, REQUEST, RESPONSE].every(same)) {
       before.count += 1;
       before.until = Math.max(before.until, item.until);
       continue;
@@ -27,27 +27,27 @@ function items(behaviour) {
   return marks;
 }
 
-/** From time to place: to scale where there is room, stretched where calls stand closer than marks can. */
+/** Maps time to x: linear, except that the distance of two marks has a minimum. */
 function stretched(marks, behaviour, width) {
-  const first = marks[0].call[AT];
+  const first = marks[0].call[START];
   const end = Math.max(behaviour.ended, ...marks.map((item) => item.until));
-  const steps = marks.map((item, place) => {
-    const before = marks[place - 1] || item;
-    return [place ? item.call[AT] - before.call[AT] : 0, place ? (item.mutating || before.mutating ? GAP.mutating : GAP.read) : 18];
+  const steps = marks.map((item, index) => {
+    const before = marks[index - 1] || item;
+    return [index ? item.call[START] - before.call[START] : 0, index ? (item.mutating || before.mutating ? GAP.mutating : GAP.read) : 18];
   });
-  steps.push([end - marks.at(-1).call[AT], GAP.mutating]);
+  steps.push([end - marks.at(-1).call[START], GAP.mutating]);
   const length = (scale) => steps.reduce((sum, [time, least]) => sum + Math.max(least, time * scale), 14);
-  // As many pixels a microsecond as fill the width; where the least is too much already, the picture is scrolled.
+  // Finds the pixels per microsecond that fill the width. If even the minimum distances are too wide, the canvas scrolls.
   let low = 0, high = width / Math.max(end - first, 1);
-  for (let turn = 0; turn < 40; turn += 1) {
+  for (let round = 0; round < 40; round += 1) {
     const middle = (low + high) / 2;
     if (length(middle) > width) high = middle; else low = middle;
   }
   const anchors = [[first, 0]];
-  steps.forEach(([time, least], place) => {
+  steps.forEach(([time, least], index) => {
     const x = anchors.at(-1)[1] + Math.max(least, time * low);
-    if (place < marks.length) marks[place].x = x;
-    anchors.push([place < marks.length ? marks[place].call[AT] : end, x]);
+    if (index < marks.length) marks[index].x = x;
+    anchors.push([index < marks.length ? marks[index].call[START] : end, x]);
   });
   return {
     end,
@@ -65,51 +65,51 @@ function stretched(marks, behaviour, width) {
   };
 }
 
-/** What was seen of each machine, as spans of one state; what it was before the first look nobody knows. */
+/** The observed states of each machine as spans. The state before the first read is unknown. */
 function states(behaviour, end) {
   const spans = behaviour.lanes.map(() => []);
-  const looks = behaviour.calls.map((call) => [call[AT] + call[TOOK], call[SEEN]]).sort((a, b) => a[0] - b[0]);
-  for (const [when, seen] of looks) {
-    for (let place = 0; place < seen.length; place += 2) {
-      const lane = spans[seen[place]];
-      if (lane.length && lane.at(-1).state === seen[place + 1]) continue;
+  const reads = behaviour.calls.map((call) => [call[START] + call[DURATION], call[SEEN]]).sort((a, b) => a[0] - b[0]);
+  for (const [when, seen] of reads) {
+    for (let index = 0; index < seen.length; index += 2) {
+      const lane = spans[seen[index]];
+      if (lane.length && lane.at(-1).state === seen[index + 1]) continue;
       if (lane.length) lane.at(-1).until = when;
-      lane.push({ state: seen[place + 1], from: when, until: end });
+      lane.push({ state: seen[index + 1], from: when, until: end });
     }
   }
   return spans;
 }
 
-/** The behaviour's shards by a letter each, where there are several. */
-function letters(marks) {
+/** A letter for each shard of the behaviour, if there are several. */
+function shardLetters(marks) {
   const shards = [...new Set(marks.filter((item) => item.mutating).map((item) => item.call[SHARD]))];
-  const letter = (place) => (place > 25 ? letter(Math.floor(place / 26) - 1) : "") + String.fromCharCode(65 + (place % 26));
-  return new Map(shards.map((shard, place) => [shard, shards.length > 1 ? letter(place) : ""]));
+  const letter = (index) => (index > 25 ? letter(Math.floor(index / 26) - 1) : "") + String.fromCharCode(65 + (index % 26));
+  return new Map(shards.map((shard, index) => [shard, shards.length > 1 ? letter(index) : ""]));
 }
 
 const short = (number) => (number.length > 5 ? `${number.slice(0, 2)}…` : number);
 
 function timeline(box, behaviour) {
   const all = items(behaviour);
-  const marks = all.filter((item, place) => place < MOST_MARKS || item.decisive);
-  const names = letters(marks);
+  const marks = all.filter((item, index) => index < MAX_MARKS || item.decisive);
+  const names = shardLetters(marks);
   const canvas = element("div", { class: "canvas" });
   const inspector = element("div", { class: "inspector", "aria-live": "polite" });
   box.replaceChildren(canvas, inspector, legend(names, all.length - marks.length));
-  const tell = (place) => describe(inspector, marks[place]);
+  const onSelect = (index) => describe(inspector, marks[index]);
   const last = marks.findLastIndex((item) => item.decisive);
-  tell(Math.max(last, 0));
+  onSelect(Math.max(last, 0));
   onWidth(canvas, (width) => {
-    canvas.replaceChildren(picture(behaviour, marks, names, width, tell));
+    canvas.replaceChildren(picture(behaviour, marks, names, width, onSelect));
     if (last >= 0) canvas.scrollLeft = marks[last].x - width / 2;
   });
 }
 
-function picture(behaviour, marks, names, width, tell) {
+function picture(behaviour, marks, names, width, onSelect) {
   const scale = stretched(marks, behaviour, width - 2);
   const flags = behaviour.decisive.length ? FLAGS : 4;
   const lanes = behaviour.lanes.map((name) => ({ title: text(name), own: true, marks: [] }));
-  const others = { title: "other ids, and List", own: false, marks: [] };
+  const others = { title: "other machines, and List", own: false, marks: [] };
   for (const item of marks) (lanes[item.call[LANE]] || others).marks.push(item);
   if (others.marks.length) lanes.push(others);
   let y = flags;
@@ -126,18 +126,18 @@ function picture(behaviour, marks, names, width, tell) {
   if (behaviour.started > scale.first && prepared > 24) {
     root.append(svg("rect", { class: "prepare", x: 0, y: 0, width: prepared, height: y }));
     root.append(svg("path", { class: "rule", d: `M${prepared} 0V${y}` }));
-    if (prepared > 90) root.append(svg("text", { class: "quiet", x: prepared - 66, y: 14 }, "made ready"));
+    if (prepared > 90) root.append(svg("text", { class: "quiet", x: prepared - 68, y: 14 }, "preparation"));
   }
   root.append(...axis(scale, y));
   const seen = states(behaviour, scale.end);
-  lanes.forEach((lane, place) => {
+  lanes.forEach((lane, index) => {
     root.append(svg("path", { class: "rule", d: `M0 ${lane.y - LANE_TOP + 1}H${scale.width}` }));
     root.append(svg("text", { class: lane.own ? "label" : "quiet", x: 8, y: lane.y - 5 }, lane.title));
-    if (lane.own) root.append(...seen[place].flatMap((span) => bar(span, scale, lane)));
+    if (lane.own) root.append(...seen[index].flatMap((span) => bar(span, scale, lane)));
   });
   const nodes = marks.map((item) => mark(item, lanes[item.call[LANE]] || others, scale, flags));
   root.append(...tokens(lanes, names), ...nodes);
-  roving(nodes, tell);
+  roving(nodes, onSelect);
   return root;
 }
 
@@ -162,7 +162,7 @@ function bar(span, scale, lane) {
   return drawn;
 }
 
-/** The tokens over the mutating calls, as far as there is room; those of decisive calls before all others. */
+/** Tokens above the mutating calls. If there is not enough room, those of decisive calls are drawn first. */
 function tokens(lanes, names) {
   const drawn = [];
   for (const lane of lanes) {
@@ -180,9 +180,9 @@ function tokens(lanes, names) {
 }
 
 function mark(item, lane, scale, flags) {
-  const { call, x } = item, fate = call[FATE];
+  const { call, x } = item, outcome = call[OUTCOME];
   const y = item.mutating ? lane.y + TOKENS + 10 : lane.reads;
-  const node = svg("g", { class: `mark ${FATES[fate]} ${item.mutating ? "call" : "read"}`, role: "img", "aria-label": label(item) });
+  const node = svg("g", { class: `mark ${OUTCOMES[outcome]} ${item.mutating ? "call" : "read"}`, role: "img", "aria-label": label(item) });
   const until = scale.at(item.until);
   if (item.decisive) {
     node.append(svg("path", { class: "thread", d: `M${x} ${flags - 2}V${item.mutating ? lane.y + 1 : y - 9}M${x} ${y + 11}V${lane.bar + BAR}` }));
@@ -191,11 +191,11 @@ function mark(item, lane, scale, flags) {
   if (item.mutating) {
     node.append(svg("rect", { class: "halo", x: x - 12, y: y - 11, width: 24, height: 22, rx: 5 }));
     if (until > x + 8) node.append(svg("path", { class: "took", d: `M${x} ${y}H${until}` }));
-    node.append(shape(fate, x, y, 7.5), sign(text(call[RPC]), x, y));
+    node.append(shape(outcome, x, y, 7.5), sign(text(call[RPC]), x, y));
     if (item.decisive) node.append(svg("circle", { class: "ring", cx: x, cy: y, r: 11 }));
   } else {
     node.append(svg("rect", { class: "halo", x: x - 5, y: y - 8, width: Math.max(until - x, 0) + 10, height: 16, rx: 4 }));
-    node.append(fate === "a" ? svg("rect", { class: "shape", x: x - 1.25, y: y - 5, width: Math.max(item.count > 1 ? until - x : 2.5, 2.5), height: item.count > 1 ? 5 : 10, rx: 1.25 }) : shape(fate, x, y, 4));
+    node.append(outcome === "a" ? svg("rect", { class: "shape", x: x - 1.25, y: y - 5, width: Math.max(item.count > 1 ? until - x : 2.5, 2.5), height: item.count > 1 ? 5 : 10, rx: 1.25 }) : shape(outcome, x, y, 4));
     if (item.decisive) node.append(svg("circle", { class: "ring", cx: x, cy: y, r: 8 }));
   }
   return node;
@@ -203,28 +203,28 @@ function mark(item, lane, scale, flags) {
 
 function label({ call, count }) {
   const again = count > 1 ? `, ${count} times` : "";
-  return `${text(call[RPC])} ${FATES[call[FATE]]}, ${text(call[CODE])}${again}, at ${clock(call[AT])}: ${text(call[ASKED])}`;
+  return `${text(call[RPC])} ${OUTCOMES[call[OUTCOME]]}, ${text(call[CODE])}${again}, at ${clock(call[START])}: ${text(call[REQUEST])}`;
 }
 
-/** The inspector: what the mark at hand asked, what came, with which code and when. */
+/** Shows request, response, code and time of a mark in the inspector. */
 function describe(inspector, item) {
   const { call, count, until } = item;
   const line = (...parts) => element("p", {}, ...parts);
-  const head = line(element("span", { class: "rpc" }, text(call[RPC])), fateWord(call[FATE]), element("code", {}, text(call[CODE])));
+  const head = line(element("span", { class: "rpc" }, text(call[RPC])), outcomeLabel(call[OUTCOME]), element("code", {}, text(call[CODE])));
   if (item.mutating) head.append(element("span", {}, `epoch ${call[EPOCH]} · sequence ${call[SEQUENCE]}`));
-  const when = count > 1 ? `${count} times, from ${clock(call[AT])} to ${clock(until)}` : `at ${clock(call[AT])}, took ${duration(call[TOOK])}`;
+  const when = count > 1 ? `${count} times, from ${clock(call[START])} to ${clock(until)}` : `at ${clock(call[START])}, duration ${duration(call[DURATION])}`;
   head.append(element("span", { class: "quiet" }, when));
-  inspector.replaceChildren(head, line(element("code", {}, text(call[ASKED]))), line(element("code", { class: "answer" }, `→ ${text(call[CAME])}`)));
+  inspector.replaceChildren(head, line(element("code", {}, text(call[REQUEST]))), line(element("code", { class: "answer" }, `→ ${text(call[RESPONSE])}`)));
 }
 
 function legend(names, left) {
   const list = element("ul", { class: "legend" });
   const entry = (...parts) => list.append(element("li", {}, ...parts));
-  for (const fate of "afru") entry(fateWord(fate));
-  for (const rpc of Object.keys(SIGNS)) entry(svg("svg", { class: "fate", viewBox: "0 0 12 12", "aria-hidden": "true" }, sign(rpc, 6, 6)), rpc);
+  for (const outcome of "afru") entry(outcomeLabel(outcome));
+  for (const rpc of Object.keys(SIGNS)) entry(svg("svg", { class: "outcome", viewBox: "0 0 12 12", "aria-hidden": "true" }, sign(rpc, 6, 6)), rpc);
   entry("short ticks below a bar: reads");
-  if (names.size) entry(names.size > 1 ? "over a call: its shard, epoch·sequence" : "over a call: epoch·sequence");
+  if (names.size) entry(names.size > 1 ? "above a call: shard, epoch·sequence" : "above a call: epoch·sequence");
   if (names.size > 1 && names.size <= 8) for (const [shard, name] of names) entry(`${name} = `, element("code", {}, text(shard)));
-  if (left > 0) entry(`${left} more marks are not drawn: the table has all calls`);
+  if (left > 0) entry(`${left} more marks are not drawn; the table has all calls`);
   return list;
 }
