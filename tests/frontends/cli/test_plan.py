@@ -122,7 +122,7 @@ def test_no_value_of_a_header_is_in_a_plan() -> None:
     ("options", "problem"),
     [
         (("--latency", "soon"), "'soon' is not a duration"),
-        (("--latency", "start=1s"), "'start=1s' is no latency"),
+        (("--latency", "start=1s"), "'start=1s' is not a valid latency"),
         (("--measured", "none.json"), "none.json: No such file or directory"),
     ],
 )
