@@ -14,7 +14,7 @@ from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.backoff import send_until_accepted
 from conformance.rpc.call import cut, note_unanswered
-from conformance.rpc.client import MAX_FAULT_RETRIES
+from conformance.rpc.client import MAX_FAULT_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ async def _send_through_faults(
     faults: FaultInjection, call: MutatingCall, retry: Retry, *, drop_response: bool
 ) -> CallOutcome:
     sent = await _send_first(faults, call, retry, drop_response=drop_response)
-    for _ in range(MAX_FAULT_RETRIES):
+    for _ in range(MAX_FAULT_ATTEMPTS):
         answered = faults.lost_answers.reveal(sent)
         if answered is not None:
             return await _check_dropped(faults, call, retry, dropped=sent, answered=answered)

@@ -24,7 +24,7 @@ class Status(StrEnum):
     WARNED = "warned"
     """The provider broke a SHOULD."""
     SKIPPED = "skipped"
-    """The provider does not have the capability and need not have it."""
+    """It does not apply to this provider, could not be seen, or is a MAY that the provider does not keep."""
     ERROR = "error"
     """The kit could not judge the behaviour."""
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from conformance.rpc.faults.injection import FaultInjection
     from conformance.rpc.target import Target
 
-MAX_FAULT_RETRIES = 8
-"""The number of attempts at a call whose response an injected fault has dropped."""
+MAX_FAULT_ATTEMPTS = 8
+"""The number of attempts at a call whose response an injected fault may have dropped."""
 NO_CONNECTION = "failed to connect to all addresses"
 """The start of gRPC's own message if it could not reach the provider at all."""
 
@@ -222,7 +222,10 @@ class Client:
         return call
 
     async def _read(self, rpc: str, request: Any) -> Call:
-        """Makes a read. Reads are idempotent, so one that lost its connection or was rejected for load is retried."""
+        """Makes a read. Reads are idempotent, so one that lost its connection or was rejected for load is retried.
+
+        Each of these attempts repeats a read that an injected fault may have dropped, and a refused stream (`_send`).
+        """
         for delay in (*RETRY_DELAYS, None):
             call = await self._read_through_faults(rpc, request)
             if delay is None or not (self._lost_connection(call) or (call.busy and self.overload.tolerable)):
@@ -235,7 +238,7 @@ class Client:
         return call
 
     async def _read_through_faults(self, rpc: str, request: Any) -> Call:
-        for _ in range(MAX_FAULT_RETRIES):
+        for _ in range(MAX_FAULT_ATTEMPTS):
             call = await self.call(rpc, request)
             if self.faults is None or not self.may_have_been_dropped(call):
                 break

@@ -3,6 +3,10 @@
 One TOML file per area of the contract holds its clauses and the behaviours that judge them; a lane keeps a file of the
 same form in its own package (`read_entries`).
 
+A new behaviour stands behind the last one of its clause and takes the next free letter; `since` is the version in
+pyproject.toml. `rests_on` names the behaviours that fail too where this one fails for a reason that is not its own:
+docs/kill-matrix.json shows with which ones a similar behaviour fails.
+
 Behaviours are append-only once released (`released.txt`): an id is the clause's with a letter behind it, never changes
 its meaning and is never used again. A behaviour that is no longer judged stays, with `retired = "<release>: <why>"`.
 """
