@@ -121,7 +121,7 @@ def test_what_failed_before_stays_in_every_word_and_only_the_exit_code_lets_it_p
     assert done.verdict.startswith("verdict    NON-CONFORMANT: 1 failed, 5 passed")
     assert "FAILED FEN-1b" in done.out
     assert "  still failing\n    FEN-1b" in done.out
-    assert "exit       0 by --fail-on new" in done.out
+    assert "exit       0 (--fail-on new)" in done.out
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "non-conformant"
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text(encoding="utf-8")
