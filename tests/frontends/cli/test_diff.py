@@ -119,7 +119,7 @@ def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
     assert done.verdict.startswith("verdict    NON-CONFORMANT: 1 failed, 5 passed")
     assert "FAILED FEN-1b" in done.out
     assert "  still failing\n    FEN-1b" in done.out
-    assert "exit       0 by --fail-on new" in done.out
+    assert "exit       0 (--fail-on new)" in done.out
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written["verdict"] == "non-conformant"
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text(encoding="utf-8")
