@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,7 +75,9 @@ class Stack:
     def versions(self) -> Mapping[str, str]:
         """Returns the pinned versions of its packages."""
         text = "\n".join((HERE / self.directory / lock).read_text() for lock in self.locks)
-        found = {name: re.search(rf'^\W*{re.escape(name)}"?(?:==|: ")([\w.]+)', text, re.M | re.I) for name in self.packages}
+        found = {
+            name: re.search(rf'^\W*{re.escape(name)}"?(?:==|: ")([\w.]+)', text, re.M | re.I) for name in self.packages
+        }
         return {name: match[1] for name, match in found.items() if match}
 
 
@@ -92,9 +94,7 @@ def _venv(*plugins: str, programs: tuple[str, ...] = ()) -> tuple[tuple[str, ...
 
 _PYTHONPATH: Final = (("PYTHONPATH", "{home}/gen:{source}"),)
 _NPM: Final = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-_CONNECTRPC: Final = _venv(
-    "--py_out=gen", "--connectrpc_out=gen", programs=("protoc-gen-py", "protoc-gen-connectrpc")
-)
+_CONNECTRPC: Final = _venv("--py_out=gen", "--connectrpc_out=gen", programs=("protoc-gen-py", "protoc-gen-connectrpc"))
 
 STACKS: Final = (
     Stack(
@@ -209,9 +209,7 @@ def built(stack: Stack) -> Built:
 
 
 @contextmanager
-def serving(
-    it: Built, *, machines: int = 64, latency: float = 0.0, defect: str = "", log: Path
-) -> Iterator[str]:
+def serving(it: Built, *, machines: int = 64, latency: float = 0.0, defect: str = "", log: Path) -> Iterator[str]:
     """Starts the provider on a free port, yields `127.0.0.1:PORT`, and ends every process that it started.
 
     Its output is in `log`. Raises BuildError if it is not ready within START_LIMIT seconds.
@@ -251,14 +249,10 @@ def _address(stack: Stack, process: subprocess.Popen[bytes], log: Path) -> str:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends the process and its children: SIGTERM to the provider, then SIGKILL to its session."""
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_LIMIT)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(STOP_LIMIT)
     if process.stdout:
         process.stdout.close()

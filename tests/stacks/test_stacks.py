@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, STACKS, BuildError, Built, Stack, built, serving
+from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, BuildError, Built, Stack, built, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +108,12 @@ def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) 
         report = judged(address, tmp_path / "report")
     assert report["verdict"] == "non-conformant", problems(report)
     assert first_cause(report) == DEFECTS[defect], problems(report)
+
+
+def test_the_observations_are_of_the_pinned_versions() -> None:
+    """`python -m tests.stacks.observe NAME` renews them."""
+    known = json.loads((HERE / "observations.json").read_text())
+    assert {name: each["versions"] for name, each in known["stacks"].items()} == {
+        stack.name: dict(stack.versions()) for stack in STACKS
+    }
+    assert all(list(each["observed"]) == list(known["questions"]) for each in known["stacks"].values())

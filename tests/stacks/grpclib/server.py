@@ -5,10 +5,10 @@ from typing import Any, TypeVar
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1.provider_grpc import CapacityProviderBase
-from fleet import Fleet, Machine, RefusedError, State, Token, arguments
+from fleet import Fleet, Machine, RefusedError, Token, arguments
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.health.service import Health, OVERALL
+from grpclib.health.service import OVERALL, Health
 from grpclib.server import Server, Stream
 from grpclib.utils import graceful_exit
 
