@@ -53,17 +53,16 @@ QUESTIONS: Final = {
     "response_over_4MiB": "code for a List whose answer is larger than 4 MiB (LST-2)",
     "request_headers_accepted": "largest request header of 4, 8, 16, 32, 64, 128 or 256 KiB that is served",
     "request_headers_refused_with": "code for the next larger one",
-    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8 (MET-1, COD-5)",
+    "request_headers_http": "HTTP status of that answer, if it is not a gRPC answer",
+    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8, and what it then shows (MET-1, COD-5)",
     "invalid_utf8_id": "code for a machine id that is not UTF-8 (COD-5)",
     "malformed_request": "code for bytes that are not a message (COD-5)",
     "proto_key": "what becomes of `__proto__` as a metadata key (MET-1)",
     "constructor_key": "what becomes of `constructor` as a metadata key (MET-1)",
     "map_entry_with_extra_field": "what becomes of a metadata entry that has an unknown field (WIR-1, MET-1)",
     "gzip": "code for a request compressed with gzip",
-    "cancelled_creates_settled": "of 20 Creates whose client gives up after 5 ms: those that then became IDLE (WIR-3)",
-    "cancelled_creates_never_seen": "of these: those that had no effect",
-    "cancelled_creates_stuck": "of these: those that were left in another state",
-    "connections_for_2500_calls": "connections that 2,500 calls one after another need",
+    "cancelled_create": "what becomes of a Create whose client gives up after 5 ms, in 20 tries (WIR-3)",
+    "connections_for_2500_calls": "connections that 2,500 sequential calls need",
     "max_concurrent_streams": "HTTP/2 SETTINGS of the server; null if it sends none",
     "max_header_list_size": "the same",
     "max_frame_size": "the same",
@@ -192,6 +191,9 @@ def observe_metadata(client: Client) -> dict[str, Value]:
     machine = "slot-00004"
     client.idle(machine)
     seen["invalid_utf8_metadata"] = client.call(f"{SERVICE}/Configure", configure(machine, entry(b"k", b"\xff\xfe")))[0]
+    if seen["invalid_utf8_metadata"] == "OK":
+        client.wait(machine, pb.MACHINE_STATE_CONFIGURED)
+        seen["invalid_utf8_metadata"] = f"OK, and shows {client.get(machine).shard_metadata['k']!a}"
     return seen
 
 
@@ -203,16 +205,20 @@ def observe_sizes(client: Client) -> dict[str, Value]:
         # In an unknown field, so that no limit of the provider itself plays a part.
         request = pb.MachineRef(id=machine).SerializeToString() + _field(15, bytes(size))
         seen[name] = client.call(f"{SERVICE}/Get", request)[0]
-    accepted, refused = "", None
+    accepted, refused, status = "", None, None
     for size in (4, 8, 16, 32, 64, 128, 256):
-        code, _, _ = client.call(
+        code, _, details = client.call(
             f"{SERVICE}/Get", pb.MachineRef(id=machine).SerializeToString(), headers=[("x-padding", "a" * size * KIB)]
         )
         if code != "OK":
-            refused = code
+            refused, status = code, http_status(details)
             break
         accepted = f"{size} KiB"
-    return seen | {"request_headers_accepted": accepted, "request_headers_refused_with": refused}
+    return seen | {
+        "request_headers_accepted": accepted,
+        "request_headers_refused_with": refused,
+        "request_headers_http": status,
+    }
 
 
 def observe_cancellation(client: Client) -> dict[str, Value]:
@@ -226,15 +232,14 @@ def observe_cancellation(client: Client) -> dict[str, Value]:
     time.sleep(LATENCY + 1.0)
     states = Counter(client.get(machine).state for machine in machines)
     settled, unseen = states[pb.MACHINE_STATE_IDLE], states[pb.MACHINE_STATE_SPECULATIVE]
-    return {
-        "cancelled_creates_settled": settled,
-        "cancelled_creates_never_seen": unseen,
-        "cancelled_creates_stuck": len(machines) - settled - unseen,
-    }
+    stuck = len(machines) - settled - unseen
+    if stuck:
+        return {"cancelled_create": f"{stuck} stuck"}
+    return {"cancelled_create": "completes, or was never accepted" if settled else "is never accepted"}
 
 
 def observe_connections(client: Client) -> dict[str, Value]:
-    """How many connections a long row of calls needs."""
+    """How many connections 2,500 sequential calls need."""
     connections = 0
 
     def changed(state: grpc.ChannelConnectivity) -> None:
@@ -300,7 +305,12 @@ def main(names: Sequence[str]) -> None:
             if not names or stack.name in names:
                 print(f"{stack.name} …", flush=True)
                 seen = observe(stack, Path(directory))
-                known[stack.name] = {"versions": dict(stack.versions()), "quick": stack.quick, "observed": seen}
+                known[stack.name] = {
+                    "versions": dict(stack.versions()),
+                    "quick": stack.quick,
+                    "observed": seen,
+                    "settings": dict(stack.settings),
+                }
                 content = {"questions": QUESTIONS, "stacks": dict(sorted(known.items()))}
                 FILE.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

