@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.stacks.observe import QUESTIONS
 from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, BuildError, Built, Stack, built, serving
 
 if TYPE_CHECKING:
@@ -123,4 +124,5 @@ def test_the_observations_are_of_the_pinned_versions() -> None:
     assert {name: each["versions"] for name, each in known["stacks"].items()} == {
         stack.name: dict(stack.versions()) for stack in STACKS
     }
-    assert all(list(each["observed"]) == list(known["questions"]) for each in known["stacks"].values())
+    assert known["questions"] == QUESTIONS
+    assert all(list(each["observed"]) == list(QUESTIONS) for each in known["stacks"].values())
