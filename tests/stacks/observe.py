@@ -1,7 +1,7 @@
-"""Observes what each stack does by default that matters for the contract, and writes observations.json.
+"""Observes those defaults of each stack that matter for the contract, and writes observations.json.
 
-`python -m tests.stacks.observe [NAME ...]` starts the stacks, sends them calls that only a raw client sends, and keeps
-the answers. The kit's suite judges; this only describes.
+`python -m tests.stacks.observe [NAME ...]` starts the stacks and sends calls that only a client without message classes
+can send. Observations describe a stack and are not a verdict: the suite of the kit judges.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SERVICE: Final = "/bigfleet.v1alpha1.CapacityProvider"
 TIMEOUT: Final = 20.0
 LATENCY: Final = 0.3
 FLEET: Final = 50_000
-"""Machines in the fleet that is asked for in one List: more than 4 MiB of answer."""
+"""The number of machines whose List is larger than 4 MiB."""
 KIB: Final = 1024
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS: Final = {
@@ -54,21 +54,21 @@ QUESTIONS: Final = {
     "request_headers_accepted": "largest request header of 4, 8, 16, 32, 64, 128 or 256 KiB that is served",
     "request_headers_refused_with": "code for the next larger one",
     "request_headers_http": "HTTP status of that answer, if it is not a gRPC answer",
-    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8, and what it then shows (MET-1, COD-5)",
+    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8, and, if it is OK, the value shown (MET-1, COD-5)",
     "invalid_utf8_id": "code for a machine id that is not UTF-8 (COD-5)",
     "malformed_request": "code for bytes that are not a message (COD-5)",
-    "proto_key": "what becomes of `__proto__` as a metadata key (MET-1)",
-    "constructor_key": "what becomes of `constructor` as a metadata key (MET-1)",
-    "map_entry_with_extra_field": "what becomes of a metadata entry that has an unknown field (WIR-1, MET-1)",
+    "proto_key": "effect of `__proto__` as a metadata key (MET-1)",
+    "constructor_key": "effect of `constructor` as a metadata key (MET-1)",
+    "map_entry_with_extra_field": "effect of a metadata entry that has an unknown field (WIR-1, MET-1)",
     "gzip": "code for a request compressed with gzip",
-    "cancelled_create": "what becomes of a Create whose client gives up after 5 ms, in 20 tries (WIR-3)",
+    "cancelled_create": "effect of a Create that the client cancels after 5 ms, in 20 tries (WIR-3)",
     "connections_for_2500_calls": "connections that 2,500 sequential calls need",
     "max_concurrent_streams": "HTTP/2 SETTINGS of the server; null if it sends none",
-    "max_header_list_size": "the same",
-    "max_frame_size": "the same",
-    "initial_window_size": "the same",
+    "max_header_list_size": "HTTP/2 SETTINGS of the server; null if it sends none",
+    "max_frame_size": "HTTP/2 SETTINGS of the server; null if it sends none",
+    "initial_window_size": "HTTP/2 SETTINGS of the server; null if it sends none",
 }
-"""What is observed, in the order of the table."""
+"""The questions, in the order of the table; `python -m tests.stacks.observe` answers each for every stack."""
 
 
 class Client:
@@ -146,7 +146,7 @@ def _varint(number: int) -> bytes:
 
 
 def observe_calls(client: Client) -> dict[str, Value]:
-    """What single odd calls come to."""
+    """Returns the answers to single calls that an ordinary client does not make."""
     seen: dict[str, Value] = {"health": health(client)}
     for name, method in {"method": f"{SERVICE}/Reboot", "service": "/example.v1.Other/Get"}.items():
         code, _, details = client.call(method, b"")
@@ -173,7 +173,7 @@ def http_status(details: str) -> int | None:
 
 
 def observe_metadata(client: Client) -> dict[str, Value]:
-    """What odd metadata comes to, each on a machine of its own."""
+    """Returns the effect of unusual metadata, each on a separate machine."""
     kept: dict[str, tuple[bytes, str]] = {
         "proto_key": (entry(b"__proto__", b"v"), "__proto__"),
         "constructor_key": (entry(b"constructor", b"v"), "constructor"),
@@ -198,7 +198,7 @@ def observe_metadata(client: Client) -> dict[str, Value]:
 
 
 def observe_sizes(client: Client) -> dict[str, Value]:
-    """Which sizes of requests and headers are taken."""
+    """Returns the sizes of requests and headers that are accepted."""
     machine = "slot-00005"
     seen: dict[str, Value] = {}
     for name, size in {"request_4MiB": 4 * KIB * KIB + 64, "request_16MiB": 16 * KIB * KIB}.items():
@@ -222,7 +222,7 @@ def observe_sizes(client: Client) -> dict[str, Value]:
 
 
 def observe_cancellation(client: Client) -> dict[str, Value]:
-    """What becomes of Creates whose client gives up at once."""
+    """Returns the effect of Creates whose client cancels them at once."""
     machines = [f"slot-{number:05}" for number in range(21, 41)]
     for machine in machines:
         create: Any = client.channel.unary_unary(f"{SERVICE}/Create")
@@ -239,7 +239,7 @@ def observe_cancellation(client: Client) -> dict[str, Value]:
 
 
 def observe_connections(client: Client) -> dict[str, Value]:
-    """How many connections 2,500 sequential calls need."""
+    """Returns the number of connections that 2,500 sequential calls need."""
     connections = 0
 
     def changed(state: grpc.ChannelConnectivity) -> None:
@@ -256,7 +256,7 @@ def observe_connections(client: Client) -> dict[str, Value]:
 
 
 def observe_settings(address: str) -> dict[str, Value]:
-    """The SETTINGS frame with which the server begins."""
+    """Returns the settings in the first SETTINGS frame of the server."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         connection.sendall(PREFACE + struct.pack(">I", 0)[1:] + b"\x04\x00" + bytes(4))
@@ -272,14 +272,14 @@ def observe_settings(address: str) -> dict[str, Value]:
 
 
 def observe(stack: Stack, directory: Path) -> Mapping[str, Value]:
-    """Everything that is observed of one stack, in the order of QUESTIONS."""
+    """Returns all observations of one stack, in the order of QUESTIONS."""
     it, log = built(stack), directory / f"{stack.name}.log"
     seen: dict[str, Value] = {}
     parts: list[Callable[[Client], dict[str, Value]]] = [
         observe_calls, observe_metadata, observe_sizes, observe_cancellation, observe_connections
     ]  # fmt: skip
     for part in parts:
-        # Each part has a server of its own: one that is brought down spoils nothing else.
+        # Each part has its own server, so that a crash affects one part only.
         with serving(it, latency=LATENCY, log=log) as address:
             client = Client(address)
             try:
@@ -298,7 +298,7 @@ def observe(stack: Stack, directory: Path) -> Mapping[str, Value]:
 
 
 def main(names: Sequence[str]) -> None:
-    """Observes the named stacks, or all of them, and puts what is seen into observations.json."""
+    """Observes the named stacks, or all of them, and updates observations.json."""
     known = json.loads(FILE.read_text())["stacks"] if FILE.exists() else {}
     with tempfile.TemporaryDirectory() as directory:
         for stack in STACKS:

@@ -1,4 +1,4 @@
-"""Capacity providers on gRPC stacks other than the kit's own, built from this directory and started as processes.
+"""Capacity providers on many gRPC stacks, built from the sources in this directory and started as processes.
 
 Each directory here is one small provider. `Stack` says how it is built and started; `built` installs its packages into
 a cache directory whose name depends on the lock files, so that the second run starts at once.
@@ -38,12 +38,12 @@ STOP_LIMIT: Final = 5.0
 
 
 class BuildError(Exception):
-    """A stack cannot be built, or does not start; the message has the end of its output."""
+    """A stack cannot be built or does not start. The message contains the end of its output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """One provider: what it needs, and how it is built and started.
+    """One provider: its toolchain, and the commands that build and start it.
 
     In the commands, `{home}` is the cache directory, `{source}` the copy of the sources in it, `{proto}` the root of
     the proto files and `{python}` the interpreter of the tests. Commands of `install` run in `{home}`, after the locks
@@ -64,14 +64,14 @@ class Stack:
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
     packages: tuple[str, ...]
-    """The packages that make the stack, by their names in the locks: `versions` finds their versions."""
+    """The main packages of the stack, by their names in the locks; `versions` returns their versions."""
     settings: tuple[tuple[str, str], ...] = ()
     """For questions of observe.py: the option of the stack that changes the answer."""
     quick: bool = True
-    """Whether it builds within a minute, and so runs in CI; the others run in `make stacks` only."""
+    """True if it builds within a minute. CI runs the quick stacks; `make stacks` runs all."""
 
     def missing(self) -> tuple[str, ...]:
-        """Returns the executables that are not there."""
+        """Returns the executables of `needs` that are not on PATH."""
         return tuple(name for name in self.needs if shutil.which(name) is None)
 
     def versions(self) -> Mapping[str, str]:

@@ -84,7 +84,8 @@ def test_a_silent_provider_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_children_end_with_the_provider(tmp_path: Path) -> None:
     child = tmp_path / "child"
-    fork = f"import subprocess, pathlib; p = subprocess.Popen(['sleep', '60']); pathlib.Path({str(child)!r}).write_text(str(p.pid)); "
+    fork = "import subprocess, pathlib; child = subprocess.Popen(['sleep', '60']); "
+    fork += f"pathlib.Path({str(child)!r}).write_text(str(child.pid)); "
     with serving(program(fork + SERVES, tmp_path), log=tmp_path / "log"):
         pid = int(child.read_text())
         assert alive(pid)

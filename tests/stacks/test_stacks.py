@@ -68,7 +68,7 @@ def judged(address: str, directory: Path) -> dict[str, Any]:
 
 
 def first_cause(report: dict[str, Any]) -> str:
-    """The clause of the cause that the report names first: failures first, then by the number of consequences."""
+    """Returns the clause of the cause that the report names first: failures first, then by number of consequences."""
     broken = [each for each in report["behaviours"] if each["status"] in ("failed", "warned")]
     roots = [each for each in broken if each["cause"] is None]
     followers = {root["id"]: sum(each["cause"] == root["id"] for each in broken) for root in roots}
@@ -77,7 +77,7 @@ def first_cause(report: dict[str, Any]) -> str:
 
 
 def problems(report: dict[str, Any]) -> str:
-    """What is wrong in a report, one behaviour per line."""
+    """Returns the behaviours that are neither passed nor skipped, one per line."""
     bad = [each for each in report["behaviours"] if each["status"] in ("failed", "error", "warned")]
     return "\n".join(
         f"{each['status']} {each['id']}: {each['reason']} (wanted {each['wanted']}, got {each['got']})" for each in bad
@@ -119,7 +119,7 @@ def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) 
 
 
 def test_the_observations_are_of_the_pinned_versions() -> None:
-    """`python -m tests.stacks.observe NAME` renews them."""
+    """Needs `python -m tests.stacks.observe NAME` after a change of versions."""
     known = json.loads((HERE / "observations.json").read_text())
     assert {name: each["versions"] for name, each in known["stacks"].items()} == {
         stack.name: dict(stack.versions()) for stack in STACKS

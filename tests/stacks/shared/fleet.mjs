@@ -1,4 +1,4 @@
-// A fleet of machines and its rules, without gRPC: what the JavaScript providers of this directory share.
+// The fleet that the JavaScript providers of this directory share: machines and their rules, without gRPC.
 //
 // Node runs one function at a time, and no method here waits, so calls need no lock. Transitions end by timer.
 

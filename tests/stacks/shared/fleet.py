@@ -1,6 +1,6 @@
-"""A fleet of machines and its rules, without gRPC: what the Python providers of this directory share.
+"""The fleet that the Python providers of this directory share: machines and their rules, without gRPC.
 
-Every method takes the state of the machine as it is at this moment: transitions settle when someone looks.
+A transition settles when a call reads its machine after the latency has passed; there are no timers.
 """
 
 import argparse
@@ -14,7 +14,7 @@ MAX_BLOB = 2 * 1024 * 1024
 
 
 class Reason(Enum):
-    """Why a call is refused. The value is the name of the gRPC status code."""
+    """The reason of a refusal. The value is the name of the gRPC status code."""
 
     INVALID = "INVALID_ARGUMENT"
     UNKNOWN = "NOT_FOUND"
