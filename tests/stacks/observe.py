@@ -54,7 +54,7 @@ QUESTIONS: Final = {
     "request_headers_accepted": "largest request header of 4, 8, 16, 32, 64, 128 or 256 KiB that is served",
     "request_headers_refused_with": "code for the next larger one",
     "request_headers_http": "HTTP status of that answer, if it is not a gRPC answer",
-    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8, and, if it is OK, the value shown (MET-1, COD-5)",
+    "invalid_utf8_metadata": "code for a metadata value that is not UTF-8, and the value then shown (MET-1, COD-5)",
     "invalid_utf8_id": "code for a machine id that is not UTF-8 (COD-5)",
     "malformed_request": "code for bytes that are not a message (COD-5)",
     "proto_key": "effect of `__proto__` as a metadata key (MET-1)",

@@ -124,5 +124,8 @@ def test_the_observations_are_of_the_pinned_versions() -> None:
     assert {name: each["versions"] for name, each in known["stacks"].items()} == {
         stack.name: dict(stack.versions()) for stack in STACKS
     }
+    assert {name: each["settings"] for name, each in known["stacks"].items()} == {
+        stack.name: dict(stack.settings) for stack in STACKS
+    }
     assert known["questions"] == QUESTIONS
     assert all(list(each["observed"]) == list(QUESTIONS) for each in known["stacks"].values())
