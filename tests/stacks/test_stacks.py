@@ -26,7 +26,7 @@ FALSE_ALARMS: dict[str, str] = {
         "issue 15, item 2: Hypercorn closes each connection after 1,000 requests (keep_alive_max_requests) with a "
         "GOAWAY, and then, because h2 refuses further frames on a closed connection, drops the calls that are under "
         "way. The kit retries the behaviours whose calls were cut off all together, they meet the next cut, and the "
-        "run ends inconclusive."
+        "run ends inconclusive; FEN-11g fails if all 18 calls of its crowd are cut off."
     ),
 }
 """Stacks whose conformant provider does not always end CONFORMANT because of the kit, with the reason."""
