@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest deletions mutants bench soak flake clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest deletions stacks mutants bench soak flake clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ selftest: $(READY)  ## Test the suite with variants and mutants; writes docs/kil
 
 deletions: $(READY)  ## Delete each line of the suite in turn and check that the self-test notices; LINES=30 SEED=1 for a sample
 	nice $(BIN)/python -m selftest.deletions $(or $(LINES),all) $(SEED)
+
+stacks: $(READY)  ## Build and judge the providers on all other gRPC stacks (tests/stacks); options in ARGS
+	CONFORMANCE_STACKS=all nice $(BIN)/pytest tests/stacks -n 2 $(ARGS)
 
 screenshots: $(READY)  ## Take screenshots of report.html into docs/screenshots; needs chromium
 	$(BIN)/python -m tools.screenshots

@@ -1,0 +1,131 @@
+"""Real providers on other stacks: each is conformant as it is, and each of its defects is found as the first cause."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stacks.observe import QUESTIONS
+from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, BuildError, Built, Stack, built, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODE = os.environ.get("CONFORMANCE_STACKS", "")
+"""Empty: the quick stacks whose toolchain is there. `required`: all quick stacks. `all`: all stacks."""
+RUN_LIMIT = 300.0
+"""Seconds for one run of the kit; about fifteen on an idle machine."""
+
+FALSE_ALARMS: dict[str, str] = {
+    "connectrpc-hypercorn": (
+        "issue 15, item 2: Hypercorn closes each connection after 1,000 requests (keep_alive_max_requests) with a "
+        "GOAWAY, and then, because h2 refuses further frames on a closed connection, drops the calls that are under "
+        "way. The kit retries the behaviours whose calls were cut off all together, they meet the next cut, and the "
+        "run ends inconclusive; FEN-11g fails if all 18 calls of its crowd are cut off."
+    ),
+}
+"""Stacks whose conformant provider does not always end CONFORMANT because of the kit, with the reason."""
+
+pytestmark = pytest.mark.timeout(RUN_LIMIT + 120)
+
+
+def chosen() -> list[Stack]:
+    return [stack for stack in STACKS if stack.quick or MODE == "all"]
+
+
+def ready(stack: Stack) -> Built:
+    if missing := stack.missing():
+        reason = f"{stack.name} needs {' and '.join(missing)}"
+        (pytest.fail if MODE else pytest.skip)(reason)
+    try:
+        return built(stack)
+    except BuildError as error:
+        if MODE:
+            raise
+        pytest.skip(f"{stack.name} cannot be built: {error}")
+
+
+def judged(address: str, directory: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "conformance", "run", "--no-config", "--no-waivers", "--quiet"]
+    done = subprocess.run(
+        [*command, "--target", address, "--report-dir", str(directory)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT,
+        check=False,
+        cwd=directory.parent,
+    )
+    path = directory / "report.json"
+    assert path.exists(), f"the kit wrote no report: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report
+
+
+def first_cause(report: dict[str, Any]) -> str:
+    """Returns the clause of the cause that the report names first: failures first, then by number of consequences."""
+    broken = [each for each in report["behaviours"] if each["status"] in ("failed", "warned")]
+    roots = [each for each in broken if each["cause"] is None]
+    followers = {root["id"]: sum(each["cause"] == root["id"] for each in broken) for root in roots}
+    roots.sort(key=lambda root: (root["status"] != "failed", -followers[root["id"]]))
+    return roots[0]["clause"] if roots else ""
+
+
+def problems(report: dict[str, Any]) -> str:
+    """Returns the behaviours that are neither passed nor skipped, one per line."""
+    bad = [each for each in report["behaviours"] if each["status"] in ("failed", "error", "warned")]
+    return "\n".join(
+        f"{each['status']} {each['id']}: {each['reason']} (wanted {each['wanted']}, got {each['got']})" for each in bad
+    )
+
+
+def with_false_alarms(stack: Stack, *values: object) -> Any:
+    marks = []
+    if reason := FALSE_ALARMS.get(stack.name):
+        marks = [pytest.mark.xfail(reason=reason, strict=False)]
+    return pytest.param(stack, *values, marks=marks, id="-".join((stack.name, *map(str, values))))
+
+
+@pytest.mark.timeout(BUILD_LIMIT + 60)
+@pytest.mark.parametrize("stack", [pytest.param(stack, id=stack.name) for stack in chosen()])
+def test_it_builds_and_serves(stack: Stack, tmp_path: Path) -> None:
+    with serving(ready(stack), log=tmp_path / "provider.log") as address:
+        assert address.startswith("127.0.0.1:")
+    assert set(stack.versions()) == set(stack.packages)
+
+
+@pytest.mark.parametrize(
+    ("stack", "latency"), [with_false_alarms(stack, latency) for stack in chosen() for latency in (0.0, 0.2)]
+)
+def test_it_is_conformant(stack: Stack, latency: float, tmp_path: Path) -> None:
+    with serving(ready(stack), latency=latency, log=tmp_path / "provider.log") as address:
+        report = judged(address, tmp_path / "report")
+    assert report["verdict"] == "conformant", problems(report)
+
+
+@pytest.mark.parametrize(
+    ("stack", "defect"), [with_false_alarms(stack, defect) for stack in chosen() for defect in DEFECTS]
+)
+def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) -> None:
+    with serving(ready(stack), defect=defect, log=tmp_path / "provider.log") as address:
+        report = judged(address, tmp_path / "report")
+    assert report["verdict"] == "non-conformant", problems(report)
+    assert first_cause(report) == DEFECTS[defect], problems(report)
+
+
+def test_the_observations_are_of_the_pinned_versions() -> None:
+    """Needs `python -m tests.stacks.observe NAME` after a change of versions."""
+    known = json.loads((HERE / "observations.json").read_text())
+    assert {name: each["versions"] for name, each in known["stacks"].items()} == {
+        stack.name: dict(stack.versions()) for stack in STACKS
+    }
+    assert {name: each["settings"] for name, each in known["stacks"].items()} == {
+        stack.name: dict(stack.settings) for stack in STACKS
+    }
+    assert known["questions"] == QUESTIONS
+    assert all(list(each["observed"]) == list(QUESTIONS) for each in known["stacks"].values())
