@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,7 +26,8 @@ class ListenerError:
     @property
     def text(self) -> str:
         """The name of the listener and its error, in one line."""
-        return f"{type(self.listener).__name__.lower()}: {self.error}"
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self.listener).__name__)  # ReportDirectory -> report directory
+        return f"{words.lower()}: {self.error}"
 
 
 class Dispatcher:

@@ -100,7 +100,7 @@ def test_a_disk_that_gets_full_stops_the_run_and_all_machines_are_returned(provi
         fill(disk)
         done = kit.done()
     check_stopped(done, provider, FULL)
-    assert f"error: the output is incomplete: files: [Errno 28] {FULL}" in done.err
+    assert f"error: the output is incomplete: report directory: [Errno 28] {FULL}" in done.err
     # A file is either readable, because it was written before the disk was full, or empty.
     for name in ("events.ndjson", "report.json"):
         if (disk / name).stat().st_size:
@@ -153,7 +153,7 @@ def test_a_file_size_limit_leaves_no_machine(most: int, provider: Provider, tmp_
     assert provider.away() == {}, end.text
     assert "Traceback" not in end.text
     assert "Exception" not in end.text
-    assert "files: [Errno 27] File too large" in end.err
+    assert "report directory: [Errno 27] File too large" in end.err
     assert end.code in (2, 3), end.text
     assert ("stopped: the ledger cannot be written: File too large" in end.verdict) == (end.code == 3)
     assert all(entry.machine for entry in ledger.read(tmp_path / "ledger.ndjson").entries)
@@ -168,7 +168,7 @@ def test_a_removed_report_directory_stops_the_run_and_all_machines_are_returned(
         shutil.rmtree(directory)
         done = kit.done()
     check_stopped(done, provider, "it has been removed")
-    assert f"files: [Errno 2] No such file or directory: '{directory / 'report.json'}'" in done.err
+    assert f"report directory: [Errno 2] No such file or directory: '{directory / 'report.json'}'" in done.err
 
 
 def test_a_report_directory_that_becomes_read_only_does_not_change_the_verdict(
@@ -188,7 +188,7 @@ def test_a_report_directory_that_becomes_read_only_does_not_change_the_verdict(
     assert "Traceback" not in done.text
     assert "verdict    CONFORMANT" in done.verdict
     assert done.code == 2
-    assert "files: [Errno 30] Read-only file system" in done.err
+    assert "report directory: [Errno 30] Read-only file system" in done.err
     assert reader.read(directory / "events.ndjson").verdict is Verdict.CONFORMANT
     with pytest.raises(UsageError, match="is empty"):
         reader.read(directory / "report.json")
