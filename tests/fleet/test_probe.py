@@ -93,7 +93,7 @@ def test_a_machine_that_is_listed_twice_is_not_used() -> None:
 
 def test_the_capabilities_are_shown_in_a_few_lines() -> None:
     assert found().lines()[0] == "fleet      3 SPECULATIVE"
-    assert found(Core([])).lines()[0] == "fleet      no machine"
+    assert found(Core([])).lines()[0] == "fleet      no machines"
 
 
 # Targets that are not providers.

@@ -45,7 +45,7 @@ FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "RETRY_DELAYS", (0.0,) * len(RETRY_DELAYS))
-    monkeypatch.setattr("conformance.engine.judge.RESPITE", 0.0)
+    monkeypatch.setattr("conformance.engine.judge.PAUSE_SECONDS", 0.0)
 
 
 def send_against(*codes: grpc.StatusCode, second_token: Token | None = SECOND) -> tuple[Call, list[Token]]:

@@ -143,8 +143,8 @@ def test_a_reader_stops_after_enough_readings_of_a_transition() -> None:
 def test_in_a_large_fleet_only_the_states_of_the_edges_are_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("conformance.results.target_info.LARGE", 7)
-    monkeypatch.setattr("conformance.results.target_info.CROWD", -1)
+    monkeypatch.setattr("conformance.results.target_info.LARGE_FLEET_MACHINES", 7)
+    monkeypatch.setattr("conformance.results.target_info.CROWDED_STATE_MACHINES", -1)
     recordings: list[Recording] = []
 
     async def keep(trial: Trial) -> None:
