@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from conformance.core.errors import UsageError
-from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES
+from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES, MAX_METADATA_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,8 @@ _HOST_PORT: Final = re.compile(
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     # The kit itself decides what is retried, and with which token.
     ("grpc.enable_retries", 0),
     # Each channel has its own connection, also to the same address (OPS-4).
