@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
+from conformance.core.open_files import open_files_problem
 from conformance.core.sizes import show_size
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
@@ -51,6 +52,8 @@ async def connect(client: Client, *, timeout: float) -> None:
 
 async def _diagnose(client: Client, timeout: float) -> TargetError:
     """Returns an error with the reason why there is no connection."""
+    if problem := open_files_problem():
+        return TargetError(f"no connection to target {client.target.address}: {problem}")
     limit = min(timeout, DIAGNOSIS)
     reasons = await asyncio.gather(*(_reason(client, target, limit) for target in await _addresses(client.target)))
     # A name may have several addresses. "Refused" is the least specific reason: an unused address family gives it too.
