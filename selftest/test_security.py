@@ -28,7 +28,7 @@ import trustme
 
 from conformance.core import catalogue
 from conformance.core.catalogue import Level
-from conformance.core.errors import Violation
+from conformance.core.errors import Undecided, Violation
 from conformance.engine import run as engine_run
 from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
@@ -53,6 +53,9 @@ class Relay:
     trusts_strangers: bool = False
     connections: int | None = None
     """The number of connections that it accepts in total; None for no limit."""
+    denial: bytes = b""
+    """If not empty: the relay completes the handshake with any client, and answers clients without a certificate of
+    its CA with these HTTP/2 headers, like nginx with `ssl_verify_client on` (HPACK)."""
 
 
 @cache
@@ -78,9 +81,9 @@ def server_context(relay: Relay) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2"])
     pair("localhost").configure_cert(context)
     if relay.asks_for_certificate:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if relay.denial else ssl.CERT_REQUIRED
         authority().configure_trust(context)
-        if relay.trusts_strangers:
+        if relay.trusts_strangers or relay.denial:
             context.load_verify_locations(cadata=stranger().decode())
     return context
 
@@ -102,6 +105,44 @@ def pass_on(one: socket.socket, other: socket.socket) -> None:
             sink.sendall(data)
 
 
+def grpc_status(code: grpc.StatusCode) -> bytes:
+    """Returns the HPACK block of a gRPC response that consists of this status."""
+
+    def literal(name: bytes, value: bytes) -> bytes:
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    status = str(code.value[0]).encode()
+    return b"\x88" + literal(b"content-type", b"application/grpc") + literal(b"grpc-status", status)
+
+
+HTTP_400 = b"\x8c"
+"""The HPACK block of `:status: 400`."""
+
+
+def deny(connection: ssl.SSLSocket, block: bytes) -> None:
+    """Answers every HTTP/2 request on a connection with the same headers, until the client closes it."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    with connection.makefile("rb") as received:
+        received.read(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+        connection.sendall(frame(4, 0, 0))  # SETTINGS
+        while head := received.read(9):
+            received.read(int.from_bytes(head[:3], "big"))
+            kind, stream = head[3], int.from_bytes(head[5:], "big")
+            if kind == 4 and not head[4]:
+                connection.sendall(frame(4, 1, 0))  # SETTINGS, acknowledged
+            elif kind == 1:
+                connection.sendall(frame(1, 5, stream, block))  # HEADERS, the last frame of the stream
+
+
+def is_known(connection: ssl.SSLSocket) -> bool:
+    """Returns whether the client has shown a certificate of the relay's own CA."""
+    certificate = connection.getpeercert(binary_form=True)
+    return certificate not in (None, ssl.PEM_cert_to_DER_cert(stranger().decode()))
+
+
 @contextmanager
 def relayed(relay: Relay, backend: str) -> Iterator[str]:
     """Runs a relay with this configuration in front of the backend; yields its address."""
@@ -113,6 +154,9 @@ def relayed(relay: Relay, backend: str) -> Iterator[str]:
             # HTTP/2 without TLS begins with "PRI".
             plain = relay.plaintext and outer.recv(1, socket.MSG_PEEK) == b"P"
             with outer if plain else context.wrap_socket(outer, server_side=True) as connection:
+                if relay.denial and isinstance(connection, ssl.SSLSocket) and not is_known(connection):
+                    deny(connection, relay.denial)
+                    return
                 pass_on(connection, inner)
 
     def accept() -> None:
@@ -157,6 +201,47 @@ ALL_PASS = dict.fromkeys(("SEC-1a", "SEC-1b", "SEC-1c", "SEC-1d", "SEC-1e"), Sta
 
 def test_a_provider_with_tls_1_3_that_trusts_only_its_ca_passes() -> None:
     assert asyncio.run(judged(Relay())) == ALL_PASS
+
+
+@pytest.mark.parametrize(
+    "denial",
+    [
+        pytest.param(HTTP_400, id="http-400"),
+        pytest.param(grpc_status(grpc.StatusCode.UNAUTHENTICATED), id="unauthenticated"),
+        pytest.param(grpc_status(grpc.StatusCode.PERMISSION_DENIED), id="permission-denied"),
+    ],
+)
+def test_a_client_that_is_refused_after_the_handshake_is_refused(denial: bytes) -> None:
+    assert asyncio.run(judged(Relay(denial=denial))) == ALL_PASS
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        pytest.param(("UNAUTHENTICATED", None), id="the-control-is-not-answered"),
+        pytest.param((None, None), id="nothing-is-answered"),
+        pytest.param(("UNAUTHENTICATED", "UNAUTHENTICATED"), id="every-client-is-refused"),
+    ],
+)
+def test_a_target_that_does_not_serve_the_right_certificate_has_not_refused_another(
+    outcomes: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`None`: the call is not answered."""
+    left = list(outcomes)
+
+    async def list_with(trial: Any, tls: Tls | None) -> SimpleNamespace:
+        name = left.pop(0)
+        code = grpc.StatusCode[name or "UNAVAILABLE"]
+        answered = name is not None
+        return SimpleNamespace(
+            code=code, rpc="List", ok=False, busy=False, answered=answered, outcome=lambda: code.name, details=""
+        )
+
+    monkeypatch.setattr(test_security, "list_with", list_with)
+    trial: Any = SimpleNamespace(client=SimpleNamespace(target=Target(address="host:1", tls=Tls())))
+    with pytest.raises(Undecided):
+        asyncio.run(test_security.check_refused(trial, None, "of a test"))
+    assert not left
 
 
 @pytest.mark.parametrize(

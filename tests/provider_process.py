@@ -16,6 +16,8 @@ import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 
+from conformance.rpc.env_proxy import NO_ENV_PROXY
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator
@@ -40,7 +42,7 @@ class Provider:
         self.process = process
         self.address: str = hello["address"]
         self.port = int(self.address.rpartition(":")[2])
-        self._channel = grpc.insecure_channel(self.address)
+        self._channel = grpc.insecure_channel(self.address, options=NO_ENV_PROXY)
         self.stub: Any = provider_pb2_grpc.CapacityProviderStub(self._channel)  # type: ignore[no-untyped-call]
 
     def machines(self) -> dict[str, pb.Machine]:

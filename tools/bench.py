@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from conformance.rpc.env_proxy import NO_ENV_PROXY
 from tools.large import cost
 from tools.revision import clean_environment, commit_of, install_commit, install_current
 
@@ -166,7 +167,7 @@ async def rpc(address: str, *, batches: int = 30, size: int = 100) -> Table:
     from conformance.rpc.target import Target
 
     client, bare, kit = Client(Target(address=address)), [], []
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=NO_ENV_PROXY) as channel:
         stub: Any = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
         reference = pb.MachineRef(id="machine-0001")
         with recording(CallLog()):

@@ -21,6 +21,7 @@ from conformance.core.errors import (
     Violation,
 )
 from conformance.core.lifecycle import State, Verb
+from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.fleet.machine import Policy
 from conformance.results import events
 from conformance.results.result import BROKEN, Result, Status
@@ -369,5 +370,7 @@ def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, st
             return Status.SKIPPED, str(error), "", ""
         case ConformanceError():
             return Status.ERROR, str(error), "", ""
+        case OSError() if error.errno in TOO_MANY_FILES:
+            return Status.ERROR, explain_open_files(), "", ""
         case _:
             return Status.ERROR, f"the kit itself failed: {type(error).__name__}: {error}", "", ""

@@ -16,12 +16,14 @@ from google.protobuf.message import DecodeError
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
+from conformance.core.open_files import open_files_problem
 from conformance.core.sizes import show_size
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.decoding import too_large
+from conformance.rpc.env_proxy import how_to_unset
 from conformance.rpc.reflection import serving_status
 
 if TYPE_CHECKING:
@@ -50,11 +52,16 @@ async def connect(client: Client, *, timeout: float) -> None:
 
 async def _diagnose(client: Client, timeout: float) -> TargetError:
     """Returns an error with the reason why there is no connection."""
+    if problem := open_files_problem():
+        return TargetError(f"no connection to target {client.target.address}: {problem}")
     limit = min(timeout, DIAGNOSIS)
     reasons = await asyncio.gather(*(_reason(client, target, limit) for target in await _addresses(client.target)))
     # A name may have several addresses. "Refused" is the least specific reason: an unused address family gives it too.
     reason = next((r for r in reasons if "refused" not in r.lower()), reasons[0])
     what, hint = _explain(reason, timeout)
+    if variable := client.target.env_proxy:
+        what = f"cannot be reached through the proxy of {variable} ({reason})"
+        hint = f"{how_to_unset(client.target.address)}; if the proxy is the right way, is the provider running?"
     return TargetError(f"target {client.target.address} {what}", hint=hint)
 
 
@@ -86,7 +93,9 @@ def _explain(reason: str, timeout: float) -> tuple[str, str]:
 
 
 async def _addresses(target: Target) -> Sequence[Target]:
-    """Returns one target for each address that the target's name resolves to."""
+    """Returns one target for each address that the target's name resolves to, or the target itself behind a proxy."""
+    if target.env_proxy:
+        return [target]  # the proxy resolves the name
     host, _, port = target.address.removeprefix("dns:///").rpartition(":")
     if target.address.startswith("unix:") or host.startswith("["):
         return [target]
@@ -97,10 +106,12 @@ async def _addresses(target: Target) -> Sequence[Target]:
     except (OSError, TimeoutError):
         return [target]
     tls = target.tls and replace(target.tls, server_name=target.tls.server_name or host)
+    # The name may be an exception in no_proxy, while its addresses are not.
+    direct = replace(target, tls=tls, proxy_address=None, direct=True)
     numeric = {
         f"[{where[0]}]:{port}" if family is socket.AF_INET6 else f"{where[0]}:{port}" for family, *_, where in found
     }
-    return [replace(target, address=address, tls=tls, proxy_address=None) for address in sorted(numeric)]
+    return [replace(direct, address=address) for address in sorted(numeric)]
 
 
 async def _reason(client: Client, target: Target, limit: float) -> str:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import ConformanceError, TargetError, UsageError
+from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.core.signals import SIGNALS, handling_signals
 from conformance.core.stop import Stop
 from conformance.engine import report_builder
@@ -107,6 +108,9 @@ class RunController:
         except Exception as error:
             if self.settings.verbose:
                 raise
+            if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+                self.error = ConformanceError(explain_open_files())
+                return
             problem = f"the kit itself failed: {type(error).__name__}: {error}"
             self.error = ConformanceError(problem, hint="this is a bug of the kit: --verbose shows the traceback")
 

@@ -12,6 +12,8 @@ import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.background import BackgroundTasks
+from conformance.core.errors import NotObserved
+from conformance.core.open_files import open_files_problem
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
 from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
 from conformance.rpc.decoding import decode_error, deserializer, explain_limit
@@ -46,6 +48,9 @@ REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error cod
 RFC 9113, 8.7). The call had no effect, and its token can be used again."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before each retry of such a call."""
+
+MANY_CONNECTIONS = "the provider or a load balancer in front of it may limit the number of connections"
+"""The likely reason if a target that answers does not accept another connection."""
 
 SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
 
@@ -150,6 +155,20 @@ class Client:
             yield client
         finally:
             await client.close()
+
+    async def wait_until_connected(self) -> None:
+        """Returns when the connection is established. Raises NotObserved after the rpc timeout, with the likely reason.
+
+        There is no error to wait for: gRPC tries again forever.
+        """
+        try:
+            async with asyncio.timeout(self.rpc_timeout):
+                await self.channel.channel_ready()
+        except TimeoutError:
+            raise NotObserved(
+                f"another connection to the target was not established within {self.rpc_timeout:g} s: "
+                f"{open_files_problem() or MANY_CONNECTIONS}"
+            ) from None
 
     async def close(self) -> None:
         """Waits for the calls that are under way, then closes the connection."""

@@ -21,7 +21,12 @@ DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
 """The default of --max-answer, in bytes: a List of 200,000 ordinary machines."""
 MIN_MACHINE_BYTES: Final = 256
 """Bytes that each machine of a List counts for at least: it takes this much memory however short its encoding is."""
+MAX_METADATA_BYTES: Final = 4 * 2**20
+"""The maximum size of a response's headers or trailers in bytes, which contain the error text. gRPC's own limit of
+8 KiB is too small for a provider that repeats a long id in an error text: its answer would be lost at random."""
 
+_METADATA_OVER_LIMIT: Final = "received metadata size exceeds"
+"""gRPC's message if headers or trailers are over that limit."""
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 """gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
@@ -67,7 +72,9 @@ def too_large(limit: int) -> str:
 
 
 def explain_limit(details: str, *, limit: int) -> str:
-    """Returns the details of a failed call; if gRPC reports the size limit in them, the kit's own message instead."""
+    """Returns the details of a failed call; if gRPC reports a size limit in them, the kit's own message instead."""
+    if _METADATA_OVER_LIMIT in details:
+        return f"the error text or the headers of the response are larger than {show_size(MAX_METADATA_BYTES)}"
     return too_large(limit) if any(words in details for words in _OVER_LIMIT) else details
 
 

@@ -38,8 +38,12 @@ class Proxy:
         self._writers.clear()
 
     async def _join(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        try:
             from_provider, to_provider = await dial(target.dial_address)
+        except OSError:
+            reset(writer)
+            return
+        with suppress(OSError):
             self._writers += [writer, to_provider]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, to_provider, pausable=False))

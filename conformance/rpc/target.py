@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 
 from conformance.core.errors import UsageError
-from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES
+from conformance.rpc import env_proxy
+from conformance.rpc.decoding import DEFAULT_MAX_ANSWER_BYTES, MAX_METADATA_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ _HOST_PORT: Final = re.compile(
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     # The kit itself decides what is retried, and with which token.
     ("grpc.enable_retries", 0),
     # Each channel has its own connection, also to the same address (OPS-4).
@@ -54,11 +57,18 @@ class Target:
     """The maximum size of a response in bytes. A List of a whole fleet is one response (LST-2)."""
     proxy_address: str | None = None
     """The address of a proxy of the kit in front of the provider, if there is one."""
+    direct: bool = False
+    """True if the HTTP proxy of the environment must not be used. A target on this computer never uses it."""
 
     @property
     def dial_address(self) -> str:
         """The address to connect to."""
         return self.proxy_address or self.address
+
+    @property
+    def env_proxy(self) -> str | None:
+        """The environment variable whose HTTP proxy the channels use; None if they use none."""
+        return None if self.proxy_address or self.direct else env_proxy.proxy_variable(self.address)
 
     def behind(self, address: str) -> Self:
         """Returns the same target behind a proxy at `address`, still with its own certificate and name."""
@@ -70,6 +80,7 @@ class Target:
         options: tuple[tuple[str, str | int], ...] = (
             *_CHANNEL_OPTIONS,
             ("grpc.max_receive_message_length", self.max_answer),
+            *(() if self.env_proxy else env_proxy.NO_ENV_PROXY),
         )
         if self.tls is None:
             named = self.proxy_address and not self.address.startswith("unix:")

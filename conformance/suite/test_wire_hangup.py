@@ -7,7 +7,6 @@ the transition must end as if the client had stayed.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from grpc import StatusCode
@@ -74,7 +73,7 @@ async def check_settles(machine: Machine, verb: Verb) -> None:
 async def disconnect_client(trial: Trial, machine: Machine, verb: Verb, *, token: Token | None = None) -> None:
     """Sends the call, and lets its client cancel it and close the connection once it is accepted."""
     async with trial.client.another() as client:
-        await client.channel.channel_ready()
+        await client.wait_until_connected()
         pending = asyncio.ensure_future(send(machine, verb, client, token=token))
         await wait_until_accepted(trial, machine, verb, pending)
         await client.disconnect()
@@ -86,7 +85,7 @@ async def disconnect_client(trial: Trial, machine: Machine, verb: Verb, *, token
 async def reset_connection(trial: Trial, machine: Machine, verb: Verb) -> None:
     """Sends the call over a proxy that holds the answer back, and resets the connection once the call is accepted."""
     async with proxy(trial.client.target) as relay, trial.client.another(target=relay.target) as client:
-        await client.channel.channel_ready()
+        await client.wait_until_connected()
         relay.pause_responses()
         pending = asyncio.ensure_future(send(machine, verb, client))
         try:
@@ -167,9 +166,7 @@ async def test_a_deadline_that_passes_disturbs_nothing(trial: Trial) -> None:
 async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
     machine = trial.machine
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
-        async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(trial.client.another()) for _ in range(6)]
-            await asyncio.gather(*(client.channel.channel_ready() for client in clients))
+        async with trial.connections(6) as clients:
             call = await send(machine, verb, trial.client)
             if not call.ok:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")

@@ -194,10 +194,16 @@ class Trial:
 
     @asynccontextmanager
     async def connections(self, count: int) -> AsyncIterator[Sequence[Client]]:
-        """Yields `count` clients, each over a connection of its own, all connected."""
+        """Yields `count` clients, each over a connection of its own, all connected.
+
+        Raises NotObserved if one of them cannot connect.
+        """
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(self.client.another()) for _ in range(count)]
-            await asyncio.gather(*(client.channel.channel_ready() for client in clients))
+            waits = (client.wait_until_connected() for client in clients)
+            results = await asyncio.gather(*waits, return_exceptions=True)
+            for error in filter(None, results):
+                raise error
             yield clients
 
     async def together(self, count: int, call: Callable[[int], Awaitable[Call]]) -> Sequence[Call]:

@@ -11,9 +11,15 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.rpc.client import SERVICE, Client
+from conformance.rpc.decoding import MAX_METADATA_BYTES
 from conformance.rpc.target import Target
+from fake_provider.server import serving
+from fake_provider.servicer import Servicer
+from tests.runs import connected, provider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.rpc.call import Call
 
 
@@ -62,3 +68,37 @@ def test_a_response_over_the_limit_is_rejected_even_if_compressed(compression: g
     call = list_answered_with(pb.MachineList(revision=bytes(2**20)).SerializeToString(), compression=compression)
     assert (call.code, call.answered) == (grpc.StatusCode.RESOURCE_EXHAUSTED, False)
     assert call.details == "the response is larger than 1 MiB (--max-answer)"
+
+
+@pytest.mark.parametrize("character", ["x", "漢"], ids=["ascii", "percent-encoded"])
+def test_a_long_error_text_is_received_in_full(character: str) -> None:
+    """The characters that are not ASCII take nine bytes each in the header that carries the text."""
+
+    class Verbose(Servicer):
+        async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+            return await context.abort(grpc.StatusCode.NOT_FOUND, text)
+
+    text = " ".join([character * 4096] * 3)
+
+    async def go() -> list[Call]:
+        async with serving(provider(1), servicer=Verbose) as address, connected(address) as client:
+            # Above gRPC's soft limit, but below its hard one, an answer is lost at random.
+            return [await client.call("Get", pb.MachineRef(id="m")) for _ in range(5)]
+
+    for call in asyncio.run(go()):
+        assert (call.code, call.answered) == (grpc.StatusCode.NOT_FOUND, True)
+        assert call.details == text
+
+
+def test_an_error_text_over_the_limit_of_the_kit_is_not_an_answer() -> None:
+    class Verbose(Servicer):
+        async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+            return await context.abort(grpc.StatusCode.NOT_FOUND, "x" * (2 * MAX_METADATA_BYTES))
+
+    async def go() -> Call:
+        async with serving(provider(1), servicer=Verbose) as address, connected(address) as client:
+            return await client.call("Get", pb.MachineRef(id="m"))
+
+    call = asyncio.run(go())
+    assert not call.answered
+    assert call.details == "the error text or the headers of the response are larger than 4 MiB"
