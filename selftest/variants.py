@@ -23,6 +23,7 @@ from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
+from fake_provider.machine import Verb
 from fake_provider.request import Listing
 from fake_provider.servicer import Servicer
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from conformance.results.result import Result
     from fake_provider.fence import Token
-    from fake_provider.machine import Machine, Operation, Verb
+    from fake_provider.machine import Machine, Operation
     from fake_provider.request import Ack, Configure, Filter, Request
     from fake_provider.store import MarkKey
 
@@ -62,6 +63,8 @@ class Variant:
     """The behaviours that may warn of this variant, in some or all runs, because it breaks a SHOULD."""
     faulty: int = 0
     """The number of extra slots whose label makes their Create fail (contract §9)."""
+    leaves_failed: bool = False
+    """True if machines may remain in FAILED, from where no call leads back to SPECULATIVE (FLT-3)."""
 
     def provider(self) -> Core:
         """Returns a new provider of this kind."""
@@ -184,6 +187,20 @@ class AnyCode(Core):
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         codes = [code for code in Code if code is not Code.FAILED_PRECONDITION]
         return Rejected(self.rng.choice(codes), "not from here")
+
+
+@variant(machines=64, leaves_failed=True)
+class EveryNinthCreateFails(Core):
+    """Ends every ninth Create in FAILED with a last_error (FLT-1)."""
+
+    creates = 0
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        started = super().start(verb, machine, request, now)
+        self.creates += verb is Verb.CREATE
+        if verb is not Verb.CREATE or self.creates % 9 or started.operation is None:
+            return started
+        return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
 
 
 @variant(lacks=("FEN-14a",))
