@@ -263,6 +263,37 @@ class NewerThanTheKit(Servicer):
 
 
 @variant()
+class MapEntriesOfANewerContract(Servicer):
+    """Adds an unknown field to every entry of every map, as a newer contract may."""
+
+    def build(self, machine: Machine) -> pb.Machine:
+        built = super().build(machine)
+        extend_map_entries(built, "labels", "shard_metadata")
+        for name in ("resources", "allocatable"):
+            if built.HasField(name):
+                extend_map_entries(getattr(built, name), "resources")
+        return built
+
+
+def extend_map_entries(message: Any, *maps: str) -> None:
+    """Replaces the entries of the maps with encoded ones that have an unknown field."""
+    for name in maps:
+        entries = dict(getattr(message, name))
+        message.ClearField(name)
+        tag = varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | 2)
+        for key, value in entries.items():
+            # A HostRef has the fields of an entry: two strings, with the numbers 1 and 2.
+            entry = pb.HostRef(provider=key, ref=value).SerializeToString() + b"\x1a\x05later"
+            message.MergeFromString(tag + varint(len(entry)) + entry)
+
+
+def varint(number: int) -> bytes:
+    """Returns the protobuf encoding of a number."""
+    low, high = number & 127, number >> 7
+    return bytes([low | 128]) + varint(high) if high else bytes([low])
+
+
+@variant()
 class NegativeCapIsNone(Core):
     """Treats a negative cap as no cap."""
 
