@@ -60,6 +60,19 @@ def test_a_conformant_provider_has_no_findings(variant: Variant, seed: int) -> N
     check_clean(variant, judge_variant_in_virtual_time(variant, seed=seed))
 
 
+@pytest.mark.parametrize(
+    ("name", "health", "reflection"),
+    [
+        ("NoHealth", Status.WARNED, Status.PASSED),
+        ("NoReflection", Status.PASSED, Status.SKIPPED),
+        ("ReflectionV1", Status.PASSED, Status.PASSED),
+    ],
+)
+def test_health_is_expected_and_reflection_is_optional(name: str, health: Status, reflection: Status) -> None:
+    report = asyncio.run(judge_variant(VARIANTS[name], select=["WIR-4"]))
+    assert {r.id: r.status for r in report.results} == {"WIR-4a": health, "WIR-4b": reflection}
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [*SEEDS, len(SEEDS), len(SEEDS) + 1])
 def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,10 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from conformance.core.timeouts import Patience
 from conformance.engine.options import Options, Timeouts
@@ -25,7 +28,7 @@ from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.machine import Verb
 from fake_provider.request import Listing
-from fake_provider.servicer import Servicer
+from fake_provider.servicer import SERVICE, Servicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +115,12 @@ VARIANTS: dict[str, Variant] = {
         Variant(name="SlowRpcs", story="Takes 50 ms for each RPC.", serving={"rpc_delay": 0.05}),
         Variant(name="HalfIdle", story="Has a fleet of which half is IDLE at the start.", idle=12),
         Variant(name="FourMachines", story="Has only four machines.", machines=4),
-        Variant(name="NoHealth", story="Does not serve the health service.", serving={"health": False}),
+        Variant(
+            name="NoHealth",
+            story="Does not serve the health service.",
+            serving={"health": False},
+            warns=("WIR-4a",),
+        ),
         Variant(name="NoReflection", story="Does not serve reflection.", serving={"reflection": False}),
         Variant(
             name="FaultySlots",
@@ -273,6 +281,20 @@ class MapEntriesOfANewerContract(Servicer):
             if built.HasField(name):
                 extend_map_entries(getattr(built, name), "resources")
         return built
+
+
+@variant(serving={"reflection": False})
+class ReflectionV1(Servicer):
+    """Serves reflection as `grpc.reflection.v1` only."""
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        handler = grpc.stream_stream_rpc_method_handler(
+            ReflectionServicer([SERVICE], pool=self.descriptors).ServerReflectionInfo,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        methods = {"ServerReflectionInfo": handler}
+        return (grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods),)
 
 
 def extend_map_entries(message: Any, *maps: str) -> None:
