@@ -73,6 +73,11 @@ def test_health_is_expected_and_reflection_is_optional(name: str, health: Status
     assert {r.id: r.status for r in report.results} == {"WIR-4a": health, "WIR-4b": reflection}
 
 
+def test_one_slow_ack_is_not_a_warning() -> None:
+    report = judge_variant_in_virtual_time(VARIANTS["OneSlowAck"], select=["LIF-10a"])
+    assert [r.status for r in report.results] == [Status.PASSED]
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [*SEEDS, len(SEEDS), len(SEEDS) + 1])
 def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,6 +283,28 @@ class MapEntriesOfANewerContract(Servicer):
         return built
 
 
+@variant()
+class OneSlowAck(Servicer):
+    """Answers one Configure and one Drain late, like a provider on a busy computer."""
+
+    slow = frozenset({"Configure", "Drain"})
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        return await self.delayed("Configure", await super().Configure(request, context))
+
+    async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        return await self.delayed("Drain", await super().Drain(request, context))
+
+    async def delayed(self, verb: str, ack: pb.TransitionAck) -> pb.TransitionAck:
+        if verb in self.slow:
+            self.slow -= {verb}
+            await asyncio.sleep(1.5)
+            return pb.TransitionAck(
+                operation_id=ack.operation_id, machine=self.machine(self.core.machines[ack.machine.id])
+            )
+        return ack
+
+
 @variant(serving={"reflection": False})
 class ReflectionV1(Servicer):
     """Serves reflection as `grpc.reflection.v1` only."""
