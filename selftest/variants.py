@@ -12,7 +12,10 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from conformance.core.timeouts import Patience
 from conformance.engine.options import Options, Timeouts
@@ -23,8 +26,9 @@ from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
+from fake_provider.machine import Verb
 from fake_provider.request import Listing
-from fake_provider.servicer import Servicer
+from fake_provider.servicer import SERVICE, Servicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
     from conformance.results.result import Result
     from fake_provider.fence import Token
-    from fake_provider.machine import Machine, Operation, Verb
+    from fake_provider.machine import Machine, Operation
     from fake_provider.request import Ack, Configure, Filter, Request
     from fake_provider.store import MarkKey
 
@@ -62,6 +66,8 @@ class Variant:
     """The behaviours that may warn of this variant, in some or all runs, because it breaks a SHOULD."""
     faulty: int = 0
     """The number of extra slots whose label makes their Create fail (contract §9)."""
+    leaves_failed: bool = False
+    """True if machines may remain in FAILED, from where no call leads back to SPECULATIVE (FLT-3)."""
 
     def provider(self) -> Core:
         """Returns a new provider of this kind."""
@@ -109,7 +115,12 @@ VARIANTS: dict[str, Variant] = {
         Variant(name="SlowRpcs", story="Takes 50 ms for each RPC.", serving={"rpc_delay": 0.05}),
         Variant(name="HalfIdle", story="Has a fleet of which half is IDLE at the start.", idle=12),
         Variant(name="FourMachines", story="Has only four machines.", machines=4),
-        Variant(name="NoHealth", story="Does not serve the health service.", serving={"health": False}),
+        Variant(
+            name="NoHealth",
+            story="Does not serve the health service.",
+            serving={"health": False},
+            warns=("WIR-4a",),
+        ),
         Variant(name="NoReflection", story="Does not serve reflection.", serving={"reflection": False}),
         Variant(
             name="FaultySlots",
@@ -186,6 +197,20 @@ class AnyCode(Core):
         return Rejected(self.rng.choice(codes), "not from here")
 
 
+@variant(machines=64, leaves_failed=True)
+class EveryNinthCreateFails(Core):
+    """Ends every ninth Create in FAILED with a last_error (FLT-1)."""
+
+    creates = 0
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        started = super().start(verb, machine, request, now)
+        self.creates += verb is Verb.CREATE
+        if verb is not Verb.CREATE or self.creates % 9 or started.operation is None:
+            return started
+        return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
+
+
 @variant(lacks=("FEN-14a",))
 class TokenDemanded(Core):
     """Refuses calls without a token."""
@@ -243,6 +268,73 @@ class NewerThanTheKit(Servicer):
         built = super().build(machine)
         built.MergeFromString(b"\xfa\x7f\x05later")  # field 2047, a string
         return built
+
+
+@variant()
+class MapEntriesOfANewerContract(Servicer):
+    """Adds an unknown field to every entry of every map, as a newer contract may."""
+
+    def build(self, machine: Machine) -> pb.Machine:
+        built = super().build(machine)
+        extend_map_entries(built, "labels", "shard_metadata")
+        for name in ("resources", "allocatable"):
+            if built.HasField(name):
+                extend_map_entries(getattr(built, name), "resources")
+        return built
+
+
+@variant()
+class OneSlowAck(Servicer):
+    """Answers one Configure and one Drain late, like a provider on a busy computer."""
+
+    slow = frozenset({"Configure", "Drain"})
+
+    async def Configure(self, request: pb.ConfigureRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        return await self.delayed("Configure", await super().Configure(request, context))
+
+    async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        return await self.delayed("Drain", await super().Drain(request, context))
+
+    async def delayed(self, verb: str, ack: pb.TransitionAck) -> pb.TransitionAck:
+        if verb in self.slow:
+            self.slow -= {verb}
+            await asyncio.sleep(1.5)
+            return pb.TransitionAck(
+                operation_id=ack.operation_id, machine=self.machine(self.core.machines[ack.machine.id])
+            )
+        return ack
+
+
+@variant(serving={"reflection": False})
+class ReflectionV1(Servicer):
+    """Serves reflection as `grpc.reflection.v1` only."""
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        handler = grpc.stream_stream_rpc_method_handler(
+            ReflectionServicer([SERVICE], pool=self.descriptors).ServerReflectionInfo,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        methods = {"ServerReflectionInfo": handler}
+        return (grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods),)
+
+
+def extend_map_entries(message: Any, *maps: str) -> None:
+    """Replaces the entries of the maps with encoded ones that have an unknown field."""
+    for name in maps:
+        entries = dict(getattr(message, name))
+        message.ClearField(name)
+        tag = varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | 2)
+        for key, value in entries.items():
+            # A HostRef has the fields of an entry: two strings, with the numbers 1 and 2.
+            entry = pb.HostRef(provider=key, ref=value).SerializeToString() + b"\x1a\x05later"
+            message.MergeFromString(tag + varint(len(entry)) + entry)
+
+
+def varint(number: int) -> bytes:
+    """Returns the protobuf encoding of a number."""
+    low, high = number & 127, number >> 7
+    return bytes([low | 128]) + varint(high) if high else bytes([low])
 
 
 @variant()

@@ -23,6 +23,7 @@ from conformance.core.errors import (
 from conformance.core.lifecycle import State, Verb
 from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.fleet.machine import Policy
+from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results import events
 from conformance.results.result import BROKEN, Result, Status
 from conformance.rpc.call import CLOCK_DECIMALS, CallLog, recording
@@ -47,6 +48,8 @@ class RetryReason(Enum):
 
     BAD_MACHINE = auto()
     """A leased machine could not be prepared, and was removed from the pool."""
+    FAILED_MACHINE = auto()
+    """A leased machine ended in FAILED, which the contract allows for any transition (FLT-1)."""
     INTERFERENCE = auto()
     """A machine changed its state by itself: another client caused that, or the provider."""
     OTHER_CLIENT = auto()
@@ -61,6 +64,8 @@ class RetryReason(Enum):
 
 MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
     RetryReason.BAD_MACHINE: 3,
+    # A transition may fail at any time, but not every transition: see MAX_FAILURES_IN_A_ROW.
+    RetryReason.FAILED_MACHINE: 6,
     # The last attempt blames the provider: if the machine still changes by itself, the provider does it.
     RetryReason.INTERFERENCE: 3,
     # A conformant provider can have these three times in a row.
@@ -76,6 +81,8 @@ RETRY_AFTER_PAUSE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
 """The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
 NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
 """An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
+NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
+"""The machine is lost to the run. Another attempt waits for other machines only if a behaviour has leased some."""
 PAUSE_SECONDS: Final = 0.5
 """The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
 
@@ -126,6 +133,8 @@ class Judge:
         self._histories: dict[str, History] = {}
         self._other_client = False
         """True if machines are alive that this run never touched."""
+        self._failed_in_a_row = 0
+        """The number of attempts in a row, of all behaviours that drive a machine, in which one ended in FAILED."""
 
     async def judge(self, behaviour: Behaviour, lease: Lease) -> tuple[Result | None, Lease]:
         """Returns the result and the lease to release, which differs from `lease` if other machines were tried.
@@ -144,7 +153,8 @@ class Judge:
             self._histories[behaviour.id] = next_history
             other = await self._lease_again(behaviour, lease, attempt, reason)
             if other is None:
-                return attempt.result if reason is RetryReason.BAD_MACHINE else None, lease
+                final = reason in NOT_WAITED_FOR and not self._pool.in_use
+                return attempt.result if final else None, lease
             lease = other
 
     async def _confirmed_reason(self, attempt: Attempt) -> RetryReason | None:
@@ -156,6 +166,9 @@ class Judge:
                     confirmed = (await self._context.client.list(cap=1)).answered
                 case RetryReason.OTHER_CLIENT:
                     confirmed = await self._sees_other_client()
+                case RetryReason.FAILED_MACHINE:
+                    # Each failed machine may cost money: no more of them if the provider always fails.
+                    confirmed = self._failed_in_a_row < MAX_FAILURES_IN_A_ROW
                 case _:
                     confirmed = True
             if confirmed:
@@ -225,6 +238,11 @@ class Judge:
         if dropped:
             error = Disturbed(f"fault injection dropped {log.unanswered} responses that this behaviour needs")
         status, reason, wanted, got = outcome(behaviour.entry, error)
+        failed = began and any(m.state is State.FAILED for m in lease.machines)
+        if failed:
+            self._failed_in_a_row += 1
+        elif began and behaviour.needs.transitions:
+            self._failed_in_a_row = 0
         reasons = classify(
             error,
             status,
@@ -232,6 +250,7 @@ class Judge:
             overload=client.overload,
             slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
+            failed=failed,
         )
         result = Result(
             entry=behaviour.entry,
@@ -299,11 +318,12 @@ def classify(
     overload: OverloadTracker,
     slots: bool,
     quarantined: bool,
+    failed: bool = False,
 ) -> tuple[RetryReason, ...]:
     """Returns the reasons for which another attempt may end differently, most likely first.
 
     `slots`: the behaviour reads slots, which no claim protects. `quarantined`: one of its machines was removed from the
-    pool.
+    pool. `failed`: one of them ended in FAILED.
     """
     if isinstance(error, Disturbed):
         return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
@@ -316,6 +336,8 @@ def classify(
         reasons.append(RetryReason.OTHER_CLIENT)
     if quarantined and isinstance(error, Unprepared):
         reasons.append(RetryReason.BAD_MACHINE)
+    if failed and isinstance(error, (Violation, Unprepared, NotObserved)):
+        reasons.append(RetryReason.FAILED_MACHINE)
     return tuple(reasons)
 
 

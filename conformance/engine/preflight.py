@@ -18,7 +18,6 @@ SKIP_REASONS: Final = {
     "delete": "the provider has no Delete, which is optional (LIF-8)",
     "revisions": "the provider gives no revisions, which are optional (LST-5)",
     "create": "no machine is SPECULATIVE, so Create cannot be called",
-    "health": "the provider serves no health service",
     "reflection": "the provider serves no reflection, which is optional (WIR-4)",
     "tls": "the target is not reached over TLS",
     "client-certificate": "no --tls-cert given: client authentication was not checked",

@@ -89,6 +89,11 @@ class Pool:
         return any(machine.ownership.lost_race for machine in self._known)
 
     @property
+    def in_use(self) -> bool:
+        """Returns whether any machine is leased."""
+        return bool(self._leased)
+
+    @property
     def touched(self) -> frozenset[str]:
         """The ids of the machines to which a mutating call was ever sent."""
         return frozenset(machine.id for machine in self._known if machine.touched)

@@ -24,7 +24,7 @@ from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.decoding import too_large
 from conformance.rpc.env_proxy import how_to_unset
-from conformance.rpc.reflection import serving_status
+from conformance.rpc.reflection import REFLECTION_SERVICES, reflection_call, serving_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -244,14 +244,14 @@ async def _health(client: Client) -> str | None:
 
 
 async def _reflection(client: Client) -> bool:
-    """Returns whether server reflection is served (WIR-4)."""
+    """Returns whether server reflection is served, under either of its names (WIR-4)."""
+    return any(await asyncio.gather(*(_lists_services(client, service) for service in REFLECTION_SERVICES)))
+
+
+async def _lists_services(client: Client, service: str) -> bool:
     from grpc_reflection.v1alpha import reflection_pb2
 
-    method: Any = client.channel.stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        request_serializer=lambda request: request.SerializeToString(),
-    )
-    call = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=client.rpc_timeout)
+    call = reflection_call(client, service, [reflection_pb2.ServerReflectionRequest(list_services="")])
     try:
         answer = await call.read()
         if answer is grpc.aio.EOF:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from conformance.core.sizes import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
 """The default of --max-answer, in bytes: a List of 200,000 ordinary machines."""
@@ -27,6 +29,23 @@ MAX_METADATA_BYTES: Final = 4 * 2**20
 
 _METADATA_OVER_LIMIT: Final = "received metadata size exceeds"
 """gRPC's message if headers or trailers are over that limit."""
+_LENGTH_DELIMITED: Final = 2
+"""The wire type of strings, bytes and messages, map entries included."""
+
+
+def _maps_of(kind: Any) -> dict[int, tuple[str, Any]]:
+    """Returns the name and the entry type of each map field of a message type, by field number."""
+    entries = {field.number: field for field in kind.DESCRIPTOR.fields if field.message_type is not None}
+    return {
+        number: (field.name, GetMessageClass(field.message_type))
+        for number, field in entries.items()
+        if field.message_type.GetOptions().map_entry
+    }
+
+
+_MACHINE_MAPS: Final = _maps_of(pb.Machine)
+_RESOURCES_MAPS: Final = _maps_of(pb.Resources)
+
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 """gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
@@ -48,11 +67,47 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
         if kind is pb.MachineList and _has_too_many_machines(data, limit):
             return UndecodableResponse(too_large(limit))
         try:
-            return kind.FromString(data)
+            message = kind.FromString(data)
+            for machine in _machines(message):
+                _restore_map_entries(machine)
+            return message
         except DecodeError:
             return UndecodableResponse(f"the response ({len(data)} bytes) cannot be read as {kind.DESCRIPTOR.name}")
 
     return read
+
+
+def _machines(message: Any) -> Iterable[pb.Machine]:
+    """Returns the machines of a response of the contract's RPCs; none for any other message."""
+    match message:
+        case pb.MachineList():
+            return message.machines
+        case pb.TransitionAck() if message.HasField("machine"):
+            return (message.machine,)
+        case pb.Machine():
+            return (message,)
+        case _:
+            return ()
+
+
+def _restore_map_entries(machine: pb.Machine) -> None:
+    """Puts map entries with additional fields, as a newer contract may have, into the machine's maps.
+
+    protobuf's C runtime stores such an entry with the unknown fields of the message, so that its key seems to be lost.
+    """
+    _restore_maps(machine, _MACHINE_MAPS)
+    for name in ("resources", "allocatable"):
+        if machine.HasField(name):
+            _restore_maps(getattr(machine, name), _RESOURCES_MAPS)
+
+
+def _restore_maps(message: Any, maps: Mapping[int, tuple[str, Any]]) -> None:
+    unknown_fields: Any = UnknownFieldSet(message)  # the stubs do not know that it can be iterated
+    for unknown in unknown_fields:
+        if unknown.wire_type == _LENGTH_DELIMITED and unknown.field_number in maps:
+            name, entry_kind = maps[unknown.field_number]
+            entry = entry_kind.FromString(unknown.data)
+            getattr(message, name)[entry.key] = entry.value
 
 
 def decode_error(answer: Any) -> str:
@@ -84,9 +139,6 @@ def _has_too_many_machines(data: bytes, limit: int) -> bool:
     while len(data) > 2 * most and at < len(data) and fields <= most and data[at] & 7 == _LENGTH_DELIMITED:
         at, fields = _end_of_field(data, at + 1), fields + 1
     return fields > most
-
-
-_LENGTH_DELIMITED: Final = 2
 
 
 def _end_of_field(data: bytes, at: int) -> int:

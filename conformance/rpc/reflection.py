@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from conformance.rpc.client import Client
 
 SERVICE: Final = "bigfleet.v1alpha1.CapacityProvider"
-_PATH: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""The names of the reflection service. Their messages have the same encoding."""
 _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
 
@@ -66,25 +67,48 @@ class Types:
             self._add(name, message.nested_type, message.enum_type)
 
 
-async def fetch_descriptors(client: Client) -> list[_File] | None:
-    """Returns the files in which the target describes the service; None if it does not know the service.
+def reflection_call(client: Client, service: str, requests: Iterable[Any] | None = None) -> Any:
+    """Starts a stream to a reflection service, whose responses are bytes. Sends `requests`, if given."""
+    method: Any = client.channel.stream_stream(
+        f"/{service}/ServerReflectionInfo", request_serializer=lambda request: request.SerializeToString()
+    )
+    options = {"timeout": client.rpc_timeout, "metadata": client.target.headers or None}
+    return method(**options) if requests is None else method(iter(requests), **options)
 
-    Raises NoAnswer if reflection fails at every attempt, and Violation if the response is not a valid descriptor.
+
+async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
+    """Returns the files in which the target describes the service, by each reflection service that it has.
+
+    A reflection service that does not know the service is left out. Raises NoAnswer if no reflection service is known
+    to answer and one fails at every attempt, and Violation if a response is not a valid descriptor.
     """
+    described: dict[str, list[_File]] = {}
+    failure: NoAnswer | None = None
+    for service in REFLECTION_SERVICES:
+        try:
+            files = await _fetch_insistently(client, service)
+        except NoAnswer as error:
+            failure = error
+            continue
+        if files is not None:
+            described[service] = files
+    if failure is not None and not described:
+        raise failure
+    return described
+
+
+async def _fetch_insistently(client: Client, service: str) -> list[_File] | None:
     for pause in INSISTENT_RETRY_DELAYS[:5]:
         try:
-            return await _fetch_descriptors(client)
+            return await _fetch_descriptors(client, service)
         except NoAnswer:
             await asyncio.sleep(pause)
-    return await _fetch_descriptors(client)
+    return await _fetch_descriptors(client, service)
 
 
-async def _fetch_descriptors(client: Client) -> list[_File] | None:
-    method: Any = client.channel.stream_stream(
-        _PATH,
-        request_serializer=lambda request: request.SerializeToString(),
-    )
-    call = method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
+async def _fetch_descriptors(client: Client, service: str) -> list[_File] | None:
+    """Returns the files that describe the service; None if the reflection service is missing or does not know it."""
+    call = reflection_call(client, service)
     files: dict[str, _File] = {}
     wanted = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)]
     requested: set[str] = set()
@@ -102,6 +126,8 @@ async def _fetch_descriptors(client: Client) -> list[_File] | None:
             requested |= needed
             wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in needed]
     except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return None
         raise NoAnswer(f"reflection ended with {error.code().name}: {error.details()}") from None
     except DecodeError:
         raise Violation("descriptors of the service", "bytes that are not a descriptor") from None

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.errors import Disturbed, Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.call import Call, describe_machine
 from conformance.suite._edges import observe_edge_once, observe_edge_until_seen
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.fleet.machine import Machine
+    from conformance.testkit.observations import Ack, Recording
     from conformance.testkit.trial import Trial
 
 LATE_ACK_SECONDS = 1.0
@@ -178,24 +179,46 @@ async def test_the_ack_of_create_does_not_wait_for_the_host(trial: Trial) -> Non
 
 @behaviour("LIF-10c", watches=LEAVING)
 async def test_the_ack_of_delete_does_not_wait_for_its_end(trial: Trial) -> None:
-    await check_acks_do_not_wait(trial, Verb.DELETE)
+    await check_acks_do_not_wait(trial, Verb.DELETE, repeat=False)
 
 
-async def check_acks_do_not_wait(trial: Trial, *verbs: Verb) -> None:
-    """Checks that no ack of these edges, nor of a repeated call, waited for a transition that takes time."""
+async def check_acks_do_not_wait(trial: Trial, *verbs: Verb, repeat: bool = True) -> None:
+    """Checks that no ack of these edges, nor of a repeated call, waited for a transition that takes time.
+
+    One slow ack may be the delay of a busy computer: with `repeat`, the next attempt must find the same one slow, on
+    its own machine.
+    """
+    before = trial.recordings.get(trial.watches)
     recording = await shared_recording(trial)
-    in_flight = [ack for ack in recording.at(*verbs) if ack.when != "at rest"]
-    late = [ack for ack in in_flight if state_of(ack.call.response.machine.state) is EDGES[ack.verb].target]
-    for ack in late:
-        took, control = ack.call.ended - ack.call.started, recording.controls[ack.verb]
+    late = late_acks(recording, *verbs)
+    earlier = late_acks(before, *verbs) if before is not None and before is not recording else {}
+    for kind, ack in late.items():
         expect.fact(
-            took < LATE_ACK_SECONDS or took < 10 * (control.ended - control.started),
+            repeat and kind not in earlier,
             wanted=f"{ack.verb.value} to be acknowledged while it runs",
-            got=f"an ack after {took:.1f} s, when the transition had ended",
+            got=f"an ack after {ack.call.ended - ack.call.started:.1f} s, when the transition had ended",
             calls=[ack.call],
         )
-    if {ack.verb for ack in late if not ack.when} == set(verbs):
+    if late:
+        raise Disturbed(f"one ack of {next(iter(late))[0].value} was slow, which must be seen again")
+    if {ack.verb for ack in recording.at(*verbs) if not ack.when and shows_target(ack)} == set(verbs):
         raise Unsupported("transitions end with their ack, and take no time")
+
+
+def late_acks(recording: Recording, *verbs: Verb) -> dict[tuple[Verb, str], Ack]:
+    """Returns the acks that came late and show the target, by verb and time of the call."""
+    late = {}
+    for ack in recording.at(*verbs):
+        took, control = ack.call.ended - ack.call.started, recording.controls[ack.verb]
+        slow = took >= LATE_ACK_SECONDS and took >= 10 * (control.ended - control.started)
+        if slow and ack.when != "at rest" and shows_target(ack):
+            late[ack.verb, ack.when] = ack
+    return late
+
+
+def shows_target(ack: Ack) -> bool:
+    """Returns whether the ack shows the machine at the end of the transition."""
+    return state_of(ack.call.response.machine.state) is EDGES[ack.verb].target
 
 
 def check_snapshot(machine: str, verb: Verb, call: Call, *, retried: str = "") -> None:

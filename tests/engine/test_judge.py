@@ -15,9 +15,11 @@ from conformance.core.lifecycle import State, Verb
 from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive_calls, outcome
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
+from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results.report import Report
 from conformance.results.result import Status
 from conformance.rpc.backoff import OverloadTracker
+from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour, declaration_of
 from fake_provider.core import Core
 from tests.runs import entry, judged, proof, provider
@@ -315,6 +317,26 @@ def test_after_three_bad_machines_in_a_row_no_more_are_created() -> None:
     assert {result.status for result in report.results} == {Status.ERROR}
     assert report.bill.create == 3
     assert report.exit_code == 3
+
+
+async def creates_it(trial: Trial) -> None:
+    await expect.acked(trial.machine.create())
+    await expect.settles(trial.machine, Verb.CREATE)
+
+
+def test_a_machine_that_ends_in_failed_is_no_violation_if_another_one_does_not() -> None:
+    core = provider(8, cls=FirstFails, latency=0.005)
+    report = run(proof(creates_it, machines=1, start=State.SPECULATIVE, creates=True), core=core)
+    assert report.results[0].status is Status.PASSED
+    assert report.bill.create == 2
+
+
+def test_a_provider_whose_creates_all_fail_is_found_with_few_machines() -> None:
+    core = provider(16, cls=AllFail, latency=0.005)
+    plan = (proof(creates_it, f"TST-1{letter}", machines=1, start=State.SPECULATIVE, creates=True) for letter in "abcd")
+    report = run(*plan, core=core, jobs=1)
+    assert {result.status for result in report.results} == {Status.FAILED}
+    assert report.bill.create == MAX_FAILURES_IN_A_ROW + 3
 
 
 def test_a_declaration_is_read_back_from_the_function() -> None:

@@ -74,3 +74,52 @@ def test_grpcs_message_for_the_limit_is_replaced() -> None:
     words = "Received message larger than max (9 vs. 4)"
     assert explain_limit(f"CLIENT: {words}", limit=2**20) == "the response is larger than 1 MiB (--max-answer)"
     assert explain_limit(f"SERVER: {words}", limit=2**20) == f"SERVER: {words}"
+
+
+EXTRA = b"\x1a\x05later"
+"""An additional field of a map entry: 3, bytes."""
+
+
+def field(number: int, content: bytes) -> bytes:
+    assert number < 16
+    assert len(content) < 128
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def newer_entry(key: str, value: str) -> bytes:
+    return field(1, key.encode()) + field(2, value.encode()) + EXTRA
+
+
+def newer_machine() -> bytes:
+    """Returns a machine of a newer contract: each map has one entry with an additional field, and a plain one."""
+    plain = pb.Machine(id="m-1", labels={"old": "1"}, shard_metadata={"old": "2"})
+    plain.resources.resources["old"] = "3"
+    return plain.SerializeToString() + b"".join(
+        (
+            *(field(number, newer_entry("new", "é")) for number in (10, 15)),
+            *(field(number, field(1, newer_entry("new", "é"))) for number in (9, 13)),
+        )
+    )
+
+
+def check_maps(machine: pb.Machine) -> None:
+    assert dict(machine.labels) == {"old": "1", "new": "é"}
+    assert dict(machine.shard_metadata) == {"old": "2", "new": "é"}
+    assert dict(machine.resources.resources) == {"old": "3", "new": "é"}
+    assert dict(machine.allocatable.resources) == {"new": "é"}
+
+
+def test_map_entries_with_an_additional_field_are_not_lost() -> None:
+    check_maps(read(newer_machine(), pb.Machine))
+    check_maps(read(field(2, newer_machine()), pb.TransitionAck).machine)
+    for machine in read(2 * field(1, newer_machine())).machines:
+        check_maps(machine)
+
+
+def test_an_unknown_field_with_the_number_of_a_map_in_another_message_is_ignored() -> None:
+    assert read(field(15, b"other") + field(9, b"other"), pb.MachineList).machines == []
+
+
+def test_a_map_entry_that_is_not_an_entry_is_not_decoded() -> None:
+    bad = field(1, b"\xff") + field(2, b"v") + EXTRA
+    assert isinstance(read(field(15, bad), pb.Machine), UndecodableResponse)
