@@ -67,8 +67,8 @@ def take_screenshots(browser: Browser, pages: dict[str, Path]) -> None:
             save(f"conformant-{theme}", page.screenshot())
             save(f"fleet-{theme}", page.screenshot(full_page=True, clip=around(page, "#fleet")))
             open_report(page, pages["broken"])
-            again = around(page, ".cause .again")
-            top: FloatRect = {"x": 0, "y": 0, "width": 1120, "height": again["y"] + again["height"]}
+            repeat = around(page, ".cause .repeat")
+            top: FloatRect = {"x": 0, "y": 0, "width": 1120, "height": repeat["y"] + repeat["height"]}
             save(f"broken-{theme}", page.screenshot(full_page=True, clip=top))
     with browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme="light", device_scale_factor=2, has_touch=True
