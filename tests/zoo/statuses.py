@@ -47,7 +47,7 @@ async def says_nothing_of_it(sandbox: Sandbox) -> None:
     await _end_with(sandbox, ("grpc-status", "13"))
 
 
-@species(r"does not answer List: RESOURCE_EXHAUSTED")
+@species(r"does not answer List: INTERNAL: long")
 async def says_too_much(sandbox: Sandbox) -> None:
     """Rejects every call with a message of 1 MiB."""
 
