@@ -234,8 +234,8 @@ class GraceZeroFailsWithoutAWord(Core):
     "LIF-12a",
     "OPS-5d",
     "OPS-6c",
-    also=("LIF-3a",),
-    because="it observes machines that were drained a moment ago",
+    also=("LIF-3a", "FEN-5c"),
+    because="they observe machines that were drained a moment ago",
 )
 class DrainedMachinesComeBack(Core):
     """Binds a drained machine again a moment later."""
