@@ -108,7 +108,7 @@ class Machine:
     @property
     def live(self) -> bool:
         """Returns whether the machine has a host that belongs to the kit."""
-        return self.record.live
+        return self.record.ownership.live
 
     @property
     def may_be_alive(self) -> bool:

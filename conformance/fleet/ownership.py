@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, state_of
@@ -32,6 +32,9 @@ class Owner(Enum):
     """Another client owns it, or did when it was last seen: the kit must not drive it."""
 
 
+_OF_THE_KIT: Final = (Owner.CONTESTED, Owner.OURS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
     """The owner of a machine, and what is known about earlier owners."""
@@ -49,7 +52,7 @@ class Ownership:
     @property
     def live(self) -> bool:
         """Returns whether the machine has a host that belongs to the kit."""
-        return self.owner in (Owner.CONTESTED, Owner.OURS)
+        return self.owner in _OF_THE_KIT
 
     def disowned(self, *, create_sent: bool) -> Ownership:
         """Returns the ownership of another client. `create_sent`: a Create of the kit may have started the machine."""
