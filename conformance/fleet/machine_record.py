@@ -95,7 +95,7 @@ class MachineRecord:
 
     def about_to_send(self) -> MachineRecord:
         """Returns the record after a call was written to the ledger."""
-        return replace(self, calls=replace(self.calls, touched=True))
+        return self if self.calls.touched else replace(self, calls=replace(self.calls, touched=True))
 
     def sent(self, verb: Verb, *, begins_life: bool) -> MachineRecord:
         """Returns the record after a call was sent."""
@@ -115,14 +115,17 @@ class MachineRecord:
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
         if call.ok:
-            calls = replace(calls, last_ok=verb)
+            calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine
             if shown.id == machine_id:
                 # An instant Delete ends before any reading shows DELETING.
                 ownership = self._deleting(verb is Verb.DELETE and self.live)
-                seen = replace(seen, host=shown.host.ref or ("" if begins_life else seen.host))
+                host = shown.host.ref or ("" if begins_life else seen.host)
+                seen = seen if host == seen.host else replace(seen, host=host)
             elif shown.id:
                 calls = replace(calls, other_machines=calls.other_machines | {shown.id})
+        if calls is self.calls and seen is self.seen and ownership is self.ownership:
+            return self
         return replace(self, calls=calls, seen=seen, ownership=ownership)
 
     def create_ended(self) -> MachineRecord:
@@ -146,7 +149,7 @@ class MachineRecord:
         return replace(self, ownership=self.ownership.found(live=live), unanswered=UnansweredCalls())
 
     def _deleting(self, deletes: bool) -> Ownership:
-        return replace(self.ownership, deleting=self.ownership.deleting or deletes)
+        return replace(self.ownership, deleting=True) if deletes else self.ownership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +185,8 @@ def read(
             return Reading(
                 record=record, disowned=True, disturbance=f"{machine_id} is {state.name}: another client has started it"
             )
-    record = replace(record, seen=replace(record.seen, state=state))
+    if state is not record.seen.state:
+        record = replace(record, seen=replace(record.seen, state=state))
     if record.live and not ours and shown.cluster not in record.clusters:
         record = replace(record, clusters=record.clusters | {shown.cluster})
         if home is State.IDLE and record.calls.last_ok is not Verb.CONFIGURE:
@@ -193,10 +197,10 @@ def read(
             return Reading(record=record, disowned=disowned, disturbance=disturbance)
     if not state.stable:
         return Reading(record=record, disowned=disowned)
-    return replace(_at_rest(record, state, shown.host.ref), disowned=disowned)
+    return _at_rest(record, state, shown.host.ref, disowned=disowned)
 
 
-def _at_rest(record: MachineRecord, state: State, host: str) -> Reading:
+def _at_rest(record: MachineRecord, state: State, host: str, *, disowned: bool) -> Reading:
     seen, calls, ownership = record.seen, record.calls, record.ownership
     transition, creating = calls.transition, calls.creates_in_flight > 0
     slot = state is State.SPECULATIVE
@@ -204,10 +208,13 @@ def _at_rest(record: MachineRecord, state: State, host: str) -> Reading:
     if slot:
         seen = replace(seen, returned_host=seen.host or seen.returned_host)
         ownership = replace(ownership, deleting=False, owner=Owner.FREE if returned else ownership.owner)
-    return Reading(
-        record=replace(
+    if slot or transition is not None or host != seen.host:
+        record = replace(
             record, seen=replace(seen, host=host), calls=replace(calls, transition=None), ownership=ownership
-        ),
+        )
+    return Reading(
+        record=record,
+        disowned=disowned,
         ended=transition if transition is not None and EDGES[transition.verb].target is state else None,
         # While a Create may still arrive, a free slot does not mean that the Create has failed.
         at_rest=not (slot and (creating or record.unanswered)),

@@ -100,19 +100,20 @@ class Pool:
 
     def unavailable_reason(self, needs: Needs) -> str | None:
         """Returns why `needs` cannot be met, now or later in this run; None if they may be met."""
-        for start in needs.starts:
+        for start in needs.starts if self._failures else ():
             failures = self._failures.get(start)
             if failures is not None and failures.count >= MAX_FAILURES_IN_A_ROW:
                 return f"no machine reaches {start.name}: {failures.reason}"
+        limit, lost = self._capacity.limit, self._lost_in_a_row
+        if limit is None and lost <= MAX_FAILURES_IN_A_ROW:
+            return None
         lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
         if not lives:
             return None
-        if self._lost_in_a_row > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred):
+        if lost > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred):
             return (
-                f"{self._lost_in_a_row} machines in a row were already claimed by another client, "
-                "or reuse an old operation id (OPS-3)"
+                f"{lost} machines in a row were already claimed by another client, or reuse an old operation id (OPS-3)"
             )
-        limit = self._capacity.limit
         if limit is not None and lives + (retired := self._retired_alive) > limit:
             machines = "1 machine" if retired == 1 else f"{retired} machines"
             return f"--max-machines {limit} reached: {machines} could not be cleaned up and may still be running"
@@ -126,11 +127,16 @@ class Pool:
         While any machine is leased, machines in a state of `reserved` are left to leases that start there. Unless
         `may_delete`, no machine is chosen to be deleted for a slot; unless `may_create`, none to be created.
         """
+        live = [m for m in self._free if m.live]
+        deletable = [m for m in live if m.home is State.SPECULATIVE]
+        if needs.deletes:
+            # Delete a machine that was found IDLE only if there is no other.
+            live.sort(key=lambda m: m.home is not State.SPECULATIVE)
         stock = Stock(
-            live=self._live(needs),
+            live=live,
             slots=self._slots(),
-            deletable=self._deletable() if may_delete else [],
-            room=room(needs, self._load, self._capacity) if may_create else 0,
+            deletable=deletable if may_delete and self._context.deletes else [],
+            room=room(needs, self._load(len(deletable)), self._capacity) if may_create else 0,
             reserved=reserved if self._leased else (),
             slot_may_return=self._context.deletes and any(self._leased.values()),
         )
@@ -156,33 +162,15 @@ class Pool:
         """Returns whether enough slots are free, although other slots may be more suitable later."""
         return len(self._slots()) >= needs.machines
 
-    def _live(self, needs: Needs) -> list[Machine]:
-        """Returns the free machines that live, the most suitable first."""
-        live = [m for m in self._free if m.live]
-        if needs.deletes:
-            # Delete a machine that was found IDLE only if there is no other.
-            live.sort(key=lambda m: m.home is not State.SPECULATIVE)
-        return live
-
     def _slots(self) -> list[Machine]:
         """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
         slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
         return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
 
-    def _deletable(self) -> list[Machine]:
-        if not self._context.deletes:
-            return []
-        return [m for m in self._free if m.live and m.home is State.SPECULATIVE]
-
-    @property
-    def _load(self) -> Load:
+    def _load(self, free: int) -> Load:
+        """Returns the load if `free` of the free machines were started by the kit and live."""
         leased = sum(self._leased.values())
-        return Load(
-            leased=leased,
-            alive=leased + sum(m.live and m.home is State.SPECULATIVE for m in self._free),
-            retired=self._retired_alive,
-            started=self._started,
-        )
+        return Load(leased=leased, alive=leased + free, retired=self._retired_alive, started=self._started)
 
     @property
     def _retired_alive(self) -> int:
