@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import threading
 from contextlib import AsyncExitStack, contextmanager
@@ -18,7 +17,6 @@ from conformance.frontends.dispatcher import Dispatcher
 from conformance.frontends.settings import FAKE, check_report_dir, version
 from conformance.frontends.tolerances import Tolerances
 from conformance.lanes.protocol import LaneRun
-from conformance.reporters.report_dir import ReportDirectory
 from conformance.results import events
 from conformance.rpc.target import Target
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
     from conformance.testkit.behaviour import Plan
 
-GC_THRESHOLDS = (50_000, 20, 100)
-"""Python's thresholds for garbage collection during a run: see `rare_garbage_collection`."""
 FAKE_LATENCY_S = 0.02
 """Duration of a transition of the embedded fake, in seconds."""
 
@@ -48,6 +44,8 @@ class RunController:
         self.tolerances = Tolerances(settings)
         self._dispatcher = Dispatcher(self.tolerances, *listeners)
         if settings.report_dir is not None:
+            from conformance.reporters.report_dir import ReportDirectory  # a run without one needs no page templates
+
             check_report_dir(settings.report_dir)
             self._dispatcher.add(ReportDirectory(settings.report_dir))
         self._on_result: Callable[[Result], None] = lambda result: None
@@ -99,8 +97,7 @@ class RunController:
         """
         self._on_result = on_result
         try:
-            with rare_garbage_collection():
-                asyncio.run(self._main(plan))
+            asyncio.run(self._main(plan))
         except TargetError as error:
             self.error = error
             self._emit(events.RunFinished(report=self._not_judged(plan, error)))
@@ -161,17 +158,6 @@ class RunController:
             options=settings.options,
             version=version(),
         )
-
-
-@contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Looks for reference cycles less often than Python does by default: a run makes few, and keeps most objects."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 @contextmanager
