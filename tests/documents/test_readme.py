@@ -37,7 +37,9 @@ RUN_ELSEWHERE = {
     "conformance proto breaking --proto ../my-provider/proto --format github-actions": (
         "needs another copy: tests/frontends/cli/test_proto.py"
     ),
-    "conformance selftest": "judges what make selftest judges: tests/frontends/cli/test_selftest.py runs it for two providers",
+    "conformance selftest": (
+        "judges what make selftest judges: tests/frontends/cli/test_selftest.py runs it for two providers"
+    ),
     "make mutants": "takes an hour; tests/documents/test_kit_mutants.py checks its configuration",
     "make soak": "takes five minutes; tests/lanes/test_scale_runs.py has short runs",
     "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "takes an hour; CI makes 100 operations",
