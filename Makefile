@@ -22,7 +22,7 @@ conformance: $(READY)  ## Judge TARGET=host:port, or the embedded fake; further 
 	$(BIN)/conformance-run $(if $(TARGET),--target $(TARGET),--fake) $(ARGS)
 
 test: $(READY)  ## Run all tests except the self-test; further options in ARGS
-	$(BIN)/pytest tests -n 2 $(ARGS)
+	$(BIN)/pytest tests -n 3 $(ARGS)
 
 verify: lint types proto fresh test selftest  ## Run everything that CI runs
 
