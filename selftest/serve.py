@@ -11,6 +11,8 @@ import selftest.mutants  # noqa: F401  # registers them
 from fake_provider.server import serving
 from selftest.mutant import MUTANTS, Mutant
 
+MAX_PORT = 65535
+
 
 async def serve(mutant: Mutant, port: int) -> None:
     """Serves a mutant until interrupted; prints its address in one line of JSON."""
@@ -30,8 +32,13 @@ def main(arguments: list[str]) -> int:
         print(f"error: unknown mutant {arguments[0]!r}", file=sys.stderr)
         print("  hint: run without arguments to list all mutants", file=sys.stderr)
         return 2
+    port = arguments[1] if len(arguments) > 1 else "0"
+    if not port.isdecimal() or int(port) > MAX_PORT:
+        print(f"error: {port!r} is not a port", file=sys.stderr)
+        print(f"  hint: python -m selftest.serve {mutant.name} 9000", file=sys.stderr)
+        return 2
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(mutant, int(arguments[1]) if len(arguments) > 1 else 0))
+        asyncio.run(serve(mutant, int(port)))
     return 0
 
 

@@ -105,12 +105,13 @@ class Pool:
             if failures is not None and failures.count >= MAX_FAILURES_IN_A_ROW:
                 return f"no machine reaches {start.name}: {failures.reason}"
         limit, lost = self._capacity.limit, self._lost_in_a_row
-        if limit is None and lost <= MAX_FAILURES_IN_A_ROW:
+        lost_too_many = lost > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred)
+        if limit is None and not lost_too_many:
             return None
         lives = sum(needs.creates or start is not State.SPECULATIVE for start in needs.starts)
         if not lives:
             return None
-        if lost > max(2 * MAX_FAILURES_IN_A_ROW, self._capacity.preferred):
+        if lost_too_many:
             return (
                 f"{lost} machines in a row were already claimed by another client, or reuse an old operation id (OPS-3)"
             )
