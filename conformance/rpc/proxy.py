@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
 
     from conformance.rpc.target import Target
 
@@ -62,22 +63,53 @@ class Proxy:
 @asynccontextmanager
 async def proxy(target: Target) -> AsyncIterator[Proxy]:
     """Runs a proxy to the target while the body runs."""
-    joined: set[asyncio.Task[None]] = set()
     made: list[Proxy] = []
 
-    def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        joined.add(asyncio.ensure_future(made[0]._join(target, reader, writer)))
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await made[0]._join(target, reader, writer)
 
-    server = await asyncio.start_server(join, "127.0.0.1", 0)
-    made.append(Proxy(target, server.sockets[0].getsockname()[1]))
+    async with accepting(join) as port:
+        made.append(Proxy(target, port))
+        try:
+            yield made[0]
+        finally:
+            made[0].cut()
+
+
+@asynccontextmanager
+async def accepting(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+) -> AsyncIterator[int]:
+    """Accepts connections on a local port, which it yields, while the body runs, and handles each in a task.
+
+    A handler closes its connection itself, unless it is cancelled or fails: then the connection is reset. So no
+    connection outlives the body, not even one that was accepted a moment before its end and never handled.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+    ended = False
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if ended:
+            reset(writer)
+            return
+        task = asyncio.ensure_future(handle(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(lambda task: finish(task, writer))
+
+    def finish(task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        tasks.discard(task)
+        if task.cancelled() or task.exception():
+            reset(writer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
-        yield made[0]
+        yield server.sockets[0].getsockname()[1]
     finally:
+        ended = True
         server.close()
-        made[0].cut()
-        for task in joined:
+        for task in list(tasks):
             task.cancel()
-        await asyncio.gather(*joined, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

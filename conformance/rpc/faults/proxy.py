@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from conformance.rpc.faults.spec import FaultKind
-from conformance.rpc.proxy import dial, reset
+from conformance.rpc.proxy import accepting, dial, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -261,13 +261,12 @@ async def fault_proxy(
     """
     made: list[FaultProxy] = []
 
-    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        made[0].spawn(made[0].handle(reader, writer))
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await made[0].handle(reader, writer)
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    made.append(FaultProxy(target, server.sockets[0].getsockname()[1], faults, seed=seed, min_chunks=min_chunks))
-    try:
-        yield made[0]
-    finally:
-        server.close()
-        await made[0].close()
+    async with accepting(handle) as port:
+        made.append(FaultProxy(target, port, faults, seed=seed, min_chunks=min_chunks))
+        try:
+            yield made[0]
+        finally:
+            await made[0].close()
