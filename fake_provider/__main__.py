@@ -118,9 +118,9 @@ def main() -> None:
 @click.option(
     "--fence-scope",
     type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.SHARD.value,
+    default=Scope.SHARD_MACHINE.value,
     show_default=True,
-    help="Scope of a high-water mark: one per shard, or one per shard and machine.",
+    help="Scope of a high-water mark: one per shard and machine, or one per shard.",
 )
 @click.option("--faults", is_flag=True, help="Let callers make transitions fail, by cluster_id or label.")
 @click.option(

@@ -38,7 +38,7 @@ class Core:
         *,
         latency: Latency = Latency(),  # noqa: B008 - frozen
         seed: int = 0,
-        scope: Scope = Scope.SHARD,
+        scope: Scope = Scope.SHARD_MACHINE,
         deletes: bool = True,
         revisions: bool = True,
         faults: Faults | None = None,

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """The scope of one high-water mark (FEN-13)."""
+    """The scope of one high-water mark (FEN-13): per shard and machine, as BigFleet's shards need it, or per shard."""
 
     SHARD = "shard"
     SHARD_MACHINE = "shard-machine"

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.engine.dry_run import run_on_virtual_clock
 from conformance.engine.judge import Judge
 from conformance.fleet.pool import Pool
 from conformance.results.result import Status, Verdict
 from fake_provider.servicer import Servicer
-from selftest.judge import judge_variant, judge_variant_in_virtual_time
+from selftest.judge import judge_variant, judge_variant_in_virtual_time, plan_of
 from selftest.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -76,6 +78,35 @@ def test_health_is_expected_and_reflection_is_optional(name: str, health: Status
 def test_one_slow_ack_is_not_a_warning() -> None:
     report = judge_variant_in_virtual_time(VARIANTS["OneSlowAck"], select=["LIF-10a"])
     assert [r.status for r in report.results] == [Status.PASSED]
+
+
+def test_a_mark_per_shard_is_a_warning_that_says_why() -> None:
+    report = judge_variant_in_virtual_time(VARIANTS["MarkPerShard"], select=["FEN-13"])
+    findings = {r.id: r.reason for r in report.results if r.status is not Status.PASSED}
+    assert [r.id for r in report.with_status(Status.WARNED)] == list(findings) == ["FEN-13d"]
+    assert "out of order" in findings["FEN-13d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "required", "failed"),
+    [
+        ("MarkPerShard", "shard", []),
+        ("MarkPerShard", "shard-machine", ["FEN-13a", "FEN-13b", "FEN-13c", "FEN-13e"]),
+        ("Reference", "shard", ["FEN-13a", "FEN-13b", "FEN-13c", "FEN-13e"]),
+        ("Reference", "shard-machine", []),
+    ],
+)
+def test_a_required_scope_is_demanded_of_every_machine(name: str, required: str, failed: list[str]) -> None:
+    variant = VARIANTS[name]
+    options = replace(variant.run_options(0), fence_scope=required)
+    report = run_on_virtual_clock(plan_of(["FEN-13"]), variant.provider(), options=options)
+    assert sorted(r.id for r in report.with_status(Status.FAILED)) == failed
+
+
+@pytest.mark.parametrize("name", ["NoEdgeIsUnavailable", "NoEdgeIsExhausted"])
+def test_try_again_for_a_call_without_an_edge_is_a_warning(name: str) -> None:
+    report = judge_variant_in_virtual_time(VARIANTS[name], select=["COD-2"])
+    assert sorted(r.id for r in report.with_status(Status.WARNED)) == ["COD-2l", "COD-2m"]
 
 
 @pytest.mark.timeout(120)

@@ -90,9 +90,10 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant(name="Reference", story="The bundled fake provider, unchanged."),
         Variant(
-            name="MarkPerMachine",
-            story="Keeps one mark for each shard and machine.",
-            options={"scope": Scope.SHARD_MACHINE},
+            name="MarkPerShard",
+            story="Keeps one mark for each shard.",
+            options={"scope": Scope.SHARD},
+            warns=("FEN-13d",),
         ),
         Variant(name="NoDelete", story="Does not have Delete.", machines=64, options={"deletes": False}),
         Variant(name="NoRevisions", story="Gives no revisions.", options={"revisions": False}),
@@ -121,7 +122,12 @@ VARIANTS: dict[str, Variant] = {
             serving={"health": False},
             warns=("WIR-4a",),
         ),
-        Variant(name="NoReflection", story="Does not serve reflection.", serving={"reflection": False}),
+        Variant(
+            name="NoReflection",
+            story="Does not serve reflection.",
+            serving={"reflection": False},
+            lacks=("WIR-4b",),
+        ),
         Variant(
             name="FaultySlots",
             story="Has slots whose Create fails, marked by their label.",
@@ -188,13 +194,29 @@ class WildOperationIds(Core):
         return self.rng.choice(["", "操作/", "\u0000 ", "é" * 700, "…🦊 "]) + serial
 
 
-@variant()
+@variant(warns=("COD-2l", "COD-2m"))
 class AnyCode(Core):
     """Refuses a call that has no edge with any code except FAILED_PRECONDITION."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         codes = [code for code in Code if code is not Code.FAILED_PRECONDITION]
         return Rejected(self.rng.choice(codes), "not from here")
+
+
+@variant(warns=("COD-2l", "COD-2m"))
+class NoEdgeIsUnavailable(Core):
+    """Answers UNAVAILABLE to every call that has no edge."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        return Rejected(Code.UNAVAILABLE, "not from here")
+
+
+@variant(warns=("COD-2l", "COD-2m"))
+class NoEdgeIsExhausted(Core):
+    """Answers RESOURCE_EXHAUSTED to every call that has no edge."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        return Rejected(Code.RESOURCE_EXHAUSTED, "not from here")
 
 
 @variant(machines=64, leaves_failed=True)
@@ -211,7 +233,7 @@ class EveryNinthCreateFails(Core):
         return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
 
 
-@variant(lacks=("FEN-14a",))
+@variant(warns=("FEN-14a",))
 class TokenDemanded(Core):
     """Refuses calls without a token."""
 
@@ -219,6 +241,24 @@ class TokenDemanded(Core):
         if token.absent:
             raise Rejected(Code.INVALID_ARGUMENT, "a token is needed")
         return False
+
+
+@variant()
+class EmptyShardIsNoToken(Core):
+    """Does not fence calls with an empty shard id, whatever their numbers."""
+
+    def unfenced(self, token: Token) -> bool:
+        return not token.shard
+
+
+@variant()
+class EmptyShardIsInvalid(Core):
+    """Refuses numbers without a shard id."""
+
+    def unfenced(self, token: Token) -> bool:
+        if not (token.shard or token.absent):
+            raise Rejected(Code.INVALID_ARGUMENT, "a shard id is needed")
+        return super().unfenced(token)
 
 
 @variant()
@@ -462,7 +502,7 @@ class ShedsLoadLate(Core):
             raise Rejected(Code.UNAVAILABLE, "not now")
 
 
-@variant(machines=8, idle=8, use_idle=True, options={"deletes": False})
+@variant(machines=8, idle=8, use_idle=True, options={"deletes": False}, warns=("COD-2l", "COD-2m"))
 class IdleAnyCode(AnyCode):
     """Refuses to create machines that were IDLE at the start, each time with another code."""
 

@@ -25,7 +25,7 @@ def a_found(**given: Any) -> TargetInfo:
         "fleet": {"SPECULATIVE": 4, "IDLE": 1},
         "delete": True,
         "revisions": True,
-        "fence_scope": "shard",
+        "fence_scope": "shard-machine",
         "tls": False,
         "client_certificate": False,
         "health": "SERVING",

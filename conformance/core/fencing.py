@@ -29,7 +29,7 @@ class Token:
 
 @dataclass(slots=True)
 class Shard:
-    """A shard id and the numbers that it has used. Machines do not share shards (FEN-13)."""
+    """A shard id and the numbers that it has used. Machines do not share shards, so that any scope of marks will do."""
 
     id: str
     epoch: int = 1

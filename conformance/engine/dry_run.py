@@ -122,7 +122,7 @@ def fake_like(found: TargetInfo, speed: TargetSpeed) -> Core:
     return Core(
         list(_fleet(found)),
         latency=Latency(**{verb.value.lower(): Span(low=seconds, high=seconds) for verb, seconds in spans.items()}),
-        scope=Scope(found.fence_scope or Scope.SHARD),
+        scope=Scope(found.fence_scope or Scope.SHARD_MACHINE),
         deletes=found.delete,
         revisions=found.revisions,
     )

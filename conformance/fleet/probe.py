@@ -282,8 +282,10 @@ async def _scope(client: Client, run: str) -> str | None:
         again = await client.drain(here, shard.token(epoch=1, sequence=9))
         other = await client.drain(there, shard.token(epoch=1, sequence=8))
         fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
-        # A call that was rejected for load may not have reached the fence, so the answers could fit the wrong scope.
-        if not any(call.busy for call in (first, again, other, fresh)):
+        # A call that was rejected for load, or cut off, may not have reached the fence: the answers could fit the wrong
+        # scope.
+        decided = all(call.answered and not call.busy for call in (first, again, other, fresh))
+        if decided:
             break
         await asyncio.sleep(pause)
     if first.code is grpc.StatusCode.PERMISSION_DENIED:
@@ -291,6 +293,6 @@ async def _scope(client: Client, run: str) -> str | None:
             f"target {client.target.address} rejects the kit's shard ids: {first.outcome()}",
             hint="a certificate that names one shard (SEC-2) is not enough: the kit needs a shard for every machine",
         )
-    if first.fenced or not again.fenced or fresh.fenced:
+    if not decided or first.fenced or not again.fenced or fresh.fenced:
         return None
     return SHARD if other.fenced else SHARD_MACHINE

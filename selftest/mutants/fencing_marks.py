@@ -214,27 +214,11 @@ class ShardIdsHashedShort(_Renames):
 
 
 @mutant("FEN-9", "FEN-9g")
-class EmptyShardIsNoShard(Core):
-    """Does not fence calls with an empty shard id, whatever their numbers."""
-
-    def unfenced(self, token: Token) -> bool:
-        return not token.shard
-
-
-@mutant("FEN-9", "FEN-9g")
 class ShortShardIsNoShard(Core):
     """Does not fence shard ids of one character."""
 
     def unfenced(self, token: Token) -> bool:
         return token.absent or len(token.shard) == 1
-
-
-@mutant("FEN-9", "FEN-9g")
-class EmptyShardIsLockedOut(Core):
-    """Accepts an empty shard id once, and fences it for good afterwards."""
-
-    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
-        return bool(token.shard) and super().passes(verb, token, mark)
 
 
 class _Joins(Core):

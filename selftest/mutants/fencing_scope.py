@@ -1,11 +1,12 @@
-"""Providers whose marks do not have the same scope everywhere (contract §5, FEN-13)."""
+"""Providers whose marks do not have the same scope everywhere, or that fence calls without a token (contract §5)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
-from fake_provider.fence import Token
+from fake_provider.errors import Code, Rejected
+from fake_provider.fence import Scope, Token
 from fake_provider.machine import State, Verb
 from selftest.mutant import mutant
 
@@ -46,6 +47,43 @@ class ScopeDependsOnTheMachine(_HalfAndHalf):
         return dealt.setdefault(machine_id, len(dealt)) % 2 == 0
 
 
+@mutant("FEN-13", "FEN-13e")
+class ScopeDependsOnTheHost(_HalfAndHalf):
+    """Keeps marks per machine for machines with a host, and per shard for slots."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id not in self.machines or self.machines[machine_id].state is not State.SPECULATIVE
+
+
+@mutant("FEN-13", "FEN-13b")
+class OneScopeForBoundMachines(_HalfAndHalf):
+    """Keeps marks per shard for CONFIGURED machines, and per machine for others."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id not in self.machines or self.machines[machine_id].state is not State.CONFIGURED
+
+
+@mutant("FEN-13", "FEN-13a", "FEN-13b", "FEN-13e")
+class ScopeDependsOnWhatExists(_HalfAndHalf):
+    """Keeps marks per shard for known machines, and per machine for unknown ones."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return machine_id not in self.machines
+
+
+@mutant("FEN-7", "FEN-7d", "FEN-13a", "FEN-13c", "FEN-13e")
+class ScopeDependsOnTheVerbSent(_HalfAndHalf):
+    """Keeps Drain's marks per shard, and those of other RPCs per machine."""
+
+    def per_machine(self, verb: Verb, machine_id: str) -> bool:
+        return verb is not Verb.DRAIN
+
+
+@mutant("FEN-13", "FEN-13d", scope=Scope.SHARD)
+class OneMarkPerShard(Core):
+    """Keeps one mark per shard, so that a shard's call for one machine can fence its call for another."""
+
+
 @mutant("FEN-7", "FEN-7d", "FEN-13b", "FEN-13c")
 class ScopeDependsOnTheVerb(_HalfAndHalf):
     """Keeps Configure's marks per machine, and those of other RPCs per shard."""
@@ -64,3 +102,35 @@ class TheMarkGoesWithTheLastMachine(Core):
             self.inventory.mark(self.mark_key(verb, machine_id, token), Token(shard=token.shard, epoch=-1))
         super().fence(verb, machine_id, token)
         last[token.shard] = machine_id
+
+
+# FEN-14
+
+
+@mutant("FEN-14", "FEN-14a")
+class DrainsDemandAToken(Core):
+    """Refuses a Drain without a token."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        if verb is Verb.DRAIN and token.absent:
+            raise Rejected(Code.INVALID_ARGUMENT, "a token is needed")
+        super().fence(verb, machine_id, token)
+
+
+@mutant("FEN-14", "FEN-14b")
+class NoTokenIsAToken(Core):
+    """Fences calls without a token like those of a shard whose id is empty."""
+
+    def unfenced(self, token: Token) -> bool:
+        return False
+
+
+@mutant("FEN-14", "FEN-14b")
+class NoTokenClearsTheMarks(Core):
+    """Forgets the marks of a machine when a call without a token arrives."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        if token.absent:
+            for key in [key for key in self.inventory.marks if key[1] == machine_id]:
+                self.inventory.mark(key, Token(shard=key[0], epoch=-1, sequence=-1))
+        super().fence(verb, machine_id, token)

@@ -24,7 +24,7 @@ AREAS = {
 """The areas in the order of the document, with their numbers of clauses."""
 
 LESS_THAN_MUST = {
-    "WIR-2": "SHOULD", "WIR-4": "SHOULD", "LIF-10": "SHOULD", "COD-4": "SHOULD", "FEN-14": "MAY",
+    "WIR-2": "SHOULD", "WIR-4": "SHOULD", "LIF-10": "SHOULD", "COD-4": "SHOULD", "FEN-14": "SHOULD",
     "LST-5": "MAY", "LST-9": "SHOULD", "LST-10": "SHOULD", "SHP-3": "SHOULD", "SEC-2": "MAY",
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ def found(core: Core | None = None, *, rpc_timeout: float = 5.0, **serve: Any) -
 def test_the_probe_finds_all_capabilities() -> None:
     seen = found(Core(fleet(3, idle=1, capacity_types=[CapacityType.SPOT])))
     assert seen.fleet == {"IDLE": 1, "SPECULATIVE": 2}
-    assert (seen.delete, seen.revisions, seen.fence_scope) == (True, True, "shard")
+    assert (seen.delete, seen.revisions, seen.fence_scope) == (True, True, "shard-machine")
     assert (seen.health, seen.reflection, seen.tls, seen.client_certificate) == ("SERVING", True, False, False)
     assert (seen.speculative, seen.idle) == (("machine-0002", "machine-0003"), ("machine-0001",))
     assert seen.spot
@@ -53,8 +53,22 @@ def test_a_provider_may_lack_nearly_everything() -> None:
     assert (seen.delete, seen.revisions, seen.health, seen.reflection, seen.spot) == (False, False, None, False, False)
 
 
-def test_a_mark_per_machine_is_distinguished_from_one_per_shard() -> None:
-    assert found(provider(3, scope=Scope.SHARD_MACHINE)).fence_scope == "shard-machine"
+@pytest.mark.parametrize("scope", Scope)
+def test_a_mark_per_machine_is_distinguished_from_one_per_shard(scope: Scope) -> None:
+    assert found(provider(3, scope=scope)).fence_scope == scope.value
+
+
+class BusyForUnknownIds(Core):
+    """Answers UNAVAILABLE for an unknown id, so that its answers do not show whether the fence has accepted a call."""
+
+    def find(self, machine_id):  # type: ignore[no-untyped-def]
+        if machine_id not in self.machines:
+            raise Rejected(Code.UNAVAILABLE, "try again")
+        return super().find(machine_id)
+
+
+def test_rejections_for_load_show_no_scope() -> None:
+    assert found(provider(3, cls=BusyForUnknownIds, scope=Scope.SHARD)).fence_scope is None
 
 
 class NoFence(Core):
