@@ -16,7 +16,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.errors import Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import FIRST_POLL
-from conformance.rpc.call import describe_machine
+from conformance.rpc.call import cut, describe_machine
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.recording import BINDING, LIFE, shared_recording
@@ -262,6 +262,18 @@ async def test_without_delete_every_machine_answers_unimplemented(trial: Trial) 
 async def test_without_delete_a_slot_answers_unimplemented(trial: Trial) -> None:
     require_no_delete(trial)
     await check_delete_unimplemented(trial.machine, State.SPECULATIVE)
+
+
+@behaviour("LIF-8d", machines=2, start=State.IDLE, transitions=1, deletes=True)
+async def test_delete_is_implemented_for_every_machine_or_for_none(trial: Trial) -> None:
+    calls = [await expect.answered(machine.delete()) for machine in trial.machines]
+    without = trial.without_delete()
+    expect.fact(
+        not without,
+        wanted="Delete to answer UNIMPLEMENTED for every id or for none: Delete of an unknown id did not",
+        got=f"UNIMPLEMENTED for {', '.join(map(cut, without[:4]))}{' and others' if without[4:] else ''}",
+        calls=[call for call in calls if call.machine_id in without],
+    )
 
 
 async def check_delete_unimplemented(machine: Machine, state: State) -> None:

@@ -104,6 +104,10 @@ class Trial:
         """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
         return self._context.meter.owners(call.operation_id)
 
+    def without_delete(self) -> tuple[str, ...]:
+        """Returns the machines of this run, of any behaviour, whose Delete was answered UNIMPLEMENTED at IDLE."""
+        return self._pool.without_delete
+
     def new_shard(self) -> Shard:
         """Returns a shard that is new to the provider."""
         return Shard(self.unique("s"))

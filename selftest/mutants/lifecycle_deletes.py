@@ -1,4 +1,4 @@
-"""Providers without Delete that do not always say so (LIF-8)."""
+"""Providers without Delete, for all machines or some of them, that do not always say so (LIF-8)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import State, Verb
+from fake_provider.machine import Machine, Operation, State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
@@ -43,3 +43,46 @@ class DeleteIsDoneAndNotOffered(Core):
         if verb is Verb.DELETE and machine and machine.state is State.IDLE:
             self.start(verb, machine, request, now)
         return super().serve(verb, request, now)
+
+
+class _NoDeleteOf(Core):
+    def without_delete(self, machine_id: str) -> bool:
+        raise NotImplementedError
+
+    def find(self, machine_id: str) -> Machine:
+        machine = super().find(machine_id)
+        if self.deleting and self.without_delete(machine_id):
+            raise Rejected(Code.UNIMPLEMENTED, "this machine cannot be deleted")
+        return machine
+
+    deleting = False
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        self.deleting = verb is Verb.DELETE
+        try:
+            return super().serve(verb, request, now)
+        finally:
+            self.deleting = False
+
+
+@mutant("LIF-8", "LIF-8d")
+class EverySecondMachineHasNoDelete(_NoDeleteOf):
+    """Answers UNIMPLEMENTED to a Delete of every second machine."""
+
+    def without_delete(self, machine_id: str) -> bool:
+        return int(machine_id[-1]) % 2 == 1
+
+
+@mutant("LIF-8", "LIF-8d")
+class OneMachineHasNoDelete(_NoDeleteOf):
+    """Answers UNIMPLEMENTED to a Delete of the machine that was created first."""
+
+    first = ""
+
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        if verb is Verb.CREATE:
+            self.first = self.first or machine.id
+        return super().in_transition(verb, machine, request, operation)
+
+    def without_delete(self, machine_id: str) -> bool:
+        return machine_id == self.first
