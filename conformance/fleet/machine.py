@@ -20,7 +20,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.recovery import any_applied, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
 from conformance.fleet.unanswered import UnansweredCalls
-from conformance.rpc.backoff import retry_while_overloaded
+from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -327,7 +327,7 @@ class Machine:
         operation = (answer.operation_id or str(call.token)) if answer.ok else ""
         new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
         if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.ok):
-            self._note_unanswered(call)
+            self._note_unanswered(call, refused=answer.busy and self.record.seen.without_edge(call.verb))
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:
             await self._claim(operation)
@@ -338,9 +338,9 @@ class Machine:
                 )
         return answer
 
-    def _note_unanswered(self, call: MutatingCall) -> None:
-        self.record = self.record.not_answered(call.verb, call.token)
-        if call.verb is Verb.CREATE:
+    def _note_unanswered(self, call: MutatingCall, *, refused: bool = False) -> None:
+        self.record = self.record.not_answered(call.verb, call.token, refused=refused)
+        if call.verb is Verb.CREATE and not refused:
             self._context.meter.note_unanswered(self.id)
 
     async def _claim(self, operation_id: str) -> None:
@@ -474,8 +474,19 @@ class Machine:
         self.record = self.record.fenced_off(live=live)
 
     async def _ask_fence(self, token: Callable[[], Token]) -> Call:
-        """Returns the fence's answer to a Drain with that token. Raises NoAnswer if it does not reach the fence."""
-        call = await retry_while_overloaded(lambda: self.drain(token()), insists=self.policy.insists)
+        """Returns the fence's answer to a Drain with that token. Raises NoAnswer if it does not reach the fence.
+
+        A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same
+        token, it has seen that token.
+        """
+        for delay in (*(INSISTENT_RETRY_DELAYS if self.policy.insists else ()), None):
+            call = await self.drain(token())
+            if call.busy and call.token is not None:
+                again = await self.drain(call.token)
+                call = again if again.fenced else call
+            if not call.busy or delay is None:
+                break
+            await asyncio.sleep(delay)
         if not call.answered or call.busy:
             raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
         return call

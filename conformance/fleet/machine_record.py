@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.ownership import Owner, Ownership
 from conformance.fleet.unanswered import UnansweredCalls
@@ -28,6 +30,10 @@ class LastSeen:
     """Its host when it was last at rest, or in a later ack."""
     returned_host: str = ""
     """The host that it had before it was last seen as a slot."""
+
+    def without_edge(self, verb: Verb) -> bool:
+        """Returns whether it was in a stable state from which `verb` has no edge (COD-2)."""
+        return self.state.stable and self.state is not EDGES[verb].source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ class Calls:
     """The verb of the last call that was answered OK."""
     transition: Transition | None = None
     """The transition that is not known to have ended, if any."""
+    delete_unimplemented: bool = False
+    """True if a Delete of the IDLE machine was ever answered UNIMPLEMENTED."""
     other_machines: frozenset[str] = frozenset()
     """Ids that acks showed instead of this machine's: those machines may have been started."""
 
@@ -79,7 +87,12 @@ class MachineRecord:
         return MachineRecord(
             seen=LastSeen(state=self.seen.state),
             ownership=Ownership(owner=Owner.OURS if live else Owner.FREE),
-            calls=Calls(touched=calls.touched, create_sent=calls.create_sent, other_machines=calls.other_machines),
+            calls=Calls(
+                touched=calls.touched,
+                create_sent=calls.create_sent,
+                delete_unimplemented=calls.delete_unimplemented,
+                other_machines=calls.other_machines,
+            ),
             unanswered=self.unanswered,
         )
 
@@ -105,15 +118,20 @@ class MachineRecord:
 
     # After a call.
 
-    def not_answered(self, verb: Verb, token: Token) -> MachineRecord:
-        """Returns the record after a call that was not answered, so that it is unknown whether it was applied."""
-        return replace(self, unanswered=self.unanswered.plus(verb, token))
+    def not_answered(self, verb: Verb, token: Token, *, refused: bool = False) -> MachineRecord:
+        """Returns the record after a call of which it is unknown whether it was applied.
+
+        `refused`: the provider has answered that the caller try again, and the machine's state has no edge for it.
+        """
+        return replace(self, unanswered=self.unanswered.plus(verb, token, refused=refused))
 
     def answered(self, machine_id: str, verb: Verb, call: Call, *, new: bool, begins_life: bool) -> MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""
         calls, seen, ownership = self.calls, self.seen, self.ownership
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
+        if call.answered and call.code is StatusCode.UNIMPLEMENTED and verb is Verb.DELETE and seen.state is State.IDLE:
+            calls = replace(calls, delete_unimplemented=True)
         if call.ok:
             calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
-from conformance.core.errors import ConformanceError, Disturbed, TargetError, Unprepared
+from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, TargetError, Unprepared
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
+from conformance.fleet.absence import NO_SUCH_MACHINE_CODES, Absence
 from conformance.fleet.context import is_other_machine
 from conformance.fleet.machine import Policy
 from conformance.fleet.ownership import Owner
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
     from conformance.fleet.needs import Needs
-
-NO_SUCH_MACHINE_CODES = (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT)
-"""The codes of a Get for an unknown machine; the second code is for an empty id (COD-4)."""
 
 MAX_FAILURES_IN_A_ROW = 3
 """After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
@@ -97,6 +93,11 @@ class Pool:
     def touched(self) -> frozenset[str]:
         """The ids of the machines to which a mutating call was ever sent."""
         return frozenset(machine.id for machine in self._known if machine.touched)
+
+    @property
+    def without_delete(self) -> tuple[str, ...]:
+        """The ids of the machines whose Delete was ever answered UNIMPLEMENTED while they were IDLE (LIF-8)."""
+        return tuple(machine.id for machine in self._known if machine.record.calls.delete_unimplemented)
 
     def unavailable_reason(self, needs: Needs) -> str | None:
         """Returns why `needs` cannot be met, now or later in this run; None if they may be met."""
@@ -304,8 +305,13 @@ class Pool:
     async def clean_up(self, *, keep: bool = False) -> Home:
         """Cleans up every machine that was touched, whatever its state. Returns those that remain."""
         await self._context.client.wait_until_idle()
+        absence = Absence(self._context.client)
         left = await asyncio.gather(
-            *(self._clean_up_machine(m, keep=keep) for m in self._known if m.touched and not _has_other_owner(m))
+            *(
+                self._clean_up_machine(m, absence, keep=keep)
+                for m in self._known
+                if m.touched and not _has_other_owner(m)
+            )
         )
         suspects = self._suspects()
         taken = await asyncio.gather(*(self._check_absent(machine_id, host) for machine_id, host in suspects.items()))
@@ -347,30 +353,33 @@ class Pool:
                 return machine_id, f"Get answers {call.outcome()}"
         return None
 
-    async def _clean_up_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+    async def _clean_up_machine(self, machine: Machine, absence: Absence, *, keep: bool) -> tuple[str, str] | None:
         """Cleans one machine up. Returns None, or its id and the reason if that failed."""
         if machine.id not in self._context.ledger.open:
             return None
         try:
             with suppress(Disturbed):
-                return await self._return_machine(machine, keep=keep)
+                return await self._return_machine(machine, absence, keep=keep)
             # Clean up the kit's own machine even if another client seems to have bound it. Disturbed is raised once.
-            return None if _has_other_owner(machine) else await self._return_machine(machine, keep=keep)
+            return None if _has_other_owner(machine) else await self._return_machine(machine, absence, keep=keep)
         except ConformanceError as error:
             return machine.id, error.message
         except Exception as error:
             # Even after a bug in the kit, the other machines must be cleaned up, and this one reported.
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
-    async def _return_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
+    async def _return_machine(self, machine: Machine, absence: Absence, *, keep: bool) -> tuple[str, str] | None:
         machine.policy = Policy(insists=True)
-        if machine.home is State.UNSPECIFIED:
-            call = await retry_while_overloaded(machine.get, insists=True)
-            if call.code in NO_SUCH_MACHINE_CODES:
-                self._context.ledger.note_cleaned_up(machine.id)
-                return None
+        if machine.home is State.UNSPECIFIED and await absence.is_certain(machine):
+            self._context.ledger.note_cleaned_up(machine.id)
+            return None
         if machine.unanswered:
-            await machine.fence_off()
+            try:
+                await machine.fence_off()
+            except NoAnswer:
+                # If the provider refused each call, and refuses a Drain in the same way, then nothing can have started.
+                if not machine.unanswered.only_refused:
+                    raise
         state = (await machine.settle()).state
         if keep:
             return (machine.id, f"kept, {state.name}") if state is not self._home_state(machine) else None

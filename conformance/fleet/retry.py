@@ -84,12 +84,18 @@ async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool =
     If `renew`, a call of the machine's own shard is retried with a fresh token.
     """
 
+    async def send(token: Token) -> Call:
+        answer = await call.send(token)
+        if answer.busy and retry.state_before.stable and retry.state_before is not EDGES[call.verb].source:
+            call.client.overload.note_without_edge()
+        return answer
+
     async def next_token() -> Token | None:
         if call.client.disconnected or not call.client.overload.tolerable or (call.own and retry.superseded()):
             return None
         return await retry.next_token() if call.own and renew else token
 
-    return await send_until_accepted(call.send, token, next_token=next_token)
+    return await send_until_accepted(send, token, next_token=next_token)
 
 
 async def _send_through_faults(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from conformance.core.errors import ConformanceError, UsageError
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, state_of
+from conformance.fleet.absence import Absence
 from conformance.fleet.context import FleetContext, is_other_machine
 from conformance.fleet.ledger import Ledger, read
 from conformance.fleet.machine import Machine, Policy
-from conformance.fleet.pool import NO_SUCH_MACHINE_CODES, home_state
+from conformance.fleet.pool import home_state
 from conformance.fleet.probe import connect, probe
 from conformance.fleet.unanswered import UnansweredCalls
 from conformance.results.bill import Meter
@@ -78,9 +79,10 @@ async def sweep(
                 patience=patience,
                 deletes=found.delete,
             )
+            absence = Absence(client)
             outcomes = await asyncio.gather(
                 *(
-                    _clean_up(entry, context, number, lambda line: write_safely(redactor.redact(line)))
+                    _clean_up(entry, context, absence, number, lambda line: write_safely(redactor.redact(line)))
                     for number, entry in enumerate(record.entries, 1)
                 )
             )
@@ -96,7 +98,7 @@ def _is_empty(path: Path) -> bool:
 
 
 async def _clean_up(
-    entry: Entry, context: FleetContext, number: int, write_line: Callable[[str], None]
+    entry: Entry, context: FleetContext, absence: Absence, number: int, write_line: Callable[[str], None]
 ) -> tuple[str, str] | None:
     """Cleans one machine up. Returns None, or its id and the reason if that failed."""
     machine = Machine(
@@ -111,10 +113,10 @@ async def _clean_up(
     )
     machine.policy = Policy(insists=True)
     try:
-        call = await retry_while_overloaded(machine.get, insists=True)
-        if call.code in NO_SUCH_MACHINE_CODES and entry.home is State.UNSPECIFIED:
+        if entry.home is State.UNSPECIFIED and await absence.is_certain(machine):
             context.ledger.note_cleaned_up(machine.id)
             return None
+        call = await retry_while_overloaded(machine.get, insists=True)
         shown = call.ok and not is_other_machine(call.response, machine.id)
         if shown and (_is_foreign(call.response, entry, context) or await _never_started_by_run(machine, entry)):
             context.ledger.note_lost(machine.id)

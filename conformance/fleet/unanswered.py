@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.core.fencing import Token
@@ -32,12 +32,15 @@ class UnansweredCalls:
     spans: Mapping[str, Span] = field(default_factory=dict)
     create: bool = False
     """True if one of them is a Create of the kit, which may start the machine."""
+    only_refused: bool = True
+    """True if the provider refused each of them with a "try again", for a machine whose state has no edge for it."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> UnansweredCalls:
         """Returns the calls of a dead run: its ledger has the newest epoch of each shard, and no token."""
         return cls(
-            spans={shard: Span(oldest=Token(shard, 0, 0), newest_epoch=epoch) for shard, epoch in epochs.items()}
+            spans={shard: Span(oldest=Token(shard, 0, 0), newest_epoch=epoch) for shard, epoch in epochs.items()},
+            only_refused=False,
         )
 
     def __bool__(self) -> bool:
@@ -53,12 +56,16 @@ class UnansweredCalls:
         """The oldest token of each shard."""
         return [span.oldest for span in self.spans.values()]
 
-    def plus(self, verb: Verb, token: Token) -> UnansweredCalls:
-        """Returns the calls with one more."""
+    def plus(self, verb: Verb, token: Token, *, refused: bool = False) -> UnansweredCalls:
+        """Returns the calls with one more. `refused`: by the provider, as in `only_refused`."""
         known = self.spans.get(token.shard)
         span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
-        return UnansweredCalls(spans={**self.spans, token.shard: span}, create=self.create or verb is Verb.CREATE)
+        return UnansweredCalls(
+            spans={**self.spans, token.shard: span},
+            create=self.create or (verb is Verb.CREATE and not refused),
+            only_refused=self.only_refused and refused,
+        )
 
     def without_create(self) -> UnansweredCalls:
         """Returns the same calls after the outcome of every Create is known."""
-        return UnansweredCalls(spans=self.spans)
+        return replace(self, create=False)

@@ -59,6 +59,8 @@ class OverloadTracker:
 
     def __init__(self) -> None:
         self.total = RejectionCount()
+        self._without_edge = 0
+        """The number of rejected calls that had no edge: that may be the provider's answer to them (COD-2)."""
         self._recent = RejectionCount()
         """The calls since the concurrency limit was last lowered."""
         self._lowered_at = 0.0
@@ -77,6 +79,10 @@ class OverloadTracker:
             self.limiter.limit = next(self._steps, None)
             if self.limiter.limit:
                 self._recent, self._lowered_at = RejectionCount(), call.ended
+
+    def note_without_edge(self) -> None:
+        """Notes that a rejected call had no edge from the machine's state, so that it says little about the load."""
+        self._without_edge += 1
 
     @property
     def rejected(self) -> int:
@@ -99,7 +105,8 @@ class OverloadTracker:
     @property
     def why_unreliable(self) -> str:
         """The reason why no verdict can rest on the calls that were not rejected; empty if it can."""
-        unreliable = self.rejected > TOLERABLE_REJECTIONS and self.rejected * UNRELIABLE_SHARE > self.total.calls
+        for_load, others = self.rejected - self._without_edge, self.total.calls - self._without_edge
+        unreliable = for_load > TOLERABLE_REJECTIONS and for_load * UNRELIABLE_SHARE > others
         return f"{self._counted}: too many to rely on the others" if unreliable else ""
 
     @property

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance.core.errors import Unprepared, Unsupported
+from conformance.core.errors import NotObserved, Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.call import Call, cut, describe_machine
+from conformance.suite._fencing import inert_verbs
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 
@@ -131,6 +132,45 @@ async def test_an_idle_machine_stays_idle_at_a_drain(trial: Trial) -> None:
     machine = trial.machine
     await check_refused_without_edge(machine, Verb.DRAIN, State.IDLE, retry_allowed=True, seconds=trial.window)
     await trial.bind(machine, cluster=machine.cluster)  # control: it can still be bound
+
+
+BUSY_ROUNDS = 3
+"""A call that is answered "try again" in each round, with all its retries, is not rejected for load, if the calls in
+between are answered."""
+
+
+async def check_not_try_again(machine: Machine, verb: Verb, control: Callable[[], Awaitable[Call]]) -> None:
+    """Checks that a call without an edge is not answered UNAVAILABLE or RESOURCE_EXHAUSTED each time (COD-2).
+
+    `control` is sent after it in each round. Raises NotObserved if that is rejected too.
+    """
+    for _ in range(BUSY_ROUNDS):
+        call = await expect.answered(machine.call(verb))
+        if not call.busy:
+            return
+        if (await expect.answered(control())).busy:
+            raise NotObserved("calls that have an answer in this state were rejected because of overload")
+    expect.fact(
+        False,
+        wanted=f"{verb.value}, which has no edge from {machine.state.name}, not to be refused with {call.code.name}, "
+        "which tells the caller to try again",
+        got=call.outcome(),
+        calls=[call],
+    )
+
+
+@behaviour("COD-2l", machines=1, start=State.SPECULATIVE)
+async def test_a_slot_does_not_ask_to_try_again(trial: Trial) -> None:
+    for verb in inert_verbs(trial, State.SPECULATIVE):
+        await check_not_try_again(trial.machine, verb, trial.machine.get)
+
+
+@behaviour("COD-2m", machines=1, start=State.CONFIGURED)
+async def test_a_configured_machine_does_not_ask_to_try_again(trial: Trial) -> None:
+    machine = trial.machine
+    for verb in inert_verbs(trial, State.CONFIGURED):
+        if verb is not Verb.CONFIGURE:
+            await check_not_try_again(machine, verb, machine.configure)
 
 
 async def check_refused_in_transition(trial: Trial, machine: Machine, running: Verb, others: Iterable[Verb]) -> bool:

@@ -140,3 +140,27 @@ class NoEdgeIsFailedPrecondition(Core):
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         return Rejected(Code.FAILED_PRECONDITION, f"cannot {verb} while {machine.state.name}, not {EDGES[verb].source}")
+
+
+class _SaysTryAgain(Core):
+    """Refuses a call that has no edge from one state with a code that says "try again"."""
+
+    code: Code
+    rests: State
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        return Rejected(self.code, "later, perhaps") if machine.state is self.rests else super().no_edge(verb, machine)
+
+
+@mutant("COD-2", "COD-2l")
+class SlotSaysTryAgain(_SaysTryAgain):
+    """Answers UNAVAILABLE to a call that a SPECULATIVE machine has no edge for."""
+
+    code, rests = Code.UNAVAILABLE, State.SPECULATIVE
+
+
+@mutant("COD-2", "COD-2m")
+class BoundMachineSaysTryAgain(_SaysTryAgain):
+    """Answers RESOURCE_EXHAUSTED to a call that a CONFIGURED machine has no edge for."""
+
+    code, rests = Code.RESOURCE_EXHAUSTED, State.CONFIGURED
