@@ -227,7 +227,6 @@ class RefusalCountsAsACall(_MarkMoves):
     "FEN-4c",
     "FEN-7a",
     "FEN-8b",
-    "FEN-13a",
     "FEN-9a",
     "FEN-9b",
     "FEN-9c",
@@ -242,10 +241,14 @@ class RefusalCountsAsACall(_MarkMoves):
 class StaleShardsAreLockedOut(Core):
     """Fences a shard for good after one stale token."""
 
-    def fenced(self, verb: Verb, token: Token) -> Rejected:
-        last = replace(token, epoch=2**63 - 1, sequence=2**63 - 1)
-        self.inventory.mark(self.mark_key(verb, "", token), last)
-        return super().fenced(verb, token)
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        try:
+            super().fence(verb, machine_id, token)
+        except Rejected as rejected:
+            if rejected.code is Code.FAILED_PRECONDITION:
+                last = replace(token, epoch=2**63 - 1, sequence=2**63 - 1)
+                self.inventory.mark(self.mark_key(verb, machine_id, token), last)
+            raise
 
 
 class _StartsAllTheSame(Refusal):

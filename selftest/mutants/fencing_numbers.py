@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
 from fake_provider.fence import newer
 from fake_provider.machine import Verb
 from selftest.mutant import mutant
@@ -13,7 +14,6 @@ from selftest.mutant import mutant
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fake_provider.errors import Rejected
     from fake_provider.fence import Token
 
 
@@ -222,10 +222,13 @@ class OrderIsASubtraction(Core):
 class NegativeNumbersBecomeTheMark(Core):
     """Raises the mark to a fenced token with a negative number, read as unsigned."""
 
-    def fenced(self, verb: Verb, token: Token) -> Rejected:
-        if token.negative:
-            self.raise_mark(verb, self.mark_key(verb, "", token), _as(token, _uint64, _uint64))
-        return super().fenced(verb, token)
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        try:
+            super().fence(verb, machine_id, token)
+        except Rejected as rejected:
+            if token.negative and rejected.code is Code.FAILED_PRECONDITION:
+                self.raise_mark(verb, self.mark_key(verb, machine_id, token), _as(token, _uint64, _uint64))
+            raise
 
 
 @mutant("FEN-3", "FEN-3b", "FEN-3c")
