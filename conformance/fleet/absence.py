@@ -32,13 +32,14 @@ class Absence:
         """Returns whether the machine does not exist: List does not show it, and neither does Get.
 
         A provider, or a proxy in front of it, may answer a Get of an unknown id with any code, or cut it off. If List
-        is not answered either, only a Get that says that there is no such machine is certain.
+        is not answered either, it is certain if Get says that there is no such machine, or if all calls were refused.
         """
         try:
             listed = machine.id in await self._listed_ids()
         except NoAnswer:
             call = await retry_while_overloaded(machine.get, insists=True)
-            return call.code in NO_SUCH_MACHINE_CODES
+            all_refused = machine.record.calls.last_ok is None and not machine.unanswered
+            return call.code in NO_SUCH_MACHINE_CODES or (all_refused and not call.ok)
         return not (listed or (await machine.get()).ok)
 
     async def _listed_ids(self) -> Set[str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bigfleet.v1alpha1 import provider_pb2 as pb
+
     from conformance.testkit.trial import Trial
     from fake_provider.machine import Machine as TheirMachine
     from fake_provider.request import Ack, Request
@@ -76,6 +78,35 @@ def test_an_unknown_id_is_no_machine_if_its_calls_are_not_answered() -> None:
     report = asyncio.run(
         judged([proof(calls_unknown_ids)], provider(2), serve={"servicer": Silent}, rpc_timeout=0.3, seed=1)
     )
+    assert (report.home.left, report.home.taken) == ((), ())
+
+
+class Dies(Servicer):
+    """Answers INTERNAL to every call once an unknown id was called."""
+
+    dead = False
+
+    async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+        def checked() -> Any:
+            if self.dead:
+                raise Rejected(Code.INTERNAL, "dying")
+            return work()
+
+        return await super().answer(context, checked)
+
+    async def Create(self, request: pb.CreateRequest, context: Any) -> pb.TransitionAck:  # noqa: N802
+        try:
+            return await super().Create(request, context)
+        finally:
+            self.dead = True
+
+
+async def calls_one_unknown_id(trial: Trial) -> None:
+    await trial.stranger().create()
+
+
+def test_an_unknown_id_whose_calls_were_refused_is_no_machine_if_nothing_is_answered_any_more() -> None:
+    report = asyncio.run(judged([proof(calls_one_unknown_id)], provider(2), serve={"servicer": Dies}))
     assert (report.home.left, report.home.taken) == ((), ())
 
 
