@@ -205,14 +205,14 @@ class Machine:
         """
         async with self._reading:
             call = await self._context.client.get(self.id)
-        if call.ok and not is_other_machine(call.response, self.id):
+        if call.answered_ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
 
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
-        if not call.ok:
+        if not call.answered_ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
         if is_other_machine(machine, self.id):
@@ -324,9 +324,11 @@ class Machine:
         answer = outcome.call
         self.violation = self.violation or outcome.violation
         # An ack without an operation id is identified by its token.
-        operation = (answer.operation_id or str(call.token)) if answer.ok else ""
-        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
-        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.ok):
+        operation = (answer.operation_id or str(call.token)) if answer.answered_ok else ""
+        new = self._context.meter.answered(
+            call.verb, self.id, operation, answer.ended, price=answer.price if answer.answered else 0.0
+        )
+        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.answered_ok):
             self._note_unanswered(call)
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:

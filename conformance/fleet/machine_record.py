@@ -114,7 +114,7 @@ class MachineRecord:
         calls, seen, ownership = self.calls, self.seen, self.ownership
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
-        if call.ok:
+        if call.answered_ok:
             calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine
             if shown.id == machine_id:

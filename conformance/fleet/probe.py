@@ -129,7 +129,7 @@ async def probe(client: Client, *, run: str) -> TargetInfo:
     others = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
     try:
         listing = await client.list()
-        if not listing.ok:
+        if not listing.answered_ok:
             raise _not_a_provider(client, listing.code, listing.outcome())
         health, reflection, delete, scope = await others
     finally:
@@ -238,7 +238,7 @@ async def _health(client: Client) -> str | None:
     )
     if call.code is grpc.StatusCode.UNIMPLEMENTED:
         return None
-    if not call.ok:
+    if not call.answered_ok:
         return call.code.name
     return serving_status(call.response)
 
