@@ -84,7 +84,9 @@ async def _forward_frames(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 
 @asynccontextmanager
-async def short_connections(address: str, *, requests: int, goaway: bool = True) -> AsyncIterator[tuple[str, ShortConnections]]:
+async def short_connections(
+    address: str, *, requests: int, goaway: bool = True
+) -> AsyncIterator[tuple[str, ShortConnections]]:
     """Yields the address of a proxy in front of `address`, and the proxy."""
     proxy = ShortConnections(address, requests=requests, goaway=goaway)
     async with accepting(proxy.handle) as port:

@@ -88,8 +88,7 @@ NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
 """The machine is lost to the run. Another attempt waits for other machines only if a behaviour has leased some."""
 INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
 """The maximum number of behaviours that are judged at once after one, two, and more lost connections. A server may close
-each connection after a number of calls: if all interrupted behaviours were tried again at once, they would reach it
-again."""
+each connection after a number of calls: tried again all at once, the interrupted behaviours would reach it again."""
 PAUSE_SECONDS: Final = 0.5
 """The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
 

@@ -325,11 +325,10 @@ class Machine:
         self.violation = self.violation or outcome.violation
         # An ack without an operation id is identified by its token.
         operation = (answer.operation_id or str(call.token)) if answer.answered_ok else ""
-        new = self._context.meter.answered(
-            call.verb, self.id, operation, answer.ended, price=answer.price if answer.answered else 0.0
-        )
+        price = answer.price if answer.answered else 0.0
+        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=price)
         if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.answered_ok):
-            self._note_unanswered(call)
+            self._note_unanswered(call, lost=not answer.answered)
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:
             await self._claim(operation)
@@ -340,8 +339,8 @@ class Machine:
                 )
         return answer
 
-    def _note_unanswered(self, call: MutatingCall) -> None:
-        self.record = self.record.not_answered(call.verb, call.token)
+    def _note_unanswered(self, call: MutatingCall, *, lost: bool = True) -> None:
+        self.record = self.record.not_answered(call.verb, call.token, lost=lost)
         if call.verb is Verb.CREATE:
             self._context.meter.note_unanswered(self.id)
 

@@ -105,9 +105,12 @@ class MachineRecord:
 
     # After a call.
 
-    def not_answered(self, verb: Verb, token: Token) -> MachineRecord:
-        """Returns the record after a call that was not answered, so that it is unknown whether it was applied."""
-        return replace(self, unanswered=self.unanswered.plus(verb, token))
+    def not_answered(self, verb: Verb, token: Token, *, lost: bool = True) -> MachineRecord:
+        """Returns the record after a call of which it is unknown whether it was applied.
+
+        `lost`: it had no answer, rather than an answer that leaves this open.
+        """
+        return replace(self, unanswered=self.unanswered.plus(verb, token, lost=lost))
 
     def answered(self, machine_id: str, verb: Verb, call: Call, *, new: bool, begins_life: bool) -> MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""

@@ -83,8 +83,8 @@ async def claim_ownership(client: Client, machine_id: str, operation_id: str, *,
     """Returns whether the kit is the first to claim the machine that the operation `operation_id` has created.
 
     `shard` is a shard id that no other client uses. A claim whose connection is lost is sent again until the fence
-    answers, so that it cannot arrive later. If it is fenced then, the lost call has most probably spent the token itself,
-    so the kit keeps the machine: losing both a race and the first answer is the one case in which this is wrong.
+    answers, so that it cannot arrive later. If it is fenced then, the lost call has most probably spent the token, so the
+    kit keeps the machine. This is wrong only if the kit loses the race as well as its first answer.
     """
     name = hashlib.sha256(f"{machine_id}\0{operation_id}".encode()).hexdigest()[:16]
     token = Token(f"claim-{name}", 1, 1)

@@ -265,7 +265,7 @@ class Pool:
         Calls that were not answered are fenced off first: they could still arrive, and move the machine under the next
         behaviour. What they did to the marks of their shards is unknown.
         """
-        if machine.unanswered:
+        if machine.unanswered.lost:
             await machine.fence_off()
         result = await machine.settle()
         if (

@@ -32,6 +32,8 @@ class UnansweredCalls:
     spans: Mapping[str, Span] = field(default_factory=dict)
     create: bool = False
     """True if one of them is a Create of the kit, which may start the machine."""
+    lost: bool = False
+    """True if one of them had no answer at all, rather than a code that leaves open whether the call was applied."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> UnansweredCalls:
@@ -53,12 +55,16 @@ class UnansweredCalls:
         """The oldest token of each shard."""
         return [span.oldest for span in self.spans.values()]
 
-    def plus(self, verb: Verb, token: Token) -> UnansweredCalls:
+    def plus(self, verb: Verb, token: Token, *, lost: bool = True) -> UnansweredCalls:
         """Returns the calls with one more."""
         known = self.spans.get(token.shard)
         span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
-        return UnansweredCalls(spans={**self.spans, token.shard: span}, create=self.create or verb is Verb.CREATE)
+        return UnansweredCalls(
+            spans={**self.spans, token.shard: span},
+            create=self.create or verb is Verb.CREATE,
+            lost=self.lost or lost,
+        )
 
     def without_create(self) -> UnansweredCalls:
         """Returns the same calls after the outcome of every Create is known."""
-        return UnansweredCalls(spans=self.spans)
+        return UnansweredCalls(spans=self.spans, lost=self.lost)

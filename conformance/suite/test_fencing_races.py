@@ -52,9 +52,7 @@ async def _check_one_passes(trial: Trial, send: Callable[[int], Awaitable[Call]]
             calls=calls[:3],
         )
     if (not passed and len(undecided) > 1) or not _overlapped(answered):
-        raise NotObserved(
-            f"{CALLS_PER_BURST} concurrent {what} were not answered, were rejected because of overload, or did not overlap"
-        )
+        raise NotObserved(f"{CALLS_PER_BURST} concurrent {what} were lost, rejected for load, or did not overlap")
     _check_enough(answered, CALLS_PER_BURST, what=what)
     return (passed or undecided)[0]
 
@@ -202,7 +200,7 @@ async def test_a_zombie_never_gets_in_between(trial: Trial) -> None:
     judge_history(calls, what="calls of a shard and its zombie")
 
 
-def judge_history(calls: Sequence[Call], *, what: str) -> None:
+def judge_history(calls: Sequence[Call], *, what: str = "calls") -> None:
     """Checks that some order of the calls explains every answer. A call that ended before another began comes first.
 
     A call without an answer, or with a code that may mean overload, may still have passed the fence: the code may
