@@ -87,8 +87,8 @@ NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryR
 NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
 """The machine is lost to the run. Another attempt waits for other machines only if a behaviour has leased some."""
 INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
-"""The maximum number of behaviours that are judged at once after one, two, and more lost connections. A server may close
-each connection after a number of calls: tried again all at once, the interrupted behaviours would reach it again."""
+"""Maximum numbers of behaviours that are judged at once after one, two, and more lost connections. A server may close
+each connection after a number of calls, which the interrupted behaviours would reach again together."""
 PAUSE_SECONDS: Final = 0.5
 """The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
 

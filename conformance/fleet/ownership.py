@@ -83,7 +83,7 @@ async def claim_ownership(client: Client, machine_id: str, operation_id: str, *,
     """Returns whether the kit is the first to claim the machine that the operation `operation_id` has created.
 
     `shard` is a shard id that no other client uses. A claim whose connection is lost is sent again until the fence
-    answers, so that it cannot arrive later. If it is fenced then, the lost call has most probably spent the token, so the
+    answers, so that it cannot arrive later. If it is fenced then, the lost call has probably spent the token, so the
     kit keeps the machine. This is wrong only if the kit loses the race as well as its first answer.
     """
     name = hashlib.sha256(f"{machine_id}\0{operation_id}".encode()).hexdigest()[:16]

@@ -47,7 +47,7 @@ def test_only_a_failed_precondition_of_the_provider_is_fenced() -> None:
 @pytest.mark.parametrize("outcome", ["status", "ok", "fenced", "busy", "operation_id"])
 def test_the_outcome_of_a_call_without_an_answer_cannot_be_read(outcome: str) -> None:
     lost = call(grpc.StatusCode.UNAVAILABLE, rpc="Drain", answered=False, details="Socket closed")
-    with pytest.raises(NoAnswer, match="Drain was not answered: UNAVAILABLE.*Socket closed"):
+    with pytest.raises(NoAnswer, match="Drain was not answered: UNAVAILABLE"):
         getattr(lost, outcome)
     assert (lost.answered_ok, lost.answered_busy, lost.cut_off) == (False, False, True)
     assert issubclass(NoAnswer, NotObserved)
