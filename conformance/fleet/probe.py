@@ -22,6 +22,7 @@ from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
+from conformance.rpc.client import LOST_CONNECTION_DELAYS
 from conformance.rpc.decoding import too_large
 from conformance.rpc.env_proxy import how_to_unset
 from conformance.rpc.reflection import REFLECTION_SERVICES, reflection_call, serving_status
@@ -267,25 +268,31 @@ async def _lists_services(client: Client, service: str) -> bool:
 async def _delete(client: Client, run: str) -> bool:
     """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
     shard = Shard(f"{run}-delete")
-    call = await retry_while_overloaded(
-        lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
-    )
+    for delay in (*LOST_CONNECTION_DELAYS, 0.0):
+        call = await retry_while_overloaded(
+            lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
+        )
+        if not call.cut_off:
+            break
+        await asyncio.sleep(delay)
     return call.code is not grpc.StatusCode.UNIMPLEMENTED
 
 
 async def _scope(client: Client, run: str) -> str | None:
     """Returns the scope of a shard's mark (FEN-13), from calls about unknown ids; None if it is unclear."""
     here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
-    for number, pause in enumerate((*RETRY_DELAYS, 0.0)):
+    for number, pause in enumerate((*LOST_CONNECTION_DELAYS, 0.0)):
         shard = Shard(f"{run}-scope{number or ''}")
         first = await client.drain(here, shard.token(epoch=1, sequence=9))
         again = await client.drain(here, shard.token(epoch=1, sequence=9))
         other = await client.drain(there, shard.token(epoch=1, sequence=8))
         fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
-        # A call that was rejected for load may not have reached the fence, so the answers could fit the wrong scope.
-        if not any(call.busy for call in (first, again, other, fresh)):
+        # A call that was lost or rejected for load may not have reached the fence: the answers could fit another scope.
+        if not any(call.cut_off or call.answered_busy for call in (first, again, other, fresh)):
             break
         await asyncio.sleep(pause)
+    if not all(call.answered for call in (first, again, other, fresh)):
+        return None
     if first.code is grpc.StatusCode.PERMISSION_DENIED:
         raise TargetError(
             f"target {client.target.address} rejects the kit's shard ids: {first.outcome()}",
