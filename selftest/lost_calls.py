@@ -20,7 +20,7 @@ import grpc.aio
 from conformance.core import catalogue
 from conformance.results.result import Status
 from conformance.rpc import in_process
-from conformance.rpc.client import STREAM_LOST
+from conformance.rpc.call import STREAM_LOST
 from selftest.judge import NEEDS_SOCKET, judge_variant_in_virtual_time
 from selftest.variants import VARIANTS
 

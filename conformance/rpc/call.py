@@ -48,6 +48,9 @@ CONNECTION_LOST_CODES = (
 )
 """The codes that gRPC itself sets if a connection is lost during a call."""
 
+STREAM_LOST = "Stream removed ("
+"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
+
 
 class CallView(Protocol):
     """One RPC as reports show it: a live `Call`, or one that was read from a log. Contains no secrets."""
@@ -162,7 +165,11 @@ class Call:
     @property
     def cut_off(self) -> bool:
         """True if the connection ended before the answer, and not because the kit ended the call."""
-        return self.code in CONNECTION_LOST_CODES and not (self.answered or self.ended_by_kit)
+        if self.answered or self.ended_by_kit:
+            return False
+        # An answer that cannot be decoded counts as a lost one too, but the next one will be no better.
+        lost = self.code in CONNECTION_LOST_CODES and self.details.startswith(STREAM_LOST)
+        return lost or self.code is grpc.StatusCode.UNAVAILABLE
 
     @property
     def machine_id(self) -> str:

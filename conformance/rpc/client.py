@@ -15,7 +15,15 @@ from conformance.core.background import BackgroundTasks
 from conformance.core.errors import NotObserved
 from conformance.core.open_files import open_files_problem
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
-from conformance.rpc.call import CLOCK_DECIMALS, CONNECTION_LOST_CODES, Call, note_unanswered, record, token_of
+from conformance.rpc.call import (
+    CLOCK_DECIMALS,
+    CONNECTION_LOST_CODES,
+    STREAM_LOST,
+    Call,
+    note_unanswered,
+    record,
+    token_of,
+)
 from conformance.rpc.connection import SERVICE as SERVICE
 from conformance.rpc.connection import Connection, connection_of_task
 from conformance.rpc.decoding import decode_error, explain_limit
@@ -34,8 +42,6 @@ MAX_FAULT_ATTEMPTS = 8
 NO_CONNECTION = "failed to connect to all addresses"
 """The start of gRPC's own message if it could not reach the provider at all."""
 
-STREAM_LOST = "Stream removed ("
-"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
 
 LOST_CONNECTION_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.4)
@@ -43,7 +49,7 @@ LOST_CONNECTION_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
 """The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
-RFC 9113, 8.7). The call had no effect, and its token can be used again."""
+RFC 9113, 8.7). The call had no effect, and its token can be used again. It is not an answer of the provider."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before each retry of such a call."""
 
@@ -348,7 +354,7 @@ class Client:
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False
-        if details.startswith(STREAM_LOST) and RESET not in details:
+        if details.startswith(REFUSED_STREAM) or (details.startswith(STREAM_LOST) and RESET not in details):
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:

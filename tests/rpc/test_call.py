@@ -13,6 +13,7 @@ from conformance.core.fencing import Token
 from conformance.core.lifecycle import State
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.rpc.call import (
+    STREAM_LOST,
     Call,
     CallLog,
     answers_of,
@@ -55,8 +56,13 @@ def test_the_outcome_of_a_call_without_an_answer_cannot_be_read(outcome: str) ->
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
 def test_a_call_that_the_kit_has_ended_is_not_cut_off(code: grpc.StatusCode) -> None:
-    assert not call(code, answered=False, ended_by_kit=True).cut_off
-    assert call(code, answered=False).cut_off is (code is grpc.StatusCode.INTERNAL)
+    lost = {"details": f"{STREAM_LOST}…)", "answered": False}
+    assert not call(code, ended_by_kit=True, **lost).cut_off
+    assert call(code, **lost).cut_off is (code is grpc.StatusCode.INTERNAL)
+
+
+def test_an_answer_that_cannot_be_decoded_is_not_cut_off() -> None:
+    assert not call(grpc.StatusCode.INTERNAL, answered=False, details="the response cannot be read").cut_off
 
 
 def test_unanswered_calls_stay_in_the_log_until_they_are_taken_into_account() -> None:
