@@ -12,7 +12,7 @@
         └── Undecided            ERROR: the kit could not tell
             ├── Unprepared       the machine could not be driven to the state in which the behaviour starts
             ├── NotObserved      the kit could not observe what the behaviour judges
-            ├── NoAnswer         a call was not answered by the provider
+            │   └── NoAnswer     a call was not answered by the provider
             ├── NotWritten       the ledger cannot be written, so no machine may be started
             ├── Shortage         not enough machines
             ├── BudgetSpent      --max-creates is reached
@@ -103,8 +103,8 @@ class NotObserved(Undecided):
     """The kit could not observe what the behaviour judges."""
 
 
-class NoAnswer(Undecided):
-    """A call was not answered by the provider: refused, lost or past its deadline."""
+class NoAnswer(NotObserved):
+    """A call was not answered by the provider: its outcome was read, but the connection or the time ended before it."""
 
 
 class NotWritten(Undecided):

@@ -7,6 +7,7 @@ the confirmed reason determines the maximum number of attempts (MAX_ATTEMPTS).
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from conformance.core.errors import (
     Disturbed,
     NoAnswer,
     NotObserved,
+    Undecided,
     Unprepared,
     Unsupported,
     Violation,
@@ -27,10 +29,11 @@ from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results import events
 from conformance.results.result import BROKEN, Result, Status
 from conformance.rpc.call import CLOCK_DECIMALS, CallLog, recording
+from conformance.rpc.connection import private_connection
 from conformance.testkit.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from conformance.core.catalogue import Entry
     from conformance.fleet.context import FleetContext
@@ -83,6 +86,9 @@ NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryR
 """An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
 NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
 """The machine is lost to the run. Another attempt waits for other machines only if a behaviour has leased some."""
+INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
+"""Maximum numbers of behaviours that are judged at once after one, two, and more lost connections. A server may close
+each connection after a number of calls, which the interrupted behaviours would reach again together."""
 PAUSE_SECONDS: Final = 0.5
 """The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
 
@@ -109,6 +115,8 @@ class History:
     """The end of the first attempt, on the run's clock; None before that."""
     violation: Result | None = None
     """A violation of an overloaded provider. A later inconclusive attempt does not cancel it."""
+    interruptions: int = 0
+    """The number of attempts in which a connection was lost."""
 
 
 class Judge:
@@ -133,6 +141,7 @@ class Judge:
         self._histories: dict[str, History] = {}
         self._other_client = False
         """True if machines are alive that this run never touched."""
+        self._turns = [asyncio.Semaphore(limit) for limit in INTERRUPTED_AT_ONCE]
         self._failed_in_a_row = 0
         """The number of attempts in a row, of all behaviours that drive a machine, in which one ended in FAILED."""
 
@@ -143,7 +152,8 @@ class Judge:
         """
         while True:
             history = self._histories.get(behaviour.id, History())
-            attempt = await self._perform(behaviour, lease, history.attempt)
+            async with self._turn(history):
+                attempt = await self._perform(behaviour, lease, history.attempt)
             if attempt.result.status is Status.ERROR and history.violation is not None:
                 return history.violation, lease
             reason = await self._confirmed_reason(attempt)
@@ -156,6 +166,16 @@ class Judge:
                 final = reason in NOT_WAITED_FOR and not self._pool.in_use
                 return attempt.result if final else None, lease
             lease = other
+
+    @asynccontextmanager
+    async def _turn(self, history: History) -> AsyncIterator[None]:
+        """Waits for the turn of an interrupted behaviour, and gives it a connection of its own."""
+        if not history.interruptions:
+            yield
+            return
+        async with self._turns[min(history.interruptions, len(self._turns)) - 1]:
+            with private_connection():
+                yield
 
     async def _confirmed_reason(self, attempt: Attempt) -> RetryReason | None:
         """Returns the first suspected reason that is confirmed; None if no reason is."""
@@ -188,7 +208,12 @@ class Judge:
             return None
         seen = reason in RETRY_AFTER_PAUSE and attempt.result.status in (Status.FAILED, Status.WARNED)
         violation = attempt.result if seen else history.violation
-        return History(attempt=attempt.number + counts, since=since, violation=violation)
+        return History(
+            attempt=attempt.number + counts,
+            since=since,
+            violation=violation,
+            interruptions=history.interruptions + (reason is RetryReason.LOST_CONNECTION),
+        )
 
     async def _lease_again(
         self, behaviour: Behaviour, lease: Lease, attempt: Attempt, reason: RetryReason
@@ -213,7 +238,9 @@ class Judge:
         if self._other_client or self._pool.lost_claim:
             return True
         listing = await self._context.client.list([state for state in State if state > State.SPECULATIVE])
-        self._other_client = listing.ok and any(m.id not in self._pool.touched for m in listing.response.machines)
+        self._other_client = listing.answered_ok and any(
+            m.id not in self._pool.touched for m in listing.response.machines
+        )
         return self._other_client
 
     async def _perform(self, behaviour: Behaviour, lease: Lease, number: int) -> Attempt:
@@ -234,9 +261,11 @@ class Judge:
         if error is None and client.overload.why_unreliable:
             error = NoAnswer(client.overload.why_unreliable)
         undecided = error is not None and not isinstance(error, Unsupported)
-        dropped = undecided and log.unanswered > 0 and client.may_have_dropped_since(started)
+        dropped = undecided and bool(log.unanswered) and client.may_have_dropped_since(started)
         if dropped:
-            error = Disturbed(f"fault injection dropped {log.unanswered} responses that this behaviour needs")
+            error = Disturbed(f"fault injection dropped {len(log.unanswered)} responses that this behaviour needs")
+        elif log.unanswered:
+            error = _not_evidence(error, log.unanswered)
         status, reason, wanted, got = outcome(behaviour.entry, error)
         failed = began and any(m.state is State.FAILED for m in lease.machines)
         if failed:
@@ -300,6 +329,18 @@ class Judge:
                 machine.policy = Policy()
 
 
+def _not_evidence(error: Exception | None, unanswered: Sequence[Call]) -> Exception:
+    """Returns the error of an attempt in which calls were not answered: neither a violation nor a pass counts.
+
+    The calls may have been applied or not, so whatever was seen after them may be right or wrong.
+    """
+    if isinstance(error, Undecided):
+        return error
+    first = unanswered[0]
+    more = f", and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
+    return NoAnswer(f"{first.rpc} was not answered: {first.outcome()}{more}")
+
+
 def _decisive_error(error: Exception | None, violation: Violation | None, entry: Entry) -> Exception | None:
     """Returns the error that decides the result: the body's, or a violation that a retry of a call has shown.
 
@@ -344,15 +385,15 @@ def classify(
 def _overload_reason(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
     """Returns OVERLOAD or LOST_CONNECTION if that may have caused the error; None otherwise."""
     # If the provider rejects a large share of calls, the rejections count as its answer.
-    busy = overload.tolerable and any(call.busy for call in calls)
+    busy = overload.tolerable and any(call.answered_busy for call in calls)
     match error:
         case Violation() if busy:
             return RetryReason.OVERLOAD
         # A caller that closed early does not see the rejection, only that the call had no effect.
-        case Unprepared() | NotObserved() | NoAnswer() if busy or (overload.tolerable and overload.rejected > 0):
-            return RetryReason.OVERLOAD
-        case Unprepared() | NotObserved() | NoAnswer() if any(call.cut_off for call in calls):
+        case Unprepared() | NotObserved() if any(call.cut_off for call in calls):
             return RetryReason.LOST_CONNECTION
+        case Unprepared() | NotObserved() if busy or (overload.tolerable and overload.rejected > 0):
+            return RetryReason.OVERLOAD
         case _:
             return None
 

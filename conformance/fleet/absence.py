@@ -39,8 +39,11 @@ class Absence:
         except NoAnswer:
             call = await retry_while_overloaded(machine.get, insists=True)
             all_refused = machine.record.calls.last_ok is None and not machine.unanswered
-            return call.code in NO_SUCH_MACHINE_CODES or (all_refused and not call.ok)
-        return not (listed or (await machine.get()).ok)
+            return call.code in NO_SUCH_MACHINE_CODES or (all_refused and call.answered and not call.ok)
+        if listed:
+            return False
+        call = await machine.get()
+        return call.answered and not call.ok
 
     async def _listed_ids(self) -> Set[str]:
         if self._listing is None:
@@ -49,6 +52,6 @@ class Absence:
 
     async def _list(self) -> Set[str]:
         call = await retry_while_overloaded(self._client.list, insists=True)
-        if not call.ok:
+        if not call.answered_ok:
             raise NoAnswer(f"List answered {call.outcome()}")
         return {machine.id for machine in call.response.machines}

@@ -19,7 +19,7 @@ from conformance.fleet.machine_record import LastSeen, MachineRecord
 from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.recovery import any_applied, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import UnansweredCalls
+from conformance.fleet.unanswered import Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
@@ -205,14 +205,14 @@ class Machine:
         """
         async with self._reading:
             call = await self._context.client.get(self.id)
-        if call.ok and not is_other_machine(call.response, self.id):
+        if call.answered_ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
 
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
-        if not call.ok:
+        if not call.answered_ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
         if is_other_machine(machine, self.id):
@@ -324,10 +324,11 @@ class Machine:
         answer = outcome.call
         self.violation = self.violation or outcome.violation
         # An ack without an operation id is identified by its token.
-        operation = (answer.operation_id or str(call.token)) if answer.ok else ""
-        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=answer.price)
-        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.ok):
-            self._note_unanswered(call, refused=answer.busy and self.record.seen.without_edge(call.verb))
+        operation = (answer.operation_id or str(call.token)) if answer.answered_ok else ""
+        price = answer.price if answer.answered else 0.0
+        new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=price)
+        if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.answered_ok):
+            self._note_unanswered(call, self._doubt(call.verb, answer))
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
         if begins_life and operation:
             await self._claim(operation)
@@ -338,9 +339,14 @@ class Machine:
                 )
         return answer
 
-    def _note_unanswered(self, call: MutatingCall, *, refused: bool = False) -> None:
-        self.record = self.record.not_answered(call.verb, call.token, refused=refused)
-        if call.verb is Verb.CREATE and not refused:
+    def _doubt(self, verb: Verb, answer: Call) -> Doubt:
+        if not answer.answered:
+            return Doubt.LOST
+        return Doubt.REFUSED if answer.busy and self.record.seen.without_edge(verb) else Doubt.UNCERTAIN
+
+    def _note_unanswered(self, call: MutatingCall, doubt: Doubt = Doubt.LOST) -> None:
+        self.record = self.record.not_answered(call.verb, call.token, doubt)
+        if call.verb is Verb.CREATE and doubt is not Doubt.REFUSED:
             self._context.meter.note_unanswered(self.id)
 
     async def _claim(self, operation_id: str) -> None:
@@ -481,10 +487,10 @@ class Machine:
         """
         for delay in (*(INSISTENT_RETRY_DELAYS if self.policy.insists else ()), None):
             call = await self.drain(token())
-            if call.busy and call.token is not None:
+            if call.answered_busy and call.token is not None:
                 again = await self.drain(call.token)
-                call = again if again.fenced else call
-            if not call.busy or delay is None:
+                call = again if again.answered and again.fenced else call
+            if not call.answered_busy or delay is None:
                 break
             await asyncio.sleep(delay)
         if not call.answered or call.busy:

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.ownership import Owner, Ownership
-from conformance.fleet.unanswered import UnansweredCalls
+from conformance.fleet.unanswered import Doubt, UnansweredCalls
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -118,12 +118,9 @@ class MachineRecord:
 
     # After a call.
 
-    def not_answered(self, verb: Verb, token: Token, *, refused: bool = False) -> MachineRecord:
-        """Returns the record after a call of which it is unknown whether it was applied.
-
-        `refused`: the provider has answered that the caller try again, and the machine's state has no edge for it.
-        """
-        return replace(self, unanswered=self.unanswered.plus(verb, token, refused=refused))
+    def not_answered(self, verb: Verb, token: Token, doubt: Doubt = Doubt.LOST) -> MachineRecord:
+        """Returns the record after a call of which it is unknown whether it was applied."""
+        return replace(self, unanswered=self.unanswered.plus(verb, token, doubt))
 
     def answered(self, machine_id: str, verb: Verb, call: Call, *, new: bool, begins_life: bool) -> MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""
@@ -132,7 +129,7 @@ class MachineRecord:
             calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
         if call.answered and call.code is StatusCode.UNIMPLEMENTED and verb is Verb.DELETE and seen.state is State.IDLE:
             calls = replace(calls, delete_unimplemented=True)
-        if call.ok:
+        if call.answered_ok:
             calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine
             if shown.id == machine_id:

@@ -8,6 +8,7 @@ id. Of two equal fencing tokens only one is accepted (FEN-11), so the first clai
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, state_of
+from conformance.rpc.client import LOST_CONNECTION_DELAYS
 
 if TYPE_CHECKING:
     from conformance.rpc.client import Client
@@ -80,14 +82,24 @@ class Ownership:
 async def claim_ownership(client: Client, machine_id: str, operation_id: str, *, shard: str) -> bool:
     """Returns whether the kit is the first to claim the machine that the operation `operation_id` has created.
 
-    `shard` is a shard id that no other client uses.
+    `shard` is a shard id that no other client uses. A claim whose connection is lost is sent again until the fence
+    answers, so that it cannot arrive later. If it is fenced then, the lost call has probably spent the token, so the
+    kit keeps the machine. This is wrong only if the kit loses the race as well as its first answer.
     """
     name = hashlib.sha256(f"{machine_id}\0{operation_id}".encode()).hexdigest()[:16]
-    if not (await client.drain(machine_id, Token(f"claim-{name}", 1, 1))).fenced:
+    token = Token(f"claim-{name}", 1, 1)
+    claim, repeated = await client.drain(machine_id, token), False
+    for delay in LOST_CONNECTION_DELAYS:
+        if not claim.cut_off:
+            break
+        await asyncio.sleep(delay)
+        claim, repeated = await client.drain(machine_id, token), True
+    if not claim.answered or not claim.fenced or repeated:
         return True
     shown = await client.get(machine_id)
-    if shown.ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
+    if shown.answered_ok and state_of(shown.response.state) in (State.CONFIGURING, State.CONFIGURED):
         # Another client has bound it already, and a Drain with a token that is accepted would unbind it.
         return False
     # The claim is lost, unless this fence refuses every token: try a shard id that no other client can know.
-    return (await client.drain(machine_id, Token(f"{shard}-claim-{name}", 1, 1))).fenced
+    control = await client.drain(machine_id, Token(f"{shard}-claim-{name}", 1, 1))
+    return control.answered and control.fenced

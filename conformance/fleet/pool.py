@@ -19,8 +19,9 @@ from conformance.fleet.context import is_other_machine
 from conformance.fleet.machine import Policy
 from conformance.fleet.ownership import Owner
 from conformance.fleet.selection import Capacity, Load, Stock, choose, room
+from conformance.fleet.unanswered import Doubt
 from conformance.results.report import Home
-from conformance.rpc.backoff import retry_while_overloaded
+from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -237,7 +238,7 @@ class Pool:
     async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
         try:
             if machine.touched:
-                await self._rest(machine, wanted)
+                await self._rest_in_spite_of_lost_calls(machine, wanted)
             else:
                 self._started -= self._leased[machine] and not machine.live
         except Unprepared as error:
@@ -251,8 +252,23 @@ class Pool:
             del self._leased[machine]
             self._free.append(machine)
 
+    async def _rest_in_spite_of_lost_calls(self, machine: Machine, wanted: Collection[State]) -> None:
+        """Drives the machine to rest; tries again if a call was not answered: the connection may only have been cut."""
+        for pause in RETRY_DELAYS:
+            try:
+                return await self._rest(machine, wanted)
+            except NoAnswer:
+                await asyncio.sleep(pause)
+        return await self._rest(machine, wanted)
+
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
-        """Drives the machine to a stable state. Leaves it bound only with the binding that its next lease needs."""
+        """Drives the machine to a stable state. Leaves it bound only with the binding that its next lease needs.
+
+        Calls that were not answered are fenced off first: they could still arrive, and move the machine under the next
+        behaviour. What they did to the marks of their shards is unknown.
+        """
+        if machine.unanswered and machine.unanswered.doubt is Doubt.LOST:
+            await machine.fence_off()
         result = await machine.settle()
         if (
             result.state is State.CONFIGURED
@@ -287,7 +303,7 @@ class Pool:
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Adds slots that other clients have given back."""
         call = await retry_while_overloaded(lambda: self._context.client.list([State.SPECULATIVE]), insists=True)
-        if not call.ok:
+        if not call.answered_ok:
             raise TargetError(f"List answered {call.outcome()}")
         held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
         hide = self._context.ledger.hide
@@ -346,8 +362,8 @@ class Pool:
             call = await retry_while_overloaded(lambda: self._context.client.get(machine_id), insists=True)
             if call.code in NO_SUCH_MACHINE_CODES and machine_id not in self.touched:
                 return None
-            slot = call.ok and state_of(call.response.state) is State.SPECULATIVE
-            if host and not (call.ok and call.response.host.ref == host):
+            slot = call.answered_ok and state_of(call.response.state) is State.SPECULATIVE
+            if host and not (call.answered_ok and call.response.host.ref == host):
                 continue
             if not slot or is_other_machine(call.response, machine_id):
                 return machine_id, f"Get answers {call.outcome()}"
@@ -378,7 +394,7 @@ class Pool:
                 await machine.fence_off()
             except NoAnswer:
                 # If the provider refused each call, and refuses a Drain in the same way, then nothing can have started.
-                if not machine.unanswered.only_refused:
+                if machine.unanswered.doubt is not Doubt.REFUSED:
                     raise
         state = (await machine.settle()).state
         if keep:

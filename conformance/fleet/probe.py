@@ -22,6 +22,7 @@ from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
+from conformance.rpc.client import LOST_CONNECTION_DELAYS
 from conformance.rpc.decoding import too_large
 from conformance.rpc.env_proxy import how_to_unset
 from conformance.rpc.reflection import REFLECTION_SERVICES, reflection_call, serving_status
@@ -129,7 +130,7 @@ async def probe(client: Client, *, run: str) -> TargetInfo:
     others = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
     try:
         listing = await client.list()
-        if not listing.ok:
+        if not listing.answered_ok:
             raise _not_a_provider(client, listing.code, listing.outcome())
         health, reflection, delete, scope = await others
     finally:
@@ -238,7 +239,7 @@ async def _health(client: Client) -> str | None:
     )
     if call.code is grpc.StatusCode.UNIMPLEMENTED:
         return None
-    if not call.ok:
+    if not call.answered_ok:
         return call.code.name
     return serving_status(call.response)
 
@@ -267,16 +268,20 @@ async def _lists_services(client: Client, service: str) -> bool:
 async def _delete(client: Client, run: str) -> bool:
     """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
     shard = Shard(f"{run}-delete")
-    call = await retry_while_overloaded(
-        lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
-    )
+    for delay in (*LOST_CONNECTION_DELAYS, 0.0):
+        call = await retry_while_overloaded(
+            lambda: client.delete(f"{run}-no-such-machine", shard.next()), insists=True, delays=RETRY_DELAYS
+        )
+        if not call.cut_off:
+            break
+        await asyncio.sleep(delay)
     return call.code is not grpc.StatusCode.UNIMPLEMENTED
 
 
 async def _scope(client: Client, run: str) -> str | None:
     """Returns the scope of a shard's mark (FEN-13), from calls about unknown ids; None if it is unclear."""
     here, there = f"{run}-no-such-machine-1", f"{run}-no-such-machine-2"
-    for number, pause in enumerate((*RETRY_DELAYS, 0.0)):
+    for number, pause in enumerate((*LOST_CONNECTION_DELAYS, 0.0)):
         shard = Shard(f"{run}-scope{number or ''}")
         first = await client.drain(here, shard.token(epoch=1, sequence=9))
         again = await client.drain(here, shard.token(epoch=1, sequence=9))
@@ -288,6 +293,8 @@ async def _scope(client: Client, run: str) -> str | None:
         if decided:
             break
         await asyncio.sleep(pause)
+    if not all(call.answered for call in (first, again, other, fresh)):
+        return None
     if first.code is grpc.StatusCode.PERMISSION_DENIED:
         raise TargetError(
             f"target {client.target.address} rejects the kit's shard ids: {first.outcome()}",

@@ -1,12 +1,15 @@
-"""Sends a mutating call and all its retries: while the provider is overloaded, and after injected faults.
+"""Sends a mutating call and all its retries: while the provider is overloaded, and after a lost connection or answer.
 
 A shard whose call was not answered retries it with a fresh token, and relies on the contract: the token of an applied
-call is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). When fault injection has dropped a response,
-the kit knows its content, so it can check both clauses on any provider.
+call is spent (FEN-1, FEN-6), and the retry is the same operation (OPS-2). So does the kit. A call with a token that the
+behaviour has chosen is not retried: a spent token would be refused, and a fresh one is not what is judged.
+
+When fault injection has dropped a response, the kit knows its content, so it can check both clauses on any provider.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.backoff import send_until_accepted
 from conformance.rpc.call import cut, note_unanswered
-from conformance.rpc.client import MAX_FAULT_ATTEMPTS
+from conformance.rpc.client import LOST_CONNECTION_DELAYS, MAX_FAULT_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,12 +73,25 @@ def may_drop(call: MutatingCall) -> bool:
 async def send_with_retry(call: MutatingCall, retry: Retry, *, drop_response: bool) -> CallOutcome:
     """Sends the call until it is answered, or until retries are impossible or used up."""
     if call.client.faults is None:
-        outcome = CallOutcome(call=await _send(call, retry, call.token))
+        outcome = CallOutcome(call=await _send_until_answered(call, retry))
     else:
         outcome = await _send_through_faults(call.client.faults, call, retry, drop_response=drop_response)
     if not outcome.call.answered:
-        note_unanswered()
+        note_unanswered(outcome.call)
     return outcome
+
+
+async def _send_until_answered(call: MutatingCall, retry: Retry) -> Call:
+    """Sends the call, and sends it again with a fresh token while its connection is lost."""
+    sent = await _send(call, retry, call.token)
+    for delay in LOST_CONNECTION_DELAYS:
+        if not (call.own and call.shared and call.client.lost_connection(sent)) or retry.superseded():
+            break
+        await asyncio.sleep(delay)
+        if call.client.disconnected:
+            break
+        sent = await _send(call, retry, await retry.next_token())
+    return sent
 
 
 async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool = True) -> Call:
@@ -86,7 +102,7 @@ async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool =
 
     async def send(token: Token) -> Call:
         answer = await call.send(token)
-        if answer.busy and retry.state_before.stable and retry.state_before is not EDGES[call.verb].source:
+        if answer.answered_busy and retry.state_before.stable and retry.state_before is not EDGES[call.verb].source:
             call.client.overload.note_without_edge()
         return answer
 
@@ -140,7 +156,7 @@ async def _check_dropped(
     faults.retries[dropped.rpc] += 1
     retried = await _send(call, retry, await retry.next_token())
     violation = None if retry.superseded() else await _check_same_operation(call, retry, dropped, answered, retried)
-    return CallOutcome(call=retried if retried.ok else answered, violation=violation)
+    return CallOutcome(call=retried if retried.answered_ok else answered, violation=violation)
 
 
 def _spent_token_accepted(dropped: Call, repeated: Call) -> Violation:
@@ -164,7 +180,7 @@ async def _check_same_operation(
         # The transition may have failed since, or another client may have moved the machine: then the operation that
         # this call retries no longer exists.
         now = await call.client.get(call.machine_id)
-        broken = now.ok and state_of(now.response.state) in (edge.via, edge.target)
+        broken = now.answered_ok and state_of(now.response.state) in (edge.via, edge.target)
     operation_id = cut(answered.operation_id)
     wanted = f"the retry of {call.verb.value}, whose response was dropped, to have operation id {operation_id!r}"
     return Violation(wanted, retried.outcome(), calls=[dropped, retried], clauses=["OPS-2"]) if broken else None

@@ -117,7 +117,7 @@ async def _clean_up(
             context.ledger.note_cleaned_up(machine.id)
             return None
         call = await retry_while_overloaded(machine.get, insists=True)
-        shown = call.ok and not is_other_machine(call.response, machine.id)
+        shown = call.answered_ok and not is_other_machine(call.response, machine.id)
         if shown and (_is_foreign(call.response, entry, context) or await _never_started_by_run(machine, entry)):
             context.ledger.note_lost(machine.id)
             state = state_of(call.response.state).name

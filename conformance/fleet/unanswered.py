@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from conformance.core.fencing import Token
@@ -10,6 +11,17 @@ from conformance.core.lifecycle import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Doubt(IntEnum):
+    """What is known about a call whose effect is unknown, in order of growing doubt."""
+
+    REFUSED = 0
+    """The provider answered that the caller try again, and the machine's state has no edge for the call (COD-2)."""
+    UNCERTAIN = 1
+    """It answered with a code that leaves open whether the call was applied."""
+    LOST = 2
+    """It did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +44,15 @@ class UnansweredCalls:
     spans: Mapping[str, Span] = field(default_factory=dict)
     create: bool = False
     """True if one of them is a Create of the kit, which may start the machine."""
-    only_refused: bool = True
-    """True if the provider refused each of them with a "try again", for a machine whose state has no edge for it."""
+    doubt: Doubt = Doubt.REFUSED
+    """The greatest doubt about any of them."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> UnansweredCalls:
         """Returns the calls of a dead run: its ledger has the newest epoch of each shard, and no token."""
         return cls(
             spans={shard: Span(oldest=Token(shard, 0, 0), newest_epoch=epoch) for shard, epoch in epochs.items()},
-            only_refused=False,
+            doubt=Doubt.UNCERTAIN,
         )
 
     def __bool__(self) -> bool:
@@ -56,14 +68,14 @@ class UnansweredCalls:
         """The oldest token of each shard."""
         return [span.oldest for span in self.spans.values()]
 
-    def plus(self, verb: Verb, token: Token, *, refused: bool = False) -> UnansweredCalls:
-        """Returns the calls with one more. `refused`: by the provider, as in `only_refused`."""
+    def plus(self, verb: Verb, token: Token, doubt: Doubt = Doubt.LOST) -> UnansweredCalls:
+        """Returns the calls with one more."""
         known = self.spans.get(token.shard)
         span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
         return UnansweredCalls(
             spans={**self.spans, token.shard: span},
-            create=self.create or (verb is Verb.CREATE and not refused),
-            only_refused=self.only_refused and refused,
+            create=self.create or (verb is Verb.CREATE and doubt is not Doubt.REFUSED),
+            doubt=max(self.doubt, doubt),
         )
 
     def without_create(self) -> UnansweredCalls:

@@ -42,7 +42,7 @@ class RejectionCount:
 
     def plus(self, call: Call) -> RejectionCount:
         """Returns the count with one more call."""
-        return RejectionCount(calls=self.calls + 1, rejected=self.rejected + call.busy)
+        return RejectionCount(calls=self.calls + 1, rejected=self.rejected + call.answered_busy)
 
     @property
     def tolerable(self) -> bool:
@@ -75,7 +75,7 @@ class OverloadTracker:
         if call.started < self._lowered_at:
             return
         self._recent = self._recent.plus(call)
-        if call.busy and not self.tolerable:
+        if call.answered_busy and not self.tolerable:
             self.limiter.limit = next(self._steps, None)
             if self.limiter.limit:
                 self._recent, self._lowered_at = RejectionCount(), call.ended
@@ -120,7 +120,7 @@ async def retry_while_overloaded(
     """Returns the call that `send` makes; if `insists`, repeats it until one is not rejected for load."""
     for delay in delays if insists else ():
         call = await send()
-        if not call.busy:
+        if not call.answered_busy:
             return call
         await asyncio.sleep(delay)
     return await send()
@@ -137,13 +137,13 @@ async def send_until_accepted(
     """
     first = call = await send(token)
     for delay in RETRY_DELAYS:
-        if not call.busy:
+        if not call.answered_busy:
             break
         await asyncio.sleep(delay)
         renewed = await next_token()
         if renewed is None:
             break
         call = replace(await send(renewed), retried=True)
-        if call.fenced and renewed == token:
+        if renewed == token and call.answered and call.fenced:
             return replace(first, token_spent=True)
     return call

@@ -1,4 +1,8 @@
-"""One finished RPC: its request, its outcome and its times. Every verdict rests on these."""
+"""One finished RPC: its request, its outcome and its times. Every verdict rests on these.
+
+A call without an answer is not evidence. Its outcome cannot be read by mistake: `ok`, `fenced`, `busy`, `status` and
+`operation_id` raise NoAnswer. Code that must handle both cases reads `answered` first, or `answered_ok`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,14 @@ import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import json_format
 
+from conformance.core.errors import NoAnswer
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import state_of
 from conformance.core.text import clip
 from conformance.core.text import cut as cut
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -30,6 +35,21 @@ CLOCK_DECIMALS = 9
 
 HEAVY_RESPONSE_BYTES = 4096
 """Larger responses are kept only as a summary: a run keeps all its calls, about ten thousand."""
+
+
+OVERLOAD_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+"""The codes of a provider that rejects a call for load."""
+
+CONNECTION_LOST_CODES = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+)
+"""The codes that gRPC itself sets if a connection is lost during a call."""
+
+STREAM_LOST = "Stream removed ("
+"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
 
 
 class CallView(Protocol):
@@ -105,28 +125,51 @@ class Call:
     """True if an earlier attempt was rejected for load; it may have had an effect anyway."""
     token_spent: bool = False
     """True if the call was rejected for load and its retry was fenced: the token was stale, or was accepted before."""
+    ended_by_kit: bool = False
+    """True if the kit itself may have ended the call early: by a chosen deadline, or with the connection."""
     number: int = field(default_factory=_NUMBERS.__next__, compare=False, repr=False)
     """The call's number in this process; `compact` keeps it."""
 
     @property
+    def status(self) -> grpc.StatusCode:
+        """The status that the provider answered with. Raises NoAnswer without an answer; `code` never does."""
+        if not self.answered:
+            raise NoAnswer(f"{self.rpc} was not answered: {self.outcome()}")
+        return self.code
+
+    @property
     def ok(self) -> bool:
-        """True if the provider answered OK."""
-        return self.code is grpc.StatusCode.OK
+        """True if the provider answered OK. Raises NoAnswer without an answer."""
+        return self.status is grpc.StatusCode.OK
 
     @property
     def fenced(self) -> bool:
-        """True if the provider's fence refused the call (COD-3)."""
-        return self.answered and self.code is grpc.StatusCode.FAILED_PRECONDITION
+        """True if the provider's fence refused the call (COD-3). Raises NoAnswer without an answer."""
+        return self.status is grpc.StatusCode.FAILED_PRECONDITION
 
     @property
     def busy(self) -> bool:
-        """True if the provider rejected the call for load (UNAVAILABLE or RESOURCE_EXHAUSTED)."""
-        return self.answered and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        """True if the provider rejected the call for load. Raises NoAnswer without an answer."""
+        return self.status in OVERLOAD_CODES
+
+    @property
+    def answered_ok(self) -> bool:
+        """True if there is an answer, and it is OK."""
+        return self.answered and self.ok
+
+    @property
+    def answered_busy(self) -> bool:
+        """True if there is an answer, and it is a rejection for load."""
+        return self.answered and self.busy
 
     @property
     def cut_off(self) -> bool:
-        """True if the connection ended before the answer."""
-        return self.code is grpc.StatusCode.UNAVAILABLE and not self.answered
+        """True if the connection ended before the answer, and not because the kit ended the call."""
+        if self.answered or self.ended_by_kit:
+            return False
+        # An answer that cannot be decoded counts as a lost one too, but the next one will be no better.
+        lost = self.code in CONNECTION_LOST_CODES and self.details.startswith(STREAM_LOST)
+        return lost or self.code is grpc.StatusCode.UNAVAILABLE
 
     @property
     def machine_id(self) -> str:
@@ -135,8 +178,8 @@ class Call:
 
     @property
     def operation_id(self) -> str:
-        """The ack's operation id; empty if there is no ack."""
-        return self.response.operation_id if isinstance(self.response, pb.TransitionAck) else ""
+        """The ack's operation id; empty if the call was refused. Raises NoAnswer without an answer."""
+        return self.response.operation_id if self.ok and isinstance(self.response, pb.TransitionAck) else ""
 
     @property
     def price(self) -> float:
@@ -145,7 +188,7 @@ class Call:
 
     def outcome(self) -> str:
         """Returns the outcome in one line."""
-        if self.ok:
+        if self.answered_ok:
             return f"OK {describe_response(self.response)}".rstrip()
         origin = "" if self.answered else " (no answer from the provider)"
         return f"{self.code.name}{origin}: {cut(self.details, 200)}" if self.details else f"{self.code.name}{origin}"
@@ -296,8 +339,8 @@ class CallLog:
 
     def __init__(self, machines: Collection[str] = ()) -> None:
         self.calls: list[Call] = []
-        self.unanswered = 0
-        """The number of calls that were not answered in spite of all retries."""
+        self.unanswered: list[Call] = []
+        """The calls that were not answered in spite of all retries, and that no code has taken into account."""
         self._machines = machines
 
     def add(self, call: Call) -> None:
@@ -321,11 +364,26 @@ def recorded_calls() -> tuple[Call, ...]:
     return tuple(log.calls) if log is not None else ()
 
 
-def note_unanswered() -> None:
-    """Counts, in the current task's log, a call that was not answered in spite of all retries."""
+def note_unanswered(call: Call) -> None:
+    """Adds to the current task's log a call that was not answered in spite of all retries.
+
+    Does nothing if the kit has ended the call itself.
+    """
+    log = _current.get()
+    if log is not None and not call.ended_by_kit:
+        log.unanswered.append(call)
+
+
+def answers_of(calls: Sequence[Call]) -> list[Call]:
+    """Returns the answered ones of some calls. The others are taken into account: the caller concludes without them.
+
+    Without this, no result is final in whose attempt a call was not answered.
+    """
     log = _current.get()
     if log is not None:
-        log.unanswered += 1
+        numbers = {call.number for call in calls}
+        log.unanswered = [call for call in log.unanswered if call.number not in numbers]
+    return [call for call in calls if call.answered]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -15,8 +15,18 @@ from conformance.core.background import BackgroundTasks
 from conformance.core.errors import NotObserved
 from conformance.core.open_files import open_files_problem
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
-from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
-from conformance.rpc.decoding import decode_error, deserializer, explain_limit
+from conformance.rpc.call import (
+    CLOCK_DECIMALS,
+    CONNECTION_LOST_CODES,
+    STREAM_LOST,
+    Call,
+    note_unanswered,
+    record,
+    token_of,
+)
+from conformance.rpc.connection import SERVICE as SERVICE
+from conformance.rpc.connection import Connection, connection_of_task
+from conformance.rpc.decoding import decode_error, explain_limit
 from conformance.rpc.list_throttle import ListThrottle
 
 if TYPE_CHECKING:
@@ -32,36 +42,22 @@ MAX_FAULT_ATTEMPTS = 8
 NO_CONNECTION = "failed to connect to all addresses"
 """The start of gRPC's own message if it could not reach the provider at all."""
 
-CONNECTION_LOST_CODES = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.CANCELLED,
-)
-"""The codes that gRPC itself sets if a connection is lost during a call."""
-STREAM_LOST = "Stream removed ("
-"""The start of gRPC's message if a call was interrupted: the provider reset it, or the connection was lost."""
 RESET = "Received RST_STREAM"
+
+LOST_CONNECTION_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""Seconds before each retry of a call whose connection was lost; gRPC opens another connection for it."""
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
 """The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
-RFC 9113, 8.7). The call had no effect, and its token can be used again."""
+RFC 9113, 8.7). The call had no effect, and its token can be used again. It is not an answer of the provider."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before each retry of such a call."""
 
+_Method: TypeAlias = "Callable[[Connection], Callable[..., Any]]"
+"""Returns the method of a call over a connection."""
+
 MANY_CONNECTIONS = "the provider or a load balancer in front of it may limit the number of connections"
 """The likely reason if a target that answers does not accept another connection."""
-
-SERVICE = "/bigfleet.v1alpha1.CapacityProvider/"
-
-_RESPONSES = {
-    "Create": pb.TransitionAck,
-    "Configure": pb.TransitionAck,
-    "Drain": pb.TransitionAck,
-    "Delete": pb.TransitionAck,
-    "Get": pb.Machine,
-    "List": pb.MachineList,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,23 +71,6 @@ class _Clock:
         return round(self.time() - self.epoch, CLOCK_DECIMALS)
 
 
-class _Connection:
-    """A channel to a target, and the six methods over it."""
-
-    def __init__(self, target: Target, *, suffix: bytes) -> None:
-        self.target, self.suffix = target, suffix
-        self.channel = target.channel()
-        self.methods = {name: self.method(SERVICE + name, answer) for name, answer in _RESPONSES.items()}
-
-    def method(self, path: str, answer: Any) -> Callable[..., Any]:
-        """Returns a function that calls the method at `path`, `/package.Service/Method`."""
-        return self.channel.unary_unary(
-            path,
-            request_serializer=lambda request: request.SerializeToString() + self.suffix,
-            response_deserializer=deserializer(answer, limit=self.target.max_answer),
-        )
-
-
 class Client:
     """The six RPCs over one connection."""
 
@@ -100,6 +79,8 @@ class Client:
     ) -> None:
         """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any."""
         self.rpc_timeout = rpc_timeout
+        self.behind_own_proxy = target.proxy_address is not None and first is not None and target is not first.target
+        """True if the kit may cut this connection deliberately, so that an unanswered call is no surprise."""
         self.count = 0
         """The number of sent calls."""
         self.disconnected = False
@@ -115,12 +96,18 @@ class Client:
         self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
-        self._connection = _Connection(target, suffix=suffix)
+        self._shared_connection = Connection(target, suffix=suffix)
+        self._may_be_private = first is None
 
     @property
     def target(self) -> Target:
         """The target that the client is connected to."""
-        return self._connection.target
+        return self._shared_connection.target
+
+    @property
+    def _connection(self) -> Connection:
+        """The connection for calls of the current task: only the run's first client has private ones."""
+        return connection_of_task(self._shared_connection) if self._may_be_private else self._shared_connection
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -131,8 +118,8 @@ class Client:
         """Injects `faults` into all calls from now on."""
         self.faults = faults
         if faults.proxy is not None:
-            direct = self._connection
-            self._connection = _Connection(faults.proxy.target, suffix=direct.suffix)
+            direct = self._shared_connection
+            self._shared_connection = Connection(faults.proxy.target, suffix=direct.suffix)
             await direct.channel.close()
 
     def stop_faults(self) -> None:
@@ -173,12 +160,12 @@ class Client:
     async def close(self) -> None:
         """Waits for the calls that are under way, then closes the connection."""
         await self.wait_until_idle()
-        await self.channel.close()
+        await self._shared_connection.channel.close()
 
     async def disconnect(self) -> None:
         """Closes the connection immediately. Calls that are under way are cancelled, and count as unanswered."""
         self.disconnected = True
-        await self.channel.close()
+        await self._shared_connection.channel.close()
 
     async def abandon(self) -> None:
         """Closes the connection immediately and cancels the mutating calls; their effects stay unknown."""
@@ -236,7 +223,7 @@ class Client:
             return await self._read("List", request)
         async with self._list_throttle.turn(numbers, cap):
             call = await self._read("List", request)
-        if call.ok:
+        if call.answered_ok:
             self._list_throttle.record_size(numbers, cap, call.response)
         return call
 
@@ -245,15 +232,20 @@ class Client:
 
         Each of these attempts repeats a read that an injected fault may have dropped, and a refused stream (`_send`).
         """
-        for delay in (*RETRY_DELAYS, None):
+        lost, busy = iter(LOST_CONNECTION_DELAYS), iter(RETRY_DELAYS)
+        while True:
             call = await self._read_through_faults(rpc, request)
-            if delay is None or not (self._lost_connection(call) or (call.busy and self.overload.tolerable)):
+            if self.lost_connection(call):
+                delay = next(lost, None)
+            else:
+                delay = next(busy, None) if call.answered_busy and self.overload.tolerable else None
+            if delay is None:
                 break
             await asyncio.sleep(delay)
             if self.disconnected:
                 break
         if not call.answered:
-            note_unanswered()
+            note_unanswered(call)
         return call
 
     async def _read_through_faults(self, rpc: str, request: Any) -> Call:
@@ -264,7 +256,7 @@ class Client:
             self.faults.retries[rpc] += 1
         return call
 
-    def _lost_connection(self, call: Call) -> bool:
+    def lost_connection(self, call: Call) -> bool:
         """Returns whether the connection was lost: a server may close one for its age, and gRPC reconnects."""
         return call.cut_off and not (call.details.startswith(NO_CONNECTION) or self.disconnected)
 
@@ -278,16 +270,21 @@ class Client:
 
     async def call(self, rpc: str, request: Any, *, timeout: float | None = None) -> Call:
         """Makes one call and records it. `timeout` in seconds; the run's rpc timeout by default."""
-        return await self._send(rpc, request, self._connection.methods[rpc], timeout)
+        return await self._send(rpc, request, lambda connection: connection.methods[rpc], timeout)
 
     async def call_path(self, path: str, request: Any, answer: Any) -> Call:
         """Makes a call to any method of any service; `path` is `/package.Service/Method`."""
-        call = await self._send(path, request, self._connection.method(path, answer), None)
+        call = await self._send(path, request, lambda connection: connection.method(path, answer), None)
+        for delay in LOST_CONNECTION_DELAYS:
+            if not self.lost_connection(call):
+                break
+            await asyncio.sleep(delay)
+            call = await self._send(path, request, lambda connection: connection.method(path, answer), None)
         if not call.answered:
-            note_unanswered()
+            note_unanswered(call)
         return call
 
-    async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+    async def _send(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
         """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM)."""
         call = await self._send_within_limit(rpc, request, method, timeout)
         for delay in REFUSED_STREAM_DELAYS:
@@ -300,26 +297,26 @@ class Client:
         self.overload.add(call)
         return call
 
-    async def _send_within_limit(
-        self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None
-    ) -> Call:
+    async def _send_within_limit(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
         async with self._limiter:
             return await self._send_once(rpc, request, method, timeout)
 
-    async def _send_once(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
+    async def _send_once(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
         self.count += 1
+        connection = self._connection
         started, limit = self.now(), timeout or self.rpc_timeout
         loses_answer = self.faults is not None and self.faults.lost_answers.claim(rpc, request)
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
         try:
-            response = await method(request, timeout=limit, metadata=self.target.headers or None)
+            with connection.call_under_way():
+                response = await method(connection)(request, timeout=limit, metadata=self.target.headers or None)
             if problem := decode_error(response):
                 # A response that cannot be decoded counts as a lost one.
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             answered = self._came_from_provider(
-                code, details, round(self.now() - started, CLOCK_DECIMALS) >= limit, started
+                connection, code, details, round(self.now() - started, CLOCK_DECIMALS) >= limit, started
             )
             original, details = details, explain_limit(details, limit=self.target.max_answer)
             answered &= original == details  # the kit rejected a large response, not the provider
@@ -337,13 +334,16 @@ class Client:
             answered=answered,
             started=started,
             ended=self.now(),
+            ended_by_kit=timeout is not None or self.disconnected or self.behind_own_proxy,
         )
         if self.faults is not None and loses_answer:
             call = self.faults.lost_answers.withhold(call)
         record(call)
         return call
 
-    def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:
+    def _came_from_provider(
+        self, connection: Connection, code: grpc.StatusCode, details: str, expired: bool, started: float
+    ) -> bool:
         """Returns whether the provider sent this status, rather than gRPC on the kit's side.
 
         gRPC sets UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may send
@@ -354,13 +354,13 @@ class Client:
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False
-        if details.startswith(STREAM_LOST) and RESET not in details:
+        if details.startswith(REFUSED_STREAM) or (details.startswith(STREAM_LOST) and RESET not in details):
             return False
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
                 return not expired
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
-                return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
+                return bool(connection.channel.get_state() is grpc.ChannelConnectivity.READY)
             case _:
                 return True
 

@@ -248,7 +248,7 @@ async def test_no_rpc_goes_without_the_fence(trial: Trial) -> None:
         await machine.call(after, shard.token(epoch=MARK[0], sequence=MARK[1]))
         stale = await machine.call(verb, shard.token(epoch=STALE[0], sequence=STALE[1]))
         newer = await machine.call(verb, shard.token(epoch=FRESH[0], sequence=FRESH[1]))
-        return stale, stale.code is newer.code
+        return stale, stale.status is newer.status
 
     # Drain is last: if it is not fenced, it changes the machine's state.
     for verb in (*inert_verbs(trial, State.CONFIGURED), Verb.DRAIN):

@@ -68,7 +68,7 @@ async def _check_distinct(trial: Trial, pairs: Sequence[tuple[str, str]]) -> Non
         verb = supported_verbs(trial)[number % len(supported_verbs(trial))]  # shard ids are the same for all four RPCs
         first = await expect.accepted(machine.create(Token(one, 9, 9)))
         second = await expect.accepted(machine.create(Token(other, 1, 1)))
-        if first.code in ID_REFUSED or second.code in ID_REFUSED:
+        if first.status in ID_REFUSED or second.status in ID_REFUSED:
             continue
         judged += 1
         await expect.fenced(machine.call(verb, Token(one, 9, 9)))
@@ -150,7 +150,7 @@ async def _check_with_time_as_sequence(machine: Machine, shard: str) -> bool:
 
     token = now()
     first = await machine.create(token)
-    if first.fenced or not first.answered or first.code in ID_REFUSED:
+    if first.fenced or first.status in ID_REFUSED:
         return False  # its mark is above all tokens of this check, or the provider refuses the id
     await expect.fenced(machine.create(token))
     for pause in (0.05, 0.5):

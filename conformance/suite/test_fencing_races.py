@@ -1,7 +1,8 @@
 """FEN-11: checking and raising the mark is one atomic step, also for concurrent calls (contract §5).
 
 Most bursts are calls that start nothing on machines at rest, so a round costs a few dozen calls and no transition. A
-call that the provider rejected because of overload says nothing about the fence, and is not counted.
+call that was not answered, or that the provider rejected because of overload, says nothing about the fence, and is not
+counted. A crowd of which fewer than half were answered shows nothing, and is sent again on a new shard.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from conformance.core.errors import NotObserved, Violation
+from conformance.core.errors import NoAnswer, NotObserved, Violation
 from conformance.core.lifecycle import State, Verb
+from conformance.rpc.call import answers_of
 from conformance.suite._fencing import inert_verbs, shard_with_mark
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
@@ -34,23 +36,31 @@ async def _check_one_passes(trial: Trial, send: Callable[[int], Awaitable[Call]]
         return await send(number)
 
     calls = await trial.together(CALLS_PER_BURST, one)
-    not_fenced = [call for call in calls if not call.fenced]
-    passed = [call for call in not_fenced if call.answered and not call.busy]
+    answered = answers_of(calls)
+    passed = [call for call in answered if not (call.fenced or call.busy)]
+    undecided = [call for call in calls if not call.answered or call.busy]
     if len(passed) > 1:
         raise Violation(
             f"at most one of {CALLS_PER_BURST} concurrent {what} with token {passed[0].token} to pass the fence",
             f"{len(passed)} passed the fence",
             calls=passed[:3],
         )
-    if not not_fenced:
+    if not (passed or undecided):
         raise Violation(
             f"one of {CALLS_PER_BURST} concurrent {what} with the new token {calls[0].token} to pass the fence",
             "all were fenced",
             calls=calls[:3],
         )
-    if (not passed and len(not_fenced) > 1) or not _overlapped(calls):
-        raise NotObserved(f"{CALLS_PER_BURST} concurrent {what} were rejected because of overload, or did not overlap")
-    return (passed or not_fenced)[0]
+    if (not passed and len(undecided) > 1) or not _overlapped(answered):
+        raise NotObserved(f"{CALLS_PER_BURST} concurrent {what} were lost, rejected for load, or did not overlap")
+    _check_enough(answered, CALLS_PER_BURST, what=what)
+    return (passed or undecided)[0]
+
+
+def _check_enough(answered: Sequence[Call], sent: int, *, what: str) -> None:
+    """Raises NoAnswer if fewer than half of a crowd's calls were answered: the others show nothing about the fence."""
+    if 2 * len(answered) < sent:
+        raise NoAnswer(f"only {len(answered)} of {sent} concurrent {what} were answered")
 
 
 def _overlapped(calls: Sequence[Call]) -> bool:
@@ -159,7 +169,11 @@ async def _check_highest_mark(trial: Trial, verb: Verb, *, shuffled: bool) -> No
     async def send(number: int) -> Call:
         return await machine.call(verb, tokens[number])
 
-    judge_history(await trial.together(len(tokens), send))
+    calls = await trial.together(len(tokens), send)
+    judge_history(calls, what=f"{verb.value}s")
+    newest = max(calls, key=_numbers)
+    if not newest.answered or newest.busy:
+        raise NoAnswer(f"{newest.rpc} with the newest token of the crowd was not answered: {newest.outcome()}")
     # A call that read the mark first and wrote it last would have lowered it.
     for epoch, sequence in ((3, 5), (3, 4), (3, 0), (2, 5), (1, 5)):
         await expect.fenced(machine.call(verb, shard.token(epoch=epoch, sequence=sequence)))
@@ -183,16 +197,18 @@ async def test_a_zombie_never_gets_in_between(trial: Trial) -> None:
         await stream(2, 12, verbs)
         await asyncio.gather(*zombies)
         calls.append(await machine.create(shard.token(epoch=1, sequence=2000), client=other))
-    judge_history(calls)
+    judge_history(calls, what="calls of a shard and its zombie")
 
 
-def judge_history(calls: Sequence[Call]) -> None:
+def judge_history(calls: Sequence[Call], *, what: str = "calls") -> None:
     """Checks that some order of the calls explains every answer. A call that ended before another began comes first.
 
     A call without an answer, or with a code that may mean overload, may still have passed the fence: the code may
-    be the call's own answer.
+    be the call's own answer. Raises NoAnswer if fewer than half of the calls were answered.
     """
-    decided = [call for call in calls if call.answered and not call.busy and call.token is not None]
+    answered = answers_of(calls)
+    _check_enough(answered, len(calls), what=what)
+    decided = [call for call in answered if not call.busy and call.token is not None]
     undecided = [call for call in calls if call not in decided and call.token is not None]
     for call in decided:
         passed = [other for other in decided if other is not call and not other.fenced]

@@ -106,9 +106,9 @@ async def differs(trial: Trial, machine: str, first: Call, listed: pb.Machine | 
     At the `last` attempt, a difference is a Violation.
     """
     second = await trial.client.get(machine)
-    if listed is not None and StatusCode.NOT_FOUND in (first.code, second.code):
+    if listed is not None and StatusCode.NOT_FOUND in (first.status, second.status):
         # It may just have been removed.
-        if last and first.code is second.code:
+        if last and first.status is second.status:
             wanted = f"Get to find {machine}, which every List shows"
             expect.fact(False, wanted=wanted, got=second.outcome(), calls=[first, second])
         return True

@@ -79,7 +79,7 @@ async def check_stored_or_refused(trial: Trial, machine: Machine, metadata: Mapp
             raise Unprepared(f"{machine.id} is {watch.state.name} after Configure with {what}")
         await check_shown(trial, machine, metadata)
         await trial.drive(machine, Verb.DRAIN)
-    elif call.code in TOO_LARGE:
+    elif call.status in TOO_LARGE:
         await expect.unchanged(machine, before, by=f"the refused Configure with {what}")
     else:
         control = await machine.configure(metadata={"plain": "value"})

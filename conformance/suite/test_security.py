@@ -62,7 +62,7 @@ async def check_refused(trial: Trial, tls: Tls | None, how: str) -> None:
     """
     # A call that is rejected for load says nothing about the client.
     call = await retry_while_overloaded(lambda: list_with(trial, tls), insists=True, delays=RETRY_DELAYS)
-    expect.fact(not call.ok, wanted=f"a client {how} to be refused", got=f"List answered {call.outcome()}")
+    expect.fact(not call.answered_ok, wanted=f"a client {how} to be refused", got=f"List answered {call.outcome()}")
     control = await expect.answered(list_with(trial, tls_of_run(trial)))
     if not control.ok:
         raise NotObserved(
@@ -160,5 +160,5 @@ async def test_a_certificate_binds_its_shard(trial: Trial) -> None:
     if certificate is None or named_shard(certificate) is None:
         raise Unsupported("the certificate of --tls-cert does not name a shard")
     call = await trial.stranger().drain()
-    bound = call.code is grpc.StatusCode.PERMISSION_DENIED
+    bound = call.status is grpc.StatusCode.PERMISSION_DENIED
     expect.fact(bound, wanted="PERMISSION_DENIED for another shard's token", got=call.outcome(), calls=[call])

@@ -47,8 +47,8 @@ async def check_same_code(plain: Call, later: Call, *, what: str, allowed: Colle
     """Checks that the calls, of which `later` has unknown fields, have the same code, or each one of `allowed`."""
     plain, later = await expect.answered(plain), await expect.answered(later)
     expect.fact(
-        plain.code is later.code or {plain.code, later.code} <= {*allowed},
-        wanted=f"{what} with unknown fields to answer {plain.code.name}, like the call without them",
+        plain.status is later.status or {plain.status, later.status} <= {*allowed},
+        wanted=f"{what} with unknown fields to answer {plain.status.name}, like the call without them",
         got=later.outcome(),
         calls=[plain, later],
     )
@@ -121,7 +121,7 @@ async def check_accepted_or_refused(
         await trial.bring(machine, State.CONFIGURED)
         await check_shown(trial, machine, metadata or {})
         return
-    if call.code in TOO_LARGE:
+    if call.status in TOO_LARGE:
         await expect.unchanged(machine, before, by=f"the refused Configure with {what}")
     await trial.bind(machine, cluster=machine.cluster)  # control: a small one is accepted
     await expect.code(call, StatusCode.OK, *TOO_LARGE)

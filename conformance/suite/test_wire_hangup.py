@@ -141,10 +141,10 @@ async def test_a_deadline_that_passes_disturbs_nothing(trial: Trial) -> None:
     for verb in (Verb.CONFIGURE, Verb.DRAIN):
         for timeout in (deadline, 4 * deadline, 16 * deadline):
             call = await send(machine, verb, trial.client, timeout=timeout)
-            if call.ok:
+            if call.answered_ok:
                 break
             # A provider may answer DEADLINE_EXCEEDED itself.
-            if call.answered and call.code is not StatusCode.DEADLINE_EXCEEDED:
+            if call.answered and call.status is not StatusCode.DEADLINE_EXCEEDED:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
             watch = await machine.settle(patience=trial.patience.for_verb(verb))
             if watch.state is not EDGES[verb].source:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.rpc.call import record, recorded_calls
+from conformance.testkit import expect
 from conformance.testkit.observations import Ack, Observation, Recording
 from conformance.testkit.observer import observe
 
@@ -59,6 +60,8 @@ async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
         seen += [*observations.all, Observation("Get", await machine.read())]
         edge_acks.append(Ack(verb, await machine.call(verb), "at rest"))
         acks += [ack for ack in edge_acks if ack.call.ok]  # OPS-2 judges a refused retry
+    for control in controls.values():
+        await expect.answered(control)  # other behaviours judge this recording, which must be complete
     for ack in acks:
         retry = ack.when and f", sent again {ack.when},"
         seen.append(Observation(f"the ack of {ack.verb.value}{retry}", ack.call.response.machine))

@@ -159,7 +159,7 @@ class Trial:
     async def list(self, states: Iterable[State | int] = (), *, cap: int = 0, since: bytes = b"") -> pb.MachineList:
         """Lists machines. Raises NoAnswer if List is not answered OK."""
         call = await self.client.list(states, cap=cap, since=since)
-        if not call.ok:
+        if not call.answered_ok:
             raise NoAnswer(f"List answered {call.outcome()}")
         listing: pb.MachineList = call.response
         return listing

@@ -124,7 +124,7 @@ OTHER_CLIENT, INTERFERENCE = RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
         (errors.Violation("x", "y"), [a_call(), CUT_OFF], ()),
         (errors.Violation("x", "y"), [a_call(), BUSY], (OVERLOAD,)),
         (errors.NoAnswer("x"), [a_call()], (OTHER_CLIENT,)),
-        (errors.NoAnswer("x"), [BUSY, CUT_OFF], (OVERLOAD, OTHER_CLIENT)),
+        (errors.NoAnswer("x"), [BUSY, CUT_OFF], (LOST_CONNECTION, OTHER_CLIENT)),
         (errors.NotObserved("x"), [CUT_OFF], (LOST_CONNECTION, OTHER_CLIENT)),
         (errors.Unprepared("x"), [BUSY], (OVERLOAD, OTHER_CLIENT)),
         (errors.Disturbed("x"), [BUSY], (OTHER_CLIENT, INTERFERENCE)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,10 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, Verb
+from conformance.fleet import retry as retries
 from conformance.fleet.retry import CallOutcome, MutatingCall, Retry, may_drop, send_with_retry
 from conformance.rpc import backoff
+from conformance.rpc.call import CallLog, recording
 from conformance.rpc.faults.injection import FaultInjection
 from conformance.rpc.faults.spec import parse_faults
 from tests.values import a_call
@@ -29,10 +30,11 @@ FIRST, SECOND = Token("s", 1, 1), Token("s", 1, 2)
 @pytest.fixture(autouse=True)
 def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "RETRY_DELAYS", (0.0,) * 3)
+    monkeypatch.setattr(retries, "LOST_CONNECTION_DELAYS", (0.0,) * 3)
 
 
 def sent_with(
-    *answers: grpc.StatusCode,
+    *answers: grpc.StatusCode | None,
     own: bool = True,
     superseded: bool = False,
     faulty: bool = True,
@@ -40,7 +42,7 @@ def sent_with(
 ) -> tuple[CallOutcome, list[Token]]:
     """Returns the outcome of a Create whose attempts are answered with these codes, and the tokens that were sent.
 
-    With faults, the response to the first attempt is dropped.
+    None stands for a lost connection. With faults, the response to the first attempt is dropped.
     """
     faults = FaultInjection(parse_faults(["lost-answer"]), None) if faulty else None
     client: Any = SimpleNamespace(
@@ -48,17 +50,20 @@ def sent_with(
         disconnected=False,
         overload=SimpleNamespace(tolerable=True),
         may_have_been_dropped=lambda call: False,
+        lost_connection=lambda call: call.cut_off,
     )
     sent, codes, names = list[Token](), iter(answers), iter(operations)
 
     async def send(token: Token) -> Call:
         sent.append(token)
-        code = next(codes)
+        code, answered = next(codes), True
+        if code is None:
+            code, answered = UNAVAILABLE, False
         request = pb.CreateRequest(
             machine_id="m", shard_id=token.shard, shard_epoch=token.epoch, sequence_number=token.sequence
         )
         ack = pb.TransitionAck(operation_id=next(names), machine=pb.Machine(id="m"))
-        call = replace(a_call("Create", code=code, response=ack if code is OK else None), request=request, token=token)
+        call = a_call("Create", request, code=code, response=ack if code is OK else None, answered=answered)
         return faults.lost_answers.withhold(call) if faults and faults.lost_answers.claim("Create", request) else call
 
     async def next_token() -> Token:
@@ -107,3 +112,17 @@ def test_a_call_that_is_rejected_for_load_is_retried_unless_it_is_superseded(sup
     outcome, sent = sent_with(UNAVAILABLE, OK, faulty=False, superseded=superseded)
     assert outcome.call.ok is not superseded
     assert sent == ([FIRST] if superseded else [FIRST, SECOND])
+
+
+def test_a_call_whose_connection_is_lost_is_sent_again_with_a_fresh_token() -> None:
+    outcome, sent = sent_with(None, None, OK, faulty=False)
+    assert (outcome.call.answered_ok, sent) == (True, [FIRST, SECOND, SECOND])
+
+
+@pytest.mark.parametrize("given", [{"own": False}, {"superseded": True}])
+def test_a_lost_call_with_a_chosen_token_or_newer_calls_is_not_sent_again(given: dict[str, Any]) -> None:
+    log = CallLog()
+    with recording(log):
+        outcome, sent = sent_with(None, faulty=False, **given)
+    assert (outcome.call.answered, sent) == (False, [FIRST])
+    assert log.unanswered == [outcome.call], "no result of this attempt counts"

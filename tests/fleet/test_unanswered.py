@@ -253,10 +253,26 @@ def test_a_machine_in_its_original_state_with_an_unanswered_call_is_left_to_the_
         lease = leased(pool, machines=1)
         await pool.prepare(lease)
         (machine,) = lease.machines
-        machine.record = machine.record.not_answered(Verb.CONFIGURE, machine.shard.next())
         await pool.release(lease, wanted={State.IDLE})
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, machine.shard.next())
         # If the run returned it now, it would be surplus again at once, and the run would not end.
         assert pool.surplus(idle=0, bound=False) == ([machine] if deletes else [])
         assert (await pool.clean_up()).clean
 
     pooled(facts, deletes=deletes)
+
+
+def test_a_lost_call_is_fenced_off_before_the_machine_is_leased_again() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        lease = leased(pool, machines=1)
+        await pool.prepare(lease)
+        (machine,) = lease.machines
+        late = Shard("late").token(epoch=4, sequence=1)
+        machine.record = machine.record.not_answered(Verb.CONFIGURE, late)
+        await pool.release(lease, wanted={State.IDLE})
+        assert not machine.unanswered
+        arrives_late = await context.client.configure(machine.id, late, cluster="c")
+        assert arrives_late.fenced
+        assert (await pool.clean_up()).clean
+
+    pooled(facts)

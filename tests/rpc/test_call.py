@@ -8,17 +8,21 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import json_format
 
+from conformance.core.errors import NoAnswer, NotObserved
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.rpc.call import (
+    STREAM_LOST,
     Call,
     CallLog,
+    answers_of,
     cut,
     describe_machine,
     describe_map,
     describe_request,
     describe_response,
+    note_unanswered,
     record,
     recording,
     token_of,
@@ -37,9 +41,38 @@ def call(
 def test_only_a_failed_precondition_of_the_provider_is_fenced() -> None:
     fence = grpc.StatusCode.FAILED_PRECONDITION
     assert call(fence).fenced
-    assert not call(fence, answered=False).fenced
     assert not call(grpc.StatusCode.ABORTED).fenced
     assert not call().fenced
+
+
+@pytest.mark.parametrize("outcome", ["status", "ok", "fenced", "busy", "operation_id"])
+def test_the_outcome_of_a_call_without_an_answer_cannot_be_read(outcome: str) -> None:
+    lost = call(grpc.StatusCode.UNAVAILABLE, rpc="Drain", answered=False, details="Socket closed")
+    with pytest.raises(NoAnswer, match="Drain was not answered: UNAVAILABLE"):
+        getattr(lost, outcome)
+    assert (lost.answered_ok, lost.answered_busy, lost.cut_off) == (False, False, True)
+    assert issubclass(NoAnswer, NotObserved)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_a_call_that_the_kit_has_ended_is_not_cut_off(code: grpc.StatusCode) -> None:
+    lost = {"details": f"{STREAM_LOST}…)", "answered": False}
+    assert not call(code, ended_by_kit=True, **lost).cut_off
+    assert call(code, **lost).cut_off is (code is grpc.StatusCode.INTERNAL)
+
+
+def test_an_answer_that_cannot_be_decoded_is_not_cut_off() -> None:
+    assert not call(grpc.StatusCode.INTERNAL, answered=False, details="the response cannot be read").cut_off
+
+
+def test_unanswered_calls_stay_in_the_log_until_they_are_taken_into_account() -> None:
+    lost, answered = (call(answered=each) for each in (False, True))
+    with recording(CallLog()) as log:
+        note_unanswered(lost)
+        note_unanswered(call(answered=False, ended_by_kit=True))
+        assert log.unanswered == [lost]
+        assert answers_of([answered, lost]) == [answered]
+        assert log.unanswered == []
 
 
 def test_an_operation_id_is_an_acks() -> None:

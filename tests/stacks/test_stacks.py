@@ -21,16 +21,6 @@ MODE = os.environ.get("CONFORMANCE_STACKS", "")
 RUN_LIMIT = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
 
-FALSE_ALARMS: dict[str, str] = {
-    "connectrpc-hypercorn": (
-        "Hypercorn closes each connection after 1,000 requests (keep_alive_max_requests) with a "
-        "GOAWAY, and then, because h2 refuses further frames on a closed connection, drops the calls that are under "
-        "way. The kit retries the behaviours whose calls were cut off all together, they meet the next cut, and the "
-        "run ends inconclusive; FEN-11g fails if all 18 calls of its crowd are cut off."
-    ),
-}
-"""Stacks whose conformant provider does not always end CONFORMANT because of the kit, with the reason."""
-
 pytestmark = pytest.mark.timeout(RUN_LIMIT + 120)
 
 
@@ -80,11 +70,8 @@ def problems(report: dict[str, Any]) -> str:
     )
 
 
-def with_false_alarms(stack: Stack, *values: object) -> Any:
-    marks = []
-    if reason := FALSE_ALARMS.get(stack.name):
-        marks = [pytest.mark.xfail(reason=reason, strict=False)]
-    return pytest.param(stack, *values, marks=marks, id="-".join((stack.name, *map(str, values))))
+def cases(*values: object) -> list[Any]:
+    return [pytest.param(stack, value, id=f"{stack.name}-{value}") for stack in chosen() for value in values]
 
 
 @pytest.mark.timeout(BUILD_LIMIT + 60)
@@ -95,18 +82,14 @@ def test_it_builds_and_serves(stack: Stack, tmp_path: Path) -> None:
     assert set(stack.versions()) == set(stack.packages)
 
 
-@pytest.mark.parametrize(
-    ("stack", "latency"), [with_false_alarms(stack, latency) for stack in chosen() for latency in (0.0, 0.2)]
-)
+@pytest.mark.parametrize(("stack", "latency"), cases(0.0, 0.2))
 def test_it_is_conformant(stack: Stack, latency: float, tmp_path: Path) -> None:
     with serving(ready(stack), latency=latency, log=tmp_path / "provider.log") as address:
         report = judged(address, tmp_path / "report")
     assert report["verdict"] == "conformant", problems(report)
 
 
-@pytest.mark.parametrize(
-    ("stack", "defect"), [with_false_alarms(stack, defect) for stack in chosen() for defect in DEFECTS]
-)
+@pytest.mark.parametrize(("stack", "defect"), cases(*DEFECTS))
 def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) -> None:
     with serving(ready(stack), defect=defect, log=tmp_path / "provider.log") as address:
         report = judged(address, tmp_path / "report")

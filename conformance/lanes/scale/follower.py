@@ -205,6 +205,6 @@ class Follower:
         with recording(self._recent):
             call = await self._client.list(states, since=since, cap=cap)
         self._recent.calls.clear()
-        if not call.ok:
+        if not call.answered_ok:
             raise NoAnswer(f"List answered {call.outcome()}")
         return call

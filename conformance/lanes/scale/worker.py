@@ -128,7 +128,9 @@ class Worker:
 
         Then the machine belongs to this run and must be returned. Raises Violation.
         """
-        last = next((call for call in reversed(self.recent.calls) if call.rpc == Verb.CREATE.value and call.ok), None)
+        last = next(
+            (call for call in reversed(self.recent.calls) if call.rpc == Verb.CREATE.value and call.answered_ok), None
+        )
         if last is None or last.token is None or not self._oracle.knows_operation(last.operation_id):
             return False
         old = self.machine
@@ -147,9 +149,9 @@ class Worker:
                 return None
             attempts += 1
             call = await self._call(verb)
-            self._fact(not call.fenced, "COD-3", f"{verb.value} with a fresh token not to be fenced", call)
             if not call.answered or call.code in RETRIABLE_CODES:
                 raise NoAnswer(f"{verb.value} of {self.machine.id} answered {call.outcome()}")
+            self._fact(not call.fenced, "COD-3", f"{verb.value} with a fresh token not to be fenced", call)
             if not call.ok:
                 # If the machine has changed since the last transition, the refusal is right and another clause broken.
                 self._oracle.check_reading(self.expected, await self.machine.read(), self.recent.calls)

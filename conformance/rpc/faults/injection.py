@@ -56,7 +56,7 @@ class LostAnswers:
         Only acks with an operation id are withheld: they show that the call was carried out (OPS-1). Any other call is
         returned as it is.
         """
-        if not call.operation_id:
+        if not (call.answered and call.operation_id):
             return call
         self.counts[call.rpc] += 1
         self._answered[call.number] = call
