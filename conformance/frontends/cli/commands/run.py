@@ -144,6 +144,7 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _options(given: dict[str, Any], *, whole: bool) -> Options:
+    from conformance import lanes
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Limits, Options, RunInfo, Timeouts
     from conformance.frontends.settings import version
@@ -170,7 +171,7 @@ def _options(given: dict[str, Any], *, whole: bool) -> Options:
         require=_required(given["require"]),
         fence_scope=given["fence_scope"],
         faults=parse_faults(given["fault"]),
-        info=RunInfo(version=version(), whole=whole, fake=given["fake"]),
+        info=RunInfo(version=version(), whole=whole, fake=given["fake"], coverage=lanes.kit_coverage(given["lane"])),
     )
 
 
