@@ -36,12 +36,14 @@ def generated() -> dict[Path, str]:
     import selftest.mutants  # noqa: F401  # registers them
     from conformance import lanes
     from conformance.reporters import catalogue as document
+    from conformance.reporters import profiles_document
     from selftest import matrix
     from selftest.mutant import MUTANTS
 
     return {
         **stubs(),
         Path("docs/catalogue.md"): document.render(lanes.whole_catalogue()),
+        Path("docs/profiles.md"): profiles_document.render(lanes.whole_catalogue()),
         Path("docs/kill-matrix.md"): matrix.markdown(MUTANTS),
     }
 
