@@ -1,4 +1,4 @@
-"""The profiles of a provider: what a run can show, each with the clauses and properties that it needs.
+"""The profiles that a provider can claim, each with the clauses and properties that it needs.
 
 A verdict is about the clauses that were judged. The profiles say which parts of the contract these are. A run claims a
 profile or says why it does not (`results.profiles`). A profile names areas of the contract, not behaviours: once a lane
@@ -17,7 +17,7 @@ class Profile:
 
     name: str
     purpose: str
-    """What a claim means, as the end of a sentence that starts with "the provider"."""
+    """The meaning of a claim, as the end of a sentence that starts with "a provider that"."""
     areas: tuple[str, ...] = ()
     """The areas of the contract whose behaviours must hold."""
     complete: bool = False
@@ -38,7 +38,7 @@ class Profile:
 PROFILES: Final = (
     Profile(
         name="core",
-        purpose="keeps everything that a shard relies on in ordinary operation, transport security and List included",
+        purpose="keeps all that the kit can judge of a healthy provider and its answers",
         areas=("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC", "HST"),
         lane="conformance",
     ),
@@ -51,7 +51,7 @@ PROFILES: Final = (
     ),
     Profile(
         name="bare-metal",
-        purpose="has no Delete: it answers UNIMPLEMENTED for every machine, and an IDLE machine stays",
+        purpose="has no Delete: it answers UNIMPLEMENTED, and the machine stays",
         builds_on="core",
         lacks=("delete",),
         clauses=("LIF-8",),

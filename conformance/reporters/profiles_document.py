@@ -43,7 +43,7 @@ PROPERTIES = {"delete": "Delete", "create": "a Create that started a machine", "
 def render(catalogue: Catalogue) -> str:
     """Returns the document for a catalogue of all lanes."""
     judged = {entry.clause.area for entry in catalogue.entries}
-    rows = ["| profile | the provider … | it needs | in this version |", "|---|---|---|---|"]
+    rows = ["| profile | for a provider that … | it needs | in this version |", "|---|---|---|---|"]
     rows += [f"| **{each.name}** | {each.purpose} | {_needs(each)} | {_state(each, judged)} |" for each in PROFILES]
     unjudged = [
         f"- §{section.number} {section.title}: "

@@ -1,4 +1,4 @@
-"""What a release of the kit can judge, as it is recorded in a report."""
+"""The clauses that a release of the kit can judge, as a report records them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,16 @@ class Done(NamedTuple):
 def judged(home: Path, *arguments: str) -> Done:
     """Runs the whole suite, and returns what it printed and wrote."""
     env = {**os.environ, "XDG_STATE_HOME": str(home / "state"), "COLUMNS": "80"}
-    command = [BIN / "conformance-run", *arguments, "--no-config", "--examples", "2", "--report-dir", "out", "--quiet"]
+    command = [
+        str(BIN / "conformance-run"),
+        *arguments,
+        "--no-config",
+        "--examples",
+        "2",
+        "--report-dir",
+        "out",
+        "--quiet",
+    ]
     ran = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=160, check=False)
     assert ran.returncode == 0, ran
     return Done(ran.stdout, home / "out", json.loads((home / "out" / "report.json").read_text(encoding="utf-8")))
