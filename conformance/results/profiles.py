@@ -29,7 +29,10 @@ MAX_NAMES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A profile that a run claims or does not claim. `reason` says why not; for a claim, it says what the claim leaves out."""
+    """A profile that a run claims or does not claim.
+
+    `reason` says why not; for a claim, it says what the claim leaves out.
+    """
 
     profile: Profile
     claimed: bool
@@ -221,7 +224,7 @@ def _incomplete(report: Report, profile: Profile, own: Sequence[Result]) -> str:
             results = [result for result in own if result.entry.clause.id == clause]
             reason = _why_unjudged(report, clause, results)
             return f"{clause} was {reason}" if results else reason
-    return "" if judged else "no behaviour of it was judged"
+    return "" if judged else "its behaviours were not judged"
 
 
 def _clauses(profile: Profile) -> tuple[Clause, ...]:

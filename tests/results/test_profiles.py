@@ -130,7 +130,7 @@ def test_a_clause_of_the_profile_must_be_judged(profile: str, behaviour: str) ->
 
 def test_a_run_in_which_nothing_was_judged_claims_nothing() -> None:
     report = run_of(*(replace(result, status=Status.SKIPPED, reason="r") for result in KEPT))
-    assert claim(report, "core").reason == "no behaviour of it was judged"
+    assert claim(report, "core").reason == "its behaviours were not judged"
 
 
 def test_the_scale_lane_claims_its_profile_only() -> None:
