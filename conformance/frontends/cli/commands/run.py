@@ -60,8 +60,8 @@ Durations are written as 500ms, 30s, 5m or 1h.
 
 \b
 Exit codes:
-  0  conformant: every MUST that was judged is kept. The lines "profiles" and
-     "coverage" say what this verdict covers
+  0  conformant: no MUST is broken, and none was left undecided. The lines
+     "profiles" and "coverage" say what this verdict covers
   1  not conformant: a MUST is broken, a waiver is stale, changed, expired or
      unknown, or a budget is exceeded
   2  usage error: an invalid option, configuration or file
