@@ -19,6 +19,7 @@ CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot",
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
 
+# More than 15 attributes: one for each property that the probe finds.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetInfo:
     """The target's fleet by state, and its capabilities."""
