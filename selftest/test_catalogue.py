@@ -12,6 +12,7 @@ from conformance.results.target_info import TargetInfo
 from conformance.testkit.behaviour import declaration_of
 
 SECTIONS = ("WIR", "LIF", "OPS", "COD", "FEN", "MET", "LST", "SHP", "SEC")
+LATER = ("FLT", "DUR", "ROL", "HST")  # lanes are to judge them
 OPTIONAL = ("LST-5",)  # only says that revisions are optional; other clauses define them
 
 
@@ -21,14 +22,12 @@ def test_every_entry_has_a_behaviour_and_every_behaviour_an_entry() -> None:
 
 
 def test_every_clause_has_a_behaviour() -> None:
-    known = catalogue.load()
-    judged = {entry.clause.id for entry in known.entries}
-    open_clauses = [c.id for c in known.clauses if c.id not in judged and c.id not in OPTIONAL]
+    open_clauses = [c.id for c in catalogue.load().unjudged() if c.area in SECTIONS and c.id not in OPTIONAL]
     assert open_clauses == []
 
 
 def test_the_clauses_have_the_sections_of_the_contract() -> None:
-    assert {c.id.partition("-")[0] for c in catalogue.load().clauses} == set(SECTIONS)
+    assert {c.area for c in catalogue.load().clauses} == {*SECTIONS, *LATER}
 
 
 def test_no_behaviour_is_stricter_than_its_clause() -> None:

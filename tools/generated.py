@@ -34,14 +34,16 @@ def stubs() -> dict[Path, str]:
 def generated() -> dict[Path, str]:
     """Returns the content of every generated file, by its path in the checkout."""
     import selftest.mutants  # noqa: F401  # registers them
-    from conformance.core import catalogue
+    from conformance import lanes
     from conformance.reporters import catalogue as document
+    from conformance.reporters import profiles_document
     from selftest import matrix
     from selftest.mutant import MUTANTS
 
     return {
         **stubs(),
-        Path("docs/catalogue.md"): document.render(catalogue.load()),
+        Path("docs/catalogue.md"): document.render(lanes.whole_catalogue()),
+        Path("docs/profiles.md"): profiles_document.render(lanes.whole_catalogue()),
         Path("docs/kill-matrix.md"): matrix.markdown(MUTANTS),
     }
 

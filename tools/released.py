@@ -32,7 +32,7 @@ def promises(catalogue: Iterable[str]) -> dict[str, tuple[str, str]]:
     kept = {}
     for raw in map(tomllib.loads, catalogue):
         levels = {name: clause["level"] for name, clause in raw["clause"].items()}
-        for name, body in raw["behaviour"].items():
+        for name, body in raw.get("behaviour", {}).items():
             kept[name] = (body.get("level", levels[clause_of(name)]), body["since"])
     return kept
 

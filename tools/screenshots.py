@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 import selftest.mutants  # noqa: F401  # registers them
+from conformance import lanes
 from conformance.engine.options import Options, RunInfo, Timeouts
 from conformance.frontends.settings import version
 from conformance.reporters.html_report import render
@@ -45,7 +46,8 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 def reports() -> dict[str, Report]:
     """Returns the reports of a conformant and of a broken provider."""
     timeouts = Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0)
-    options = Options(timeouts=timeouts, seed=7, info=RunInfo(version=version()))
+    info = RunInfo(version=version(), coverage=lanes.kit_coverage(lanes.default().name))
+    options = Options(timeouts=timeouts, seed=7, info=info)
     core = Core(fleet(28), latency=Latency.parse("200ms"))
     made = {
         "conformant": asyncio.run(judge(core, options=options)),

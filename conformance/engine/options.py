@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.timeouts import Patience
+from conformance.results.kit_coverage import KitCoverage
 from conformance.results.replay_options import ReplayOptions
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class RunInfo:
     """True if the plan contains all behaviours."""
     fake: bool = False
     """True if the target is the embedded fake."""
+    coverage: KitCoverage = field(default_factory=KitCoverage)
+    """The lane of the run, and the clauses that each lane of the kit judges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

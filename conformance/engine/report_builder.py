@@ -59,6 +59,7 @@ class ReportBuilder:
                 lacking=self.lacking,
                 whole=whole,
                 asked=replay_options(options, target),
+                coverage=options.info.coverage,
             )
         )
 
@@ -110,6 +111,7 @@ class ReportBuilder:
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.has_samples(verb)},
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
+            coverage=options.info.coverage,
         )
         report = session.redactor.report(report)
         self._emit(events.RunFinished(report=report))
@@ -138,4 +140,5 @@ def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, opt
         stopped=error.message,
         whole=options.info.whole,
         asked=ReplayOptions(fake=options.info.fake),
+        coverage=options.info.coverage,
     )

@@ -153,6 +153,7 @@ def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
         revisions=bool(listing.response.revision),
         tls=target.tls is not None,
         client_certificate=target.tls is not None and target.tls.cert is not None,
+        capacity_types=_capacity_types(machines),
         spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
         zones=tuple(sorted({m.zone for m in machines if m.zone})),
         speculative=tuple(m.id for m in usable.slots),
@@ -162,6 +163,14 @@ def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
         revision=listing.response.revision,
         **answers,
     )
+
+
+def _capacity_types(machines: Sequence[pb.Machine]) -> tuple[str, ...]:
+    """Returns the names of the capacity types; an unknown number as such."""
+    names = pb.CapacityType.Name
+    known = pb.CapacityType.values()
+    kinds = {machine.capacity_type for machine in machines}
+    return tuple(sorted(names(k).removeprefix("CAPACITY_TYPE_") if k in known else str(k) for k in kinds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

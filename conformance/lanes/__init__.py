@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from conformance.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.core.catalogue import Entry
+    from conformance.core.catalogue import Catalogue, Entry
     from conformance.lanes.protocol import Lane, LaneOption
+    from conformance.results.kit_coverage import KitCoverage
     from conformance.results.lane_figures import FiguresReader
 
 PACKAGES = [
@@ -47,6 +49,27 @@ def options() -> Mapping[str, LaneOption]:
 def entries() -> tuple[Entry, ...]:
     """Returns the catalogue entries of all lanes."""
     return tuple(entry for lane in all_lanes() for entry in lane.entries())
+
+
+def whole_catalogue() -> Catalogue:
+    """Returns the suite's catalogue, with the behaviours of other lanes for the clauses that the suite does not judge.
+
+    A clause without an entry in it is judged by no lane.
+    """
+    from conformance.core import catalogue
+
+    suite = catalogue.load()
+    judged = {entry.clause.id for entry in suite.entries}
+    others = [entry for entry in entries() if entry.clause.id not in judged]
+    return replace(suite, entries=(*suite.entries, *others))
+
+
+def kit_coverage(lane: str) -> KitCoverage:
+    """Returns the record, for a run of this lane, of the clauses that each lane judges."""
+    from conformance.results.kit_coverage import KitCoverage
+
+    clauses = {each.name: tuple(dict.fromkeys(entry.clause.id for entry in each.entries())) for each in all_lanes()}
+    return KitCoverage(lane=lane, lanes=clauses)
 
 
 def lane_of(behaviour_id: str) -> Lane[Any] | None:

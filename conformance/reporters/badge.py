@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.text import quantity
 from conformance.reporters.json_report import dumps
+from conformance.results import profiles
 from conformance.results.result import Status, Verdict
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def render(report: Report) -> str:
 
 
 def message(report: Report) -> str:
-    """Returns the verdict and its limits. Contains no text from the provider."""
+    """Returns the verdict, its limits and the claimed profiles. Contains no text from the provider."""
     counts = [
         f"{count} {name}"
         for status, name in ((Status.FAILED, "failed"), (Status.WARNED, "warned"), (Status.ERROR, "not judged"))
@@ -33,7 +34,9 @@ def message(report: Report) -> str:
     waivers = [f"{quantity(broken, 'waiver')} to fix"] if broken else []
     left = [] if report.home.clean or report.home.kept or report.truncated else ["machines not returned"]
     part = [] if report.whole else ["partial run"]
-    return ", ".join([report.verdict_line, *lacking, *counts, *waivers, *left, *part])
+    claimed = ", ".join(profiles.claimed(report)) if report.verdict is Verdict.CONFORMANT else ""
+    text = ", ".join([report.verdict_line, *lacking, *counts, *waivers, *left, *part])
+    return f"{text} ({claimed})" if claimed else text
 
 
 def color(report: Report) -> str:

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from conformance.reporters import comparison
+from conformance.results import profiles
 from conformance.results.report import FORMAT
 from conformance.results.result import cause_ids
 from conformance.rpc.call import CLOCK_DECIMALS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.results.bill import Bill
+    from conformance.results.kit_coverage import KitCoverage
+    from conformance.results.profiles import SectionCoverage
     from conformance.results.replay_options import ReplayOptions
     from conformance.results.report import Report
     from conformance.results.result import Result
@@ -77,9 +80,35 @@ def as_dict(report: Report) -> dict[str, Any]:
         },
         "ledger": report.ledger,
         "asked": asked_dict(report.asked),
+        "profiles": [
+            {
+                "name": claim.profile.name,
+                "purpose": claim.profile.purpose,
+                "claimed": claim.claimed,
+                "reason": claim.reason,
+            }
+            for claim in profiles.claims(report)
+        ],
+        "coverage": coverage_dict(report.coverage) | {"sections": [_section(s) for s in profiles.coverage(report)]},
         **figures_dict(report),
         "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
+    }
+
+
+def coverage_dict(coverage: KitCoverage) -> dict[str, Any]:
+    """Returns the lane of a run, and the clauses that each lane of that release judges."""
+    return {"lane": coverage.lane, "lanes": {lane: list(clauses) for lane, clauses in coverage.lanes.items()}}
+
+
+def _section(covered: SectionCoverage) -> dict[str, Any]:
+    section = covered.section
+    return {
+        "area": section.area,
+        "number": section.number,
+        "title": section.title,
+        "judged": list(covered.judged),
+        "unjudged": dict(covered.unjudged),
     }
 
 
@@ -118,6 +147,7 @@ def found_dict(found: TargetInfo | None) -> dict[str, Any]:
         "reflection": found.reflection,
         "spot": found.spot,
         "zones": list(found.zones),
+        "capacity_types": list(found.capacity_types),
     }
 
 

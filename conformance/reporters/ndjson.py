@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import UsageError
 from conformance.core.file_lock import lock
-from conformance.reporters.json_report import as_dict, asked_dict, bill_dict, dumps, entry_dict, found_dict, result_dict
+from conformance.reporters.json_report import (
+    as_dict,
+    asked_dict,
+    bill_dict,
+    coverage_dict,
+    dumps,
+    entry_dict,
+    found_dict,
+    result_dict,
+)
 from conformance.results import events
 from conformance.results.report import FORMAT
 from conformance.rpc.call import CLOCK_DECIMALS
@@ -61,6 +70,7 @@ def as_line(event: events.Event) -> dict[str, Any]:
                 "ledger": event.ledger,
                 "asked": asked_dict(event.asked),
                 "kit": event.version,
+                "coverage": coverage_dict(event.coverage),
             }
         case events.BehaviourStarted():
             return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.catalogue import Level
 from conformance.core.text import printable, quantity
-from conformance.reporters import comparison, sections
+from conformance.reporters import comparison, profiles_text, sections
 from conformance.results import grpcurl
 from conformance.results.evidence import rerun
 from conformance.results.result import Status, Verdict, causes
@@ -141,7 +141,7 @@ def findings(report: Report) -> list[str]:
 
 
 def closing(report: Report, *, compared: bool = True) -> list[str]:
-    """Returns the last lines: verdict, waivers, figures of a lane, baseline, bill, time and clean-up."""
+    """Returns the last lines: verdict, waivers, profiles, figures of a lane, baseline, bill, time and clean-up."""
     waived = [result for result in report.results if result.id in report.waived]
     counts = Counter(result.status for result in report.results if result.id not in report.waived)
     known = Counter(result.status for result in waived)
@@ -167,6 +167,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {verdict_in_capitals(report)}: {judged}{part}{stopped}", *waivers(report)]
     lines += _unjudged(report)
+    lines += profiles_text.lines(report)
     if report.figures is not None:
         lines += sections.lines(report.figures.sections)
     if report.comparison is not None and compared:

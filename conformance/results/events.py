@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from conformance.results.bill import Bill
+from conformance.results.kit_coverage import KitCoverage
 from conformance.results.replay_options import ReplayOptions
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class RunStarted:
     lacking: tuple[str, ...] = ()
     whole: bool = True
     asked: ReplayOptions = field(default_factory=ReplayOptions)
+    coverage: KitCoverage = field(default_factory=KitCoverage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """JSON objects of report.json and events.ndjson (format 1) that differ from the values that they are read into.
 
-All fields are required. Unknown keys are ignored, because newer releases may write them.
+All fields are required that release 0.1.0 wrote. Unknown keys are ignored, because newer releases may write them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import dataclasses
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from msgspec import Meta, Struct
 
 from conformance.core.catalogue import Clause, Entry, Level
@@ -16,6 +17,7 @@ from conformance.core.json_reader import decode
 from conformance.core.lifecycle import State
 from conformance.core.value_types import Count, FenceScope, Seconds
 from conformance.results.bill import Bill
+from conformance.results.kit_coverage import KitCoverage
 from conformance.results.replay_options import ReplayOptions
 from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status, Verdict
@@ -99,6 +101,8 @@ class FoundPart(Part):
     reflection: bool
     spot: bool
     zones: tuple[str, ...]
+    capacity_types: tuple[str, ...] = ()
+    """Older releases did not record them."""
 
     def __post_init__(self) -> None:
         for state in self.fleet.keys() - State.__members__.keys():
@@ -150,7 +154,7 @@ class Versioned(Part):
     format: int
 
 
-class RunPart(Part):
+class RunPart(Part, kw_only=True):
     """The data of a run that are known at its start."""
 
     run: str
@@ -163,6 +167,8 @@ class RunPart(Part):
     whole: bool
     ledger: str
     asked: ReplayOptions
+    coverage: KitCoverage = msgspec.field(default_factory=KitCoverage)
+    """Older releases did not record it."""
 
     def __post_init__(self) -> None:
         self.target_info()
@@ -176,7 +182,7 @@ class RunPart(Part):
         return self.make(Report, version=self.kit, found=self.target_info(), **others)
 
 
-class ReportPart(RunPart):
+class ReportPart(RunPart, kw_only=True):
     """A finished run without its results."""
 
     verdict: Verdict
@@ -209,7 +215,7 @@ class ReportPart(RunPart):
         )
 
 
-class WholePart(ReportPart):
+class WholePart(ReportPart, kw_only=True):
     """A report.json, or the only line of a log whose run never started."""
 
     behaviours: tuple[ResultPart, ...]
@@ -218,7 +224,7 @@ class WholePart(ReportPart):
 # The lines of a log.
 
 
-class RunStarted(RunPart, tag_field="event", tag="run-started"):
+class RunStarted(RunPart, kw_only=True, tag_field="event", tag="run-started"):
     """The first line."""
 
     at: str
@@ -258,7 +264,7 @@ class Progressed(Part, tag_field="event", tag="progressed"):
     at: Seconds
 
 
-class RunFinished(ReportPart, tag_field="event", tag="run-finished"):
+class RunFinished(ReportPart, kw_only=True, tag_field="event", tag="run-finished"):
     """The last line."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.value_types import Seconds
+from conformance.results.kit_coverage import KitCoverage
 from conformance.results.lane_figures import Effect
 from conformance.results.replay_options import ReplayOptions
 from conformance.results.result import Status, Verdict, judge
@@ -91,6 +92,8 @@ class Report:
     only_new: bool = False
     """True if only new failures count for the exit code (`--fail-on new`). The verdict does not depend on it."""
 
+    coverage: KitCoverage = field(default_factory=KitCoverage)
+    """The lane, and what the other lanes of that release could have judged."""
     figures: LaneFigures | None = None
     """The figures of the lane; None for the conformance lane, which only judges."""
 

@@ -130,11 +130,12 @@ def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collect
     statuses = {result.status for result in counting}
     if Status.FAILED in statuses or (strict and Status.WARNED in statuses):
         return Verdict.NON_CONFORMANT
-    undecided = any(result.status is Status.ERROR and _counts(result, strict) for result in counting)
+    undecided = any(result.status is Status.ERROR and counts(result, strict) for result in counting)
     if undecided or not any(result.status in JUDGED for result in results):
         return Verdict.INCONCLUSIVE
     return Verdict.CONFORMANT
 
 
-def _counts(result: Result, strict: bool) -> bool:
+def counts(result: Result, strict: bool) -> bool:
+    """Returns whether a result of this level decides the verdict."""
     return result.entry.level is Level.MUST or (strict and result.entry.level is Level.SHOULD)

@@ -19,6 +19,7 @@ CAPABILITIES = ("delete", "revisions", "create", "health", "reflection", "spot",
 SHARD, SHARD_MACHINE = "shard", "shard-machine"
 
 
+# More than 15 attributes: one for each property that the probe finds.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetInfo:
     """The target's fleet by state, and its capabilities."""
@@ -43,6 +44,8 @@ class TargetInfo:
     """The number of machines that the kit cannot drive, by reason: an unusable id, or a Create that must fail."""
     prices: tuple[float, ...] = field(default=(), repr=False)
     """The price per hour of each `speculative` machine that has a finite one."""
+    capacity_types: tuple[str, ...] = ()
+    """The capacity types in the inventory, sorted: `ON_DEMAND`. Empty in records of older releases."""
     revision: bytes = field(default=b"", repr=False)
     """The revision of the List response that these values are from."""
 

@@ -35,3 +35,10 @@ LEFT = Home(left=(("m", "stuck"),))
 def test_a_badge_has_the_verdict_and_is_green_only_for_a_flawless_run(report: Report, message: str, color: str) -> None:
     value: dict[str, Any] = json.loads(badge.render(report))
     assert value == {"schemaVersion": 1, "label": "capacity provider", "message": message, "color": color}
+
+
+def test_a_badge_names_the_claimed_profiles_of_a_conformant_run() -> None:
+    core, cloud = a_result(behaviour_id="FEN-1a"), a_result(behaviour_id="LIF-8a")
+    assert badge.message(a_report(core, cloud)) == "conformant (core, cloud)"
+    assert badge.message(a_report(core, cloud, lacking=("tls",))) == "non-conformant, 1 required missing"
+    assert badge.message(a_report(core, cloud, whole=False)) == "conformant, partial run"

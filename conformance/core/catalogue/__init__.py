@@ -17,7 +17,7 @@ import difflib
 import fnmatch
 import tomllib
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -29,8 +29,11 @@ from conformance.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-AREAS: Final = ("wire", "lifecycle", "operations", "codes", "fencing", "metadata", "list", "shape", "security")
-"""The files of the kit's own catalogue, in the contract's order."""
+AREAS: Final = (
+    *("wire", "lifecycle", "operations", "codes", "fencing", "metadata", "list", "shape"),
+    *("failure", "durability", "security", "rollout", "backend"),
+)
+"""The files of the kit's own catalogue, in the contract's order. Some have clauses only: lanes judge them."""
 
 ORDER: Final = ("FEN", "LIF", "OPS", "COD", "MET", "SEC-1", "LST", "WIR", "SHP", "SEC-2")
 """The order in which behaviours are listed and planned, by the start of their ids; it is the same in all releases."""
@@ -46,11 +49,22 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
-    """One sentence of the contract."""
+    """One sentence of the contract.
+
+    `lane` is the lane that is meant to judge it, if the suite is not. `where` is the condition of a clause that does
+    not apply to every provider, as the end of a sentence that starts with "if".
+    """
 
     id: str
     level: Level
     text: str
+    lane: str = field(default="", compare=False)
+    where: str = field(default="", compare=False)
+
+    @property
+    def area(self) -> str:
+        """The three letters before the clause's number."""
+        return self.id.partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +107,9 @@ class Catalogue:
         for entry in self.entries:
             if entry.id.lower() == behaviour_id.lower():
                 return entry
+        if self.clauses_named(behaviour_id):
+            hint = f"this is a clause; `conformance list --select {behaviour_id.upper()}` shows what judges it"
+            raise UsageError(f"no behaviour {behaviour_id!r}", hint=hint)
         raise UsageError(f"no behaviour {behaviour_id!r}", hint=self._nearest(behaviour_id))
 
     def match(self, patterns: Sequence[str]) -> frozenset[str]:
@@ -103,10 +120,24 @@ class Catalogue:
         chosen: set[str] = set()
         for pattern in patterns:
             found = {entry.id for entry in self.entries if _names(pattern.strip(), entry)}
+            if not found and (clauses := self.clauses_named(pattern)):
+                names = " and ".join(dict.fromkeys(clause.area for clause in clauses))
+                hint = f"`conformance list --select {names.replace(' and ', ',')}` shows the clauses"
+                raise UsageError(f"no behaviour of the suite judges {pattern.strip()!r}", hint=hint)
             if not found:
                 raise UsageError(f"{pattern!r} matches no behaviour", hint=self._nearest(pattern))
             chosen |= found
         return frozenset(chosen)
+
+    def clauses_named(self, pattern: str) -> tuple[Clause, ...]:
+        """Returns the clauses that a pattern names: the id, the area or a glob."""
+        wanted = pattern.strip().upper()
+        return tuple(c for c in self.clauses if wanted in {c.area, c.id} or fnmatch.fnmatchcase(c.id, wanted))
+
+    def unjudged(self) -> tuple[Clause, ...]:
+        """Returns the clauses that none of the entries judges."""
+        judged = {entry.clause.id for entry in self.entries}
+        return tuple(clause for clause in self.clauses if clause.id not in judged)
 
     def select(self, select: Sequence[str], exclude: Sequence[str]) -> tuple[Entry, ...]:
         """Returns the entries that match `select` (all, if it is empty), without those that match `exclude`.
@@ -239,8 +270,14 @@ def _tables(text: str, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def _clause(name: str, body: Mapping[str, Any]) -> Clause:
-    _check_keys(f"clause {name}", body, required={"level", "text"})
-    return Clause(id=name, level=Level(body["level"]), text=" ".join(body["text"].split()))
+    _check_keys(f"clause {name}", body, required={"level", "text"}, optional={"lane", "where"})
+    return Clause(
+        id=name,
+        level=Level(body["level"]),
+        text=" ".join(body["text"].split()),
+        lane=body.get("lane", ""),
+        where=body.get("where", ""),
+    )
 
 
 def _entry(name: str, body: Mapping[str, Any], clauses: Mapping[str, Clause]) -> Entry:

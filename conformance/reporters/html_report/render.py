@@ -22,7 +22,7 @@ from conformance.reporters import sections
 from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.html_report.timeline_data import embedded, outcome_kind
-from conformance.results import call_latency
+from conformance.results import call_latency, profiles
 from conformance.results.critical_path import critical_path, has_run
 from conformance.results.evidence import exhibits, repeat_commands
 from conformance.results.result import Status, Verdict, causes
@@ -97,6 +97,8 @@ def render(report: Report) -> str:
             changes={} if compared is None else {one.id: one.kind for one in compared.changes if one.kind in SHOWN},
             counts={status: len(report.with_status(status)) for status in STATUS_WORDS},
             causes=causes(report.results),
+            claims=() if report.found is None else profiles.claims(report),
+            coverage=profiles.coverage(report),
             groups={
                 status.value: _parts(report.results, status) for status in (Status.ERROR, Status.SKIPPED, Status.PASSED)
             },

@@ -290,7 +290,8 @@ def test_the_other_commands_refuse_in_one_line_too(
 def test_list_has_text_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     entries = catalogue.load().entries
     _, text, _ = ended(cli_main.main, capsys, "list")
-    assert [line.split()[0] for line in text.splitlines()] == [entry.id for entry in entries]
+    expected = [entry.id for entry in entries] + [clause.id for clause in catalogue.load().unjudged()]
+    assert [line.split()[0] for line in text.splitlines()] == expected
     _, raw, _ = ended(cli_main.main, capsys, "list", "--format", "json", "--select", "FEN-1a")
     (only,) = json.loads(raw)
     assert (only["id"], only["clause"], only["level"]) == ("FEN-1a", "FEN-1", "MUST")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from conformance import lanes
 from conformance.core.errors import UsageError
 from conformance.frontends.cli import completion
 from conformance.frontends.cli.errors import reporting_errors
@@ -146,5 +147,5 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         strict=before.strict,
         fence_scope=asked.fence_scope,
         faults=parse_faults(asked.faults),
-        info=RunInfo(version=version(), whole=False, fake=fake),
+        info=RunInfo(version=version(), whole=False, fake=fake, coverage=lanes.kit_coverage(lanes.default().name)),
     )

@@ -60,7 +60,8 @@ Durations are written as 500ms, 30s, 5m or 1h.
 
 \b
 Exit codes:
-  0  conformant
+  0  conformant: no MUST is broken, and none was left undecided. The lines
+     "profiles" and "coverage" say what this verdict covers
   1  not conformant: a MUST is broken, a waiver is stale, changed, expired or
      unknown, or a budget is exceeded
   2  usage error: an invalid option, configuration or file
@@ -144,6 +145,7 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _options(given: dict[str, Any], *, whole: bool) -> Options:
+    from conformance import lanes
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Limits, Options, RunInfo, Timeouts
     from conformance.frontends.settings import version
@@ -170,7 +172,7 @@ def _options(given: dict[str, Any], *, whole: bool) -> Options:
         require=_required(given["require"]),
         fence_scope=given["fence_scope"],
         faults=parse_faults(given["fault"]),
-        info=RunInfo(version=version(), whole=whole, fake=given["fake"]),
+        info=RunInfo(version=version(), whole=whole, fake=given["fake"], coverage=lanes.kit_coverage(given["lane"])),
     )
 
 
