@@ -109,6 +109,16 @@ def test_try_again_for_a_call_without_an_edge_is_a_warning(name: str) -> None:
     assert sorted(r.id for r in report.with_status(Status.WARNED)) == ["COD-2l", "COD-2m"]
 
 
+def test_acks_that_wait_a_fifth_of_a_second_are_a_warning() -> None:
+    report = judge_variant_in_virtual_time(VARIANTS["AckWaits"], select=["LIF-10"])
+    assert {r.id: r.status for r in report.results} == dict.fromkeys(("LIF-10a", "LIF-10b", "LIF-10c"), Status.WARNED)
+
+
+def test_transitions_that_take_no_time_are_not_late() -> None:
+    report = judge_variant_in_virtual_time(VARIANTS["Instant"], select=["LIF-10"])
+    assert {r.status for r in report.results} == {Status.SKIPPED}
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [*SEEDS, len(SEEDS), len(SEEDS) + 1])
 def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from fake_provider.machine import Verb
-from fake_provider.request import Listing
+from fake_provider.machine import State, Verb
+from fake_provider.request import Drain, Listing
 from fake_provider.servicer import SERVICE, Servicer
 
 if TYPE_CHECKING:
@@ -233,6 +233,29 @@ class EveryNinthCreateFails(Core):
         return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
 
 
+@variant(leaves_failed=True)
+class GraceZeroFails(Core):
+    """Ends a Drain with a grace period of 0 in FAILED with a last_error: the workload needed longer (LIF-12)."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        started = super().start(verb, machine, request, now)
+        hasty = isinstance(request, Drain) and request.grace == 0
+        if not hasty or started.operation is None:
+            return started
+        return self.put(replace(started, operation=replace(started.operation, error="the workload did not stop")))
+
+
+@variant()
+class LongErrors(Servicer):
+    """Answers a refused call with an error text of 12 kB."""
+
+    async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Rejected as rejected:
+            await context.abort(self.status(rejected.code), f"{rejected.message} ".ljust(12_000, "x"))
+
+
 @variant(warns=("FEN-14a",))
 class TokenDemanded(Core):
     """Refuses calls without a token."""
@@ -267,6 +290,14 @@ class UnicodeIds(Core):
 
     def __init__(self, machines: Sequence[Machine], **options: Any) -> None:
         super().__init__([replace(m, id=f"zürich/ラック 7/{m.id}~é") for m in machines], **options)
+
+
+@variant(warns=("SHP-1b",))
+class NoZones(Core):
+    """Does not know zones."""
+
+    def __init__(self, machines: Sequence[Machine], **options: Any) -> None:
+        super().__init__([replace(m, zone="") for m in machines], **options)
 
 
 @variant()
@@ -397,6 +428,23 @@ class ValidatesAtTheDoor(Core):
         return super().serve(verb, request, now)
 
 
+@variant(warns=("LIF-6h",))
+class ConfiguringHidesItsCluster(Core):
+    """Shows the cluster only when the machine is CONFIGURED."""
+
+    def visible(self, machine: Machine) -> Machine:
+        return replace(machine, cluster="") if machine.state is State.CONFIGURING else machine
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        return self.visible(super().shown_in_get(machine))
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return self.visible(super().shown_in_list(machine))
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        return self.visible(super().shown_in_ack(verb, machine))
+
+
 @variant(warns=("LST-9a", "LST-10a", "LST-10b"))
 class ListLags(Core):
     """Answers each List from a random replica that is up to half a second late."""
@@ -459,7 +507,7 @@ class TellsTheTime(Servicer):
         return built
 
 
-@variant(latency="200ms")
+@variant(latency="200ms", warns=("LIF-10a", "LIF-10b", "LIF-10c"))
 class AckWaits(Servicer):
     """Answers a call only when its transition has ended, after less than a second."""
 

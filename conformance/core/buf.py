@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bigfleet.v1alpha1
 
+from conformance.core import enum_names
 from conformance.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def breaking(directory: Path | None = None, *, against: str | None = None, timeo
     """Returns the changes in the contract under `directory` that break clients and providers built for the baseline.
 
     `against` is a descriptor set or buf image, a directory, or a git reference such as `.git#branch=main`;
-    by default the released contract. A proto that does not compile is a finding (COMPILE) too.
+    by default the released contract. A proto that does not compile is a finding (COMPILE) too, and so is an enum alias
+    before the released name (ENUM_VALUE_FIRST_NAME), which buf does not report.
 
     Raises UsageError if there is no buf, no contract in `directory`, no baseline at `against`, or no result within
     `timeout` seconds.
@@ -106,7 +108,21 @@ def breaking(directory: Path | None = None, *, against: str | None = None, timeo
         if isinstance(candidate, Findings):
             return candidate
         baseline = workspace.baseline(str(RELEASED) if against is None else against, directory)
-        return workspace.check(directory, "breaking", str(candidate), "--against", str(baseline))
+        findings = workspace.check(directory, "breaking", str(candidate), "--against", str(baseline))
+        renamed = enum_names.renamed_values(baseline.read_bytes(), candidate.read_bytes())
+        return replace(findings, found=(*findings.found, *(_renamed_value(directory, each) for each in renamed)))
+
+
+def _renamed_value(directory: Path, value: enum_names.RenamedValue) -> Finding:
+    return Finding(
+        rule=enum_names.RULE,
+        message=value.message,
+        path=str(directory / value.file),
+        line=value.line,
+        column=value.column,
+        end_line=value.end_line,
+        end_column=value.end_column,
+    )
 
 
 def find_buf() -> str:

@@ -1,9 +1,10 @@
-"""The states of a machine and the four edges between them (contract §2)."""
+"""The states of a machine, the four edges between them (contract §2), and what each state shows (contract §12)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum, auto
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -84,6 +85,47 @@ def next_verb(state: State, to: State) -> Verb | None:
             return Verb.DRAIN
         case _:
             return None
+
+
+class Presence(Enum):
+    """The presence of a field: it is empty, it is set, or it may be either."""
+
+    EMPTY = auto()
+    SET = auto()
+    ANY = auto()
+
+    def allows(self, value: object) -> bool:
+        """Returns whether the field may have this value."""
+        return self is Presence.ANY or bool(value) is (self is Presence.SET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The fields of a machine that depend on its state (LIF-5, LIF-6, SHP-4)."""
+
+    host: Presence
+    cluster: Presence
+    last_error: Presence = Presence.EMPTY
+
+
+SHOWN: Final[Mapping[State, Shown]] = MappingProxyType(
+    {
+        State.SPECULATIVE: Shown(host=Presence.EMPTY, cluster=Presence.EMPTY),
+        State.CREATING: Shown(host=Presence.EMPTY, cluster=Presence.EMPTY),
+        State.IDLE: Shown(host=Presence.SET, cluster=Presence.EMPTY),
+        State.CONFIGURING: Shown(host=Presence.SET, cluster=Presence.ANY),
+        State.CONFIGURED: Shown(host=Presence.SET, cluster=Presence.SET),
+        State.DRAINING: Shown(host=Presence.SET, cluster=Presence.SET),
+        State.DELETING: Shown(host=Presence.SET, cluster=Presence.EMPTY),
+        State.FAILED: Shown(host=Presence.ANY, cluster=Presence.ANY, last_error=Presence.SET),
+        State.UNSPECIFIED: Shown(host=Presence.ANY, cluster=Presence.ANY, last_error=Presence.ANY),
+    }
+)
+"""The fields that a machine shows in each state: a shard rejects a record that differs (contract §12).
+
+A cluster that is shown in CONFIGURING is the one of the binding. The last entry is for numbers that the contract does
+not define: SHP-1 judges those.
+"""
 
 
 CREATE_FAULT_LABEL: Final = ("conformance.fault/create", "error")

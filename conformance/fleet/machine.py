@@ -21,6 +21,7 @@ from conformance.fleet.recovery import any_applied, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
 from conformance.fleet.unanswered import Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
+from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -178,9 +179,14 @@ class Machine:
         return await self._mutate(Verb.CONFIGURE, token, client, send)
 
     async def drain(
-        self, token: Token | None = None, *, grace: int = 0, client: Client | None = None, timeout: float | None = None
+        self,
+        token: Token | None = None,
+        *,
+        grace: int = DEFAULT_GRACE_SECONDS,
+        client: Client | None = None,
+        timeout: float | None = None,
     ) -> Call:
-        """Sends a Drain with `grace` seconds."""
+        """Sends a Drain with `grace` seconds. A Drain without grace may legally end in FAILED (LIF-12)."""
         return await self._mutate(
             Verb.DRAIN, token, client, lambda c, t: c.drain(self.id, t, grace=grace, timeout=timeout)
         )

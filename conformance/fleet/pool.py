@@ -24,7 +24,7 @@ from conformance.results.report import Home
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
@@ -99,6 +99,15 @@ class Pool:
     def without_delete(self) -> tuple[str, ...]:
         """The ids of the machines whose Delete was ever answered UNIMPLEMENTED while they were IDLE (LIF-8)."""
         return tuple(machine.id for machine in self._known if machine.record.calls.delete_unimplemented)
+
+    def resting(self) -> dict[str, int]:
+        """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
+        return {m.id: m.record.calls.sent for m in self._free if not m.unanswered}
+
+    def driven_since(self, resting: Mapping[str, int]) -> frozenset[str]:
+        """Returns the machines that the run drives, or has driven since it returned `resting`, or could not restore."""
+        now = self.resting()
+        return frozenset(each for each in self.touched if each not in now or now[each] != resting.get(each))
 
     def unavailable_reason(self, needs: Needs) -> str | None:
         """Returns why `needs` cannot be met, now or later in this run; None if they may be met."""

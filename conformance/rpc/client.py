@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from conformance.rpc.faults.injection import FaultInjection
     from conformance.rpc.target import Target
 
+DEFAULT_GRACE_SECONDS = 1
+"""The grace period of an ordinary Drain: one without grace may legally end in FAILED (LIF-12)."""
 MAX_FAULT_ATTEMPTS = 8
 """The number of attempts at a call whose response an injected fault may have dropped."""
 NO_CONNECTION = "failed to connect to all addresses"
@@ -201,7 +203,9 @@ class Client:
         )
         return await self.call("Configure", request, timeout=timeout)
 
-    async def drain(self, machine_id: str, token: Token, *, grace: int = 0, timeout: float | None = None) -> Call:
+    async def drain(
+        self, machine_id: str, token: Token, *, grace: int = DEFAULT_GRACE_SECONDS, timeout: float | None = None
+    ) -> Call:
         """Makes a Drain: CONFIGURED -> IDLE; `grace` in seconds."""
         request = pb.DrainRequest(machine_id=machine_id, grace_period_seconds=grace, **_spread(token))
         return await self.call("Drain", request, timeout=timeout)

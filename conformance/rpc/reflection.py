@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -24,6 +24,7 @@ REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.refle
 """The names of the reflection service. Their messages have the same encoding."""
 _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
+_Encoding: TypeAlias = descriptor_pb2.FeatureSet.MessageEncoding.ValueType
 
 # Groups of types that are interchangeable because they have the same wire format.
 _COMPATIBLE_TYPES: Final = (
@@ -49,9 +50,11 @@ class Types:
         self.messages: dict[str, descriptor_pb2.DescriptorProto] = {}
         self.enums: dict[str, descriptor_pb2.EnumDescriptorProto] = {}
         self.services: dict[str, descriptor_pb2.ServiceDescriptorProto] = {}
+        self._encodings: dict[str, _Encoding] = {}
+        """The encoding of message fields by message, unless the field has another one: a feature of editions."""
         for file in files:
             scope = f".{file.package}" if file.package else ""
-            self._add(scope, file.message_type, file.enum_type)
+            self._add(scope, file.message_type, file.enum_type, file.options.features.message_encoding)
             self.services |= {f"{scope}.{service.name}": service for service in file.service}
 
     def _add(
@@ -59,12 +62,22 @@ class Types:
         scope: str,
         messages: Iterable[descriptor_pb2.DescriptorProto],
         enums: Iterable[descriptor_pb2.EnumDescriptorProto],
+        encoding: _Encoding,
     ) -> None:
         self.enums |= {f"{scope}.{enum.name}": enum for enum in enums}
         for message in messages:
             name = f"{scope}.{message.name}"
             self.messages[name] = message
-            self._add(name, message.nested_type, message.enum_type)
+            self._encodings[name] = message.options.features.message_encoding or encoding
+            self._add(name, message.nested_type, message.enum_type, self._encodings[name])
+
+    def delimited(self, message: str, field: _Field) -> bool:
+        """Returns whether a message field is encoded like a group. Map entries never are."""
+        entry = self.messages.get(field.type_name)
+        if field.type != _Field.TYPE_MESSAGE or (entry is not None and entry.options.map_entry):
+            return False
+        encoding = field.options.features.message_encoding or self._encodings.get(message)
+        return encoding == descriptor_pb2.FeatureSet.DELIMITED
 
 
 def reflection_call(client: Client, service: str, requests: Iterable[Any] | None = None) -> Any:
@@ -177,7 +190,10 @@ def _message(ours: Types, theirs: Types, name: str, other: str, seen: set[tuple[
         return
     fields = {field.number: field for field in message.field}
     for field in ours.messages[name].field:
-        yield from _field(ours, theirs, f"{name.rpartition('.')[2]}.{field.name}", field, fields, seen)
+        where = f"{name.rpartition('.')[2]}.{field.name}"
+        if field.number in fields and theirs.delimited(other, fields[field.number]):
+            yield f"{where}: length-prefixed and delimited encoding"
+        yield from _field(ours, theirs, where, field, fields, seen)
 
 
 def _field(

@@ -17,6 +17,7 @@ from conformance.core.errors import Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import FIRST_POLL
 from conformance.rpc.call import cut, describe_machine
+from conformance.suite._shown import check_cluster, check_cluster_presence, check_host_presence, host_of
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.recording import BINDING, LIFE, shared_recording
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from conformance.fleet.machine import Machine
     from conformance.testkit.trial import Trial
 
-BOUND = (State.CONFIGURING, State.CONFIGURED, State.DRAINING)
-WITH_HOST = (State.IDLE, *BOUND)
-UNBOUND = (State.SPECULATIVE, State.CREATING, State.IDLE, State.DELETING)
-
-
-def host_of(machine: pb.Machine) -> tuple[str, str]:
-    """Returns provider and ref of the host."""
-    return machine.host.provider, machine.host.ref
-
 
 def check_host(machine: pb.Machine, host: tuple[str, str], *, where: str) -> None:
     """Checks that the machine shows exactly this host."""
@@ -41,17 +33,6 @@ def check_host(machine: pb.Machine, host: tuple[str, str], *, where: str) -> Non
         host_of(machine) == host,
         wanted=f"{where} to show host {host} until Delete",
         got=f"{state_of(machine.state).name} with host {host_of(machine)}",
-    )
-
-
-def check_cluster(machine: pb.Machine, cluster: str, *, where: str) -> None:
-    """Checks that the machine shows `cluster` while it is bound, and else no cluster."""
-    state = state_of(machine.state)
-    wanted = cluster if state in BOUND else ""
-    expect.fact(
-        machine.cluster == wanted,
-        wanted=f"{where} to show cluster {wanted!r} while {state.name}",
-        got=f"cluster {machine.cluster!r}",
     )
 
 
@@ -133,20 +114,8 @@ async def test_a_host_comes_with_create_and_stays(trial: Trial) -> None:
 
 @behaviour("LIF-5c", machines=1, start=State.CONFIGURED)
 async def test_slots_have_no_host_and_living_machines_have_one(trial: Trial) -> None:
-    for machine in await trial.some():
-        state = state_of(machine.state)
-        if state is State.SPECULATIVE:
-            expect.fact(
-                not machine.host.ref,
-                wanted=f"{machine.id}, SPECULATIVE, not to have a host",
-                got=f"host {host_of(machine)}",
-            )
-        if state in WITH_HOST:
-            expect.fact(
-                all(host_of(machine)),
-                wanted=f"{machine.id}, {state.name}, to have host.provider and host.ref",
-                got=f"host {host_of(machine)}",
-            )
+    for machine in await trial.undisturbed():
+        check_host_presence(machine, where=machine.id)
 
 
 @behaviour("LIF-6a", machines=1, start=State.IDLE, transitions=2)
@@ -202,16 +171,8 @@ async def test_the_cluster_is_shown_just_as_it_was_given(trial: Trial) -> None:
 
 @behaviour("LIF-6d", machines=1, start=State.CONFIGURED)
 async def test_within_one_listing_just_the_bound_machines_show_a_cluster(trial: Trial) -> None:
-    for machine in await trial.some():
-        state = state_of(machine.state)
-        if state in BOUND:
-            expect.fact(machine.cluster, wanted=f"{machine.id}, {state.name}, to show its cluster", got="no cluster")
-        if state in UNBOUND:
-            expect.fact(
-                not machine.cluster,
-                wanted=f"{machine.id}, {state.name}, not to show a cluster",
-                got=f"cluster {machine.cluster!r}",
-            )
+    for machine in await trial.undisturbed():
+        check_cluster_presence(machine, where=machine.id)
 
 
 @behaviour("LIF-7a", machines=1, start=State.IDLE, transitions=6)
@@ -220,7 +181,7 @@ async def test_rounds_leave_no_trace(trial: Trial) -> None:
     for number in range(3):
         cluster, metadata = trial.unique("cluster"), {f"key-{number}": "value", "kept": str(number)}
         await trial.bind(machine, cluster=cluster, metadata=metadata)
-        ack = await trial.drive(machine, Verb.DRAIN, machine.drain(grace=number % 2))
+        ack = await trial.drive(machine, Verb.DRAIN, machine.drain(grace=1 + number % 2))
         if ack.response.machine.state == State.IDLE:
             check_no_trace(ack.response.machine, where="the ack of Drain, IDLE,")
         check_no_trace(await machine.read(), where=f"Get after round {number + 1}")

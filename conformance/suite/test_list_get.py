@@ -77,24 +77,29 @@ async def test_list_and_get_agree_on_a_free_slot(trial: Trial) -> None:
 @behaviour("LST-4c", machines=1, transitions=2)
 async def test_list_and_get_agree_after_a_binding(trial: Trial) -> None:
     machine = trial.machine
+    since = (await expect.acked(trial.client.list(trial.found.states_to_list()))).response.revision
     await trial.bind(machine, cluster=machine.cluster, metadata=METADATA)
     await trial.drive(machine, Verb.DRAIN)
     await check_agree(trial, machine)
+    if since:
+        await check_agree(trial, machine, whole=True, since=since)
 
 
 @behaviour("LST-4d")
 async def test_list_and_get_agree_on_the_fleet(trial: Trial) -> None:
-    resting = [m.id for m in await trial.some() if m.id and state_of(m.state).stable]
-    suspects = set(trial.random.sample(resting, min(12, len(resting))))
+    since = trial.resting()
+    stable = [m.id for m in await trial.undisturbed() if m.id and state_of(m.state).stable]
+    suspects = set(trial.random.sample(stable, min(12, len(stable))))
     # Another client may move them: only machines count that Get shows at rest twice, while every List differs.
     async for last in poll_until_deadline(trial):
         before = {machine: await trial.client.get(machine) for machine in suspects}
         call = await expect.acked(trial.client.list())
         listed = {m.id: m for m in call.response.machines if m.id in suspects}
+        elsewhere = trial.driven_elsewhere(since)
         suspects = {
             machine
             for machine, first in before.items()
-            if await differs(trial, machine, first, listed.get(machine), last=last)
+            if machine not in elsewhere and await differs(trial, machine, first, listed.get(machine), last=last)
         }
         if not suspects:
             return

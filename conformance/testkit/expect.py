@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import SettleResult
 
-VOLATILE_FIELDS = ("price_per_hour", "interruption_probability", "labels")
-"""Fields that may change between two reads without a call (LST-4)."""
+STABLE_FIELDS = (
+    *("id", "state", "host", "cluster", "shard_metadata", "instance_type", "zone", "capacity_type", "resources"),
+    *("allocatable", "last_error"),
+)
+"""Fields that do not change without a call, and in which List, deltas and Get agree (LST-4).
+
+Price, probability and labels may change by themselves, and so may fields of a newer contract.
+"""
 EMPTY_EQUALS_UNSET = ("host", "resources", "allocatable")
 """Messages that mean the same if they are empty as if they are not set."""
 
@@ -136,12 +142,14 @@ async def _polls(seconds: float) -> AsyncIterator[None]:
 
 
 def at_rest(machine: pb.Machine) -> pb.Machine:
-    """Returns a copy without the fields that may change without a call (LST-4), and without unknown fields."""
+    """Returns a copy with only the fields that do not change without a call (LST-4), and without unknown fields."""
     stable = pb.Machine()
     stable.CopyFrom(machine)
     stable.DiscardUnknownFields()
-    for field in (*VOLATILE_FIELDS, *(name for name in EMPTY_EQUALS_UNSET if not getattr(stable, name).ByteSize())):
-        stable.ClearField(field)
+    for name in (field.name for field in pb.Machine.DESCRIPTOR.fields):
+        empty = name in EMPTY_EQUALS_UNSET and not getattr(stable, name).ByteSize()
+        if empty or name not in STABLE_FIELDS:
+            stable.ClearField(name)
     return stable
 
 

@@ -171,6 +171,24 @@ class Trial:
         few = await self.list(self.found.states_to_list(State.IDLE, State.CONFIGURED))
         return [*few.machines, *(await self.list(cap=PAGE)).machines]
 
+    def resting(self) -> Mapping[str, int]:
+        """Returns the machines that no behaviour drives now: the argument for `driven_elsewhere` after some reads."""
+        return self._pool.resting()
+
+    def driven_elsewhere(self, resting: Mapping[str, int]) -> frozenset[str]:
+        """Returns the machines that other behaviours have driven since `resting`, or that they left unrestored.
+
+        The fields of such a machine may be the consequence of an odd call, which its own behaviour judges.
+        """
+        return self._pool.driven_since(resting) - {machine.id for machine in self.machines}
+
+    async def undisturbed(self) -> Sequence[pb.Machine]:
+        """Returns the machines of `some`, without those that other behaviours drive meanwhile."""
+        resting = self.resting()
+        machines = await self.some()
+        elsewhere = self.driven_elsewhere(resting)
+        return [machine for machine in machines if machine.id not in elsewhere]
+
     async def changed(self) -> Sequence[pb.Machine]:
         """Returns all machines that this run may have changed or created, as List shows them, and possibly others."""
         since = self.found.since

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from fake_provider.core import Core
-from fake_provider.errors import Code, Rejected
 from fake_provider.fleet import host_for
 from fake_provider.machine import EDGES, Machine, State, Verb
 from fake_provider.servicer import Context, Fenced, Servicer
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
-    from fake_provider.request import Ack, Drain, Request
+    from fake_provider.request import Ack, Request
 
 # LIF-9: other machines.
 
@@ -188,66 +187,3 @@ class AckShowsTheLastMachine(Core):
         self.__dict__["last"] = machine
         moved = last.operation and machine.operation and abs(last.operation.due - machine.operation.due) < 0.02
         return last if moved else machine
-
-
-# LIF-12: a grace period of 0.
-
-
-@mutant("LIF-12", "LIF-12a", machines=250)
-class GraceZeroNeverEnds(Core):
-    """Never ends a Drain with a grace period of 0."""
-
-    def schedule(self, machine: Machine, now: float) -> None:
-        if machine.state is not State.DRAINING:
-            super().schedule(machine, now)
-
-
-@mutant("LIF-12", "LIF-12a")
-class GraceZeroIsUndone(Core):
-    """Ends a Drain with a grace period of 0 in CONFIGURED."""
-
-    def settle(self, machine: Machine) -> Machine:
-        drained = machine.operation and machine.operation.verb is Verb.DRAIN
-        return replace(machine, state=State.CONFIGURED) if drained else super().settle(machine)
-
-
-@mutant("LIF-12", "LIF-12a")
-class GraceZeroIsRefused(Core):
-    """Refuses a grace period of 0."""
-
-    def validate_grace(self, request: Drain) -> None:
-        if request.grace <= 0:
-            raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must be positive")
-
-
-@mutant("LIF-12", "LIF-12a", machines=250)
-class GraceZeroFailsWithoutAWord(Core):
-    """Ends a Drain with a grace period of 0 in FAILED without a last_error."""
-
-    def settle(self, machine: Machine) -> Machine:
-        drained = machine.operation and machine.operation.verb is Verb.DRAIN
-        return self.failed(machine, "") if drained else super().settle(machine)
-
-
-@mutant(
-    "LIF-12",
-    "LIF-12a",
-    "OPS-5d",
-    "OPS-6c",
-    also=("LIF-3a", "FEN-5c"),
-    because="they observe machines that were drained a moment ago",
-)
-class DrainedMachinesComeBack(Core):
-    """Binds a drained machine again a moment later."""
-
-    def advance(self, now: float) -> None:
-        super().advance(now)
-        for machine in list(self.machines.values()):
-            operation = machine.operation
-            if (
-                machine.state is State.IDLE
-                and operation
-                and operation.verb is Verb.DRAIN
-                and now > operation.due + 0.05
-            ):
-                self.put(replace(machine, state=State.CONFIGURED, cluster="again"))

@@ -124,7 +124,7 @@ class HostRefIsMadeUpAtEachRead(Core):
         return replace(machine, host=host_for(str(self.inventory.operations))) if machine.host else machine
 
 
-@mutant("LIF-5", "LIF-5b", latency="100ms")
+@mutant("LIF-5", "LIF-5b", "LIF-5d", latency="100ms")
 class HostIsPendingWhileCreating(Core):
     """Shows a temporary host.ref while CREATING."""
 
@@ -162,7 +162,7 @@ class ClusterHiddenWhileDraining(Core):
         return replace(machine, cluster="") if verb is Verb.DRAIN else machine
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6h")
 class ClusterHiddenWhileConfiguring(Core):
     """Shows no cluster while CONFIGURING."""
 

@@ -339,6 +339,46 @@ class ListRemembersTheCluster(Before):
         return replace(machine, cluster=self.before(machine).cluster) if drained else machine
 
 
+@mutant("LST-4", "LST-4a", "LST-4c", "LST-4d")
+class ListLeavesAllocatableOut(Core):
+    """Omits allocatable from List."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return replace(machine, instance_type=replace(machine.instance_type, allocatable={}))
+
+
+class DeltaDiffers(Core):
+    """Not a mutant: shows machines differently in a delta than in a full List."""
+
+    delta = False
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        self.delta = self.since(wanted.since) > 0
+        return super().list_machines(wanted, now)
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        return self.shown_in_delta(machine) if self.delta else machine
+
+    def shown_in_delta(self, machine: Machine) -> Machine:
+        raise NotImplementedError
+
+
+@mutant("LST-4", "LST-4a", "LST-4c")
+class DeltaLeavesAllocatableOut(DeltaDiffers):
+    """Omits allocatable from a delta."""
+
+    def shown_in_delta(self, machine: Machine) -> Machine:
+        return replace(machine, instance_type=replace(machine.instance_type, allocatable={}))
+
+
+@mutant("LST-4", "LST-4a", "LST-4c")
+class DeltaShowsAnError(DeltaDiffers):
+    """Shows a last_error in a delta only."""
+
+    def shown_in_delta(self, machine: Machine) -> Machine:
+        return replace(machine, last_error="changed")
+
+
 @mutant("LST-4", "LST-4b", "LST-4d")
 class SlotsAreListedWithoutInstanceType(Core):
     """Omits allocatable of SPECULATIVE machines from List."""

@@ -235,22 +235,22 @@ class RetryInFlightStoresItsMetadata(_StoresMetadata):
 
 @mutant("OPS-5", "OPS-5d")
 class RetryOfDrainTakesItsGrace(Core):
-    """Postpones the end of a Drain that is repeated with a grace period."""
+    """Postpones the end of a Drain that is repeated with a longer grace period."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
-        if known and isinstance(request, Drain) and request.grace and machine.operation and machine.moving:
+        if known and isinstance(request, Drain) and request.grace > 1 and machine.operation and machine.moving:
             self.put(replace(machine, operation=replace(machine.operation, id="later")))
         return known
 
 
 @mutant("OPS-5", "OPS-5d")
 class OtherGraceIsAnotherDrain(Core):
-    """Gives a Drain that is repeated with a grace period another operation_id."""
+    """Gives a Drain that is repeated with a longer grace period another operation_id."""
 
     def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
         known = super().retry_of(verb, machine, request)
-        return f"{known}-{request.grace}" if known and isinstance(request, Drain) and request.grace else known
+        return f"{known}-{request.grace}" if known and isinstance(request, Drain) and request.grace > 1 else known
 
 
 @mutant("OPS-5", "OPS-5a")

@@ -125,7 +125,7 @@ class ZoneOnlyAsALabel(Shown):
         return replace(machine, zone="")
 
 
-@mutant("SHP-1", "SHP-1b")
+@mutant("SHP-1", "SHP-1b", "SHP-1f")
 class ZoneOfTheWishOnly(Shown):
     """Leaves the zone of machines with a host empty."""
 

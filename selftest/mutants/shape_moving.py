@@ -63,7 +63,7 @@ class PriceIsUnknownWhileCreating(_OnItsWay):
         return replace(machine, price_per_hour=math.nan)
 
 
-@mutant("SHP-1", "SHP-1b", latency="120ms")
+@mutant("SHP-1", "SHP-1b", "SHP-1f", latency="120ms")
 class NoZoneWhileConfiguring(_OnItsWay):
     """Leaves the zone empty while CONFIGURING."""
 

@@ -232,6 +232,19 @@ class AnotherType(Servicer):
     )
 
 
+def delimit(file: descriptor_pb2.FileDescriptorProto) -> None:
+    """Gives the machine in an ack the delimited encoding, which is a feature of editions."""
+    file.syntax, file.edition = "editions", descriptor_pb2.EDITION_2023
+    field(file, "TransitionAck", "machine").options.features.message_encoding = descriptor_pb2.FeatureSet.DELIMITED
+
+
+@mutant("WIR-4", "WIR-4b")
+class AnotherEncoding(Servicer):
+    """Describes a message field with delimited encoding."""
+
+    descriptors = described(delimit)
+
+
 @mutant("WIR-4", "WIR-4b")
 class NoListMethod(Servicer):
     """Describes List under another name."""

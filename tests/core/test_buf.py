@@ -138,6 +138,27 @@ def test_breaking_changes_are_found(old: str, new: str, rule: str, copy: Path) -
     assert rule in rule_ids(buf.breaking(copy))
 
 
+def add_alias(copy: Path, *, first: bool) -> None:
+    released = "CAPACITY_TYPE_SPOT = 4;"
+    alias = "// The same.\n  CAPACITY_TYPE_PREEMPTIBLE = 4;"
+    edit(copy, released, f"{alias}\n  // Released.\n  {released}" if first else f"{released}\n  {alias}")
+    edit(copy, "enum CapacityType {", "enum CapacityType {\n  option allow_alias = true;")
+
+
+def test_an_alias_before_the_released_name_changes_json_output(copy: Path) -> None:
+    add_alias(copy, first=True)
+    (finding,) = (each for each in buf.breaking(copy).found if each.rule == "ENUM_VALUE_FIRST_NAME")
+    lines = (copy / "bigfleet/v1alpha1/provider.proto").read_text(encoding="utf-8").splitlines()
+    assert finding.path == str(copy / "bigfleet/v1alpha1/provider.proto")
+    assert lines[finding.line - 1][finding.column - 1 :].startswith("CAPACITY_TYPE_PREEMPTIBLE")
+    assert '"CAPACITY_TYPE_PREEMPTIBLE" instead of "CAPACITY_TYPE_SPOT"' in finding.message
+
+
+def test_an_alias_behind_the_released_name_breaks_nothing(copy: Path) -> None:
+    add_alias(copy, first=False)
+    assert buf.breaking(copy).found == ()
+
+
 def test_a_deleted_file_is_found_without_a_path(copy: Path) -> None:
     path = copy / "bigfleet/v1alpha1/provider.proto"
     path.rename(path.with_name("other.proto"))

@@ -47,6 +47,24 @@ def test_a_lease_that_is_released_twice_takes_nothing_from_the_next_one() -> Non
     pooled(facts, machines=1, max_alive=1)
 
 
+def test_a_machine_counts_as_driven_until_it_is_free_and_if_it_was_driven_meanwhile() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        before = pool.resting()
+        assert pool.driven_since(before) == frozenset()
+        lease = leased(pool, machines=1, transitions=1)
+        assert pool.driven_since(before) == frozenset(), "no call was sent yet"
+        await pool.prepare(lease)
+        assert pool.driven_since(pool.resting()) == ids(lease.machines), "it is leased"
+        await pool.release(lease, wanted={State.IDLE})
+        assert pool.driven_since(before) == ids(lease.machines), "it was driven meanwhile"
+        assert pool.driven_since(pool.resting()) == frozenset(), "it is at rest"
+        retired = leased(pool, machines=1, transitions=1)
+        pool.quarantine(retired.machines[0], "it is stuck")
+        assert pool.driven_since(pool.resting()) == ids(retired.machines), "its state is the run's own doing"
+
+    pooled(facts)
+
+
 def test_a_lease_without_machines_is_always_available() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         leased(pool, machines=4)
