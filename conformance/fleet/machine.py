@@ -448,6 +448,8 @@ class Machine:
         call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
         if call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
+        if verb is Verb.DELETE and call.code is StatusCode.UNIMPLEMENTED:
+            self.record = self.record.without_delete()
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()

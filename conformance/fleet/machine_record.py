@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.ownership import Owner, Ownership
 from conformance.fleet.unanswered import Doubt, UnansweredCalls
@@ -60,7 +58,7 @@ class Calls:
     transition: Transition | None = None
     """The transition that is not known to have ended, if any."""
     delete_unimplemented: bool = False
-    """True if a Delete of the IDLE machine was ever answered UNIMPLEMENTED."""
+    """True if a Delete was ever answered UNIMPLEMENTED while the machine rested at IDLE, and nothing else called it."""
     other_machines: frozenset[str] = frozenset()
     """Ids that acks showed instead of this machine's: those machines may have been started."""
 
@@ -127,8 +125,6 @@ class MachineRecord:
         calls, seen, ownership = self.calls, self.seen, self.ownership
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
-        if call.answered and call.code is StatusCode.UNIMPLEMENTED and verb is Verb.DELETE and seen.state is State.IDLE:
-            calls = replace(calls, delete_unimplemented=True)
         if call.answered_ok:
             calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine
@@ -142,6 +138,10 @@ class MachineRecord:
         if calls is self.calls and seen is self.seen and ownership is self.ownership:
             return self
         return replace(self, calls=calls, seen=seen, ownership=ownership)
+
+    def without_delete(self) -> MachineRecord:
+        """Returns the record after a Delete of the machine, at rest in IDLE, was answered UNIMPLEMENTED."""
+        return replace(self, calls=replace(self.calls, delete_unimplemented=True))
 
     def create_ended(self) -> MachineRecord:
         """Returns the record after a Create that could start the machine, and the claim that follows it."""

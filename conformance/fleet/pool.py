@@ -97,7 +97,7 @@ class Pool:
 
     @property
     def without_delete(self) -> tuple[str, ...]:
-        """The ids of the machines whose Delete was ever answered UNIMPLEMENTED while they were IDLE (LIF-8)."""
+        """The ids of the machines that could not be deleted, because Delete was answered UNIMPLEMENTED (LIF-8)."""
         return tuple(machine.id for machine in self._known if machine.record.calls.delete_unimplemented)
 
     def resting(self) -> dict[str, int]:

@@ -298,8 +298,9 @@ async def _scope(client: Client, run: str) -> str | None:
         fresh = await client.drain(there, shard.token(epoch=1, sequence=10))
         # A call that was rejected for load, or cut off, may not have reached the fence: the answers could fit the wrong
         # scope.
-        decided = all(call.answered and not call.busy for call in (first, again, other, fresh))
-        if decided:
+        calls = (first, again, other, fresh)
+        decided = all(call.answered and not call.busy for call in calls)
+        if decided or not all(call.answered or call.cut_off for call in calls):
             break
         await asyncio.sleep(pause)
     if not all(call.answered for call in (first, again, other, fresh)):

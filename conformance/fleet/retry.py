@@ -101,8 +101,8 @@ async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool =
     """
 
     async def send(token: Token) -> Call:
-        answer = await call.send(token)
-        if answer.answered_busy and retry.state_before.stable and retry.state_before is not EDGES[call.verb].source:
+        answer, edge = await call.send(token), EDGES[call.verb]
+        if answer.answered_busy and retry.state_before not in (State.UNSPECIFIED, edge.source, edge.via):
             call.client.overload.note_without_edge()
         return answer
 

@@ -105,7 +105,7 @@ class Trial:
         return self._context.meter.owners(call.operation_id)
 
     def without_delete(self) -> tuple[str, ...]:
-        """Returns the machines of this run, of any behaviour, whose Delete was answered UNIMPLEMENTED at IDLE."""
+        """Returns the machines of this run that the kit could not delete: Delete was answered UNIMPLEMENTED at IDLE."""
         return self._pool.without_delete
 
     def new_shard(self) -> Shard:
