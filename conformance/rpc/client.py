@@ -14,6 +14,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.background import BackgroundTasks
 from conformance.core.errors import NotObserved
 from conformance.core.open_files import open_files_problem
+from conformance.rpc import http_answer
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
 from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
 from conformance.rpc.decoding import decode_error, deserializer, explain_limit
@@ -348,9 +349,10 @@ class Client:
 
         gRPC sets UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may send
         either. The state afterwards shows the difference: the connection is live, or time is left. With injected
-        faults the connection may be live even after a loss, because gRPC has reconnected by then.
+        faults the connection may be live even after a loss, because gRPC has reconnected by then. A proxy that got no
+        answer from the provider says so itself, on a live connection.
         """
-        if self.disconnected or details.startswith(NO_CONNECTION):
+        if self.disconnected or details.startswith(NO_CONNECTION) or http_answer.is_gateway_error(details):
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False

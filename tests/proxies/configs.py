@@ -36,6 +36,8 @@ class Setup:
     tuned: bool = True
     route: str = ALL_ROUTES
     """The start of the paths that are passed on; the proxy answers HTTP 404 for all others."""
+    extra: str = ""
+    """More options, in the proxy's own words: in nginx's `http`, HAProxy's `defaults`, Caddy's `servers`."""
 
 
 def nginx(setup: Setup) -> str:
@@ -46,8 +48,7 @@ def nginx(setup: Setup) -> str:
         f" ssl_client_certificate {setup.directory}/ca.pem; ssl_verify_client on;"
     )
     temporary = "".join(
-        f"{name}_temp_path {setup.directory}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{name}_temp_path {setup.directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     # A master process of root would start workers that cannot write into the directory.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -57,6 +58,7 @@ events {{ worker_connections 1024; }}
 http {{
   access_log off; {temporary}
   {"client_max_body_size 4m; grpc_buffer_size 64k;" if setup.tuned else ""}
+  {setup.extra}
   upstream provider {{ server {setup.upstream}; keepalive 32; }}
   server {{
     listen 127.0.0.1:{setup.port} {"ssl " if setup.tls else ""}http2;
@@ -80,6 +82,7 @@ defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  {setup.extra}
 frontend kit
   bind 127.0.0.1:{setup.port} {files + " alpn h2" if setup.tls else "proto h2"}
   {route if setup.route != ALL_ROUTES else ""}
@@ -106,6 +109,7 @@ def caddy(setup: Setup) -> str:
   storage file_system {setup.directory}/storage
   servers {{
     protocols {"h1 h2" if setup.tls else "h1 h2c"}
+    {setup.extra}
   }}
 }}
 {f"https://{NAME}" if setup.tls else "http://127.0.0.1"}:{setup.port} {{
@@ -142,9 +146,7 @@ def envoy(setup: Setup) -> str:
                 }
             ]
         },
-        "http_filters": [
-            {"name": "router", "typed_config": {"@type": f"{extensions}.filters.http.router.v3.Router"}}
-        ],
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{extensions}.filters.http.router.v3.Router"}}],
     }
     pem = {"filename": str(setup.directory / "server.pem")}
     tls = {

@@ -154,6 +154,7 @@ def serving(
     tls: bool = False,
     tuned: bool = True,
     route: str = configs.ALL_ROUTES,
+    extra: str = "",
 ) -> Iterator[Serving]:
     """Starts the proxy in front of `upstream`, on a free port and with all its files in `directory`, and ends it.
 
@@ -164,7 +165,13 @@ def serving(
     log = directory / "proxy.log"
     for attempt in range(1, PORT_TRIES + 1):
         setup = Setup(
-            port=_free_port(), upstream=upstream, directory=directory.resolve(), tls=tls, tuned=tuned, route=route
+            port=_free_port(),
+            upstream=upstream,
+            directory=directory.resolve(),
+            tls=tls,
+            tuned=tuned,
+            route=route,
+            extra=extra,
         )
         process = _started(proxy, path, setup, log)
         if _listens(process, setup.port):
