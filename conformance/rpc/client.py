@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,6 +15,7 @@ from conformance.core.background import BackgroundTasks
 from conformance.core.errors import NotObserved
 from conformance.core.open_files import open_files_problem
 from conformance.rpc import http_answer
+from conformance.rpc.accepted_tokens import AcceptedTokens
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
 from conformance.rpc.call import CLOCK_DECIMALS, Call, note_unanswered, record, token_of
 from conformance.rpc.decoding import decode_error, deserializer, explain_limit
@@ -46,7 +47,8 @@ RESET = "Received RST_STREAM"
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
 """The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
-RFC 9113, 8.7). The call had no effect, and its token can be used again."""
+RFC 9113, 8.7). The call had no effect, and its token can be used again; HAProxy also sends it for a call that had its
+effect (`AcceptedTokens`)."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before each retry of such a call."""
 
@@ -114,6 +116,7 @@ class Client:
         time = asyncio.get_running_loop().time
         self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
         self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
+        self._accepted_tokens: AcceptedTokens = AcceptedTokens() if first is None else first._accepted_tokens
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
         self._connection = _Connection(target, suffix=suffix)
@@ -289,8 +292,12 @@ class Client:
         return call
 
     async def _send(self, rpc: str, request: Any, method: Callable[..., Any], timeout: float | None) -> Call:
-        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM)."""
-        call = await self._send_within_limit(rpc, request, method, timeout)
+        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM).
+
+        If only the refused attempt explains that another one was fenced, then the call may have had its effect, and the
+        refused attempt is returned as unanswered.
+        """
+        first = call = await self._send_within_limit(rpc, request, method, timeout)
         for delay in REFUSED_STREAM_DELAYS:
             if not call.details.startswith(REFUSED_STREAM):
                 break
@@ -298,6 +305,8 @@ class Client:
             if self.disconnected:
                 break
             call = await self._send_within_limit(rpc, request, method, timeout)
+        if call is not first and call.answered and call.fenced and not self._accepted_tokens.explain(call):
+            call = replace(first, answered=False)
         self.overload.add(call)
         return call
 
@@ -342,6 +351,7 @@ class Client:
         if self.faults is not None and loses_answer:
             call = self.faults.lost_answers.withhold(call)
         record(call)
+        self._accepted_tokens.add(call)
         return call
 
     def _came_from_provider(self, code: grpc.StatusCode, details: str, expired: bool, started: float) -> bool:

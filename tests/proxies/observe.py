@@ -370,9 +370,11 @@ def observe(proxy: Proxy, path: str, directory: Path) -> Mapping[str, Value]:
             seen |= observe_timeouts(proxied.address)
         with serving(proxy, path, address, directory / "tls", tuned=False, tls=True) as proxied:
             seen |= observe_tls(proxied.address, proxied.directory)
-        with serving(proxy, path, address, directory / "route", tuned=False, route=OTHER_ROUTES) as proxied:
-            with client(proxied.address) as channel:
-                seen["no_route"], seen["no_route_http"] = call(channel, "Answers")
+        with (
+            serving(proxy, path, address, directory / "route", tuned=False, route=OTHER_ROUTES) as proxied,
+            client(proxied.address) as channel,
+        ):
+            seen["no_route"], seen["no_route_http"] = call(channel, "Answers")
     with serving(proxy, path, address, directory / "down", tuned=False) as proxied, client(proxied.address) as channel:
         seen["provider_down"], seen["provider_down_http"] = call(channel, "Answers")
     return {question: seen[question] for question in QUESTIONS}
