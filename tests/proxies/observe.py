@@ -168,7 +168,7 @@ class Upstream(grpc.GenericRpcHandler):
 def upstream() -> Iterator[tuple[str, Upstream]]:
     """Serves an Upstream; yields its address, and itself."""
     handler = Upstream()
-    server = grpc.server(futures.ThreadPoolExecutor(16), handlers=(handler,), options=UNLIMITED)
+    server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[handler], options=UNLIMITED)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

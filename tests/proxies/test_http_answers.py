@@ -64,10 +64,10 @@ def test_a_provider_that_is_down_is_the_first_error(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", [*HTTP_PROXIES, "envoy"])
 def test_a_provider_that_goes_down_during_the_run_breaks_nothing(name: str, tmp_path: Path) -> None:
     """An answer of the proxy alone is not an answer of the provider, so nothing can be held against the provider."""
-    path = ready(BY_NAME[name])
+    path, extra = ready(BY_NAME[name]), "retries 0" if name == "haproxy" else ""
     with (
         providing("--latency", "50ms") as provider,
-        serving(BY_NAME[name], path, provider.address, tmp_path / "proxy") as proxied,
+        serving(BY_NAME[name], path, provider.address, tmp_path / "proxy", extra=extra) as proxied,
     ):
         kit = started(proxied, tmp_path / "report", "--patience", "2s")
         while not provider.away():
@@ -77,7 +77,7 @@ def test_a_provider_that_goes_down_during_the_run_breaks_nothing(name: str, tmp_
         provider.kill()
         done = finished(kit, tmp_path / "report")
     assert done.report["verdict"] == "inconclusive", done.problems()
-    assert done.code == 3 or done.code == 4, done.out
+    assert done.code in (3, 4), done.out  # 4: machines are left behind
     assert "is the provider running" in done.out, done.out
     assert "is the provider running" in done.page
 
