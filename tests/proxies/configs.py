@@ -23,7 +23,7 @@ OTHER_ROUTES: Final = "/other.Service/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a configuration depends on."""
+    """The input of a configuration."""
 
     port: int
     """The port on 127.0.0.1 on which the proxy listens."""

@@ -1,4 +1,4 @@
-"""Which proxies the tests of this run use, and how the tests judge a provider behind one."""
+"""Finds the proxies for the tests of this run, and judges a provider behind one."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Run:
     out: str
     err: str
     report: dict[str, Any]
-    """The content of report.json; empty if there is none."""
+    """The content of report.json; empty if it was not written."""
     page: str
-    """The content of report.html; empty if there is none."""
+    """The content of report.html; empty if it was not written."""
 
     def statuses(self) -> dict[str, str]:
         """Returns the status by behaviour."""

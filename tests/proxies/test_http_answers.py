@@ -1,4 +1,4 @@
-"""What the kit says when a real proxy answers instead of the provider: the status, its meaning, the option."""
+"""Tests the hints of the kit when a real proxy answers instead of the provider: status, meaning, option."""
 
 from __future__ import annotations
 
