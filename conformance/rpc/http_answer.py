@@ -1,7 +1,7 @@
 """Recognises answers of a proxy in front of the provider: an HTTP status instead of a gRPC answer.
 
 gRPC turns such a status into one of its codes, and the caller cannot tell it from the provider's own. Only the details
-still show it. The options named here were tried with the versions in tests/proxies/observations.json.
+still show it. `tests/proxies` has these answers, and most of the options, from real proxies.
 """
 
 from __future__ import annotations
