@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTO  := proto/bigfleet/v1alpha1/provider.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest deletions stacks mutants bench soak flake clean
+.PHONY: help conformance test verify lint types proto fresh generate baseline docs screenshots selftest deletions stacks proxies mutants bench soak flake clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ deletions: $(READY)  ## Delete each line of the suite in turn and check that the
 
 stacks: $(READY)  ## Build and judge the providers on all other gRPC stacks (tests/stacks); options in ARGS
 	CONFORMANCE_STACKS=all nice $(BIN)/pytest tests/stacks -n 2 $(ARGS)
+
+proxies: $(READY)  ## Judge the fake behind nginx, HAProxy, Caddy and Envoy, plain and with TLS (tests/proxies); options in ARGS
+	CONFORMANCE_PROXIES=all nice $(BIN)/pytest tests/proxies -n 2 $(ARGS)
 
 screenshots: $(READY)  ## Take screenshots of report.html into docs/screenshots; needs chromium
 	$(BIN)/python -m tools.screenshots

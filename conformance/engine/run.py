@@ -26,6 +26,7 @@ from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
 from conformance.results.bill import Meter
 from conformance.results.result import Result, Status
+from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,8 +315,11 @@ class Run:
                 return
             try:
                 await connect(client, timeout=self._options.timeouts.connect)
-                if not (await client.list(cap=1)).answered:
-                    raise TargetError(f"List was not answered within {client.rpc_timeout:g} s, twice")
+                last = await client.list(cap=1)
+                if not last.answered:
+                    late = f"was not answered within {client.rpc_timeout:g} s"
+                    by_proxy = http_answer.is_gateway_error(last.details)
+                    raise TargetError(f"List {f'answered {last.outcome()}' if by_proxy else late}, twice")
             except TargetError as error:
                 self._stop(f"the target is gone: {error.message}")
                 self._log.cut_short = self._stop.reason

@@ -21,6 +21,7 @@ from conformance.core.sizes import show_size
 from conformance.core.text import MAX_SENT_CHARACTERS
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
+from conformance.rpc import http_answer
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import LOST_CONNECTION_DELAYS
 from conformance.rpc.decoding import too_large
@@ -213,6 +214,8 @@ def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:
 def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> TargetError:
     """Returns the error for a target that does not answer List."""
     address = client.target.address
+    if hint := http_answer.hint(outcome):
+        return TargetError(f"target {address} does not answer List: {outcome}", hint=hint)
     match code:
         case grpc.StatusCode.UNIMPLEMENTED:
             return TargetError(

@@ -10,9 +10,10 @@ from conformance.core.catalogue import Level
 from conformance.core.text import printable, quantity
 from conformance.reporters import comparison, profiles_text, sections
 from conformance.results import grpcurl
-from conformance.results.evidence import rerun
+from conformance.results.evidence import hints, rerun
 from conformance.results.result import Status, Verdict, causes
 from conformance.results.waivers import WaiverState
+from conformance.rpc import http_answer
 from conformance.rpc.call import one_line
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def evidence(result: Result, waived: Waived | None = None) -> list[str]:
         f"  wanted  {result.wanted}",
         f"  got     {result.got}",
     ]
+    lines += [f"  hint    {hint}" for hint in hints(result)]
     if waived is not None:
         lines.append(f"  waived  {waived.waiver.terms}")
     calls = call_lines(result.calls)
@@ -135,9 +137,16 @@ def findings(report: Report) -> list[str]:
             grouped[result.reason].append(result.id)
         if grouped:
             lines.append(title)
-            lines += [f"  {', '.join(ids)}: {reason}" for reason, ids in grouped.items()]
+            for reason, ids in grouped.items():
+                lines += [f"  {', '.join(ids)}: {reason}", *_hint_lines(reason, "    ")]
             lines.append("")
     return list(map(printable, lines))
+
+
+def _hint_lines(text: str, indent: str) -> list[str]:
+    """Returns a line with the hint for a text that cites an answer of a proxy."""
+    hint = http_answer.hint(text)
+    return [f"{indent}hint {hint}"] if hint and hint not in text else []
 
 
 def closing(report: Report, *, compared: bool = True) -> list[str]:
@@ -166,6 +175,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
     lines = [f"verdict    {verdict_in_capitals(report)}: {judged}{part}{stopped}", *waivers(report)]
+    lines += _hint_lines(report.stopped or "", "           ")
     lines += _unjudged(report)
     lines += profiles_text.lines(report)
     if report.figures is not None:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from conformance.results import grpcurl
+from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
     from conformance.core.fencing import Token
@@ -81,6 +82,12 @@ def _why(token: Token | None, mark: Token | None) -> str:
             f" than the mark's {mark.sequence}"
         )
     return f"{comparison}."
+
+
+def hints(result: Result) -> tuple[str, ...]:
+    """Returns a hint for each kind of answer that the result cites and that does not come from the provider itself."""
+    cited = [result.got, result.reason, *(result.calls[number].outcome() for number in result.decisive)]
+    return tuple(dict.fromkeys(hint for text in cited if (hint := http_answer.hint(text))))
 
 
 def rerun(report: Report, result: Result) -> str:

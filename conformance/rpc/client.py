@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -14,6 +14,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.background import BackgroundTasks
 from conformance.core.errors import NotObserved
 from conformance.core.open_files import open_files_problem
+from conformance.rpc import http_answer
+from conformance.rpc.accepted_tokens import AcceptedTokens
 from conformance.rpc.backoff import RETRY_DELAYS, OverloadTracker
 from conformance.rpc.call import (
     CLOCK_DECIMALS,
@@ -51,7 +53,8 @@ LOST_CONNECTION_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"
 """The start of gRPC's message if the server did not process a call because of too many concurrent ones (REFUSED_STREAM:
-RFC 9113, 8.7). The call had no effect, and its token can be used again. It is not an answer of the provider."""
+RFC 9113, 8.7). The call had no effect, and its token can be used again; HAProxy also sends it for a call that had its
+effect (`AcceptedTokens`). It is not an answer of the provider."""
 REFUSED_STREAM_DELAYS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Seconds before each retry of such a call."""
 
@@ -96,6 +99,7 @@ class Client:
         time = asyncio.get_running_loop().time
         self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
         self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
+        self._accepted_tokens: AcceptedTokens = AcceptedTokens() if first is None else first._accepted_tokens
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
         self._shared_connection = Connection(target, suffix=suffix)
@@ -289,8 +293,12 @@ class Client:
         return call
 
     async def _send(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
-        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM)."""
-        call = await self._send_within_limit(rpc, request, method, timeout)
+        """Sends the call; resends it unchanged while the server refuses the stream (REFUSED_STREAM).
+
+        If only the refused attempt explains that another one was fenced, then the call may have had its effect, and the
+        refused attempt is returned as unanswered.
+        """
+        first = call = await self._send_within_limit(rpc, request, method, timeout)
         for delay in REFUSED_STREAM_DELAYS:
             if not call.details.startswith(REFUSED_STREAM):
                 break
@@ -298,6 +306,8 @@ class Client:
             if self.disconnected:
                 break
             call = await self._send_within_limit(rpc, request, method, timeout)
+        if call is not first and call.answered and call.fenced and not self._accepted_tokens.explain(call):
+            call = replace(first, answered=False)
         self.overload.add(call)
         return call
 
@@ -343,6 +353,7 @@ class Client:
         if self.faults is not None and loses_answer:
             call = self.faults.lost_answers.withhold(call)
         record(call)
+        self._accepted_tokens.add(call)
         return call
 
     def _came_from_provider(
@@ -352,9 +363,10 @@ class Client:
 
         gRPC sets UNAVAILABLE when a connection is lost and DEADLINE_EXCEEDED when time is up, and a provider may send
         either. The state afterwards shows the difference: the connection is live, or time is left. With injected
-        faults the connection may be live even after a loss, because gRPC has reconnected by then.
+        faults the connection may be live even after a loss, because gRPC has reconnected by then. A proxy that got no
+        answer from the provider says so itself, on a live connection.
         """
-        if self.disconnected or details.startswith(NO_CONNECTION):
+        if self.disconnected or details.startswith(NO_CONNECTION) or http_answer.is_gateway_error(details):
             return False
         if code in CONNECTION_LOST_CODES and self.may_have_dropped_since(started):
             return False

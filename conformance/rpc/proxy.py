@@ -32,6 +32,10 @@ class Proxy:
         """Holds back all bytes from the provider from now on; bytes from the client still pass."""
         self._open.clear()
 
+    def resume_responses(self) -> None:
+        """Passes on the bytes from the provider again, also those that were held back on open connections."""
+        self._open.set()
+
     def cut(self) -> None:
         """Resets all connections, on both sides."""
         for writer in self._writers:

@@ -70,6 +70,24 @@ def test_a_response_over_the_limit_is_rejected_even_if_compressed(compression: g
     assert call.details == "the response is larger than 1 MiB (--max-answer)"
 
 
+@pytest.mark.parametrize(
+    ("text", "answered"), [("no healthy upstream", False), ("the cloud answered: no healthy upstream", True)]
+)
+def test_the_answer_of_a_proxy_without_a_provider_is_not_an_answer(text: str, answered: bool) -> None:
+    """Envoy sends UNAVAILABLE with this text over a live connection, and nothing came from the provider."""
+
+    class Unhealthy(Servicer):
+        async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, text)
+
+    async def go() -> Call:
+        async with serving(provider(1), servicer=Unhealthy) as address, connected(address) as client:
+            return await client.call("List", pb.ListFilter())
+
+    call = asyncio.run(go())
+    assert (call.answered, call.busy, call.cut_off) == (answered, answered, not answered)
+
+
 @pytest.mark.parametrize("character", ["x", "漢"], ids=["ascii", "percent-encoded"])
 def test_a_long_error_text_is_received_in_full(character: str) -> None:
     """The characters that are not ASCII take nine bytes each in the header that carries the text."""

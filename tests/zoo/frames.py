@@ -225,7 +225,7 @@ async def sends_a_frame_too_large(sandbox: Sandbox) -> None:
     await sandbox.listen(handle)
 
 
-@species(r"does not answer List: UN(KNOWN|AVAILABLE)", rare=True)
+@species(r"does not answer List: UNAVAILABLE \(no answer from the provider\)", hint="HTTP 502", rare=True)
 async def answers_as_a_proxy(sandbox: Sandbox) -> None:
     """Answers like a proxy: with HTTP 502 and an HTML page."""
 

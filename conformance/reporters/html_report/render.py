@@ -24,8 +24,9 @@ from conformance.reporters.comparison import SHOWN
 from conformance.reporters.html_report.timeline_data import embedded, outcome_kind
 from conformance.results import call_latency, profiles
 from conformance.results.critical_path import critical_path, has_run
-from conformance.results.evidence import exhibits, repeat_commands
+from conformance.results.evidence import exhibits, hints, repeat_commands
 from conformance.results.result import Status, Verdict, causes
+from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,6 +170,8 @@ def _environment() -> jinja2.Environment:
         verdicts=VERDICTS,
         outcomes=OUTCOMES,
         exhibits=exhibits,
+        hints=hints,
+        http_hint=http_answer.hint,
         repeat_commands=repeat_commands,
         outcome_kind=outcome_kind,
         kinds=SHOWN,

@@ -1,0 +1,1 @@
+"""The kit and the fake provider with real proxies between them."""
