@@ -46,7 +46,8 @@ class Losing:
         """Handles one call of the in-process transport."""
         self.calls += 1
         if self.calls not in self.lost:
-            return await _handle(handler, data, context)
+            answer: bytes = await _handle(handler, data, context)
+            return answer
         self.losses += 1
         if self.carried_out:
             with contextlib.suppress(in_process._Aborted):

@@ -63,4 +63,5 @@ def test_a_lost_call_is_not_evidence(behaviour: str, carried_out: bool) -> None:
         losing = Losing(lost=frozenset(range(first, first + 18)), carried_out=carried_out)
         result = judge_losing(behaviour, losing, seed=0)
         assert losing.losses
-        assert result.status is Status.PASSED, f"calls from {first} on lost: {result.reason}"
+        # Eighteen lost calls in a row are more than the kit sends again, so the behaviour may be left undecided.
+        assert result.status in (Status.PASSED, Status.ERROR), f"calls from {first} on lost: {result.reason}"

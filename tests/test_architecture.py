@@ -93,3 +93,16 @@ def test_attributes_are_counted_in_the_class_body_and_in_its_methods() -> None:
 def test_the_tests_of_a_package_are_in_a_directory_of_its_name() -> None:
     loose = {path.name for path in (ROOT / "tests").glob("test_*.py")}
     assert loose == {"test_architecture.py", "test_frozen_surface.py"}
+
+
+@pytest.mark.parametrize("path", modules("conformance/suite", "conformance/testkit"), ids=name_of)
+def test_behaviours_do_not_read_the_raw_code_of_a_call(path: Path) -> None:
+    """A call without an answer has a `code` too: `status` raises NoAnswer for it."""
+    tree = ast.parse(path.read_text())
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}  # expect.code(…)
+    raw = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "code" and id(node) not in called
+    ]
+    assert raw == []

@@ -274,7 +274,7 @@ class Pool:
         """Drives the machine to a stable state. Leaves it bound only with the binding that its next lease needs.
 
         Calls that were not answered are fenced off first: they could still arrive, and move the machine under the next
-        behaviour. What they did to the marks of their shards is unknown.
+        behaviour. Their effect on the marks of their shards is unknown.
         """
         if machine.unanswered and machine.unanswered.doubt is Doubt.LOST:
             await machine.fence_off()

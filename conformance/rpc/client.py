@@ -85,7 +85,7 @@ class Client:
         """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any."""
         self.rpc_timeout = rpc_timeout
         self.behind_own_proxy = target.proxy_address is not None and first is not None and target is not first.target
-        """True if the kit may cut this connection deliberately, so that an unanswered call is no surprise."""
+        """True if the kit may cut this connection deliberately, so that an unanswered call is expected."""
         self.count = 0
         """The number of sent calls."""
         self.disconnected = False

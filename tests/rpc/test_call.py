@@ -56,7 +56,7 @@ def test_the_outcome_of_a_call_without_an_answer_cannot_be_read(outcome: str) ->
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
 def test_a_call_that_the_kit_has_ended_is_not_cut_off(code: grpc.StatusCode) -> None:
-    lost = {"details": f"{STREAM_LOST}…)", "answered": False}
+    lost: dict[str, Any] = {"details": f"{STREAM_LOST}…)", "answered": False}
     assert not call(code, ended_by_kit=True, **lost).cut_off
     assert call(code, **lost).cut_off is (code is grpc.StatusCode.INTERNAL)
 
