@@ -78,6 +78,14 @@ def test_one_slow_ack_is_not_a_warning() -> None:
     assert [r.status for r in report.results] == [Status.PASSED]
 
 
+def test_acks_that_always_wait_for_a_short_transition_are_a_warning() -> None:
+    report = judge_variant_in_virtual_time(VARIANTS["AckWaits"], select=["LIF-10", "LIF-1a", "MET-1"])
+    statuses = {r.id: r.status for r in report.results if r.entry.clause.id == "LIF-10"}
+    assert statuses["LIF-10a"] is Status.WARNED
+    assert set(statuses.values()) <= {Status.WARNED, Status.SKIPPED}
+    assert "transitions take no time" not in str([r.reason for r in report.results])
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [*SEEDS, len(SEEDS), len(SEEDS) + 1])
 def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

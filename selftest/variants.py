@@ -419,7 +419,7 @@ class TellsTheTime(Servicer):
         return built
 
 
-@variant(latency="200ms")
+@variant(latency="200ms", warns=("LIF-10a", "LIF-10b", "LIF-10c"))
 class AckWaits(Servicer):
     """Answers a call only when its transition has ended, after less than a second."""
 

@@ -12,6 +12,7 @@
         └── Undecided            ERROR: the kit could not tell
             ├── Unprepared       the machine could not be driven to the state in which the behaviour starts
             ├── NotObserved      the kit could not observe what the behaviour judges
+            │   └── KitTooSlow   ... because its own calls came too late
             ├── NoAnswer         a call was not answered by the provider
             ├── NotWritten       the ledger cannot be written, so no machine may be started
             ├── Shortage         not enough machines
@@ -101,6 +102,10 @@ class Unprepared(Undecided):
 
 class NotObserved(Undecided):
     """The kit could not observe what the behaviour judges."""
+
+
+class KitTooSlow(NotObserved):
+    """The kit's own calls came too late to observe a transition. It may be in time when less is going on."""
 
 
 class NoAnswer(Undecided):

@@ -192,6 +192,7 @@ class Pool:
                 raise outcome
 
     async def _prepare(self, machine: Machine, start: State) -> None:
+        machine.policy = Policy(applies_rules=True)
         try:
             machine.rename_binding()
             if start is State.CONFIGURED and not machine.has_default_binding(await machine.drive_to(start)):
@@ -234,6 +235,7 @@ class Pool:
         await asyncio.gather(*(self._restore(m, wanted) for m in lease.machines if m in self._leased))
 
     async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
+        machine.policy = Policy(applies_rules=True)
         try:
             if machine.touched:
                 await self._rest(machine, wanted)
@@ -248,6 +250,7 @@ class Pool:
             self.quarantine(machine, "the target did not answer while the machine was being restored")
         if machine in self._leased:
             del self._leased[machine]
+            machine.witness.at_rest()
             self._free.append(machine)
 
     async def _rest(self, machine: Machine, wanted: Collection[State]) -> None:
@@ -363,7 +366,7 @@ class Pool:
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
     async def _return_machine(self, machine: Machine, *, keep: bool) -> tuple[str, str] | None:
-        machine.policy = Policy(insists=True)
+        machine.policy = Policy(insists=True, applies_rules=True)
         if machine.home is State.UNSPECIFIED:
             call = await retry_while_overloaded(machine.get, insists=True)
             if call.code in NO_SUCH_MACHINE_CODES:
