@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from conformance.engine.session import Session
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.pool import Lease
+    from conformance.results.breach import Breach
     from conformance.results.events import Event
     from conformance.results.report import Report
     from conformance.rpc.target import Target
@@ -204,13 +205,17 @@ class Run:
 
     def _with_breaches(self, results: Sequence[Result]) -> Sequence[Result]:
         """Returns the results with what was seen outside the behaviours, which is noted too."""
-        # A client that takes the kit's slots may have driven the kit's machines too.
-        breaches = credible(self._context.breaches, other_client=self._pool.lost_claim)
+        breaches = self._credible_breaches()
         if not breaches:
             return results
         for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
             self._builder.note(f"{OUTSIDE}: {text}")
         return with_breaches(results, breaches, catalogue.load(), tolerates=self._options.tolerates)
+
+    def _credible_breaches(self) -> Sequence[Breach]:
+        """Returns what was seen outside the behaviours and cannot be another client's doing."""
+        # A client that takes the kit's slots may have driven the kit's machines too.
+        return credible(self._context.breaches, other_client=self._pool.lost_claim)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
@@ -275,7 +280,9 @@ class Run:
         Returns the seconds waited so far.
         """
         pending = self._scheduler.pending
-        if not self._context.deletes or waited >= self._options.timeouts.patience.longest:
+        # A provider that loses machines itself would be waited for in vain.
+        gone = not self._context.deletes or bool(self._credible_breaches())
+        if gone or waited >= self._options.timeouts.patience.longest:
             for behaviour in pending:
                 needs = behaviour.needs
                 starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))

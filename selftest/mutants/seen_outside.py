@@ -14,7 +14,6 @@ from fake_provider.machine import Machine, State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
-    from fake_provider.fence import Token
     from fake_provider.request import Filter, Listing
 
 
@@ -96,7 +95,7 @@ class FencedList(Core):
         raise Rejected(Code.FAILED_PRECONDITION, "a token is needed")
 
 
-@mutant("LST-4", "LST-4a")
+@mutant("LST-4", "LST-4d")
 class SlotsAreOnlyListed(Core):
     """Finds a machine only once it was created; List shows the free slots too."""
 
@@ -137,18 +136,6 @@ class RenamesInCreate(Core):
 
     def shown_in_list(self, machine: Machine) -> Machine:
         return self.shown(machine)
-
-
-@mutant("FEN-2", "FEN-2a")
-class FirstCreateIsFenced(Core):
-    """Fences the Create of a free slot that is the first call of its shard, so that a run never gets a machine."""
-
-    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
-        machine = self.machines.get(machine_id)
-        known = self.mark_key(verb, machine_id, token) in self.inventory.marks
-        if verb is Verb.CREATE and machine and machine.state is State.SPECULATIVE and not known:
-            raise self.fenced(verb, token)
-        super().fence(verb, machine_id, token)
 
 
 @mutant("SHP-1", "SHP-1a")

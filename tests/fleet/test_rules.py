@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from conformance.fleet.context import FleetContext
     from conformance.fleet.pool import Pool
     from conformance.rpc.call import Call
+    from fake_provider.fence import Token
     from fake_provider.machine import Machine as TheirMachine
+    from fake_provider.machine import Verb as TheirVerb
 
 HOST = pb.HostRef(provider="p", ref="r")
 IDLE = a_call(response=pb.Machine(id="m1", state=3))  # type: ignore[arg-type]
@@ -189,3 +191,24 @@ def test_a_machine_that_moves_by_itself_is_the_providers_doing_from_the_third_on
     assert credible(moved, other_client=False) == tuple(moved)
     assert credible(moved, other_client=True) == ()
     assert credible([breach("LIF-6a")], other_client=True) == (breach("LIF-6a"),)
+
+
+@pytest.mark.parametrize(("first", "behaviour"), [(True, "FEN-2a"), (False, "FEN-1a")])
+def test_the_newest_token_of_a_shard_is_not_fenced(first: bool, behaviour: str) -> None:
+    fenced = a_call(rpc="Create", code=StatusCode.FAILED_PRECONDITION)
+    found = rules.fenced_newer("m1", fenced, first=first)
+    assert found is not None
+    assert found.behaviour == behaviour
+    assert rules.fenced_newer("m1", replace(fenced, retried=True), first=first) is None
+    assert rules.fenced_newer("m1", ack(), first=first) is None
+    assert rules.fenced_newer("m1", replace(fenced, answered=False), first=first) is None
+
+
+def test_the_pool_notes_a_create_that_is_fenced_at_first_contact() -> None:
+    class Fences(Core):
+        """Fences the first call of each shard."""
+
+        def validate_first_token(self, verb: TheirVerb, token: Token) -> None:
+            raise self.fenced(verb, token)
+
+    assert breaches_of({}, core=Fences(fleet(1), latency=Latency.parse("0"))) == ["FEN-2a"]
