@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conformance.core.lifecycle import State, Verb
 from conformance.fleet import rules
@@ -10,15 +10,43 @@ from conformance.fleet.ownership import Owner
 
 if TYPE_CHECKING:
     from conformance.fleet.context import FleetContext
-    from conformance.fleet.machine import Machine
+    from conformance.fleet.machine_record import MachineRecord
     from conformance.results.breach import Breach
     from conformance.rpc.call import Call
 
 
-class Witness:
-    """What one machine has shown outside the behaviours, as far as a rule needs it."""
+class Rules(Protocol):
+    """The part of a machine's policy that says whether rules are applied."""
 
-    def __init__(self, machine: Machine, context: FleetContext) -> None:
+    @property
+    def applies_rules(self) -> bool:
+        """True outside the behaviours."""
+
+
+class Watched(Protocol):
+    """A machine, as a witness needs it."""
+
+    @property
+    def id(self) -> str:
+        """The machine's id."""
+
+    @property
+    def home(self) -> State:
+        """The state in which the machine was found."""
+
+    @property
+    def policy(self) -> Rules:
+        """The policy of the machine's calls."""
+
+    @property
+    def record(self) -> MachineRecord:
+        """The known facts about the machine."""
+
+
+class Witness:
+    """Remembers the answers of one machine outside the behaviours that a rule needs, and applies the rules."""
+
+    def __init__(self, machine: Watched, context: FleetContext) -> None:
         self._machine, self._context = machine, context
         self.in_flight = 0
         """The number of mutating calls that are under way."""
@@ -37,9 +65,9 @@ class Witness:
 
     def at_rest(self) -> None:
         """Notes that the pool leaves the machine in its present state: nothing may move it until the next call."""
-        machine = self._machine
-        known = self._undisturbed and machine.live and machine.state in (State.IDLE, State.CONFIGURED)
-        self._rest = (machine.state, self._sent) if known else None
+        record = self._machine.record
+        known = self._undisturbed and record.live and record.seen.state in (State.IDLE, State.CONFIGURED)
+        self._rest = (record.seen.state, self._sent) if known else None
 
     def settled(self) -> None:
         """Checks the last Get, after which the pool decides how to drive the machine."""
@@ -52,7 +80,7 @@ class Witness:
 
     def read(self, get: Call) -> None:
         """Checks any answer to a Get."""
-        if self._machine.policy.applies_rules and self._machine.live:
+        if self._machine.policy.applies_rules and self._machine.record.live:
             self._note(rules.lost_id(self._machine.id, get))
 
     def sending(self) -> None:
@@ -85,13 +113,13 @@ class Witness:
     @property
     def _undisturbed(self) -> bool:
         """Returns whether only the next call can change the machine: no other client's, late or lost call can."""
-        machine = self._machine
+        machine, record = self._machine, self._machine.record
         return (
             machine.policy.applies_rules
             and machine.home is State.SPECULATIVE
-            and machine.ownership.owner is not Owner.OTHER_CLIENT
-            and (machine.ownership.won or not machine.live)
-            and not (machine.unanswered or self.in_flight)
+            and record.ownership.owner is not Owner.OTHER_CLIENT
+            and (record.ownership.won or not record.live)
+            and not (record.unanswered or self.in_flight)
         )
 
     def _note(self, breach: Breach | None) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LENIENCY: Final = 3
 """From the second attempt on, a provider counts as too fast up to this multiple of the time that the calls need: how
-close the kit comes to that time is luck."""
+close the kit comes to that time depends on chance."""
 
 
 def missed(

@@ -1,6 +1,6 @@
 """Providers whose defect shows at times, mostly when the pool prepares and returns machines (contract §2, §12).
 
-A behaviour that meets it is judged again on another machine. What decides is that the run has seen it at all.
+A behaviour that meets it is judged again on another machine. The run must be non-conformant because the pool saw it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the pool sees outside the behaviours is checked against the contract."""
+"""The rules that the pool applies outside the behaviours, and the effect of a breach on the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run sees before, between and after its behaviours decides the verdict too, and the exit code is 1."""
+"""A breach that a run sees before, between or after its behaviours decides the verdict, and the exit code is 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_START = {
     "FencedList": "FEN-8a",
     "NoStates": "SHP-1a",
 }
-"""Providers on which no behaviour can run, with the behaviour that fails all the same."""
+"""Providers on which no behaviour can run, with the behaviour that still fails."""
 
 
 @pytest.mark.timeout(120)
