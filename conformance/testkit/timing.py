@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import KitTooSlow, Unsupported
 from conformance.core.lifecycle import EDGES, Verb, state_of
+from conformance.rpc.call import recorded_calls
 
 if TYPE_CHECKING:
     from conformance.rpc.call import Call
@@ -32,7 +33,7 @@ def missed(
     was, by default now. The error is Unsupported, with the reason `otherwise` if given, if the provider is too fast:
     the ack shows the target state, or the transition was over although the kit lost no time. Otherwise it is
     KitTooSlow, and the behaviour is judged again. A later attempt that is late too is Unsupported if any transition of
-    the run was too short to be observed.
+    the run was too short to be observed, or if the kit sent its call in time and the provider answered late.
     """
     edge, pace = EDGES[verb], trial.pace
     if state_of(ack.response.machine.state) is edge.target:
@@ -43,6 +44,9 @@ def missed(
     needed, shortest = pace.observable(verb, rpc, calls=calls), min(pace.shortest_transition(verb), took)
     if took <= needed or (shortest <= LENIENCY * needed and trial.attempt > 1):
         return Unsupported(otherwise or f"{verb.value} ended within {shortest:.3f} s, before a call could arrive")
+    look = next((call for call in recorded_calls() if call.rpc == rpc and call.started >= ack.ended), None)
+    if look is not None and look.started - ack.started <= needed and trial.attempt > 1:
+        return Unsupported(otherwise or f"{rpc} was sent during {verb.value}, but answered only when it had ended")
     if trial.client.faults is not None:
         return Unsupported(f"the injected faults delayed the calls during {verb.value} until it had ended")
     return KitTooSlow(

@@ -10,11 +10,14 @@ import pytest
 
 from conformance.results.result import Status, Verdict
 from conformance.rpc.client import Client
+from fake_provider.servicer import Servicer
 from selftest.judge import judge_variant_in_virtual_time
 from selftest.variants import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.results.report import Report
 
@@ -86,3 +89,17 @@ def test_a_fast_provider_is_skipped_whatever_a_call_takes(latency: str, rpc_dela
     report = judged(latency, serving={"rpc_delay": rpc_delay})
     assert statuses(report, Status.PASSED, Status.SKIPPED) == {}
     assert report.verdict is Verdict.CONFORMANT
+
+
+class GetWaits(Servicer):
+    """Answers a Get only when the machine is at rest."""
+
+    async def Get(self, request: pb.MachineRef, context: Any) -> pb.Machine:  # noqa: N802
+        while (machine := self.core.machines.get(request.id)) is not None and machine.moving:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return await super().Get(request, context)
+
+
+def test_a_provider_that_answers_late_is_not_a_slow_kit() -> None:
+    report = judged("100ms", servicer=GetWaits)
+    assert {r.id: r.reason for r in report.results if "the kit was too slow" in r.reason} == {}
