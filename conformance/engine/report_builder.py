@@ -121,7 +121,7 @@ class ReportBuilder:
 def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, options: Options, version: str) -> Report:
     """Returns the report of a target that could not be judged at all, and where nothing was started.
 
-    What the target broke before that is a failure all the same.
+    A breach that was seen before that is still a failure.
     """
     results = tuple(
         Result(entry=entry, status=Status.ERROR, reason=f"not judged: {error.message}") for entry in entries

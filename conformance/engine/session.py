@@ -35,7 +35,7 @@ class Session:
     slots: list[tuple[str, State]]
     """The machines that may be driven, each with its original state."""
     breaches: tuple[Breach, ...]
-    """What the target's first List breaks."""
+    """The breaches that the target's first List shows."""
     options: Options
     stop: Stop
     redactor: Redactor

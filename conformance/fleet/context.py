@@ -31,7 +31,7 @@ class FleetContext:
     """True if the provider has Delete."""
     pace: Pace = field(default_factory=Pace)
     breaches: list[Breach] = field(default_factory=list)
-    """What was seen outside the behaviours and breaks the contract, in order."""
+    """The breaches of the contract that were seen outside the behaviours, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the first List of a run breaks. Without machines to drive there is no behaviour that could judge it."""
+"""Finds the breaches in the first List of a run. Without machines to drive, no behaviour could judge them."""
 
 from __future__ import annotations
 

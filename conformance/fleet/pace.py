@@ -42,7 +42,7 @@ class Pace:
         self._transitions[verb] = min(seconds, self._transitions.get(verb, math.inf))
 
     def shortest_call(self, rpc: str) -> float:
-        """Returns the shortest time of a call; 0 if there was none."""
+        """Returns the shortest time of a call; 0 without any."""
         return self._calls.get(rpc, 0.0)
 
     def shortest_transition(self, verb: Verb) -> float:

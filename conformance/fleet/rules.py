@@ -1,4 +1,4 @@
-"""What the contract says about an answer, whoever asked for it: pure functions from answers to a breach, or None.
+"""The contract's rules about a single answer, whatever asked for it: pure functions from answers to a breach or None.
 
 The pool applies them to what it sees outside the behaviours. They conclude nothing from answers that another client, a
 lost call or a failure of the provider (§9) could explain: the caller checks the first two.
