@@ -106,7 +106,9 @@ def judge_with_whole_suite(mutant: Mutant, *, seed: int = 0) -> Report:
     rest = judge_mutant(mutant, select=needs_socket, seed=seed)
     known = catalogue.load()
     # The merged results have the complete entries, so that `rests_on` connects results of both runs.
-    return replace(main, results=tuple(replace(r, entry=known[r.id]) for r in main.results + rest.results))
+    judged = {result.id for result in main.results}
+    results = (*main.results, *(result for result in rest.results if result.id not in judged))
+    return replace(main, results=tuple(replace(r, entry=known[r.id]) for r in results))
 
 
 async def judge_variant(

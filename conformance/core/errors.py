@@ -12,7 +12,8 @@
         └── Undecided            ERROR: the kit could not tell
             ├── Unprepared       the machine could not be driven to the state in which the behaviour starts
             ├── NotObserved      the kit could not observe what the behaviour judges
-            │   └── NoAnswer     a call was not answered by the provider
+            │   ├── NoAnswer     a call was not answered by the provider
+            │   └── KitTooSlow   ... because its own calls came too late
             ├── NotWritten       the ledger cannot be written, so no machine may be started
             ├── Shortage         not enough machines
             ├── BudgetSpent      --max-creates is reached
@@ -101,6 +102,10 @@ class Unprepared(Undecided):
 
 class NotObserved(Undecided):
     """The kit could not observe what the behaviour judges."""
+
+
+class KitTooSlow(NotObserved):
+    """The kit's own calls came too late to observe a transition. It may be in time when less is going on."""
 
 
 class NoAnswer(NotObserved):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from conformance.core.errors import (
     ConformanceError,
     Disturbed,
+    KitTooSlow,
     NoAnswer,
     NotObserved,
     Undecided,
@@ -61,6 +62,8 @@ class RetryReason(Enum):
     """The provider rejected calls for load."""
     LOST_CONNECTION = auto()
     """A connection ended before an answer came."""
+    KIT_TOO_SLOW = auto()
+    """The kit's own calls came too late: it is judged again when nothing else runs."""
     FAULT = auto()
     """The run's own fault injection dropped answers that the behaviour needs."""
 
@@ -75,6 +78,7 @@ MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
     RetryReason.OTHER_CLIENT: 6,
     RetryReason.OVERLOAD: 6,
     RetryReason.LOST_CONNECTION: 6,
+    RetryReason.KIT_TOO_SLOW: 5,
     # Injected faults hit at random calls, and are never caused by the provider.
     RetryReason.FAULT: 40,
 }
@@ -138,6 +142,8 @@ class Judge:
         self._emit = emit
         self.recordings: dict[WatchedEdges, Recording] = {}
         """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
+        self.too_slow: set[str] = set()
+        """The ids of the behaviours for which the kit was too slow. They must be judged when nothing else runs."""
         self._histories: dict[str, History] = {}
         self._other_client = False
         """True if machines are alive that this run never touched."""
@@ -162,6 +168,9 @@ class Judge:
                 return attempt.result, lease
             self._histories[behaviour.id] = next_history
             other = await self._lease_again(behaviour, lease, attempt, reason)
+            if other is None and reason is RetryReason.KIT_TOO_SLOW:
+                self.too_slow.add(behaviour.id)
+                return None, lease
             if other is None:
                 final = reason in NOT_WAITED_FOR and not self._pool.in_use
                 return attempt.result if final else None, lease
@@ -204,7 +213,8 @@ class Judge:
             return None
         now = self._context.client.now()
         since = now if history.since is None else history.since
-        if now - since > self._context.patience.longest:
+        # A behaviour for which the kit was too slow waits until everything else is over, however long that takes.
+        if reason is not RetryReason.KIT_TOO_SLOW and now - since > self._context.patience.longest:
             return None
         seen = reason in RETRY_AFTER_PAUSE and attempt.result.status in (Status.FAILED, Status.WARNED)
         violation = attempt.result if seen else history.violation
@@ -220,6 +230,8 @@ class Judge:
     ) -> Lease | None:
         """Returns a lease for another attempt in place of `lease`; None if it cannot be met now."""
         await self._pool.release(lease, wanted=set(behaviour.needs.starts))
+        if reason is RetryReason.KIT_TOO_SLOW:
+            return None
         if reason in RETRY_AFTER_PAUSE:
             await asyncio.sleep(PAUSE_SECONDS * attempt.number)
         return self._pool.lease(behaviour.needs)
@@ -368,7 +380,7 @@ def classify(
     """
     if isinstance(error, Disturbed):
         return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
-    reasons = []
+    reasons = [RetryReason.KIT_TOO_SLOW] if isinstance(error, KitTooSlow) else []
     if (overload_reason := _overload_reason(error, calls, overload)) is not None:
         reasons.append(overload_reason)
     if status is Status.ERROR or (slots and status in (Status.FAILED, Status.WARNED)):

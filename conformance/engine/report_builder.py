@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
 from conformance.engine.options import replay_options
 from conformance.results import events
 from conformance.results.bill import Bill
+from conformance.results.breach import TargetBroken, with_breaches
 from conformance.results.replay_options import ReplayOptions
 from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status
@@ -119,7 +121,13 @@ class ReportBuilder:
 
 
 def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, options: Options, version: str) -> Report:
-    """Returns the report of a target that could not be judged at all, and where nothing was started."""
+    """Returns the report of a target that could not be judged at all, and where nothing was started.
+
+    A breach that was seen before that is still a failure.
+    """
+    results = tuple(
+        Result(entry=entry, status=Status.ERROR, reason=f"not judged: {error.message}") for entry in entries
+    )
     return Report(
         run="",
         version=version,
@@ -127,9 +135,9 @@ def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, opt
         started="",
         seed=options.seed,
         found=None,
-        results=tuple(
-            Result(entry=entry, status=Status.ERROR, reason=f"not judged: {error.message}") for entry in entries
-        ),
+        results=with_breaches(results, error.breaches, catalogue.load())
+        if isinstance(error, TargetBroken)
+        else results,
         quarantined=(),
         notes=(),
         bill=Bill(),

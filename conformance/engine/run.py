@@ -10,26 +10,30 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
+from conformance.core import catalogue
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State, Verb
 from conformance.core.text import quantity
 from conformance.engine import preflight
 from conformance.engine.faults import injected_faults
 from conformance.engine.judge import Judge
-from conformance.engine.report_builder import ReportBuilder
+from conformance.engine.report_builder import ReportBuilder, not_judged
 from conformance.engine.run_log import RunLog
-from conformance.engine.scheduler import Phase, Scheduler
+from conformance.engine.scheduler import ONE_AT_A_TIME, Phase, Scheduler
 from conformance.engine.session import open_session
 from conformance.fleet.context import FleetContext
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
 from conformance.results.bill import Meter
+from conformance.results.breach import OUTSIDE, TargetBroken, credible, with_breaches
+from conformance.results.events import RunFinished
+from conformance.results.redaction import Redactor
 from conformance.results.result import Result, Status
 from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from conformance.core.stop import Stop
@@ -37,10 +41,14 @@ if TYPE_CHECKING:
     from conformance.engine.session import Session
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.pool import Lease
+    from conformance.results.breach import Breach
     from conformance.results.events import Event
     from conformance.results.report import Report
     from conformance.rpc.target import Target
     from conformance.testkit.behaviour import Behaviour, Plan
+
+MAX_BREACH_NOTES = 5
+"""The number of breaches seen outside the behaviours that are noted: one defect may show on every machine."""
 
 
 async def run(
@@ -59,11 +67,35 @@ async def run(
     if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
     Events, the report and errors contain no header values.
     """
+    try:
+        return await _run(plan, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable)
+    except TargetBroken as error:
+        entries = [behaviour.entry for behaviour in plan]
+        version = options.info.version
+        report = not_judged(entries, error, target=target.address, options=options, version=version)
+        report = Redactor(target.headers).report(report)
+        emit(RunFinished(report=report))
+        return report
+
+
+async def _run(
+    plan: Plan,
+    target: Target,
+    *,
+    options: Options,
+    ledger_at: Callable[[str], Path],
+    emit: Callable[[Event], None],
+    stop: Stop | None,
+    durable: bool,
+) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
-        preflight.check_size(
-            plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
-        )
+        try:
+            preflight.check_size(
+                plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
+            )
+        except TargetError as error:
+            raise (TargetBroken(error, session.breaches) if session.breaches else error) from None
         async with session.ledger(ledger_at, durable=durable) as ledger:
             this_run = Run(plan, session, ledger, emit)
             try:
@@ -94,6 +126,7 @@ class Run:
             meter=Meter(max_creates=limits.max_creates),
             patience=options.timeouts.patience,
             deletes=found.delete,
+            breaches=[*session.breaches],
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -146,7 +179,8 @@ class Run:
         try:
             self._scheduler = Scheduler(applicable, keep=self._options.keep)
             for phase in Phase:
-                await self._run(phase, jobs=1 if phase is Phase.QUIET else self._options.limits.jobs or len(applicable))
+                together = self._options.limits.jobs or len(applicable)
+                await self._run(phase, jobs=1 if phase in ONE_AT_A_TIME else together)
             await self._cancel_rest()
         except TargetError as error:
             self._stop(error.message)
@@ -162,13 +196,27 @@ class Run:
             self._builder.note(client.overload.summary)
         home = await self._pool.clean_up(keep=self._options.keep)
         return self._builder.finish(
-            [self._log.results[b.id] for b in self._plan],
+            self._with_breaches([self._log.results[b.id] for b in self._plan]),
             home=home,
             time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
             stopped=self._log.cut_short,
             whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
         )
+
+    def _with_breaches(self, results: Sequence[Result]) -> Sequence[Result]:
+        """Returns the results with what was seen outside the behaviours, which is noted too."""
+        breaches = self._credible_breaches()
+        if not breaches:
+            return results
+        for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
+            self._builder.note(f"{OUTSIDE}: {text}")
+        return with_breaches(results, breaches, catalogue.load(), tolerates=self._options.tolerates)
+
+    def _credible_breaches(self) -> Sequence[Breach]:
+        """Returns what was seen outside the behaviours and cannot be another client's doing."""
+        # A client that takes the kit's slots may have driven the kit's machines too.
+        return credible(self._context.breaches, other_client=self._pool.lost_claim)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
@@ -233,7 +281,9 @@ class Run:
         Returns the seconds waited so far.
         """
         pending = self._scheduler.pending
-        if not self._context.deletes or waited >= self._options.timeouts.patience.longest:
+        # A provider that loses machines itself would be waited for in vain.
+        gone = not self._context.deletes or bool(self._credible_breaches())
+        if gone or waited >= self._options.timeouts.patience.longest:
             for behaviour in pending:
                 needs = behaviour.needs
                 starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))
@@ -278,7 +328,7 @@ class Run:
         began, was_live = self._context.client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            self._scheduler.pending.append(behaviour)
+            self._scheduler.add_again(behaviour, alone=behaviour.id in self._judge.too_slow)
             return
         if result.status is Status.ERROR:
             await self._check_target()

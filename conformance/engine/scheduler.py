@@ -1,15 +1,16 @@
 """Orders the behaviours of a run, and decides which of them can begin now.
 
-Three phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
+Four phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
 at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the middle of
-a run would cost one more Create.
+a run would cost one more Create. Behaviours for which the kit itself was too slow are judged again after that, one at a
+time, when nothing else runs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from conformance.core.lifecycle import State
 from conformance.engine.preflight import start_order
@@ -32,6 +33,11 @@ class Phase(Enum):
     TOGETHER = auto()
     QUIET = auto()
     LAST_USE = auto()
+    ALONE = auto()
+
+
+ONE_AT_A_TIME: Final = (Phase.QUIET, Phase.ALONE)
+"""The phases in which one behaviour runs at a time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +91,7 @@ class Scheduler:
 
     @property
     def pending(self) -> list[Behaviour]:
-        """The behaviours that wait in this phase. The run adds those that must be judged again."""
+        """The behaviours that wait in this phase."""
         return self._phases[self._phase]
 
     @property
@@ -103,6 +109,10 @@ class Scheduler:
         for waiting in self._phases.values():
             if behaviour in waiting:
                 waiting.remove(behaviour)
+
+    def add_again(self, behaviour: Behaviour, *, alone: bool) -> None:
+        """Adds a behaviour that must be judged again; `alone`: when nothing else runs."""
+        self._phases[Phase.ALONE if alone else self._phase].append(behaviour)
 
     def clear(self) -> None:
         """Removes all behaviours: none of them will be judged."""
@@ -176,7 +186,7 @@ class Scheduler:
         `in_time`: that can end before the last verdict. Otherwise the quiet phase would have to wait for it.
         """
         any_waiting = any(b.needs.watches not in self._recording for b in self.pending)
-        if any_waiting or self._keep or self._phase is Phase.QUIET or not (in_time or self._phase is Phase.LAST_USE):
+        if any_waiting or self._keep or self._phase in ONE_AT_A_TIME or not (in_time or self._phase is Phase.LAST_USE):
             return []
         needed = sum(b.needs.machines for b in with_own_machines(self._later) if not b.needs.alone)
         # A bound machine needs two transitions to be cleaned up, and does not disturb the quiet phase while it rests.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from conformance.core.stop import Stop
 from conformance.fleet.ledger import Ledger
 from conformance.fleet.probe import connect, probe
+from conformance.results.breach import Breach
 from conformance.results.redaction import Redactor
 from conformance.rpc.client import Client
 
@@ -33,6 +34,8 @@ class Session:
     found: TargetInfo
     slots: list[tuple[str, State]]
     """The machines that may be driven, each with its original state."""
+    breaches: tuple[Breach, ...]
+    """The breaches that the target's first List shows."""
     options: Options
     stop: Stop
     redactor: Redactor
@@ -69,11 +72,13 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
     try:
         with redactor.errors(), stop.after(options.limits.timeout, "--timeout"):
             await stop.run_unless_stopped(connect(client, timeout=options.timeouts.connect))
-            found = await stop.run_unless_stopped(probe(client, run=run))
+            breaches = list[Breach]()
+            found = await stop.run_unless_stopped(probe(client, run=run, note=breaches.append))
             yield Session(
                 run=run,
                 client=client,
                 found=found,
+                breaches=tuple(breaches),
                 slots=found.slots(use_idle=options.use_idle, rng=options.rng),
                 options=options,
                 stop=stop,

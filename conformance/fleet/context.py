@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import State, state_of
+from conformance.fleet.pace import Pace
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from conformance.core.timeouts import Patience
     from conformance.fleet.ledger import Ledger
     from conformance.results.bill import Meter
+    from conformance.results.breach import Breach
     from conformance.rpc.client import Client
 
 
@@ -27,6 +29,9 @@ class FleetContext:
     patience: Patience
     deletes: bool
     """True if the provider has Delete."""
+    pace: Pace = field(default_factory=Pace)
+    breaches: list[Breach] = field(default_factory=list)
+    """The breaches of the contract that were seen outside the behaviours, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

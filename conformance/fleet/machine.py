@@ -20,6 +20,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.recovery import any_applied, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
 from conformance.fleet.unanswered import Doubt, UnansweredCalls
+from conformance.fleet.witness import Witness
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -61,6 +62,8 @@ class Policy:
     """If true, unexplained state changes count as provider violations."""
     drop_responses: frozenset[Verb] = frozenset()
     """The verbs whose next response is dropped, if fault injection drops responses."""
+    applies_rules: bool = False
+    """True outside the behaviours: `drive_to` checks what it sees against the contract."""
 
 
 class Machine:
@@ -89,12 +92,12 @@ class Machine:
             ownership=Ownership(owner=Owner.OURS if live or home is State.IDLE else Owner.FREE),
             unanswered=unanswered or UnansweredCalls(),
         )
-        self._context = context
-        self._number, self._bindings = number, 0
+        self._context, self._number, self._bindings = context, number, 0
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """The claims on machines that the kit created, by operation id. The result is whether the kit won the claim."""
         self._slot_check: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
+        self.witness = Witness(self, context)
 
     @property
     def state(self) -> State:
@@ -211,6 +214,7 @@ class Machine:
         """
         async with self._reading:
             call = await self._context.client.get(self.id)
+        self.witness.got(call)
         if call.answered_ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
@@ -218,6 +222,7 @@ class Machine:
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
+        self.witness.read(call)
         if not call.answered_ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
@@ -260,6 +265,7 @@ class Machine:
         begins_life = call.verb is Verb.CREATE and not self.live
         if begins_life:
             self._reserve_create(call.token)
+        self.witness.in_flight += 1
         try:
             try:
                 await self._prepare_to_send(call, begins_life=begins_life)
@@ -270,6 +276,7 @@ class Machine:
                 raise
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
+            self.witness.in_flight -= 1
             if begins_life:
                 self.record = self.record.create_ended()
 
@@ -333,6 +340,8 @@ class Machine:
         operation = (answer.operation_id or str(call.token)) if answer.answered_ok else ""
         price = answer.price if answer.answered else 0.0
         new = self._context.meter.answered(call.verb, self.id, operation, answer.ended, price=price)
+        if new and not answer.retried:
+            self._context.pace.note_call(call.verb.value, answer.ended - answer.started)
         if not answer.answered or answer.code in UNCERTAIN_CODES or (answer.retried and not answer.answered_ok):
             self._note_unanswered(call, self._doubt(call.verb, answer))
         self.record = self.record.answered(self.id, call.verb, answer, new=new, begins_life=begins_life)
@@ -390,6 +399,7 @@ class Machine:
             raise Disturbed(reading.disturbance)
         if reading.ended is not None:
             context.meter.note_duration(reading.ended.verb, context.client.now() - reading.ended.since)
+            context.pace.note_transition(reading.ended.verb, context.client.now() - reading.ended.sent)
         if reading.at_rest:
             context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
@@ -414,6 +424,7 @@ class Machine:
         """
         for _ in range(MAX_STEPS):
             result = await self.settle()
+            self.witness.settled()
             await self._check_may_drive(result)
             if result.state is to and await self._has_reached(to):
                 return result.machine
@@ -445,7 +456,9 @@ class Machine:
 
     async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
         source = self.state
+        self.witness.sending()
         call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
+        self.witness.answered(call)
         if call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
         if verb is Verb.DELETE and call.code is StatusCode.UNIMPLEMENTED:
@@ -453,6 +466,7 @@ class Machine:
         if not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()
+        self.witness.ended(verb, call)
         if result.state is not EDGES[verb].target:
             why = result.machine.last_error or "no error"
             raise Unprepared(f"{self.id} is {result.state.name} after {verb.value}: {why}")

@@ -36,9 +36,10 @@ class LastSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A transition that the kit has started, and when it was acknowledged, on the run's clock."""
+    """A transition that the kit has started: when its call was sent and acknowledged, on the run's clock."""
 
     verb: Verb
+    sent: float
     since: float
 
 
@@ -124,7 +125,7 @@ class MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""
         calls, seen, ownership = self.calls, self.seen, self.ownership
         if new and calls.transition is None:
-            calls = replace(calls, transition=Transition(verb=verb, since=call.ended))
+            calls = replace(calls, transition=Transition(verb=verb, sent=call.started, since=call.ended))
         if call.answered_ok:
             calls = calls if calls.last_ok is verb else replace(calls, last_ok=verb)
             shown = call.response.machine

@@ -19,6 +19,8 @@ from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.core.open_files import open_files_problem
 from conformance.core.sizes import show_size
 from conformance.core.text import MAX_SENT_CHARACTERS
+from conformance.fleet.opening import breaches_at_start, breaches_of_refusal
+from conformance.results.breach import TargetBroken
 from conformance.results.redaction import Redactor
 from conformance.results.target_info import SHARD, SHARD_MACHINE, TargetInfo
 from conformance.rpc import http_answer
@@ -31,6 +33,7 @@ from conformance.rpc.reflection import REFLECTION_SERVICES, reflection_call, ser
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from conformance.results.breach import Breach
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
     from conformance.rpc.target import Target
@@ -123,16 +126,20 @@ async def _reason(client: Client, target: Target, limit: float) -> str:
     return call.details.rpartition("last error: ")[2] or call.code.name
 
 
-async def probe(client: Client, *, run: str) -> TargetInfo:
+async def probe(client: Client, *, run: str, note: Callable[[Breach], None] = lambda breach: None) -> TargetInfo:
     """Returns the capabilities of the target. Touches no machine: mutating calls name unknown ids.
 
-    Raises TargetError if the target is not a capacity provider.
+    Calls `note` with what the first List breaks. Raises TargetError if the target is not a capacity provider.
     """
     others = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
     try:
         listing = await client.list()
         if not listing.answered_ok:
-            raise _not_a_provider(client, listing.code, listing.outcome())
+            error = _not_a_provider(client, listing.code, listing.outcome())
+            breaches = await breaches_of_refusal(client, listing)
+            raise (TargetBroken(error, breaches) if breaches else error)
+        for breach in await breaches_at_start(client, listing):
+            note(breach)
         health, reflection, delete, scope = await others
     finally:
         # If List is not answered, cancel the other calls: each would cost another RPC timeout.

@@ -124,7 +124,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
 
 
 def _delete_unneeded_ledger(report: Report) -> None:
-    if report.home.clean:
+    if report.home.clean and report.ledger:
         Path(report.ledger).unlink(missing_ok=True)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
     from conformance.testkit.behaviour import Plan
 
-FAKE_LATENCY_S = 0.02
+FAKE_LATENCY_S = 0.2
 """Duration of a transition of the embedded fake, in seconds."""
 
 

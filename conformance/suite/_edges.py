@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from conformance.core.errors import Unprepared, Unsupported, Violation
+from conformance.core.errors import Unprepared, Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import FIRST_POLL, POLL_SHARE
 from conformance.testkit import expect
+from conformance.testkit.timing import missed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.core.errors import KitTooSlow, Unsupported
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
@@ -32,6 +34,8 @@ class Reads:
 
     by_get: Sequence[tuple[float, State]]
     """For each Get: when it was sent, and the state that it showed."""
+    answered: Sequence[float]
+    """For each Get: when its answer was read."""
     by_list: Sequence[tuple[float, pb.Machine | None]]
     """For each List of the edge's transitional and target states: when it was sent, and the machine; None if absent."""
     last: pb.Machine
@@ -57,11 +61,11 @@ class Reads:
 
 async def observe_edge(
     trial: Trial, machine: Machine, verb: Verb, *, list_violations: list[Violation] | None = None
-) -> bool:
+) -> Unsupported | KitTooSlow | None:
     """Takes one edge while the machine is read, from before the call until well after its end, and judges the readings.
 
-    Returns whether a Get showed the transition: a provider may be too fast for that. If List showed the target too
-    early, the violation is added to `list_violations` if given: a List that lags may show an earlier state.
+    Returns the error to raise if no Get showed the transition: a provider may be too fast for that. If List showed the
+    target too early, the violation is added to `list_violations` if given: a List that lags may show an earlier state.
     """
     edge = EDGES[verb]
     before, at_source = await machine.read(), await trial.listed(machine, edge.source)
@@ -85,7 +89,10 @@ async def observe_edge(
         list_violations.append(violation)
     if reads.end is not edge.target:
         raise Unprepared(f"{machine.id} is {reads.end.name} after {verb.value}")
-    return edge.via in reads.states
+    if edge.via in reads.states:
+        return None
+    first = next((n for n, (sent, _) in enumerate(reads.by_get) if sent >= ack.ended), -1)
+    return missed(trial, verb, ack, at=reads.answered[first])
 
 
 async def read_until_settled(
@@ -94,6 +101,7 @@ async def read_until_settled(
     """Reads the machine repeatedly, with `listing` by List too, until one window after it has settled."""
     edge, now = EDGES[verb], trial.client.now
     by_get: list[tuple[float, State]] = []
+    answered: list[float] = []
     by_list: list[tuple[float, pb.Machine | None]] = []
     begun, until = now(), math.inf
     while True:
@@ -101,6 +109,7 @@ async def read_until_settled(
         last = await machine.read()
         state = state_of(last.state)
         by_get.append((at, state))
+        answered.append(now())
         if listing and len(by_get) % 2:
             by_list.append((now(), await trial.listed(machine, edge.via, edge.target)))
         if until == math.inf and pending.done() and (pending.exception() or state in (edge.target, State.FAILED)):
@@ -108,7 +117,7 @@ async def read_until_settled(
         pause = max(FIRST_POLL, POLL_SHARE * (now() - begun), 0 if until == math.inf else trial.window / 20)
         await asyncio.sleep(pause)
         if now() >= min(until, begun + 2 * machine.patience.for_verb(verb)):
-            return Reads(by_get=by_get, by_list=by_list, last=last)
+            return Reads(by_get=by_get, answered=answered, by_list=by_list, last=last)
 
 
 def judge_order(reads: Reads, verb: Verb, ack: Call) -> None:
@@ -163,9 +172,10 @@ def listed_at_end_since(
 
 
 async def observe_edge_once(trial: Trial, verb: Verb) -> None:
-    """Takes an edge that costs a machine, and judges the readings. Raises Unsupported if none shows the transition."""
-    if not await observe_edge(trial, trial.machine, verb):
-        raise Unsupported(f"{verb.value} ended before it could be observed")
+    """Takes an edge that costs a machine, and judges the readings. Raises the error of `missed` if none shows it."""
+    not_seen = await observe_edge(trial, trial.machine, verb)
+    if not_seen is not None:
+        raise not_seen
 
 
 async def observe_edge_until_seen(trial: Trial, verb: Verb) -> None:
@@ -174,14 +184,15 @@ async def observe_edge_until_seen(trial: Trial, verb: Verb) -> None:
     A List that showed the target too early is a violation only if it happened in every round.
     """
     list_violations: list[Violation] = []
+    not_seen: list[Unsupported | KitTooSlow] = []
     for _ in range(MAX_ROUNDS):
         await trial.bring(trial.machine, EDGES[verb].source)
         known = len(list_violations)
-        if (
-            await observe_edge(trial, trial.machine, verb, list_violations=list_violations)
-            and len(list_violations) == known
-        ):
+        missing = await observe_edge(trial, trial.machine, verb, list_violations=list_violations)
+        if missing is not None:
+            not_seen.append(missing)
+        elif len(list_violations) == known:
             return
     if len(list_violations) == MAX_ROUNDS:
         raise list_violations[-1]
-    raise Unsupported(f"{verb.value} ended before it could be observed")
+    raise not_seen[-1]

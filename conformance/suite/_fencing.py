@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from conformance.core.errors import Unprepared
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.testkit import expect
+from conformance.testkit.timing import missed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from conformance.core.errors import KitTooSlow, Unsupported
     from conformance.core.fencing import Shard
     from conformance.fleet.machine import Machine
     from conformance.testkit.trial import Trial
@@ -64,8 +66,8 @@ async def shard_with_mark(trial: Trial, state: State, *, epoch: int = 5, sequenc
 
 async def run_during_transition(
     trial: Trial, verb: Verb, attack: Callable[[], Awaitable[object]], *, rounds: int = MAX_ROUNDS
-) -> bool:
-    """Takes `verb`'s edge and runs `attack` immediately. Returns whether the machine was still in transition then.
+) -> Unsupported | KitTooSlow | None:
+    """Takes `verb`'s edge and runs `attack` immediately. Returns the error to raise if the transition had ended then.
 
     A Get that is sent together with the attack shows that. A transition that ended too early is repeated, unless its
     ack already showed the target state: then the transition cannot be observed.
@@ -78,7 +80,7 @@ async def run_during_transition(
             raise Unprepared(f"{verb.value} of {machine.id} answered {ack.outcome()}")
         _, shown = await asyncio.gather(attack(), machine.read())
         if state_of(shown.state) is edge.via:
-            return True
+            return None
         if state_of(ack.response.machine.state) is edge.target:
-            return False
-    return False
+            break
+    return missed(trial, verb, ack, calls=4)  # the attack is a crowd of calls

@@ -141,10 +141,10 @@ async def test_acks_echo_metadata(trial: Trial) -> None:
 async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.CONFIGURING) as seen:
-        await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+        ack = await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
     for reading in readings_of_binding(seen, cluster):
         expect.echoes(reading.machine, ORDINARY, where=reading.where)
-    seen.demand(State.CONFIGURING, "Get")
+    seen.demand(trial, Verb.CONFIGURE, ack)
 
 
 @behaviour("MET-1d", machines=1, transitions=2)
@@ -152,10 +152,10 @@ async def test_metadata_is_there_while_draining(trial: Trial) -> None:
     machine, cluster = trial.machine, trial.unique("cluster")
     await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
     async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.DRAINING) as seen:
-        await trial.drive(machine, Verb.DRAIN)
+        ack = await trial.drive(machine, Verb.DRAIN)
     for reading in readings_of_binding(seen, cluster):
         expect.echoes(reading.machine, ORDINARY, where=reading.where)
-    seen.demand(State.DRAINING, "Get")
+    seen.demand(trial, Verb.DRAIN, ack)
 
 
 @behaviour("MET-1e", machines=1, transitions=2)

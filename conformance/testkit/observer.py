@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.core.errors import NotObserved, Unsupported
+from conformance.core.errors import NotObserved
+from conformance.core.lifecycle import EDGES
 from conformance.rpc.call import answers_of
 from conformance.testkit.observations import Observation
+from conformance.testkit.timing import missed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from conformance.core.lifecycle import State
+    from conformance.core.lifecycle import State, Verb
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
@@ -59,18 +61,17 @@ class Observations:
         """Returns the number of such readings."""
         return sum(1 for _ in self.at(*states, rpc=rpc))
 
-    def demand(self, state: State, *rpcs: str) -> None:
-        """Raises an error if one of the RPCs never showed the machine in `state`: then there is nothing to judge.
+    def demand(self, trial: Trial, verb: Verb, ack: Call) -> None:
+        """Raises an error if no Get showed the transition that `ack` acknowledged: then there is nothing to judge.
 
-        The error is Unsupported if the transition was too fast to see, NotObserved if there was enough time.
+        The error is NotObserved if there was enough time to see it; see `missed` for the other errors.
         """
-        unseen = [rpc for rpc in rpcs if not self.count(state, rpc=rpc)]
-        if not unseen:
+        state = EDGES[verb].via
+        if self.count(state, rpc="Get"):
             return
-        message = f"{self.machine.id} was not seen {state.name} by {' and '.join(unseen)}"
         if self.seconds > VISIBLE_AFTER_S + VISIBLE_AFTER_GAPS * self.longest_gap and not self.count(state):
-            raise NotObserved(f"{message}, in {self.seconds:.2f} s")
-        raise Unsupported(f"{message}: the transition was too fast")
+            raise NotObserved(f"{self.machine.id} was not seen {state.name} by Get, in {self.seconds:.2f} s")
+        raise missed(trial, verb, ack)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
     from conformance.fleet.needs import WatchedEdges
+    from conformance.fleet.pace import Pace
     from conformance.fleet.pool import Pool
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
@@ -65,6 +66,8 @@ class Trial:
         """The lifecycles recorded in this run so far, by any behaviour."""
         self.examples = examples
         """Maximum number of cases that a property tries."""
+        self.attempt = attempt
+        """The number of this attempt at the behaviour, from 1."""
         self._context = context
         self._pool = pool
         self._name = f"{context.run}-{entry.id.lower()}-{attempt}"
@@ -74,6 +77,11 @@ class Trial:
     def client(self) -> Client:
         """The client of the run."""
         return self._context.client
+
+    @property
+    def pace(self) -> Pace:
+        """The shortest times that the run has seen."""
+        return self._context.pace
 
     @property
     def patience(self) -> Patience:

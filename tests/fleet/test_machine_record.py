@@ -80,10 +80,10 @@ def test_a_slot_with_a_create_in_flight_is_not_at_rest() -> None:
 
 
 def test_a_transition_ends_only_at_its_target() -> None:
-    running = replace(OURS, calls=replace(OURS.calls, transition=Transition(verb=Verb.CONFIGURE, since=3.0)))
+    running = replace(OURS, calls=replace(OURS.calls, transition=Transition(sent=0.0, verb=Verb.CONFIGURE, since=3.0)))
     assert reading(running, shown(State.CONFIGURING, host="h1")).record.calls.transition is not None
     at_target = reading(running, shown(State.CONFIGURED, host="h1", cluster=f"{RUN}-m1-b0"))
-    assert at_target.ended == Transition(verb=Verb.CONFIGURE, since=3.0)
+    assert at_target.ended == Transition(sent=0.0, verb=Verb.CONFIGURE, since=3.0)
     failed = reading(running, shown(State.FAILED, host="h1"))
     assert (failed.ended, failed.record.calls.transition) == (None, None)
 

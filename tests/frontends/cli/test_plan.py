@@ -92,7 +92,7 @@ def test_the_embedded_fake_is_planned_with_its_latency() -> None:
     done = run("conformance", "plan", "--fake", "--select", "FEN-1a")
     assert done.code == 0, done.text
     assert "target     the embedded fake · read only, nothing was changed" in done.out
-    assert "based on   Create, Configure, Drain, Delete 20 ms (the embedded fake)" in done.out
+    assert "based on   Create, Configure, Drain, Delete 200 ms (the embedded fake)" in done.out
 
 
 def test_a_budget_that_is_too_small_names_the_clauses_that_stay_open() -> None:

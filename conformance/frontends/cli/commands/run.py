@@ -268,6 +268,6 @@ def _conclude(controller: RunController, settings: Settings, on_report: Callable
         return 3
     assert controller.report is not None
     on_report(controller.report)
-    if settings.report_dir is None and controller.report.home.clean:
+    if settings.report_dir is None and controller.report.home.clean and controller.report.ledger:
         Path(controller.report.ledger).unlink(missing_ok=True)
     return controller.report.exit_code or (2 if controller.listener_errors else 0)

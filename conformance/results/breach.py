@@ -1,0 +1,111 @@
+"""Breaches of the contract that were seen outside the behaviours, and what they change in the results of a run.
+
+A run sees answers before, between and after its behaviours: when it begins, and when it prepares and returns machines.
+Each breach names the behaviour that judges the same thing, and becomes a failure of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from conformance.core.catalogue import Level
+from conformance.core.errors import TargetError
+from conformance.results.result import BROKEN, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conformance.core.catalogue import Catalogue, Entry
+    from conformance.rpc.call import Call
+
+OUTSIDE: Final = "seen outside the behaviours"
+MOVED: Final = "LIF-3a"
+"""The behaviour about machines that move without a call."""
+ENOUGH_MACHINES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """An answer that the contract does not allow: the kit `wanted` one thing and `got` another, as `calls` show."""
+
+    behaviour: str
+    """The id of the behaviour that judges the same thing."""
+    wanted: str
+    got: str
+    calls: tuple[Call, ...]
+    machine: str = ""
+    other_client_possible: bool = False
+    """True if another client that drives the kit's machines could have caused it too."""
+
+    @property
+    def text(self) -> str:
+        """The breach in one line."""
+        return f"wanted {self.wanted}; got {self.got}"
+
+    def result(self, entry: Entry) -> Result:
+        """Returns the result of the behaviour `entry`, with the calls as evidence."""
+        started = min((call.started for call in self.calls), default=0.0)
+        machines = (self.machine,) if self.machine else ()
+        return Result(
+            entry=entry,
+            status=BROKEN[entry.level],
+            reason=f"{entry.clause.id}, {OUTSIDE}: {self.text}",
+            wanted=self.wanted,
+            got=self.got,
+            started=started,
+            machines=machines,
+            calls=tuple(call.compact(machines) for call in self.calls),
+            decisive=tuple(range(len(self.calls))),
+        )
+
+
+def credible(breaches: Sequence[Breach], *, other_client: bool) -> tuple[Breach, ...]:
+    """Returns the breaches that no other client can have caused. `other_client`: one is known to be active.
+
+    A machine that moves by itself may be another client's doing as long as it is not the third one (LIF-3).
+    """
+    moved = {breach.machine for breach in breaches if breach.behaviour == MOVED}
+    doubtful = {MOVED} if len(moved) < ENOUGH_MACHINES else set()
+    return tuple(
+        breach
+        for breach in breaches
+        if not (breach.other_client_possible and (other_client or breach.behaviour in doubtful))
+    )
+
+
+class TargetBroken(TargetError):
+    """The target cannot be judged by the behaviours, and what was seen until then breaks the contract."""
+
+    def __init__(self, error: TargetError, breaches: Sequence[Breach]) -> None:
+        first = breaches[0]
+        super().__init__(f"{first.behaviour} is broken: {first.text}; so {error.message}")
+        self.breaches = tuple(breaches)
+
+
+def with_breaches(
+    results: Sequence[Result],
+    breaches: Sequence[Breach],
+    entries: Catalogue,
+    *,
+    tolerates: Callable[[Result], bool] = lambda result: False,
+) -> tuple[Result, ...]:
+    """Returns the results with the breaches as failures; as they are if a behaviour has failed that is not tolerated.
+
+    That failure decides the verdict already, and the breaches are often its consequences. `entries` has all behaviours:
+    a breach may be about one that is not in `results`. Breaches of a behaviour that is not a MUST are left out.
+    """
+    if any(result.status is Status.FAILED and not tolerates(result) for result in results):
+        return tuple(results)
+    known = {result.id: result.entry for result in results}
+    found = dict[str, Result]()
+    for breach in breaches:
+        entry = known.get(breach.behaviour) or entries[breach.behaviour]
+        if entry.level is Level.MUST:
+            found.setdefault(breach.behaviour, breach.result(entry))
+    replaced = [
+        found.pop(result.id) if result.id in found and result.status is not Status.FAILED else result
+        for result in results
+    ]
+    added = [result for result in found.values() if result.id not in known]
+    return (*replaced, *added)
