@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from conformance.reporters import terminal
-from conformance.results.result import Status, cause_ids
+from conformance.results.causes import cause_ids
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
