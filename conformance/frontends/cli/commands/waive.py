@@ -59,7 +59,7 @@ HEAD = "# Failures that are tolerated until they are fixed. See `conformance wai
     help="Last day on which the waivers apply, as 2031-12-31. [default: 30 days from now]",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why the failures are tolerated, such as a ticket.")
-@click.option("--owner", default="", metavar="TEXT", help="Who fixes the failures.")
+@click.option("--owner", default="", metavar="TEXT", help="The person or team that fixes the failures.")
 @reporting_errors()
 def waive_command(
     ids: tuple[str, ...], record: Path, output: Path, expires: str | None, reason: str, owner: str
