@@ -49,17 +49,16 @@ def cause_ids(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _root(name: str, explained_by: Mapping[str, Sequence[str]]) -> str:
-    """Returns the nearest explanation that has none itself, or the end of the chain of nearest explanations."""
-    seen = {name}
-    while explained_by[name]:
-        for other in explained_by[name]:
-            if not explained_by[other]:
-                return other
-        name = next((other for other in explained_by[name] if other not in seen), "")
-        if not name:
-            break
-        seen.add(name)
-    return name
+    """Returns the nearest explanation that has none itself, or the end of the chain of nearest explanations.
+
+    Returns `name` if the chain is a circle: the catalogue has none, but a report may come from elsewhere.
+    """
+    current, passed = name, set[str]()
+    while explained_by[current] and current not in passed:
+        passed.add(current)
+        unexplained = (other for other in explained_by[current] if not explained_by[other])
+        current = next(unexplained, explained_by[current][0])
+    return name if current in passed else current
 
 
 def dependencies(behaviour_id: str, rests_on: Mapping[str, Sequence[str]]) -> list[str]:
