@@ -42,8 +42,8 @@ class Tolerances:
         if waiver is not None and waivers.state_of(waiver, result, today=self._today).tolerates:
             return f"waived {waiver.terms}"
         cover = self._covered_by.get(result.id)
-        covered = cover is not None and waiver is None and result.status in (Status.FAILED, Status.WARNED, Status.ERROR)
-        if covered and cover.expires >= self._today:
+        counts = result.status in (Status.FAILED, Status.WARNED, Status.ERROR)
+        if counts and waiver is None and cover is not None and cover.expires >= self._today:
             # Whether the waived failure itself comes back is known only at the end: `apply` decides then.
             return f"waived with {cover.id} {cover.terms}"
         old = self._known.only_new and change_of(self._before.get(result.id), result) is Kind.STILL_FAILING

@@ -30,9 +30,7 @@ def render(report: Report) -> str:
     failures = counts[Status.FAILED] - waived[Status.FAILED]
     numbers: dict[str, Any] = {
         "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(failed)),
-        "failures": str(
-            counts[Status.FAILED] - waived[Status.FAILED] + len(report.lacking) + len(broken) + len(failed)
-        ),
+        "failures": str(failures + len(report.lacking) + len(broken) + len(failed)),
         "errors": str(counts[Status.ERROR] - waived[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
