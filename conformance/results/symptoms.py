@@ -63,7 +63,10 @@ class Kind(StrEnum):
 
 
 class Symptom(NamedTuple):
-    """A kind of breach; for the fence and for answers, with the RPC, and for answers with the code."""
+    """A kind of breach; for the fence and for answers with the RPC, and for answers with the code.
+
+    The code of an operation id tells whether there was none.
+    """
 
     kind: Kind
     rpc: str = ""
@@ -129,6 +132,8 @@ LEADS_TO: Final = {
 """The kinds that follow from a kind. A machine in a wrong state, for example, also refuses calls."""
 CODES: Final = "|".join(sorted((code.name for code in grpc.StatusCode), key=len, reverse=True))
 ANSWERS: Final = re.compile(rf"(?:(?:^|; )(?P<rpc>[A-Z][a-z]+): )?\b(?P<code>{CODES})\b")
+NO_ID: Final = Symptom(Kind.OPERATION, code="no id")
+EMPTY: Final = re.compile(r"\bempty\b|''")
 FAILED: Final = re.compile(rf"\b{State.FAILED.name}\b")
 RPCS: Final = re.compile(r"\b(Create|Configure|Drain|Delete|Get|List)s?\b")
 
@@ -151,13 +156,14 @@ def symptoms(result: Result) -> Symptoms:
     """Returns the breaches that a failure or a warning shows."""
     decisive = [result.calls[number] for number in result.decisive]
     headline = frozenset(_headline(result.wanted[:MAX_CHARACTERS], result.got[:MAX_CHARACTERS], decisive))
-    others = {
-        Kind.IN_ACK: result.wanted.startswith("the ack of"),
-        Kind.FAILED: _shows_failed(result),
+    also = {
+        Symptom(Kind.IN_ACK): result.wanted.startswith("the ack of"),
+        Symptom(Kind.FAILED): _shows_failed(result),
+        NO_ID: any("operation ''" in call.outcome() for call in result.calls),
     }
     return Symptoms(
         headline=headline,
-        shown=headline.union(_open_fences(result.calls), (Symptom(kind) for kind, shows in others.items() if shows)),
+        shown=headline.union(_open_fences(result.calls), (symptom for symptom, shows in also.items() if shows)),
         answers=frozenset((call.rpc, call.code.name) for call in result.calls if call.answered),
         decisive=frozenset((call.rpc, call.code.name) for call in decisive),
     )
@@ -178,6 +184,8 @@ def _explains(symptom: Symptom, other: Symptoms) -> bool:
             return follows and symptom[1:] in other.answers
         case Kind.ANSWER:
             return symptom[1:] in other.decisive
+        case Kind.OPERATION if symptom == NO_ID:
+            return symptom in other.shown
         case Kind.FENCE_CLOSED if Symptom(Kind.FENCE_OPEN, symptom.rpc) in other.shown:
             # A wrong comparison of tokens opens the fence for some, and closes it for others.
             return True
@@ -205,6 +213,8 @@ def _headline(wanted: str, got: str, decisive: Sequence[CallView]) -> Iterator[S
             yield from answers or [Symptom(kind, rpcs[0], OK)]
         case Kind.FENCE_OPEN | Kind.FENCE_CLOSED:
             yield from (Symptom(kind, rpc) for rpc in rpcs)
+        case Kind.OPERATION if EMPTY.search(got):
+            yield NO_ID
         case Kind.LEFT:
             yield Symptom(kind)
             yield from (Symptom(field) for name, field in FIELDS.items() if f"{name} still set" in got)

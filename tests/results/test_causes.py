@@ -124,6 +124,8 @@ def test_calls_that_passed_the_fence_make_a_failure_a_consequence() -> None:
         (("List of IDLE to contain m1", "nothing"), ("the delta since 12 to show m1", "nothing"), True),
         (("the retry of Create to have operation id 'a'", "'b'"), ("at most one of the racing calls", "2"), True),
         (("the retry of Create to have operation id 'a'", "'b'"), ("m1 to be IDLE", "DRAINING"), False),
+        (("an operation_id in the ack", "an empty operation_id"), ("the retry to have operation id 'a'", "'b'"), False),
+        (("an operation_id in the ack", "an empty operation_id"), ("a new operation_id for Drain", "'' again"), True),
         (("Get after round 1 not to show a trace of a binding", "shard_metadata still set"), (KEYS, "more"), True),
         (("Create of m1 to leave m2 as it was: IDLE", "m2 CONFIGURED"), ("List to show no host", "h"), True),
     ],
