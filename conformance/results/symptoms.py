@@ -65,7 +65,7 @@ class Kind(StrEnum):
 class Symptom(NamedTuple):
     """A kind of breach; for the fence and for answers with the RPC, and for answers with the code.
 
-    The code of an operation id tells whether there was none.
+    The code of an operation id tells whether it was empty.
     """
 
     kind: Kind

@@ -83,6 +83,7 @@ def failing(behaviour: str = "TST-1a", got: str = "y") -> Result:
     return a_result(F, behaviour, wanted="x", got=got)
 
 
+OTHERWISE = a_result(F, wanted="Get to answer NOT_FOUND", got="INTERNAL")
 UNJUDGED = a_result(E, "TST-3a")
 WHOLE = a_result(P, "TST-2a")
 
@@ -92,7 +93,8 @@ WHOLE = a_result(P, "TST-2a")
     [
         (since(failing(), after=(failing(), WHOLE)), 0, BAD),
         (since(failing(), after=(failing(),)), 0, BAD),
-        (since(failing(), after=(failing(got="z"), WHOLE)), 1, BAD),
+        (since(failing(), after=(failing(got="z"), WHOLE)), 0, BAD),
+        (since(failing(), after=(OTHERWISE, WHOLE)), 1, BAD),
         (since(a_result(P), after=(failing(), WHOLE)), 1, BAD),
         (since(WHOLE, after=(failing(), WHOLE)), 1, BAD),
         (since(UNJUDGED, after=(UNJUDGED, WHOLE)), 0, OPEN),
