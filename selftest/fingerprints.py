@@ -34,8 +34,8 @@ SPEEDS = ("0ms", "200ms")
 
 def draw(count: int, seed: int = 0) -> Sequence[Mutant]:
     """Returns `count` mutants that virtual time can judge: the same for the same seed."""
-    able = [m for m in sorted(MUTANTS.values(), key=lambda m: m.name) if not m.alone and not m.tcp]
-    return random.Random(seed).sample(able, count)
+    able = [m for m in MUTANTS.values() if not m.alone and not m.tcp and any(map(_runs_in_virtual_time, m.found_by))]
+    return random.Random(seed).sample(sorted(able, key=lambda m: m.name), count)
 
 
 def finders(mutant: Mutant) -> list[str]:
@@ -44,8 +44,11 @@ def finders(mutant: Mutant) -> list[str]:
     found = {
         name for row in rows if row.mutant == mutant.name for root, others in row.causes for name in (root, *others)
     }
-    sockets = tuple(pattern.rstrip("*") for pattern in NEEDS_SOCKET)
-    return sorted(name for name in found.union(mutant.found_by) if not name.startswith(sockets))
+    return sorted(filter(_runs_in_virtual_time, found.union(mutant.found_by)))
+
+
+def _runs_in_virtual_time(behaviour_id: str) -> bool:
+    return not behaviour_id.startswith(tuple(pattern.rstrip("*") for pattern in NEEDS_SOCKET))
 
 
 def violations(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Iterator[Result]:
