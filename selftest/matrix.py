@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from conformance.core import catalogue
 from conformance.core.catalogue import Level, clause_of
 from conformance.reporters.catalogue import escaped
-from conformance.results.result import Status, causes
+from conformance.results.causes import causes
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -57,7 +57,7 @@ def compare_outcomes(before: Result, now: Result) -> str:
     """Describes whether the outcome is the same. Ids, numbers and the provider's own prose are ignored."""
     match before.status in BROKEN, now.status in BROKEN:
         case True, True:
-            if fingerprint.of(before) == fingerprint.of(now):
+            if fingerprint.normalized(before) == fingerprint.normalized(now):
                 return "same failure as before"
             return f"fails differently: got {before.got} before; got {now.got} now"
         case True, False if now.status is Status.PASSED:

@@ -88,7 +88,7 @@ class PytestLoop:
 def as_test_report(item: pytest.Item, result: Result, tolerated: str = "") -> pytest.TestReport:
     """Returns a result as a pytest report: a behaviour that was not judged is an error, a broken SHOULD passes.
 
-    A failure is an xfail if `tolerated`, the reason for tolerating it, is not empty.
+    A failure is an xfail, and an error is skipped, if `tolerated`, the reason for tolerating it, is not empty.
     """
     outcome: Any = "passed"
     longrepr: Any = None
@@ -96,6 +96,9 @@ def as_test_report(item: pytest.Item, result: Result, tolerated: str = "") -> py
     match result.status:
         case Status.FAILED:
             outcome, longrepr = "failed", _evidence(result)
+        case Status.ERROR if tolerated:
+            reason = f"Skipped: not judged, {printable(tolerated)}: {printable(result.reason)}"
+            outcome, longrepr = "skipped", (str(item.path), item.location[1] or 0, reason)
         case Status.ERROR:
             outcome, longrepr, when = "failed", printable(result.reason), "setup"
         case Status.SKIPPED:

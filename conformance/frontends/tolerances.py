@@ -11,6 +11,7 @@ from conformance.core import catalogue
 from conformance.results import waivers
 from conformance.results.compare import change_of, compare
 from conformance.results.comparison import Kind
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from conformance.core.catalogue import Catalogue
@@ -27,6 +28,7 @@ class Tolerances:
         self._options, self._known = settings.options, settings.known_failures
         self._today = datetime.now(UTC).date()
         self._waivers = {waiver.id: waiver for waiver in self._known.waivers}
+        self._covered_by = {name: waiver for waiver in self._known.waivers for name in waiver.covers}
         baseline = self._known.baseline
         self._before = {result.id: result for result in baseline.results} if baseline else {}
 
@@ -39,6 +41,11 @@ class Tolerances:
         waiver = self._waivers.get(result.id)
         if waiver is not None and waivers.state_of(waiver, result, today=self._today).tolerates:
             return f"waived {waiver.terms}"
+        cover = self._covered_by.get(result.id)
+        counts = result.status in (Status.FAILED, Status.WARNED, Status.ERROR)
+        if counts and waiver is None and cover is not None and cover.expires >= self._today:
+            # Whether the waived failure itself comes back is known only at the end: `apply` decides then.
+            return f"waived with {cover.id} {cover.terms}"
         old = self._known.only_new and change_of(self._before.get(result.id), result) is Kind.STILL_FAILING
         return f"failed in {self._known.baseline_name} too" if old else ""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.reporters import comparison
 from conformance.results import profiles
+from conformance.results.causes import cause_ids
 from conformance.results.report import FORMAT
-from conformance.results.result import cause_ids
 from conformance.rpc.call import CLOCK_DECIMALS
 
 if TYPE_CHECKING:
@@ -123,8 +123,14 @@ def figures_dict(report: Report) -> dict[str, Any]:
 
 def waived_dict(waived: Waived) -> dict[str, Any]:
     """Returns a waiver with its state in the run."""
-    waiver = dataclasses.asdict(waived.waiver)
-    return {**waiver, "expires": str(waived.waiver.expires), "standing": waived.state.value, "detail": waived.detail}
+    return {
+        **dataclasses.asdict(waived.waiver),
+        "expires": str(waived.waiver.expires),
+        "covers": list(waived.waiver.covers),
+        "standing": waived.state.value,
+        "detail": waived.detail,
+        "covered": list(waived.covered),
+    }
 
 
 def bill_dict(bill: Bill) -> dict[str, Any]:

@@ -6,12 +6,14 @@ Jenkins uses has no properties of test cases.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from conformance.reporters import terminal
-from conformance.results.result import Status, cause_ids
+from conformance.results.causes import cause_ids
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from conformance.results.report import Report
@@ -24,15 +26,16 @@ def render(report: Report) -> str:
     counts = {status: len(report.with_status(status)) for status in Status}
     failed = report.figures.failed_checks if report.figures is not None else ()
     broken = [each for each in report.waivers if each.state.broken]
-    waived = sum(result.id in report.waived for result in report.with_status(Status.FAILED))
+    waived = Counter(result.status for result in report.results if result.id in report.waived)
+    failures = counts[Status.FAILED] - waived[Status.FAILED]
     numbers: dict[str, Any] = {
         "tests": str(len(report.results) + len(report.lacking) + len(broken) + len(failed)),
-        "failures": str(counts[Status.FAILED] - waived + len(report.lacking) + len(broken) + len(failed)),
-        "errors": str(counts[Status.ERROR]),
+        "failures": str(failures + len(report.lacking) + len(broken) + len(failed)),
+        "errors": str(counts[Status.ERROR] - waived[Status.ERROR]),
         "time": f"{report.time.wall:.3f}",
     }
     root = ET.Element("testsuites", name="conformance", **numbers)
-    skipped = str(counts[Status.SKIPPED] + waived)
+    skipped = str(counts[Status.SKIPPED] + waived[Status.FAILED] + waived[Status.ERROR])
     suite = ET.SubElement(root, "testsuite", name=_clean(report.target), skipped=skipped, **numbers)
     if report.started:
         suite.set("timestamp", datetime.fromisoformat(report.started).replace(tzinfo=None).isoformat())
@@ -88,6 +91,9 @@ def _case(result: Result, waived: Waived | None) -> ET.Element:
         case Status.FAILED:
             child = ET.SubElement(case, "failure", type=entry.clause.id, message=_clean(result.reason))
             child.text = _clean("\n".join(terminal.evidence(result)))
+        case Status.ERROR if waived is not None:
+            message = f"not judged, waived {waived.waiver.terms}: {result.reason}"
+            ET.SubElement(case, "skipped", message=_clean(message))
         case Status.ERROR:
             ET.SubElement(case, "error", type="not judged", message=_clean(result.reason))
         case Status.SKIPPED:

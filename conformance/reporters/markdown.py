@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from conformance.core.text import cut, escape_markdown, printable, quantity
 from conformance.reporters import comparison, terminal
 from conformance.results import grpcurl
+from conformance.results.causes import causes
 from conformance.results.evidence import rerun
-from conformance.results.result import Status, causes
+from conformance.results.result import Status
 from conformance.rpc.call import one_line
 
 if TYPE_CHECKING:
+    from conformance.results.causes import Cause
     from conformance.results.report import Report
-    from conformance.results.result import Cause, Result
+    from conformance.results.result import Result
 
 MAX_CHARACTERS = 65_000
 """GitHub allows 65,536 characters in a comment, and 1 MiB in a job summary."""
@@ -113,7 +115,8 @@ def _repeat(report: Report, result: Result) -> str:
 
 
 def _consequence(result: Result) -> str:
-    return f"- **{result.id}** {escape_markdown(result.entry.title)}: {code(result.got or result.reason)}"
+    found = f"wanted {result.wanted}; got {result.got}" if result.wanted else result.got or result.reason
+    return f"- **{result.id}** {escape_markdown(result.entry.title)}: {code(found)}"
 
 
 def _unjudged(report: Report, status: Status, title: str) -> list[str]:

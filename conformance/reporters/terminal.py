@@ -10,8 +10,9 @@ from conformance.core.catalogue import Level
 from conformance.core.text import printable, quantity
 from conformance.reporters import comparison, profiles_text, sections
 from conformance.results import grpcurl
+from conformance.results.causes import causes
 from conformance.results.evidence import hints, rerun
-from conformance.results.result import Status, Verdict, causes
+from conformance.results.result import Status, Verdict
 from conformance.results.waivers import WaiverState
 from conformance.rpc import http_answer
 from conformance.rpc.call import one_line
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from conformance.results.bill import Bill
+    from conformance.results.causes import Cause
     from conformance.results.events import RunStarted
     from conformance.results.report import Report
-    from conformance.results.result import Cause, Result
+    from conformance.results.result import Result
     from conformance.results.waivers import Waived
     from conformance.rpc.call import CallView
 
@@ -101,9 +103,10 @@ def _omitted(count: int) -> list[str]:
 
 
 def consequences(cause: Cause, waived: Collection[str] = ()) -> list[str]:
-    """Returns the consequences of a cause, one per line."""
+    """Returns the consequences of a cause with their evidence, one per line."""
     lines = [
-        f"    {result.id:7} {result.entry.title}: {result.got}{' (waived)' if result.id in waived else ''}"
+        f"    {result.id:7} {result.entry.title}{' (waived)' if result.id in waived else ''}:"
+        f" wanted {result.wanted}; got {result.got}"
         for result in cause.consequences
     ]
     head = f"  causes  {quantity(len(lines), 'other failure')} in behaviours that depend on {cause.root.id}:"
@@ -162,6 +165,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
             (counts[Status.WARNED], "warned"),
             (known[Status.WARNED], "warned and waived"),
             (counts[Status.ERROR], "not judged"),
+            (known[Status.ERROR], "not judged and waived"),
             (counts[Status.PASSED], "passed"),
             (counts[Status.SKIPPED], "skipped"),
         )
@@ -210,7 +214,8 @@ def _unjudged(report: Report) -> list[str]:
     """Returns the clauses that were not fully judged, by level. A MUST among them makes the run inconclusive."""
     clauses: dict[Level, dict[str, None]] = {level: {} for level in Level}
     for result in report.with_status(Status.ERROR):
-        clauses[result.entry.level][result.entry.clause.id] = None
+        if result.id not in report.waived:
+            clauses[result.entry.level][result.entry.clause.id] = None
     return [f"unjudged   {level.value}: {', '.join(names)}" for level, names in clauses.items() if names]
 
 

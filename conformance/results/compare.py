@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import Verb
 from conformance.results import fingerprint
+from conformance.results.causes import cause_ids
 from conformance.results.comparison import PASSES, Change, Comparison, Kind, Side, Slower, Tolerance, Trait, answers
-from conformance.results.result import Status, cause_ids
+from conformance.results.result import Status
 
 if TYPE_CHECKING:
     from conformance.results.report import Report

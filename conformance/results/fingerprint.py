@@ -1,26 +1,40 @@
 """Identifies failures: two runs that find the same defect have the same fingerprint.
 
-A fingerprint covers the kit's own words, status codes, machine states, and whether a value was empty. It does not
-cover ids, numbers and the provider's own messages, nor the observed sequence of states, which depends on timing.
+A fingerprint covers facts that neither the seed nor the provider's speed changes: the behaviour, its clause, and what
+kind of breach it found; for a wrong answer also the RPC and the code. It covers no text. Fingerprints of version 1,
+in waivers that an older release wrote, cover the words of the failure, and can still be compared.
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from conformance.core.lifecycle import State
+from conformance.results.symptoms import Kind, symptoms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from conformance.results.result import Result
 
-VERSION = "1"
-"""The version of the normalization. A new version changes all fingerprints."""
+VERSION, OLD_VERSION = "2", "1"
+"""The version of the facts. A new version changes all fingerprints."""
+FAMILIES: Final = (
+    ("fence", {Kind.FENCE_OPEN, Kind.FENCE_CLOSED, Kind.MARK}),
+    ("answer", {Kind.ANSWER}),
+    (
+        "machine",
+        {Kind.STATE, Kind.FAILED, Kind.CLUSTER, Kind.HOST, Kind.LEFT, Kind.RACE, Kind.OPERATION, Kind.ACK, Kind.ID},
+    ),
+    ("list", {Kind.LIST, Kind.DELTA, Kind.REVISION}),
+    ("metadata", {Kind.METADATA}),
+    ("field", {Kind.FIELD, Kind.LAST_ERROR}),
+)
+"""Kinds of breaches between which one defect may change from run to run. The first family of a failure counts."""
 MIN_NAME_CHARACTERS = 3
 """A shorter id could be one of the kit's own words: it is not removed, unless it has a digit."""
 
@@ -49,9 +63,27 @@ Which of them comes depends on the earlier use of the machine."""
 
 
 def of(result: Result) -> str:
-    """Returns the fingerprint of a failure or a warning: `1:` and 12 hexadecimal digits."""
-    digest = sha256("\n".join((result.entry.clause.id, *normalized(result))).encode("utf-8", "surrogatepass"))
-    return f"{VERSION}:{digest.hexdigest()[:12]}"
+    """Returns the fingerprint of a failure or a warning: `2:` and 12 hexadecimal digits."""
+    return f"{VERSION}:{_digest((result.id, result.entry.clause.id, *facts(result)))}"
+
+
+def facts(result: Result) -> tuple[str, ...]:
+    """Returns the family of the breach; for a wrong answer also each RPC with its code."""
+    headline = symptoms(result).headline
+    family = next(name for name, kinds in FAMILIES if any(each.kind in kinds for each in headline))
+    answers = {f"{each.rpc} {each.code}" for each in headline if each.kind is Kind.ANSWER}
+    return family, *(sorted(answers) if family == "answer" else ())
+
+
+def identifies(fingerprint: str, result: Result) -> bool:
+    """Returns whether a failure is the one with this fingerprint, which may be of an older release."""
+    if fingerprint.startswith(f"{OLD_VERSION}:"):
+        return fingerprint == f"{OLD_VERSION}:{_digest((result.entry.clause.id, *normalized(result)))}"
+    return fingerprint == of(result)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def normalized(result: Result) -> tuple[str, str]:

@@ -146,6 +146,8 @@ class WaivedPart(Part):
     failure: str
     standing: WaiverState
     detail: str
+    covers: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()
 
 
 class Versioned(Part):

@@ -99,8 +99,10 @@ class Report:
 
     @property
     def waived(self) -> Mapping[str, Waived]:
-        """The tolerated failures and warnings by the behaviours' ids."""
-        return {waived.id: waived for waived in self.waivers if waived.state.tolerates}
+        """The tolerated behaviours by id: those with a waiver, and those that one covers."""
+        return {
+            name: waived for waived in self.waivers if waived.state.tolerates for name in (*waived.covered, waived.id)
+        }
 
     @property
     def truncated(self) -> bool:

@@ -1,26 +1,29 @@
 """Waivers: failures that are tolerated until a date, each with a reason and an owner.
 
-A waiver tolerates one failure of one behaviour, identified by its fingerprint. The behaviour still runs. The waiver
-itself fails the run if the behaviour passes, or fails in another way than the waived one.
+A waiver tolerates one failure of one behaviour, identified by its fingerprint, and what follows from it: the failures
+whose cause it is in this run, and the behaviours that it lists in `covers`, failed or not judged. All behaviours still
+run. The waiver itself fails the run if its behaviour passes, or fails in another way than the waived one.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
+from conformance.core.catalogue import clause_of
 from conformance.core.errors import UsageError
 from conformance.results import fingerprint
+from conformance.results.causes import cause_ids, causes, dependencies
 from conformance.results.result import Status
 from conformance.rpc.call import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from conformance.core.catalogue import Catalogue
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "conformance-waivers.toml"
 TEXTS = ("reason", "owner", "fingerprint")
-KEYS = {*TEXTS, "expires", "failure"}
+KEYS = {*TEXTS, "expires", "failure", "covers"}
 HOW_TO_WRITE = "run `conformance waive --from report.json` to write entries, then add reason and owner"
 MAX_FAILURE_CHARACTERS = 300
 
@@ -72,6 +75,8 @@ class Waiver:
     expires: date
     fingerprint: str
     failure: str = ""
+    covers: tuple[str, ...] = ()
+    """The behaviours that failed or were not judged as a consequence, when the waiver was written."""
 
     @property
     def terms(self) -> str:
@@ -86,6 +91,8 @@ class Waived:
     waiver: Waiver
     state: WaiverState
     detail: str = ""
+    covered: tuple[str, ...] = ()
+    """The other behaviours whose failure, or missing judgement, it tolerates in this run."""
 
     @property
     def id(self) -> str:
@@ -97,8 +104,34 @@ def check_waivers(
     waivers: Iterable[Waiver], results: Iterable[Result], catalogue: Catalogue, *, today: date
 ) -> tuple[Waived, ...]:
     """Returns every waiver with its state in a run with these results."""
+    results = tuple(results)
     by_id = {result.id: result for result in results}
-    return tuple(_check_waiver(waiver, by_id.get(waiver.id), catalogue, today) for waiver in waivers)
+    checked = [_check_waiver(waiver, by_id.get(waiver.id), catalogue, today) for waiver in waivers]
+    if not any(waived.state.tolerates for waived in checked):
+        return tuple(checked)
+    cause_of, own = cause_ids(results), {waived.id for waived in checked}
+    return tuple(
+        replace(waived, covered=tuple(_covered(waived.waiver, by_id, cause_of, own)))
+        if waived.state.tolerates
+        else waived
+        for waived in checked
+    )
+
+
+def _covered(
+    waiver: Waiver, results: Mapping[str, Result], cause_of: Mapping[str, str], own: Collection[str]
+) -> Iterator[str]:
+    """Yields the behaviours without a waiver of their own that a waiver covers in this run.
+
+    The cause of a failure may be a listed behaviour instead of the waived one: with another seed, another behaviour may
+    be the first to fail. A behaviour that was not judged is covered only if it is listed.
+    """
+    causes = {waiver.id, *waiver.covers}
+    for name, result in results.items():
+        failed = result.status in (Status.FAILED, Status.WARNED)
+        listed = name in waiver.covers and (failed or result.status is Status.ERROR)
+        if name not in own and (listed or (failed and cause_of.get(name) in causes)):
+            yield name
 
 
 def state_of(waiver: Waiver, result: Result, *, today: date) -> WaiverState:
@@ -110,7 +143,7 @@ def state_of(waiver: Waiver, result: Result, *, today: date) -> WaiverState:
         return WaiverState.EXPIRED
     if not broken:
         return WaiverState.UNSEEN
-    return WaiverState.HOLDS if fingerprint.of(result) == waiver.fingerprint else WaiverState.CHANGED
+    return WaiverState.HOLDS if fingerprint.identifies(waiver.fingerprint, result) else WaiverState.CHANGED
 
 
 def _check_waiver(waiver: Waiver, result: Result | None, catalogue: Catalogue, today: date) -> Waived:
@@ -144,16 +177,41 @@ def failure(result: Result) -> str:
     return cut(f"wanted {wanted}; got {got}", MAX_FAILURE_CHARACTERS)
 
 
-def new_waiver(result: Result, *, expires: date) -> Waiver:
-    """Returns a waiver of this failure without reason and owner, which `load` refuses until a user adds them."""
+def new_waiver(
+    result: Result, *, expires: date, covers: Iterable[str] = (), reason: str = "", owner: str = ""
+) -> Waiver:
+    """Returns a waiver of this failure. `load` refuses one without reason or owner until a user adds them."""
     return Waiver(
         id=result.id,
-        reason="",
-        owner="",
+        reason=reason,
+        owner=owner,
         expires=expires,
         fingerprint=fingerprint.of(result),
         failure=failure(result),
+        covers=tuple(covers),
     )
+
+
+def consequences(results: Sequence[Result]) -> Mapping[str, tuple[str, ...]]:
+    """Returns for each cause the failures that follow from it, and the behaviours that were not judged because of it.
+
+    A behaviour was not judged because of a cause if it depends on the cause or one of its consequences, directly or
+    indirectly, or if its reason says that behaviours of that clause judge what was seen.
+    """
+    covered = {cause.root.id: [result.id for result in cause.consequences] for cause in causes(results)}
+    root_of = {name: root for root, names in covered.items() for name in (root, *names)}
+    rests_on = {result.id: result.entry.rests_on for result in results}
+    for result in results:
+        if result.status is Status.ERROR:
+            nearest = next((name for name in dependencies(result.id, rests_on) if name in root_of), None)
+            named = next((name for name in root_of if _names_clause(result.reason, clause_of(name))), None)
+            if nearest or named:
+                covered[root_of[nearest or named or ""]].append(result.id)
+    return {root: tuple(names) for root, names in covered.items()}
+
+
+def _names_clause(reason: str, clause: str) -> bool:
+    return re.search(rf"\b{clause}\b", reason) is not None
 
 
 # The file.
@@ -197,7 +255,7 @@ def _parsed(path: Path, name: str, body: object) -> Waiver:
             raise error(f"has no {key}", f'add `{key} = "…"`' if filled else HOW_TO_WRITE)
     if not re.fullmatch(r"\d+:[0-9a-f]{12}", body["fingerprint"]):
         raise error(f"has an invalid fingerprint {cut(body['fingerprint'])!r}")
-    if not body["fingerprint"].startswith(f"{fingerprint.VERSION}:"):
+    if body["fingerprint"].partition(":")[0] not in (fingerprint.VERSION, fingerprint.OLD_VERSION):
         raise error("has a fingerprint of another release of the kit")
     return Waiver(
         id=_normalized_id(name),
@@ -206,7 +264,14 @@ def _parsed(path: Path, name: str, body: object) -> Waiver:
         expires=_day(body.get("expires"), error),
         fingerprint=body["fingerprint"],
         failure=str(body.get("failure", "")),
+        covers=_covers(body.get("covers", []), error),
     )
+
+
+def _covers(given: object, error: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise error("has an invalid `covers`", 'write covers = ["FEN-3a", "FEN-3b"]')
+    return tuple(map(_normalized_id, given))
 
 
 def _normalized_id(name: str) -> str:

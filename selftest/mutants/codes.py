@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # COD-1: ids that do not exist.
 
 
-@mutant("COD-1", "COD-1a")
+@mutant("COD-1", "COD-1a", also=("SHP-1b",), because="the machine that it makes up has no zone")
 class CreateMakesMachinesUp(Core):
     """Creates a machine for an unknown id, because Create is an upsert."""
 
@@ -32,7 +32,9 @@ class CreateMakesMachinesUp(Core):
         return super().serve(verb, request, now)
 
 
-@mutant("COD-1", "COD-1a")
+@mutant(
+    "COD-1", "COD-1a", also=("COD-3b", "SHP-1b"), because="the machine that it makes up can be created, and has no zone"
+)
 class GetMakesMachinesUp(Core):
     """Adds a machine to its map for each unknown id that Get looks up."""
 
@@ -46,7 +48,7 @@ class GetMakesMachinesUp(Core):
         return super().get(machine_id, now)
 
 
-@mutant("COD-1", "COD-1a")
+@mutant("COD-1", "COD-1a", also=("LST-4d",), because="Get does not find the machine that List shows")
 class RefusedCreateIsListed(Core):
     """Answers NOT_FOUND to a Create of an unknown id, but has already written the row."""
 
@@ -247,7 +249,12 @@ class DrainOfASlotStarts(_TakesEdge):
     verb, rests = Verb.DRAIN, State.SPECULATIVE
 
 
-@mutant("COD-2", "COD-2b")
+@mutant(
+    "COD-2",
+    "COD-2b",
+    also=("LIF-1b", "COD-5c"),
+    because="the kit claims a machine with a Create, and another behaviour may hold it",
+)
 class CreateRebuildsBoundMachines(_TakesEdge):
     """Launches a CONFIGURED machine again when Create is called."""
 
@@ -268,7 +275,7 @@ class DrainOfIdleStarts(_TakesEdge):
     verb, rests = Verb.DRAIN, State.IDLE
 
 
-@mutant("COD-2", "COD-2c", "COD-2e")
+@mutant("COD-2", "COD-2c", "COD-2e", also=("OPS-2c",), because="a repeated Drain is a new operation")
 class DrainOfIdleStartsAgain(Core):
     """Starts another Drain of an IDLE machine, even if that machine was already drained."""
 
@@ -299,7 +306,7 @@ class DeleteInterruptsConfigure(_TakesEdge):
     "COD-2",
     "COD-2e",
     latency="120ms",
-    also=("LIF-2a",),
+    also=("LIF-2a", "OPS-2a"),
     because="the kit claims a new machine with a Drain",
 )
 class DrainInterruptsCreate(_TakesEdge):

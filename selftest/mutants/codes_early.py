@@ -99,7 +99,7 @@ class ConfigureOfWhatComesIsFailedPrecondition(Core):
 # Effects of a refused call.
 
 
-@mutant("COD-2", "COD-2e")
+@mutant("COD-2", "COD-2e", also=("LST-7a",), because="the refused Drain changes the machine")
 class RefusedDrainForgetsTheCreate(Core):
     """Replaces the machine's last operation before it checks that a Drain has an edge."""
 

@@ -191,7 +191,7 @@ class EpochIgnored(Core):
         return token.sequence > mark.sequence
 
 
-@mutant("FEN-1", "FEN-1a", "FEN-1b")
+@mutant("FEN-1", "FEN-1a", "FEN-1b", also=("WIR-1a",), because="calls of WIR-1a differ in their sequence numbers only")
 class SequenceIgnored(Core):
     """Compares only epochs, and so refuses every later call of the same epoch."""
 

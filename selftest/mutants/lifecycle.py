@@ -183,7 +183,14 @@ class DrainingLooksDeleting(ShownWrong):
     real, shown = State.DRAINING, State.DELETING
 
 
-@mutant("LIF-2", "LIF-2b", "LIF-2c", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2b",
+    "LIF-2c",
+    latency="120ms",
+    also=("LIF-6d",),
+    because="List shows a machine as IDLE that still has a cluster",
+)
 class ListShowsTheDesiredState(Core):
     """Shows the target state in List while a transition runs."""
 

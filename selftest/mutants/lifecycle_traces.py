@@ -113,6 +113,7 @@ class HostsHaveNoRef(Core):
     also=(
         "OPS-2b",
         "LIF-9c",
+        "MET-1f",
     ),
     because="a behaviour that compares a machine with an earlier read sees another host",
 )

@@ -155,7 +155,7 @@ class UnspecifiedIsAnyState(Core):
         return State.UNSPECIFIED in wanted.states or super().matches(machine, wanted)
 
 
-@mutant("LST-1", "LST-1a")
+@mutant("LST-1", "LST-1a", also=("LST-2d",), because="the List of LST-2d names such a state")
 class SomeStatesCannotBeAskedFor(Core):
     """Refuses a filter with a transitional state."""
 

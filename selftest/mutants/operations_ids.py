@@ -110,7 +110,7 @@ class SecondCreateDoesNothing(Core):
         return super().start(verb, machine, request, now)
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", also=("FEN-5f", "LIF-1b"), because="the second Configure of a machine does nothing")
 class SecondBindingIsTakenForTheFirst(Core):
     """Treats a second Configure for the same cluster as a retry of the first, although a Drain came between."""
 
@@ -187,7 +187,13 @@ class ConfiguringIsRebound(_Rebinds):
     rebound = State.CONFIGURING
 
 
-@mutant("OPS-5", "OPS-5a", "OPS-5b")
+@mutant(
+    "OPS-5",
+    "OPS-5a",
+    "OPS-5b",
+    also=("COD-2h",),
+    because="a Configure for another cluster starts while the machine is DRAINING",
+)
 class OtherClusterIsANewOperation(Core):
     """Answers OK with a new operation_id to a Configure for another cluster, and does nothing."""
 
@@ -197,7 +203,7 @@ class OtherClusterIsANewOperation(Core):
         return super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-5", "OPS-5a")
+@mutant("OPS-5", "OPS-5a", also=("OPS-6c",), because="the racing calls of OPS-6c name other clusters")
 class OtherClusterForgetsTheOperation(Core):
     """Changes the stored operation_id before it refuses a Configure for another cluster."""
 

@@ -160,8 +160,8 @@ class ConfigureAndDeleteHaveNoLock(_NoLock):
 @mutant(
     "OPS-6",
     "OPS-6b",
-    also=("COD-2d",),
-    because="the running Configure may be that of COD-2d",
+    also=("COD-2d", "COD-2i"),
+    because="the running call may be that of COD-2d or COD-2i",
 )
 class DeleteGoesAhead(Core):
     """Accepts a Delete while CONFIGURING, and a Configure while DELETING."""

@@ -292,7 +292,7 @@ class NoErrorIsOk(Shown):
         return replace(machine, last_error="OK")
 
 
-@mutant("SHP-4", "SHP-4a")
+@mutant("SHP-4", "SHP-4a", also=("LST-1a",), because="List shows machines as FAILED that another state was asked for")
 class FailedWithoutAWord(Shown):
     """Shows a FAILED machine without a last_error."""
 

@@ -39,7 +39,7 @@ def all_kinds(got: str = "y") -> Comparison:
     new = [
         failed(got, "TST-1a"),
         failed(got, "TST-1b", rests_on=["TST-1a"]),
-        failed("another", "TST-2a"),
+        a_result(F, "TST-2a", wanted="Get to answer NOT_FOUND", got="another", reason="r"),
         a_result(E, "TST-3a", reason=got),
         a_result(S, "TST-4a", reason=got),
         a_result(P, "TST-5a"),

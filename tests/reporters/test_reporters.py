@@ -284,12 +284,12 @@ def test_verbose_shows_every_call() -> None:
 
 
 def test_consequences_are_listed_under_their_cause() -> None:
-    rests = a_result(Status.FAILED, "TST-2a", rests_on=["TST-1a"], reason="TST-2: so", got="nothing")
+    rests = a_result(Status.FAILED, "TST-2a", rests_on=["TST-1a"], wanted="something", got="nothing")
     report = a_report(rests, a_result(Status.FAILED, "TST-1a", reason="TST-1: so"))
     lines = terminal.findings(report)
     assert [line for line in lines if line.startswith("FAILED")] == ["FAILED TST-1a  The title of TST-1a"]
     head = lines.index("  causes  1 other failure in behaviours that depend on TST-1a:")
-    assert lines[head + 1] == "    TST-2a  The title of TST-2a: nothing"
+    assert lines[head + 1] == "    TST-2a  The title of TST-2a: wanted something; got nothing"
     assert terminal.closing(report)[0] == "verdict    NON-CONFORMANT: 2 failed, 0 passed, 1 root cause"
     assert [b["cause"] for b in json_report.as_dict(report)["behaviours"]] == ["TST-1a", None]
     assert '<property name="TST-2a.cause" value="TST-1a" />' in junit.render(report)

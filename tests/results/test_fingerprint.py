@@ -74,10 +74,50 @@ def test_all_answers_without_effect_are_one_failure(got: str) -> None:
     assert fingerprint.normalized(a_result(Status.FAILED, wanted="Drain to be answered OK", got=got))[1] != "passed"
 
 
-def test_a_fingerprint_covers_the_clause_but_no_times() -> None:
+def test_a_fingerprint_covers_the_behaviour_but_no_times() -> None:
     one = a_result(Status.FAILED, "TST-1a", wanted="x", got="y", calls=(a_call(),), seconds=1.0)
-    assert fingerprint.of(one) == fingerprint.of(a_result(Status.FAILED, "TST-1b", wanted="x", got="y"))
-    assert fingerprint.of(one) != fingerprint.of(a_result(Status.FAILED, "TST-2a", wanted="x", got="y"))
+    assert fingerprint.of(one) == fingerprint.of(a_result(Status.FAILED, "TST-1a", wanted="x", got="y"))
+    others = [a_result(Status.FAILED, name, wanted="x", got="y") for name in ("TST-1b", "TST-2a")]
+    assert len({fingerprint.of(result) for result in (one, *others)}) == 3
+
+
+KEYS = "Get of m1 to show the 30 keys that Configure sent"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((KEYS, "no key ''; no key 'b'"), (KEYS, "unknown key 'a' and 2 more")),
+        (("Create with token s1 epoch 1 to be fenced", "OK"), ("Drain with token s2 epoch 2 to pass the fence", "F")),
+        (("Create to answer NOT_FOUND", "OK operation 'a', CREATING"), ("Create to answer NOT_FOUND", "OK x, IDLE")),
+        (("m1 to be IDLE", "CONFIGURED"), ("the retry of Drain to have operation id 'a'", "operation id 'b'")),
+        (
+            ("m1 to be unchanged by Drain: the same state", "x"),
+            ("m1 to be unchanged by Drain: the same host, state", "y"),
+        ),
+        (("List of IDLE to contain ['a']", "none"), ("List of IDLE to contain ['b', 'c']", "some")),
+    ],
+)
+def test_the_seed_and_the_speed_do_not_change_a_fingerprint(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert of(*one) == of(*other)
+
+
+def test_other_breaches_of_a_behaviour_have_other_fingerprints() -> None:
+    breaches = [
+        ("Create with token s1 epoch 1 to be fenced", "OK"),
+        ("m1 to be IDLE", "CONFIGURED"),
+        (KEYS, "no key 'a'"),
+        ("List of IDLE to contain ['a']", "none"),
+        ("Get to show a zone", "an empty zone"),
+        ("Create to answer NOT_FOUND", "OK operation 'a'"),
+        ("Create to answer NOT_FOUND", "INTERNAL: no"),
+        ("Get to answer NOT_FOUND", "INTERNAL: no"),
+    ]
+    assert len({of(*breach) for breach in breaches}) == len(breaches)
+
+
+def of(wanted: str, got: str) -> str:
+    return fingerprint.of(a_result(Status.FAILED, wanted=wanted, got=got))
 
 
 @pytest.mark.parametrize(
@@ -85,4 +125,4 @@ def test_a_fingerprint_covers_the_clause_but_no_times() -> None:
     ["'" * 5000, "INTERNAL: " * 2000, "{" * 9000, "\ud800'\x00\u202e", "1 " * 9000, "# or " * 5000, "'\\" * 500_000],
 )
 def test_hostile_text_has_a_fingerprint(text: str) -> None:
-    assert fingerprint.of(a_result(Status.FAILED, wanted=text, got=text)).startswith("1:")
+    assert fingerprint.of(a_result(Status.FAILED, wanted=text, got=text)).startswith("2:")

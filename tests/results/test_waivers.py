@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +36,9 @@ def failing(got: str = "y", status: Status = F, **given: object) -> Result:
     return a_result(status, wanted="x", got=got, reason="r", **given)  # type: ignore[arg-type]
 
 
+ANOTHER = a_result(F, wanted="Get to answer NOT_FOUND", got="INTERNAL: no", reason="r")
+
+
 def of(result: Result, **given: object) -> Waiver:
     fields: dict[str, object] = {
         "id": result.id,
@@ -49,11 +54,11 @@ def of(result: Result, **given: object) -> Waiver:
     ("result", "expires", "state"),
     [
         (failing("3 of machine-0001"), TODAY, WaiverState.HOLDS),
-        (failing(status=W), TODAY, WaiverState.CHANGED),
+        (failing(status=W), TODAY, WaiverState.HOLDS),
         (failing("7 of machine-0009"), TODAY, WaiverState.HOLDS),
-        (failing("another"), TODAY, WaiverState.CHANGED),
+        (ANOTHER, TODAY, WaiverState.CHANGED),
         (failing("3 of machine-0001"), date(2031, 2, 28), WaiverState.EXPIRED),
-        (failing("another"), date(2031, 2, 28), WaiverState.EXPIRED),
+        (ANOTHER, date(2031, 2, 28), WaiverState.EXPIRED),
         (a_result(P), TODAY, WaiverState.STALE),
         (a_result(P), date(2031, 2, 28), WaiverState.STALE),
         (a_result(S, reason="no TLS"), TODAY, WaiverState.UNSEEN),
@@ -84,8 +89,68 @@ def test_an_unknown_id_has_a_suggestion() -> None:
 
 
 def test_a_changed_failure_is_shown_with_the_waived_one() -> None:
-    (one,) = check_waivers(failing("another"), waivers=(of(failing(), failure="wanted x; got y"),))
-    assert one.detail.startswith("the behaviour fails in another way: wanted x; got another, not wanted x; got y;")
+    (one,) = check_waivers(ANOTHER, waivers=(of(failing(), failure="wanted x; got y"),))
+    assert one.detail.startswith(
+        "the behaviour fails in another way: wanted Get to answer NOT_FOUND; got INTERNAL, not wanted x; got y;"
+    )
+
+
+# Consequences.
+
+
+def test_a_waiver_covers_the_failures_that_follow_from_it() -> None:
+    follows, other = failing(behaviour_id="TST-2a", rests_on=["TST-1a"]), failing(behaviour_id="TST-3a")
+    report = report_with(failing(), follows, other, waivers=(of(failing()),))
+    assert sorted(report.waived) == ["TST-1a", "TST-2a"]
+    assert report.verdict is Verdict.NON_CONFORMANT
+    assert report_with(failing(), follows, waivers=(of(failing()),)).exit_code == 0
+
+
+def test_a_listed_behaviour_is_covered_whether_it_failed_or_was_not_judged() -> None:
+    unjudged = a_result(E, "TST-2a", reason="the machine is lost")
+    failed = failing(behaviour_id="TST-3a")
+    assert report_with(failing(), unjudged, failed, waivers=(of(failing()),)).waived.keys() == {"TST-1a"}
+    report = report_with(failing(), unjudged, failed, waivers=(of(failing(), covers=("TST-2a", "TST-3a")),))
+    assert report.waived.keys() == {"TST-1a", "TST-2a", "TST-3a"}
+    assert (report.verdict, report.exit_code) == (Verdict.CONFORMANT, 0)
+
+
+def test_a_listed_behaviour_may_be_the_cause_in_another_run() -> None:
+    root, follows = failing(behaviour_id="TST-2a"), failing(behaviour_id="TST-3a", rests_on=["TST-2a"])
+    report = report_with(failing(), root, follows, waivers=(of(failing(), covers=("TST-2a",)),))
+    assert report.waived.keys() == {"TST-1a", "TST-2a", "TST-3a"}
+
+
+def test_a_waiver_that_does_not_hold_covers_nothing() -> None:
+    follows = failing(behaviour_id="TST-2a", rests_on=["TST-1a"])
+    for waiver in (of(failing(), expires=date(2031, 2, 28)), of(ANOTHER)):
+        assert report_with(failing(), follows, waivers=(replace(waiver, covers=("TST-2a",)),)).waived == {}
+
+
+def test_a_behaviour_with_a_waiver_of_its_own_is_not_covered_by_another() -> None:
+    follows = failing(behaviour_id="TST-2a", rests_on=["TST-1a"])
+    own = of(ANOTHER, id="TST-2a")
+    report = report_with(failing(), follows, waivers=(of(failing(), covers=("TST-2a",)), own))
+    assert report.waived.keys() == {"TST-1a"}
+
+
+def test_consequences_are_failures_and_behaviours_that_were_not_judged() -> None:
+    results = (
+        failing(),
+        failing(behaviour_id="TST-2a", rests_on=["TST-1a"]),
+        a_result(E, "TST-3a", rests_on=["TST-2a"], reason="r"),
+        a_result(E, "TST-4a", reason="seen an open fence; behaviours of TST-1 judge that"),
+        a_result(E, "TST-5a", reason="no answer"),
+    )
+    assert waivers_module.consequences(results) == {"TST-1a": ("TST-2a", "TST-3a", "TST-4a")}
+
+
+def test_a_waiver_of_an_older_release_still_holds() -> None:
+    old = of(failing(), fingerprint="1:" + sha256(b"TST-1\nx\ny").hexdigest()[:12])
+    (one,) = check_waivers(failing(), waivers=(old,))
+    assert one.state is WaiverState.HOLDS
+    (other,) = check_waivers(failing("another"), waivers=(old,))
+    assert other.state is WaiverState.CHANGED
 
 
 # Waivers in a report.

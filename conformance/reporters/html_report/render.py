@@ -23,9 +23,10 @@ from conformance.reporters.catalogue import AREAS
 from conformance.reporters.comparison import SHOWN
 from conformance.reporters.html_report.timeline_data import embedded, outcome_kind
 from conformance.results import call_latency, profiles
+from conformance.results.causes import causes
 from conformance.results.critical_path import critical_path, has_run
 from conformance.results.evidence import exhibits, hints, repeat_commands
-from conformance.results.result import Status, Verdict, causes
+from conformance.results.result import Status, Verdict
 from conformance.rpc import http_answer
 
 if TYPE_CHECKING:

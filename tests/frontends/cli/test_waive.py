@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from tests.provider_process import Provider
 
-BROKEN, OTHERWISE = "EqualTokenPassesOnDrain", "SequenceIgnored"
-"""Both fail FEN-1b, in different ways."""
+BROKEN = "EqualTokenPassesOnDrain"
+"""Fails FEN-1b."""
+CASCADE = "DrainIsNotFenced"
+"""Fails FEN-7, and other behaviours because of that."""
 SOME = ("--select", "FEN-1b,FEN-3a,MET-1a", "--patience", "5s")
 
 
@@ -97,14 +100,13 @@ def test_a_stale_waiver_fails_the_run_with_one_line(good: Provider, waivers: Pat
     assert done.verdict.startswith("verdict    CONFORMANT: 3 passed")
 
 
-def test_a_changed_failure_fails_the_run_with_one_line(waivers: Path, tmp_path: Path) -> None:
-    with serving_mutant(OTHERWISE) as provider:
-        done = judge(provider, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
+def test_a_changed_failure_fails_the_run_with_one_line(broken: Provider, waivers: Path, tmp_path: Path) -> None:
+    changed = re.sub('"2:[0-9a-f]{12}"', '"2:0123456789ab"', waivers.read_text(encoding="utf-8"))
+    waivers.write_text(changed, encoding="utf-8")
+    done = judge(broken, *SOME, "--waivers", str(waivers), directory=tmp_path / "out")
     assert done.code == 1
     (line,) = lines(done)
-    assert line.startswith(
-        "WAIVER     FEN-1b is changed: the behaviour fails in another way: wanted Create with token "
-    )
+    assert line.startswith("WAIVER     FEN-1b is changed: the behaviour fails in another way: wanted Drain with token ")
     assert ", not wanted Drain with token " in line
     assert "waived:" not in done.verdict
 
@@ -194,9 +196,31 @@ def test_an_entry_is_complete_except_for_reason_and_owner(failed: Path, tmp_path
     ]
     entry = tomllib.loads(path.read_text(encoding="utf-8"))["waiver"]["FEN-1b"]
     assert (entry["reason"], entry["owner"]) == ("", "")
-    assert entry["fingerprint"].startswith("1:")
+    assert entry["fingerprint"].startswith("2:")
     assert entry["failure"].startswith("wanted Drain with token … ")
     assert entry["expires"] - datetime.now(UTC).date() >= timedelta(days=29)
+
+
+def test_a_cascade_needs_one_entry_per_cause_and_then_the_run_exits_0(tmp_path: Path) -> None:
+    path, some = tmp_path / "w.toml", ("--select", "FEN-1*,FEN-4*,FEN-7*,FEN-12*", "--patience", "5s")
+    with serving_mutant(CASCADE) as provider:
+        assert judge(provider, *some, directory=tmp_path / "first").code == 1
+        done = waive(tmp_path / "first" / "report.json", "--output", str(path), "--reason", "PROV-7", "--owner", "us")
+        again = judge(provider, *some, "--waivers", str(path), directory=tmp_path / "second")
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["waiver"]
+    broken = {b["id"]: b for b in report(tmp_path / "first")["behaviours"] if b["status"] in ("failed", "warned")}
+    assert entries.keys() == {name for name, behaviour in broken.items() if behaviour["cause"] is None}
+    assert {name for entry in entries.values() for name in entry.get("covers", [])} >= broken.keys() - entries.keys()
+    assert len(entries) < len(broken)
+    assert {(entry["reason"], entry["owner"]) for entry in entries.values()} == {("PROV-7", "us")}
+    assert "fill in" not in done.out
+    assert (again.code, lines(again)) == (0, [])
+    assert "CONFORMANT" in again.verdict
+
+
+def test_the_command_says_which_of_reason_and_owner_is_missing(failed: Path) -> None:
+    done = waive(failed, "--output", "-", "--reason", "PROV-7")
+    assert 'reason = "PROV-7"\nowner = ""\n' in done.out
 
 
 def test_existing_entries_are_kept(failed: Path, waivers: Path) -> None:
@@ -207,7 +231,7 @@ def test_existing_entries_are_kept(failed: Path, waivers: Path) -> None:
 
 
 def test_a_waiver_of_another_failure_is_not_overwritten(failed: Path, waivers: Path) -> None:
-    change(waivers, 'fingerprint = "1:', 'fingerprint = "1:0')
+    change(waivers, 'fingerprint = "2:', 'fingerprint = "2:0')
     done = waive(failed, "--output", str(waivers))
     assert done.code == 2
     assert "FEN-1b is waived for another failure" in done.err

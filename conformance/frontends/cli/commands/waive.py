@@ -1,4 +1,4 @@
-"""`conformance waive`: writes waivers for the failures of a run, without reason and owner."""
+"""`conformance waive`: writes waivers for the failures of a run, one for each cause."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from conformance.core.errors import UsageError
 from conformance.frontends.cli.errors import reporting_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from conformance.results.report import Report
     from conformance.results.result import Result
     from conformance.results.waivers import Waiver
@@ -20,11 +23,13 @@ WAIVE_HELP = """Write waivers for the failures of a run: for all, or only for ID
 
 \b
 Examples:
-  conformance waive --from out/report.json
+  conformance waive --from out/report.json --reason PROV-12 --owner "fleet team"
   conformance waive --from out/report.json FEN-3a --expires 2031-03-31
 
-A waiver tolerates one failure until a date. The command leaves its reason and its owner empty, and a run rejects it
-until you fill them in. A waiver fails the run once the behaviour passes, fails in another way, or the date has passed.
+A waiver tolerates one failure until a date, and with it the failures that follow from it and the behaviours that were
+not judged because of it. Each cause gets one waiver. Without --reason or --owner they stay empty, and a run rejects the
+file until you fill them in. A waiver fails the run once the behaviour passes, fails in another way, or the date has
+passed.
 """
 DEFAULT_TERM = timedelta(days=30)
 HEAD = "# Failures that are tolerated until they are fixed. See `conformance waive --help`.\n"
@@ -53,29 +58,35 @@ HEAD = "# Failures that are tolerated until they are fixed. See `conformance wai
     metavar="DATE",
     help="Last day on which the waivers apply, as 2031-12-31. [default: 30 days from now]",
 )
+@click.option("--reason", default="", metavar="TEXT", help="Why the failures are tolerated, such as a ticket.")
+@click.option("--owner", default="", metavar="TEXT", help="The person or team that fixes the failures.")
 @reporting_errors()
-def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str | None) -> None:
+def waive_command(
+    ids: tuple[str, ...], record: Path, output: Path, expires: str | None, reason: str, owner: str
+) -> None:
     """Writes waivers for the failures of a run."""
     from conformance.core.text import quantity
     from conformance.lanes.records import read
     from conformance.results import waivers
-    from conformance.results.waivers import new_waiver
+    from conformance.results.fingerprint import identifies
 
     try:
         day = datetime.fromisoformat(expires).date() if expires else datetime.now(UTC).date() + DEFAULT_TERM
     except ValueError:
         raise UsageError(f"--expires {expires}: not a date", hint="write it as 2031-12-31") from None
-    failed = failures_of(read(record), ids)
+    report = read(record)
+    failed = failures_of(report, ids)
     if not failed:
         raise UsageError(f"{record} has no failures", hint="there is nothing to waive")
     to_stdout = str(output) == "-"
     existing = waivers.raw(output) if not to_stdout and output.exists() else {}
+    needed = waivers_for(report, failed, expires=day, reason=" ".join(reason.split()), owner=" ".join(owner.split()))
     added = []
-    for waiver in (new_waiver(result, expires=day) for result in failed):
+    for waiver, result in needed:
         known = existing.get(waiver.id)
         if known is None:
             added.append(waiver)
-        elif known.get("fingerprint") != waiver.fingerprint:
+        elif not identifies(str(known.get("fingerprint")), result):
             raise UsageError(f"{output}: {waiver.id} is waived for another failure", hint="remove that entry first")
     text = "\n".join(map(as_toml, added))
     if to_stdout:
@@ -83,10 +94,45 @@ def waive_command(ids: tuple[str, ...], record: Path, output: Path, expires: str
         return
     if added:
         _append(output, text)
-    kept = len(failed) - len(added)
-    click.echo(f"{output}: {quantity(len(added), 'waiver')} added" + (f", {kept} already there" if kept else ""))
-    if added:
-        click.echo("fill in reason and owner: until then a run rejects the file")
+    kept = len(needed) - len(added)
+    covers = sum(len(waiver.covers) for waiver in added)
+    click.echo(
+        f"{output}: {quantity(len(added), 'waiver')} added"
+        + (f", covering {quantity(covers, 'other behaviour')}" if covers else "")
+        + (f", {kept} already there" if kept else "")
+    )
+    missing = " and ".join(name for name, given in (("reason", reason), ("owner", owner)) if not given.strip())
+    if added and missing:
+        click.echo(f"fill in {missing}: until then a run rejects the file")
+    if not ids and (left := uncovered(report, [waiver for waiver, _ in needed])):
+        click.echo(f"not judged for another reason, so not waived: {', '.join(left)}")
+
+
+def waivers_for(
+    report: Report, failed: tuple[Result, ...], *, expires: date, reason: str, owner: str
+) -> list[tuple[Waiver, Result]]:
+    """Returns a waiver for each failure that does not follow from another one of `failed`, with the failure."""
+    from conformance.results import waivers
+
+    covers = waivers.consequences(report.results)
+    chosen = {result.id for result in failed}
+    covered = {name for root, names in covers.items() if root in chosen for name in names}
+    return [
+        (
+            waivers.new_waiver(result, expires=expires, covers=covers.get(result.id, ()), reason=reason, owner=owner),
+            result,
+        )
+        for result in failed
+        if result.id not in covered
+    ]
+
+
+def uncovered(report: Report, needed: Sequence[Waiver]) -> list[str]:
+    """Returns the behaviours that were not judged, and that no waiver covers."""
+    from conformance.results.result import Status
+
+    covered = {name for waiver in needed for name in waiver.covers}
+    return [result.id for result in report.with_status(Status.ERROR) if result.id not in covered]
 
 
 def failures_of(report: Report, ids: tuple[str, ...]) -> tuple[Result, ...]:
@@ -123,7 +169,7 @@ def as_toml(waiver: Waiver) -> str:
         f"owner = {dumps(waiver.owner)}\n"
         f"expires = {waiver.expires}\n"
         f"fingerprint = {dumps(waiver.fingerprint)}\n"
-        f"failure = {dumps(waiver.failure)}\n"
+        f"failure = {dumps(waiver.failure)}\n" + (f"covers = {dumps(list(waiver.covers))}\n" if waiver.covers else "")
     )
 
 
