@@ -36,6 +36,9 @@ BUILD_LIMIT: Final = 900.0
 START_LIMIT: Final = 60.0
 STOP_LIMIT: Final = 5.0
 
+_PINNED: Final = r'^(?:\W*|name = "|\s*<artifactId>){}(?:==|": "| v|"\nversion = "|</artifactId>\s*<version>)(\d[\w.]*)'
+"""A package and its version, as requirements.txt, package.json, go.mod, Cargo.lock and pom.xml write them."""
+
 
 class BuildError(Exception):
     """A stack cannot be built or does not start. The message contains the end of its output."""
@@ -56,7 +59,7 @@ class Stack:
     directory: str
     """The directory of its sources, beside this file."""
     shared: tuple[str, ...] = ()
-    """Further source files, by their path from here."""
+    """Further source files, by their path from here. They are copied to the top of the sources."""
     locks: tuple[str, ...]
     """The files of its directory that pin what is installed."""
     install: tuple[tuple[str, ...], ...]
@@ -77,9 +80,7 @@ class Stack:
     def versions(self) -> Mapping[str, str]:
         """Returns the pinned versions of its packages."""
         text = "\n".join((HERE / self.directory / lock).read_text() for lock in self.locks)
-        found = {
-            name: re.search(rf'^\W*{re.escape(name)}"?(?:==|: ")([\w.]+)', text, re.M | re.I) for name in self.packages
-        }
+        found = {name: re.search(_PINNED.format(re.escape(name)), text, re.M | re.I) for name in self.packages}
         return {name: match[1] for name, match in found.items() if match}
 
 
@@ -97,8 +98,54 @@ def _venv(*plugins: str, programs: tuple[str, ...] = ()) -> tuple[tuple[str, ...
 _PYTHONPATH: Final = (("PYTHONPATH", "{home}/gen:{source}"),)
 _NPM: Final = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _CONNECTRPC: Final = _venv("--py_out=gen", "--connectrpc_out=gen", programs=("protoc-gen-py", "protoc-gen-connectrpc"))
+_GO: Final = (("go", "build", "-o", "bin/", "tool"),)
+_GO_PROTOC: Final = tuple(
+    part
+    for plugin, options in {"go": "", "go-grpc": "", "connect-go": ",simple"}.items()
+    for part in (
+        f"--plugin={{home}}/bin/protoc-gen-{plugin}",
+        f"--{plugin}_out=gen",
+        f"--{plugin}_opt=module=example.com/capacity-provider/gen{options}",
+        f"--{plugin}_opt=M{CONTRACT.relative_to(PROTO)}=example.com/capacity-provider/gen;gen",
+    )
+)
+_GO_BUILD: Final = (
+    ("mkdir", "gen"),
+    ("{python}", "-m", "grpc_tools.protoc", "-I{proto}", *_GO_PROTOC, str(CONTRACT)),
+    ("go", "build", "-buildvcs=false", "-o", "bin/", "./grpc-go", "./connect-go"),
+)
 
 STACKS: Final = (
+    Stack(
+        name="grpc-go",
+        needs=("go",),
+        directory="go",
+        locks=("go.mod", "go.sum"),
+        install=_GO,
+        build=_GO_BUILD,
+        command=("bin/grpc-go",),
+        packages=("google.golang.org/grpc", "google.golang.org/protobuf"),
+        settings=(
+            ("request_4MiB", "grpc.MaxRecvMsgSize() of grpc.NewServer()"),
+            ("request_headers_accepted", "grpc.MaxHeaderListSize() of grpc.NewServer()"),
+            ("max_concurrent_streams", "grpc.MaxConcurrentStreams() of grpc.NewServer()"),
+        ),
+    ),
+    Stack(
+        name="connect-go",
+        needs=("go",),
+        directory="go",
+        locks=("go.mod", "go.sum"),
+        install=_GO,
+        build=_GO_BUILD,
+        command=("bin/connect-go",),
+        packages=("connectrpc.com/connect", "google.golang.org/protobuf"),
+        settings=(
+            ("request_4MiB", "connect.WithReadMaxBytes(); no limit if not set"),
+            ("request_headers_accepted", "MaxHeaderBytes of http.Server"),
+            ("max_concurrent_streams", "HTTP2.MaxConcurrentStreams of http.Server"),
+        ),
+    ),
     Stack(
         name="grpc-js",
         needs=("node", "npm"),
@@ -200,12 +247,13 @@ def built(stack: Stack) -> Built:
     """Builds the stack, or finds it built. Raises BuildError."""
     directory = HERE / stack.directory
     locks = [directory / name for name in stack.locks]
-    sources = [path for path in sorted(directory.iterdir()) if path.is_file()] + [HERE / each for each in stack.shared]
+    sources = {str(path.relative_to(directory)): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    sources |= {Path(each).name: HERE / each for each in stack.shared}
     key = _digest(*locks, CONTRACT, salt=f"{stack.install}{sys.version_info[:2]}")
     cache = os.environ.get("CONFORMANCE_STACKS_CACHE") or platformdirs.user_cache_path("capacity-provider-conformance")
     home = Path(cache, "stacks", f"{stack.directory}-{key}").resolve()
     home.parent.mkdir(parents=True, exist_ok=True)
-    it = Built(stack=stack, home=home, source=home / f"source-{_digest(*sources, salt=str(stack.build))}")
+    it = Built(stack=stack, home=home, source=home / f"source-{_digest(*sources.values(), salt=str(stack.build))}")
     with _locked(home.with_suffix(".lock")):
         if not (home / ".installed").exists():
             shutil.rmtree(home, ignore_errors=True)
@@ -218,8 +266,9 @@ def built(stack: Stack) -> Built:
         if not (it.source / ".built").exists():
             shutil.rmtree(it.source, ignore_errors=True)
             it.source.mkdir()
-            for path in sources:
-                shutil.copy(path, it.source)
+            for name, path in sources.items():
+                (it.source / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, it.source / name)
             for step in stack.build:
                 _run(it, step, it.source)
             (it.source / ".built").touch()
