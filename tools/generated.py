@@ -38,11 +38,13 @@ def generated() -> dict[Path, str]:
     from conformance.reporters import catalogue as document
     from selftest import matrix
     from selftest.mutant import MUTANTS
+    from tools import stacks
 
     return {
         **stubs(),
         Path("docs/catalogue.md"): document.render(catalogue.load()),
         Path("docs/kill-matrix.md"): matrix.markdown(MUTANTS),
+        Path("docs/stacks.md"): stacks.document(),
     }
 
 

@@ -66,6 +66,7 @@ class Stack:
     build: tuple[tuple[str, ...], ...] = ()
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    """Variables of all its processes, those of the build included."""
     packages: tuple[str, ...]
     """The main packages of the stack, by their names in the locks; `versions` returns their versions."""
     settings: tuple[tuple[str, str], ...] = ()
@@ -98,6 +99,7 @@ def _venv(*plugins: str, programs: tuple[str, ...] = ()) -> tuple[tuple[str, ...
 _PYTHONPATH: Final = (("PYTHONPATH", "{home}/gen:{source}"),)
 _NPM: Final = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _CONNECTRPC: Final = _venv("--py_out=gen", "--connectrpc_out=gen", programs=("protoc-gen-py", "protoc-gen-connectrpc"))
+_NO_CGO: Final = (("CGO_ENABLED", "0"),)
 _GO: Final = (("go", "build", "-o", "bin/", "tool"),)
 _GO_PROTOC: Final = tuple(
     part
@@ -114,7 +116,6 @@ _GO_BUILD: Final = (
     ("{python}", "-m", "grpc_tools.protoc", "-I{proto}", *_GO_PROTOC, str(CONTRACT)),
     ("go", "build", "-buildvcs=false", "-o", "bin/", "./grpc-go", "./connect-go"),
 )
-
 STACKS: Final = (
     Stack(
         name="grpc-go",
@@ -124,6 +125,7 @@ STACKS: Final = (
         install=_GO,
         build=_GO_BUILD,
         command=("bin/grpc-go",),
+        environment=_NO_CGO,
         packages=("google.golang.org/grpc", "google.golang.org/protobuf"),
         settings=(
             ("request_4MiB", "grpc.MaxRecvMsgSize() of grpc.NewServer()"),
@@ -139,6 +141,7 @@ STACKS: Final = (
         install=_GO,
         build=_GO_BUILD,
         command=("bin/connect-go",),
+        environment=_NO_CGO,
         packages=("connectrpc.com/connect", "google.golang.org/protobuf"),
         settings=(
             ("request_4MiB", "connect.WithReadMaxBytes(); no limit if not set"),
@@ -156,6 +159,33 @@ STACKS: Final = (
         command=("node", "server.mjs"),
         environment=(("PROTO_DIR", "{proto}"),),
         packages=("@grpc/grpc-js", "@grpc/proto-loader"),
+        settings=(("request_4MiB", "grpc.max_receive_message_length of new grpc.Server()"),),
+    ),
+    Stack(
+        name="grpc-cpp",
+        needs=("g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
+        directory="grpc-cpp",
+        locks=("packages.txt",),
+        install=(("pkg-config", "--print-errors", "--exists", "grpc++", "protobuf"),),
+        build=(("make", "-s", "PROTO={proto}", "server"),),
+        command=("./server",),
+        packages=("libgrpc++-dev", "libprotobuf-dev"),
+        settings=(
+            ("request_4MiB", "SetMaxReceiveMessageSize() of grpc::ServerBuilder"),
+            ("request_headers_accepted", "GRPC_ARG_MAX_METADATA_SIZE as a channel argument of grpc::ServerBuilder"),
+        ),
+    ),
+    Stack(
+        name="grpc-js-bun",
+        needs=("node", "npm"),
+        directory="grpc-js-bun",
+        shared=("shared/fleet.mjs", "grpc-js/server.mjs"),
+        locks=("package.json", "package-lock.json"),
+        # The second step links the executable of this platform, which npm has just installed.
+        install=(_NPM, ("node", "node_modules/bun/install.js")),
+        command=("{home}/node_modules/.bin/bun", "server.mjs"),
+        environment=(("PROTO_DIR", "{proto}"),),
+        packages=("bun", "@grpc/grpc-js", "@grpc/proto-loader"),
         settings=(("request_4MiB", "grpc.max_receive_message_length of new grpc.Server()"),),
     ),
     Stack(
@@ -239,7 +269,7 @@ class Built:
         return text.format(home=self.home, source=self.source, proto=PROTO, python=sys.executable)
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment of the provider's process."""
+        """Returns the environment of the processes that build and serve the stack."""
         return os.environ | {name: self.filled(value) for name, value in self.stack.environment}
 
 
@@ -326,11 +356,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _run(it: Built, step: tuple[str, ...], directory: Path) -> None:
-    command = [it.filled(part) for part in step]
+    # Nicely, since tests of the kit run at the same time.
+    command = ["nice", *(it.filled(part) for part in step)]
     try:
         done = subprocess.run(
             command,
             cwd=directory,
+            env=it.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

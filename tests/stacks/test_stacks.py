@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -14,10 +14,15 @@ from tests.stacks.observe import QUESTIONS
 from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, Built, Stack, built, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+T = TypeVar("T")
+
 MODE = os.environ.get("CONFORMANCE_STACKS", "")
-"""Empty: none, for they take minutes. `required`: all stacks that build quickly. `all`: all stacks (`make stacks`)."""
+"""Which stacks are judged, for they take minutes: none if empty; `required`, as in CI: those that build quickly, each at
+one latency and with one defect; `all` (`make stacks`): all stacks, at both latencies and with each defect."""
+LATENCIES = (0.0, 0.2)
 RUN_LIMIT = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
 
@@ -35,14 +40,21 @@ pytestmark = pytest.mark.timeout(RUN_LIMIT + 120)
 
 
 def chosen() -> list[Stack]:
-    return [stack for stack in STACKS if stack.quick or MODE == "all"]
+    return [stack for stack in STACKS if stack.quick or MODE != "required"]
+
+
+def some(stack: Stack, values: Sequence[T]) -> Sequence[T]:
+    """Returns one of the values in CI, in turn from stack to stack, and all of them elsewhere."""
+    turn = STACKS.index(stack) % len(values)
+    return values[turn : turn + 1] if MODE == "required" else values
 
 
 def ready(stack: Stack) -> Built:
+    missing = f"{stack.name} needs {' and '.join(stack.missing())} on PATH" if stack.missing() else ""
     if not MODE:
-        pytest.skip("the providers on other stacks take minutes: make stacks")
-    if missing := stack.missing():
-        pytest.fail(f"{stack.name} needs {' and '.join(missing)}")
+        pytest.skip(missing or "the providers on other stacks take minutes: make stacks")
+    if missing:
+        pytest.fail(missing)
     return built(stack)
 
 
@@ -80,15 +92,16 @@ def problems(report: dict[str, Any]) -> str:
     )
 
 
-def with_false_alarms(stack: Stack, *values: object) -> Any:
-    marks = []
-    if reason := FALSE_ALARMS.get(stack.name):
-        marks = [pytest.mark.xfail(reason=reason, strict=False)]
+def parameters(stack: Stack, *values: object) -> Any:
+    """The stack is a group for xdist: one worker builds it, and the others do not wait for that."""
+    marks = [pytest.mark.xdist_group(stack.directory)]
+    if values and (reason := FALSE_ALARMS.get(stack.name)):
+        marks.append(pytest.mark.xfail(reason=reason, strict=False))
     return pytest.param(stack, *values, marks=marks, id="-".join((stack.name, *map(str, values))))
 
 
 @pytest.mark.timeout(BUILD_LIMIT + 60)
-@pytest.mark.parametrize("stack", [pytest.param(stack, id=stack.name) for stack in chosen()])
+@pytest.mark.parametrize("stack", [parameters(stack) for stack in chosen()])
 def test_it_builds_and_serves(stack: Stack, tmp_path: Path) -> None:
     with serving(ready(stack), log=tmp_path / "provider.log") as address:
         assert address.startswith("127.0.0.1:")
@@ -96,7 +109,7 @@ def test_it_builds_and_serves(stack: Stack, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "latency"), [with_false_alarms(stack, latency) for stack in chosen() for latency in (0.0, 0.2)]
+    ("stack", "latency"), [parameters(stack, latency) for stack in chosen() for latency in some(stack, LATENCIES)]
 )
 def test_it_is_conformant(stack: Stack, latency: float, tmp_path: Path) -> None:
     with serving(ready(stack), latency=latency, log=tmp_path / "provider.log") as address:
@@ -105,7 +118,7 @@ def test_it_is_conformant(stack: Stack, latency: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "defect"), [with_false_alarms(stack, defect) for stack in chosen() for defect in DEFECTS]
+    ("stack", "defect"), [parameters(stack, defect) for stack in chosen() for defect in some(stack, tuple(DEFECTS))]
 )
 def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) -> None:
     with serving(ready(stack), defect=defect, log=tmp_path / "provider.log") as address:
