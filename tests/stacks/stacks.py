@@ -116,6 +116,9 @@ _GO_BUILD: Final = (
     ("{python}", "-m", "grpc_tools.protoc", "-I{proto}", *_GO_PROTOC, str(CONTRACT)),
     ("go", "build", "-buildvcs=false", "-o", "bin/", "./grpc-go", "./connect-go"),
 )
+_MAVEN_NAMES: Final = ("-Dmdep.stripVersion=true", "-Dmdep.stripClassifier=true")
+_JAVA_MESSAGES: Final = "gen/bigfleet/v1alpha1/Provider.java"
+
 STACKS: Final = (
     Stack(
         name="grpc-go",
@@ -130,6 +133,7 @@ STACKS: Final = (
         settings=(
             ("request_4MiB", "grpc.MaxRecvMsgSize() of grpc.NewServer()"),
             ("request_headers_accepted", "grpc.MaxHeaderListSize() of grpc.NewServer()"),
+            ("gzip", "import of google.golang.org/grpc/encoding/gzip"),
             ("max_concurrent_streams", "grpc.MaxConcurrentStreams() of grpc.NewServer()"),
         ),
     ),
@@ -173,6 +177,28 @@ STACKS: Final = (
         settings=(
             ("request_4MiB", "SetMaxReceiveMessageSize() of grpc::ServerBuilder"),
             ("request_headers_accepted", "GRPC_ARG_MAX_METADATA_SIZE as a channel argument of grpc::ServerBuilder"),
+        ),
+    ),
+    Stack(
+        name="grpc-java",
+        needs=("java", "javac", "mvn"),
+        directory="grpc-java",
+        locks=("pom.xml",),
+        install=(
+            ("mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies", "-DoutputDirectory=lib", *_MAVEN_NAMES),
+            ("chmod", "+x", "lib/protoc.exe"),
+        ),
+        build=(
+            ("mkdir", "gen"),
+            ("{home}/lib/protoc.exe", "-I{proto}", "--java_out=gen", str(CONTRACT)),
+            ("javac", "-nowarn", "-d", "classes", "-cp", "{home}/lib/*", "Fleet.java", "Server.java", _JAVA_MESSAGES),
+        ),
+        # A short life: the optimising compiler would cost more than it saves.
+        command=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{home}/lib/*:classes", "Server"),
+        packages=("grpc-netty-shaded", "grpc-services", "protobuf-java"),
+        settings=(
+            ("request_4MiB", "maxInboundMessageSize() of NettyServerBuilder"),
+            ("request_headers_accepted", "maxInboundMetadataSize() of NettyServerBuilder"),
         ),
     ),
     Stack(

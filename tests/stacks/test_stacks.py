@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MODE = os.environ.get("CONFORMANCE_STACKS", "")
-"""Which stacks are judged, for they take minutes: none if empty; `required`, as in CI: those that build quickly, each at
-one latency and with one defect; `all` (`make stacks`): all stacks, at both latencies and with each defect."""
+"""The stacks that are judged, since they take minutes: none if empty; `required`, as in CI: those that build quickly,
+each at one latency and with one defect; `all` (`make stacks`): all stacks, at both latencies and with each defect."""
 LATENCIES = (0.0, 0.2)
 RUN_LIMIT = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
