@@ -61,7 +61,9 @@ TABLES: Final = (
         ),
         notes=(
             "A bootstrap blob of 1 MiB and metadata of 64 KiB must be accepted, or refused with INVALID_ARGUMENT or "
-            "RESOURCE_EXHAUSTED ([WIR-5](contract.md)). gRPC's customary limit of 4 MiB for a request is enough.",
+            "RESOURCE_EXHAUSTED ([WIR-5](contract.md)). gRPC's customary limit of 4 MiB for a request is enough. Where "
+            "a stack refuses larger requests with another code, raise its limit and check the sizes in the provider: "
+            "metadata that is too large is refused with one of these two codes as well (MET-4).",
             "A List without `max_results` returns the whole fleet in one answer (LST-2): 4 MiB are about 40,000 "
             "SPECULATIVE machines of these providers, and far fewer with labels and metadata. So a limit for answers "
             "is a limit for the fleet. Headers were tried with 4, 8, 16, 32, 64, 128 and 256 KiB; DEADLINE_EXCEEDED "
@@ -195,9 +197,9 @@ def _options(stacks: Mapping[str, Any]) -> str:
 
 def _statuses() -> str:
     text = (
-        "A client that receives an HTTP status and no `grpc-status` makes a code from it. So the code of such an "
-        "answer is not the provider's: it comes from a router or proxy in front of it. The kit then names the HTTP "
-        "status."
+        "A client that receives an HTTP status and no `grpc-status` makes a code from it. Such an answer does not come "
+        "from the provider's own code, but from the HTTP server or router below it, or from a proxy in front of it. "
+        "The kit then names the HTTP status."
     )
     rows = ((status, code, cause) for status, (code, cause) in HTTP_STATUSES.items())
     return f"{_wrapped(text)}\n\n" + _table(("HTTP status", "gRPC code", "usual cause"), rows)
