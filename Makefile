@@ -22,7 +22,7 @@ conformance: $(READY)  ## Judge TARGET=host:port, or the embedded fake; further 
 	$(BIN)/conformance-run $(if $(TARGET),--target $(TARGET),--fake) $(ARGS)
 
 test: $(READY)  ## Run all tests except the self-test; further options in ARGS
-	$(BIN)/pytest tests -n 3 $(ARGS)
+	$(BIN)/pytest tests -n 3 --dist loadgroup $(ARGS)
 
 verify: lint types proto fresh test selftest  ## Run everything that CI runs
 
@@ -59,7 +59,7 @@ deletions: $(READY)  ## Delete each line of the suite in turn and check that the
 	nice $(BIN)/python -m selftest.deletions $(or $(LINES),all) $(SEED)
 
 stacks: $(READY)  ## Build and judge the providers on all other gRPC stacks (tests/stacks); options in ARGS
-	CONFORMANCE_STACKS=all nice $(BIN)/pytest tests/stacks -n 2 $(ARGS)
+	CONFORMANCE_STACKS=all nice $(BIN)/pytest tests/stacks -n 2 --dist loadgroup $(ARGS)
 
 proxies: $(READY)  ## Judge the fake behind nginx, HAProxy, Caddy and Envoy, plain and with TLS (tests/proxies); options in ARGS
 	CONFORMANCE_PROXIES=all nice $(BIN)/pytest tests/proxies -n 2 $(ARGS)

@@ -39,12 +39,14 @@ def generated() -> dict[Path, str]:
     from conformance.reporters import profiles_document
     from selftest import matrix
     from selftest.mutant import MUTANTS
+    from tools import stacks
 
     return {
         **stubs(),
         Path("docs/catalogue.md"): document.render(lanes.whole_catalogue()),
         Path("docs/profiles.md"): profiles_document.render(lanes.whole_catalogue()),
         Path("docs/kill-matrix.md"): matrix.markdown(MUTANTS),
+        Path("docs/stacks.md"): stacks.document(),
     }
 
 

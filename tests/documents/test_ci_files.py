@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,36 @@ def test_our_ci_runs_our_action_and_make_verify_on_each_python() -> None:
     assert jobs["verify"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert [step.get("run") for step in jobs["verify"]["steps"]][-1] == ".ci/run"
     assert "./" in [step.get("uses") for step in jobs["action"]["steps"]]
+
+
+def our_ci(tmp_path: Path, *programs: str, stacks: str | None = None) -> tuple[int, str]:
+    """Runs .ci/run where PATH has these programs only; returns the exit code and what it writes to stderr."""
+    for name in ("dirname", "id", *programs):
+        (tmp_path / name).symlink_to(shutil.which(name) or "/bin/true")
+    env = {"PATH": str(tmp_path), "CONFORMANCE_CHROMIUM": "/bin/true"}
+    env |= {} if stacks is None else {"CONFORMANCE_STACKS": stacks}
+    command = [shutil.which("bash") or "bash", str(ROOT / ".ci/run")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=50, check=False)
+    return done.returncode, done.stderr
+
+
+def test_our_ci_names_the_missing_toolchains(tmp_path: Path) -> None:
+    code, error = our_ci(tmp_path, "node", "npm")
+    assert code == 1
+    assert "not on PATH: go java javac mvn;" in error
+    assert "CONFORMANCE_STACKS= .ci/run" in error
+
+
+def test_our_ci_names_the_packages_that_it_cannot_install(tmp_path: Path) -> None:
+    code, error = our_ci(tmp_path, "go", "node", "npm", "java", "javac", "mvn")
+    assert code == 1
+    assert "cannot be installed: g++ libgrpc++-dev" in error
+
+
+def test_without_the_stacks_our_ci_asks_for_no_toolchain(tmp_path: Path) -> None:
+    code, error = our_ci(tmp_path, stacks="")
+    assert code == 127  # make
+    assert "not on PATH" not in error
 
 
 def test_no_script_contains_an_expression() -> None:

@@ -306,6 +306,7 @@ def main(names: Sequence[str]) -> None:
                 print(f"{stack.name} …", flush=True)
                 seen = observe(stack, Path(directory))
                 known[stack.name] = {
+                    "directory": stack.directory,
                     "versions": dict(stack.versions()),
                     "quick": stack.quick,
                     "observed": seen,

@@ -36,6 +36,9 @@ BUILD_LIMIT: Final = 900.0
 START_LIMIT: Final = 60.0
 STOP_LIMIT: Final = 5.0
 
+_PINNED: Final = r'^(?:\W*|name = "|\s*<artifactId>){}(?:==|": "| v|"\nversion = "|</artifactId>\s*<version>)(\d[\w.]*)'
+"""A package and its version, as requirements.txt, package.json, go.mod, Cargo.lock and pom.xml write them."""
+
 
 class BuildError(Exception):
     """A stack cannot be built or does not start. The message contains the end of its output."""
@@ -56,13 +59,14 @@ class Stack:
     directory: str
     """The directory of its sources, beside this file."""
     shared: tuple[str, ...] = ()
-    """Further source files, by their path from here."""
+    """Further source files, by their path from here. They are copied to the top of the sources."""
     locks: tuple[str, ...]
     """The files of its directory that pin what is installed."""
     install: tuple[tuple[str, ...], ...]
     build: tuple[tuple[str, ...], ...] = ()
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    """Variables of all its processes, those of the build included."""
     packages: tuple[str, ...]
     """The main packages of the stack, by their names in the locks; `versions` returns their versions."""
     settings: tuple[tuple[str, str], ...] = ()
@@ -77,9 +81,7 @@ class Stack:
     def versions(self) -> Mapping[str, str]:
         """Returns the pinned versions of its packages."""
         text = "\n".join((HERE / self.directory / lock).read_text() for lock in self.locks)
-        found = {
-            name: re.search(rf'^\W*{re.escape(name)}"?(?:==|: ")([\w.]+)', text, re.M | re.I) for name in self.packages
-        }
+        found = {name: re.search(_PINNED.format(re.escape(name)), text, re.M | re.I) for name in self.packages}
         return {name: match[1] for name, match in found.items() if match}
 
 
@@ -97,8 +99,60 @@ def _venv(*plugins: str, programs: tuple[str, ...] = ()) -> tuple[tuple[str, ...
 _PYTHONPATH: Final = (("PYTHONPATH", "{home}/gen:{source}"),)
 _NPM: Final = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 _CONNECTRPC: Final = _venv("--py_out=gen", "--connectrpc_out=gen", programs=("protoc-gen-py", "protoc-gen-connectrpc"))
+_NO_CGO: Final = (("CGO_ENABLED", "0"),)
+_GO: Final = (("go", "build", "-o", "bin/", "tool"),)
+_GO_PROTOC: Final = tuple(
+    part
+    for plugin, options in {"go": "", "go-grpc": "", "connect-go": ",simple"}.items()
+    for part in (
+        f"--plugin={{home}}/bin/protoc-gen-{plugin}",
+        f"--{plugin}_out=gen",
+        f"--{plugin}_opt=module=example.com/capacity-provider/gen{options}",
+        f"--{plugin}_opt=M{CONTRACT.relative_to(PROTO)}=example.com/capacity-provider/gen;gen",
+    )
+)
+_GO_BUILD: Final = (
+    ("mkdir", "gen"),
+    ("{python}", "-m", "grpc_tools.protoc", "-I{proto}", *_GO_PROTOC, str(CONTRACT)),
+    ("go", "build", "-buildvcs=false", "-o", "bin/", "./grpc-go", "./connect-go"),
+)
+_MAVEN_NAMES: Final = ("-Dmdep.stripVersion=true", "-Dmdep.stripClassifier=true")
+_JAVA_MESSAGES: Final = "gen/bigfleet/v1alpha1/Provider.java"
 
 STACKS: Final = (
+    Stack(
+        name="grpc-go",
+        needs=("go",),
+        directory="go",
+        locks=("go.mod", "go.sum"),
+        install=_GO,
+        build=_GO_BUILD,
+        command=("bin/grpc-go",),
+        environment=_NO_CGO,
+        packages=("google.golang.org/grpc", "google.golang.org/protobuf"),
+        settings=(
+            ("request_4MiB", "grpc.MaxRecvMsgSize() of grpc.NewServer()"),
+            ("request_headers_accepted", "grpc.MaxHeaderListSize() of grpc.NewServer()"),
+            ("gzip", "import of google.golang.org/grpc/encoding/gzip"),
+            ("max_concurrent_streams", "grpc.MaxConcurrentStreams() of grpc.NewServer()"),
+        ),
+    ),
+    Stack(
+        name="connect-go",
+        needs=("go",),
+        directory="go",
+        locks=("go.mod", "go.sum"),
+        install=_GO,
+        build=_GO_BUILD,
+        command=("bin/connect-go",),
+        environment=_NO_CGO,
+        packages=("connectrpc.com/connect", "google.golang.org/protobuf"),
+        settings=(
+            ("request_4MiB", "connect.WithReadMaxBytes(); no limit if not set"),
+            ("request_headers_accepted", "MaxHeaderBytes of http.Server"),
+            ("max_concurrent_streams", "HTTP2.MaxConcurrentStreams of http.Server"),
+        ),
+    ),
     Stack(
         name="grpc-js",
         needs=("node", "npm"),
@@ -109,6 +163,73 @@ STACKS: Final = (
         command=("node", "server.mjs"),
         environment=(("PROTO_DIR", "{proto}"),),
         packages=("@grpc/grpc-js", "@grpc/proto-loader"),
+        settings=(("request_4MiB", "grpc.max_receive_message_length of new grpc.Server()"),),
+    ),
+    Stack(
+        name="grpc-cpp",
+        needs=("g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
+        directory="grpc-cpp",
+        locks=("packages.txt",),
+        install=(("pkg-config", "--print-errors", "--exists", "grpc++", "protobuf"),),
+        build=(("make", "-s", "PROTO={proto}", "server"),),
+        command=("./server",),
+        packages=("libgrpc++-dev", "libprotobuf-dev"),
+        settings=(
+            ("request_4MiB", "SetMaxReceiveMessageSize() of grpc::ServerBuilder"),
+            ("request_headers_accepted", "GRPC_ARG_MAX_METADATA_SIZE as a channel argument of grpc::ServerBuilder"),
+        ),
+    ),
+    Stack(
+        name="tonic",
+        needs=("cargo", "protoc"),
+        directory="tonic",
+        locks=("Cargo.lock",),
+        install=(("cargo", "fetch", "--quiet", "--locked", "--manifest-path", str(HERE / "tonic/Cargo.toml")),),
+        build=(("cargo", "build", "--quiet", "--locked"),),
+        command=("target/debug/capacity-provider-tonic",),
+        environment=(("PROTO_DIR", "{proto}"), ("CARGO_TARGET_DIR", "target")),
+        packages=("tonic", "prost", "tokio"),
+        settings=(
+            ("request_4MiB", "max_decoding_message_size() of the generated server"),
+            ("request_headers_accepted", "http2_max_header_list_size() of tonic::transport::Server"),
+            ("max_concurrent_streams", "http2_max_concurrent_streams() of tonic::transport::Server"),
+            ("gzip", "accept_compressed() of the generated server"),
+        ),
+        quick=False,
+    ),
+    Stack(
+        name="grpc-java",
+        needs=("java", "javac", "mvn"),
+        directory="grpc-java",
+        locks=("pom.xml",),
+        install=(
+            ("mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies", "-DoutputDirectory=lib", *_MAVEN_NAMES),
+            ("chmod", "+x", "lib/protoc.exe"),
+        ),
+        build=(
+            ("mkdir", "gen"),
+            ("{home}/lib/protoc.exe", "-I{proto}", "--java_out=gen", str(CONTRACT)),
+            ("javac", "-nowarn", "-d", "classes", "-cp", "{home}/lib/*", "Fleet.java", "Server.java", _JAVA_MESSAGES),
+        ),
+        # A short life: the optimising compiler would cost more than it saves.
+        command=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{home}/lib/*:classes", "Server"),
+        packages=("grpc-netty-shaded", "grpc-services", "protobuf-java"),
+        settings=(
+            ("request_4MiB", "maxInboundMessageSize() of NettyServerBuilder"),
+            ("request_headers_accepted", "maxInboundMetadataSize() of NettyServerBuilder"),
+        ),
+    ),
+    Stack(
+        name="grpc-js-bun",
+        needs=("node", "npm"),
+        directory="grpc-js-bun",
+        shared=("shared/fleet.mjs", "grpc-js/server.mjs"),
+        locks=("package.json", "package-lock.json"),
+        # The second step links the executable of this platform, which npm has just installed.
+        install=(_NPM, ("node", "node_modules/bun/install.js")),
+        command=("{home}/node_modules/.bin/bun", "server.mjs"),
+        environment=(("PROTO_DIR", "{proto}"),),
+        packages=("bun", "@grpc/grpc-js", "@grpc/proto-loader"),
         settings=(("request_4MiB", "grpc.max_receive_message_length of new grpc.Server()"),),
     ),
     Stack(
@@ -192,7 +313,7 @@ class Built:
         return text.format(home=self.home, source=self.source, proto=PROTO, python=sys.executable)
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment of the provider's process."""
+        """Returns the environment of the processes that build and serve the stack."""
         return os.environ | {name: self.filled(value) for name, value in self.stack.environment}
 
 
@@ -200,12 +321,13 @@ def built(stack: Stack) -> Built:
     """Builds the stack, or finds it built. Raises BuildError."""
     directory = HERE / stack.directory
     locks = [directory / name for name in stack.locks]
-    sources = [path for path in sorted(directory.iterdir()) if path.is_file()] + [HERE / each for each in stack.shared]
+    sources = {str(path.relative_to(directory)): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    sources |= {Path(each).name: HERE / each for each in stack.shared}
     key = _digest(*locks, CONTRACT, salt=f"{stack.install}{sys.version_info[:2]}")
     cache = os.environ.get("CONFORMANCE_STACKS_CACHE") or platformdirs.user_cache_path("capacity-provider-conformance")
     home = Path(cache, "stacks", f"{stack.directory}-{key}").resolve()
     home.parent.mkdir(parents=True, exist_ok=True)
-    it = Built(stack=stack, home=home, source=home / f"source-{_digest(*sources, salt=str(stack.build))}")
+    it = Built(stack=stack, home=home, source=home / f"source-{_digest(*sources.values(), salt=str(stack.build))}")
     with _locked(home.with_suffix(".lock")):
         if not (home / ".installed").exists():
             shutil.rmtree(home, ignore_errors=True)
@@ -218,8 +340,9 @@ def built(stack: Stack) -> Built:
         if not (it.source / ".built").exists():
             shutil.rmtree(it.source, ignore_errors=True)
             it.source.mkdir()
-            for path in sources:
-                shutil.copy(path, it.source)
+            for name, path in sources.items():
+                (it.source / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, it.source / name)
             for step in stack.build:
                 _run(it, step, it.source)
             (it.source / ".built").touch()
@@ -277,11 +400,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _run(it: Built, step: tuple[str, ...], directory: Path) -> None:
-    command = [it.filled(part) for part in step]
+    # Nicely, since tests of the kit run at the same time.
+    command = ["nice", *(it.filled(part) for part in step)]
     try:
         done = subprocess.run(
             command,
             cwd=directory,
+            env=it.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

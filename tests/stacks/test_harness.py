@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.stacks import stacks, test_stacks
-from tests.stacks.stacks import STACKS, BuildError, Built, Stack, built, serving
+from tests.stacks.stacks import DEFECTS, STACKS, BuildError, Built, Stack, built, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,26 @@ def test_without_a_mode_a_stack_is_skipped_with_the_command_that_runs_it(monkeyp
     monkeypatch.setattr(test_stacks, "MODE", "")
     with pytest.raises(pytest.skip.Exception, match="make stacks"):
         test_stacks.ready(NODE)
+
+
+def test_without_a_mode_a_missing_toolchain_is_the_reason_of_the_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_stacks, "MODE", "")
+    with pytest.raises(pytest.skip.Exception, match="grpc-js needs no-such-program on PATH"):
+        test_stacks.ready(replace(NODE, needs=("no-such-program",)))
+
+
+def test_ci_judges_each_quick_stack_once_and_each_defect_at_least_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_stacks, "MODE", "required")
+    stacks = test_stacks.chosen()
+    assert stacks == [stack for stack in STACKS if stack.quick]
+    defects = Counter(defect for stack in stacks for defect in test_stacks.some(stack, tuple(DEFECTS)))
+    assert set(defects) == set(DEFECTS)
+    assert min(defects.values()) >= 2
+    assert defects.total() == len(stacks)
+    assert {latency for stack in stacks for latency in test_stacks.some(stack, test_stacks.LATENCIES)} == {0.0, 0.2}
+    monkeypatch.setattr(test_stacks, "MODE", "all")
+    assert test_stacks.chosen() == list(STACKS)
+    assert test_stacks.some(STACKS[0], test_stacks.LATENCIES) == test_stacks.LATENCIES
 
 
 @pytest.mark.parametrize("mode", ["required", "all"])

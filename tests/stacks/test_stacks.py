@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -14,10 +14,17 @@ from tests.stacks.observe import QUESTIONS
 from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, Built, Stack, built, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+T = TypeVar("T")
+
 MODE = os.environ.get("CONFORMANCE_STACKS", "")
-"""Empty: none, for they take minutes. `required`: all stacks that build quickly. `all`: all stacks (`make stacks`)."""
+"""The stacks that are judged, since they take minutes: none if empty; `required`, as in CI: those that build quickly,
+each at one latency and with one defect; `all` (`make stacks`): all stacks, at both latencies and with each defect."""
+LATENCIES = (0.0, 0.2)
+AREAS = ("--select", ",".join(clause[:3] for clause in DEFECTS.values())) if MODE == "required" else ()
+"""CI looks for a defect among the behaviours of the three areas that the defects break, and `make stacks` among all."""
 RUN_LIMIT = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
 
@@ -25,21 +32,28 @@ pytestmark = pytest.mark.timeout(RUN_LIMIT + 120)
 
 
 def chosen() -> list[Stack]:
-    return [stack for stack in STACKS if stack.quick or MODE == "all"]
+    return [stack for stack in STACKS if stack.quick or MODE != "required"]
+
+
+def some(stack: Stack, values: Sequence[T]) -> Sequence[T]:
+    """Returns one of the values in CI, in turn from stack to stack, and all of them elsewhere."""
+    turn = STACKS.index(stack) % len(values)
+    return values[turn : turn + 1] if MODE == "required" else values
 
 
 def ready(stack: Stack) -> Built:
+    missing = f"{stack.name} needs {' and '.join(stack.missing())} on PATH" if stack.missing() else ""
     if not MODE:
-        pytest.skip("the providers on other stacks take minutes: make stacks")
-    if missing := stack.missing():
-        pytest.fail(f"{stack.name} needs {' and '.join(missing)}")
+        pytest.skip(missing or "the providers on other stacks take minutes: make stacks")
+    if missing:
+        pytest.fail(missing)
     return built(stack)
 
 
-def judged(address: str, directory: Path) -> dict[str, Any]:
+def judged(address: str, directory: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "conformance", "run", "--no-config", "--no-waivers", "--quiet"]
     done = subprocess.run(
-        [*command, "--target", address, "--report-dir", str(directory)],
+        [*command, "--target", address, "--report-dir", str(directory), *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -70,29 +84,35 @@ def problems(report: dict[str, Any]) -> str:
     )
 
 
-def cases(*values: object) -> list[Any]:
-    return [pytest.param(stack, value, id=f"{stack.name}-{value}") for stack in chosen() for value in values]
+def parameters(stack: Stack, *values: object) -> Any:
+    """The stack is a group for xdist: one worker builds it, and the others do not wait for that."""
+    marks = [pytest.mark.xdist_group(stack.directory)]
+    return pytest.param(stack, *values, marks=marks, id="-".join((stack.name, *map(str, values))))
 
 
 @pytest.mark.timeout(BUILD_LIMIT + 60)
-@pytest.mark.parametrize("stack", [pytest.param(stack, id=stack.name) for stack in chosen()])
+@pytest.mark.parametrize("stack", [parameters(stack) for stack in chosen()])
 def test_it_builds_and_serves(stack: Stack, tmp_path: Path) -> None:
     with serving(ready(stack), log=tmp_path / "provider.log") as address:
         assert address.startswith("127.0.0.1:")
     assert set(stack.versions()) == set(stack.packages)
 
 
-@pytest.mark.parametrize(("stack", "latency"), cases(0.0, 0.2))
+@pytest.mark.parametrize(
+    ("stack", "latency"), [parameters(stack, latency) for stack in chosen() for latency in some(stack, LATENCIES)]
+)
 def test_it_is_conformant(stack: Stack, latency: float, tmp_path: Path) -> None:
     with serving(ready(stack), latency=latency, log=tmp_path / "provider.log") as address:
         report = judged(address, tmp_path / "report")
     assert report["verdict"] == "conformant", problems(report)
 
 
-@pytest.mark.parametrize(("stack", "defect"), cases(*DEFECTS))
+@pytest.mark.parametrize(
+    ("stack", "defect"), [parameters(stack, defect) for stack in chosen() for defect in some(stack, tuple(DEFECTS))]
+)
 def test_a_defect_is_the_first_cause(stack: Stack, defect: str, tmp_path: Path) -> None:
     with serving(ready(stack), defect=defect, log=tmp_path / "provider.log") as address:
-        report = judged(address, tmp_path / "report")
+        report = judged(address, tmp_path / "report", *AREAS)
     assert report["verdict"] == "non-conformant", problems(report)
     assert first_cause(report) == DEFECTS[defect], problems(report)
 
