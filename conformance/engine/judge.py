@@ -25,7 +25,7 @@ from conformance.core.errors import (
 )
 from conformance.core.lifecycle import State, Verb
 from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
-from conformance.fleet.machine import Policy
+from conformance.fleet.policy import Policy
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results import events
 from conformance.results.result import BROKEN, Result, Status

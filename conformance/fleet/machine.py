@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ from conformance.fleet import machine_record
 from conformance.fleet.context import SettleResult, is_other_machine
 from conformance.fleet.machine_record import LastSeen, MachineRecord
 from conformance.fleet.ownership import Owner, Ownership, claim_ownership
-from conformance.fleet.recovery import any_applied, fence_off
+from conformance.fleet.policy import Policy
+from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
 from conformance.fleet.unanswered import Doubt, UnansweredCalls
 from conformance.fleet.witness import Witness
@@ -50,20 +51,6 @@ POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
 MAX_STEPS = 8
 """Maximum number of edges that `drive_to` takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """Determines how the machine's calls are sent, and how changes that the kit did not make are handled."""
-
-    insists: bool = False
-    """True if calls that the provider rejects for load are retried for a long time: during cleanup."""
-    blames_provider: bool = False
-    """If true, unexplained state changes count as provider violations."""
-    drop_responses: frozenset[Verb] = frozenset()
-    """The verbs whose next response is dropped, if fault injection drops responses."""
-    applies_rules: bool = False
-    """True outside the behaviours: `drive_to` checks what it sees against the contract."""
 
 
 class Machine:
@@ -502,22 +489,8 @@ class Machine:
         self.record = self.record.fenced_off(live=live)
 
     async def _ask_fence(self, token: Callable[[], Token]) -> Call:
-        """Returns the fence's answer to a Drain with that token. Raises NoAnswer if it does not reach the fence.
-
-        A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same
-        token, it has seen that token.
-        """
-        for delay in (*(INSISTENT_RETRY_DELAYS if self.policy.insists else ()), None):
-            call = await self.drain(token())
-            if call.answered_busy and call.token is not None:
-                again = await self.drain(call.token)
-                call = again if again.answered and again.fenced else call
-            if not call.answered_busy or delay is None:
-                break
-            await asyncio.sleep(delay)
-        if not call.answered or call.busy:
-            raise NoAnswer(f"Drain of {self.id} answered {call.outcome()}")
-        return call
+        delays = INSISTENT_RETRY_DELAYS if self.policy.insists else ()
+        return await ask_fence(self.id, self.drain, token, delays=delays)
 
     def _named_by_run(self, cluster: str) -> bool:
         """Returns whether the name of a cluster is one of this run, for any of its machines."""

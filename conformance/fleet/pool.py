@@ -16,8 +16,8 @@ from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, Targe
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.fleet.absence import NO_SUCH_MACHINE_CODES, Absence
 from conformance.fleet.context import is_other_machine
-from conformance.fleet.machine import Policy
 from conformance.fleet.ownership import Owner
+from conformance.fleet.policy import Policy
 from conformance.fleet.selection import Capacity, Load, Stock, choose, room
 from conformance.fleet.unanswered import Doubt
 from conformance.results.report import Home

@@ -8,13 +8,15 @@ the fence refuses all calls of the old epoch that may still arrive (FEN-3).
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from conformance.core.errors import NoAnswer
 from conformance.core.fencing import Shard, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeAlias
 
     from conformance.fleet.unanswered import UnansweredCalls
@@ -38,3 +40,24 @@ async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Shard) -> None
         shard = own if name == own.id else Shard(name)
         shard.start_after_epoch(epoch)
         await probe(shard.next)
+
+
+async def ask_fence(
+    machine_id: str, drain: Callable[[Token], Awaitable[Call]], token: Callable[[], Token], *, delays: Sequence[float]
+) -> Call:
+    """Returns the fence's answer to a Drain with the token. Raises NoAnswer if the call does not reach the fence.
+
+    A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same token, it
+    has seen that token. Otherwise the Drain is sent again after each of `delays`, in seconds.
+    """
+    for delay in (*delays, None):
+        call = await drain(token())
+        if call.answered_busy and call.token is not None:
+            again = await drain(call.token)
+            call = again if again.answered and again.fenced else call
+        if not call.answered_busy or delay is None:
+            break
+        await asyncio.sleep(delay)
+    if not call.answered or call.busy:
+        raise NoAnswer(f"Drain of {machine_id} answered {call.outcome()}")
+    return call

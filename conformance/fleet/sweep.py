@@ -13,7 +13,8 @@ from conformance.core.lifecycle import State, state_of
 from conformance.fleet.absence import Absence
 from conformance.fleet.context import FleetContext, is_other_machine
 from conformance.fleet.ledger import Ledger, read
-from conformance.fleet.machine import Machine, Policy
+from conformance.fleet.machine import Machine
+from conformance.fleet.policy import Policy
 from conformance.fleet.pool import home_state
 from conformance.fleet.probe import connect, probe
 from conformance.fleet.unanswered import UnansweredCalls

@@ -11,16 +11,9 @@ from conformance.fleet.ownership import Owner
 if TYPE_CHECKING:
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine_record import MachineRecord
+    from conformance.fleet.policy import Policy
     from conformance.results.breach import Breach
     from conformance.rpc.call import Call
-
-
-class Rules(Protocol):
-    """The part of a machine's policy that says whether rules are applied."""
-
-    @property
-    def applies_rules(self) -> bool:
-        """True outside the behaviours."""
 
 
 class Watched(Protocol):
@@ -35,7 +28,7 @@ class Watched(Protocol):
         """The state in which the machine was found."""
 
     @property
-    def policy(self) -> Rules:
+    def policy(self) -> Policy:
         """The policy of the machine's calls."""
 
     @property

@@ -11,8 +11,9 @@ from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, Verb
 from conformance.core.timeouts import Patience
 from conformance.fleet.ledger import read
-from conformance.fleet.machine import FIRST_POLL, Machine, Policy
+from conformance.fleet.machine import FIRST_POLL, Machine
 from conformance.fleet.ownership import Owner
+from conformance.fleet.policy import Policy
 from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 from tests.clockwork import SettlingClient, with_virtual_clock

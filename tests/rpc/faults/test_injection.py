@@ -16,7 +16,8 @@ from conformance.core.lifecycle import State, Verb
 from conformance.engine.dry_run import run_on_virtual_clock
 from conformance.engine.faults import injected_faults
 from conformance.engine.options import Options, Timeouts
-from conformance.fleet.machine import Machine, Policy
+from conformance.fleet.machine import Machine
+from conformance.fleet.policy import Policy
 from conformance.results import reader
 from conformance.results.result import Status
 from conformance.rpc.call import Call, CallLog, recording

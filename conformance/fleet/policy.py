@@ -1,0 +1,23 @@
+"""How the calls of a machine are sent, and what the kit makes of what it sees: decided by who drives the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conformance.core.lifecycle import Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Determines how the machine's calls are sent, and how changes that the kit did not make are handled."""
+
+    insists: bool = False
+    """True if calls that the provider rejects for load are retried for a long time: during cleanup."""
+    blames_provider: bool = False
+    """If true, unexplained state changes count as provider violations."""
+    drop_responses: frozenset[Verb] = frozenset()
+    """The verbs whose next response is dropped, if fault injection drops responses."""
+    applies_rules: bool = False
+    """True outside the behaviours: `drive_to` checks what it sees against the contract."""
