@@ -1,4 +1,4 @@
-"""How the calls of a machine are sent, and what the kit makes of what it sees: decided by who drives the machine."""
+"""The policy of a machine: whoever drives it decides how its calls are sent and how its changes are judged."""
 
 from __future__ import annotations
 

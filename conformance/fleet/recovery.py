@@ -47,8 +47,8 @@ async def ask_fence(
 ) -> Call:
     """Returns the fence's answer to a Drain with the token. Raises NoAnswer if the call does not reach the fence.
 
-    A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same token, it
-    has seen that token. Otherwise the Drain is sent again after each of `delays`, in seconds.
+    A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same token,
+    it has seen that token. Otherwise the Drain is sent again after each of `delays`, in seconds.
     """
     for delay in (*delays, None):
         call = await drain(token())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Doubt(IntEnum):
-    """What is known about a call whose effect is unknown, in order of growing doubt."""
+    """The doubt about the effect of a call, in growing order."""
 
     REFUSED = 0
     """The provider answered that the caller try again, and the machine's state has no edge for the call (COD-2)."""
