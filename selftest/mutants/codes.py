@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 # COD-1: ids that do not exist.
 
 
-@mutant("COD-1", "COD-1a", also=("SHP-1b",), because="the machine that it makes up has no zone")
+@mutant(
+    "COD-1",
+    "COD-1a",
+    also=("SHP-1b", "WIR-1a"),
+    because="the machine that it makes up has no zone, and exists for the second call of WIR-1a",
+)
 class CreateMakesMachinesUp(Core):
     """Creates a machine for an unknown id, because Create is an upsert."""
 
@@ -252,7 +257,7 @@ class DrainOfASlotStarts(_TakesEdge):
 @mutant(
     "COD-2",
     "COD-2b",
-    also=("LIF-1b", "COD-5c"),
+    also=("LIF-1b", "COD-5c", "LIF-6d"),
     because="the kit claims a machine with a Create, and another behaviour may hold it",
 )
 class CreateRebuildsBoundMachines(_TakesEdge):

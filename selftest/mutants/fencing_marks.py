@@ -41,7 +41,9 @@ class OneMarkPerMachineOnDelete(Core):
         return ("", machine_id) if verb is Verb.DELETE else super().mark_key(verb, machine_id, token)
 
 
-@mutant("FEN-9", "FEN-9i", also=("FEN-6d",), because="a token that a Drain raises is not the mark of another RPC")
+@mutant(
+    "FEN-9", "FEN-9i", also=("FEN-6b", "FEN-6d"), because="a token that a Drain raises is not the mark of another RPC"
+)
 class OneMarkPerMachineOnDrain(Core):
     """Keeps one mark per machine for all shards on Drain."""
 

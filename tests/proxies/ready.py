@@ -22,6 +22,8 @@ MODE: Final = os.environ.get("CONFORMANCE_PROXIES", "")
 """Empty: none, for they take minutes. `required`: each proxy plain and with TLS. `all`: every latency too."""
 RUN_LIMIT: Final = 300.0
 """Seconds for one run of the kit; about fifteen on an idle machine."""
+LAST_CALLS: Final = 30
+"""The calls of a behaviour in the message of a failed test: the crowd of FEN-11 has 18."""
 
 
 def ready(proxy: Proxy, mode: str = MODE) -> str:
@@ -55,10 +57,11 @@ class Run:
         return {each["id"]: each["status"] for each in self.report.get("behaviours", ())}
 
     def problems(self) -> str:
-        """Returns the behaviours that are neither passed nor skipped, one per line."""
+        """Returns the behaviours that are neither passed nor skipped, with the last answers to their calls."""
         bad = [each for each in self.report["behaviours"] if each["status"] in ("failed", "error", "warned")]
         return "\n".join(
             f"{each['status']} {each['id']}: {each['reason']} (wanted {each['wanted']}, got {each['got']})"
+            + "".join(f"\n    {call['rpc']}: {call['outcome']}" for call in each["calls"][-LAST_CALLS:])
             for each in bad
         )
 
