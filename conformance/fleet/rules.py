@@ -6,11 +6,11 @@ lost call or a failure of the provider (§9) could explain: the caller checks th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb, state_of
 from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.rpc.call import Call
-
-HOST: Final = {State.SPECULATIVE: False, State.IDLE: True, State.CONFIGURED: True}
-CLUSTER: Final = {State.SPECULATIVE: False, State.IDLE: False, State.CONFIGURED: True}
-"""For each stable state except FAILED, whether a machine has a host, or a cluster (contract §12)."""
 
 
 def after_call(machine_id: str, verb: Verb, ack: Call, get: Call) -> Breach | None:
@@ -113,24 +109,25 @@ def at_rest(machine_id: str, get: Call) -> Breach | None:
 
 def _of_table(machine_id: str, get: Call) -> Iterator[Breach | None]:
     shown: pb.Machine = get.response
-    state, failed = state_of(shown.state), state_of(shown.state) is State.FAILED
-    has_host = bool(shown.host.provider and shown.host.ref)
-    if state in HOST:
-        some_host = bool(shown.host.provider or shown.host.ref)
-        yield _field(machine_id, get, "LIF-5a", "host", HOST[state], has_host if HOST[state] else some_host)
-        yield _field(machine_id, get, "LIF-6a", "cluster", CLUSTER[state], bool(shown.cluster))
-    if state.stable:
-        yield _field(machine_id, get, "SHP-4a", "last_error", failed, bool(shown.last_error))
+    if not state_of(shown.state).stable:
+        return
+    wanted, host = SHOWN[state_of(shown.state)], (shown.host.provider, shown.host.ref)
+    yield _field(machine_id, get, "LIF-5a", "host", wanted.host, host)
+    yield _field(machine_id, get, "LIF-6a", "cluster", wanted.cluster, (shown.cluster,))
+    yield _field(machine_id, get, "SHP-4a", "last_error", wanted.last_error, (shown.last_error,))
 
 
-def _field(machine_id: str, get: Call, behaviour: str, name: str, wanted: bool, got: bool) -> Breach | None:
-    if wanted is got:
+def _field(
+    machine_id: str, get: Call, behaviour: str, name: str, wanted: Presence, shown: tuple[str, ...]
+) -> Breach | None:
+    """Returns a breach if the parts `shown` of a field are not all set, or not all empty, as wanted."""
+    if wanted is Presence.ANY or (all(shown) if wanted is Presence.SET else not any(shown)):
         return None
     state = state_of(get.response.state).name
     return Breach(
         behaviour=behaviour,
         machine=machine_id,
-        wanted=f"{machine_id}, {state}, to have {'a' if wanted else 'no'} {name}",
+        wanted=f"{machine_id}, {state}, to have {'a' if wanted is Presence.SET else 'no'} {name}",
         got=describe_machine(get.response),
         calls=(get,),
     )
