@@ -40,6 +40,9 @@ RUN_ELSEWHERE = {
     "conformance selftest": (
         "judges what make selftest judges: tests/frontends/cli/test_selftest.py runs it for two providers"
     ),
+    "make stacks": "takes minutes, and needs toolchains: tests/stacks",
+    "python -m tests.stacks.observe grpc-go": "takes a minute, and writes into the checkout",
+    "make generate": "writes into the checkout: make fresh checks its result",
     "make mutants": "takes an hour; tests/documents/test_kit_mutants.py checks its configuration",
     "make soak": "takes five minutes; tests/lanes/test_scale_runs.py has short runs",
     "CONFORMANCE_OPERATIONS=20000 pytest selftest/test_scale.py": "takes an hour; CI makes 100 operations",
