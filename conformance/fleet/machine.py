@@ -446,11 +446,13 @@ class Machine:
         self.witness.sending()
         call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
         self.witness.answered(call)
-        if call.fenced and allow_tokenless:
+        # The provider may never answer such a call, and each machine on which it is tried may cost money.
+        hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))
+        if not hangs and call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
         if verb is Verb.DELETE and call.code is StatusCode.UNIMPLEMENTED:
             self.record = self.record.without_delete()
-        if not call.ok:
+        if hangs or not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()
         self.witness.ended(verb, call)

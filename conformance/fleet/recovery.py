@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import NoAnswer
 from conformance.core.fencing import Shard, Token
+from conformance.rpc.client import LOST_CONNECTION_DELAYS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -51,7 +52,7 @@ async def ask_fence(
     it has seen that token. Otherwise the Drain is sent again after each of `delays`, in seconds.
     """
     for delay in (*delays, None):
-        call = await drain(token())
+        call = await _drain_over_lost_connections(drain, token)
         if call.answered_busy and call.token is not None:
             again = await drain(call.token)
             call = again if again.answered and again.fenced else call
@@ -60,4 +61,18 @@ async def ask_fence(
         await asyncio.sleep(delay)
     if not call.answered or call.busy:
         raise NoAnswer(f"Drain of {machine_id} answered {call.outcome()}")
+    return call
+
+
+async def _drain_over_lost_connections(drain: Callable[[Token], Awaitable[Call]], token: Callable[[], Token]) -> Call:
+    """Sends a Drain, and sends it again while its connection is lost, if `token` returns another token each time.
+
+    The same token could be refused because of the lost call.
+    """
+    call = await drain(token())
+    for delay in LOST_CONNECTION_DELAYS:
+        if not call.cut_off or (renewed := token()) == call.token:
+            break
+        await asyncio.sleep(delay)
+        call = await drain(renewed)
     return call

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 import pytest
 
-from conformance.core.errors import Unprepared
+from conformance.core.errors import NoAnswer, Unprepared
 from conformance.core.fencing import MAX_TOKEN_NUMBER, Shard, Token
 from conformance.core.lifecycle import State, Verb
 from conformance.core.stop import Stop
 from conformance.fleet.machine_record import LastSeen, MachineRecord
 from conformance.fleet.ownership import Ownership
+from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
+from conformance.fleet.recovery import ask_fence
 from conformance.fleet.unanswered import UnansweredCalls
+from conformance.results.result import Status
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.servicer import Servicer
 from tests.pools import SLOT, leased, named, pooled
 from tests.runs import judged, proof, provider, states_of
+from tests.values import a_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from conformance.fleet.machine import Machine
     from conformance.fleet.pool import Pool
     from conformance.results.report import Report
+    from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
 CREATE_TIMEOUT_S = 0.05
@@ -276,3 +282,48 @@ def test_a_lost_call_is_fenced_off_before_the_machine_is_leased_again() -> None:
         assert (await pool.clean_up()).clean
 
     pooled(facts)
+
+
+def test_a_provider_that_never_answers_creates_is_found_with_few_machines(losing: list[bool]) -> None:
+    tried = set[str]()
+
+    class Counts(LosesCreates):
+        """Notes the machines of all Creates."""
+
+        async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+            tried.add(request.machine_id)
+            return await super().Create(request, context)
+
+    plan = [proof(behaviour_id=f"TST-1{letter}", machines=1) for letter in "abcde"]
+    report = asyncio.run(judged(plan, jobs=1, rpc_timeout=CREATE_TIMEOUT_S, serve={"servicer": Counts}))
+    assert {result.status for result in report.results} == {Status.ERROR}
+    assert len(tried) == MAX_FAILURES_IN_A_ROW
+    assert report.home.clean
+
+
+class LostFence:
+    """Answers a Drain after its connection was lost a few times."""
+
+    def __init__(self, *, losses: int) -> None:
+        self.losses = losses
+        self.tokens: list[Token] = []
+
+    async def drain(self, token: Token) -> Call:
+        self.tokens.append(token)
+        lost = len(self.tokens) <= self.losses
+        code = grpc.StatusCode.UNAVAILABLE if lost else grpc.StatusCode.NOT_FOUND
+        return replace(a_call("Drain", code=code), token=token, answered=not lost)
+
+
+def test_a_call_that_fences_off_is_sent_again_after_a_lost_connection() -> None:
+    fence = LostFence(losses=2)
+    call = asyncio.run(ask_fence("m1", fence.drain, Shard("s").next, delays=()))
+    assert call.answered
+    assert len({token.numbers for token in fence.tokens}) == 3
+
+
+def test_a_question_about_one_token_is_not_repeated_after_a_lost_connection() -> None:
+    fence = LostFence(losses=1)
+    with pytest.raises(NoAnswer):  # a second answer could be the consequence of the lost call
+        asyncio.run(ask_fence("m1", fence.drain, lambda: Token("s", 1, 1), delays=()))
+    assert fence.tokens == [Token("s", 1, 1)]
