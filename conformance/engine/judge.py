@@ -86,6 +86,8 @@ MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
 
 RETRY_AFTER_PAUSE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
 """The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
+CHANGES: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT)
+"""These have a count of their own: after enough of them the provider is blamed, which other reasons do not justify."""
 NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
 """An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
 NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
@@ -121,6 +123,8 @@ class History:
     """A violation of an overloaded provider. A later inconclusive attempt does not cancel it."""
     interruptions: int = 0
     """The number of attempts in which a connection was lost."""
+    changes: int = 0
+    """The number of attempts in which a machine changed by itself, or another client was active."""
 
 
 class Judge:
@@ -159,13 +163,13 @@ class Judge:
         while True:
             history = self._histories.get(behaviour.id, History())
             async with self._turn(history):
-                attempt = await self._perform(behaviour, lease, history.attempt)
-            if attempt.result.status is Status.ERROR and history.violation is not None:
-                return history.violation, lease
+                attempt = await self._perform(behaviour, lease, history)
+            undecided = attempt.result.status is Status.ERROR
+            result = history.violation if undecided and history.violation is not None else attempt.result
             reason = await self._confirmed_reason(attempt)
             next_history = self._next_history(behaviour, history, attempt, reason) if reason else None
             if reason is None or next_history is None:
-                return attempt.result, lease
+                return result, lease
             self._histories[behaviour.id] = next_history
             other = await self._lease_again(behaviour, lease, attempt, reason)
             if other is None and reason is RetryReason.KIT_TOO_SLOW:
@@ -173,7 +177,7 @@ class Judge:
                 return None, lease
             if other is None:
                 final = reason in NOT_WAITED_FOR and not self._pool.in_use
-                return attempt.result if final else None, lease
+                return result if final else None, lease
             lease = other
 
     @asynccontextmanager
@@ -209,7 +213,8 @@ class Judge:
     ) -> History | None:
         """Returns the history for the next attempt; None if there must not be another attempt."""
         counts = attempt.began or reason not in NOT_COUNTED
-        if (counts and attempt.number >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
+        tried = history.changes + 1 if reason in CHANGES else attempt.number
+        if (counts and tried >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
             return None
         now = self._context.client.now()
         since = now if history.since is None else history.since
@@ -223,6 +228,7 @@ class Judge:
             since=since,
             violation=violation,
             interruptions=history.interruptions + (reason is RetryReason.LOST_CONNECTION),
+            changes=history.changes + (counts and reason in CHANGES),
         )
 
     async def _lease_again(
@@ -255,7 +261,7 @@ class Judge:
         )
         return self._other_client
 
-    async def _perform(self, behaviour: Behaviour, lease: Lease, number: int) -> Attempt:
+    async def _perform(self, behaviour: Behaviour, lease: Lease, history: History) -> Attempt:
         """Prepares the machines, runs the body, and returns the attempt."""
         client, log = self._context.client, CallLog(frozenset(m.id for m in lease.machines))
         started, began, ids = client.now(), False, tuple[str, ...]()
@@ -265,15 +271,14 @@ class Judge:
                 await self._pool.prepare(lease)
                 started, began, ids = client.now(), True, self._machines(behaviour, lease)
                 self._emit(events.BehaviourStarted(id=behaviour.id, at=started, machines=ids))
-                await self._run(behaviour, lease, number)
+                await self._run(behaviour, lease, history)
             except Exception as raised:
                 error = raised
         violation = next((m.violation for m in lease.machines if m.violation is not None), None) if began else None
         error = _decisive_error(error, violation, behaviour.entry)
         if error is None and client.overload.why_unreliable:
             error = NoAnswer(client.overload.why_unreliable)
-        undecided = error is not None and not isinstance(error, Unsupported)
-        dropped = undecided and bool(log.unanswered) and client.may_have_dropped_since(started)
+        dropped = bool(log.unanswered) and client.may_have_dropped_since(started)
         if dropped:
             error = Disturbed(f"fault injection dropped {len(log.unanswered)} responses that this behaviour needs")
         elif log.unanswered:
@@ -306,7 +311,7 @@ class Judge:
             decisive=decisive_calls(error, log.calls),
         )
         return Attempt(
-            number=number, result=result, began=began, suspected=(RetryReason.FAULT,) if dropped else reasons
+            number=history.attempt, result=result, began=began, suspected=(RetryReason.FAULT,) if dropped else reasons
         )
 
     def _machines(self, behaviour: Behaviour, lease: Lease) -> tuple[str, ...]:
@@ -314,7 +319,7 @@ class Judge:
         recorded = self.recordings.get(behaviour.needs.watches) if not lease.machines else None
         return (recorded.machine,) if recorded is not None else tuple(m.id for m in lease.machines)
 
-    async def _run(self, behaviour: Behaviour, lease: Lease, number: int) -> None:
+    async def _run(self, behaviour: Behaviour, lease: Lease, history: History) -> None:
         """Runs the body."""
         trial = Trial(
             behaviour.entry,
@@ -325,13 +330,13 @@ class Judge:
             seed=self._seed,
             examples=self._examples,
             fence_scope=self._fence_scope,
-            attempt=number,
+            attempt=history.attempt,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
         )
         for machine in lease.machines:
-            # If the machines of all earlier attempts changed by themselves, the provider changes them.
-            blames = number >= self._limit(RetryReason.INTERFERENCE)
+            # If machines changed by themselves in this many attempts before the last one, the provider changes them.
+            blames = history.changes + 1 >= self._limit(RetryReason.INTERFERENCE)
             machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
         try:

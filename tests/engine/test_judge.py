@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 import pytest
@@ -19,9 +19,12 @@ from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results.report import Report
 from conformance.results.result import Status
 from conformance.rpc.backoff import OverloadTracker
+from conformance.rpc.call import record
+from conformance.rpc.client import LOST_CONNECTION_DELAYS
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour, declaration_of
 from fake_provider.core import Core
+from fake_provider.servicer import Servicer
 from tests.runs import entry, judged, proof, provider
 from tests.values import a_call
 
@@ -227,6 +230,65 @@ def test_the_last_attempt_blames_the_provider_for_changes() -> None:
     report = run(proof(other_client, machines=1, start=State.SPECULATIVE, creates=True), core=core)
     assert len(other_client.took) == MAX_ATTEMPTS[RetryReason.OTHER_CLIENT]
     assert report.results[0].status is Status.PASSED, "this body accepts the change"
+
+
+class Lossy(Servicer):
+    """Closes the connection of Gets while `losing`."""
+
+    losing: ClassVar[list[int]] = []
+
+    async def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.losing and self.losing[-1] > 0:
+            self.losing[-1] -= 1
+            context.set_details("Stream removed (test)")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Stream removed (test)")
+        return await super().Get(request, context)
+
+
+LOST_GET = len(LOST_CONNECTION_DELAYS) + 1
+"""The number of times that a Get is cut off before the kit gives it up."""
+
+
+def test_lost_connections_do_not_blame_the_provider_for_a_change() -> None:
+    blamed = list[bool]()
+
+    async def body(trial: Trial) -> None:
+        machine = trial.machine
+        blamed.append(machine.policy.blames_provider)
+        if len(blamed) < MAX_ATTEMPTS[RetryReason.INTERFERENCE]:
+            Lossy.losing = [LOST_GET]
+        await machine.read()
+
+    report = run(proof(body, machines=1, start=State.SPECULATIVE), serve={"servicer": Lossy})
+    assert report.results[0].status is Status.PASSED
+    assert blamed == [False] * MAX_ATTEMPTS[RetryReason.INTERFERENCE]
+
+
+def test_a_violation_under_load_is_judged_again_after_a_lost_connection() -> None:
+    attempts = list[int]()
+
+    async def body(trial: Trial) -> None:
+        attempts.append(trial.attempt)
+        if trial.attempt == 1:
+            record(a_call(code=grpc.StatusCode.UNAVAILABLE))
+            raise errors.Violation("this", "that")
+        if trial.attempt == 2:
+            Lossy.losing = [LOST_GET]
+            await trial.machine.read()
+
+    report = run(proof(body, machines=1, start=State.SPECULATIVE), serve={"servicer": Lossy})
+    assert (report.results[0].status, attempts) == (Status.PASSED, [1, 2, 3])
+
+
+def test_a_violation_under_load_outlives_an_attempt_that_decides_nothing() -> None:
+    async def body(trial: Trial) -> None:
+        if trial.attempt == 1:
+            record(a_call(code=grpc.StatusCode.UNAVAILABLE))
+            raise errors.Violation("this", "that")
+        raise errors.Unprepared("it will not go")
+
+    report = run(proof(body, machines=1, start=State.SPECULATIVE))
+    assert report.results[0].status is Status.FAILED
 
 
 def test_an_error_while_another_client_is_active_is_judged_again() -> None:
