@@ -19,8 +19,8 @@ from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results.report import Report
 from conformance.results.result import Status
 from conformance.rpc.backoff import OverloadTracker
-from conformance.rpc.call import record
-from conformance.rpc.client import LOST_CONNECTION_DELAYS
+from conformance.rpc.call import note_unanswered, record
+from conformance.rpc.client import LOST_CONNECTION_DELAYS, Client
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour, declaration_of
 from fake_provider.core import Core
@@ -278,6 +278,19 @@ def test_a_violation_under_load_is_judged_again_after_a_lost_connection() -> Non
 
     report = run(proof(body, machines=1, start=State.SPECULATIVE), serve={"servicer": Lossy})
     assert (report.results[0].status, attempts) == (Status.PASSED, [1, 2, 3])
+
+
+def test_an_attempt_in_which_a_fault_dropped_an_answer_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = list[int]()
+    monkeypatch.setattr(Client, "may_have_dropped_since", lambda client, since: True)
+
+    async def body(trial: Trial) -> None:
+        attempts.append(trial.attempt)
+        if trial.attempt == 1:
+            note_unanswered(replace(a_call(code=grpc.StatusCode.DEADLINE_EXCEEDED), answered=False))
+
+    report = run(proof(body, machines=1, start=State.SPECULATIVE))
+    assert (report.results[0].status, attempts) == (Status.PASSED, [1, 2])
 
 
 def test_a_violation_under_load_outlives_an_attempt_that_decides_nothing() -> None:
