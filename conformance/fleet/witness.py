@@ -72,8 +72,8 @@ class Witness:
             self._note(rules.moved_at_rest(self._machine.id, rest[0], get))
 
     def read(self, get: Call) -> None:
-        """Checks any answer to a Get."""
-        if self._machine.policy.applies_rules and self._machine.record.live:
+        """Checks any answer to a Get. A machine that the kit has not claimed may be another client's by now."""
+        if self._machine.policy.applies_rules and self._machine.record.ownership.won:
             self._note(rules.lost_id(self._machine.id, get))
 
     def sending(self) -> None:

@@ -13,6 +13,8 @@ from conformance.core import catalogue
 from conformance.core.errors import ConformanceError, Unprepared
 from conformance.core.lifecycle import State, Verb
 from conformance.fleet import rules
+from conformance.fleet.ownership import Owner, Ownership
+from conformance.fleet.policy import Policy
 from conformance.results.breach import Breach, credible, with_breaches
 from conformance.results.result import Result, Status, Verdict, judge
 from fake_provider.core import Core
@@ -154,6 +156,21 @@ def test_a_failure_with_an_error_is_not_a_breach() -> None:
             return super().settle(machine)
 
     assert breaches_of({}, core=Fails(fleet(1), latency=Latency.parse("0"), faults=Faults())) == []
+
+
+@pytest.mark.parametrize(("won", "breaches"), [(True, ["LIF-4a"]), (False, [])])
+def test_only_a_machine_that_the_kit_has_claimed_must_be_found(won: bool, breaches: list[str]) -> None:
+    found: list[str] = []
+
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        (machine,) = leased(pool, machines=1).machines
+        machine.policy = Policy(applies_rules=True)
+        machine.record = replace(machine.record, ownership=Ownership(owner=Owner.OURS, won=won))
+        machine.witness.read(a_call(code=StatusCode.NOT_FOUND))
+        found.extend(breach.behaviour for breach in context.breaches)
+
+    pooled(facts, machines=1)
+    assert found == breaches
 
 
 def result(behaviour_id: str, status: Status) -> Result:
