@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 
 
 class AcceptedTokens:
-    """The newest token of each shard that passed the fence, over all connections of a run."""
+    """The newest token of each shard that passed the fence for each machine, over all connections of a run.
+
+    A token that passed for another machine explains nothing on a provider with a mark per shard and machine (FEN-13).
+    """
 
     def __init__(self) -> None:
-        self._newest: dict[str, tuple[int, int]] = {}
+        self._newest: dict[tuple[str, str], tuple[int, int]] = {}
 
     def add(self, call: Call) -> None:
         """Notes the token of a call that the provider answered, unless the call was fenced or rejected for load."""
         token = call.token
         if token is not None and call.answered and not (call.fenced or call.busy):
-            self._newest[token.shard] = max(self._newest.get(token.shard, token.numbers), token.numbers)
+            key = (token.shard, call.machine_id)
+            self._newest[key] = max(self._newest.get(key, token.numbers), token.numbers)
 
     def explain(self, fenced: Call) -> bool:
-        """Returns whether a token that is equal to the token of `fenced` or newer has passed in another call."""
-        newest = self._newest.get(fenced.token.shard) if fenced.token is not None else None
+        """Returns whether an equal or newer token than that of `fenced` has passed in another call for its machine."""
+        newest = self._newest.get((fenced.token.shard, fenced.machine_id)) if fenced.token is not None else None
         return newest is not None and fenced.token is not None and newest >= fenced.token.numbers

@@ -11,10 +11,12 @@ from conformance.rpc.call import Call
 OK, FENCED, BUSY = grpc.StatusCode.OK, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
 
 
-def a_drain(shard: str, epoch: int, sequence: int, code: grpc.StatusCode, *, answered: bool = True) -> Call:
+def a_drain(
+    shard: str, epoch: int, sequence: int, code: grpc.StatusCode, *, answered: bool = True, machine: str = "m1"
+) -> Call:
     return Call(
         rpc="Drain",
-        request=pb.DrainRequest(machine_id="m1"),
+        request=pb.DrainRequest(machine_id=machine),
         token=Token(shard, epoch, sequence),
         code=code,
         details="",
@@ -34,6 +36,7 @@ def a_drain(shard: str, epoch: int, sequence: int, code: grpc.StatusCode, *, ans
         (a_drain("s", 2, 4, OK), False),
         (a_drain("s", 1, 9, OK), False),
         (a_drain("other", 9, 9, OK), False),
+        (a_drain("s", 9, 9, OK, machine="m2"), False),
         (a_drain("s", 9, 9, FENCED), False),
         (a_drain("s", 9, 9, BUSY), False),
         (a_drain("s", 9, 9, OK, answered=False), False),
