@@ -82,18 +82,25 @@ class PrivateConnection:
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
+        self._closed = False
 
     def current(self, shared: Connection) -> Connection:
-        """Returns a connection to the same target as `shared`."""
+        """Returns a connection to the same target as `shared`, or `shared` itself once the behaviour is over."""
+        if self._closed:
+            return shared
         old = self._connection
         aged = old is not None and old.calls >= CALLS_PER_PRIVATE_CONNECTION and not old.under_way
         if old is None or aged:
-            self.retire()
+            self._retire()
             self._connection = old = Connection(shared.target, suffix=shared.suffix)
         return old
 
-    def retire(self) -> None:
-        """Closes the connection once no call is under way on it."""
+    def close(self) -> None:
+        """Closes the connection once no call is under way on it. A task that outlives the behaviour opens no other."""
+        self._closed = True
+        self._retire()
+
+    def _retire(self) -> None:
         if self._connection is not None:
             self._connection.retire()
             self._connection = None
@@ -117,4 +124,4 @@ def private_connection() -> Iterator[None]:
         yield
     finally:
         _private.reset(reset)
-        private.retire()
+        private.close()
