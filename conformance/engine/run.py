@@ -248,7 +248,7 @@ class Run:
             stopped.cancel()
 
     def _must_wait(self, phase: Phase) -> bool:
-        """Returns whether the next phase must wait: the quiet one for all jobs, the last one for verdicts only."""
+        """Returns whether the next phase must wait: after the quiet phase for verdicts only, else for all jobs."""
         return any(phase is not Phase.QUIET or behaviour for behaviour in self._running.values())
 
     def _dispatch(self, jobs: int) -> None:
