@@ -25,9 +25,11 @@ from conformance.lanes.scale.figures import Fleet, ScaleFigures
 from conformance.lanes.scale.growth import MIN_ANSWERS, Sizes
 from conformance.lanes.scale.oracle import MAX_OPERATION_IDS, OWNER, Expected, Oracle, differences
 from conformance.lanes.scale.quiescence import Quiescence
+from conformance.lanes.scale.timings import LAST_CALLS, RecentCalls, Timings
 from conformance.reporters import sections
 from conformance.results.bill import Meter
 from conformance.results.lane_figures import Effect
+from conformance.rpc.call import note_unanswered, record, recording
 from tests.values import a_call
 
 
@@ -396,3 +398,13 @@ def test_the_sections_show_all_figures() -> None:
     ]
     assert lines[0] == "OVER       budget list.max: 250 ms, limit 200 ms"
     assert lines[3] == "scale      4 machines at once for 60s, 100 transitions (1.7/s), a fleet of 16 to 20"
+
+
+def test_a_soak_keeps_only_the_last_lost_calls() -> None:
+    with recording(RecentCalls(Timings())) as log:
+        for _ in range(3 * LAST_CALLS):
+            lost = a_call(answered=False)
+            record(lost)
+            note_unanswered(lost)
+    assert len(log.calls) == LAST_CALLS
+    assert len(log.unanswered) <= LAST_CALLS + 1

@@ -76,3 +76,4 @@ class RecentCalls(CallLog):
         self._timings.add(call)
         self.calls.append(call)
         del self.calls[:-LAST_CALLS]
+        del self.unanswered[:-LAST_CALLS]
