@@ -87,7 +87,7 @@ MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
 RETRY_AFTER_PAUSE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
 """The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
 CHANGES: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT)
-"""These have a count of their own: after enough of them the provider is blamed, which other reasons do not justify."""
+"""After enough of these the provider is blamed, which attempts that ended for other reasons do not justify."""
 NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
 """An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
 NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
@@ -125,6 +125,8 @@ class History:
     """The number of attempts in which a connection was lost."""
     changes: int = 0
     """The number of attempts in which a machine changed by itself, or another client was active."""
+    late: int = 0
+    """The number of attempts in which the kit was too slow."""
 
 
 class Judge:
@@ -213,7 +215,7 @@ class Judge:
     ) -> History | None:
         """Returns the history for the next attempt; None if there must not be another attempt."""
         counts = attempt.began or reason not in NOT_COUNTED
-        tried = history.changes + 1 if reason in CHANGES else attempt.number
+        tried = _tried(history, attempt, reason)
         if (counts and tried >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
             return None
         now = self._context.client.now()
@@ -229,6 +231,7 @@ class Judge:
             violation=violation,
             interruptions=history.interruptions + (reason is RetryReason.LOST_CONNECTION),
             changes=history.changes + (counts and reason in CHANGES),
+            late=history.late + (reason is RetryReason.KIT_TOO_SLOW),
         )
 
     async def _lease_again(
@@ -331,6 +334,7 @@ class Judge:
             examples=self._examples,
             fence_scope=self._fence_scope,
             attempt=history.attempt,
+            late=history.late > 0,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
         )
@@ -344,6 +348,13 @@ class Judge:
         finally:
             for machine in lease.machines:
                 machine.policy = Policy()
+
+
+def _tried(history: History, attempt: Attempt, reason: RetryReason) -> int:
+    """Returns the number of attempts that count for the limit of a reason: changes and a slow kit have their own."""
+    if reason in CHANGES:
+        return history.changes + 1
+    return history.late + 1 if reason is RetryReason.KIT_TOO_SLOW else attempt.number
 
 
 def _not_evidence(error: Exception | None, unanswered: Sequence[Call]) -> Exception:

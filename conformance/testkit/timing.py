@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 LENIENCY: Final = 3
-"""From the second attempt on, a provider counts as too fast up to this multiple of the time that the calls need: how
-close the kit comes to that time depends on chance."""
+"""When nothing else runs, a provider counts as too fast up to this multiple of the time that the calls need: how close
+the kit comes to that time depends on chance."""
 
 
 def missed(
@@ -32,8 +32,9 @@ def missed(
     `calls` calls like `rpc` had to be answered during the transition, and `at` is the time at which the last of them
     was, by default now. The error is Unsupported, with the reason `otherwise` if given, if the provider is too fast:
     the ack shows the target state, or the transition was over although the kit lost no time. Otherwise it is
-    KitTooSlow, and the behaviour is judged again. A later attempt that is late too is Unsupported if any transition of
-    the run was too short to be observed, or if the kit sent its call in time and the provider answered late.
+    KitTooSlow, and the behaviour is judged again when nothing else runs. If that attempt is late too, the error is
+    Unsupported if any transition of the run was too short to be observed, or if the kit sent its call in time and the
+    provider answered late.
     """
     edge, pace = EDGES[verb], trial.pace
     if state_of(ack.response.machine.state) is edge.target:
@@ -42,10 +43,10 @@ def missed(
         )
     took = (trial.client.now() if at is None else at) - ack.started
     needed, shortest = pace.observable(verb, rpc, calls=calls), min(pace.shortest_transition(verb), took)
-    if took <= needed or (shortest <= LENIENCY * needed and trial.attempt > 1):
+    if took <= needed or (shortest <= LENIENCY * needed and trial.late):
         return Unsupported(otherwise or f"{verb.value} ended within {shortest:.3f} s, before a call could arrive")
     look = next((call for call in recorded_calls() if call.rpc == rpc and call.started >= ack.ended), None)
-    if look is not None and look.started - ack.started <= needed and trial.attempt > 1:
+    if look is not None and look.started - ack.started <= needed and trial.late:
         return Unsupported(otherwise or f"{rpc} was sent during {verb.value}, but answered only when it had ended")
     if trial.client.faults is not None:
         return Unsupported(f"the injected faults delayed the calls during {verb.value} until it had ended")

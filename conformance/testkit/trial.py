@@ -51,6 +51,7 @@ class Trial:
         fence_scope: str | None = None,
         examples: int = 25,
         attempt: int = 1,
+        late: bool = False,
         watches: WatchedEdges = (),
         recordings: MutableMapping[WatchedEdges, Recording] | None = None,
     ) -> None:
@@ -68,6 +69,8 @@ class Trial:
         """Maximum number of cases that a property tries."""
         self.attempt = attempt
         """The number of this attempt at the behaviour, from 1."""
+        self.late = late
+        """True if the kit was too slow in an earlier attempt, so that nothing else runs during this one."""
         self._context = context
         self._pool = pool
         self._name = f"{context.run}-{entry.id.lower()}-{attempt}"

@@ -280,6 +280,21 @@ def test_a_violation_under_load_is_judged_again_after_a_lost_connection() -> Non
     assert (report.results[0].status, attempts) == (Status.PASSED, [1, 2, 3])
 
 
+def test_an_attempt_after_a_lost_connection_is_not_the_one_in_which_nothing_else_runs() -> None:
+    attempts = list[tuple[int, bool]]()
+
+    async def body(trial: Trial) -> None:
+        attempts.append((trial.attempt, trial.late))
+        if trial.attempt == 1:
+            Lossy.losing = [LOST_GET]
+            await trial.machine.read()
+        if trial.attempt == 2:
+            raise errors.KitTooSlow("late")
+
+    report = run(proof(body, machines=1, start=State.SPECULATIVE), serve={"servicer": Lossy})
+    assert (report.results[0].status, attempts) == (Status.PASSED, [(1, False), (2, False), (3, True)])
+
+
 def test_an_attempt_in_which_a_fault_dropped_an_answer_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = list[int]()
     monkeypatch.setattr(Client, "may_have_dropped_since", lambda client, since: True)
