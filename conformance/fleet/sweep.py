@@ -71,7 +71,8 @@ async def sweep(
             return Home()
         with redactor.errors():
             await connect(client, timeout=connect_timeout)
-            found = await probe(client, run=f"{record.run}-sweep")
+            # New shards: after an earlier sweep, its shards could be fenced.
+            found = await probe(client, run=f"{record.run}-sweep-{secrets.token_hex(4)}")
             context = FleetContext(
                 run=record.run,
                 client=client,

@@ -12,6 +12,7 @@ from conformance.core.fencing import Token
 from conformance.fleet import ledger
 from conformance.fleet.sweep import sweep
 from conformance.rpc.target import Target
+from fake_provider.core import Core
 from fake_provider.server import serving
 from tests.runs import SHORT, connected, provider, states_of
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.results.report import Home
-    from fake_provider.core import Core
+    from fake_provider.machine import Verb
 
 
 def written(path: Path, lines: list[dict[str, object]]) -> None:
@@ -83,3 +84,21 @@ def test_a_machine_that_the_provider_invented_is_deleted_if_possible(deletes: bo
     swept(core, tmp_path / "ledger.ndjson", home="UNSPECIFIED", living=1, write_line=lines.append)
     assert states_of(core) == ({} if deletes else {"machine-0001": "IDLE"})
     assert lines == ["machine-0001 was IDLE and is cleaned up"]
+
+
+class FencesDelete(Core):
+    """Has no Delete, and says so only to calls that pass the fence."""
+
+    def check_offered(self, verb: Verb) -> None:
+        """Offers Delete to the fence."""
+
+    def validate_id(self, verb: Verb, machine_id: str) -> None:
+        super().check_offered(verb)
+        super().validate_id(verb, machine_id)
+
+
+def test_a_second_sweep_finds_out_again_that_there_is_no_delete(tmp_path: Path) -> None:
+    core, lines = provider(1, deletes=False, cls=FencesDelete), list[str]()
+    for living in (1, 0):
+        assert swept(core, tmp_path / "ledger.ndjson", living=living, write_line=lines.append).clean
+    assert lines == ["machine-0001 was IDLE and is cleaned up"] * 2
