@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
 LENIENCY: Final = 3
-"""When nothing else runs, a provider counts as too fast up to this multiple of the time that the calls need: how close
-the kit comes to that time depends on chance."""
+"""A provider counts as too fast up to this multiple of the time that the calls need, in an attempt during which nothing
+else runs: how close the kit comes to that time depends on chance."""
 
 
 def missed(

@@ -1,4 +1,4 @@
-"""What a refused first List shows."""
+"""Tests the breaches that a refused first List shows."""
 
 from __future__ import annotations
 
