@@ -223,6 +223,8 @@ def _proxies(content: Mapping[str, Any]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     text = f"{value:,}" if isinstance(value, int) else re.sub(r"^lost: .*", "lost", str(value))
     return re.sub(r"[|\\]", r"\\\g<0>", text)
 

@@ -41,6 +41,13 @@ def test_proxies_are_a_column_each() -> None:
     assert "| sieve | a request of 2 MiB | size 8M; |" in text
 
 
+def test_true_is_shown_as_yes() -> None:
+    observed = {"cancels": True, "streams": False, "connections": 1}
+    proxy = {"versions": {}, "observed": observed}
+    text = page.render(ONE, {"questions": {name: name for name in observed}, "proxies": {"sieve": proxy}})
+    assert "| cancels | yes |\n| streams | no |\n| connections | 1 |\n" in text
+
+
 def test_all_stacks_are_on_the_page() -> None:
     shown = json.loads(page.STACKS.read_text(encoding="utf-8"))["stacks"]
     assert {stack.name for stack in STACKS} == set(shown)

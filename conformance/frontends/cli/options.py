@@ -246,7 +246,8 @@ OUTPUT = (
     click.option(
         "--report-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Write report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson to this directory.",
+        help="Write report.html, report.json, report.md, junit.xml, badge.json, events.ndjson and ledger.ndjson to "
+        "this directory.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Print only failures and the summary."),
     click.option("-v", "--verbose", is_flag=True, help="Print every call of every behaviour."),

@@ -21,7 +21,8 @@ Examples:
   conformance selftest --jobs 1 --seed 7
 
 Runs the suite against the bundled reference provider and unusual but conformant variants of it, in which no behaviour
-may fail; and against one broken provider for each clause, in which the behaviours of that clause must fail.
+may fail; and against one broken provider for each clause that the suite judges, in which the behaviours of that clause
+must fail.
 docs/kill-matrix.md lists the broken providers and the behaviours that find them.
 
 \b
