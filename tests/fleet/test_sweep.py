@@ -92,8 +92,9 @@ class FencesDelete(Core):
     def check_offered(self, verb: Verb) -> None:
         """Offers Delete to the fence."""
 
-    def validate_id(self, verb: Verb, machine_id: str) -> None:
-        super().check_offered(verb)
+    def validate_id(self, verb: Verb | None, machine_id: str) -> None:
+        if verb is not None:
+            super().check_offered(verb)
         super().validate_id(verb, machine_id)
 
 
