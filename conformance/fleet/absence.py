@@ -40,10 +40,7 @@ class Absence:
             call = await retry_while_overloaded(machine.get, insists=True)
             all_refused = machine.record.calls.last_ok is None and not machine.unanswered
             return call.code in NO_SUCH_MACHINE_CODES or (all_refused and call.answered and not call.ok)
-        if listed:
-            return False
-        call = await machine.get()
-        return call.answered and not call.ok
+        return not (listed or (await machine.get()).answered_ok)
 
     async def _listed_ids(self) -> Set[str]:
         if self._listing is None:

@@ -153,7 +153,7 @@ async def check_not_try_again(machine: Machine, verb: Verb, control: Callable[[]
             raise NotObserved("calls that have an answer in this state were rejected because of overload")
     expect.fact(
         False,
-        wanted=f"{verb.value}, which has no edge from {machine.state.name}, not to be refused with {call.code.name}, "
+        wanted=f"{verb.value}, which has no edge from {machine.state.name}, not to be refused with {call.status.name}, "
         "which tells the caller to try again",
         got=call.outcome(),
         calls=[call],

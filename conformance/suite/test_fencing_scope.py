@@ -182,8 +182,8 @@ async def _check_token_not_demanded(machine: Machine, verb: Verb) -> None:
     for _ in range(MAX_TOKENLESS_ROUNDS):
         control = await expect.accepted(machine.call(verb))
         tokenless = await expect.answered(machine.call(verb, NO_TOKEN))
-        with_token.add(control.code)
-        without.add(tokenless.code)
+        with_token.add(control.status)
+        without.add(tokenless.status)
         if with_token & without or len(with_token) > 1 or len(without) > 1:
             return
     expect.fact(

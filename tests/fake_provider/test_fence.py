@@ -74,7 +74,7 @@ def test_a_newer_epoch_starts_a_new_sequence_space() -> None:
 
 
 def test_the_fence_comes_before_existence_validation_and_the_retry_answer() -> None:
-    drive = Driver()
+    drive = Driver(scope=Scope.SHARD)
     drive.create(token=token(1, 5))
     for machine_id in ("nobody", "", SLOT):
         with fenced():
@@ -84,7 +84,7 @@ def test_the_fence_comes_before_existence_validation_and_the_retry_answer() -> N
 
 
 def test_a_fenced_call_changes_neither_machine_nor_mark() -> None:
-    drive = Driver()
+    drive = Driver(scope=Scope.SHARD)
     probe(drive, token(5, 5))
     before = drive.get(IDLE)
     with fenced():

@@ -85,7 +85,7 @@ def test_the_answer_of_a_proxy_without_a_provider_is_not_an_answer(text: str, an
             return await client.call("List", pb.ListFilter())
 
     call = asyncio.run(go())
-    assert (call.answered, call.busy, call.cut_off) == (answered, answered, not answered)
+    assert (call.answered, call.answered_busy, call.cut_off) == (answered, answered, not answered)
 
 
 @pytest.mark.parametrize("character", ["x", "漢"], ids=["ascii", "percent-encoded"])
