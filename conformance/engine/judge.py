@@ -250,13 +250,18 @@ class Judge:
         reasons = {reason}
         if self._context.client.faults is not None:
             reasons.add(RetryReason.FAULT)
-        if self._other_client or self._pool.lost_claim:
+        if self.other_client_seen:
             reasons.add(RetryReason.OTHER_CLIENT)
         return max(MAX_ATTEMPTS[each] for each in reasons)
 
+    @property
+    def other_client_seen(self) -> bool:
+        """True if another client has been seen to be active."""
+        return self._other_client or self._pool.lost_claim
+
     async def _sees_other_client(self) -> bool:
         """Returns whether another client is active: it took a slot first, or drives machines that we never touched."""
-        if self._other_client or self._pool.lost_claim:
+        if self.other_client_seen:
             return True
         listing = await self._context.client.list([state for state in State if state > State.SPECULATIVE])
         self._other_client = listing.answered_ok and any(

@@ -215,8 +215,8 @@ class Run:
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
-        # A client that takes the kit's slots may have driven the kit's machines too.
-        return credible(self._context.breaches, other_client=self._pool.lost_claim)
+        # A client that drives other machines, or has taken a slot of the kit, may have driven the kit's machines too.
+        return credible(self._context.breaches, other_client=self._judge.other_client_seen)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
