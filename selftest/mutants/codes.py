@@ -240,7 +240,7 @@ class _TakesEdge(Core):
             super().check_edge(verb, machine, request)
 
 
-@mutant("COD-2", "COD-2a")
+@mutant("COD-2", "COD-2a", also=("LIF-5c",), because="such a machine is CONFIGURED without a host")
 class ConfigureStartsSlots(_TakesEdge):
     """Creates a SPECULATIVE machine when it is configured."""
 
@@ -257,7 +257,7 @@ class DrainOfASlotStarts(_TakesEdge):
 @mutant(
     "COD-2",
     "COD-2b",
-    also=("LIF-1b", "COD-5c", "LIF-6d"),
+    also=("LIF-1b", "COD-5c", "LIF-6d", "LIF-6g"),
     because="the kit claims a machine with a Create, and another behaviour may hold it",
 )
 class CreateRebuildsBoundMachines(_TakesEdge):
@@ -266,7 +266,7 @@ class CreateRebuildsBoundMachines(_TakesEdge):
     verb, rests = Verb.CREATE, State.CONFIGURED
 
 
-@mutant("COD-2", "COD-2b")
+@mutant("COD-2", "COD-2b", also=("COD-3b",), because="it deletes machines that are still bound there")
 class DeleteTakesBoundMachines(_TakesEdge):
     """Drains and deletes a CONFIGURED machine when Delete is called."""
 
@@ -311,7 +311,7 @@ class DeleteInterruptsConfigure(_TakesEdge):
     "COD-2",
     "COD-2e",
     latency="120ms",
-    also=("LIF-2a", "OPS-2a"),
+    also=("LIF-2a", "OPS-2a", "LIF-5e"),
     because="the kit claims a new machine with a Drain",
 )
 class DrainInterruptsCreate(_TakesEdge):

@@ -59,6 +59,15 @@ class RetiredMachinesHaveNoState(Core):
         self.put(replace(last, state=State.UNSPECIFIED))
 
 
+@mutant("SHP-1", "SHP-1e", also=("LIF-2d",), because="a state that is not set is not DELETING")
+class DeletedMachinesHaveNoState(Shown):
+    """Shows the state UNSPECIFIED in a Get of a machine that is DELETING."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        leaving = machine.state is State.DELETING
+        return replace(machine, state=State.UNSPECIFIED) if leaving else machine
+
+
 @mutant("SHP-1", "SHP-1a")
 class BareMetalHasNoCapacityType(Shown):
     """Leaves the capacity_type of bare-metal machines UNSPECIFIED."""
