@@ -25,6 +25,11 @@ def open_files_problem() -> str:
     return ""
 
 
+def explain(error: OSError) -> str:
+    """Returns the operating system's text for an error, or how to raise the limit if no more files can be opened."""
+    return explain_open_files() if error.errno in TOO_MANY_FILES else error.strerror or str(error)
+
+
 def explain_open_files() -> str:
     """Returns the message for an error that is in TOO_MANY_FILES."""
     limit = f" (ulimit -n is {resource.getrlimit(_limit)[0]})" if _limit is not None else ""

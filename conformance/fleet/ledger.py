@@ -20,6 +20,7 @@ from conformance.core import background
 from conformance.core.errors import NotWritten, UsageError
 from conformance.core.file_lock import lock
 from conformance.core.lifecycle import EDGES, State, Verb
+from conformance.core.open_files import explain
 from conformance.core.text import clip
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Ledger:
         try:
             self._append(line)
         except OSError as error:
-            self.write_error = error.strerror or str(error)
+            self.write_error = explain(error)
         else:
             self._written += 1
 
@@ -184,7 +185,7 @@ class Ledger:
         try:
             await asyncio.to_thread(_sync_to_disk, self._file)
         except OSError as error:
-            self.write_error = self.write_error or error.strerror or str(error)
+            self.write_error = self.write_error or explain(error)
         else:
             self._synced = max(self._synced, line_count)
 
@@ -213,7 +214,7 @@ def _open_locked(path: Path) -> int:
 
 def _write_failed(path: Path, error: Exception) -> UsageError:
     return UsageError(
-        f"the ledger {path} cannot be written: {getattr(error, 'strerror', None) or error}",
+        f"the ledger {path} cannot be written: {explain(error) if isinstance(error, OSError) else error}",
         hint="the kit starts no machine that is not in its ledger; choose a writable --report-dir",
     )
 

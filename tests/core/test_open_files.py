@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conformance.core.errors import NotObserved
-from conformance.core.open_files import explain_open_files, open_files_problem
+from conformance.core.open_files import TOO_MANY_FILES, explain, explain_open_files, open_files_problem
 from conformance.engine.judge import outcome
 from conformance.results.result import Status
 from tests.runs import entry
@@ -46,3 +46,10 @@ def test_another_error_is_not_about_the_limit(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_behaviour_that_runs_out_of_files_is_not_judged_and_says_so(error: Exception, reason: str) -> None:
     assert outcome(entry(), error) == (Status.ERROR, reason, "", "")
+
+
+def test_an_error_is_explained_by_the_operating_system_or_by_the_limit() -> None:
+    assert explain(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+    assert explain(OSError("odd")) == "odd"
+    for number in TOO_MANY_FILES:
+        assert explain(OSError(number, "Too many open files")) == explain_open_files()
