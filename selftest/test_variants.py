@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from conformance.core.lifecycle import State
-    from conformance.engine.judge import Attempt
+    from conformance.engine.judge import Attempt, History
     from conformance.fleet.machine import Machine
     from conformance.fleet.pool import Lease
     from conformance.results.report import Report
@@ -135,9 +135,9 @@ def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monk
 
     perform, restore = Judge._perform, Pool._restore
 
-    async def watched_perform(self: Judge, behaviour: Behaviour, lease: Lease, number: int) -> Attempt:
+    async def watched_perform(self: Judge, behaviour: Behaviour, lease: Lease, history: History) -> Attempt:
         with using(lease.machines, behaviour.id):
-            return await perform(self, behaviour, lease, number)
+            return await perform(self, behaviour, lease, history)
 
     async def watched_restore(self: Pool, machine: Machine, wanted: Collection[State]) -> None:
         with using([machine], "released"):
