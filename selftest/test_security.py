@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 import trustme
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core import catalogue
 from conformance.core.catalogue import Level
@@ -33,6 +34,7 @@ from conformance.engine import run as engine_run
 from conformance.engine.options import Options, Timeouts
 from conformance.frontends import collection
 from conformance.results.result import Status
+from conformance.rpc.call import Call
 from conformance.rpc.target import Target, Tls
 from conformance.suite import test_security
 from fake_provider.core import Core
@@ -215,6 +217,21 @@ def test_a_client_that_is_refused_after_the_handshake_is_refused(denial: bytes) 
     assert asyncio.run(judged(Relay(denial=denial))) == ALL_PASS
 
 
+def a_call(rpc: str, *, code: str, answered: bool = True) -> Call:
+    """Returns a call that failed with this code."""
+    return Call(
+        rpc=rpc,
+        request=pb.ListFilter(),
+        token=None,
+        code=grpc.StatusCode[code],
+        details="",
+        response=None,
+        answered=answered,
+        started=0.0,
+        ended=0.0,
+    )
+
+
 @pytest.mark.parametrize(
     "outcomes",
     [
@@ -229,13 +246,9 @@ def test_a_target_that_does_not_serve_the_right_certificate_has_not_refused_anot
     """`None`: the call is not answered."""
     left = list(outcomes)
 
-    async def list_with(trial: Any, tls: Tls | None) -> SimpleNamespace:
+    async def list_with(trial: Any, tls: Tls | None) -> Call:
         name = left.pop(0)
-        code = grpc.StatusCode[name or "UNAVAILABLE"]
-        answered = name is not None
-        return SimpleNamespace(
-            code=code, rpc="List", ok=False, busy=False, answered=answered, outcome=lambda: code.name, details=""
-        )
+        return a_call("List", code=name or "UNAVAILABLE", answered=name is not None)
 
     monkeypatch.setattr(test_security, "list_with", list_with)
     trial: Any = SimpleNamespace(client=SimpleNamespace(target=Target(address="host:1", tls=Tls())))
@@ -272,8 +285,8 @@ def test_a_certificate_is_bound_to_its_shard_if_another_shard_is_denied(code: gr
     """Tests the behaviour with a stub: a provider that binds them rejects all shards that the kit makes up."""
 
     class Stranger:
-        async def drain(self) -> SimpleNamespace:
-            return SimpleNamespace(code=code, rpc="Drain", outcome=lambda: code.name)
+        async def drain(self) -> Call:
+            return a_call("Drain", code=code.name)
 
     client = authority().issue_cert("shard.example", common_name="bigfleet://shard/ours")
     tls = Tls(cert=client.cert_chain_pems[0].bytes())

@@ -50,7 +50,7 @@ class Breach:
         return Result(
             entry=entry,
             status=BROKEN[entry.level],
-            reason=f"{entry.clause.id}, {OUTSIDE}: {self.text}",
+            reason=f"{entry.clause.id}: {self.text} ({OUTSIDE})",
             wanted=self.wanted,
             got=self.got,
             started=started,

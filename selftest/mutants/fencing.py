@@ -183,7 +183,14 @@ class SequenceZeroIsNoToken(Core):
 # FEN-3: epoch, then sequence.
 
 
-@mutant("FEN-3", "FEN-3a", "FEN-3b", "FEN-3c")
+@mutant(
+    "FEN-3",
+    "FEN-3a",
+    "FEN-3b",
+    "FEN-3c",
+    also=("COD-4c",),
+    because="its control starts a new epoch, with a low sequence",
+)
 class EpochIgnored(Core):
     """Compares only sequence numbers."""
 

@@ -169,7 +169,13 @@ class DrainingLooksConfigured(ShownWrong):
     real, shown = State.DRAINING, State.CONFIGURED
 
 
-@mutant("LIF-2", "LIF-2b", latency="120ms")
+@mutant(
+    "LIF-2",
+    "LIF-2b",
+    latency="120ms",
+    also=("LIF-5d", "LIF-6f"),
+    because="a machine that looks CREATING shows its host and cluster",
+)
 class ConfiguringLooksCreating(ShownWrong):
     """Shows a CONFIGURING machine as CREATING in Get."""
 

@@ -38,7 +38,7 @@ class MovesOthers(Core):
 @mutant(
     "LIF-9",
     "LIF-9a",
-    also=("LIF-3a", "LIF-6c", "OPS-2b"),
+    also=("LIF-3a", "LIF-6c", "LIF-6g", "OPS-2b"),
     because="the disturbed machine may be one that they observe at rest",
 )
 class DrainEmptiesTheFleet(MovesOthers):
@@ -64,8 +64,8 @@ class DeleteScalesDownBySize(MovesOthers):
 @mutant(
     "LIF-9",
     "LIF-9b",
-    also=("COD-2a",),
-    because="the SPECULATIVE machine that it observes may get a host",
+    also=("COD-2a", "LIF-5d"),
+    because="the SPECULATIVE machine that they observe may get a host",
 )
 class CreateHostsTheWrongSlotsToo(Core):
     """Attaches a host to all SPECULATIVE machines that were read when one is created."""

@@ -266,7 +266,9 @@ class LastErrorTellsOfTheDrain(Core):
         return replace(super().cleared_by_drain(machine), last_error="drained with grace 0")
 
 
-@mutant("LIF-7", "LIF-7a", also=("LIF-6d", "MET-2a"), because="their machines may have been drained twice before")
+@mutant(
+    "LIF-7", "LIF-7a", also=("LIF-6d", "LIF-6g", "MET-2a"), because="their machines may have been drained twice before"
+)
 class SecondRoundLeavesItsCluster(Core):
     """Keeps the cluster after the second and every later Drain of a machine."""
 

@@ -273,7 +273,7 @@ class RetryDrainsAgain(Core):
         return known
 
 
-@mutant("OPS-2", "OPS-2a")
+@mutant("OPS-2", "OPS-2a", also=("LIF-5e",), because="it compares the hosts before and during a Delete")
 class RetryAttachesAnotherHost(Core):
     """Attaches another host on a repeated Create, with the same operation_id."""
 

@@ -52,7 +52,7 @@ class IdIsMachineAndCluster(Core):
         return f"{verb}-{machine.id}-{cluster}" if cluster else super().new_operation_id(verb, machine)
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", also=("LIF-5f",), because="the fake derives a host from the operation that started it")
 class IdsAreTimestamps(Core):
     """Uses the current second as the operation_id."""
 
@@ -286,7 +286,9 @@ class _Owned(Core):
         return None if self.disowned(machine, mine) else super().retry_of(verb, machine, request)
 
 
-@mutant("OPS-2", "OPS-2a", "OPS-2b", "OPS-2d")
+@mutant(
+    "OPS-2", "OPS-2a", "OPS-2b", "OPS-2d", also=("FEN-14a",), because="a retry without a token is another shard's call"
+)
 class RestIsTheShardsOwn(_Owned):
     """Refuses a retry at rest from another shard than the first caller."""
 
