@@ -18,6 +18,8 @@ from conformance.engine.dry_run import run_on_virtual_clock
 from conformance.engine.judge import Judge
 from conformance.fleet.pool import Pool
 from conformance.results.result import Status, Verdict
+from fake_provider.core import Core
+from fake_provider.machine import State
 from fake_provider.servicer import Servicer
 from selftest.judge import judge_variant, judge_variant_in_virtual_time, plan_of
 from selftest.variants import VARIANTS, Variant
@@ -25,12 +27,13 @@ from selftest.variants import VARIANTS, Variant
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from conformance.core.lifecycle import State
+    from conformance.core.lifecycle import State as AnyState
     from conformance.engine.judge import Attempt, History
     from conformance.fleet.machine import Machine
     from conformance.fleet.pool import Lease
     from conformance.results.report import Report
     from conformance.testkit.behaviour import Behaviour
+    from fake_provider.machine import Machine as Record
 
 SEEDS = range(int(os.environ.get("CONFORMANCE_SEEDS", "1")))
 """CONFORMANCE_SEEDS=20 runs every variant with twenty seeds."""
@@ -78,6 +81,37 @@ def test_health_is_expected_and_reflection_is_optional(name: str, health: Status
 def test_one_slow_ack_is_not_a_warning() -> None:
     report = judge_variant_in_virtual_time(VARIANTS["OneSlowAck"], select=["LIF-10a"])
     assert [r.status for r in report.results] == [Status.PASSED]
+
+
+class OldRecordInList(Core):
+    """Shows the record from before the Create in List, during the first Delete or during each."""
+
+    each = False
+
+    def shown_in_list(self, machine: Record) -> Record:
+        if machine.state is not State.DELETING or machine.operation is None:
+            return machine
+        first = self.__dict__.setdefault("first", machine.operation.id)
+        return replace(machine, state=State.SPECULATIVE) if self.each or first == machine.operation.id else machine
+
+
+class OldRecordInEachList(OldRecordInList):
+    """Shows it during each Delete."""
+
+    each = True
+
+
+@pytest.mark.parametrize(("core", "status"), [(OldRecordInList, Status.PASSED), (OldRecordInEachList, Status.FAILED)])
+def test_a_list_that_lags_once_during_delete_breaks_nothing(core: type[Core], status: Status) -> None:
+    variant = replace(REFERENCE, core=core, latency="120ms")
+    report = judge_variant_in_virtual_time(variant, select=["LIF-2d"])
+    assert [r.status for r in report.results] == [status]
+
+
+def test_a_late_ack_that_no_machine_is_left_to_show_again_is_not_judged() -> None:
+    variant = replace(VARIANTS["AckWaits"], machines=1, options={"deletes": False})
+    report = judge_variant_in_virtual_time(variant, select=["LIF-10b"])
+    assert [(r.status, "on another machine" in r.reason) for r in report.results] == [(Status.SKIPPED, True)]
 
 
 def test_a_mark_per_shard_is_a_warning_that_says_why() -> None:
@@ -139,7 +173,7 @@ def test_no_two_behaviours_use_a_machine_at_once_if_creates_fail(seed: int, monk
         with using(lease.machines, behaviour.id):
             return await perform(self, behaviour, lease, history)
 
-    async def watched_restore(self: Pool, machine: Machine, wanted: Collection[State]) -> None:
+    async def watched_restore(self: Pool, machine: Machine, wanted: Collection[AnyState]) -> None:
         with using([machine], "released"):
             await restore(self, machine, wanted)
 

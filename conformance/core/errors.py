@@ -9,6 +9,7 @@
     └── Outcome                  the result of a behaviour that did not pass
         ├── Violation            FAILED (or WARNED): the provider broke a clause
         ├── Unsupported          SKIPPED: the provider legally lacks what this judges
+        ├── SeenOnce             SKIPPED: it must be seen on a second machine to count, and was not
         └── Undecided            ERROR: the kit could not tell
             ├── Unprepared       the machine could not be driven to the state in which the behaviour starts
             ├── NotObserved      the kit could not observe what the behaviour judges
@@ -90,6 +91,10 @@ class Violation(Outcome):
 
 class Unsupported(Outcome):
     """The provider legally lacks what the behaviour judges."""
+
+
+class SeenOnce(Outcome):
+    """A finding that counts only if it is seen again on another machine: a busy computer may have caused it."""
 
 
 class Undecided(Outcome):

@@ -18,6 +18,7 @@ from conformance.core.errors import (
     KitTooSlow,
     NoAnswer,
     NotObserved,
+    SeenOnce,
     Undecided,
     Unprepared,
     Unsupported,
@@ -64,6 +65,8 @@ class RetryReason(Enum):
     """A connection ended before an answer came."""
     KIT_TOO_SLOW = auto()
     """The kit's own calls came too late: it is judged again when nothing else runs."""
+    SEEN_ONCE = auto()
+    """A finding counts only if it is seen again, on another machine."""
     FAULT = auto()
     """The run's own fault injection dropped answers that the behaviour needs."""
 
@@ -79,6 +82,7 @@ MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
     RetryReason.OVERLOAD: 6,
     RetryReason.LOST_CONNECTION: 6,
     RetryReason.KIT_TOO_SLOW: 5,
+    RetryReason.SEEN_ONCE: 3,
     # Injected faults hit at random calls, and are never caused by the provider.
     RetryReason.FAULT: 40,
 }
@@ -90,8 +94,9 @@ CHANGES: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT)
 """After enough of these the provider is blamed, which attempts that ended for other reasons do not justify."""
 NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
 """An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
-NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE)
-"""The machine is lost to the run. Another attempt waits for other machines only if a behaviour has leased some."""
+NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE, RetryReason.SEEN_ONCE)
+"""The machine is lost to the run, or another one is needed. Another attempt waits for other machines only if a
+behaviour has leased some."""
 INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
 """Maximum numbers of behaviours that are judged at once after one, two, and more lost connections. A server may close
 each connection after a number of calls, which the interrupted behaviours would reach again together."""
@@ -150,6 +155,8 @@ class Judge:
         """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
         self.too_slow: set[str] = set()
         """The ids of the behaviours for which the kit was too slow. They must be judged when nothing else runs."""
+        self.seen_once: dict[str, Result] = {}
+        """The results, by behaviour, that stand if there is no machine to see a finding again."""
         self._histories: dict[str, History] = {}
         self._other_client = False
         """True if machines are alive that this run never touched."""
@@ -173,6 +180,8 @@ class Judge:
             if reason is None or next_history is None:
                 return result, lease
             self._histories[behaviour.id] = next_history
+            if reason is RetryReason.SEEN_ONCE:
+                self.seen_once[behaviour.id] = result
             other = await self._lease_again(behaviour, lease, attempt, reason)
             if other is None and reason is RetryReason.KIT_TOO_SLOW:
                 self.too_slow.add(behaviour.id)
@@ -401,6 +410,8 @@ def classify(
     """
     if isinstance(error, Disturbed):
         return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
+    if isinstance(error, SeenOnce):
+        return (RetryReason.SEEN_ONCE,)
     reasons = [RetryReason.KIT_TOO_SLOW] if isinstance(error, KitTooSlow) else []
     if (overload_reason := _overload_reason(error, calls, overload)) is not None:
         reasons.append(overload_reason)
@@ -462,7 +473,7 @@ def outcome(entry: Entry, error: Exception | None) -> tuple[Status, str, str, st
             return Status.ERROR, f"{error.message}; behaviours of {' and '.join(error.clauses)} judge that", "", ""
         case Violation():
             return BROKEN[entry.level], f"{entry.clause.id}: {error.message}", error.wanted, error.got
-        case Unsupported():
+        case Unsupported() | SeenOnce():
             return Status.SKIPPED, str(error), "", ""
         case ConformanceError():
             return Status.ERROR, str(error), "", ""

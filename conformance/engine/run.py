@@ -286,6 +286,9 @@ class Run:
         if gone or waited >= self._options.timeouts.patience.longest:
             for behaviour in pending:
                 needs = behaviour.needs
+                if (result := self._judge.seen_once.get(behaviour.id)) is not None:
+                    self._log.finish(result)
+                    continue
                 starts = " and ".join(dict.fromkeys(start.name for start in needs.starts))
                 self._log.error(behaviour, f"too few machines are left: it needs {needs.machines} ({starts})")
             pending.clear()
@@ -328,7 +331,8 @@ class Run:
         began, was_live = self._context.client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            self._scheduler.add_again(behaviour, alone=behaviour.id in self._judge.too_slow)
+            recorded = behaviour.needs.watches in self._judge.recordings
+            self._scheduler.add_again(behaviour, alone=behaviour.id in self._judge.too_slow, records=recorded)
             return
         if result.status is Status.ERROR:
             await self._check_target()

@@ -77,6 +77,8 @@ class Scheduler:
         self._phase = Phase.TOGETHER
         self._keep = keep
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
+        self._records_again: set[Behaviour] = set()
+        """The behaviours that need a recording of their own: the existing one did not decide."""
         self._recording: set[WatchedEdges] = set()
         """The lifecycles that are being recorded: behaviours that watch them wait, and need no machine."""
         for behaviour in behaviours:
@@ -110,8 +112,13 @@ class Scheduler:
             if behaviour in waiting:
                 waiting.remove(behaviour)
 
-    def add_again(self, behaviour: Behaviour, *, alone: bool) -> None:
-        """Adds a behaviour that must be judged again; `alone`: when nothing else runs."""
+    def add_again(self, behaviour: Behaviour, *, alone: bool, records: bool = False) -> None:
+        """Adds a behaviour that must be judged again; `alone`: when nothing else runs.
+
+        With `records`, it records the lifecycle that it watches once more, on a machine of its own.
+        """
+        if records:
+            self._records_again.add(behaviour)
         self._phases[Phase.ALONE if alone else self._phase].append(behaviour)
 
     def clear(self) -> None:
@@ -127,7 +134,8 @@ class Scheduler:
         `running` has None for a job that only cleans up machines. A behaviour that watches a lifecycle waits while that
         is being recorded, and needs no machine afterwards.
         """
-        for behaviour in [b for b in self.not_begun if b.needs.watches in recordings]:
+        again = self._records_again
+        for behaviour in [b for b in self.not_begun if b.needs.watches in recordings and b not in again]:
             self.drop(behaviour)
             yield behaviour, Lease(machines=(), starts=())
         self._recording = {behaviour.needs.watches for behaviour in running if behaviour} - {()}

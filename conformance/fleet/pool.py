@@ -182,7 +182,13 @@ class Pool:
     def _load(self, free: int) -> Load:
         """Returns the load if `free` of the free machines were started by the kit and live."""
         leased = sum(self._leased.values())
-        return Load(leased=leased, alive=leased + free, retired=self._retired_alive, started=self._started)
+        return Load(
+            leased=leased,
+            alive=leased + free,
+            retired=self._retired_alive,
+            started=self._started,
+            deletes=self._context.deletes,
+        )
 
     @property
     def _retired_alive(self) -> int:

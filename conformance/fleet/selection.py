@@ -39,6 +39,8 @@ class Load:
     """Machines that are never leased again, and live or may live."""
     started: int
     """Machines that were started for leases so far."""
+    deletes: bool = True
+    """False if the provider has no Delete: a machine that lives never becomes a slot again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,9 @@ def _preferred_starts(needs: Needs, load: Load, capacity: Capacity) -> int:
     if not needs.transitions and load.leased:
         # A short lease waits for a live machine instead of starting another one.
         return 0
+    if not load.deletes and not load.leased and needs.creates and State.SPECULATIVE in needs.starts:
+        # No living machine will become a slot, so each attempt at a Create may exceed the preferred number.
+        return max(needs.machines, capacity.preferred - load.alive)
     if State.SPECULATIVE not in needs.starts and load.alive > ENOUGH_ALIVE_SHARE * capacity.preferred and load.leased:
         # Nearly the preferred number is alive, and one of them may become free: replace no deleted machine.
         return max(0, capacity.preferred - load.started)
