@@ -252,6 +252,7 @@ class Machine:
         begins_life = call.verb is Verb.CREATE and not self.live
         if begins_life:
             self._reserve_create(call.token)
+        sent_before = self.record.calls.sent if self.record.rests_idle and not self.witness.in_flight else None
         self.witness.in_flight += 1
         try:
             try:
@@ -261,6 +262,8 @@ class Machine:
                 # The meter ends the reservation of a Create.
                 self._context.meter.answered(call.verb, self.id, "", self._context.client.now(), price=0.0)
                 raise
+            if self.home is State.SPECULATIVE and self.record.calls.sent - 1 == sent_before and outcome.no_delete:
+                self.record = self.record.without_delete()
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
             self.witness.in_flight -= 1
@@ -450,8 +453,6 @@ class Machine:
         hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))
         if not hangs and call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
-        if verb is Verb.DELETE and call.code is StatusCode.UNIMPLEMENTED:
-            self.record = self.record.without_delete()
         if hangs or not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()

@@ -80,6 +80,12 @@ class MachineRecord:
         """Returns whether the machine has a host that belongs to the kit."""
         return self.ownership.live
 
+    @property
+    def rests_idle(self) -> bool:
+        """Returns whether the kit's machine was last seen at rest in IDLE, and no call of the kit can have moved it."""
+        at_rest = self.seen.state is State.IDLE and self.calls.transition is None
+        return at_rest and self.live and not self.unanswered
+
     def without_history(self, *, live: bool) -> MachineRecord:
         """Returns the record of the same machine in a new life, with what earlier lives may still cause."""
         calls = self.calls

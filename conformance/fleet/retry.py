@@ -13,6 +13,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.backoff import send_until_accepted
@@ -62,6 +64,13 @@ class CallOutcome:
 
     call: Call
     violation: Violation | None = None
+
+    @property
+    def no_delete(self) -> bool:
+        """Returns whether it was a Delete that was answered UNIMPLEMENTED at once."""
+        call = self.call
+        unimplemented = call.answered and not call.retried and call.code is StatusCode.UNIMPLEMENTED
+        return unimplemented and call.rpc == Verb.DELETE.value
 
 
 def may_drop(call: MutatingCall) -> bool:

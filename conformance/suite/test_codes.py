@@ -204,7 +204,7 @@ async def check_refused_in_transition(
     if watch.state is State.FAILED:
         raise Unprepared(f"{machine.id} is {describe_machine(watch.machine)} after {running.value}")
     again = await machine.call(running)
-    if repeatable and again.ok:
+    if repeatable and again.ok and (await machine.call(running)).operation_id == again.operation_id:
         await expect.same_operation(ack, again)
     return None if was_in_transition else missed(trial, running, ack, at=first_answer)
 

@@ -234,7 +234,7 @@ async def test_delete_is_implemented_for_every_machine_or_for_none(trial: Trial)
     without = [*unimplemented, *trial.without_delete()]
     expect.fact(
         not without,
-        wanted="Delete to answer UNIMPLEMENTED for every id or for none: Delete of an unknown id did not",
+        wanted="Delete to answer UNIMPLEMENTED for every id or for none: for an id that does not exist, it did not",
         got=f"UNIMPLEMENTED for {', '.join(map(cut, without[:4]))}{' and others' if without[4:] else ''}",
         calls=[call for call in calls if call.machine_id in without],
     )

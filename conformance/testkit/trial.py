@@ -116,7 +116,7 @@ class Trial:
         return self._context.meter.owners(call.operation_id)
 
     def without_delete(self) -> tuple[str, ...]:
-        """Returns the machines of this run that the kit could not delete: Delete was answered UNIMPLEMENTED at IDLE."""
+        """Returns the machines of this run whose Delete was answered UNIMPLEMENTED at rest in IDLE."""
         return self._pool.without_delete
 
     def new_shard(self) -> Shard:

@@ -58,7 +58,13 @@ class UnknownMachineMovesNoMark(_TakesItBack):
     codes = (Code.NOT_FOUND,)
 
 
-@mutant("FEN-6", "FEN-6c", "FEN-6d")
+@mutant(
+    "FEN-6",
+    "FEN-6c",
+    "FEN-6d",
+    also=("FEN-2a",),
+    because="a shard's first call sets no mark either if it has no edge",
+)
 class NoEdgeMovesNoMark(_TakesItBack):
     """Does not raise the mark for a call that has no edge."""
 

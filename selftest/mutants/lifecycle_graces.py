@@ -112,7 +112,7 @@ class GraceZeroFailsWithoutAWord(_Graceful):
     "LIF-12a",
     "OPS-5d",
     "OPS-6c",
-    also=("LIF-3a", "FEN-5c"),
+    also=("LIF-3a", "LIF-9c", "FEN-5c"),
     because="they observe machines that were drained a moment ago",
 )
 class DrainedMachinesComeBack(Core):

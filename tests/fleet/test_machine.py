@@ -52,6 +52,22 @@ def test_a_machine_is_driven_by_the_shortest_path() -> None:
     on_a_machine(facts, latency=0.002)
 
 
+def test_a_delete_that_is_unimplemented_counts_if_the_machine_certainly_rested_in_idle() -> None:
+    async def facts(machine: Machine, context: FleetContext, core: Core) -> None:
+        await machine.drive_to(State.CONFIGURED)
+        await machine.delete()
+        await machine.drive_to(State.IDLE)
+        await asyncio.gather(machine.delete(), machine.drain())
+        await machine.configure()
+        await machine.delete()  # no Get has shown what the Configure did
+        await machine.drive_to(State.IDLE)
+        assert not machine.record.calls.delete_unimplemented
+        await machine.delete()
+        assert machine.record.calls.delete_unimplemented
+
+    on_a_machine(facts, latency=0.002, deletes=False)
+
+
 def test_every_mutating_call_is_in_the_ledger_before_it_is_sent() -> None:
     written: list[bool] = []
 
