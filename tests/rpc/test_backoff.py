@@ -269,8 +269,8 @@ def test_an_inconclusive_retry_does_not_cancel_a_violation() -> None:
         await expect.acked(trial.client.list())
 
     result = run(reads)
-    assert (result.status, len(attempts)) == (Status.FAILED, 2)
-    assert result.got == "UNAVAILABLE: not now"
+    assert (result.status, result.got) == (Status.FAILED, "UNAVAILABLE: not now")
+    assert len(attempts) > 1
 
 
 def test_a_behaviour_with_too_many_rejections_is_judged_again() -> None:
