@@ -72,3 +72,7 @@ def test_the_document_has_every_mutant_under_its_clause() -> None:
         "| Forgets. <br>`M` | [FEN-1a](catalogue.md#fen-1a), [FEN-2a](catalogue.md#fen-2a) |"
         in text.partition("## FEN-1\n")[2]
     )
+
+
+def test_an_undeclared_cause_that_explains_nothing_is_no_fault() -> None:
+    assert matrix.faults(MUTANT, a_row(("FEN-1a", ("FEN-2a",)), ("FEN-3a", ()))) == []

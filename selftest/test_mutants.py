@@ -1,4 +1,4 @@
-"""Runs the whole suite against every mutant: only the declared behaviours may be causes.
+"""Runs the whole suite against every mutant: only the declared behaviours may explain failures of others.
 
 Uses virtual time, so that a run is the same each time. The declared behaviours also run over TCP against one mutant of
 each clause, or against every mutant with CONFORMANCE_OVER_TCP=1.

@@ -59,7 +59,7 @@ class RetiredMachinesHaveNoState(Core):
         self.put(replace(last, state=State.UNSPECIFIED))
 
 
-@mutant("SHP-1", "SHP-1e", also=("LIF-2d",), because="a state that is not set is not DELETING")
+@mutant("LIF-2", "LIF-2d", "SHP-1e")
 class DeletedMachinesHaveNoState(Shown):
     """Shows the state UNSPECIFIED in a Get of a machine that is DELETING."""
 
