@@ -67,9 +67,9 @@ def faults(mutant: Mutant, found: Row) -> list[str]:
     problems += [
         f"{root} finds it as a cause, but is not declared; consequences: {len(others)}"
         for root, others in found.causes
-        # Other behaviours of the same clause may find it too, but they do not draw the case in every run. One of another
-        # clause may find it on its own, if the machines meet so. That misleads no reader if it explains nothing else, and
-        # MIN_RIGHT_FIRST limits how often it comes first.
+        # Other behaviours of the same clause may find it too, but they do not draw the case in every run.
+        # Those of another clause may find it on their own, if the machines meet so. If that explains nothing else,
+        # it misleads no reader, and MIN_RIGHT_FIRST limits how often it comes first.
         if others and root not in (*mutant.found_by, *mutant.also) and clause_of(root) != mutant.clause
     ]
     return problems
