@@ -6,7 +6,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import trustme
 
 from tests.proxies import configs
 from tests.proxies.configs import Setup
+from tests.stacks.stacks import end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,6 @@ HERE: Final = Path(__file__).parent
 LOCALHOST: Final = "127.0.0.1"
 INSTALL_LIMIT: Final = 300.0
 START_LIMIT: Final = 30.0
-STOP_LIMIT: Final = 5.0
 PORT_TRIES: Final = 3
 """Attempts to start a proxy: another process may take the free port before the proxy does."""
 
@@ -176,13 +175,13 @@ def serving(
         process = _started(proxy, path, setup, log)
         if _listens(process, setup.port):
             break
-        _end(process)
+        end(process)
         if attempt == PORT_TRIES:
             raise ProxyError(f"{proxy.name} does not start: {_tail(log.read_text(errors='replace'))}")
     try:
         yield Serving(address=f"{LOCALHOST}:{setup.port}", options=options, directory=directory, log=log)
     finally:
-        _end(process)
+        end(process)
 
 
 def _started(proxy: Proxy, path: str, setup: Setup, log: Path) -> subprocess.Popen[bytes]:
@@ -208,16 +207,6 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
             return process.poll() is None
         time.sleep(0.02)
     return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the proxy and its children: SIGTERM, then SIGKILL to its session."""
-    process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_LIMIT)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(STOP_LIMIT)
 
 
 def _certificates(directory: Path) -> tuple[str, ...]:

@@ -370,7 +370,7 @@ def serving(it: Built, *, machines: int = 64, latency: float = 0.0, defect: str 
     try:
         yield _address(it.stack, process, log)
     finally:
-        _end(process)
+        end(process)
 
 
 def _address(stack: Stack, process: subprocess.Popen[bytes], log: Path) -> str:
@@ -387,8 +387,8 @@ def _address(stack: Stack, process: subprocess.Popen[bytes], log: Path) -> str:
     raise BuildError(f"{stack.name} says {line!r} instead of its address")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and its children: SIGTERM to the provider, then SIGKILL to its session."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and its children: SIGTERM to the process, then SIGKILL to its session."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_LIMIT)
