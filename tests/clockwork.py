@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -12,10 +13,16 @@ from conformance.fleet.context import FleetContext
 from conformance.fleet.machine import Machine
 from conformance.results.bill import Meter
 from conformance.rpc.client import Client
+from conformance.rpc.in_process import in_process_target
+from fake_provider.server import serving
+from fake_provider.servicer import Servicer
 from tests.values import a_call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from conformance.rpc.target import Target
+    from fake_provider.core import Core
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
@@ -82,3 +89,16 @@ def with_virtual_clock(
 
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         runner.run(go())
+
+
+@asynccontextmanager
+async def serving_in_process(core: Core) -> AsyncIterator[Target]:
+    """Yields the target of a provider in this process, whose transitions take their time on the clock of the loop."""
+    servicers: list[Servicer] = []
+
+    def keep(core: Core, **options: Any) -> Servicer:
+        servicers.append(Servicer(core, **options))
+        return servicers[-1]
+
+    async with serving(core, clock=asyncio.get_running_loop().time, servicer=keep) as address:
+        yield in_process_target(servicers[0], address)

@@ -11,9 +11,9 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.errors import NoAnswer, Violation
 from conformance.core.lifecycle import State, Verb
 from conformance.core.timeouts import Patience
+from conformance.core.virtual_clock import virtual_clock
 from conformance.testkit import expect
-from fake_provider.server import serving
-from tests.clockwork import SettlingClient, with_virtual_clock
+from tests.clockwork import SettlingClient, serving_in_process, with_virtual_clock
 from tests.runs import fleet_context, machines_of, provider
 from tests.values import a_call
 
@@ -202,12 +202,14 @@ def test_a_few_differences_are_all_shown() -> None:
 
 
 def on_a_machine(facts: Callable[[Machine], Awaitable[Any]], **options: Any) -> None:
+    """Runs `facts` on a virtual clock: however busy this computer is, each transition is seen while it runs."""
+    core = provider(1, **options)
+
     async def go() -> None:
-        core = provider(1, **options)
-        async with serving(core) as address, fleet_context(address) as context:
+        async with serving_in_process(core) as target, fleet_context(target) as context:
             await facts(machines_of(context, core)[0])
 
-    asyncio.run(go())
+    virtual_clock(go())
 
 
 def test_a_machine_settles_at_the_target_of_the_verbs_edge() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import Disturbed, Unprepared, Violation
 from conformance.core.lifecycle import State, Verb
+from conformance.engine.dry_run import run_on_virtual_clock
 from conformance.fleet.needs import recording_needs
 from conformance.results.result import Status
 from conformance.testkit.observer import READERS_PER_RPC
 from conformance.testkit.recording import BINDING, LEAVING, LIFE, shared_recording
 from fake_provider.core import Core
-from tests.runs import judged, nothing, proof, provider, states_of
+from tests.runs import SHORT, nothing, options_from, proof, provider, states_of
 
 if TYPE_CHECKING:
     import pytest
@@ -42,7 +42,9 @@ def observers(verbs: WatchedEdges, body: Any = observe_only) -> list[Behaviour]:
 
 
 def run(*plan: Behaviour, core: Core | None = None, **options: Any) -> Report:
-    return asyncio.run(judged(plan, core or provider(8, latency=0.03), **options))
+    """Judges `plan` on a virtual clock: however busy this computer is, each transition is seen while it runs."""
+    settings: dict[str, Any] = {"patience": SHORT, "rpc_timeout": 5.0, "connect_timeout": 5.0} | options
+    return run_on_virtual_clock(plan, core or provider(8, latency=0.03), options=options_from(**settings))
 
 
 def statuses(report: Report) -> list[Status]:
