@@ -95,7 +95,8 @@ async def _run(
                 plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
             )
         except TargetError as error:
-            raise (TargetBroken(error, session.breaches) if session.breaches else error) from None
+            breaches = session.model.breaches
+            raise (TargetBroken(error, breaches) if breaches else error) from None
         async with session.ledger(ledger_at, durable=durable) as ledger:
             this_run = Run(plan, session, ledger, emit)
             try:
@@ -126,7 +127,7 @@ class Run:
             meter=Meter(max_creates=limits.max_creates),
             patience=options.timeouts.patience,
             deletes=found.delete,
-            breaches=[*session.breaches],
+            model=session.model,
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -216,7 +217,7 @@ class Run:
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
         # A client that drives other machines, or has taken a slot of the kit, may have driven the kit's machines too.
-        return credible(self._context.breaches, other_client=self._judge.other_client_seen)
+        return credible(self._context.model.breaches, other_client=self._judge.other_client_seen)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""

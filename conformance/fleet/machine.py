@@ -21,7 +21,6 @@ from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
 from conformance.fleet.unanswered import Doubt, UnansweredCalls
-from conformance.fleet.witness import Witness
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -80,11 +79,12 @@ class Machine:
             unanswered=unanswered or UnansweredCalls(),
         )
         self._context, self._number, self._bindings = context, number, 0
+        self._in_flight = 0
+        """The number of mutating calls that are under way."""
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """The claims on machines that the kit created, by operation id. The result is whether the kit won the claim."""
         self._slot_check: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
-        self.witness = Witness(self, context)
 
     @property
     def state(self) -> State:
@@ -201,7 +201,8 @@ class Machine:
         """
         async with self._reading:
             call = await self._context.client.get(self.id)
-        self.witness.got(call)
+        if call.answered_ok:
+            self._context.pace.note_call(call.rpc, call.ended - call.started)
         if call.answered_ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
@@ -209,7 +210,6 @@ class Machine:
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
-        self.witness.read(call)
         if not call.answered_ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
@@ -252,8 +252,8 @@ class Machine:
         begins_life = call.verb is Verb.CREATE and not self.live
         if begins_life:
             self._reserve_create(call.token)
-        sent_before = self.record.calls.sent if self.record.rests_idle and not self.witness.in_flight else None
-        self.witness.in_flight += 1
+        sent_before = self.record.calls.sent if self.record.rests_idle and not self._in_flight else None
+        self._in_flight += 1
         try:
             try:
                 await self._prepare_to_send(call, begins_life=begins_life)
@@ -266,7 +266,7 @@ class Machine:
                 self.record = self.record.without_delete()
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
-            self.witness.in_flight -= 1
+            self._in_flight -= 1
             if begins_life:
                 self.record = self.record.create_ended()
 
@@ -364,6 +364,7 @@ class Machine:
         self.record = self.record.contested()
         if await background.wait(self._claims[operation_id]):
             self.record = self.record.claimed()
+            self._context.model.take(self.id)
             return
         self.record = self.record.claim_lost()
         self._note_disowned()
@@ -393,6 +394,7 @@ class Machine:
         if reading.at_rest:
             context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
+            context.model.release(self.id)
             context.meter.note_released(self.id, context.client.now())
 
     def _disown(self) -> None:
@@ -401,6 +403,7 @@ class Machine:
 
     def _note_disowned(self) -> None:
         """Updates the bill and the ledger: the machine costs the kit nothing more, and a sweep must not touch it."""
+        self._context.model.release(self.id)
         self._context.meter.note_released(self.id, self._context.client.now())
         self._context.ledger.note_lost(self.id)
 
@@ -414,7 +417,6 @@ class Machine:
         """
         for _ in range(MAX_STEPS):
             result = await self.settle()
-            self.witness.settled()
             await self._check_may_drive(result)
             if result.state is to and await self._has_reached(to):
                 return result.machine
@@ -446,9 +448,7 @@ class Machine:
 
     async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
         source = self.state
-        self.witness.sending()
         call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
-        self.witness.answered(call)
         # The provider may never answer such a call, and each machine on which it is tried may cost money.
         hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))
         if not hangs and call.fenced and allow_tokenless:
@@ -456,7 +456,6 @@ class Machine:
         if hangs or not call.ok:
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()
-        self.witness.ended(verb, call)
         if result.state is not EDGES[verb].target:
             why = result.machine.last_error or "no error"
             raise Unprepared(f"{self.id} is {result.state.name} after {verb.value}: {why}")

@@ -209,7 +209,7 @@ class Pool:
                 raise outcome
 
     async def _prepare(self, machine: Machine, start: State) -> None:
-        machine.policy = Policy(applies_rules=True)
+        machine.policy = Policy()
         try:
             machine.rename_binding()
             if start is State.CONFIGURED and not machine.has_default_binding(await machine.drive_to(start)):
@@ -252,7 +252,7 @@ class Pool:
         await asyncio.gather(*(self._restore(m, wanted) for m in lease.machines if m in self._leased))
 
     async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
-        machine.policy = Policy(applies_rules=True)
+        machine.policy = Policy()
         try:
             if machine.touched:
                 await self._rest_in_spite_of_lost_calls(machine, wanted)
@@ -267,7 +267,6 @@ class Pool:
             self.quarantine(machine, "the target did not answer while the machine was being restored")
         if machine in self._leased:
             del self._leased[machine]
-            machine.witness.at_rest()
             self._free.append(machine)
 
     async def _rest_in_spite_of_lost_calls(self, machine: Machine, wanted: Collection[State]) -> None:
@@ -403,7 +402,7 @@ class Pool:
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
     async def _return_machine(self, machine: Machine, absence: Absence, *, keep: bool) -> tuple[str, str] | None:
-        machine.policy = Policy(insists=True, applies_rules=True)
+        machine.policy = Policy(insists=True)
         if machine.home is State.UNSPECIFIED and await absence.is_certain(machine):
             self._context.ledger.note_cleaned_up(machine.id)
             return None

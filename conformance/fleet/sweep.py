@@ -14,6 +14,7 @@ from conformance.fleet.absence import Absence
 from conformance.fleet.context import FleetContext, is_other_machine
 from conformance.fleet.ledger import Ledger, read
 from conformance.fleet.machine import Machine
+from conformance.fleet.model import FleetModel
 from conformance.fleet.policy import Policy
 from conformance.fleet.pool import home_state
 from conformance.fleet.probe import connect, probe
@@ -65,7 +66,8 @@ async def sweep(
 
     ledger = Ledger(path, run=record.run, target=record.target, hide=redactor.redact)
     ledger.adopt(record)
-    client = Client(target, rpc_timeout=rpc_timeout)
+    model = FleetModel(record.run)
+    client = Client(target, rpc_timeout=rpc_timeout, observer=model)
     try:
         if not record.entries:
             return Home()
@@ -80,6 +82,7 @@ async def sweep(
                 meter=Meter(),
                 patience=patience,
                 deletes=found.delete,
+                model=model,
             )
             absence = Absence(client)
             outcomes = await asyncio.gather(

@@ -94,6 +94,7 @@ class ScaleRun:
             meter=meter,
             patience=options.timeouts.patience,
             deletes=found.delete,
+            model=session.model,
         )
         plan = ChurnPlan(
             slots=session.slots,
