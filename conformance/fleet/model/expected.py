@@ -83,6 +83,8 @@ def after_lost_call(expected: Expected, verb: Verb) -> Expected:
 
 def after_start(expected: Expected, verb: Verb, ack: Call, tick: int) -> Expected:
     """Returns what is known after the ack of a call that has started a transition."""
+    host: tuple[str, str]
+    binding: Binding | None
     match verb:
         case Verb.CREATE:
             host, binding = ("", ""), UNBOUND

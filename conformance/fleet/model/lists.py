@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def breaches_of_list(call: Call) -> Iterator[Breach]:
-    """Yields the breaches that a List shows: a machine twice, a state outside the filter, more machines than the cap."""
+    """Yields the breaches of one List: a machine twice, a state outside the filter, or more machines than the cap."""
     machines, request = call.response.machines, call.request
     ids = {machine.id for machine in machines}
     if len(ids) < len(machines):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PASSED: Final = frozenset(
     {StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.OUT_OF_RANGE}
 )
-"""The codes that a call gets only after it has passed the fence. A request may be found invalid or not permitted before."""
+"""The codes that a call gets only after it has passed the fence. A request may be found invalid before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What one answer about a machine must show: pure functions from what is expected and the answer to breaches.
 
-FAILED is allowed at any time (FLT-1): a host may be lost. So is IDLE without a binding after Configure: the provider may
-have given it up.
+FAILED is allowed at any time (FLT-1): a host may be lost. So is IDLE without a binding after Configure: the provider
+may have given it up.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def of_retry(machine_id: str, expected: Expected, ack: Call) -> Breach | None:
 def of_missing_edge(machine_id: str, expected: Expected, verb: Verb, ack: Call) -> Breach | None:
     """Returns the breach of COD-2 if a call that has no edge was accepted.
 
-    Drain of an IDLE machine, Delete of a SPECULATIVE one and Create of a machine that drained to IDLE may be answered as
-    retries.
+    Drain of an IDLE machine, Delete of a SPECULATIVE one and Create of a machine that drained to IDLE may be answered
+    as retries.
     """
     refused = {State.CONFIGURED: (Verb.CREATE, Verb.DELETE), State.SPECULATIVE: (Verb.CONFIGURE, Verb.DRAIN)}
     state = expected.state
