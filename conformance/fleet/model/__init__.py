@@ -189,8 +189,11 @@ class FleetModel:
             self._note(rules.of_used_operation(machine_id, verb, first, ack))
         elif len(self._operations) > MAX_OPERATIONS:
             del self._operations[next(iter(self._operations))]
-        self._note(rules.of_ack(machine_id, verb, ack))
-        self._check_fields(track, machine_id, ack.response.machine, ack)
+        wrong = rules.of_ack(machine_id, verb, ack)
+        if wrong is None:
+            self._check_fields(track, machine_id, ack.response.machine, ack)
+        else:
+            self.note(wrong)
 
     # Readings.
 
@@ -208,12 +211,13 @@ class FleetModel:
             return
         shown: pb.Machine = get.response
         unexplained = rules.of_state(machine_id, track.expected, shown, get)
-        if track.owned:
-            self._note(unexplained)
+        if unexplained is not None:  # its other fields only follow from that
+            if track.owned:
+                self.note(unexplained)
+            track.expected = UNKNOWN
+        elif track.owned:
             self._check_fields(track, machine_id, shown, get)
             self._check_host(track, machine_id, shown, get)
-        if unexplained is not None:
-            track.expected = UNKNOWN
         track.expected = after_reading(track.expected, shown, get, self._tick)
 
     def _listed(self, ticket: _Ticket, call: Call) -> None:

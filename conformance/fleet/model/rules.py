@@ -40,7 +40,7 @@ def of_table(machine_id: str, shown: pb.Machine, call: Call) -> Iterator[Breach]
     state = state_of(shown.state)
     wanted = SHOWN[state]
     fields = (
-        (HOST_BEHAVIOURS.get(state, "LIF-5b"), "host", wanted.host, (shown.host.provider, shown.host.ref)),
+        (HOST_BEHAVIOURS.get(state, "LIF-5a"), "host", wanted.host, (shown.host.provider, shown.host.ref)),
         (CLUSTER_BEHAVIOURS.get(state, "LIF-6a"), "cluster", wanted.cluster, (shown.cluster,)),
         (ERROR_BEHAVIOURS.get(state, "SHP-4a"), "last_error", wanted.last_error, (shown.last_error,)),
     )
@@ -80,7 +80,7 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
         given_up = verb is Verb.CONFIGURE and state is State.IDLE and not shown.cluster
         if state in (edge.via, edge.target) or given_up:
             return None
-        behaviour = "LIF-1a" if state.stable and state is not edge.source else VIA_BEHAVIOURS[verb]
+        behaviour = "LIF-1a" if state.stable else VIA_BEHAVIOURS[verb]
         wanted = f"{machine_id} to be {edge.via.name} or {edge.target.name} after {verb.value}"
     else:
         return None
