@@ -16,6 +16,7 @@ from conformance.core.lifecycle import State, Verb, state_of
 from conformance.fleet.model import rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
+    Binding,
     Expected,
     after_lost_call,
     after_reading,
@@ -57,6 +58,8 @@ class _Track:
     in_flight: int = 0
     last_tick: int = 0
     """The tick of the last start or end of a mutating call."""
+    bindings: dict[str, list[Binding]] = field(default_factory=dict)
+    """The bindings by cluster, which a List that lags may still show (LST-10)."""
     doubts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """The newest token of each shard whose call was not answered and may still arrive."""
 
@@ -106,7 +109,7 @@ class FleetModel:
     def release(self, machine_id: str) -> None:
         """Notes that the machine is a free slot, or another client's."""
         track = self._track(machine_id)
-        track.owned, track.expected = False, UNKNOWN
+        track.owned, track.expected, track.bindings = False, UNKNOWN, {}
         for host in [host for host, owner in self._hosts.items() if owner == machine_id]:
             del self._hosts[host]
 
@@ -182,6 +185,8 @@ class FleetModel:
     def _started(self, track: _Track, verb: Verb, ack: Call, machine_id: str) -> None:
         operation = ack.response.operation_id
         track.expected = after_start(track.expected, verb, ack, self._tick)
+        if track.expected.binding is not None and verb is Verb.CONFIGURE:
+            track.bindings.setdefault(track.expected.binding.cluster, []).append(track.expected.binding)
         if not (track.owned or verb is Verb.CREATE):
             return  # another client may have started it
         first = self._operations.setdefault(operation, ack) if operation else ack
@@ -228,9 +233,11 @@ class FleetModel:
                 continue
             self._note_all(rules.of_table(shown.id, shown, call))
             binding = track.expected.binding
-            if binding is not None and binding.cluster and shown.cluster == binding.cluster:
-                self._note_all(rules.of_binding(shown.id, binding, shown, call))
-                self._note(rules.of_host(shown.id, track.expected, shown, call))
+            if binding is None or not binding.cluster or shown.cluster != binding.cluster:
+                continue
+            shown_metadata = dict(shown.shard_metadata)
+            if all(shown_metadata != earlier.metadata for earlier in track.bindings.get(binding.cluster, ())):
+                self._note_all(rules.of_metadata(shown.id, binding, shown, call))
 
     def _is_current(self, track: _Track, ticket: _Ticket) -> bool:
         """Returns whether no mutating call was under way, or may have been, while the answer was made."""

@@ -123,6 +123,18 @@ def test_a_list_keeps_to_what_was_asked(
     assert told.found == behaviours
 
 
+def test_a_list_may_lag_behind_by_a_binding_of_the_same_cluster() -> None:
+    told = Telling().configured(shard_metadata={"k": "v"})
+    told.did(Verb.DRAIN, shown=machine(State.DRAINING, shard_metadata={"k": "v"}))
+    told.got(State.IDLE)
+    told.did(Verb.CONFIGURE, shard_metadata={"k": "w"})
+    told.got(State.CONFIGURED, shard_metadata={"k": "w"})
+    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "v"}))
+    assert told.found == FINE
+    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "x"}))
+    assert told.found == ["MET-1a"]
+
+
 # Operation ids.
 
 
