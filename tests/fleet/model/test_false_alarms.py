@@ -35,7 +35,7 @@ ASK = st.tuples(
     st.sampled_from([0.0, 0.0, 0.005, 0.03]),
     st.sampled_from([None, None, None, 0.004]),
 )
-"""A call: RPC, machine, shard, distance from the shard's newest token, cluster, metadata, pause after it, and deadline."""
+"""A call: RPC, machine, shard, distance from the newest token, cluster, metadata, pause after it, and deadline."""
 
 
 def breaches_of(core: type[Core], asks: list[Any], *, delay: float = 0.0) -> list[str]:
