@@ -130,7 +130,7 @@ def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("mutant", ["TheEmptyKeyIsDropped", "OnlyKnownKeys"])
 def test_another_seed_is_not_a_new_failure(mutant: str, tmp_path: Path) -> None:
-    # The failures quote metadata keys that each seed draws anew, the empty one among them.
+    # The failures quote metadata keys, which each seed draws again, the empty one among them.
     some = ("--select", "MET-1*,MET-4a", "--patience", "5s")
     with serving_mutant(mutant) as provider:
         assert judge(provider, *some, "--seed", "1", directory=tmp_path / "1").code == 1
