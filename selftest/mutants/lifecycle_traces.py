@@ -112,6 +112,7 @@ class HostsHaveNoRef(Core):
     "LIF-5a",
     also=(
         "OPS-2b",
+        "LIF-9a",
         "LIF-9c",
         "MET-1f",
     ),
