@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.results.aspects import namesake
 from conformance.results.result import Result, Status
 from conformance.results.symptoms import explains, symptoms
 
@@ -38,16 +39,19 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     groups: dict[str, list[Result]] = {}
     for name, result in broken.items():
         groups.setdefault(_root(name, explained_by), []).append(result)
-    found = [
-        Cause(root=broken[root], consequences=tuple(result for result in group if result.id != root))
-        for root, group in groups.items()
-    ]
+    found = [_cause(broken[root], group) for root, group in groups.items()]
     return tuple(sorted(found, key=_rank))
 
 
 def cause_ids(results: Sequence[Result]) -> dict[str, str]:
     """Returns the id of the cause by the id of each consequence."""
     return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
+
+
+def _cause(root: Result, group: Sequence[Result]) -> Cause:
+    consequences = [result for result in group if result is not root]
+    named = namesake([root, *consequences]) or root
+    return Cause(root=named, consequences=tuple(result for result in group if result is not named))
 
 
 def _rank(cause: Cause) -> tuple[bool, int, bool]:

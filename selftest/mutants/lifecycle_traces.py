@@ -268,7 +268,10 @@ class LastErrorTellsOfTheDrain(Core):
 
 
 @mutant(
-    "LIF-7", "LIF-7a", also=("LIF-6d", "LIF-6g", "MET-2a"), because="their machines may have been drained twice before"
+    "LIF-7",
+    "LIF-7a",
+    also=("LIF-6a", "LIF-6d", "LIF-6g", "MET-2a"),
+    because="their machines may have been drained twice before",
 )
 class SecondRoundLeavesItsCluster(Core):
     """Keeps the cluster after the second and every later Drain of a machine."""
