@@ -44,24 +44,29 @@ def namesake(group: Sequence[Result]) -> Result | None:
     kinds = {result.id: {symptom.kind for symptom in symptoms(result).headline} for result in group}
     for aspect in ASPECTS:
         shown = {result.id: aspect.shown_by(result) for result in group if aspect.kind in kinds[result.id]}
-        if group[0].id not in shown or False in shown.values():
+        if group[0].id not in shown or False in shown.values() or True not in shown.values():
             continue
         for result in group:
             same_status = result.status is group[0].status
-            if shown.get(result.id) and result.entry.clause.id == aspect.clause and same_status:
+            if result.id in shown and result.entry.clause.id == aspect.clause and same_status:
                 return result
     return None
 
 
 def _mark_of_refused_calls(result: Result) -> bool | None:
-    """Returns whether all calls that should have fenced the last decisive one were refused, though not by the fence."""
+    """Returns whether all calls that should have fenced the last decisive one were refused, though not by the fence.
+
+    If that one was refused too, this cannot tell: the provider may look at the fence last (FEN-4).
+    """
     judged = _judged(result)
     if judged is None:
         return None
     to_it = [call for call in result.calls if call is not judged and call.machine_id == judged.machine_id]
     earlier = [call for call in to_it if call.started <= judged.ended and _numbers(call) >= _numbers(judged)]
     codes = {call.code for call in earlier if _passed(call, judged)}
-    return grpc.StatusCode.OK not in codes if codes else None
+    if grpc.StatusCode.OK in codes:
+        return False
+    return True if codes and judged.code is grpc.StatusCode.OK else None
 
 
 def _after_fenced_calls(result: Result) -> bool | None:

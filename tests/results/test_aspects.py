@@ -50,6 +50,12 @@ def test_marks_that_only_refused_calls_should_have_set_are_about_fen_6() -> None
     assert first_cause(fence, refused, passed_after("FEN-1b", OK, "FEN-7d")) == "FEN-7d"
 
 
+def test_a_fence_that_is_looked_at_last_is_not_about_fen_6() -> None:
+    calls = create(2, 6, ABORTED), create(1, 3, ABORTED)
+    late = failed("FEN-4b", OPEN, "ABORTED", *calls)
+    assert first_cause(late, failed("FEN-6c", OPEN, "ABORTED", *calls, rests_on=("FEN-4b",))) == "FEN-4b"
+
+
 def test_marks_of_other_machines_tell_nothing_about_refused_calls() -> None:
     fence, refused = passed_after("FEN-7d", ABORTED), passed_after("FEN-6c", ABORTED, "FEN-7d")
     elsewhere = failed("FEN-13a", OPEN, "OK", create(2, 6, OK, machine="m2"), create(1, 3, OK), rests_on=("FEN-7d",))
