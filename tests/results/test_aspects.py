@@ -1,4 +1,4 @@
-"""What all failures of one cause have in common names the clause that they are about."""
+"""Tests the choice of the clause that names a cause: the one to which all its failures point."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def test_marks_of_other_machines_tell_nothing_about_refused_calls() -> None:
 
 
 def test_a_fence_that_closes_after_fenced_calls_is_about_fen_5() -> None:
-    fence = failed("FEN-1d", CLOSED, "FAILED_PRECONDITION", create(4, 1, FENCED), create(5, 6, FENCED))
-    banned = replace(failed("FEN-5f", CLOSED, "FAILED_PRECONDITION", *fence.calls, rests_on=("FEN-1d",)))
+    calls = create(4, 1, FENCED), create(5, 6, FENCED)
+    fence = failed("FEN-1d", CLOSED, "FAILED_PRECONDITION", *calls)
+    banned = failed("FEN-5f", CLOSED, "FAILED_PRECONDITION", *calls, rests_on=("FEN-1d",))
     closed = failed("FEN-2a", CLOSED, "FAILED_PRECONDITION", create(1, 1, OK), create(1, 2, FENCED))
     assert first_cause(fence, banned) == "FEN-5f"
     assert first_cause(closed, replace(fence, entry=replace(fence.entry, rests_on=("FEN-2a",))), banned) == "FEN-2a"
