@@ -37,7 +37,7 @@ class Aspect(NamedTuple):
 
 
 def namesake(group: Sequence[Result]) -> Result | None:
-    """Returns the failure that names the breach of a cause: of the clause that all failures of its kind are about.
+    """Returns the failure that names the breach of a cause: of the clause to which all its failures of this kind point.
 
     The first of `group` is its root. None if they show no common aspect, or none of them is of that clause.
     """
