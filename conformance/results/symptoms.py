@@ -179,7 +179,9 @@ def explains(one: Symptoms, other: Symptoms) -> bool:
 
 def _explains(symptom: Symptom, other: Symptoms) -> bool:
     leads_to = LEADS_TO.get(symptom.kind, set())
-    follows = any(seen.kind in leads_to for seen in other.shown)
+    # A List asks for no machine in particular: that it is refused does not follow from the state of one.
+    refused_list = {seen for seen in other.shown if (seen.kind, seen.rpc) == (Kind.ANSWER, "List")}
+    follows = any(seen.kind in leads_to for seen in other.shown - refused_list)
     match symptom.kind:
         case Kind.ANSWER if symptom in other.shown:
             return True

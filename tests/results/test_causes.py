@@ -123,6 +123,7 @@ def test_calls_that_passed_the_fence_make_a_failure_a_consequence() -> None:
         ((KEYS, "no key 'a'"), ("m1 to be unchanged by Drain: the same shard_metadata", "other"), True),
         ((KEYS, "no key 'a'"), ("m1 to be unchanged by Drain: the same host", "other"), False),
         (("m1 to be IDLE", "DRAINING"), ("Configure to be answered OK", "ABORTED: it is DRAINING"), True),
+        (("m1 to be IDLE", "DRAINING"), ("List to be answered OK", "INVALID_ARGUMENT: no"), False),
         (("m1 to be IDLE", "DRAINING"), (KEYS, "no key 'a'"), False),
         (("IDLE after Drain", "FAILED"), ("m1 to be IDLE", "CONFIGURED"), False),
         (("IDLE after Drain", "FAILED"), ("m1 to be IDLE", "FAILED with host h"), True),
