@@ -78,6 +78,12 @@ def test_health_is_expected_and_reflection_is_optional(name: str, health: Status
     assert {r.id: r.status for r in report.results} == {"WIR-4a": health, "WIR-4b": reflection}
 
 
+def test_a_service_of_another_name_without_a_route_is_a_warning() -> None:
+    report = asyncio.run(judge_variant(VARIANTS["OtherServicesHaveNoRoute"], select=["WIR-6"]))
+    assert {r.id: r.status for r in report.results} == {"WIR-6a": Status.PASSED, "WIR-6b": Status.WARNED}
+    assert report.verdict is Verdict.CONFORMANT
+
+
 def test_one_slow_ack_is_not_a_warning() -> None:
     report = judge_variant_in_virtual_time(VARIANTS["OneSlowAck"], select=["LIF-10a"])
     assert [r.status for r in report.results] == [Status.PASSED]

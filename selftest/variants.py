@@ -274,6 +274,25 @@ class ReflectionV1(Servicer):
         return (grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods),)
 
 
+@variant(warns=("WIR-6b",))
+class OtherServicesHaveNoRoute(Servicer):
+    """Answers NOT_FOUND to a call of another service, as a routing proxy in front of a provider may."""
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        return (NoRoute(),)
+
+
+class NoRoute(grpc.GenericRpcHandler):
+    """Answers NOT_FOUND to every call of another service of the contract's package."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        async def refuse(request: bytes, context: Any) -> None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no route for {details.method}")
+
+        other = details.method.startswith("/bigfleet.") and not details.method.startswith(f"/{SERVICE}/")
+        return grpc.unary_unary_rpc_method_handler(refuse) if other else None
+
+
 def extend_map_entries(message: Any, *maps: str) -> None:
     """Replaces the entries of the maps with encoded ones that have an unknown field."""
     for name in maps:

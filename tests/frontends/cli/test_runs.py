@@ -17,6 +17,7 @@ from conformance.reporters.report_dir import FORMATS, LOG
 from fake_provider.core import Core
 from fake_provider.faults import Faults
 from tests.runs import provider, served, states_of
+from tests.testkit.test_timing import WATCHERS
 
 BIN = Path(sys.executable).parent
 SELECT = ("--select", "FEN-1a")
@@ -74,6 +75,13 @@ def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: P
     assert ElementTree.parse(home / "out" / "junit.xml").getroot().get("failures") == "0"
     last = (home / "out" / "events.ndjson").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["event"] == "run-finished"
+
+
+@pytest.mark.timeout(60)
+def test_transitions_of_the_embedded_fake_are_long_enough_to_be_observed(home: Path) -> None:
+    ran = go(home, "--fake", "--select", ",".join(WATCHERS), "--report-dir", "out", "--seed", "7")
+    report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
+    assert {each["id"]: each["status"] for each in report["behaviours"]} == dict.fromkeys(WATCHERS, "passed"), ran
 
 
 def test_a_provider_that_breaks_a_must_is_exit_1_with_what_was_wanted_and_got(home: Path) -> None:
