@@ -12,7 +12,8 @@ from conformance.core import errors
 from conformance.core.catalogue import Level
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive_calls, outcome
+from conformance.engine.judge import decisive_calls, outcome
+from conformance.engine.retries import MAX_ATTEMPTS, RetryReason, classify
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
