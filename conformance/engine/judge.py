@@ -24,6 +24,7 @@ from conformance.core.lifecycle import State, Verb
 from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.engine.retries import (
     MAX_ATTEMPTS,
+    NOT_TIMED,
     NOT_WAITED_FOR,
     RETRY_AFTER_PAUSE,
     Attempt,
@@ -155,8 +156,7 @@ class Judge:
         """Returns whether there is time for another attempt, and whether there can be machines for it."""
         if self._pool.unavailable_reason(behaviour.needs):
             return False
-        if history.since is None or reason is RetryReason.KIT_TOO_SLOW:
-            # A behaviour for which the kit was too slow waits until everything else is over, however long that takes.
+        if history.since is None or reason in NOT_TIMED:
             return True
         return self._context.client.now() - history.since <= self._context.patience.longest
 

@@ -72,6 +72,9 @@ NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryR
 NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE, RetryReason.SEEN_ONCE)
 """The machine is lost to the run, or another one is needed. Another attempt waits for other machines only if a
 behaviour has leased some."""
+NOT_TIMED: Final = (RetryReason.KIT_TOO_SLOW, RetryReason.FAILED_MACHINE, RetryReason.GIVEN_UP)
+"""Another attempt is made however long the earlier ones took: a behaviour for which the kit was too slow waits until
+everything else is over, and a transition that fails each time is a violation only after all attempts."""
 NEEDS_EVIDENCE: Final = MappingProxyType(
     {
         RetryReason.FAILED_MACHINE: "its machine ended in FAILED",

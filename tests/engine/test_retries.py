@@ -250,8 +250,14 @@ def test_a_violation_on_the_only_machine_which_failed_is_not_judged() -> None:
 
 
 def test_a_violation_without_time_for_another_attempt_is_not_judged() -> None:
-    _, results = judged([[End(Status.FAILED, RetryReason.GIVEN_UP)]], longest=1.0)
+    _, results = judged([[End(Status.FAILED, RetryReason.OTHER_CLIENT)]], longest=1.0, other_client=True)
     assert [result.status for result in results.values()] == [Status.ERROR]
+
+
+@pytest.mark.parametrize("reason", [RetryReason.FAILED_MACHINE, RetryReason.GIVEN_UP])
+def test_transitions_that_fail_each_time_are_found_however_long_they_take(reason: RetryReason) -> None:
+    _, results = judged([[End(Status.FAILED, reason)]], longest=1.0)
+    assert [result.status for result in results.values()] == [Status.FAILED]
 
 
 def test_a_result_that_needs_no_evidence_stays() -> None:

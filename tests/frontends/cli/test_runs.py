@@ -284,7 +284,7 @@ def test_a_ledger_that_cannot_be_written_fails_pytest(home: Path) -> None:
 
 
 def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
-    with served(provider(8, cls=DeleteNeverCompletes)) as address:
+    with served(provider(8, cls=KeepsMachines)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
     assert (ran.returncode, "clean-up   1 machine NOT RETURNED" in ran.stdout) == (4, True)
 
