@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from conformance.results.report import Report
-    from fake_provider.request import Filter, Listing
 
 SCHEMA = Path(conformance.reporters.__file__).parent / "report.schema.json"
 pytestmark = pytest.mark.timeout(240)
@@ -137,23 +136,6 @@ class OutOfHosts(Faults):
     def apply(self, operation: Operation, machine: Machine, now: float) -> Operation:
         doomed = replace(operation, due=now + 0.002, error="there is no host left")
         return doomed if operation.verb is Verb.CREATE else operation
-
-
-class OneMachineTwice(Core):
-    """Lists one machine twice, which the lane does not drive."""
-
-    def list_machines(self, wanted: Filter, now: float) -> Listing:
-        listing = super().list_machines(wanted, now)
-        twice = [machine for machine in listing.machines if machine.id == "machine-0001"]
-        return replace(listing, machines=[*listing.machines, *twice])
-
-
-def test_a_breach_in_the_first_list_is_reported_beside_a_complete_churn(tmp_path: Path) -> None:
-    report = judged_alone(provider(16, latency=0.002, cls=OneMachineTwice), tmp_path)
-    failed = report.violations["LST-3a"]
-    assert failed.calls, "no evidence"
-    assert any("LST-3a" in note for note in report.notes)
-    assert report.exit_code == 1
 
 
 def test_a_failed_transition_is_not_a_violation(tmp_path: Path) -> None:
