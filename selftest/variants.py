@@ -117,6 +117,20 @@ class EveryNinthCreateFails(Core):
         return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
 
 
+@variant()
+class EveryNinthConfigureIsGivenUp(Core):
+    """Gives up every ninth Configure before it touches the host: the machine is IDLE again, without a trace (FLT-1)."""
+
+    configures = 0
+    every = 9
+
+    def settle(self, machine: Machine) -> Machine:
+        self.configures += machine.state is State.CONFIGURING
+        if machine.state is not State.CONFIGURING or self.configures % self.every:
+            return super().settle(machine)
+        return replace(machine, state=State.IDLE, cluster="", shard_metadata={})
+
+
 @variant(leaves_failed=True)
 class GraceZeroFails(Core):
     """Ends a Drain with a grace period of 0 in FAILED with a last_error: the workload needed longer (LIF-12)."""
