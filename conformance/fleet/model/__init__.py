@@ -7,7 +7,7 @@ explain. A breach consists of the two or three calls that contradict each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from grpc import StatusCode
@@ -171,6 +171,8 @@ class FleetModel:
             track.expected = after_lost_call(expected, verb)
         elif expected.is_new(verb):
             self._started(track, verb, ack, machine_id)
+        elif expected.may_be_new(verb, ack):
+            track.expected = replace(after_start(expected, verb, ack, self._tick), binding=None)
         elif expected.is_retry(verb):
             track.expected = after_retry(expected, ack)
             if track.owned:

@@ -65,6 +65,11 @@ class Expected:
         """Returns whether a call of `verb` that is answered OK has started a transition."""
         return self.verb is None and self.state is EDGES[verb].source
 
+    def may_be_new(self, verb: Verb, ack: Call) -> bool:
+        """Returns whether the ack of a retry may be that of a new operation: the Configure may have been given up."""
+        running = self.verb is Verb.CONFIGURE and self.operation is not None
+        return running and verb is Verb.CONFIGURE and ack.response.operation_id != self.operation.id
+
     def is_retry(self, verb: Verb) -> bool:
         """Returns whether a call of `verb` is a retry of the last operation (OPS-2)."""
         if self.operation is None or self.operation.verb is not verb:

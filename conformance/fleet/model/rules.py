@@ -66,6 +66,11 @@ def of_table(machine_id: str, shown: pb.Machine, call: Call) -> Iterator[Breach]
         )
 
 
+def given_up(verb: Verb, shown: pb.Machine) -> bool:
+    """Returns whether the machine shows that its Configure was given up (FLT-1)."""
+    return verb is Verb.CONFIGURE and state_of(shown.state) is State.IDLE and not shown.cluster
+
+
 def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) -> Breach | None:
     """Returns the breach of LIF-1, LIF-2 or LIF-3 if the machine shows a state that no call explains."""
     state = state_of(shown.state)
@@ -77,8 +82,7 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
         behaviour, wanted = "LIF-3a", f"{machine_id} to stay {expected.state.name}, as no call has moved it"
     elif expected.verb is not None:
         verb, edge = expected.verb, EDGES[expected.verb]
-        given_up = verb is Verb.CONFIGURE and state is State.IDLE and not shown.cluster
-        if state in (edge.via, edge.target) or given_up:
+        if state in (edge.via, edge.target) or given_up(verb, shown):
             return None
         behaviour = "LIF-1a" if state.stable else VIA_BEHAVIOURS[verb]
         wanted = f"{machine_id} to be {edge.via.name} or {edge.target.name} after {verb.value}"
@@ -150,7 +154,7 @@ def of_ack(machine_id: str, verb: Verb, ack: Call) -> Breach | None:
     edge, state = EDGES[verb], state_of(shown.state)
     if shown.id != machine_id:
         wanted, got = f"the ack of {ack.rpc} to show {machine_id}", f"machine {cut(shown.id, 60)!r}"
-    elif state not in (edge.via, edge.target, State.FAILED, State.UNSPECIFIED):
+    elif state not in (edge.via, edge.target, State.FAILED, State.UNSPECIFIED) and not given_up(verb, shown):
         wanted = f"the ack of {ack.rpc} to show {machine_id} {edge.via.name} or {edge.target.name}"
         got = describe_machine(shown)
     else:

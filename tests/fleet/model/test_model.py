@@ -156,6 +156,16 @@ def test_a_retry_returns_the_operation_id_of_its_transition() -> None:
     assert told.found == ["OPS-2b"]
 
 
+def test_a_configure_that_may_have_been_given_up_unseen_is_a_new_operation() -> None:
+    told = Telling().idle()
+    told.did(Verb.CONFIGURE)
+    told.did(Verb.CONFIGURE, shard_metadata={"k": "v"})
+    told.got(State.CONFIGURED)
+    assert told.found == FINE
+    told.did(Verb.CONFIGURE, shown=machine(State.CONFIGURED))
+    assert told.found == ["OPS-2b"]
+
+
 def test_a_configure_for_another_cluster_may_be_answered_with_any_operation() -> None:
     told = Telling().configured()
     told.did(Verb.CONFIGURE, cluster_id="c2", shown=machine(State.CONFIGURED))
@@ -180,7 +190,8 @@ def test_an_ack_has_an_operation_id() -> None:
     [
         (machine(State.CONFIGURED), FINE),
         (machine(State.CONFIGURING, id="m2"), ["LIF-11a"]),
-        (machine(State.IDLE), ["LIF-11a"]),
+        (machine(State.IDLE), FINE),  # it may have been given up at once (FLT-1)
+        (machine(State.IDLE, cluster="c1"), ["LIF-11a"]),
         (machine(State.CONFIGURING, cluster="c2"), ["LIF-6e"]),
         (machine(State.CONFIGURED, shard_metadata={"k": "v"}), ["MET-1b"]),
     ],
