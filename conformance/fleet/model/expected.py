@@ -67,8 +67,9 @@ class Expected:
 
     def may_be_new(self, verb: Verb, ack: Call) -> bool:
         """Returns whether the ack of a retry may be that of a new operation: the Configure may have been given up."""
-        running = self.verb is Verb.CONFIGURE and self.operation is not None
-        return running and verb is Verb.CONFIGURE and ack.response.operation_id != self.operation.id
+        if self.verb is not Verb.CONFIGURE or verb is not Verb.CONFIGURE:
+            return False
+        return self.operation is not None and ack.response.operation_id != self.operation.id
 
     def is_retry(self, verb: Verb) -> bool:
         """Returns whether a call of `verb` is a retry of the last operation (OPS-2)."""
