@@ -100,6 +100,18 @@ class FleetModel:
             self._known.add(key)
             self.breaches.append(breach)
 
+    # What is known, for behaviours that look at it again.
+
+    def passed(self) -> list[tuple[str, Token]]:
+        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+        return self._marks.passed()
+
+    def resting_because_of(self) -> list[Call]:
+        """Returns the ack of each owned machine that rests where the call has brought it, the oldest first."""
+        resting = (t.expected for t in self._tracks.values() if t.owned and not (t.in_flight or t.doubts))
+        acks = (e.operation.ack for e in resting if e.operation is not None and e.is_at_target)
+        return sorted(acks, key=lambda ack: ack.ended)
+
     # Ownership.
 
     def take(self, machine_id: str) -> None:
