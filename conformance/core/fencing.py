@@ -29,7 +29,10 @@ class Token:
 
 @dataclass(slots=True)
 class Shard:
-    """A shard id and the numbers that it has used. Machines do not share shards, so that any scope of marks will do."""
+    """A shard id and the numbers that it has used. Each machine has its own, so that any scope of marks will do.
+
+    A shard that drives several machines sends each call only after the one before is answered (FEN-13).
+    """
 
     id: str
     epoch: int = 1

@@ -447,7 +447,7 @@ class Machine:
     async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
         source = self.state
         call = await retry_while_overloaded(lambda: self.call(verb, self.edge_shard), insists=self.policy.insists)
-        if call.answered and call.fenced:  # the model of the fleet judges that
+        if call.answered and not (call.ok or call.busy):  # the model of the fleet judges that; low numbers may do
             call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
         # The provider may never answer such a call, and each machine on which it is tried may cost money.
         hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))

@@ -231,7 +231,45 @@ def test_a_token_newer_than_all_that_were_sent_passes() -> None:
     told = Telling().idle()
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(3, 1))
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(1, 1), shard="new")
-    assert told.found == ["FEN-1a", "FEN-2a"]
+    assert told.found == ["FEN-3b", "FEN-2a"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "closed", "open_"),
+    [
+        ((1, 8), (1, 9), "FEN-1a", "FEN-1a"),
+        ((1, 9), (1, 10), "FEN-10b", "FEN-10b"),
+        ((1, 5), (1, 2**31), "FEN-10b", "FEN-10b"),
+        ((1, 99), (2, 0), "FEN-3b", "FEN-3a"),
+        ((9, 99), (10, 0), "FEN-10a", "FEN-10a"),
+        ((2, 5), (2**53, 0), "FEN-10a", "FEN-10a"),
+        ((1, 2**63 - 1), (2, 0), "FEN-10e", "FEN-10e"),
+    ],
+)
+def test_a_breach_of_the_order_names_the_behaviour_that_judges_these_numbers(
+    older: tuple[int, int], newer: tuple[int, int], closed: str, open_: str
+) -> None:
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=older, shard="closed")
+    told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=newer, shard="closed")
+    assert told.found == [closed]
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=newer, shard="open")
+    told.did(Verb.DRAIN, Status.ABORTED, token=older, shard="open")
+    assert told.found == [open_]
+
+
+def test_the_marks_and_operations_of_the_run_are_told_oldest_first() -> None:
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=(2, 5), shard="one")
+    told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(2, 5), shard="one")
+    told.did(Verb.DRAIN, Status.UNAVAILABLE, token=(7, 7), shard="busy")
+    tokens = [(machine_id, token.numbers) for machine_id, token in told.model.passed()]
+    assert ("m1", (2, 5)) in tokens
+    assert ("m1", (7, 7)) not in tokens
+    assert told.model.resting_because_of() == []  # the call without an outcome may have moved the machine
+    assert [ack.rpc for ack in Telling().idle().model.resting_because_of()] == ["Create"]
+    assert [ack.rpc for ack in Telling().configured().model.resting_because_of()] == ["Configure"]
 
 
 @pytest.mark.parametrize("machine_id", ["m1", "m2"])
