@@ -56,7 +56,9 @@ async def bind_by_one_shard(trial: Trial) -> Shard:
     for machine in trial.machines:
         await expect.acked(machine.configure(shard, cluster=cluster, metadata=own_metadata(machine)))
     for machine in trial.machines:
-        await trial.bring(machine, State.CONFIGURED)
+        state = (await machine.settle()).state
+        if state is not State.CONFIGURED:
+            raise Unprepared(f"{machine.id} is {state.name} after Configure by a shard that binds several machines")
     return shard
 
 

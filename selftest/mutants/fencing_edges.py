@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
 from fake_provider.fence import Token, newer
 from fake_provider.machine import EDGES, Verb
 from fake_provider.request import Configure
@@ -145,6 +146,30 @@ class TheMarkMovesWhenTheTransitionEnds(_OnEdges):
             if mark is None or newer(token, mark):
                 self.inventory.mark(key, token)
         super().complete(machine, operation_id)
+
+
+@mutant("FEN-4", "FEN-4c")
+class AFencedCallInFlightIsToldTheOperation(Core):
+    """Names the running operation to a fenced caller, so that people find it in the log."""
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        try:
+            super().fence(verb, machine_id, token)
+        except Rejected as rejected:
+            machine = self.machines.get(machine_id)
+            if machine is None or machine.operation is None or not machine.moving:
+                raise
+            raise Rejected(rejected.code, f"{machine.operation.id} is running") from None
+
+
+@mutant("FEN-8", "FEN-8a")
+class ReadsOfADeletingMachineAreFenced(Core):
+    """Refuses a Get of a machine that is DELETING with FAILED_PRECONDITION."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        if machine.state is EDGES[Verb.DELETE].via:
+            raise Rejected(Code.FAILED_PRECONDITION, "the machine is being deleted")
+        return super().shown_in_get(machine)
 
 
 @mutant("FEN-12", "FEN-12b")

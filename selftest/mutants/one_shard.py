@@ -55,13 +55,10 @@ class RetriesAreKnownByShardAndCluster(_KnowsShards):
         found = super().retry_of(verb, machine, request)
         if found is not None or not isinstance(request, Configure):
             return found
-        return self.kept.get((self.shard, request.cluster))
-
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        started = super().start(verb, machine, request, now)
-        if isinstance(request, Configure) and started.operation:
-            self.kept[self.shard, request.cluster] = started.operation.id
-        return started
+        bound = [*self.others_of_the_shard(machine, State.CONFIGURED)]
+        bound += self.others_of_the_shard(machine, State.CONFIGURING)
+        same = [other.operation.id for other in bound if other.operation and other.cluster == request.cluster]
+        return same[0] if same else None
 
 
 @mutant("OPS-3", "OPS-3a")

@@ -147,7 +147,9 @@ class FleetModel:
         if ticket.verb is not None and ticket.token is not None:
             self._mutated(ticket, ticket.verb, ticket.token, call)
         elif call is not None and call.answered:
-            if call.rpc == "Get":
+            if call.fenced:
+                self.note(rules.of_fenced_read(call))
+            elif call.rpc == "Get":
                 self._read(ticket, call)
             elif call.rpc == "List" and call.ok:
                 self._listed(ticket, call)
@@ -165,6 +167,8 @@ class FleetModel:
         if self._marks.judges(token):
             self._note(self._marks.answered(token, ticket.mark, call))
         if call.fenced:
+            if track.owned:
+                self._note(rules.of_leak(machine_id, track.expected, call))
             return
         if token.numbers > track.doubts.get(token.shard, token.numbers):
             # The fence refuses the older calls of this shard from now on, if they still arrive.

@@ -32,6 +32,8 @@ ERROR_BEHAVIOURS = {
     State.CONFIGURING: "SHP-4b",
     State.DRAINING: "SHP-4b",
 }
+MIN_SECRET = 8
+"""The number of characters from which a text does not occur by chance."""
 METADATA_BEHAVIOURS = {State.CONFIGURING: "MET-1c", State.DRAINING: "MET-1d"}
 
 
@@ -205,6 +207,41 @@ def of_used_operation(machine_id: str, verb: Verb, first: Call, ack: Call) -> Br
         wanted=f"a new operation id for {verb.value} of {machine_id}",
         got=f"{cut(ack.response.operation_id)!r}, the id of {first.rpc} of {first.machine_id}",
         calls=(first, ack),
+    )
+
+
+def of_leak(machine_id: str, expected: Expected, fenced: Call) -> Breach | None:
+    """Returns the breach of FEN-4 if the answer to a fenced call tells what the machine is doing.
+
+    Texts that the caller sent itself, and short ones that may occur by chance, are no secrets.
+    """
+    secrets = {
+        "operation id": expected.operation.id if expected.operation is not None else "",
+        "host.ref": expected.host[1],
+        "cluster": expected.binding.cluster if expected.binding is not None else "",
+    }
+    request = fenced.request
+    sent = (machine_id, request.shard_id, request.cluster_id if fenced.rpc == Verb.CONFIGURE.value else "")
+    for name, secret in secrets.items():
+        if len(secret.strip()) >= MIN_SECRET and secret in fenced.details and not any(secret in each for each in sent):
+            return Breach(
+                behaviour="FEN-4c",
+                machine=machine_id,
+                wanted=f"the answer to a fenced {fenced.rpc} not to contain the {name}",
+                got=fenced.outcome(),
+                calls=(fenced,),
+            )
+    return None
+
+
+def of_fenced_read(read: Call) -> Breach:
+    """Returns the breach of FEN-8 of a Get or a List that was answered FAILED_PRECONDITION."""
+    return Breach(
+        behaviour="FEN-8a",
+        machine=read.machine_id,
+        wanted=f"{read.rpc}, which has no token, to be answered, and never FAILED_PRECONDITION",
+        got=read.outcome(),
+        calls=(read,),
     )
 
 

@@ -259,6 +259,23 @@ def test_a_breach_of_the_order_names_the_behaviour_that_judges_these_numbers(
     assert told.found == [open_]
 
 
+def test_a_fenced_answer_tells_nothing() -> None:
+    for details, found in (("op-long-name is running", ["FEN-4c"]), ("i-1 is bound", FINE), ("the token is old", FINE)):
+        told = Telling()
+        told.got(State.SPECULATIVE)
+        told.did(Verb.CREATE, operation="op-long-name", token=(2, 1))
+        verb, request, ticket = told.sent(Verb.DRAIN, token=(1, 1))
+        fenced = a_call(verb.value, request, code=Status.FAILED_PRECONDITION, details=details)
+        told.model.ended(ticket, fenced)
+        assert told.found == found
+
+
+def test_a_read_is_never_fenced() -> None:
+    told = Telling()
+    told.model.ended(told.looked(), a_call("Get", pb.MachineRef(id="m1"), code=Status.FAILED_PRECONDITION))
+    assert told.found == ["FEN-8a"]
+
+
 def test_the_marks_and_operations_of_the_run_are_told_oldest_first() -> None:
     told = Telling().idle()
     told.did(Verb.DRAIN, Status.ABORTED, token=(2, 5), shard="one")
