@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 PAUSE_PER_WINDOW, PAUSE_PER_WAIT = 0.2, 0.02
 """The pause between two retries, as a share of the window and of the wait so far."""
 
-OPERATIONS_REVISITED = 6
-"""The number of machines whose last call is sent again at the end of the run."""
-
 
 async def wait_for_end(machine: Machine, verb: Verb) -> None:
     """Waits for the end of `verb`'s transition. Raises Unprepared if it is not the edge's target state."""
@@ -129,20 +126,6 @@ async def test_a_retry_at_rest_starts_nothing(trial: Trial) -> None:
 @behaviour("OPS-2f", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_delete_sent_again_is_the_same_operation(trial: Trial) -> None:
     await check_repeated(trial, trial.machine, Verb.DELETE)
-
-
-@behaviour("OPS-2h", machines=1, start=State.CONFIGURED, alone=True)
-async def test_an_operation_that_ended_long_ago_is_still_known(trial: Trial) -> None:
-    # Nothing else runs. Any machine of the run that rests because of a known call will do, the oldest first.
-    own = await expect.acked(trial.machine.configure())
-    for machine, first in trial.oldest_operations(OPERATIONS_REVISITED):
-        if first.rpc == Verb.CONFIGURE.value:
-            request = first.request
-            again = machine.configure(cluster=request.cluster_id, metadata=dict(request.shard_metadata))
-        else:
-            again = machine.call(Verb(first.rpc))
-        await expect.same_operation(first, again)
-    await expect.same_operation(own, trial.machine.configure())
 
 
 @behaviour("OPS-2g", machines=1, start=State.IDLE, transitions=2)

@@ -135,12 +135,6 @@ class Trial:
         chosen = tokens[: count // 2] + self.random.sample(others, min(len(others), count - count // 2))
         return [(m, Verb.CREATE if m.state is State.CONFIGURED else Verb.DRAIN, token) for m, token in chosen]
 
-    def oldest_operations(self, count: int) -> Sequence[tuple[Machine, Call]]:
-        """Returns the machines of this run that rest because of a known call, with that call; the oldest first."""
-        machines = self._pool.at_rest() | {machine.id: machine for machine in self.machines}
-        acks = [ack for ack in self._context.model.resting_because_of() if ack.machine_id in machines]
-        return [(machines[ack.machine_id], ack) for ack in acks[:count]]
-
     def stranger(self, machine_id: str | None = None) -> Machine:
         """Returns a machine that does not exist. Its calls are in the ledger too, because a provider may create it."""
         machine = Machine(

@@ -103,7 +103,7 @@ class _OperationsAge(_Ages):
         return None
 
 
-@mutant("OPS-2", "OPS-2h")
+@mutant("OPS-2", "OPS-2b", "OPS-2c")
 class OperationsExpireAfterSeconds(_OperationsAge):
     """Keeps settled operations for a second, and refuses a retry after that."""
 
@@ -111,15 +111,15 @@ class OperationsExpireAfterSeconds(_OperationsAge):
         return self.seconds(operation_id) > 1
 
 
-@mutant("OPS-2", "OPS-2h")
-class OperationsOfTheLast30(_OperationsAge):
-    """Keeps the last 30 operations, and refuses a retry of an older one."""
+@mutant("OPS-2", "OPS-2b")
+class OperationsOfTheLast60(_OperationsAge):
+    """Keeps the last 60 operations, and refuses a retry of an older one."""
 
     def old(self, operation_id: str) -> bool:
-        return self.inventory.operations - self.used[operation_id][1] > 30
+        return self.inventory.operations - self.used[operation_id][1] > 60
 
 
-@mutant("OPS-2", "OPS-2h")
+@mutant("OPS-2", "OPS-2b")
 class OldOperationsGetAnotherId(_OperationsAge):
     """Answers a retry of an operation that ended more than a second ago with a new id."""
 

@@ -60,6 +60,8 @@ class _Track:
     """The tick of the last start or end of a mutating call."""
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     """The bindings by cluster, which a List that lags may still show (LST-10)."""
+    refused: Breach | None = None
+    """A retry that was refused: a breach, unless the next reading shows that the operation is over."""
     doubts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """The newest token of each shard whose call was not answered and may still arrive."""
 
@@ -105,12 +107,6 @@ class FleetModel:
     def passed(self) -> list[tuple[str, Token]]:
         """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
         return self._marks.passed()
-
-    def resting_because_of(self) -> list[Call]:
-        """Returns the ack of each owned machine that rests where the call has brought it, the oldest first."""
-        resting = (t.expected for t in self._tracks.values() if t.owned and not (t.in_flight or t.doubts))
-        acks = (e.operation.ack for e in resting if e.operation is not None and e.is_at_target)
-        return sorted(acks, key=lambda ack: ack.ended)
 
     # Ownership.
 
@@ -159,6 +155,7 @@ class FleetModel:
         track = self._track(machine_id)
         undisturbed = ticket.alone and track.last_tick == ticket.tick
         track.in_flight -= 1
+        track.refused = None
         track.last_tick = self._tick
         if call is None or not call.answered or call.code in UNCERTAIN:
             track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
@@ -176,6 +173,8 @@ class FleetModel:
         if not call.ok:
             if not undisturbed:
                 track.expected = after_lost_call(track.expected, verb)
+            elif track.owned and track.expected.is_retry(verb):
+                track.refused = rules.of_refused_retry(machine_id, track.expected, call)
             return
         if track.owned:
             self._note(rules.of_empty_operation(machine_id, call))
@@ -237,6 +236,8 @@ class FleetModel:
                 self.note(unexplained)
             track.expected = UNKNOWN
         elif track.owned:
+            if rules.still_runs(track.expected, shown):
+                self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)
             self._check_host(track, machine_id, shown, get)
         track.expected = after_reading(track.expected, shown, get, self._tick)

@@ -69,12 +69,7 @@ class Expected:
         """Returns whether a call of `verb` is a retry of the last operation (OPS-2)."""
         if self.operation is None or self.operation.verb is not verb:
             return False
-        return self.verb is verb or self.is_at_target
-
-    @property
-    def is_at_target(self) -> bool:
-        """Returns whether it rests where the last operation has brought it."""
-        return self.verb is None and self.operation is not None and self.state is EDGES[self.operation.verb].target
+        return self.verb is verb or (self.verb is None and self.state is EDGES[verb].target)
 
 
 UNKNOWN: Final = Expected()

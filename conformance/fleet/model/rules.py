@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb, state_of
 from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine, describe_map
@@ -177,6 +179,36 @@ def of_retry(machine_id: str, expected: Expected, ack: Call) -> Breach | None:
         calls=(operation.ack, ack),
         other_client_possible=True,
     )
+
+
+REFUSALS = (StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND)
+"""The codes of a refusal that does not depend on the values of the request, or on the load."""
+
+
+def of_refused_retry(machine_id: str, expected: Expected, refused: Call) -> Breach | None:
+    """Returns the breach of OPS-2 if a retry was refused although it differs from the first call in its token only."""
+    operation = expected.operation
+    if operation is None or refused.code not in REFUSALS or not _same_target(operation.ack, refused):
+        return None
+    return Breach(
+        behaviour=RETRY_BEHAVIOURS[operation.verb],
+        machine=machine_id,
+        wanted=f"{refused.rpc} of {machine_id}, sent again, to be answered OK with operation {cut(operation.id)!r}",
+        got=refused.outcome(),
+        calls=(operation.ack, refused),
+        other_client_possible=True,
+    )
+
+
+def _same_target(first: Call, retry: Call) -> bool:
+    fields = ("cluster_id", "bootstrap_blob", "shard_metadata", "grace_period_seconds")
+    return all(getattr(first.request, name, None) == getattr(retry.request, name, None) for name in fields)
+
+
+def still_runs(expected: Expected, shown: pb.Machine) -> bool:
+    """Returns whether a reading shows the last operation in progress, or at its target."""
+    edge = EDGES[expected.operation.verb] if expected.operation is not None else None
+    return edge is not None and state_of(shown.state) in (edge.via, edge.target)
 
 
 def of_missing_edge(machine_id: str, expected: Expected, verb: Verb, ack: Call) -> Breach | None:

@@ -216,6 +216,34 @@ def test_a_refused_call_changes_nothing() -> None:
     assert told.found == ["LIF-3a"]
 
 
+def test_a_retry_is_not_refused() -> None:
+    for code, found in ((Status.ABORTED, ["OPS-2b"]), (Status.UNAVAILABLE, FINE), (Status.INVALID_ARGUMENT, FINE)):
+        told = Telling().configured()
+        told.did(Verb.CONFIGURE, code)
+        assert told.found == FINE
+        told.got(State.CONFIGURED)
+        assert told.found == found
+
+
+@pytest.mark.parametrize("shown", [State.FAILED, State.IDLE])
+def test_a_retry_is_refused_if_the_machine_has_failed_or_the_call_was_given_up(shown: State) -> None:
+    told = Telling().idle()
+    told.did(Verb.CONFIGURE)
+    told.did(Verb.CONFIGURE, Status.ABORTED)
+    told.got(shown)
+    assert told.found == FINE
+
+
+def test_another_cluster_or_another_call_explains_a_refused_retry() -> None:
+    told = Telling().configured()
+    told.did(Verb.CONFIGURE, Status.ABORTED, cluster_id="c2")
+    told.got(State.CONFIGURED)
+    told.did(Verb.CONFIGURE, Status.ABORTED)
+    told.did(Verb.CREATE, Status.ABORTED)
+    told.got(State.CONFIGURED)
+    assert told.found == FINE
+
+
 # Tokens.
 
 
@@ -276,7 +304,7 @@ def test_a_read_is_never_fenced() -> None:
     assert told.found == ["FEN-8a"]
 
 
-def test_the_marks_and_operations_of_the_run_are_told_oldest_first() -> None:
+def test_the_marks_of_the_run_are_told_oldest_first() -> None:
     told = Telling().idle()
     told.did(Verb.DRAIN, Status.ABORTED, token=(2, 5), shard="one")
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(2, 5), shard="one")
@@ -284,9 +312,6 @@ def test_the_marks_and_operations_of_the_run_are_told_oldest_first() -> None:
     tokens = [(machine_id, token.numbers) for machine_id, token in told.model.passed()]
     assert ("m1", (2, 5)) in tokens
     assert ("m1", (7, 7)) not in tokens
-    assert told.model.resting_because_of() == []  # the call without an outcome may have moved the machine
-    assert [ack.rpc for ack in Telling().idle().model.resting_because_of()] == ["Create"]
-    assert [ack.rpc for ack in Telling().configured().model.resting_because_of()] == ["Configure"]
 
 
 @pytest.mark.parametrize("machine_id", ["m1", "m2"])
