@@ -18,7 +18,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import UNCERTAIN_CODES, Doubt, UnansweredCalls
+from conformance.fleet.unanswered import TOKEN_REFUSED, UNCERTAIN_CODES, Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -447,7 +447,7 @@ class Machine:
     async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
         source = self.state
         call = await retry_while_overloaded(lambda: self.call(verb, self.edge_shard), insists=self.policy.insists)
-        if call.answered and not (call.ok or call.busy):  # the model of the fleet judges that; low numbers may do
+        if call.answered and call.code in TOKEN_REFUSED:  # the model of the fleet judges that
             call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
         # The provider may never answer such a call, and each machine on which it is tried may cost money.
         hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))

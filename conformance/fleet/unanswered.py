@@ -14,6 +14,8 @@ from conformance.core.lifecycle import Verb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+TOKEN_REFUSED: Final = (StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT, StatusCode.OUT_OF_RANGE)
+"""The codes of a refusal that other numbers in the token may avoid. Such a call has started nothing."""
 UNCERTAIN_CODES: Final = (
     *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
     *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
