@@ -245,7 +245,7 @@ def of_used_operation(machine_id: str, verb: Verb, first: Call, ack: Call) -> Br
 def of_leak(machine_id: str, expected: Expected, fenced: Call) -> Breach | None:
     """Returns the breach of FEN-4 if the answer to a fenced call tells what the machine is doing.
 
-    Texts that the caller sent itself, and short ones that may occur by chance, are no secrets.
+    Texts that the caller sent itself do not count, nor do short ones, which may occur by chance.
     """
     secrets = {
         "operation id": expected.operation.id if expected.operation is not None else "",
