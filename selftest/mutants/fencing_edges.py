@@ -224,7 +224,7 @@ class RefusalsInFlightMoveNoMark(_NoMark):
         return machine.moving and machine.state is not EDGES[verb].via
 
 
-@mutant("FEN-6", "FEN-6f")
+@mutant("FEN-6", "FEN-6f", latency="200ms")
 class CallsWhileCreatingMoveNoMark(_NoMark):
     """Keeps marks in the record of the host, which a CREATING machine does not have yet."""
 

@@ -105,10 +105,10 @@ class _OperationsAge(_Ages):
 
 @mutant("OPS-2", "OPS-2b", "OPS-2c")
 class OperationsExpireAfterSeconds(_OperationsAge):
-    """Keeps settled operations for a second, and refuses a retry after that."""
+    """Keeps settled operations for a while only, and refuses a later retry."""
 
     def old(self, operation_id: str) -> bool:
-        return self.seconds(operation_id) > 1
+        return self.seconds(operation_id) > 0.3
 
 
 @mutant("OPS-2", "OPS-2b")
@@ -121,10 +121,10 @@ class OperationsOfTheLast60(_OperationsAge):
 
 @mutant("OPS-2", "OPS-2b")
 class OldOperationsGetAnotherId(_OperationsAge):
-    """Answers a retry of an operation that ended more than a second ago with a new id."""
+    """Answers a retry of an operation that was started a while ago with a new id."""
 
     def old(self, operation_id: str) -> bool:
-        return self.seconds(operation_id) > 1
+        return self.seconds(operation_id) > 0.3
 
     def forgotten(self, verb: Verb, machine: Machine, operation_id: str) -> str | None:
         return self.new_operation_id(verb, machine)
