@@ -105,7 +105,7 @@ class _OperationsAge(_Ages):
 
 @mutant("OPS-2", "OPS-2b", "OPS-2c")
 class OperationsExpireAfterSeconds(_OperationsAge):
-    """Keeps settled operations for a while only, and refuses a later retry."""
+    """Keeps operations for 0.3 seconds after their start, and refuses a later retry."""
 
     def old(self, operation_id: str) -> bool:
         return self.seconds(operation_id) > 0.3
@@ -121,7 +121,7 @@ class OperationsOfTheLast60(_OperationsAge):
 
 @mutant("OPS-2", "OPS-2b")
 class OldOperationsGetAnotherId(_OperationsAge):
-    """Answers a retry of an operation that was started a while ago with a new id."""
+    """Answers a retry of an operation that was started more than 0.3 seconds ago with a new id."""
 
     def old(self, operation_id: str) -> bool:
         return self.seconds(operation_id) > 0.3
