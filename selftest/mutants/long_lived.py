@@ -1,4 +1,4 @@
-"""Providers that forget marks and operation ids after some seconds, or after many other calls (FEN-12, OPS-2)."""
+"""Providers that forget marks or operation ids after some seconds, or after many other calls (FEN-12, OPS-2)."""
 
 from __future__ import annotations
 
@@ -96,19 +96,8 @@ class _OperationsAge(_Ages):
         found = super().retry_of(verb, machine, request)
         at_rest = machine.state in (State.IDLE, State.CONFIGURED) and verb is not Verb.CREATE
         if found and found in self.used and at_rest and self.old(found):
-            return self.forgotten(verb, machine, found)
+            return None
         return found
-
-    def forgotten(self, verb: Verb, machine: Machine, operation_id: str) -> str | None:
-        return None
-
-
-@mutant("OPS-2", "OPS-2b", "OPS-2c")
-class OperationsExpireAfterSeconds(_OperationsAge):
-    """Keeps operations for 0.3 seconds after their start, and refuses a later retry."""
-
-    def old(self, operation_id: str) -> bool:
-        return self.seconds(operation_id) > 0.3
 
 
 @mutant("OPS-2", "OPS-2b")
@@ -117,14 +106,3 @@ class OperationsOfTheLast60(_OperationsAge):
 
     def old(self, operation_id: str) -> bool:
         return self.inventory.operations - self.used[operation_id][1] > 60
-
-
-@mutant("OPS-2", "OPS-2b")
-class OldOperationsGetAnotherId(_OperationsAge):
-    """Answers a retry of an operation that was started more than 0.3 seconds ago with a new id."""
-
-    def old(self, operation_id: str) -> bool:
-        return self.seconds(operation_id) > 0.3
-
-    def forgotten(self, verb: Verb, machine: Machine, operation_id: str) -> str | None:
-        return self.new_operation_id(verb, machine)
