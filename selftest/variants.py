@@ -70,6 +70,16 @@ class RandomOrder(Core):
 
 
 @variant()
+class SequencesStartAtOne(Core):
+    """Refuses a sequence number of 0 with INVALID_ARGUMENT, once the token has moved the mark."""
+
+    def validate(self, verb: Verb, request: Request) -> None:
+        if request.token.shard and not request.token.sequence:
+            raise Rejected(Code.INVALID_ARGUMENT, "sequence_number must be positive")
+        super().validate(verb, request)
+
+
+@variant()
 class WildOperationIds(Core):
     """Gives operation ids of any form: long, with control characters or spaces, in any script."""
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from conformance.core.errors import Disturbed, Unprepared
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import EDGES, State, Verb, next_verb, state_of
+from conformance.fleet.unanswered import TOKEN_REFUSED
 from conformance.rpc.backoff import retry_while_overloaded
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.core.fencing import Shard, TokenSource
     from conformance.fleet.context import SettleResult
     from conformance.fleet.machine_record import MachineRecord
     from conformance.fleet.policy import Policy
@@ -31,6 +33,10 @@ class Drivable(Protocol):
         """The machine's id."""
 
     @property
+    def edge_shard(self) -> Shard:
+        """The shard that takes the edges."""
+
+    @property
     def policy(self) -> Policy:
         """The policy of the machine's calls."""
 
@@ -44,7 +50,7 @@ class Drivable(Protocol):
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it."""
 
-    async def call(self, verb: Verb, token: Token | None = None) -> Call:
+    async def call(self, verb: Verb, token: TokenSource | None = None) -> Call:
         """Sends the mutating call of `verb`."""
 
     async def assert_ownership(self) -> None:
@@ -110,7 +116,11 @@ class Drive:
 
     async def _take_edge(self, verb: Verb) -> None:
         machine, source, given_up = self._machine, self._machine.record.seen.state, self._machine.record.calls.given_up
-        call = await retry_while_overloaded(lambda: machine.call(verb), insists=machine.policy.insists)
+        call = await retry_while_overloaded(
+            lambda: machine.call(verb, machine.edge_shard), insists=machine.policy.insists
+        )
+        if call.answered and call.code in TOKEN_REFUSED:  # the model of the fleet judges that
+            call = await retry_while_overloaded(lambda: machine.call(verb), insists=machine.policy.insists)
         # The provider may never answer such a call, and each machine on which it is tried may cost money.
         hangs = not (call.answered or call.cut_off or machine.may_have_been_dropped(call))
         if not hangs and call.fenced and self._allow_tokenless:

@@ -7,11 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core import background
 from conformance.core.errors import Disturbed, NoAnswer
-from conformance.core.fencing import Shard, Token
+from conformance.core.fencing import LADDER, LadderShard, Shard, Token, choose_token
 from conformance.core.lifecycle import State, Verb, state_of
 from conformance.fleet import machine_record
 from conformance.fleet.context import SettleResult, is_other_machine
@@ -21,7 +19,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import Doubt, UnansweredCalls
+from conformance.fleet.unanswered import UNCERTAIN_CODES, Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.errors import Violation
+    from conformance.core.fencing import TokenSource
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
     from conformance.fleet.retry import CallOutcome
@@ -40,12 +39,6 @@ if TYPE_CHECKING:
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
-UNCERTAIN_CODES = (
-    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
-    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
-)
-"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
-started a transition."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
@@ -69,6 +62,7 @@ class Machine:
         self.id = machine_id
         self.home = home
         self.shard = shard or Shard(f"{context.run}-m{number}")
+        self.edge_shard = LadderShard(f"{self.shard.id}-edges", step=5 * number % (len(LADDER) - 1))
         self.policy = Policy()
         self.violation: Violation | None = None
         """The first violation seen when a call was retried after its response was dropped by fault injection."""
@@ -128,6 +122,7 @@ class Machine:
     def without_history(self, *, live: bool) -> Machine:
         """Returns the same machine without its past, so that a long run needs no more memory than a short one."""
         other = Machine(self.id, self._context, number=self._number, home=self.home, shard=self.shard)
+        other.edge_shard = self.edge_shard
         other.record = self.record.without_history(live=live or self.home is State.IDLE)
         return other
 
@@ -143,14 +138,14 @@ class Machine:
     # The six RPCs. The default token is the next one of the machine's own shard.
 
     async def create(
-        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self, token: TokenSource | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """Sends a Create, with a fresh token unless one is given."""
+        """Sends a Create, with a fresh token of the machine's shard unless a token or another shard is given."""
         return await self._mutate(Verb.CREATE, token, client, lambda c, t: c.create(self.id, t, timeout=timeout))
 
     async def configure(
         self,
-        token: Token | None = None,
+        token: TokenSource | None = None,
         *,
         cluster: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -169,7 +164,7 @@ class Machine:
 
     async def drain(
         self,
-        token: Token | None = None,
+        token: TokenSource | None = None,
         *,
         grace: int = DEFAULT_GRACE_SECONDS,
         client: Client | None = None,
@@ -181,13 +176,18 @@ class Machine:
         )
 
     async def delete(
-        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self, token: TokenSource | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Sends a Delete."""
         return await self._mutate(Verb.DELETE, token, client, lambda c, t: c.delete(self.id, t, timeout=timeout))
 
     async def call(
-        self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self,
+        verb: Verb,
+        token: TokenSource | None = None,
+        *,
+        client: Client | None = None,
+        timeout: float | None = None,
     ) -> Call:
         """Sends the mutating call of `verb`, with its defaults."""
         send: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
@@ -233,14 +233,15 @@ class Machine:
 
     # A mutating call, step by step.
 
-    async def _mutate(self, verb: Verb, token: Token | None, client: Client | None, send: Send) -> Call:
+    async def _mutate(self, verb: Verb, source: TokenSource | None, client: Client | None, send: Send) -> Call:
         shared = self._context.client
         client = client or shared
+        token, shard = choose_token(source, self.shard)
         call = MutatingCall(
             verb=verb,
             machine_id=self.id,
-            token=token or self.shard.next(),
-            own=token is None,
+            token=token,
+            shard=shard,
             client=client,
             shared=client is shared,
             send=partial(send, client),
@@ -304,7 +305,7 @@ class Machine:
         number = self.record.calls.sent
         retry = Retry(
             state_before=self.state,
-            next_token=partial(self._next_token, call.verb),
+            next_token=partial(self._next_token, call.verb, call.shard or self.shard),
             superseded=lambda: self.record.calls.sent != number,
         )
         drop = call.verb in self.policy.drop_responses and may_drop(call)
@@ -316,8 +317,8 @@ class Machine:
             self._note_unanswered(call)
             raise
 
-    async def _next_token(self, verb: Verb) -> Token:
-        token = self.shard.next()
+    async def _next_token(self, verb: Verb, shard: Shard) -> Token:
+        token = shard.next()
         await self._write_intent(verb, token)
         return token
 
@@ -452,7 +453,7 @@ class Machine:
         """
         await self.assert_ownership()
         await self.read()  # fail here rather than after one call for each shard
-        await fence_off(self.unanswered, self._ask_fence, own=self.shard)
+        await fence_off(self.unanswered, self._ask_fence, own=(self.shard, self.edge_shard))
         live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.record = self.record.fenced_off(live=live)
 

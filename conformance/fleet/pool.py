@@ -105,6 +105,11 @@ class Pool:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
         return {m.id: m.record.calls.sent for m in self._free if not m.unanswered}
 
+    def at_rest(self) -> dict[str, Machine]:
+        """Returns the kit's living machines that no behaviour drives now, and those that do not exist, by id."""
+        strangers = {m.id: m for m in self._known if m.home is State.UNSPECIFIED and not m.unanswered}
+        return strangers | {m.id: m for m in self._free if m.live and m.state.stable and not m.unanswered}
+
     def driven_since(self, resting: Mapping[str, int]) -> frozenset[str]:
         """Returns the machines that the run drives, or has driven since it returned `resting`, or could not restore."""
         now = self.resting()

@@ -204,6 +204,7 @@ async def _check_increasing(trial: Trial, verb: Verb, steps: Sequence[int], *, e
         await expect.fenced(call(shard, step))
         if verb is Verb.CREATE and step in SOME_BOUNDARY_NUMBERS:
             await expect.accepted(call(trial.new_shard(), step))
+    await expect.fenced(call(shard, 0))  # the numbers do not start again after the largest one
 
 
 @behaviour("FEN-10a", machines=1, start=State.IDLE)
@@ -270,20 +271,22 @@ async def test_a_mark_outlives_a_drain_and_a_new_binding(trial: Trial) -> None:
 
 @behaviour("FEN-12b", machines=1, start=State.IDLE, transitions=1, deletes=True)
 async def test_a_mark_outlives_a_delete(trial: Trial) -> None:
-    machine, shard = trial.machine, await shard_with_mark(trial, State.IDLE)
-    token = shard.token(epoch=5, sequence=6)
+    machine, shard = trial.machine, trial.new_shard()
+    other = await shard_with_mark(trial, State.IDLE)
+    token = shard.token(epoch=5, sequence=6)  # its first call
     await trial.begin(machine, Verb.DELETE, machine.delete(token))
     await _check_fenced_by_all(trial, token)
     await trial.bring(machine, State.SPECULATIVE)
     await _check_fenced_by_all(trial, token)
+    await _check_still_fenced(trial, other)
     await expect.accepted(machine.drain(shard.token(epoch=5, sequence=7)))  # control: newer token
 
 
 @behaviour("FEN-12e", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_mark_outlives_the_create_of_a_new_life(trial: Trial) -> None:
-    machine, shard = trial.machine, await shard_with_mark(trial, State.SPECULATIVE)
+    machine, shard = trial.machine, trial.new_shard()
     other = await shard_with_mark(trial, State.SPECULATIVE)
-    token = shard.token(epoch=5, sequence=6)
+    token = shard.token(epoch=5, sequence=6)  # its first call
     await trial.begin(machine, Verb.CREATE, machine.create(token))
     await _check_fenced_by_all(trial, token)
     await trial.bring(machine, State.IDLE)
@@ -294,6 +297,8 @@ async def test_a_mark_outlives_the_create_of_a_new_life(trial: Trial) -> None:
 
 SHARD_COUNT = 270
 """More shards than a cache of 256 entries holds."""
+MARKS_REVISITED = 16
+"""The number of marks of the whole run that are looked at again in the end."""
 
 
 @behaviour("FEN-12c", machines=1, start=State.IDLE)
@@ -310,6 +315,14 @@ async def test_a_mark_outlives_hundreds_of_other_shards(trial: Trial) -> None:
     for shard in (*shards[:10], *trial.random.sample(shards, 20)):
         await expect.fenced(machine.create(shard.token(epoch=5, sequence=5)))
     await expect.accepted(machine.create(shards[0].token(epoch=5, sequence=6)))  # control: newer token
+
+
+@behaviour("FEN-12f", alone=True)
+async def test_marks_last_until_the_end_of_the_run(trial: Trial) -> None:
+    # Nothing else runs: the marks of the whole run are at rest, most of them for a long time.
+    await shard_after_first_call(trial, trial.stranger(), verb=Verb.DRAIN)
+    for machine, verb, token in trial.oldest_marks(MARKS_REVISITED):
+        await expect.fenced(machine.call(verb, token))
 
 
 @behaviour("FEN-12d", machines=1, start=State.IDLE)

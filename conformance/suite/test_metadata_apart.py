@@ -18,6 +18,7 @@ from conformance.testkit.observer import observe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from conformance.core.fencing import Shard
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
@@ -46,24 +47,33 @@ async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> No
     await check_shown(trial, bystander, {})
 
 
+async def bind_by_one_shard(trial: Trial) -> Shard:
+    """Binds all machines of the trial to one cluster, each with its own map, by calls of one shard; returns the shard.
+
+    Each call is answered before the next one is sent, with a newer token, as any scope of marks requires (FEN-13).
+    """
+    cluster, shard = trial.unique("cluster"), trial.new_shard()
+    for machine in trial.machines:
+        await expect.acked(machine.configure(shard, cluster=cluster, metadata=own_metadata(machine)))
+    for machine in trial.machines:
+        state = (await machine.settle()).state
+        if state is not State.CONFIGURED:
+            raise Unprepared(f"{machine.id} is {state.name} after Configure by a shard that binds several machines")
+    return shard
+
+
 @behaviour("MET-3b", machines=2, transitions=3)
 async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
     one, other = trial.machines
-    for machine in (one, other):
-        await expect.acked(machine.configure(metadata=own_metadata(machine)))
-    for machine in (one, other):
-        await trial.bring(machine, State.CONFIGURED)
-    await trial.drive(one, Verb.DRAIN)
+    shard = await bind_by_one_shard(trial)
+    await trial.drive(one, Verb.DRAIN, one.drain(shard))
     await check_shown(trial, other, own_metadata(other))
     await check_shown(trial, one, {})
 
 
 @behaviour("MET-3c", machines=2, transitions=2)
 async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> None:
-    cluster = trial.unique("cluster")
-    await asyncio.gather(
-        *(trial.bind(machine, cluster=cluster, metadata=own_metadata(machine)) for machine in trial.machines)
-    )
+    await bind_by_one_shard(trial)
     for machine in trial.machines:
         await check_shown(trial, machine, own_metadata(machine))
 

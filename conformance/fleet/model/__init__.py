@@ -60,6 +60,8 @@ class _Track:
     """The tick of the last start or end of a mutating call."""
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     """The bindings by cluster, which a List that lags may still show (LST-10)."""
+    refused: Breach | None = None
+    """A retry that was refused: a breach, unless the next reading shows that the operation is over."""
     doubts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """The newest token of each shard whose call was not answered and may still arrive."""
 
@@ -100,6 +102,12 @@ class FleetModel:
             self._known.add(key)
             self.breaches.append(breach)
 
+    # What is known, for behaviours that look at it again.
+
+    def passed(self) -> list[tuple[str, Token]]:
+        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+        return self._marks.passed()
+
     # Ownership.
 
     def take(self, machine_id: str) -> None:
@@ -135,7 +143,9 @@ class FleetModel:
         if ticket.verb is not None and ticket.token is not None:
             self._mutated(ticket, ticket.verb, ticket.token, call)
         elif call is not None and call.answered:
-            if call.rpc == "Get":
+            if call.fenced:
+                self.note(rules.of_fenced_read(call))
+            elif call.rpc == "Get":
                 self._read(ticket, call)
             elif call.rpc == "List" and call.ok:
                 self._listed(ticket, call)
@@ -145,6 +155,7 @@ class FleetModel:
         track = self._track(machine_id)
         undisturbed = ticket.alone and track.last_tick == ticket.tick
         track.in_flight -= 1
+        track.refused = None
         track.last_tick = self._tick
         if call is None or not call.answered or call.code in UNCERTAIN:
             track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
@@ -153,6 +164,8 @@ class FleetModel:
         if self._marks.judges(token):
             self._note(self._marks.answered(token, ticket.mark, call))
         if call.fenced:
+            if track.owned:
+                self._note(rules.of_leak(machine_id, track.expected, call))
             return
         if token.numbers > track.doubts.get(token.shard, token.numbers):
             # The fence refuses the older calls of this shard from now on, if they still arrive.
@@ -160,6 +173,8 @@ class FleetModel:
         if not call.ok:
             if not undisturbed:
                 track.expected = after_lost_call(track.expected, verb)
+            elif track.owned and track.expected.is_retry(verb):
+                track.refused = rules.of_refused_retry(machine_id, track.expected, call)
             return
         if track.owned:
             self._note(rules.of_empty_operation(machine_id, call))
@@ -223,6 +238,8 @@ class FleetModel:
                 self.note(unexplained)
             track.expected = UNKNOWN
         elif track.owned:
+            if rules.still_runs(track.expected, shown):
+                self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)
             self._check_host(track, machine_id, shown, get)
         track.expected = after_reading(track.expected, shown, get, self._tick)

@@ -35,7 +35,7 @@ def breaches_of_list(call: Call) -> Iterator[Breach]:
             got=f"{len(machines)}",
             calls=(call,),
         )
-    if request.states:
+    if request.states and not request.since_revision:  # a delta may also show machines that have left the states
         wanted = set(request.states)
         outside = next((machine for machine in machines if machine.state not in wanted), None)
         if outside is not None:

@@ -1,4 +1,4 @@
-"""The tokens of a run, and what each answer must say about them (FEN-1 to FEN-3, FEN-6, FEN-7).
+"""The tokens of a run, and what each answer must say about them (FEN-1 to FEN-3, FEN-6, FEN-7, FEN-10).
 
 Everything is judged by the scope that allows most: a token that passed fences the same shard at the same machine only,
 and any token that was sent may have fenced the shard everywhere (FEN-13).
@@ -21,6 +21,11 @@ PASSED: Final = frozenset(
     {StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.OUT_OF_RANGE}
 )
 """The codes that a call gets only after it has passed the fence. A request may be found invalid before."""
+EQUAL, FIRST_CONTACT, OLDER_EPOCH, NEWER_EPOCH = "FEN-1a", "FEN-2a", "FEN-3a", "FEN-3b"
+EPOCHS, SEQUENCES, PACKED = "FEN-10a", "FEN-10b", "FEN-10e"
+"""The behaviours that judge the order of tokens."""
+HARD_NUMBER: Final = 2**31
+"""From here on, numbers do not fit into 32 bits with a sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class _Newest:
 
     numbers: tuple[int, int]
     count: int = 1
-    first: bool = True
-    """True if the shard has sent no other call."""
+    before: tuple[int, int] | None = None
+    """The newest token before; None if the shard has sent no other call."""
 
 
 class Marks:
@@ -60,11 +65,17 @@ class Marks:
         if newest is None:
             self._sent[token.shard] = _Newest(token.numbers)
         elif token.numbers > newest.numbers:
-            self._sent[token.shard] = _Newest(token.numbers, first=False)
+            self._sent[token.shard] = _Newest(token.numbers, before=newest.numbers)
         else:
             newest.count += token.numbers == newest.numbers
-            newest.first = False
+            newest.before = newest.before or newest.numbers
         return self._passed.get((token.shard, machine_id))
+
+    def passed(self) -> list[tuple[str, Token]]:
+        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+        marks = sorted(self._passed.items(), key=lambda item: item[1].by.ended)
+        tokens = ((machine, mark.by.token) for (_, machine), mark in marks)
+        return [(machine, token) for machine, token in tokens if token is not None and self.judges(token)]
 
     def answered(self, token: Token, met: Mark | None, call: Call) -> Breach | None:
         """Notes an answer; returns the breach that it shows, if any. `met` is the mark that the call has met."""
@@ -82,9 +93,10 @@ class Marks:
         newest = self._sent[token.shard]
         if newest.numbers != token.numbers or newest.count > 1:
             return None
-        what = "its shard's first call" if newest.first else "newer than every token that its shard has sent"
+        before = newest.before
+        what = "its shard's first call" if before is None else "newer than every token that its shard has sent"
         return Breach(
-            behaviour="FEN-2a" if newest.first else "FEN-1a",
+            behaviour=FIRST_CONTACT if before is None else behaviour_of_order(before, token.numbers),
             machine=call.machine_id,
             wanted=f"{call.rpc} with {token}, {what}, to pass the fence",
             got=call.outcome(),
@@ -93,11 +105,28 @@ class Marks:
 
 
 def _stale(token: Token, met: Mark, call: Call) -> Breach:
-    older_epoch = token.epoch < met.numbers[0]
     return Breach(
-        behaviour="FEN-3a" if older_epoch else "FEN-1a",
+        behaviour=behaviour_of_order(token.numbers, met.numbers, stale=True),
         machine=call.machine_id,
         wanted=f"{call.rpc} with {token} to be fenced: {met.by.rpc} has passed with {met.by.token}",
         got=call.outcome(),
         calls=(met.by, call),
     )
+
+
+def behaviour_of_order(older: tuple[int, int], newer: tuple[int, int], *, stale: bool = False) -> str:
+    """Returns the behaviour that judges the order of two tokens. `stale`: the older one passed after the newer one."""
+    if older == newer:
+        return EQUAL
+    if older[0] == newer[0]:
+        return SEQUENCES if _hard(older[1], newer[1]) else EQUAL
+    if max(older[1], newer[1]) >= HARD_NUMBER:
+        return PACKED
+    if _hard(older[0], newer[0]):
+        return EPOCHS
+    return OLDER_EPOCH if stale else NEWER_EPOCH
+
+
+def _hard(older: int, newer: int) -> bool:
+    """Returns whether two numbers compare wrongly as text, or as anything but 64-bit integers."""
+    return newer >= HARD_NUMBER or len(str(older)) < len(str(newer))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb, state_of
 from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine, describe_map
@@ -32,6 +34,8 @@ ERROR_BEHAVIOURS = {
     State.CONFIGURING: "SHP-4b",
     State.DRAINING: "SHP-4b",
 }
+MIN_SECRET = 8
+"""The number of characters from which a text does not occur by chance."""
 METADATA_BEHAVIOURS = {State.CONFIGURING: "MET-1c", State.DRAINING: "MET-1d"}
 
 
@@ -181,6 +185,36 @@ def of_retry(machine_id: str, expected: Expected, ack: Call) -> Breach | None:
     )
 
 
+REFUSALS = (StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND)
+"""The codes of a refusal that does not depend on the values of the request, or on the load."""
+
+
+def of_refused_retry(machine_id: str, expected: Expected, refused: Call) -> Breach | None:
+    """Returns the breach of OPS-2 if a retry was refused although it differs from the first call in its token only."""
+    operation = expected.operation
+    if operation is None or refused.code not in REFUSALS or not _same_target(operation.ack, refused):
+        return None
+    return Breach(
+        behaviour=RETRY_BEHAVIOURS[operation.verb],
+        machine=machine_id,
+        wanted=f"{refused.rpc} of {machine_id}, sent again, to be answered OK with operation {cut(operation.id)!r}",
+        got=refused.outcome(),
+        calls=(operation.ack, refused),
+        other_client_possible=True,
+    )
+
+
+def _same_target(first: Call, retry: Call) -> bool:
+    fields = ("cluster_id", "bootstrap_blob", "shard_metadata", "grace_period_seconds")
+    return all(getattr(first.request, name, None) == getattr(retry.request, name, None) for name in fields)
+
+
+def still_runs(expected: Expected, shown: pb.Machine) -> bool:
+    """Returns whether a reading shows the last operation in progress, or at its target."""
+    edge = EDGES[expected.operation.verb] if expected.operation is not None else None
+    return edge is not None and state_of(shown.state) in (edge.via, edge.target)
+
+
 def of_missing_edge(machine_id: str, expected: Expected, verb: Verb, ack: Call) -> Breach | None:
     """Returns the breach of COD-2 if a call that has no edge was accepted.
 
@@ -209,6 +243,41 @@ def of_used_operation(machine_id: str, verb: Verb, first: Call, ack: Call) -> Br
         wanted=f"a new operation id for {verb.value} of {machine_id}",
         got=f"{cut(ack.response.operation_id)!r}, the id of {first.rpc} of {first.machine_id}",
         calls=(first, ack),
+    )
+
+
+def of_leak(machine_id: str, expected: Expected, fenced: Call) -> Breach | None:
+    """Returns the breach of FEN-4 if the answer to a fenced call tells what the machine is doing.
+
+    Texts that the caller sent itself do not count, nor do short ones, which may occur by chance.
+    """
+    secrets = {
+        "operation id": expected.operation.id if expected.operation is not None else "",
+        "host.ref": expected.host[1],
+        "cluster": expected.binding.cluster if expected.binding is not None else "",
+    }
+    request = fenced.request
+    sent = (machine_id, request.shard_id, request.cluster_id if fenced.rpc == Verb.CONFIGURE.value else "")
+    for name, secret in secrets.items():
+        if len(secret.strip()) >= MIN_SECRET and secret in fenced.details and not any(secret in each for each in sent):
+            return Breach(
+                behaviour="FEN-4c",
+                machine=machine_id,
+                wanted=f"the answer to a fenced {fenced.rpc} not to contain the {name}",
+                got=fenced.outcome(),
+                calls=(fenced,),
+            )
+    return None
+
+
+def of_fenced_read(read: Call) -> Breach:
+    """Returns the breach of FEN-8 of a Get or a List that was answered FAILED_PRECONDITION."""
+    return Breach(
+        behaviour="FEN-8a",
+        machine=read.machine_id,
+        wanted=f"{read.rpc}, which has no token, to be answered, and never FAILED_PRECONDITION",
+        got=read.outcome(),
+        calls=(read,),
     )
 
 

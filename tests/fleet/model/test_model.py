@@ -227,6 +227,34 @@ def test_a_refused_call_changes_nothing() -> None:
     assert told.found == ["LIF-3a"]
 
 
+def test_a_retry_is_not_refused() -> None:
+    for code, found in ((Status.ABORTED, ["OPS-2b"]), (Status.UNAVAILABLE, FINE), (Status.INVALID_ARGUMENT, FINE)):
+        told = Telling().configured()
+        told.did(Verb.CONFIGURE, code)
+        assert told.found == FINE
+        told.got(State.CONFIGURED)
+        assert told.found == found
+
+
+@pytest.mark.parametrize("shown", [State.FAILED, State.IDLE])
+def test_a_retry_is_refused_if_the_machine_has_failed_or_the_call_was_given_up(shown: State) -> None:
+    told = Telling().idle()
+    told.did(Verb.CONFIGURE)
+    told.did(Verb.CONFIGURE, Status.ABORTED)
+    told.got(shown)
+    assert told.found == FINE
+
+
+def test_another_cluster_or_another_call_explains_a_refused_retry() -> None:
+    told = Telling().configured()
+    told.did(Verb.CONFIGURE, Status.ABORTED, cluster_id="c2")
+    told.got(State.CONFIGURED)
+    told.did(Verb.CONFIGURE, Status.ABORTED)
+    told.did(Verb.CREATE, Status.ABORTED)
+    told.got(State.CONFIGURED)
+    assert told.found == FINE
+
+
 # Tokens.
 
 
@@ -242,7 +270,59 @@ def test_a_token_newer_than_all_that_were_sent_passes() -> None:
     told = Telling().idle()
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(3, 1))
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(1, 1), shard="new")
-    assert told.found == ["FEN-1a", "FEN-2a"]
+    assert told.found == ["FEN-3b", "FEN-2a"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "closed", "open_"),
+    [
+        ((1, 8), (1, 9), "FEN-1a", "FEN-1a"),
+        ((1, 9), (1, 10), "FEN-10b", "FEN-10b"),
+        ((1, 5), (1, 2**31), "FEN-10b", "FEN-10b"),
+        ((1, 99), (2, 0), "FEN-3b", "FEN-3a"),
+        ((9, 99), (10, 0), "FEN-10a", "FEN-10a"),
+        ((2, 5), (2**53, 0), "FEN-10a", "FEN-10a"),
+        ((1, 2**63 - 1), (2, 0), "FEN-10e", "FEN-10e"),
+    ],
+)
+def test_a_breach_of_the_order_names_the_behaviour_that_judges_these_numbers(
+    older: tuple[int, int], newer: tuple[int, int], closed: str, open_: str
+) -> None:
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=older, shard="closed")
+    told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=newer, shard="closed")
+    assert told.found == [closed]
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=newer, shard="open")
+    told.did(Verb.DRAIN, Status.ABORTED, token=older, shard="open")
+    assert told.found == [open_]
+
+
+def test_a_fenced_answer_tells_nothing() -> None:
+    for details, found in (("op-long-name is running", ["FEN-4c"]), ("i-1 is bound", FINE), ("the token is old", FINE)):
+        told = Telling()
+        told.got(State.SPECULATIVE)
+        told.did(Verb.CREATE, operation="op-long-name", token=(2, 1))
+        verb, request, ticket = told.sent(Verb.DRAIN, token=(1, 1))
+        fenced = a_call(verb.value, request, code=Status.FAILED_PRECONDITION, details=details)
+        told.model.ended(ticket, fenced)
+        assert told.found == found
+
+
+def test_a_read_is_never_fenced() -> None:
+    told = Telling()
+    told.model.ended(told.looked(), a_call("Get", pb.MachineRef(id="m1"), code=Status.FAILED_PRECONDITION))
+    assert told.found == ["FEN-8a"]
+
+
+def test_the_marks_of_the_run_are_told_oldest_first() -> None:
+    told = Telling().idle()
+    told.did(Verb.DRAIN, Status.ABORTED, token=(2, 5), shard="one")
+    told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(2, 5), shard="one")
+    told.did(Verb.DRAIN, Status.UNAVAILABLE, token=(7, 7), shard="busy")
+    tokens = [(machine_id, token.numbers) for machine_id, token in told.model.passed()]
+    assert ("m1", (2, 5)) in tokens
+    assert ("m1", (7, 7)) not in tokens
 
 
 @pytest.mark.parametrize("machine_id", ["m1", "m2"])
