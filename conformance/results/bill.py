@@ -112,6 +112,16 @@ class Meter:
         return max(self.median(verb) for verb in Verb)
 
     @property
+    def transitions(self) -> int:
+        """The number of transitions that the run has started."""
+        return self._counts.total()
+
+    @property
+    def driven(self) -> frozenset[str]:
+        """The machines of which the run has started a transition, except forgotten ones."""
+        return frozenset(machine_id for machine_id, started in self._operations.items() if started)
+
+    @property
     def alive(self) -> int:
         """The number of machines that the run has started and not yet returned."""
         return len(self._alive)

@@ -15,6 +15,7 @@ from conformance.core.errors import KitTooSlow, NotObserved, Unprepared, Unsuppo
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.call import Call, cut, describe_machine
 from conformance.suite._fencing import inert_verbs
+from conformance.suite._names import similar_ids
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.timing import missed
@@ -93,9 +94,23 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
         own + own,
     }
     await check_all_not_found(trial, [trial.stranger(name) for name in sorted(similar - known)])
+    await asyncio.gather(
+        *(
+            check_cleaned_id_not_found(trial.stranger(name), number)
+            for number, name in enumerate(similar_ids(own))
+            if name not in known
+        )
+    )
     for name in sorted({own[:-1], own[1:], f"{own[:-1]}*", f"{own[:-1]}_"} - known - {""}):
         # This could be the id of another client's machine, so it is only read.
         await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)
+
+
+async def check_cleaned_id_not_found(machine: Machine, number: int) -> None:
+    """Checks that Get and one of the mutating RPCs, by number, answer that the machine does not exist (COD-1)."""
+    verb = (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN)[number % 3]
+    await expect.code(machine.get(), StatusCode.NOT_FOUND)
+    await expect.code(machine.call(verb, machine.shard.next_in_new_epoch()), StatusCode.NOT_FOUND)
 
 
 async def check_refused_without_edge(

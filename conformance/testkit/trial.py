@@ -106,6 +106,16 @@ class Trial:
         """Seconds that the slowest transition of this run has taken; 0 if none has ended yet."""
         return self._context.meter.slowest
 
+    @property
+    def transitions(self) -> int:
+        """The number of transitions that this run has started."""
+        return self._context.meter.transitions
+
+    @property
+    def driven(self) -> frozenset[str]:
+        """The machines of which this run has started a transition."""
+        return self._context.meter.driven
+
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
         self._count += 1
