@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
-from fake_provider.machine import Machine
 from selftest.mutant import mutant
 from selftest.mutants.codes import _Lenient
 from selftest.mutants.fencing_marks import _Renames
@@ -20,6 +19,7 @@ from selftest.mutants.metadata import Rewriting
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fake_provider.machine import Machine
     from fake_provider.request import Configure
 
 UUID = re.compile(r"(?:urn:uuid:|{)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})}?", re.I)

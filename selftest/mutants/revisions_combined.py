@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
-    from fake_provider.request import Filter, Listing, Request
+    from fake_provider.request import Filter, Listing
     from fake_provider.servicer import Context
 
 
