@@ -46,7 +46,8 @@ async def bind_to(
 ) -> tuple[str, Call]:
     """Binds the machine to a cluster whose name ends oddly, or plainly if the provider refuses such names.
 
-    The beginning is `stem`, or a new name. Returns the name and the ack. The model of the fleet checks that every answer shows exactly this name (LIF-6).
+    The beginning is `stem`, or a new name. Returns the name and the ack. The model of the fleet checks that every
+    answer shows exactly this name (LIF-6).
     """
     cluster = (stem or trial.unique("cluster")) + tail
     call = await machine.configure(cluster=cluster, metadata=metadata)
