@@ -39,7 +39,7 @@ ENCODED: Final = {
     "a b": "a space",
     "a+b": "a plus",
     "a%20b": "an escaped space",
-    "caf%C3%A9": "%7Euser",
+    "%C3%A9": "%7Euser",
     "x/y": "a path",
     "x//y": "an empty part",
     "x/./y": "a dot",

@@ -135,14 +135,14 @@ class _Ticks(Core):
         super().advance(now)
 
     def put(self, machine: Machine) -> Machine:
-        self.inventory.revision = max(self.inventory.revision, int(self.at / self.tick))
+        self.inventory.revision = max(self.inventory.revision, 1 + int(self.at / self.tick))
         machine = replace(machine, revision=self.inventory.revision)
         self.inventory.put(machine)
         return machine
 
     def list_machines(self, wanted: Filter, now: float) -> Listing:
         self.advance(now)
-        self.inventory.revision = max(self.inventory.revision, int(now / self.tick))
+        self.inventory.revision = max(self.inventory.revision, 1 + int(now / self.tick))
         return super().list_machines(wanted, now)
 
 
