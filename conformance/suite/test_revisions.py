@@ -175,7 +175,7 @@ async def last_list_with(trial: Trial, machine: Machine, via: State, first: Call
         waited = trial.client.now() - started
         if waited > trial.patience.drain:
             break
-        await asyncio.sleep(min(max(MIN_PAUSE_S, waited / 8), 1.0))
+        await asyncio.sleep(max(MIN_PAUSE_S, waited / 4))
         call = await delta(trial, b"", [via])
     return latest
 
