@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 AHEAD: Final = 10**12
 """Added to a cursor to get a future one; as nanoseconds of a clock, about a quarter of an hour."""
+AHEAD_OF_32_BITS: Final = 10**9
 NEAR: Final = (1, 7)
 """Added to a counter to get the next cursors."""
 MAX_STEPS_PER_TRANSITION: Final = 16
@@ -52,9 +53,7 @@ def future_cursors(revision: bytes, first: bytes) -> list[bytes]:
     if revision.isdigit():
         count = int(revision)
         return [str(ahead).encode() for ahead in (count + AHEAD, 2 * count + AHEAD, 2**63 - 1, 10**30 + count)]
-    cursors = [counter.ahead(AHEAD) for counter in counters(revision, first)]
-    if len(revision) == 4:
-        cursors = [counter.ahead(10**9) for counter in counters(revision, first)]
+    cursors = [counter.ahead(AHEAD) or counter.ahead(AHEAD_OF_32_BITS) for counter in counters(revision, first)]
     if len(revision) == 8:
         numbers = [(int.from_bytes(revision, order) + AHEAD, order) for order in BYTE_ORDERS]
         cursors += [number.to_bytes(8, order) for number, order in numbers if number < 2**63]

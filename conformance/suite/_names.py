@@ -95,6 +95,9 @@ CLUSTER_TAILS: Final = {
 }
 """Endings of the names of clusters. No cluster has the same name as another once it is cleaned or normalised."""
 
+ODD_CLUSTER_TAIL: Final = "".join(CLUSTER_TAILS[name] for name in ("path", "escaped", "decomposed", "case", "blanks"))
+"""All of these at once, except NUL and the long one, which more providers refuse."""
+
 SHARD_TAILS: Final = (
     ("a b", "a+b", "a%20b", "a%2520b"),
     ("x/y", "x//y", "x/./y", "x/y/", "x/z/../y", "x\\y"),
