@@ -50,7 +50,7 @@ Examples:
 @click.option(
     "--select",
     multiple=True,
-    shell_complete=completion.patterns,
+    shell_complete=completion.listed_patterns,
     metavar="WHAT",
     help="List only these behaviours: ids (FEN-3a), clauses (FEN-3), areas (FEN) or globs ('FEN-*'). Separated by "
     "commas, or repeated.",
