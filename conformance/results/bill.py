@@ -117,9 +117,16 @@ class Meter:
         return self._counts.total()
 
     @property
-    def driven(self) -> frozenset[str]:
-        """The machines of which the run has started a transition, except forgotten ones."""
-        return frozenset(machine_id for machine_id, started in self._operations.items() if started)
+    def bound(self) -> frozenset[str]:
+        """The machines that the run has bound at least once, except forgotten ones.
+
+        Another call that is answered OK may have changed nothing: Delete of a slot, or Create of an IDLE machine.
+        """
+        return frozenset(
+            machine_id
+            for machine_id, started in self._operations.items()
+            if any(verb is Verb.CONFIGURE for verb, _ in started)
+        )
 
     @property
     def alive(self) -> int:

@@ -82,16 +82,16 @@ async def test_a_mutation_moves_the_revision(trial: Trial) -> None:
 
 
 async def check_first_cursor(trial: Trial) -> None:
-    """Checks that the delta since the run's first List contains every machine that the run has driven since."""
-    driven = trial.driven
+    """Checks that the delta since the run's first List contains every machine that the run has bound since."""
+    bound = trial.bound
     async for last in poll_until_deadline(trial):
         call = await delta(trial, trial.found.revision)
-        missing = sorted(driven - set(ids_in(call)))
+        missing = sorted(bound - set(ids_in(call)))
         if not missing:
             return
         if last and [machine for machine in missing[:3] if (await trial.client.get(machine)).ok]:
-            wanted = f"the delta since the first List of the run to contain {missing[0]}, which the run has driven"
-            got = f"{len(ids_in(call))} machines, without {len(missing)} of {len(driven)} driven ones"
+            wanted = f"the delta since the first List of the run to contain {missing[0]}, which the run has bound"
+            got = f"{len(ids_in(call))} machines, without {len(missing)} of {len(bound)} that were bound"
             expect.fact(False, wanted=wanted, got=got, calls=[call])
 
 

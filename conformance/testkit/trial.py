@@ -112,9 +112,9 @@ class Trial:
         return self._context.meter.transitions
 
     @property
-    def driven(self) -> frozenset[str]:
-        """The machines of which this run has started a transition."""
-        return self._context.meter.driven
+    def bound(self) -> frozenset[str]:
+        """The machines that this run has bound at least once."""
+        return self._context.meter.bound
 
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
