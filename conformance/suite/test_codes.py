@@ -40,12 +40,16 @@ async def check_not_found(machine: Machine) -> None:
     await expect.code(machine.get(), StatusCode.NOT_FOUND)
 
 
-async def check_all_not_found(trial: Trial, unknown: Sequence[Machine]) -> None:
-    """Checks that no RPC finds any of the machines, and that List does not show them afterwards."""
-    outcomes = await asyncio.gather(*(check_not_found(machine) for machine in unknown), return_exceptions=True)
-    for outcome in outcomes:
+async def run_all(checks: Iterable[Awaitable[None]]) -> None:
+    """Runs the checks concurrently until all have ended. Raises the exception of the first that failed."""
+    for outcome in await asyncio.gather(*checks, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+async def check_all_not_found(trial: Trial, unknown: Sequence[Machine]) -> None:
+    """Checks that no RPC finds any of the machines, and that List does not show them afterwards."""
+    await run_all([check_not_found(machine) for machine in unknown])
     ids = {machine.id for machine in unknown}
     listed = sorted(ids & {machine.id for machine in await trial.changed()})
     expect.fact(
@@ -94,13 +98,8 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
         own + own,
     }
     await check_all_not_found(trial, [trial.stranger(name) for name in sorted(similar - known)])
-    await asyncio.gather(
-        *(
-            check_cleaned_id_not_found(trial.stranger(name), number)
-            for number, name in enumerate(similar_ids(own))
-            if name not in known
-        )
-    )
+    cleaned = [trial.stranger(name) for name in similar_ids(own) if name not in known]
+    await run_all([check_cleaned_id_not_found(unknown, number) for number, unknown in enumerate(cleaned)])
     for name in sorted({own[:-1], own[1:], f"{own[:-1]}*", f"{own[:-1]}_"} - known - {""}):
         # This could be the id of another client's machine, so it is only read.
         await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)
