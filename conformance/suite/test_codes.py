@@ -97,8 +97,10 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
         f"{own}%",
         own + own,
     }
-    await check_all_not_found(trial, [trial.stranger(name) for name in sorted(similar - known)])
-    cleaned = [trial.stranger(name) for name in similar_ids(own) if name not in known]
+    names = [name for name in (*sorted(similar), *similar_ids(own)) if name not in known]
+    # With one of them all RPCs are called; the others only show whether the ids are different ones.
+    await check_all_not_found(trial, [trial.stranger(names[0])])
+    cleaned = [trial.stranger(name) for name in names[1:]]
     await run_all([check_cleaned_id_not_found(unknown, number) for number, unknown in enumerate(cleaned)])
     for name in sorted({own[:-1], own[1:], f"{own[:-1]}*", f"{own[:-1]}_"} - known - {""}):
         # This could be the id of another client's machine, so it is only read.
@@ -106,10 +108,11 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
 
 
 async def check_cleaned_id_not_found(machine: Machine, number: int) -> None:
-    """Checks that Get and one of the mutating RPCs, by number, answer that the machine does not exist (COD-1)."""
-    verb = (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN)[number % 3]
+    """Checks that Get, and for every third number a mutating RPC, answer that the machine does not exist (COD-1)."""
     await expect.code(machine.get(), StatusCode.NOT_FOUND)
-    await expect.code(machine.call(verb, machine.shard.next_in_new_epoch()), StatusCode.NOT_FOUND)
+    if number % 3 == 0:
+        verb = (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN)[number // 3 % 3]
+        await expect.code(machine.call(verb, machine.shard.next_in_new_epoch()), StatusCode.NOT_FOUND)
 
 
 async def check_refused_without_edge(

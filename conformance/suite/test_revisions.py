@@ -211,7 +211,7 @@ async def check_omitted(read: Callable[[], Awaitable[tuple[Call, Call]]], machin
 
     `read` returns a List and the delta since it. A delta with some change may contain unchanged machines too (LST-6):
     it counts as a success if it omits the machine, but not as a failure if it does not. With a filter, a change outside
-    it does not show: only an unchanged revision says that there was none.
+    it does not show: only an unchanged revision rules it out.
     """
     repeats = 0
     for _ in range(MAX_ATTEMPTS):
