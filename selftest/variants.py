@@ -21,6 +21,7 @@ from fake_provider.errors import Code, Rejected
 from fake_provider.machine import State, Verb
 from fake_provider.request import Drain, Listing
 from fake_provider.servicer import SERVICE, Servicer
+from selftest import variants_of_names as variants_of_names  # registers them
 from selftest.variant import VARIANTS as VARIANTS
 from selftest.variant import Variant as Variant
 from selftest.variant import variant

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unprepared
 from conformance.core.lifecycle import State, Verb
-from conformance.suite._metadata import IDLE_OR_BOUND, TOO_LARGE, check_shown, configure_with, readings_of_binding
+from conformance.suite._metadata import (
+    IDLE_OR_BOUND,
+    TOO_LARGE,
+    bind_to,
+    check_shown,
+    configure_with,
+    readings_of_binding,
+)
+from conformance.suite._names import CLUSTER_TAILS
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
@@ -32,16 +40,17 @@ def own_metadata(machine: Machine) -> dict[str, str]:
 @behaviour("MET-3a", machines=3, transitions=2)
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
-    clusters = {machine: trial.unique("cluster") for machine in (one, other)}
+    stem = trial.unique("cluster")  # the names of the two clusters differ only in case
     async with (
         observe(trial, one, states=IDLE_OR_BOUND) as first,
         observe(trial, other, states=IDLE_OR_BOUND) as second,
     ):
-        await asyncio.gather(
-            *(trial.bind(machine, cluster=clusters[machine], metadata=own_metadata(machine)) for machine in clusters)
+        (cluster, _), (other_cluster, _) = await asyncio.gather(
+            bind_to(trial, one, CLUSTER_TAILS["case"], own_metadata(one), stem=stem),
+            bind_to(trial, other, CLUSTER_TAILS["other case"], own_metadata(other), stem=stem),
         )
-    for seen in (first, second):
-        for reading in readings_of_binding(seen, clusters[seen.machine]):
+    for seen, name in ((first, cluster), (second, other_cluster)):
+        for reading in readings_of_binding(seen, name):
             expect.echoes(reading.machine, own_metadata(seen.machine), where=reading.where)
         await check_shown(trial, seen.machine, own_metadata(seen.machine))
     await check_shown(trial, bystander, {})
@@ -116,7 +125,9 @@ async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
 @behaviour("MET-4c", machines=1, transitions=4)
 async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
     machine = trial.machine
-    await check_stored_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")
+    await check_stored_or_refused(
+        trial, machine, {"long": "ä" * 1000 + "a" * 9000, "k" * 2000: "v"}, what="13 kB in two keys"
+    )
     await check_stored_or_refused(trial, machine, {"long": "ä" * (1 << 19) + "end"}, what="1 MiB in one value")
     # Refused metadata, and metadata of a drained binding, must not appear in the next binding.
     await trial.bind(machine, cluster=machine.cluster, metadata={"small": "1"})

@@ -107,6 +107,16 @@ class Trial:
         """Seconds that the slowest transition of this run has taken; 0 if none has ended yet."""
         return self._context.meter.slowest
 
+    @property
+    def transitions(self) -> int:
+        """The number of transitions that this run has started."""
+        return self._context.meter.transitions
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The machines that this run has bound at least once."""
+        return self._context.meter.bound
+
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
         self._count += 1

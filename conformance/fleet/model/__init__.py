@@ -251,6 +251,9 @@ class FleetModel:
             if track is None or not track.owned or not self._is_current(track, ticket):
                 continue
             self._note_all(rules.of_table(shown.id, shown, call))
+            # The resources may be those of a workload: an earlier binding, which a List that lags shows, had others.
+            if len(track.bindings.get(shown.cluster, ())) == 1 or not (track.bindings or shown.cluster):
+                self._note(rules.of_listed_fields(shown.id, track.expected, shown, call))
             binding = track.expected.binding
             if binding is None or not binding.cluster or shown.cluster != binding.cluster:
                 continue

@@ -6,8 +6,9 @@ may have given it up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc import StatusCode
 
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb, state_of
@@ -16,8 +17,6 @@ from conformance.rpc.call import cut, describe_machine, describe_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.fleet.model.expected import Binding, Expected
     from conformance.rpc.call import Call
@@ -36,6 +35,8 @@ ERROR_BEHAVIOURS = {
 }
 MIN_SECRET = 8
 """The number of characters from which a text does not occur by chance."""
+FIXED_FIELDS = ("instance_type", "zone", "capacity_type", "resources", "allocatable")
+"""The fields that stay as they are while a machine rests, and that no call names."""
 METADATA_BEHAVIOURS = {State.CONFIGURING: "MET-1c", State.DRAINING: "MET-1d"}
 
 
@@ -100,6 +101,36 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
         calls=_with(expected.by, get),
         other_client_possible=True,
     )
+
+
+def of_listed_fields(machine_id: str, expected: Expected, shown: pb.Machine, call: Call) -> Breach | None:
+    """Returns the breach of LST-4 if a List shows a machine at rest with other fixed fields than a Get before it.
+
+    A List that lags may show an earlier life, which has another host, or an earlier state.
+    """
+    get = expected.by
+    if get is None or get.rpc != "Get" or expected.state is not state_of(shown.state):
+        return None
+    read: pb.Machine = get.response
+    if read.host.ref != shown.host.ref or read.cluster != shown.cluster:
+        return None
+    different = [name for name in FIXED_FIELDS if _differ(getattr(read, name), getattr(shown, name))]
+    if not different:
+        return None
+    return Breach(
+        behaviour="LST-4a",
+        machine=machine_id,
+        wanted=f"List and Get of {machine_id}, at rest in {state_of(shown.state).name}, to agree",
+        got=f"another {', '.join(different)} in List",
+        calls=(get, call),
+        other_client_possible=True,
+    )
+
+
+def _differ(read: Any, shown: Any) -> bool:
+    if isinstance(read, pb.Resources):  # an empty message is the same as none
+        return dict(read.resources) != dict(shown.resources)
+    return bool(read != shown)
 
 
 def of_host(machine_id: str, expected: Expected, shown: pb.Machine, call: Call) -> Breach | None:

@@ -466,3 +466,33 @@ def test_a_breach_is_noted_once_for_each_machine() -> None:
     for _ in range(3):
         told.got(State.IDLE, last_error="e")
     assert told.found == ["SHP-4a"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "behaviours"),
+    [
+        ({}, FINE),
+        ({"allocatable": pb.Resources()}, FINE),
+        ({"price_per_hour": 2.0, "labels": {"a": "b"}}, FINE),
+        ({"zone": "elsewhere"}, ["LST-4a"]),
+        ({"resources": pb.Resources(resources={"cpu": "1"})}, ["LST-4a"]),
+        (
+            {"zone": "elsewhere", "host": pb.HostRef(provider="aws", ref="i-0")},
+            FINE,
+        ),  # an earlier life, in a List that lags
+    ],
+)
+def test_a_list_shows_the_fixed_fields_of_a_get_before_it(fields: dict[str, Any], behaviours: list[str]) -> None:
+    told = Telling().idle()
+    told.listed(machine(State.IDLE, **fields), since_revision=b"7", states=[State.IDLE])
+    assert told.found == behaviours
+
+
+def test_a_list_that_lags_may_show_the_resources_of_an_earlier_binding() -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN, shown=machine(State.DRAINING))
+    told.got(State.IDLE)
+    told.did(Verb.CONFIGURE)
+    told.got(State.CONFIGURED)
+    told.listed(machine(State.CONFIGURED, resources=pb.Resources(resources={"cpu": "1"})))
+    assert told.found == FINE
