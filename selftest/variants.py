@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import State, Verb
+from fake_provider.machine import Operation, State, Verb
 from fake_provider.request import Drain, Listing
 from fake_provider.servicer import SERVICE, Servicer
 from selftest.variant import VARIANTS as VARIANTS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fake_provider.fence import Token
-    from fake_provider.machine import Machine, Operation
+    from fake_provider.machine import Machine
     from fake_provider.request import Ack, Configure, Filter, Request
     from fake_provider.store import MarkKey
 
@@ -127,6 +127,28 @@ class GraceZeroFails(Core):
         if not hasty or started.operation is None:
             return started
         return self.put(replace(started, operation=replace(started.operation, error="the workload did not stop")))
+
+
+@variant(latency="30ms")
+class TakesItsGrace(Core):
+    """Lets a Drain take its whole grace period, but not more than four seconds."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        if not isinstance(request, Drain):
+            return super().start(verb, machine, request, now)
+        operation = Operation(verb=verb, id=self.new_operation_id(verb, machine), due=now + min(request.grace, 4))
+        self.schedule(self.put(replace(machine, state=State.DRAINING, operation=operation)), now)
+        return self.machines[machine.id]
+
+
+@variant()
+class LimitsItsGrace(Core):
+    """Refuses a grace period of more than a day."""
+
+    def validate_grace(self, request: Drain) -> None:
+        super().validate_grace(request)
+        if request.grace > 86_400:
+            raise Rejected(Code.OUT_OF_RANGE, "grace_period_seconds must be at most 86400")
 
 
 @variant()

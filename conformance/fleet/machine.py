@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core import background
 from conformance.core.errors import Disturbed, NoAnswer, Unprepared
 from conformance.core.fencing import Shard, Token
@@ -20,7 +18,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import Doubt, UnansweredCalls
+from conformance.fleet.unanswered import UNCERTAIN_CODES, Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -39,12 +37,6 @@ if TYPE_CHECKING:
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
-UNCERTAIN_CODES = (
-    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
-    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
-)
-"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
-started a transition."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
@@ -454,8 +446,11 @@ class Machine:
         if not hangs and call.fenced and allow_tokenless:
             call = await self.call(verb, Token("", 0, 0))
         if hangs or not call.ok:
+            if self._context.model.is_refusal(verb, call):
+                self._context.model.refused(verb, call, await self.call(verb))
             raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
         result = await self.settle()
+        self._context.model.waited(verb, call, result.machine, result.seconds)
         if result.state is not EDGES[verb].target:
             why = result.machine.last_error or "no error"
             raise Unprepared(f"{self.id} is {result.state.name} after {verb.value}: {why}")

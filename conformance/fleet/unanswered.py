@@ -6,11 +6,20 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+UNCERTAIN_CODES = (
+    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
+    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
+)
+"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
+started a transition."""
 
 
 class Doubt(IntEnum):

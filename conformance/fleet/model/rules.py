@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb, state_of
 from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine, describe_map
@@ -32,6 +34,13 @@ ERROR_BEHAVIOURS = {
     State.CONFIGURING: "SHP-4b",
     State.DRAINING: "SHP-4b",
 }
+REFUSALS = frozenset(
+    {
+        *(StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS, StatusCode.PERMISSION_DENIED),
+        *(StatusCode.ABORTED, StatusCode.OUT_OF_RANGE, StatusCode.UNIMPLEMENTED),
+    }
+)
+"""The codes of a call that was refused for good."""
 METADATA_BEHAVIOURS = {State.CONFIGURING: "MET-1c", State.DRAINING: "MET-1d"}
 
 
@@ -193,6 +202,46 @@ def of_missing_edge(machine_id: str, expected: Expected, verb: Verb, ack: Call) 
         wanted=f"{verb.value} of {machine_id}, {state.name}, to be refused",
         got=ack.outcome(),
         calls=_with(expected.by, ack),
+        other_client_possible=True,
+    )
+
+
+def is_refusal(verb: Verb, call: Call) -> bool:
+    """Returns whether a Configure or Drain was refused for good.
+
+    A provider may have no capacity for a Create, and no Delete. A code that leaves open whether the call was applied,
+    or that asks to try again, says nothing.
+    """
+    return verb in (Verb.CONFIGURE, Verb.DRAIN) and call.answered and call.code in REFUSALS
+
+
+def of_refused_edge(expected: Expected, verb: Verb, call: Call, again: Call) -> Breach | None:
+    """Returns the breach of LIF-1 if a default call that has an edge from the machine's state was refused twice."""
+    if expected.state is not EDGES[verb].source or again.code is not call.code:
+        return None
+    if not (is_refusal(verb, call) and is_refusal(verb, again)):
+        return None
+    return Breach(
+        behaviour="LIF-1a",
+        machine=call.machine_id,
+        wanted=f"{verb.value} of {call.machine_id}, {EDGES[verb].source.name}, to be answered OK",
+        got=f"{again.outcome()}, twice",
+        calls=(call, again),
+        other_client_possible=True,
+    )
+
+
+def of_stuck_transition(expected: Expected, verb: Verb, call: Call, shown: pb.Machine, seconds: float) -> Breach | None:
+    """Returns the breach of LIF-1 if a transition has not ended although the kit has waited for it with patience."""
+    state = state_of(shown.state)
+    if expected.verb is not verb or state is not EDGES[verb].via:
+        return None
+    return Breach(
+        behaviour="LIF-1a",
+        machine=call.machine_id,
+        wanted=f"{call.machine_id} to settle at {EDGES[verb].target.name} after {verb.value}",
+        got=f"{describe_machine(shown)} after {seconds:.1f} s",
+        calls=(call,),
         other_client_possible=True,
     )
 

@@ -1,0 +1,318 @@
+"""Providers whose defect shows late in a machine's life: in its second life, third binding or fifth Drain (§2, §3, §6).
+
+Most of them are found because the pool gives the same machine to many behaviours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
+from fake_provider.machine import EDGES, Machine, Operation, State, Verb
+from selftest.mutant import mutant
+
+if TYPE_CHECKING:
+    from fake_provider.machine import Host
+    from fake_provider.request import Ack, Configure, Request
+
+
+class _Counted(Core):
+    """Not a mutant: counts the transitions that each machine has started, by verb."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        counts: dict[tuple[str, Verb], int] = self.__dict__.setdefault("counts", {})
+        counts[machine.id, verb] = counts.get((machine.id, verb), 0) + 1
+        return super().start(verb, machine, request, now)
+
+    def number(self, machine: Machine, verb: Verb) -> int:
+        """Returns how many transitions of `verb` the machine has started."""
+        counts: dict[tuple[str, Verb], int] = self.__dict__.get("counts", {})
+        return counts.get((machine.id, verb), 0)
+
+
+# Later lives.
+
+
+@mutant("LIF-5", "LIF-5d")
+class LaterLivesBeginWithTheOldHost(Core):
+    """Shows the host of the last life while a slot is CREATING again."""
+
+    def cleared_by_delete(self, machine: Machine) -> Machine:
+        if machine.host is not None:
+            hosts: dict[str, Host] = self.__dict__.setdefault("hosts", {})
+            hosts[machine.id] = machine.host
+        return super().cleared_by_delete(machine)
+
+    def in_transition(self, verb: Verb, machine: Machine, request: Request, operation: Operation) -> Machine:
+        moving = super().in_transition(verb, machine, request, operation)
+        old: Host | None = self.__dict__.get("hosts", {}).get(machine.id)
+        return replace(moving, host=old) if verb is Verb.CREATE else moving
+
+
+@mutant("OPS-3", "OPS-3a")
+class ThirdCreateHasTheFirstId(_Counted):
+    """Gives the third Create of a slot the operation_id of the first."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        first: dict[str, str] = self.__dict__.setdefault("first", {})
+        if verb is not Verb.CREATE:
+            return super().new_operation_id(verb, machine)
+        if self.number(machine, verb) == 3:
+            return first[machine.id]
+        operation_id = super().new_operation_id(verb, machine)
+        first.setdefault(machine.id, operation_id)
+        return operation_id
+
+
+@mutant("OPS-2", "OPS-2a")
+class LaterCreatesAreNotRemembered(_Counted):
+    """Gives a retry of the second Create of a slot another operation_id each time."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        known = super().retry_of(verb, machine, request)
+        return self.new_operation_id(verb, machine) if known and verb is Verb.CREATE and self.later(machine) else known
+
+    def later(self, machine: Machine) -> bool:
+        return self.number(machine, Verb.CREATE) > 1
+
+
+@mutant("LIF-2", "LIF-2a")
+class LaterLivesLookLikeSlotsUntilTheyAreThere(_Counted):
+    """Shows SPECULATIVE in Get while a slot is CREATING again."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        again = machine.state is State.CREATING and self.number(machine, Verb.CREATE) > 1
+        return replace(machine, state=State.SPECULATIVE) if again else machine
+
+
+# Later bindings and drains.
+
+
+@mutant("MET-1", "MET-1c")
+class ThirdBindingsMetadataIsDropped(_Counted):
+    """Drops the metadata of each third Configure of a machine."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        bound = super().bound(machine, request)
+        return replace(bound, shard_metadata={}) if self.number(machine, Verb.CONFIGURE) % 3 == 0 else bound
+
+
+@mutant("MET-2", "MET-2b")
+class ThirdBindingHasTheKeysOfTheSecond(_Counted):
+    """Adds the metadata of the binding before to each third Configure of a machine."""
+
+    def bound(self, machine: Machine, request: Configure) -> Machine:
+        earlier: dict[str, dict[str, str]] = self.__dict__.setdefault("earlier", {})
+        bound = super().bound(machine, request)
+        if self.number(machine, Verb.CONFIGURE) % 3 == 0:
+            bound = replace(bound, shard_metadata={**earlier.get(machine.id, {}), **bound.shard_metadata})
+        earlier[machine.id] = dict(request.metadata)
+        return bound
+
+
+@mutant("OPS-3", "OPS-3a")
+class ThirdConfigureHasTheFirstId(_Counted):
+    """Gives the third Configure of a machine the operation_id of the first."""
+
+    def new_operation_id(self, verb: Verb, machine: Machine) -> str:
+        first: dict[str, str] = self.__dict__.setdefault("first", {})
+        if verb is Verb.CONFIGURE and self.number(machine, verb) == 3:
+            return first[machine.id]
+        operation_id = super().new_operation_id(verb, machine)
+        if verb is Verb.CONFIGURE:
+            first.setdefault(machine.id, operation_id)
+        return operation_id
+
+
+@mutant("LIF-6", "LIF-6a")
+class FifthDrainLeavesTheCluster(_Counted):
+    """Does not clear the cluster at the end of the fifth Drain of a machine."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        cleared = super().cleared_by_drain(machine)
+        return replace(cleared, cluster=machine.cluster) if self.number(machine, Verb.DRAIN) == 5 else cleared
+
+
+@mutant("MET-2", "MET-2a")
+class FifthDrainLeavesTheMetadata(_Counted):
+    """Does not clear the metadata at the end of each fifth Drain of a machine."""
+
+    def cleared_by_drain(self, machine: Machine) -> Machine:
+        cleared = super().cleared_by_drain(machine)
+        left = self.number(machine, Verb.DRAIN) % 5 == 0
+        return replace(cleared, shard_metadata=machine.shard_metadata) if left else cleared
+
+
+@mutant("LIF-1", "LIF-1a")
+class SixthDrainNeverEnds(_Counted):
+    """Never ends the sixth Drain of a machine."""
+
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
+        stuck = machine.state is State.DRAINING and self.number(machine, Verb.DRAIN) == 6
+        return super().is_running(machine, operation_id) and not stuck
+
+
+@mutant("LIF-1", "LIF-1a")
+class SixthDrainIsUndone(_Counted):
+    """Ends the sixth Drain of a machine in CONFIGURED."""
+
+    def settle(self, machine: Machine) -> Machine:
+        undone = machine.state is State.DRAINING and self.number(machine, Verb.DRAIN) == 6
+        return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
+
+
+@mutant("LIF-1", "LIF-1a")
+class MachinesWearOut(_Counted):
+    """Refuses every Configure of a machine after its fifth, in all its lives."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        super().check_edge(verb, machine, request)
+        if verb is Verb.CONFIGURE and self.number(machine, verb) >= 5:
+            raise Rejected(Code.ABORTED, f"{machine.id} was bound too often")
+
+
+# After a refused call.
+
+
+@mutant("LIF-1", "LIF-1a")
+class ADrainAfterARefusedOneDoesNothing(Core):
+    """Acknowledges a Drain and does nothing if the last Drain of the machine was refused at SPECULATIVE."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        refused: set[str] = self.__dict__.setdefault("refused", set())
+        if verb is Verb.DRAIN and machine.state is State.SPECULATIVE:
+            refused.add(machine.id)
+        super().check_edge(verb, machine, request)
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        refused: set[str] = self.__dict__.setdefault("refused", set())
+        if verb is Verb.DRAIN and machine.id in refused:
+            refused.remove(machine.id)
+            return self.put(replace(machine, operation=Operation(verb=verb, id=self.new_operation_id(verb, machine))))
+        return super().start(verb, machine, request, now)
+
+
+class _Queued(Core):
+    """Not a mutant: performs a call that it refused in `refused_in` when the machine rests in its source state."""
+
+    verb: Verb
+    refused_in: State
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        if verb is self.verb and machine.state is self.refused_in:
+            self.__dict__.setdefault("queued", set()).add(machine.id)
+        return super().no_edge(verb, machine)
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        queued: set[str] = self.__dict__.setdefault("queued", set())
+        for machine_id in sorted(queued):
+            machine = self.machines[machine_id]
+            if machine.state is EDGES[self.verb].source:
+                queued.remove(machine_id)
+                operation = Operation(verb=self.verb, id=self.new_operation_id(self.verb, machine), due=now + 0.04)
+                moving = self.put(replace(machine, state=EDGES[self.verb].via, operation=operation))
+                self.schedule(moving, now)
+
+
+@mutant("COD-2", "COD-2j")
+class ADeleteOfACreatingSlotComesLater(_Queued):
+    """Refuses Delete while a slot is CREATING, and deletes the machine when it is there."""
+
+    verb, refused_in = Verb.DELETE, State.CREATING
+
+
+@mutant("COD-2", "COD-2g")
+class ADrainOfAConfiguringMachineComesLater(_Queued):
+    """Refuses Drain while a machine is CONFIGURING, and drains it when it is bound."""
+
+    verb, refused_in = Verb.DRAIN, State.CONFIGURING
+
+
+@mutant("COD-2", "COD-2j")
+class ADeleteOfACreatingSlotForgetsTheCreate(Core):
+    """Refuses Delete while a slot is CREATING, but forgets the Create that runs, so that its retry is a new one."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        if verb is Verb.DELETE and machine.state is State.CREATING:
+            self.put(replace(machine, created_by=f"{machine.created_by}-"))
+        return super().no_edge(verb, machine)
+
+
+@mutant("COD-2", "COD-2a")
+class ADeleteOfASlotStopsItsNextCreate(Core):
+    """Refuses Delete of a slot, but ends its next Create in SPECULATIVE."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        if verb is Verb.DELETE and machine.state is State.SPECULATIVE:
+            self.__dict__.setdefault("stopped", set()).add(machine.id)
+        return super().no_edge(verb, machine)
+
+    def settle(self, machine: Machine) -> Machine:
+        stopped: set[str] = self.__dict__.setdefault("stopped", set())
+        if machine.state is State.CREATING and machine.id in stopped:
+            stopped.remove(machine.id)
+            return replace(machine, state=State.SPECULATIVE, created_by="")
+        return super().settle(machine)
+
+
+# Create at the moment SPECULATIVE appears.
+
+
+class _JustDeleted(Core):
+    """Not a mutant: knows when each machine was deleted."""
+
+    def advance(self, now: float) -> None:
+        self.__dict__["now"] = now
+        super().advance(now)
+
+    def cleared_by_delete(self, machine: Machine) -> Machine:
+        self.__dict__.setdefault("deleted", {})[machine.id] = (self.__dict__["now"], machine.created_by)
+        return super().cleared_by_delete(machine)
+
+    def just_deleted(self, machine_id: str) -> bool:
+        """Returns whether the machine was deleted within the last 30 ms."""
+        deleted: dict[str, tuple[float, str]] = self.__dict__.get("deleted", {})
+        return machine_id in deleted and self.__dict__["now"] - deleted[machine_id][0] < 0.03
+
+
+@mutant("OPS-3", "OPS-3b")
+class ASlotIsNotFreeAtOnce(_JustDeleted):
+    """Refuses Create for 30 ms after SPECULATIVE has appeared."""
+
+    def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
+        super().check_edge(verb, machine, request)
+        if verb is Verb.CREATE and self.just_deleted(machine.id):
+            raise Rejected(Code.ALREADY_EXISTS, "its host is still there")
+
+
+@mutant("OPS-3", "OPS-3b")
+class TheLastCreateIsRememberedForAMoment(_JustDeleted):
+    """Answers a Create with the operation of the last life for 30 ms after SPECULATIVE has appeared."""
+
+    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
+        if verb is Verb.CREATE and machine.state is State.SPECULATIVE and self.just_deleted(machine.id):
+            created_by: str = self.__dict__["deleted"][machine.id][1]
+            return created_by
+        return super().retry_of(verb, machine, request)
+
+
+@mutant("OPS-3", "OPS-3b")
+class TheCleanUpTakesTheNextHost(_JustDeleted):
+    """Clears a slot once more 20 ms after SPECULATIVE has appeared, whatever was created there meanwhile."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        ack = super().serve(verb, request, now)
+        if verb is Verb.CREATE and self.just_deleted(request.machine_id):
+            self.__dict__.setdefault("cleaned", {})[request.machine_id] = now + 0.02
+        return ack
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        cleaned: dict[str, float] = self.__dict__.setdefault("cleaned", {})
+        for machine_id in [each for each, due in cleaned.items() if due <= now]:
+            del cleaned[machine_id]
+            slot = self.cleared_by_delete(self.machines[machine_id])
+            self.put(replace(slot, state=State.SPECULATIVE, operation=None))
