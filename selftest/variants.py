@@ -148,7 +148,7 @@ class LimitsItsGrace(Core):
     def validate_grace(self, request: Drain) -> None:
         super().validate_grace(request)
         if request.grace > 86_400:
-            raise Rejected(Code.OUT_OF_RANGE, "grace_period_seconds must be at most 86400")
+            raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must be at most 86400")
 
 
 @variant()

@@ -78,28 +78,10 @@ class LaterCreatesAreNotRemembered(_Counted):
         return self.number(machine, Verb.CREATE) > 1
 
 
-@mutant("LIF-2", "LIF-2a")
-class LaterLivesLookLikeSlotsUntilTheyAreThere(_Counted):
-    """Shows SPECULATIVE in Get while a slot is CREATING again."""
-
-    def shown_in_get(self, machine: Machine) -> Machine:
-        again = machine.state is State.CREATING and self.number(machine, Verb.CREATE) > 1
-        return replace(machine, state=State.SPECULATIVE) if again else machine
-
-
 # Later bindings and drains.
 
 
-@mutant("MET-1", "MET-1c")
-class ThirdBindingsMetadataIsDropped(_Counted):
-    """Drops the metadata of each third Configure of a machine."""
-
-    def bound(self, machine: Machine, request: Configure) -> Machine:
-        bound = super().bound(machine, request)
-        return replace(bound, shard_metadata={}) if self.number(machine, Verb.CONFIGURE) % 3 == 0 else bound
-
-
-@mutant("MET-2", "MET-2b")
+@mutant("MET-2", "MET-2d")
 class ThirdBindingHasTheKeysOfTheSecond(_Counted):
     """Adds the metadata of the binding before to each third Configure of a machine."""
 
@@ -126,15 +108,6 @@ class ThirdConfigureHasTheFirstId(_Counted):
         return operation_id
 
 
-@mutant("LIF-6", "LIF-6a")
-class FifthDrainLeavesTheCluster(_Counted):
-    """Does not clear the cluster at the end of the fifth Drain of a machine."""
-
-    def cleared_by_drain(self, machine: Machine) -> Machine:
-        cleared = super().cleared_by_drain(machine)
-        return replace(cleared, cluster=machine.cluster) if self.number(machine, Verb.DRAIN) == 5 else cleared
-
-
 @mutant("MET-2", "MET-2a")
 class FifthDrainLeavesTheMetadata(_Counted):
     """Does not clear the metadata at the end of each fifth Drain of a machine."""
@@ -145,32 +118,26 @@ class FifthDrainLeavesTheMetadata(_Counted):
         return replace(cleared, shard_metadata=machine.shard_metadata) if left else cleared
 
 
+# Bindings that only the pool drains.
+
+
 @mutant("LIF-1", "LIF-1a")
-class SixthDrainNeverEnds(_Counted):
-    """Never ends the sixth Drain of a machine."""
+class LabelledNodesAreNeverDrained(Core):
+    """Never ends a Drain if the binding has a key that a node has too; only the pool drains such a one."""
 
     def is_running(self, machine: Machine, operation_id: str) -> bool:
-        stuck = machine.state is State.DRAINING and self.number(machine, Verb.DRAIN) == 6
+        stuck = machine.state is State.DRAINING and "kubernetes.io/hostname" in machine.shard_metadata
         return super().is_running(machine, operation_id) and not stuck
 
 
 @mutant("LIF-1", "LIF-1a")
-class SixthDrainIsUndone(_Counted):
-    """Ends the sixth Drain of a machine in CONFIGURED."""
-
-    def settle(self, machine: Machine) -> Machine:
-        undone = machine.state is State.DRAINING and self.number(machine, Verb.DRAIN) == 6
-        return replace(machine, state=State.CONFIGURED) if undone else super().settle(machine)
-
-
-@mutant("LIF-1", "LIF-1a")
-class MachinesWearOut(_Counted):
-    """Refuses every Configure of a machine after its fifth, in all its lives."""
+class LabelledNodesAreProtected(Core):
+    """Refuses a Drain if the binding has a key that a node has too; only the pool drains such a one."""
 
     def check_edge(self, verb: Verb, machine: Machine, request: Request) -> None:
         super().check_edge(verb, machine, request)
-        if verb is Verb.CONFIGURE and self.number(machine, verb) >= 5:
-            raise Rejected(Code.ABORTED, f"{machine.id} was bound too often")
+        if verb is Verb.DRAIN and "kubernetes.io/hostname" in machine.shard_metadata:
+            raise Rejected(Code.ABORTED, "the node is in use")
 
 
 # After a refused call.
@@ -192,6 +159,10 @@ class ADrainAfterARefusedOneDoesNothing(Core):
             refused.remove(machine.id)
             return self.put(replace(machine, operation=Operation(verb=verb, id=self.new_operation_id(verb, machine))))
         return super().start(verb, machine, request, now)
+
+    def shown_in_ack(self, verb: Verb, machine: Machine) -> Machine:
+        nothing_runs = verb is Verb.DRAIN and machine.state is State.CONFIGURED
+        return replace(machine, state=State.DRAINING) if nothing_runs else machine
 
 
 class _Queued(Core):
@@ -231,7 +202,7 @@ class ADrainOfAConfiguringMachineComesLater(_Queued):
     verb, refused_in = Verb.DRAIN, State.CONFIGURING
 
 
-@mutant("COD-2", "COD-2j")
+@mutant("OPS-2", "OPS-2a")
 class ADeleteOfACreatingSlotForgetsTheCreate(Core):
     """Refuses Delete while a slot is CREATING, but forgets the Create that runs, so that its retry is a new one."""
 
@@ -241,7 +212,7 @@ class ADeleteOfACreatingSlotForgetsTheCreate(Core):
         return super().no_edge(verb, machine)
 
 
-@mutant("COD-2", "COD-2a")
+@mutant("COD-2", "COD-2j")
 class ADeleteOfASlotStopsItsNextCreate(Core):
     """Refuses Delete of a slot, but ends its next Create in SPECULATIVE."""
 

@@ -123,18 +123,18 @@ class _ActsWhenTheGraceIsOver(_Drains):
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         if isinstance(request, Drain) and 0 < request.grace <= 60:
-            self.__dict__.setdefault("timers", {})[machine.id] = now + request.grace
+            self.__dict__.setdefault("timers", {})[machine.id] = (now + request.grace, machine.cluster)
         return super().start(verb, machine, request, now)
 
     def advance(self, now: float) -> None:
         super().advance(now)
-        timers: dict[str, float] = self.__dict__.setdefault("timers", {})
-        for machine_id in [each for each, due in timers.items() if due <= now]:
-            del timers[machine_id]
-            self.over(self.machines[machine_id])
+        timers: dict[str, tuple[float, str]] = self.__dict__.setdefault("timers", {})
+        for machine_id in [each for each, (due, _) in timers.items() if due <= now]:
+            _, cluster = timers.pop(machine_id)
+            self.over(self.machines[machine_id], cluster)
 
-    def over(self, machine: Machine) -> None:
-        """Acts on the machine."""
+    def over(self, machine: Machine, cluster: str) -> None:
+        """Acts on the machine, which was drained from the cluster."""
         raise NotImplementedError
 
 
@@ -142,7 +142,7 @@ class _ActsWhenTheGraceIsOver(_Drains):
 class TheTimerOfTheGraceUnbinds(_ActsWhenTheGraceIsOver):
     """Unbinds a machine when the grace period of its last Drain is over, whatever it is bound to by then."""
 
-    def over(self, machine: Machine) -> None:
+    def over(self, machine: Machine, cluster: str) -> None:
         if machine.state is State.CONFIGURED:
             self.put(self.cleared_by_drain(replace(machine, state=State.IDLE)))
 
@@ -151,6 +151,6 @@ class TheTimerOfTheGraceUnbinds(_ActsWhenTheGraceIsOver):
 class AnEarlyEndIsTakenBack(_ActsWhenTheGraceIsOver):
     """Shows a drained machine as DRAINING again when the grace period of its Drain is over."""
 
-    def over(self, machine: Machine) -> None:
+    def over(self, machine: Machine, cluster: str) -> None:
         if machine.state is State.IDLE:
-            self.put(replace(machine, state=State.DRAINING, cluster="gone", operation=None))
+            self.put(replace(machine, state=State.DRAINING, cluster=cluster, operation=None))

@@ -148,11 +148,11 @@ class ConfiguringHidesItsMetadataWhenTheClientGoes(Hanging):
 
 @mutant("COD-5", "COD-5e", tcp=True, alone="no further behaviour is answered")
 class EachCallThatGoesKeepsAWorker(Servicer):
-    """Never frees the worker of a call whose client went, and has 32 workers."""
+    """Never frees the worker of a call whose client went, and has ten workers."""
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         kept: list[int] = vars(self).setdefault("kept", [])
-        if len(kept) >= 32:
+        if len(kept) >= 10:
             await asyncio.sleep(3600)
         try:
             await asyncio.sleep(0.02)
