@@ -228,12 +228,13 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
             if not call.ok:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
             again = await send(machine, verb, trial.client)
-            # The same call again, and a List, over connections that are closed before the answer.
+            # The same call again, and a List or a Get, over connections that are closed before the answer.
             calls = [asyncio.ensure_future(send(machine, verb, client)) for client in clients]
-            lists = [asyncio.ensure_future(client.list(cap=9)) for client in clients]
+            reads = [asyncio.ensure_future(client.list(cap=9)) for client in clients[::2]]
+            reads += [asyncio.ensure_future(client.get(machine.id)) for client in clients[1::2]]
             await machine.read()
             await asyncio.gather(*(client.disconnect() for client in clients))
-            await asyncio.gather(*calls, *lists)
+            await asyncio.gather(*calls, *reads)
         await check_settles(machine, verb)
         late = await send(machine, verb, trial.client)
         if late.ok and again.operation_id == call.operation_id:  # if not, OPS-2 judges it

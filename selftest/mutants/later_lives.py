@@ -118,6 +118,39 @@ class FifthDrainLeavesTheMetadata(_Counted):
         return replace(cleared, shard_metadata=machine.shard_metadata) if left else cleared
 
 
+# Two machines at the same time.
+
+
+class _OneAtATime(Core):
+    """Not a mutant: a transition of `verb` never ends if another machine starts one meanwhile."""
+
+    verb: Verb
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        started = super().start(verb, machine, request, now)
+        if verb is self.verb and started.operation:
+            self.__dict__["last"] = started.operation.id
+        return started
+
+    def is_running(self, machine: Machine, operation_id: str) -> bool:
+        lost = machine.operation and machine.operation.verb is self.verb and self.__dict__.get("last") != operation_id
+        return super().is_running(machine, operation_id) and not lost
+
+
+@mutant("LIF-1", "LIF-1a")
+class TheNextCreateTakesTheWorker(_OneAtATime):
+    """Never ends a Create if another machine's Create starts meanwhile."""
+
+    verb = Verb.CREATE
+
+
+@mutant("LIF-1", "LIF-1a")
+class TheNextDeleteTakesTheWorker(_OneAtATime):
+    """Never ends a Delete if another machine's Delete starts meanwhile."""
+
+    verb = Verb.DELETE
+
+
 # Bindings that only the pool drains.
 
 
@@ -214,12 +247,13 @@ class ADeleteOfACreatingSlotForgetsTheCreate(Core):
 
 @mutant("COD-2", "COD-2j")
 class ADeleteOfASlotStopsItsNextCreate(Core):
-    """Refuses Delete of a slot, but ends its next Create in SPECULATIVE."""
+    """Ends the next Create of a slot in SPECULATIVE after a Delete of it, although that was refused or a retry."""
 
-    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
-        if verb is Verb.DELETE and machine.state is State.SPECULATIVE:
-            self.__dict__.setdefault("stopped", set()).add(machine.id)
-        return super().no_edge(verb, machine)
+    def validate(self, verb: Verb, request: Request) -> None:
+        slot = self.machines[request.machine_id]
+        if verb is Verb.DELETE and slot.state is State.SPECULATIVE:
+            self.__dict__.setdefault("stopped", set()).add(slot.id)
+        super().validate(verb, request)
 
     def settle(self, machine: Machine) -> Machine:
         stopped: set[str] = self.__dict__.setdefault("stopped", set())
