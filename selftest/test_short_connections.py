@@ -65,3 +65,16 @@ def test_a_lost_call_is_not_evidence(behaviour: str, carried_out: bool) -> None:
         assert losing.losses
         # Eighteen lost calls in a row are more than the kit sends again, so the behaviour may be left undecided.
         assert result.status in (Status.PASSED, Status.ERROR), f"calls from {first} on lost: {result.reason}"
+
+
+# MET-4a warned that 64 keys were refused, because the one Configure with them was not answered.
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_one_lost_call_is_not_a_refusal(carried_out: bool) -> None:
+    whole = Losing(lost=frozenset(), carried_out=carried_out)
+    assert judge_losing("MET-4a", whole, seed=0).status is Status.PASSED
+    for number in range(1, whole.calls + 1):
+        losing = Losing(lost=frozenset({number}), carried_out=carried_out)
+        result = judge_losing("MET-4a", losing, seed=0)
+        assert losing.losses == 1
+        assert result.status is Status.PASSED, f"call {number} lost: {result.reason}"

@@ -117,6 +117,20 @@ class EveryNinthCreateFails(Core):
         return self.put(replace(started, operation=replace(started.operation, error="the cloud has no host left")))
 
 
+@variant()
+class EveryNinthConfigureIsGivenUp(Core):
+    """Gives up every ninth Configure before it touches the host: the machine is IDLE again, without a trace (FLT-1)."""
+
+    configures = 0
+    every = 9
+
+    def settle(self, machine: Machine) -> Machine:
+        self.configures += machine.state is State.CONFIGURING
+        if machine.state is not State.CONFIGURING or self.configures % self.every:
+            return super().settle(machine)
+        return replace(machine, state=State.IDLE, cluster="", shard_metadata={})
+
+
 @variant(leaves_failed=True)
 class GraceZeroFails(Core):
     """Ends a Drain with a grace period of 0 in FAILED with a last_error: the workload needed longer (LIF-12)."""
@@ -294,6 +308,25 @@ class ReflectionV1(Servicer):
         )
         methods = {"ServerReflectionInfo": handler}
         return (grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods),)
+
+
+@variant(warns=("WIR-6b",))
+class OtherServicesHaveNoRoute(Servicer):
+    """Answers NOT_FOUND to a call of another service, as a routing proxy in front of a provider may."""
+
+    def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
+        return (NoRoute(),)
+
+
+class NoRoute(grpc.GenericRpcHandler):
+    """Answers NOT_FOUND to every call of another service of the contract's package."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        async def refuse(request: bytes, context: Any) -> None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no route for {details.method}")
+
+        other = details.method.startswith("/bigfleet.") and not details.method.startswith(f"/{SERVICE}/")
+        return grpc.unary_unary_rpc_method_handler(refuse) if other else None
 
 
 def extend_map_entries(message: Any, *maps: str) -> None:

@@ -65,4 +65,4 @@ def ids(machines: tuple[Machine, ...]) -> set[str]:
 
 def named(home: Home) -> set[str]:
     """Returns the ids that the user has to check."""
-    return {machine for machine, _ in (*home.left, *home.taken)}
+    return {machine for machine, _ in (*home.left, *home.taken, *home.failed)}

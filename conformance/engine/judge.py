@@ -7,25 +7,32 @@ the confirmed reason determines the maximum number of attempts (MAX_ATTEMPTS).
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import Enum, auto
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import (
     ConformanceError,
     Disturbed,
-    KitTooSlow,
     NoAnswer,
     NotObserved,
     SeenOnce,
     Undecided,
-    Unprepared,
     Unsupported,
     Violation,
 )
 from conformance.core.lifecycle import State, Verb
 from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
+from conformance.engine.retries import (
+    MAX_ATTEMPTS,
+    NOT_TIMED,
+    NOT_WAITED_FOR,
+    RETRY_AFTER_PAUSE,
+    Attempt,
+    History,
+    RetryReason,
+    classify,
+    without_evidence,
+)
 from conformance.fleet.policy import Policy
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
 from conformance.results import events
@@ -35,103 +42,23 @@ from conformance.rpc.connection import private_connection
 from conformance.testkit.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from conformance.core.catalogue import Entry
     from conformance.fleet.context import FleetContext
     from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pool import Lease, Pool
     from conformance.results.target_info import TargetInfo
-    from conformance.rpc.backoff import OverloadTracker
     from conformance.rpc.call import Call
     from conformance.testkit.behaviour import Behaviour
     from conformance.testkit.observations import Recording
 
 
-class RetryReason(Enum):
-    """The reasons to judge a behaviour again: the result of the attempt may say nothing about the provider."""
-
-    BAD_MACHINE = auto()
-    """A leased machine could not be prepared, and was removed from the pool."""
-    FAILED_MACHINE = auto()
-    """A leased machine ended in FAILED, which the contract allows for any transition (FLT-1)."""
-    INTERFERENCE = auto()
-    """A machine changed its state by itself: another client caused that, or the provider."""
-    OTHER_CLIENT = auto()
-    """Another client is known to use the provider, and may have caused the result."""
-    OVERLOAD = auto()
-    """The provider rejected calls for load."""
-    LOST_CONNECTION = auto()
-    """A connection ended before an answer came."""
-    KIT_TOO_SLOW = auto()
-    """The kit's own calls came too late: it is judged again when nothing else runs."""
-    SEEN_ONCE = auto()
-    """A finding counts only if it is seen again, on another machine."""
-    FAULT = auto()
-    """The run's own fault injection dropped answers that the behaviour needs."""
-
-
-MAX_ATTEMPTS: Final[Mapping[RetryReason, int]] = {
-    RetryReason.BAD_MACHINE: 3,
-    # A transition may fail at any time, but not every transition: see MAX_FAILURES_IN_A_ROW.
-    RetryReason.FAILED_MACHINE: 6,
-    # The last attempt blames the provider: if the machine still changes by itself, the provider does it.
-    RetryReason.INTERFERENCE: 3,
-    # A conformant provider can have these three times in a row.
-    RetryReason.OTHER_CLIENT: 6,
-    RetryReason.OVERLOAD: 6,
-    RetryReason.LOST_CONNECTION: 6,
-    RetryReason.KIT_TOO_SLOW: 5,
-    RetryReason.SEEN_ONCE: 3,
-    # Injected faults hit at random calls, and are never caused by the provider.
-    RetryReason.FAULT: 40,
-}
-"""The maximum number of attempts of a behaviour, by the reason for the next attempt."""
-
-RETRY_AFTER_PAUSE: Final = (RetryReason.OVERLOAD, RetryReason.LOST_CONNECTION)
-"""The provider may behave differently when it has less to do. A violation seen meanwhile still counts."""
-CHANGES: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT)
-"""After enough of these the provider is blamed, which attempts that ended for other reasons do not justify."""
-NOT_COUNTED: Final = (RetryReason.INTERFERENCE, RetryReason.OTHER_CLIENT, RetryReason.FAULT)
-"""An attempt whose body never began is not counted for these: it only takes time, which has its own limit."""
-NOT_WAITED_FOR: Final = (RetryReason.BAD_MACHINE, RetryReason.FAILED_MACHINE, RetryReason.SEEN_ONCE)
-"""The machine is lost to the run, or another one is needed. Another attempt waits for other machines only if a
-behaviour has leased some."""
 INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
 """Maximum numbers of behaviours that are judged at once after one, two, and more lost connections. A server may close
 each connection after a number of calls, which the interrupted behaviours would reach again together."""
 PAUSE_SECONDS: Final = 0.5
 """The pause before an overloaded provider is judged again, multiplied by the number of the attempt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One attempt at a behaviour."""
-
-    number: int
-    result: Result
-    began: bool
-    """True if the machines could be prepared, so that the body ran."""
-    suspected: tuple[RetryReason, ...]
-    """The reasons for which another attempt may end differently, most likely first. Some must be confirmed by calls."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """Facts from earlier attempts at a behaviour that the next attempt needs."""
-
-    attempt: int = 1
-    """The number of the next attempt."""
-    since: float | None = None
-    """The end of the first attempt, on the run's clock; None before that."""
-    violation: Result | None = None
-    """A violation of an overloaded provider. A later inconclusive attempt does not cancel it."""
-    interruptions: int = 0
-    """The number of attempts in which a connection was lost."""
-    changes: int = 0
-    """The number of attempts in which a machine changed by itself, or another client was active."""
-    late: int = 0
-    """The number of attempts in which the kit was too slow."""
 
 
 class Judge:
@@ -176,10 +103,11 @@ class Judge:
             undecided = attempt.result.status is Status.ERROR
             result = history.violation if undecided and history.violation is not None else attempt.result
             reason = await self._confirmed_reason(attempt)
-            next_history = self._next_history(behaviour, history, attempt, reason) if reason else None
-            if reason is None or next_history is None:
+            if reason is None or self._used_up(history, attempt, reason):
                 return result, lease
-            self._histories[behaviour.id] = next_history
+            if not self._may_try_again(behaviour, history, reason):
+                return without_evidence(result, reason), lease
+            self._histories[behaviour.id] = history.after(attempt, reason, now=self._context.client.now())
             if reason is RetryReason.SEEN_ONCE:
                 self.seen_once[behaviour.id] = result
             other = await self._lease_again(behaviour, lease, attempt, reason)
@@ -188,16 +116,17 @@ class Judge:
                 return None, lease
             if other is None:
                 final = reason in NOT_WAITED_FOR and not self._pool.in_use
-                return result if final else None, lease
+                return without_evidence(result, reason) if final else None, lease
             lease = other
 
     @asynccontextmanager
     async def _turn(self, history: History) -> AsyncIterator[None]:
         """Waits for the turn of an interrupted behaviour, and gives it a connection of its own."""
-        if not history.interruptions:
+        interruptions = history.tried(RetryReason.LOST_CONNECTION)
+        if not interruptions:
             yield
             return
-        async with self._turns[min(history.interruptions, len(self._turns)) - 1]:
+        async with self._turns[min(interruptions, len(self._turns)) - 1]:
             with private_connection():
                 yield
 
@@ -219,29 +148,17 @@ class Judge:
                 return reason
         return None
 
-    def _next_history(
-        self, behaviour: Behaviour, history: History, attempt: Attempt, reason: RetryReason
-    ) -> History | None:
-        """Returns the history for the next attempt; None if there must not be another attempt."""
-        counts = attempt.began or reason not in NOT_COUNTED
-        tried = _tried(history, attempt, reason)
-        if (counts and tried >= self._limit(reason)) or self._pool.unavailable_reason(behaviour.needs):
-            return None
-        now = self._context.client.now()
-        since = now if history.since is None else history.since
-        # A behaviour for which the kit was too slow waits until everything else is over, however long that takes.
-        if reason is not RetryReason.KIT_TOO_SLOW and now - since > self._context.patience.longest:
-            return None
-        seen = reason in RETRY_AFTER_PAUSE and attempt.result.status in (Status.FAILED, Status.WARNED)
-        violation = attempt.result if seen else history.violation
-        return History(
-            attempt=attempt.number + counts,
-            since=since,
-            violation=violation,
-            interruptions=history.interruptions + (reason is RetryReason.LOST_CONNECTION),
-            changes=history.changes + (counts and reason in CHANGES),
-            late=history.late + (reason is RetryReason.KIT_TOO_SLOW),
-        )
+    def _used_up(self, history: History, attempt: Attempt, reason: RetryReason) -> bool:
+        """Returns whether this was the last attempt that the reason allows, so that its result counts."""
+        return attempt.counts(reason) and history.tried(reason) + 1 >= self._limit(reason)
+
+    def _may_try_again(self, behaviour: Behaviour, history: History, reason: RetryReason) -> bool:
+        """Returns whether there is time for another attempt, and whether there can be machines for it."""
+        if self._pool.unavailable_reason(behaviour.needs):
+            return False
+        if history.since is None or reason in NOT_TIMED:
+            return True
+        return self._context.client.now() - history.since <= self._context.patience.longest
 
     async def _lease_again(
         self, behaviour: Behaviour, lease: Lease, attempt: Attempt, reason: RetryReason
@@ -283,14 +200,18 @@ class Judge:
         client, log = self._context.client, CallLog(frozenset(m.id for m in lease.machines))
         started, began, ids = client.now(), False, tuple[str, ...]()
         error: Exception | None = None
+        given_up = 0
         with recording(log):
             try:
                 await self._pool.prepare(lease)
                 started, began, ids = client.now(), True, self._machines(behaviour, lease)
+                given_up = _given_up(lease)
                 self._emit(events.BehaviourStarted(id=behaviour.id, at=started, machines=ids))
                 await self._run(behaviour, lease, history)
             except Exception as raised:
                 error = raised
+        if began and isinstance(error, (Violation, NotObserved)):
+            await _look_at_unsettled(lease)
         violation = next((m.violation for m in lease.machines if m.violation is not None), None) if began else None
         error = _decisive_error(error, violation, behaviour.entry)
         if error is None and client.overload.why_unreliable:
@@ -314,6 +235,7 @@ class Judge:
             slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
             failed=failed,
+            given_up=began and _given_up(lease) > given_up,
         )
         result = Result(
             entry=behaviour.entry,
@@ -348,13 +270,13 @@ class Judge:
             examples=self._examples,
             fence_scope=self._fence_scope,
             attempt=history.attempt,
-            late=history.late > 0,
+            late=history.tried(RetryReason.KIT_TOO_SLOW) > 0,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.
-            blames = history.changes + 1 >= self._limit(RetryReason.INTERFERENCE)
+            blames = history.tried(RetryReason.INTERFERENCE) + 1 >= self._limit(RetryReason.INTERFERENCE)
             machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
         try:
@@ -364,11 +286,17 @@ class Judge:
                 machine.policy = Policy()
 
 
-def _tried(history: History, attempt: Attempt, reason: RetryReason) -> int:
-    """Returns the number of attempts that count for the limit of a reason: changes and a slow kit have their own."""
-    if reason in CHANGES:
-        return history.changes + 1
-    return history.late + 1 if reason is RetryReason.KIT_TOO_SLOW else attempt.number
+def _given_up(lease: Lease) -> int:
+    """Returns the number of Configures of the leased machines that were given up in this run."""
+    return sum(machine.record.calls.given_up for machine in lease.machines)
+
+
+async def _look_at_unsettled(lease: Lease) -> None:
+    """Reads each leased machine whose last transition is not known to have ended: it may have failed meanwhile."""
+    for machine in lease.machines:
+        if machine.record.calls.transition is not None:
+            with suppress(ConformanceError):
+                await machine.get()
 
 
 def _not_evidence(error: Exception | None, unanswered: Sequence[Call]) -> Exception:
@@ -391,55 +319,6 @@ def _decisive_error(error: Exception | None, violation: Violation | None, entry:
     if violation is None or (isinstance(error, Violation) and entry.clause.id not in violation.clauses):
         return error
     return violation
-
-
-def classify(
-    error: Exception | None,
-    status: Status,
-    calls: Sequence[Call],
-    *,
-    overload: OverloadTracker,
-    slots: bool,
-    quarantined: bool,
-    failed: bool = False,
-) -> tuple[RetryReason, ...]:
-    """Returns the reasons for which another attempt may end differently, most likely first.
-
-    `slots`: the behaviour reads slots, which no claim protects. `quarantined`: one of its machines was removed from the
-    pool. `failed`: one of them ended in FAILED.
-    """
-    if isinstance(error, Disturbed):
-        return RetryReason.OTHER_CLIENT, RetryReason.INTERFERENCE
-    if isinstance(error, SeenOnce):
-        return (RetryReason.SEEN_ONCE,)
-    reasons = [RetryReason.KIT_TOO_SLOW] if isinstance(error, KitTooSlow) else []
-    if (overload_reason := _overload_reason(error, calls, overload)) is not None:
-        reasons.append(overload_reason)
-    if status is Status.ERROR or (slots and status in (Status.FAILED, Status.WARNED)):
-        # Between two reads, another client may take and return a slot; or its call, which is not legal for a slot, may
-        # reach a machine that this run has started meanwhile.
-        reasons.append(RetryReason.OTHER_CLIENT)
-    if quarantined and isinstance(error, Unprepared):
-        reasons.append(RetryReason.BAD_MACHINE)
-    if failed and isinstance(error, (Violation, Unprepared, NotObserved)):
-        reasons.append(RetryReason.FAILED_MACHINE)
-    return tuple(reasons)
-
-
-def _overload_reason(error: Exception | None, calls: Sequence[Call], overload: OverloadTracker) -> RetryReason | None:
-    """Returns OVERLOAD or LOST_CONNECTION if that may have caused the error; None otherwise."""
-    # If the provider rejects a large share of calls, the rejections count as its answer.
-    busy = overload.tolerable and any(call.answered_busy for call in calls)
-    match error:
-        case Violation() if busy:
-            return RetryReason.OVERLOAD
-        # A caller that closed early does not see the rejection, only that the call had no effect.
-        case Unprepared() | NotObserved() if any(call.cut_off for call in calls):
-            return RetryReason.LOST_CONNECTION
-        case Unprepared() | NotObserved() if busy or (overload.tolerable and overload.rejected > 0):
-            return RetryReason.OVERLOAD
-        case _:
-            return None
 
 
 def decisive_calls(error: Exception | None, calls: Sequence[Call]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from conformance.core.timeouts import Patience
 from conformance.results.kit_coverage import KitCoverage
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from conformance.results.result import Result
     from conformance.rpc.faults.spec import Fault
     from conformance.rpc.target import Target
+
+
+FAKE: Final = "the embedded fake"
+"""The name of the target if the kit serves the bundled fake for the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +82,8 @@ class Options:
     """Returns True for a failure that `fail_fast` ignores."""
 
 
-def replay_options(options: Options, target: Target) -> ReplayOptions:
-    """Returns the options that a replay of this run must repeat."""
+def replay_options(options: Options, target: Target | None) -> ReplayOptions:
+    """Returns the options that a replay of this run must repeat. Without a `target`, it is the embedded fake."""
     return ReplayOptions(
         examples=options.examples,
         fence_scope=options.fence_scope,
@@ -87,7 +91,7 @@ def replay_options(options: Options, target: Target) -> ReplayOptions:
         patience=options.timeouts.patience,
         rpc_timeout=options.timeouts.rpc,
         fake=options.info.fake,
-        headers=tuple(name for name, _ in target.headers),
+        headers=tuple(name for name, _ in target.headers) if target else (),
         faults=tuple(fault.text for fault in options.faults),
-        server_name=target.tls.server_name if target.tls else None,
+        server_name=target.tls.server_name if target and target.tls else None,
     )

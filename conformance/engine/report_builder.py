@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
-from conformance.engine.options import replay_options
+from conformance.engine.options import FAKE, replay_options
 from conformance.results import events
 from conformance.results.bill import Bill
-from conformance.results.breach import TargetBroken, with_breaches
-from conformance.results.replay_options import ReplayOptions
+from conformance.results.breach import OUTSIDE, TargetBroken, with_breaches
+from conformance.results.redaction import Redactor
 from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from conformance.core.catalogue import Entry
     from conformance.core.errors import TargetError
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from conformance.engine.session import Session
     from conformance.fleet.ledger import Ledger
     from conformance.results.bill import Meter
+    from conformance.results.breach import Breach
     from conformance.results.lane_figures import LaneFigures
+    from conformance.results.target_info import TargetInfo
+    from conformance.rpc.target import Target
+
+MAX_BREACH_NOTES: Final = 5
+"""The number of breaches seen outside the behaviours that are noted: one defect may show on every machine."""
 
 
 class ReportBuilder:
@@ -40,7 +46,7 @@ class ReportBuilder:
     @property
     def lacking(self) -> tuple[str, ...]:
         """The capabilities that the user requires and the target does not have."""
-        return tuple(name for name in self._session.options.require if not self._session.found.has(name))
+        return _lacking(self._session.options, self._session.found)
 
     def start(self, entries: Sequence[Entry], *, machines: int, whole: bool = True) -> None:
         """Emits that the run has started: its behaviours, and the maximum number of machines that are alive at once."""
@@ -83,21 +89,26 @@ class ReportBuilder:
         *,
         home: Home,
         time: Time,
+        breaches: Sequence[Breach] = (),
         stopped: str | None = None,
         whole: bool = True,
         quarantined: Sequence[tuple[str, str]] = (),
         figures: LaneFigures | None = None,
     ) -> Report:
-        """Builds the report, emits it and returns it, redacted. `stopped` is the reason why the run ended early."""
+        """Builds the report, emits it and returns it, redacted.
+
+        `breaches` are those that were seen outside the behaviours; `stopped` is the reason why the run ended early.
+        """
         session, options, client = self._session, self._session.options, self._session.client
-        report = Report(
-            run=session.run,
-            version=options.info.version,
-            target=client.target.address,
-            started=session.started_at,
-            seed=options.seed,
+        for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
+            self.note(f"{OUTSIDE}: {text}")
+        report = _report(
+            options,
+            client.target,
             found=session.found,
-            results=tuple(results),
+            run=session.run,
+            started=session.started_at,
+            results=with_breaches(results, breaches, catalogue.load(), tolerates=options.tolerates),
             quarantined=tuple(quarantined),
             notes=tuple(self._notes),
             bill=self._meter.bill(client.now()),
@@ -106,38 +117,50 @@ class ReportBuilder:
             rpcs=client.count,
             ledger=str(self._ledger.path),
             stopped=stopped,
-            strict=options.strict,
-            lacking=self.lacking,
             whole=whole,
-            asked=replay_options(options, client.target),
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.has_samples(verb)},
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
-            coverage=options.info.coverage,
         )
         report = session.redactor.report(report)
         self._emit(events.RunFinished(report=report))
         return report
 
 
-def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, options: Options, version: str) -> Report:
-    """Returns the report of a target that could not be judged at all, and where nothing was started.
+async def with_broken_target(
+    work: Awaitable[Report],
+    entries: Sequence[Entry],
+    target: Target,
+    *,
+    options: Options,
+    emit: Callable[[events.Event], None],
+) -> Report:
+    """Returns the report of a lane's `work`.
 
-    A breach that was seen before that is still a failure.
+    If the target breaks the contract so that the lane cannot judge it, emits and returns the report that says so.
     """
-    results = tuple(
-        Result(entry=entry, status=Status.ERROR, reason=f"not judged: {error.message}") for entry in entries
-    )
-    return Report(
-        run="",
-        version=version,
-        target=target,
-        started="",
-        seed=options.seed,
+    try:
+        return await work
+    except TargetBroken as error:
+        report = not_judged(entries, error, target, options=options)
+        emit(events.RunFinished(report=report))
+        return report
+
+
+def not_judged(entries: Sequence[Entry], error: TargetError, target: Target | None, *, options: Options) -> Report:
+    """Returns the redacted report of a target that could not be judged at all, and where nothing was started.
+
+    Without a `target`, it is the embedded fake. A breach that was seen before the error is still a failure.
+    """
+    results = [Result(entry=entry, status=Status.ERROR, reason=f"not judged: {error.message}") for entry in entries]
+    breaches = error.breaches if isinstance(error, TargetBroken) else ()
+    report = _report(
+        options,
+        target,
         found=None,
-        results=with_breaches(results, error.breaches, catalogue.load())
-        if isinstance(error, TargetBroken)
-        else results,
+        run="",
+        started="",
+        results=with_breaches(results, breaches, catalogue.load(), tolerates=options.tolerates),
         quarantined=(),
         notes=(),
         bill=Bill(),
@@ -147,6 +170,25 @@ def not_judged(entries: Sequence[Entry], error: TargetError, *, target: str, opt
         ledger="",
         stopped=error.message,
         whole=options.info.whole,
-        asked=ReplayOptions(fake=options.info.fake),
-        coverage=options.info.coverage,
     )
+    return Redactor(target.headers if target else ()).report(report)
+
+
+def _report(options: Options, target: Target | None, *, found: TargetInfo | None, **others: Any) -> Report:
+    """Returns a report with everything that the options say, in the same way whether the target was judged or not."""
+    return Report(
+        version=options.info.version,
+        target=target.address if target else FAKE,
+        seed=options.seed,
+        found=found,
+        strict=options.strict,
+        lacking=_lacking(options, found),
+        asked=replay_options(options, target),
+        coverage=options.info.coverage,
+        **others,
+    )
+
+
+def _lacking(options: Options, found: TargetInfo | None) -> tuple[str, ...]:
+    """Returns the required capabilities that the target does not have; none if they are unknown."""
+    return tuple(name for name in options.require if not found.has(name)) if found is not None else ()

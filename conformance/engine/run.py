@@ -10,14 +10,13 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from conformance.core import catalogue
 from conformance.core.errors import TargetError
 from conformance.core.lifecycle import State, Verb
 from conformance.core.text import quantity
 from conformance.engine import preflight
 from conformance.engine.faults import injected_faults
 from conformance.engine.judge import Judge
-from conformance.engine.report_builder import ReportBuilder, not_judged
+from conformance.engine.report_builder import ReportBuilder, with_broken_target
 from conformance.engine.run_log import RunLog
 from conformance.engine.scheduler import ONE_AT_A_TIME, Phase, Scheduler
 from conformance.engine.session import open_session
@@ -26,9 +25,7 @@ from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
 from conformance.results.bill import Meter
-from conformance.results.breach import OUTSIDE, TargetBroken, credible, with_breaches
-from conformance.results.events import RunFinished
-from conformance.results.redaction import Redactor
+from conformance.results.breach import credible
 from conformance.results.result import Result, Status
 from conformance.rpc import http_answer
 
@@ -47,9 +44,6 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
     from conformance.testkit.behaviour import Behaviour, Plan
 
-MAX_BREACH_NOTES = 5
-"""The number of breaches seen outside the behaviours that are noted: one defect may show on every machine."""
-
 
 async def run(
     plan: Plan,
@@ -67,15 +61,8 @@ async def run(
     if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
     Events, the report and errors contain no header values.
     """
-    try:
-        return await _run(plan, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable)
-    except TargetBroken as error:
-        entries = [behaviour.entry for behaviour in plan]
-        version = options.info.version
-        report = not_judged(entries, error, target=target.address, options=options, version=version)
-        report = Redactor(target.headers).report(report)
-        emit(RunFinished(report=report))
-        return report
+    work = _run(plan, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable)
+    return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
 
 async def _run(
@@ -90,13 +77,10 @@ async def _run(
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
-        try:
+        with session.blaming_breaches():
             preflight.check_size(
                 plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
             )
-        except TargetError as error:
-            breaches = session.model.breaches
-            raise (TargetBroken(error, breaches) if breaches else error) from None
         async with session.ledger(ledger_at, durable=durable) as ledger:
             this_run = Run(plan, session, ledger, emit)
             try:
@@ -197,22 +181,14 @@ class Run:
             self._builder.note(client.overload.summary)
         home = await self._pool.clean_up(keep=self._options.keep)
         return self._builder.finish(
-            self._with_breaches([self._log.results[b.id] for b in self._plan]),
+            [self._log.results[b.id] for b in self._plan],
+            breaches=self._credible_breaches(),
             home=home,
             time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
             stopped=self._log.cut_short,
             whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
         )
-
-    def _with_breaches(self, results: Sequence[Result]) -> Sequence[Result]:
-        """Returns the results with what was seen outside the behaviours, which is noted too."""
-        breaches = self._credible_breaches()
-        if not breaches:
-            return results
-        for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
-            self._builder.note(f"{OUTSIDE}: {text}")
-        return with_breaches(results, breaches, catalogue.load(), tolerates=self._options.tolerates)
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from conformance.core.errors import TargetError
 from conformance.core.stop import Stop
 from conformance.fleet.ledger import Ledger
 from conformance.fleet.model import FleetModel
 from conformance.fleet.probe import connect, probe
+from conformance.results.breach import TargetBroken
 from conformance.results.redaction import Redactor
 from conformance.rpc.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from conformance.core.lifecycle import State
@@ -41,6 +43,15 @@ class Session:
     redactor: Redactor
     started_at: str
     """ISO 8601, with an offset."""
+
+    @contextmanager
+    def blaming_breaches(self) -> Iterator[None]:
+        """Replaces a TargetError of the body by a TargetBroken if the target has broken the contract already."""
+        try:
+            yield
+        except TargetError as error:
+            breaches = self.model.breaches
+            raise (TargetBroken(error, breaches) if breaches else error) from None
 
     @asynccontextmanager
     async def ledger(self, at: Callable[[str], Path], *, durable: bool = True) -> AsyncIterator[Ledger]:

@@ -112,7 +112,7 @@ class Ledger:
             self._write({"home": machine_id, "at": _now()})
 
     def note_lost(self, machine_id: str) -> None:
-        """Notes that another client owns the machine: a sweep must not touch it."""
+        """Notes that no sweep can return the machine: another client owns it, or it rests in FAILED."""
         if self._close_machine(machine_id):
             self._write({"lost": machine_id, "at": _now()})
 

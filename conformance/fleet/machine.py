@@ -7,18 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
 from conformance.core import background
-from conformance.core.errors import Disturbed, NoAnswer, Unprepared
+from conformance.core.errors import Disturbed, NoAnswer
 from conformance.core.fencing import Shard, Token
-from conformance.core.lifecycle import EDGES, State, Verb, next_verb, state_of
+from conformance.core.lifecycle import State, Verb, state_of
 from conformance.fleet import machine_record
 from conformance.fleet.context import SettleResult, is_other_machine
+from conformance.fleet.drive import Drive
 from conformance.fleet.machine_record import LastSeen, MachineRecord
 from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import UNCERTAIN_CODES, Doubt, UnansweredCalls
+from conformance.fleet.unanswered import Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -31,17 +34,22 @@ if TYPE_CHECKING:
     from conformance.core.errors import Violation
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.retry import CallOutcome
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
+UNCERTAIN_CODES = (
+    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
+    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
+)
+"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
+started a transition."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
-MAX_STEPS = 8
-"""Maximum number of edges that `drive_to` takes."""
 
 
 class Machine:
@@ -112,6 +120,11 @@ class Machine:
     def cluster(self) -> str:
         """The cluster that a Configure binds it to by default; during a lease, always the same."""
         return f"{self._context.run}-m{self._number}-b{self._bindings}"
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the run's fleet."""
+        return self._context.model
 
     @property
     def patience(self) -> Patience:
@@ -287,7 +300,7 @@ class Machine:
         if self.home is not State.SPECULATIVE or self.unanswered.create:
             return
         if state_of((await self.read()).state) is not State.SPECULATIVE:
-            self._disown()
+            self.disown()
 
     async def _write_intent(self, verb: Verb, token: Token) -> None:
         await self._context.ledger.write_intent(self.id, verb, token, home=self.home, seen=self.state)
@@ -389,7 +402,8 @@ class Machine:
             context.model.release(self.id)
             context.meter.note_released(self.id, context.client.now())
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
+        """Records that another client owns the machine."""
         self.record = self.record.disowned()
         self._note_disowned()
 
@@ -399,79 +413,42 @@ class Machine:
         self._context.meter.note_released(self.id, self._context.client.now())
         self._context.ledger.note_lost(self.id)
 
-    # Driving: one edge at a time.
-
     async def drive_to(self, to: State, *, allow_tokenless: bool = False) -> pb.Machine:
         """Drives the machine to a stable state by the shortest path, and judges nothing.
 
         `allow_tokenless`: if a broken fence rejects even the newest token, sends the call without one (FEN-14).
         Raises Unprepared if the machine does not get there, Disturbed if another client owns it.
         """
-        for _ in range(MAX_STEPS):
-            result = await self.settle()
-            await self._check_may_drive(result)
-            if result.state is to and await self._has_reached(to):
-                return result.machine
-            if not result.state.stable:
-                raise Unprepared(f"{self.id} is still {result.state.name} after {result.seconds:.1f} s")
-            verb = next_verb(result.state, to)
-            if verb is None:
-                raise Unprepared(f"{self.id} is {result.state.name}, and no transition leads from there to {to.name}")
-            await self._take_edge(verb, allow_tokenless=allow_tokenless)
-        raise Unprepared(f"{self.id} did not reach {to.name} after {MAX_STEPS} transitions")
+        return await Drive(self, to, allow_tokenless=allow_tokenless).run()
 
-    async def _check_may_drive(self, result: SettleResult) -> None:
-        """Raises Disturbed if another client owns the machine."""
-        if result.state is State.IDLE and self.unanswered and not self.live:
-            # There was no claim after the unanswered Create. A retry shows who owns the machine.
-            await self.assert_ownership()
-            await self.create()
-        if result.state is State.CONFIGURED and not (self.live or self._named_by_run(result.machine.cluster)):
-            self._disown()
-            raise Disturbed(f"another client has bound {self.id}")
-
-    async def _has_reached(self, to: State) -> bool:
-        """Returns whether the machine has reached `to`. One reading is enough, except for SPECULATIVE.
-
-        A machine that was driven must show SPECULATIVE twice before the kit assumes that it no longer costs money: a
-        provider whose reads flicker gives no reliable state.
-        """
-        return to is not State.SPECULATIVE or not self.touched or state_of((await self.read()).state) is to
-
-    async def _take_edge(self, verb: Verb, *, allow_tokenless: bool) -> None:
-        source = self.state
-        call = await retry_while_overloaded(lambda: self.call(verb), insists=self.policy.insists)
-        # The provider may never answer such a call, and each machine on which it is tried may cost money.
-        hangs = not (call.answered or call.cut_off or self._context.client.may_have_been_dropped(call))
-        if not hangs and call.fenced and allow_tokenless:
-            call = await self.call(verb, Token("", 0, 0))
-        if hangs or not call.ok:
-            if self._context.model.is_refusal(verb, call):
-                self._context.model.refused(verb, call, await self.call(verb))
-            raise Unprepared(f"{verb.value} of {self.id}, {source.name}, answered {call.outcome()}")
-        result = await self.settle()
-        self._context.model.waited(verb, call, result.machine, result.seconds)
-        if result.state is not EDGES[verb].target:
-            why = result.machine.last_error or "no error"
-            raise Unprepared(f"{self.id} is {result.state.name} after {verb.value}: {why}")
+    def may_have_been_dropped(self, call: Call) -> bool:
+        """Returns whether fault injection may have dropped the response of a call of the run's own client."""
+        return self._context.client.may_have_been_dropped(call)
 
     # Recovery: after calls that were not answered.
 
     async def may_be_ours(self) -> bool:
         """Returns whether an unanswered call may have started the machine, if it lives.
 
+        Raises NoAnswer if that cannot be determined, and from then on each time: the question has spent the token.
         Not asked of a machine that another client has bound: asking the fence takes a Drain, which would unbind it.
         """
         shown = await self.read()
         if state_of(shown.state) is State.SPECULATIVE:
             return True
         free = not shown.cluster and state_of(shown.state) is not State.CONFIGURED
-        return (free or self._named_by_run(shown.cluster)) and await any_applied(self.unanswered, self._ask_fence)
+        if not (free or self.named_by_run(shown.cluster)):
+            return False
+        try:
+            return await any_applied(self.unanswered, self._ask_fence)
+        except NoAnswer:
+            self.record = self.record.asked_in_vain()
+            raise
 
     async def assert_ownership(self) -> None:
         """Raises Disturbed if the machine lives, and neither the kit nor one of its unanswered calls has created it."""
         if not self.live and not await self.may_be_ours():
-            self._disown()
+            self.disown()
             raise Disturbed(f"another client owns {self.id}: the kit's unanswered calls were not applied")
 
     async def fence_off(self) -> None:
@@ -489,6 +466,6 @@ class Machine:
         delays = INSISTENT_RETRY_DELAYS if self.policy.insists else ()
         return await ask_fence(self.id, self.drain, token, delays=delays)
 
-    def _named_by_run(self, cluster: str) -> bool:
+    def named_by_run(self, cluster: str) -> bool:
         """Returns whether the name of a cluster is one of this run, for any of its machines."""
         return cluster.startswith(self._context.run)

@@ -58,6 +58,8 @@ class Calls:
     """The verb of the last call that was answered OK."""
     transition: Transition | None = None
     """The transition that is not known to have ended, if any."""
+    given_up: int = 0
+    """The number of Configures that the provider gave up: the machine was IDLE again, without a binding (FLT-1)."""
     delete_unimplemented: bool = False
     """True if a Delete was ever answered UNIMPLEMENTED while the machine rested at IDLE, and nothing else called it."""
     other_machines: frozenset[str] = frozenset()
@@ -130,6 +132,9 @@ class MachineRecord:
     def answered(self, machine_id: str, verb: Verb, call: Call, *, new: bool, begins_life: bool) -> MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""
         calls, seen, ownership = self.calls, self.seen, self.ownership
+        if new and verb in (Verb.CONFIGURE, Verb.DELETE) and self._configures_since_before(call):
+            # It starts from IDLE, so the earlier Configure was given up before any Get has shown that.
+            calls = replace(calls, given_up=calls.given_up + 1, transition=None)
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, sent=call.started, since=call.ended))
         if call.answered_ok:
@@ -145,6 +150,16 @@ class MachineRecord:
         if calls is self.calls and seen is self.seen and ownership is self.ownership:
             return self
         return replace(self, calls=calls, seen=seen, ownership=ownership)
+
+    def _configures_since_before(self, call: Call) -> bool:
+        """Returns whether a Configure that was acknowledged before this call is not known to have ended."""
+        transition = self.calls.transition
+        return (
+            transition is not None
+            and transition.verb is Verb.CONFIGURE
+            and self.calls.last_ok is Verb.CONFIGURE
+            and transition.since <= call.started
+        )
 
     def without_delete(self) -> MachineRecord:
         """Returns the record after a Delete of the machine, at rest in IDLE, was answered UNIMPLEMENTED."""
@@ -169,6 +184,10 @@ class MachineRecord:
     def fenced_off(self, *, live: bool) -> MachineRecord:
         """Returns the record after all unanswered calls were fenced off: they can no longer start anything."""
         return replace(self, ownership=self.ownership.found(live=live), unanswered=UnansweredCalls())
+
+    def asked_in_vain(self) -> MachineRecord:
+        """Returns the record after the fence was asked about unanswered calls, without a clear answer."""
+        return replace(self, unanswered=replace(self.unanswered, asked_in_vain=True))
 
     def _deleting(self, deletes: bool) -> Ownership:
         return replace(self.ownership, deleting=True) if deletes else self.ownership
@@ -200,6 +219,7 @@ def read(
     may have made is not reported as a disturbance, so that the behaviour can judge it.
     """
     state, ours = state_of(shown.state), shown.cluster.startswith(run)
+    given_up = _gives_up(record, shown)
     disowned = not ours and _taken_by_another(record, shown)
     if disowned:
         record = record.disowned()
@@ -219,6 +239,8 @@ def read(
             return Reading(record=record, disowned=disowned, disturbance=disturbance)
     if not state.stable:
         return Reading(record=record, disowned=disowned)
+    if given_up:
+        record = replace(record, calls=replace(record.calls, given_up=record.calls.given_up + 1))
     return _at_rest(record, state, shown.host.ref, disowned=disowned)
 
 
@@ -242,6 +264,19 @@ def _at_rest(record: MachineRecord, state: State, host: str, *, disowned: bool) 
         at_rest=not (slot and (creating or record.unanswered)),
         returned=returned,
     )
+
+
+def _gives_up(record: MachineRecord, shown: pb.Machine) -> bool:
+    """Returns whether the machine is IDLE without a binding directly after a Configure.
+
+    There is no ack if the client left before it came: then a Get has shown CONFIGURING.
+    """
+    transition, bare = record.calls.transition, not (shown.cluster or shown.shard_metadata)
+    if transition is None:
+        configuring = record.live and record.seen.state is State.CONFIGURING
+    else:
+        configuring = transition.verb is record.calls.last_ok is Verb.CONFIGURE
+    return configuring and bare and state_of(shown.state) is State.IDLE
 
 
 def _taken_by_another(record: MachineRecord, shown: pb.Machine) -> bool:

@@ -16,6 +16,7 @@ from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, Targe
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.fleet.absence import NO_SUCH_MACHINE_CODES, Absence
 from conformance.fleet.context import is_other_machine
+from conformance.fleet.failed import failures
 from conformance.fleet.ownership import Owner
 from conformance.fleet.policy import Policy
 from conformance.fleet.selection import Capacity, Load, Stock, choose, room
@@ -346,12 +347,17 @@ class Pool:
                 if m.touched and not _has_other_owner(m)
             )
         )
+        names = {name for name, _ in filter(None, left)}
+        failed = {} if keep else await failures(machine for machine in self._known if machine.id in names)
+        for machine_id in failed:
+            self._context.ledger.note_lost(machine_id)
         suspects = self._suspects()
         taken = await asyncio.gather(*(self._check_absent(machine_id, host) for machine_id, host in suspects.items()))
         return Home(
             # Two behaviours may have used the same unknown id: report it once.
             left=tuple((name, why) for name, why in _by_name(left) if name in self._context.ledger.open),
             taken=_by_name(taken),
+            failed=_by_name([*failed.items()]),
             kept=keep,
         )
 

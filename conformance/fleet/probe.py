@@ -285,7 +285,10 @@ async def _lists_services(client: Client, service: str) -> bool:
 
 
 async def _delete(client: Client, run: str) -> bool:
-    """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8)."""
+    """Returns whether Delete is implemented: a provider without it answers UNIMPLEMENTED for every id (LIF-8).
+
+    An HTTP status does not count: if a proxy has no route to Delete, machines that live on cost money.
+    """
     shard = Shard(f"{run}-delete")
     for delay in (*LOST_CONNECTION_DELAYS, 0.0):
         call = await retry_while_overloaded(
@@ -294,7 +297,7 @@ async def _delete(client: Client, run: str) -> bool:
         if not call.cut_off:
             break
         await asyncio.sleep(delay)
-    return call.code is not grpc.StatusCode.UNIMPLEMENTED
+    return not call.unimplemented
 
 
 async def _scope(client: Client, run: str) -> str | None:

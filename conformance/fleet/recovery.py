@@ -9,6 +9,7 @@ the fence refuses all calls of the old epoch that may still arrive (FEN-3).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,22 @@ if TYPE_CHECKING:
 
 
 async def any_applied(calls: UnansweredCalls, probe: Probe) -> bool:
-    """Returns whether any of the calls was applied.
+    """Returns whether any of the calls was applied. Raises NoAnswer if the fence does not say so.
 
-    A provider without a mark of the shard accepts the token (FEN-2), so none of that shard's calls was applied.
+    A provider without a mark of the shard accepts the token (FEN-2), so none of that shard's calls was applied. A
+    question that was rejected for load may have spent the token: if the fence refuses it then, nothing is proved.
     """
-    return any([(await probe(partial(Token, token.shard, *token.numbers))).fenced for token in calls.oldest])
+    if calls.asked_in_vain:
+        raise NoAnswer("the fence was asked about the unanswered calls before, and its answer was lost")
+    unclear: Call | None = None
+    for token in calls.oldest:
+        call = await probe(partial(Token, token.shard, *token.numbers))
+        if call.fenced:
+            return True
+        unclear = call if call.token_spent else unclear
+    if unclear is not None:
+        raise NoAnswer(f"{unclear.rpc} answered {unclear.outcome()}, and its retry was fenced")
+    return False
 
 
 async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Shard) -> None:
@@ -49,17 +61,18 @@ async def ask_fence(
     """Returns the fence's answer to a Drain with the token. Raises NoAnswer if the call does not reach the fence.
 
     A provider may refuse a Drain that has no edge with "try again" (COD-2). If the fence then refuses the same token,
-    it has seen that token. Otherwise the Drain is sent again after each of `delays`, in seconds.
+    it has seen that token, from this Drain or from an earlier call: the answer has `token_spent`. Otherwise the Drain
+    is sent again after each of `delays`, in seconds.
     """
     for delay in (*delays, None):
         call = await _drain_over_lost_connections(drain, token)
-        if call.answered_busy and call.token is not None:
+        if call.answered_busy and not call.token_spent and call.token is not None:
             again = await drain(call.token)
-            call = again if again.answered and again.fenced else call
-        if not call.answered_busy or delay is None:
+            call = replace(call, token_spent=again.token_spent or (again.answered and again.fenced))
+        if not call.answered_busy or call.token_spent or delay is None:
             break
         await asyncio.sleep(delay)
-    if not call.answered or call.busy:
+    if not call.answered or (call.busy and not call.token_spent):
         raise NoAnswer(f"Drain of {machine_id} answered {call.outcome()}")
     return call
 

@@ -13,8 +13,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.backoff import send_until_accepted
@@ -69,8 +67,7 @@ class CallOutcome:
     def no_delete(self) -> bool:
         """Returns whether it was a Delete that was answered UNIMPLEMENTED at once."""
         call = self.call
-        unimplemented = call.answered and not call.retried and call.code is StatusCode.UNIMPLEMENTED
-        return unimplemented and call.rpc == Verb.DELETE.value
+        return call.unimplemented and not call.retried and call.rpc == Verb.DELETE.value
 
 
 def may_drop(call: MutatingCall) -> bool:

@@ -12,6 +12,7 @@ from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, state_of
 from conformance.fleet.absence import Absence
 from conformance.fleet.context import FleetContext, is_other_machine
+from conformance.fleet.failed import failures
 from conformance.fleet.ledger import Ledger, read
 from conformance.fleet.machine import Machine
 from conformance.fleet.model import FleetModel
@@ -135,6 +136,10 @@ async def _clean_up(
         context.ledger.note_cleaned_up(machine.id)
         write_line(f"{machine.id} was {before.name} and is cleaned up")
     except ConformanceError as error:
+        if machine.id in (failed := await failures([machine])):
+            context.ledger.note_lost(machine.id)
+            write_line(f"{machine.id} is FAILED: {failed[machine.id]}; only the provider's operator can clean it up")
+            return None
         write_line(f"{machine.id} could not be cleaned up: {error.message}")
         return machine.id, error.message
     except Exception as error:

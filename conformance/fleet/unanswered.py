@@ -6,20 +6,11 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-UNCERTAIN_CODES = (
-    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
-    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
-)
-"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
-started a transition."""
 
 
 class Doubt(IntEnum):
@@ -55,6 +46,9 @@ class UnansweredCalls:
     """True if one of them is a Create of the kit, which may start the machine."""
     doubt: Doubt = Doubt.REFUSED
     """The greatest doubt about any of them."""
+    asked_in_vain: bool = False
+    """True if the fence was asked whether they were applied, and the answer was lost or unclear. A second answer could
+    be the consequence of the first question."""
 
     @classmethod
     def of_dead_run(cls, epochs: Mapping[str, int]) -> UnansweredCalls:
@@ -81,7 +75,8 @@ class UnansweredCalls:
         """Returns the calls with one more."""
         known = self.spans.get(token.shard)
         span = known.plus(token) if known is not None else Span(oldest=token, newest_epoch=token.epoch)
-        return UnansweredCalls(
+        return replace(
+            self,
             spans={**self.spans, token.shard: span},
             create=self.create or (verb is Verb.CREATE and doubt is not Doubt.REFUSED),
             doubt=max(self.doubt, doubt),

@@ -14,7 +14,7 @@ from conformance.core.signals import SIGNALS, handling_signals
 from conformance.core.stop import Stop
 from conformance.engine import report_builder
 from conformance.frontends.dispatcher import Dispatcher
-from conformance.frontends.settings import FAKE, check_report_dir, version
+from conformance.frontends.settings import check_report_dir
 from conformance.frontends.tolerances import Tolerances
 from conformance.lanes.protocol import LaneRun
 from conformance.results import events
@@ -154,9 +154,8 @@ class RunController:
         return report_builder.not_judged(
             planned if settings.lane.needs_plan else settings.lane.entries(),
             error,
-            target=settings.target.address if settings.target else FAKE,
-            options=settings.options,
-            version=version(),
+            settings.target,
+            options=self.tolerances.options(),
         )
 
 

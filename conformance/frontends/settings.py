@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import lanes
 from conformance.core.errors import UsageError
+from conformance.engine.options import FAKE as FAKE
 from conformance.engine.options import Options
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 DISTRIBUTION = "capacity-provider-conformance"
-FAKE = "the embedded fake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             "left": [machine for machine, _ in report.home.left],
             "reasons": dict(report.home.left),
             "taken": dict(report.home.taken),
+            "failed": dict(report.home.failed),
             "kept": report.home.kept,
             "known": report.home.known,
         },

@@ -241,7 +241,7 @@ def waivers(report: Report) -> list[str]:
 
 
 def _cleanup(report: Report) -> list[str]:
-    left, taken = report.home.left, report.home.taken
+    left, taken, failed = report.home.left, report.home.taken, report.home.failed
     sweep = f"           conformance sweep {report.ledger} --target {report.target}"
     if report.truncated:
         return ["clean-up   unknown: machines may still be running. To clean up, run:", sweep]
@@ -249,7 +249,11 @@ def _cleanup(report: Report) -> list[str]:
         state = "kept" if report.home.kept else "NOT RETURNED"
         lines = [f"clean-up   {quantity(len(left), 'machine')} {state}. To clean up, run:", sweep, *map(_named, left)]
     else:
-        lines = [f"clean-up   {OWNED_RETURNED if taken else ALL_RETURNED}"]
+        returned = OWNED_RETURNED if taken else ALL_RETURNED
+        lines = [f"clean-up   {returned.replace('all', 'all other', 1) if failed else returned}"]
+    if failed:
+        head = f"failed     {quantity(len(failed), 'machine')} of this run ended in FAILED; no call leads out of there,"
+        lines += [head, "           so only the provider's operator can clean up", *map(_named, failed)]
     if taken:
         head = f"ownership  {quantity(len(taken), 'machine')} of this run may belong to another client now;"
         lines += [head, "           if you are the only client, return them yourself", *map(_named, taken)]

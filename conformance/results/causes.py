@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.results.aspects import namesake
 from conformance.results.result import Result, Status
 from conformance.results.symptoms import explains, symptoms
 
@@ -23,6 +24,8 @@ class Cause:
 def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     """Returns the causes of failures and warnings: failures first, then by the number of consequences.
 
+    Of two with as many consequences, the one whose evidence shows a mutating call comes first: this call may have
+    caused what the other one only reads.
     Every failure and every warning is in exactly one cause, as its root or as a consequence. A result is a consequence
     if it depends on a broken behaviour, directly or indirectly, and if its own evidence shows that breach.
     """
@@ -36,16 +39,25 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     groups: dict[str, list[Result]] = {}
     for name, result in broken.items():
         groups.setdefault(_root(name, explained_by), []).append(result)
-    found = [
-        Cause(root=broken[root], consequences=tuple(result for result in group if result.id != root))
-        for root, group in groups.items()
-    ]
-    return tuple(sorted(found, key=lambda cause: (cause.root.status is not Status.FAILED, -len(cause.consequences))))
+    found = [_cause(broken[root], group) for root, group in groups.items()]
+    return tuple(sorted(found, key=_rank))
 
 
 def cause_ids(results: Sequence[Result]) -> dict[str, str]:
     """Returns the id of the cause by the id of each consequence."""
     return {result.id: cause.root.id for cause in causes(results) for result in cause.consequences}
+
+
+def _cause(root: Result, group: Sequence[Result]) -> Cause:
+    consequences = [result for result in group if result is not root]
+    named = namesake([root, *consequences]) or root
+    return Cause(root=named, consequences=tuple(result for result in group if result is not named))
+
+
+def _rank(cause: Cause) -> tuple[bool, int, bool]:
+    root = cause.root
+    only_reads = all(root.calls[number].token is None for number in root.decisive)
+    return root.status is not Status.FAILED, -len(cause.consequences), only_reads
 
 
 def _root(name: str, explained_by: Mapping[str, Sequence[str]]) -> str:

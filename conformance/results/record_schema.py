@@ -117,6 +117,8 @@ class HomePart(Part):
     taken: dict[str, str]
     kept: bool
     known: bool
+    failed: dict[str, str] = {}
+    """Older releases named these machines in `left`."""
 
     def __post_init__(self) -> None:
         if {*self.left} != self.reasons.keys():
@@ -125,7 +127,7 @@ class HomePart(Part):
     def value(self) -> Home:
         """Returns the clean-up."""
         left = tuple((machine, self.reasons[machine]) for machine in self.left)
-        return self.make(Home, left=left, taken=tuple(self.taken.items()))
+        return self.make(Home, left=left, taken=tuple(self.taken.items()), failed=tuple(self.failed.items()))
 
 
 class QuarantinedPart(Part):

@@ -96,7 +96,9 @@ class Redactor:
 
     def home(self, home: Home) -> Home:
         """Returns the clean-up with secrets redacted."""
-        return replace(home, left=self._pairs(home.left), taken=self._pairs(home.taken))
+        return replace(
+            home, left=self._pairs(home.left), taken=self._pairs(home.taken), failed=self._pairs(home.failed)
+        )
 
     def result(self, result: Result) -> Result:
         """Returns the result with secrets redacted. Its calls are not copied if they cannot contain any."""

@@ -42,13 +42,16 @@ class Home:
     taken: tuple[tuple[str, str], ...] = ()
     """Machines that the run started, or tried to start, and that may belong to another client now, with their states.
     The kit does not touch them. If there is no other client, the user has to return them."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Machines of the run that rest in FAILED, with their last errors. The contract allows that, and no call leads out
+    of FAILED (FLT-3): only the provider's operator can clean them up."""
     kept: bool = False
     known: bool = True
     """False if the log ends before the clean-up: then only the ledger names the machines."""
 
     @property
     def clean(self) -> bool:
-        """True if it is known that no machine is left."""
+        """True if it is known that no machine is left that the kit could have returned."""
         return self.known and not self.left
 
 

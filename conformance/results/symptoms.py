@@ -65,7 +65,7 @@ class Kind(StrEnum):
 class Symptom(NamedTuple):
     """A kind of breach; for the fence and for answers with the RPC, and for answers with the code.
 
-    The code of an operation id tells whether it was empty.
+    The code of an operation id or a last_error tells whether it was missing.
     """
 
     kind: Kind
@@ -133,7 +133,10 @@ LEADS_TO: Final = {
 CODES: Final = "|".join(sorted((code.name for code in grpc.StatusCode), key=len, reverse=True))
 ANSWERS: Final = re.compile(rf"(?:(?:^|; )(?P<rpc>[A-Z][a-z]+): )?\b(?P<code>{CODES})\b")
 NO_ID: Final = Symptom(Kind.OPERATION, code="no id")
+NO_ERROR: Final = Symptom(Kind.LAST_ERROR, code="no error")
+"""A machine is FAILED without a last_error. Failures that only meet a FAILED machine may follow from it."""
 EMPTY: Final = re.compile(r"\bempty\b|''")
+WITHOUT_ERROR: Final = re.compile(rf"\b{State.FAILED.name}, to show a last_error")
 FAILED: Final = re.compile(rf"\b{State.FAILED.name}\b")
 RPCS: Final = re.compile(r"\b(Create|Configure|Drain|Delete|Get|List)s?\b")
 
@@ -176,7 +179,9 @@ def explains(one: Symptoms, other: Symptoms) -> bool:
 
 def _explains(symptom: Symptom, other: Symptoms) -> bool:
     leads_to = LEADS_TO.get(symptom.kind, set())
-    follows = any(seen.kind in leads_to for seen in other.shown)
+    # A List asks for no machine in particular: that it is refused does not follow from the state of one.
+    refused_list = {seen for seen in other.shown if (seen.kind, seen.rpc) == (Kind.ANSWER, "List")}
+    follows = any(seen.kind in leads_to for seen in other.shown - refused_list)
     match symptom.kind:
         case Kind.ANSWER if symptom in other.shown:
             return True
@@ -186,6 +191,8 @@ def _explains(symptom: Symptom, other: Symptoms) -> bool:
             return symptom[1:] in other.decisive
         case Kind.OPERATION if symptom == NO_ID:
             return symptom in other.shown
+        case Kind.LAST_ERROR if symptom == NO_ERROR and Symptom(Kind.FAILED) in other.shown:
+            return True
         case Kind.FENCE_CLOSED if Symptom(Kind.FENCE_OPEN, symptom.rpc) in other.shown:
             # A wrong comparison of tokens opens the fence for some, and closes it for others.
             return True
@@ -215,6 +222,8 @@ def _headline(wanted: str, got: str, decisive: Sequence[CallView]) -> Iterator[S
             yield from (Symptom(kind, rpc) for rpc in rpcs)
         case Kind.OPERATION if EMPTY.search(got):
             yield NO_ID
+        case Kind.LAST_ERROR if WITHOUT_ERROR.search(wanted):
+            yield NO_ERROR
         case Kind.LEFT:
             yield Symptom(kind)
             yield from (Symptom(field) for name, field in FIELDS.items() if f"{name} still set" in got)

@@ -22,6 +22,7 @@ from conformance.core.fencing import Token
 from conformance.core.lifecycle import state_of
 from conformance.core.text import clip
 from conformance.core.text import cut as cut
+from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -161,6 +162,16 @@ class Call:
     def answered_busy(self) -> bool:
         """True if there is an answer, and it is a rejection for load."""
         return self.answered and self.busy
+
+    @property
+    def http_unimplemented(self) -> bool:
+        """True if the call ended with an HTTP status that gRPC reads as UNIMPLEMENTED: it may come from a proxy."""
+        return self.code is grpc.StatusCode.UNIMPLEMENTED and http_answer.is_http(self.details)
+
+    @property
+    def unimplemented(self) -> bool:
+        """True if the provider itself answered UNIMPLEMENTED."""
+        return self.answered and self.code is grpc.StatusCode.UNIMPLEMENTED and not self.http_unimplemented
 
     @property
     def cut_off(self) -> bool:

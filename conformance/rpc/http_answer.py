@@ -47,6 +47,11 @@ _HINTS: Final = {
 _OTHER: Final = "is this the provider's port, and does the proxy pass gRPC (HTTP/2 with trailers) on?"
 
 
+def is_http(details: str) -> bool:
+    """Returns whether gRPC itself made these details of a call from an HTTP status."""
+    return details.startswith(_HTTP)
+
+
 def is_gateway_error(details: str) -> bool:
     """Returns whether these details of a call say that a proxy got no answer from the provider."""
     status = details.removeprefix(_HTTP)[:3] if details.startswith(_HTTP) else ""

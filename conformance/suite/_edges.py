@@ -103,7 +103,7 @@ async def read_until_settled(
     by_get: list[tuple[float, State]] = []
     answered: list[float] = []
     by_list: list[tuple[float, pb.Machine | None]] = []
-    begun, until = now(), math.inf
+    begun, until, given_up = now(), math.inf, machine.record.calls.given_up
     while True:
         at = now()
         last = await machine.read()
@@ -112,7 +112,8 @@ async def read_until_settled(
         answered.append(now())
         if listing and len(by_get) % 2:
             by_list.append((now(), await trial.listed(machine, edge.via, edge.target)))
-        if until == math.inf and pending.done() and (pending.exception() or state in (edge.target, State.FAILED)):
+        settled = state in (edge.target, State.FAILED) or machine.record.calls.given_up > given_up
+        if until == math.inf and pending.done() and (pending.exception() or settled):
             until = now() + trial.window
         pause = max(FIRST_POLL, POLL_SHARE * (now() - begun), 0 if until == math.inf else trial.window / 20)
         await asyncio.sleep(pause)

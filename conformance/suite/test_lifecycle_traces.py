@@ -67,7 +67,7 @@ async def check_id_until_settled(trial: Trial, verb: Verb) -> None:
     ack = await trial.begin(machine, verb)
     expect.fact(ack.response.machine.id == machine.id, wanted=f"id {machine.id}", got=ack.response.machine.id)
     loop = asyncio.get_running_loop()
-    started, limit = loop.time(), machine.patience.for_verb(verb)
+    started, limit, given_up = loop.time(), machine.patience.for_verb(verb), machine.record.calls.given_up
     while True:
         call = await expect.code(machine.get(), grpc.StatusCode.OK)
         expect.fact(
@@ -79,7 +79,8 @@ async def check_id_until_settled(trial: Trial, verb: Verb) -> None:
         if state_of(call.response.state) is EDGES[verb].target:
             return
         waited = loop.time() - started
-        if waited > limit or call.response.state == State.FAILED:
+        failed = call.response.state == State.FAILED or machine.record.calls.given_up > given_up
+        if waited > limit or failed:
             raise Unprepared(f"{machine.id} is {describe_machine(call.response)} after {verb.value}")
         await asyncio.sleep(max(FIRST_POLL, waited * 0.04))
 
@@ -228,9 +229,7 @@ async def test_without_delete_a_slot_answers_unimplemented(trial: Trial) -> None
 @behaviour("LIF-8d", machines=2, start=State.IDLE, transitions=1, deletes=True)
 async def test_delete_is_implemented_for_every_machine_or_for_none(trial: Trial) -> None:
     calls = [await expect.answered(machine.delete()) for machine in trial.machines]
-    unimplemented = [
-        call.machine_id for call in calls if call.answered and call.status is grpc.StatusCode.UNIMPLEMENTED
-    ]
+    unimplemented = [call.machine_id for call in calls if call.unimplemented]
     without = [*unimplemented, *trial.without_delete()]
     expect.fact(
         not without,
@@ -238,6 +237,8 @@ async def test_delete_is_implemented_for_every_machine_or_for_none(trial: Trial)
         got=f"UNIMPLEMENTED for {', '.join(map(cut, without[:4]))}{' and others' if without[4:] else ''}",
         calls=[call for call in calls if call.machine_id in without],
     )
+    for call in calls:
+        expect.from_provider(call)
 
 
 async def check_delete_unimplemented(machine: Machine, state: State) -> None:

@@ -46,6 +46,8 @@ NO_EDGE_CODES = tuple(code for code in StatusCode if code not in (StatusCode.OK,
 async def check_same_code(plain: Call, later: Call, *, what: str, allowed: Collection[StatusCode] = ()) -> None:
     """Checks that the calls, of which `later` has unknown fields, have the same code, or each one of `allowed`."""
     plain, later = await expect.answered(plain), await expect.answered(later)
+    for call in (plain, later):
+        expect.from_provider(call)
     expect.fact(
         plain.status is later.status or {plain.status, later.status} <= {*allowed},
         wanted=f"{what} with unknown fields to answer {plain.status.name}, like the call without them",
@@ -152,9 +154,8 @@ async def test_a_heavy_blob_and_metadata_together(trial: Trial) -> None:
 @behaviour("WIR-6a")
 async def test_an_unknown_method_is_unimplemented(trial: Trial) -> None:
     for method in ("NoSuchMethod", "create", "CREATE", "Get2", "Lis"):
-        await expect.code(
-            trial.client.call_path(SERVICE + method, pb.MachineRef(id="x"), pb.Machine), StatusCode.UNIMPLEMENTED
-        )
+        call = trial.client.call_path(SERVICE + method, pb.MachineRef(id="x"), pb.Machine)
+        await expect.code(call, StatusCode.UNIMPLEMENTED, from_http=True)
 
 
 @behaviour("WIR-6b")
@@ -163,6 +164,7 @@ async def test_an_unknown_service_is_unimplemented(trial: Trial) -> None:
         await expect.code(
             trial.client.call_path(f"/{service}/List", pb.ListFilter(max_results=1), pb.MachineList),
             StatusCode.UNIMPLEMENTED,
+            from_http=True,
         )
 
 

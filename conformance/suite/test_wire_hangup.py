@@ -46,12 +46,12 @@ def send(
 async def wait_until_accepted(trial: Trial, machine: Machine, verb: Verb, pending: asyncio.Task[Call]) -> None:
     """Returns when a Get shows that the machine has left the source state, so that the call was accepted."""
     clock, source = trial.client.now, EDGES[verb].source
-    started = clock()
+    started, given_up = clock(), machine.record.calls.given_up
     while state_of((await machine.read()).state) is source:
         waited = clock() - started
         if pending.done() and not pending.result().ok:
             raise Unprepared(f"{verb.value} of {machine.id} answered {pending.result().outcome()}")
-        if waited > trial.patience.for_verb(verb):
+        if waited > trial.patience.for_verb(verb) or machine.record.calls.given_up > given_up:
             raise Unprepared(f"{machine.id} is still {source.name} after {verb.value}")
         await asyncio.sleep(max(FIRST_POLL, POLL_SHARE * waited))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from conformance.core.errors import Unprepared
 from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.rpc.call import record, recorded_calls
 from conformance.testkit import expect
@@ -40,7 +41,7 @@ async def shared_recording(trial: Trial) -> Recording:
 
 async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
     """Drives the trial's machine along the edges of `verbs`. Raises Unprepared if it does not get to the end."""
-    machine, large = trial.machine, trial.found.large
+    machine, large, given_up = trial.machine, trial.found.large, trial.machine.record.calls.given_up
     seen = [Observation("Get", await machine.read())]
     acks: list[Ack] = []
     controls: dict[Verb, Call] = {}
@@ -60,6 +61,9 @@ async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
         seen += [*observations.all, Observation("Get", await machine.read())]
         edge_acks.append(Ack(verb, await machine.call(verb), "at rest"))
         acks += [ack for ack in edge_acks if ack.call.ok]  # OPS-2 judges a refused retry
+    if machine.record.calls.given_up > given_up:
+        # Each behaviour that judges the recording would take the second Configure for the first one.
+        raise Unprepared(f"a Configure of {machine.id} was given up")
     for control in controls.values():
         await expect.answered(control)  # other behaviours judge this recording, which must be complete
     for ack in acks:

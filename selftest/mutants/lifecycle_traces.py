@@ -112,6 +112,7 @@ class HostsHaveNoRef(Core):
     "LIF-5a",
     also=(
         "OPS-2b",
+        "LIF-9a",
         "LIF-9c",
         "MET-1f",
     ),
@@ -267,7 +268,10 @@ class LastErrorTellsOfTheDrain(Core):
 
 
 @mutant(
-    "LIF-7", "LIF-7a", also=("LIF-6d", "LIF-6g", "MET-2a"), because="their machines may have been drained twice before"
+    "LIF-7",
+    "LIF-7a",
+    also=("LIF-6a", "LIF-6d", "LIF-6g", "MET-2a"),
+    because="their machines may have been drained twice before",
 )
 class SecondRoundLeavesItsCluster(Core):
     """Keeps the cluster after the second and every later Drain of a machine."""

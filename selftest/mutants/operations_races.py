@@ -157,12 +157,8 @@ class ConfigureAndDeleteHaveNoLock(_NoLock):
         return await super().Delete(request, context)
 
 
-@mutant(
-    "OPS-6",
-    "OPS-6b",
-    also=("COD-2d", "COD-2i"),
-    because="the running call may be that of COD-2d or COD-2i",
-)
+# Breaks COD-2 and not only OPS-6: one call after the other shows it, and their author has no race to look for.
+@mutant("COD-2", "COD-2d", "COD-2i", "OPS-6b")
 class DeleteGoesAhead(Core):
     """Accepts a Delete while CONFIGURING, and a Configure while DELETING."""
 

@@ -12,7 +12,8 @@ from conformance.core import errors
 from conformance.core.catalogue import Level
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.judge import MAX_ATTEMPTS, RetryReason, classify, decisive_calls, outcome
+from conformance.engine.judge import decisive_calls, outcome
+from conformance.engine.retries import MAX_ATTEMPTS, RetryReason, classify
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
@@ -385,8 +386,8 @@ def test_a_machine_that_cannot_be_prepared_is_quarantined_and_another_one_is_jud
     assert report.results[0].status is Status.PASSED
     ((machine, reason),) = report.quarantined
     assert "FAILED after Create: no capacity today" in reason
-    assert [left for left, _ in report.home.left] == [machine]
-    assert report.exit_code == 4
+    assert report.home.failed == ((machine, "no capacity today"),)
+    assert (report.home.left, report.exit_code) == ((), 0)
 
 
 class AllFail(FirstFails):

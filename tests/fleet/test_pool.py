@@ -61,8 +61,8 @@ def test_a_machine_that_fails_is_never_leased_again_and_reported_at_the_end() ->
         assert list(pool.quarantined) == ["faulty-0001"]
         assert pool.lease(Needs(machines=1)) is None
         home = await pool.clean_up()
-        assert [machine for machine, _ in home.left] == ["faulty-0001"]
-        assert not home.clean
+        assert [machine for machine, _ in home.failed] == ["faulty-0001"]
+        assert home.clean
 
     core = provider(0)
     for machine in fleet(0, faulty=1):

@@ -1,4 +1,4 @@
-"""What the model of the fleet notes while the pool drives machines, and the effect of a breach on the results."""
+"""The model of the fleet notes breaches while the pool drives machines, and they change the results."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import patch
 
 import grpc
 import pytest
@@ -16,7 +17,7 @@ from conformance.core.stop import Stop
 from conformance.fleet.machine_record import LastSeen, MachineRecord
 from conformance.fleet.ownership import Ownership
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW
-from conformance.fleet.recovery import ask_fence
+from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.unanswered import UnansweredCalls
 from conformance.results.result import Status
 from fake_provider.core import Core
@@ -320,6 +321,78 @@ def test_a_call_that_fences_off_is_sent_again_after_a_lost_connection() -> None:
     call = asyncio.run(ask_fence("m1", fence.drain, Shard("s").next, delays=()))
     assert call.answered
     assert len({token.numbers for token in fence.tokens}) == 3
+
+
+class BusyFence:
+    """Rejects the first Drain with each token for load, and answers the next one with `then`."""
+
+    def __init__(self, then: grpc.StatusCode) -> None:
+        self.then = then
+        self.tokens: list[Token] = []
+
+    async def drain(self, token: Token) -> Call:
+        known = token in self.tokens
+        self.tokens.append(token)
+        return replace(a_call("Drain", code=self.then if known else grpc.StatusCode.UNAVAILABLE), token=token)
+
+
+def lost_create() -> UnansweredCalls:
+    return UnansweredCalls().plus(Verb.CREATE, Token("s", 1, 1))
+
+
+def asks(fence: BusyFence | LostFence) -> Callable[[Callable[[], Token]], Awaitable[Call]]:
+    async def ask(token: Callable[[], Token]) -> Call:
+        return await ask_fence("m1", fence.drain, token, delays=())
+
+    return ask
+
+
+def test_a_question_that_was_rejected_for_load_and_then_fenced_proves_nothing() -> None:
+    with pytest.raises(NoAnswer, match="its retry was fenced"):
+        asyncio.run(any_applied(lost_create(), asks(BusyFence(grpc.StatusCode.FAILED_PRECONDITION))))
+
+
+def test_a_call_that_the_fence_knows_is_fenced_off() -> None:
+    fence, shard = BusyFence(grpc.StatusCode.FAILED_PRECONDITION), Shard("s")
+    asyncio.run(fence_off(lost_create(), asks(fence), own=shard))
+    assert len(set(fence.tokens)) == 1
+
+
+def test_another_shard_may_prove_that_a_call_was_applied() -> None:
+    async def ask(token: Callable[[], Token]) -> Call:
+        code = grpc.StatusCode.FAILED_PRECONDITION
+        if token().shard == "s":
+            return replace(a_call("Drain", code=grpc.StatusCode.UNAVAILABLE), token=token(), token_spent=True)
+        return replace(a_call("Drain", code=code), token=token())
+
+    assert asyncio.run(any_applied(lost_create().plus(Verb.CREATE, Token("t", 1, 1)), ask))
+
+
+def test_a_machine_of_unknown_owner_is_reported_and_not_touched(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        await taken_by_a_tenant(context, machine)
+        machine.record = machine.record.asked_in_vain()
+        home = await pool.clean_up()
+        assert states_of(core) == {machine.id: "IDLE"}
+        assert named(home) == {machine.id}
+
+    a_slot(facts, servicer=LosesCreates)
+
+
+def test_a_lost_question_is_remembered(losing: list[bool]) -> None:
+    async def facts(pool: Pool, machine: Machine, core: Core, context: FleetContext) -> None:
+        await machine.create(timeout=CREATE_TIMEOUT_S)
+        await taken_by_a_tenant(context, machine)
+        lost = NoAnswer("Drain was not answered")
+        with patch("conformance.fleet.machine.any_applied", side_effect=lost), pytest.raises(NoAnswer):
+            await machine.may_be_ours()
+        with pytest.raises(NoAnswer, match="before"):
+            await machine.may_be_ours()
+        assert machine.unanswered.plus(Verb.DRAIN, Token("s", 1, 9)).asked_in_vain
+        assert not machine.record.fenced_off(live=False).unanswered.asked_in_vain
+
+    a_slot(facts, servicer=LosesCreates)
 
 
 def test_a_question_about_one_token_is_not_repeated_after_a_lost_connection() -> None:

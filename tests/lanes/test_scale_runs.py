@@ -144,7 +144,7 @@ def test_a_failed_transition_is_not_a_violation(tmp_path: Path) -> None:
     assert [f"{r.id}: {r.reason}" for r in report.violations.values()] == []
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.stopped == "no machine is left to drive"
-    assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.left)  # FAILED has no edge
+    assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.failed)  # FAILED has no edge
     assert report.bill.create <= 10
 
 

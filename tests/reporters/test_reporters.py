@@ -101,6 +101,7 @@ def test_machines_that_were_not_returned_have_reasons() -> None:
         "left": ["m1", "m2"],
         "reasons": {"m1": "stuck", "m2": "gone"},
         "taken": {},
+        "failed": {},
         "kept": False,
         "known": True,
     }

@@ -63,6 +63,12 @@ def test_failures_and_causes_with_many_consequences_come_first() -> None:
     assert list(causes_of(*results)) == ["TST-3a", "TST-2a", "TST-1a"]
 
 
+def test_of_two_causes_the_one_with_a_mutating_call_comes_first() -> None:
+    reads = a_result(F, "TST-1a", calls=(a_call(),), decisive=(0,))
+    mutates = a_result(F, "TST-2a", calls=(a_call(), create(1, at=1.0)), decisive=(0, 1))
+    assert list(causes_of(reads, mutates)) == ["TST-2a", "TST-1a"]
+
+
 def test_unjudged_behaviours_are_not_causes() -> None:
     assert causes_of(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
 
@@ -117,6 +123,7 @@ def test_calls_that_passed_the_fence_make_a_failure_a_consequence() -> None:
         ((KEYS, "no key 'a'"), ("m1 to be unchanged by Drain: the same shard_metadata", "other"), True),
         ((KEYS, "no key 'a'"), ("m1 to be unchanged by Drain: the same host", "other"), False),
         (("m1 to be IDLE", "DRAINING"), ("Configure to be answered OK", "ABORTED: it is DRAINING"), True),
+        (("m1 to be IDLE", "DRAINING"), ("List to be answered OK", "INVALID_ARGUMENT: no"), False),
         (("m1 to be IDLE", "DRAINING"), (KEYS, "no key 'a'"), False),
         (("IDLE after Drain", "FAILED"), ("m1 to be IDLE", "CONFIGURED"), False),
         (("IDLE after Drain", "FAILED"), ("m1 to be IDLE", "FAILED with host h"), True),
@@ -128,6 +135,8 @@ def test_calls_that_passed_the_fence_make_a_failure_a_consequence() -> None:
         (("an operation_id in the ack", "an empty operation_id"), ("a new operation_id for Drain", "'' again"), True),
         (("Get after round 1 not to show a trace of a binding", "shard_metadata still set"), (KEYS, "more"), True),
         (("Create of m1 to leave m2 as it was: IDLE", "m2 CONFIGURED"), ("List to show no host", "h"), True),
+        (("List of m1, FAILED, to show a last_error", "none"), ("List of IDLE to contain m2", "m1 FAILED"), True),
+        (("Get of m1 to show a last_error only if FAILED", "'x'"), ("List of IDLE to contain m2", "m1 FAILED"), False),
     ],
 )
 def test_what_a_failure_explains(first: tuple[str, str], second: tuple[str, str], explained: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conformance.core.errors import Unprepared, Violation
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, Verb
-from conformance.engine.judge import MAX_ATTEMPTS, RetryReason
+from conformance.engine.retries import MAX_ATTEMPTS, RetryReason
 from conformance.results.result import Result, Status
 from conformance.rpc import backoff
 from conformance.rpc.backoff import (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from conformance.rpc.http_answer import hint, is_gateway_error
+from conformance.rpc.http_answer import hint, is_gateway_error, is_http
 from tests.values import a_call
 
 HTTP = "Received http2 header with status: "
@@ -67,3 +67,17 @@ def test_envoys_own_text_is_a_gateway_error(details: str, option: str) -> None:
 def test_only_some_statuses_say_that_there_is_no_answer(status: int, gateway: bool) -> None:
     assert is_gateway_error(f"{HTTP}{status}") is gateway
     assert not is_gateway_error(f"the cloud said: {HTTP}{status}")
+
+
+def test_only_the_details_that_grpc_makes_of_a_status_are_http() -> None:
+    assert is_http(f"{HTTP}404")
+    assert not is_http(f"the proxy said: {HTTP}404")
+    assert not is_http("Method not found!")
+
+
+def test_an_http_status_is_not_the_providers_unimplemented() -> None:
+    unimplemented = grpc.StatusCode.UNIMPLEMENTED
+    own, theirs = a_call(code=unimplemented), a_call(code=unimplemented, details=f"{HTTP}404")
+    assert (own.unimplemented, own.http_unimplemented) == (True, False)
+    assert (theirs.unimplemented, theirs.http_unimplemented) == (False, True)
+    assert not a_call(code=unimplemented, answered=False).unimplemented

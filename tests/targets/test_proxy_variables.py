@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance.rpc.env_proxy import PROXY_VARIABLES
+from conformance.rpc.target import Target
+from fake_provider import server
 from tests.provider_process import run, serving
+from tests.runs import connected, provider
 from tests.targets.test_bad_targets import free_port
 
 if TYPE_CHECKING:
@@ -46,3 +50,14 @@ def test_another_target_is_reached_through_the_proxy_which_the_error_names(tmp_p
     assert error.startswith("error: target provider.invalid:9000 cannot be reached through the proxy of grpc_proxy (")
     assert hint.startswith("  hint: to connect without the proxy, start the kit with env -u grpc_proxy -u https_proxy ")
     assert "s3cret" not in done.text
+
+
+@pytest.mark.usefixtures("dead_proxy")
+def test_a_proxy_of_the_kit_is_reached_without_the_proxy_wherever_the_target_is() -> None:
+    async def go() -> str:
+        async with server.serving(provider(1)) as own_proxy:
+            target = Target(address="provider.invalid:9000").behind(own_proxy)
+            async with connected(target, rpc_timeout=2.0) as client:
+                return (await client.list()).outcome()
+
+    assert asyncio.run(go()).startswith("OK 1 machine")

@@ -51,3 +51,18 @@ def test_a_breach_that_keeps_all_machines_from_the_behaviours_is_a_breach(
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     failed = {b["id"] for b in report["behaviours"] if b["status"] == "failed"}
     assert behaviour in failed, done.text
+
+
+SCALE = ("--lane", "scale", "--soak", "60ops", "--max-machines", "4")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("mutant", "behaviour"), AT_START.items())
+def test_a_breach_that_stops_the_scale_lane_is_a_breach(mutant: str, behaviour: str, tmp_path: Path) -> None:
+    with serving_mutant(mutant) as provider:
+        done = judge(provider, *SCALE, directory=tmp_path)
+    assert done.code == 1, done.text
+    assert "NON-CONFORMANT" in done.verdict, done.text
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {b["id"] for b in report["behaviours"] if b["status"] == "failed"} >= {behaviour}
+    assert behaviour in done.text

@@ -51,7 +51,7 @@ LIVING: Final = frozenset(State) - {State.UNSPECIFIED, State.SPECULATIVE, State.
 
 @dataclass(slots=True, kw_only=True)
 class _Track:
-    """What is known about one machine, and which of its calls are under way."""
+    """The known facts about one machine, and its calls that are under way."""
 
     expected: Expected = UNKNOWN
     owned: bool = False
@@ -130,7 +130,7 @@ class FleetModel:
         return _Ticket(self._tick, request.machine_id, verb, alone, token, mark)
 
     def ended(self, ticket: _Ticket, call: Call | None) -> None:
-        """Notes how a call has ended. `call` is None if its caller was cancelled."""
+        """Notes how a call has ended. Without a `call`, its caller was cancelled."""
         self._tick += 1
         if ticket.verb is not None and ticket.token is not None:
             self._mutated(ticket, ticket.verb, ticket.token, call)

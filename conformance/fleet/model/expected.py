@@ -1,4 +1,4 @@
-"""What a machine must show, as its calls and readings tell: frozen values, and pure functions between them."""
+"""The values that a machine must show, as its calls and readings tell: frozen, with pure functions between them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What one machine must show. None, or empty, where it is not known."""
+    """The values that one machine must show. None, or empty, where one is not known."""
 
     state: State | None = None
     """The stable state in which it rests."""

@@ -1,4 +1,4 @@
-"""What one List must be in itself, whatever the fleet is like (LST-1 to LST-3)."""
+"""The rules about one List by itself, whatever the fleet contains (LST-1 to LST-3)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Marks:
         return self._run in token.shard and min(token.numbers) >= 0
 
     def sending(self, token: Token, machine_id: str) -> Mark | None:
-        """Notes a token before it is sent; returns the mark that the call will meet, as far as it is known."""
+        """Notes a token before it is sent; returns the mark that the call will meet, if it is known."""
         newest = self._sent.get(token.shard)
         if newest is None:
             self._sent[token.shard] = _Newest(token.numbers)

@@ -1,4 +1,4 @@
-"""What one answer about a machine must show: pure functions from what is expected and the answer to breaches.
+"""The rules about one answer: pure functions from the expected values of a machine and the answer to breaches.
 
 FAILED is allowed at any time (FLT-1): a host may be lost. So is IDLE without a binding after Configure: the provider
 may have given it up.

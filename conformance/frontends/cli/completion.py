@@ -6,29 +6,49 @@ from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
 
+from conformance import lanes
 from conformance.core import catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import click
+
+    from conformance.core.catalogue import Catalogue, Clause
 
 
 def behaviours(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Returns the ids that begin with `incomplete`, each with its title."""
-    entries = catalogue.load().entries
-    return [CompletionItem(e.id, help=e.title) for e in entries if e.id.startswith(_upper(incomplete))]
+    """Returns the ids, of all lanes, that begin with `incomplete`, each with its title."""
+    return [CompletionItem(e.id, help=e.title) for e in lanes.entries() if e.id.startswith(_upper(incomplete))]
 
 
 def patterns(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Returns the areas that complete the last pattern of the comma-separated list.
+    """Returns the completions of the last pattern of a comma-separated list that selects behaviours to judge.
+
+    Areas whose clauses no behaviour of the suite judges are not offered: a run cannot select them.
+    """
+    known = catalogue.load()
+    return _completed(known, dict.fromkeys(entry.clause for entry in known.entries), incomplete)
+
+
+def listed_patterns(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Returns the completions of the last pattern of a comma-separated list that selects behaviours and clauses."""
+    known = lanes.whole_catalogue()
+    return _completed(known, known.clauses, incomplete)
+
+
+def _completed(known: Catalogue, clauses: Iterable[Clause], incomplete: str) -> list[CompletionItem[str]]:
+    """Returns the areas of the clauses that complete the last pattern.
 
     Clauses and ids are offered once the area is complete, because there are more than 200 of them.
     """
     before, comma, last = incomplete.rpartition(",")
-    known, wanted = catalogue.load(), _upper(last)
-    offered = {area: f"{area}-1, {area}-2, …" for area in dict.fromkeys(entry.area for entry in known.entries)}
+    wanted = _upper(last)
+    texts = {clause.id: clause.text for clause in clauses}
+    areas = dict.fromkeys(name.partition("-")[0] for name in texts)
+    offered = {area: f"{area}-1, {area}-2, …" for area in areas}
     if "-" in wanted or wanted in offered:
-        clauses = dict.fromkeys(entry.clause for entry in known.entries)
-        offered |= {clause.id: clause.text for clause in clauses} | {entry.id: entry.title for entry in known.entries}
+        offered |= texts | {entry.id: entry.title for entry in known.entries}
     return [
         CompletionItem(before + comma + name, help=text) for name, text in offered.items() if name.startswith(wanted)
     ]

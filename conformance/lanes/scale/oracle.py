@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_OPERATION_IDS: Final = 50_000
 """The number of operation ids that are kept, about 12 MB. The reuse of an older id is not found."""
+MAX_GIVEN_UP_IN_A_ROW: Final = 6
+"""The number of Configures in a row that a provider does not give up if it configures machines at all (FLT-1)."""
 OWNER: Final = "conformance.lanes.scale/machine"
 """The metadata key under which a machine's own id is stored."""
 
@@ -102,6 +104,8 @@ class Oracle:
         self.findings: dict[str, Finding] = {}
         self._operations: dict[str, str] = {}
         """The last operation ids, each with its transition."""
+        self._given_up_in_a_row = 0
+        """The number of Configures in a row, of all machines, that were given up."""
 
     @property
     def facts(self) -> int:
@@ -190,8 +194,11 @@ class Oracle:
         """Checks the end of a transition, after which the machine is at rest. Raises Violation."""
         target, seen = EDGES[verb].target, watch.state
         failed = seen is State.FAILED and watch.machine.last_error
+        given_up = verb is Verb.CONFIGURE and seen is State.IDLE and not watch.machine.cluster
+        if verb is Verb.CONFIGURE:
+            self._given_up_in_a_row = self._given_up_in_a_row + 1 if given_up else 0
         self._fact(
-            seen is target or failed,
+            seen is target or failed or (given_up and self._given_up_in_a_row < MAX_GIVEN_UP_IN_A_ROW),
             "LIF-1",
             f"{expected.id} to settle at {target.name} after {verb.value}",
             f"{describe_machine(watch.machine)} after {watch.seconds:.1f} s",
@@ -206,6 +213,8 @@ class Oracle:
             case Verb.DELETE:
                 expected.unbind()
                 expected.returned_host, expected.host = expected.host, ""
+            case Verb.CONFIGURE if given_up:
+                expected.unbind()
             case Verb.CONFIGURE:
                 pass
         if seen is State.FAILED:

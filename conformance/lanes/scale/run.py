@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.core.errors import TargetError, TargetLost
 from conformance.core.text import quantity
 from conformance.engine import preflight
-from conformance.engine.report_builder import ReportBuilder
+from conformance.engine.report_builder import ReportBuilder, with_broken_target
 from conformance.engine.session import open_session
 from conformance.fleet.context import FleetContext
 from conformance.fleet.pool import Pool
@@ -23,6 +23,7 @@ from conformance.lanes.scale.oracle import Oracle
 from conformance.lanes.scale.supply import Size
 from conformance.results import events
 from conformance.results.bill import Meter
+from conformance.results.breach import credible
 from conformance.results.report import Time
 from conformance.results.result import BROKEN, Result, Status
 
@@ -65,8 +66,22 @@ async def run(
     Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
     cannot be written. Events, the report and errors contain no header values.
     """
+    work = _run(settings, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop)
+    return await with_broken_target(work, catalogue_file.entries(__package__), target, options=options, emit=emit)
+
+
+async def _run(
+    settings: ScaleSettings,
+    target: Target,
+    *,
+    options: Options,
+    ledger_at: Callable[[str], Path],
+    emit: Callable[[events.Event], None],
+    stop: Stop | None,
+) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
-        size = Size.of(session.slots, session.found, options)
+        with session.blaming_breaches():
+            size = Size.of(session.slots, session.found, options)
         async with session.ledger(ledger_at) as ledger:
             return await ScaleRun(settings, session, size, ledger, emit).run()
 
@@ -128,14 +143,16 @@ class ScaleRun:
             # A bug in the kit must not leave machines running.
             self._stopped = f"the kit itself failed: {type(error).__name__}: {error}"
         self._seconds = client.now() - self._began
-        machines = [worker.machine for worker in self._churn.supply.workers]
-        home = await Pool(machines, self._context, max_alive=0).clean_up(keep=self._session.options.keep)
+        pool = Pool([worker.machine for worker in self._churn.supply.workers], self._context, max_alive=0)
+        home = await pool.clean_up(keep=self._session.options.keep)
+        other_client = pool.lost_claim or self._churn.counts.disturbed > 0
         results = [self._result(entry) for entry in entries]
         for result in results:
             self._builder.add(result)
         wall = round(client.now(), 3)
         return self._builder.finish(
             results,
+            breaches=credible(self._context.model.breaches, other_client=other_client),
             home=home,
             time=Time(wall=wall, critical_path=wall, sum=round(self._seconds, 3)),
             stopped=self._stopped,

@@ -171,12 +171,17 @@ class Worker:
         return await self.machine.call(verb, token)
 
     async def _retry(self, verb: Verb) -> None:
+        given_up = self.machine.record.calls.given_up
         call = await self._call(verb)
         if not call.answered or call.code in RETRIABLE_CODES:
             return
+        if call.ok and self.machine.record.calls.given_up > given_up:
+            # The first Configure was given up meanwhile (FLT-1), so this is another operation.
+            self._oracle.check_ack(self.expected, verb, call, self.recent.calls)
+            return
         if not call.ok:
             watch = await self._settled(verb)
-            if watch.state is State.FAILED:
+            if watch.state is State.FAILED or self.machine.record.calls.given_up > given_up:
                 return  # a FAILED machine refuses all calls (FLT-3)
             if self.expected.state is EDGES[verb].target:
                 self._oracle.check_reading(self.expected, watch.machine, self.recent.calls)

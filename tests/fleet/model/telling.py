@@ -36,7 +36,7 @@ def machine(state: State, **fields: Any) -> pb.Machine:
 
 
 class Telling:
-    """A model, and the numbers of the tokens and the operations that it was told of."""
+    """A model, and the numbers of the last token and the last operation."""
 
     def __init__(self, *, owned: bool = True) -> None:
         self.model = FleetModel(RUN)

@@ -35,8 +35,7 @@ ASK = st.tuples(
     st.sampled_from([0.0, 0.0, 0.005, 0.03]),
     st.sampled_from([None, None, None, 0.004]),
 )
-"""What is called, on which machine, by which shard, how far from its newest token, for which cluster and metadata, how
-long after the call before, and the deadline."""
+"""A call: RPC, machine, shard, distance from the newest token, cluster, metadata, pause after it, and deadline."""
 
 
 def breaches_of(core: type[Core], asks: list[Any], *, delay: float = 0.0) -> list[str]:

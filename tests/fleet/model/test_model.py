@@ -262,7 +262,7 @@ def test_other_shards_and_invalid_tokens_are_not_judged() -> None:
     assert told.found == FINE
 
 
-# What is not observed is not judged.
+# Nothing is judged that was not observed.
 
 
 def test_a_machine_that_the_kit_does_not_own_is_not_judged() -> None:

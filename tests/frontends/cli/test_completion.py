@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import lanes
 from conformance.core import catalogue
 
 BIN = Path(sys.executable).parent
@@ -68,6 +69,20 @@ def test_a_selection_is_completed_after_each_comma(shell: str) -> None:
     assert {"LIF-1a,FEN-1", "LIF-1a,FEN-1a"} <= set(found)
     assert all(each.startswith("LIF-1a,FEN-1") for each in found)
     assert {"FEN", "LIF"} <= set(offered(shell, "conformance", "list", "--select", ""))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_list_offers_the_clauses_that_no_behaviour_judges_and_a_run_does_not(shell: str) -> None:
+    unjudged = {"FLT", "DUR", "ROL", "HST"}
+    assert unjudged <= set(offered(shell, "conformance", "list", "--select", ""))
+    assert {"FLT-1", "FLT-2"} <= set(offered(shell, "conformance", "list", "--select", "FLT-"))
+    assert not unjudged & set(offered(shell, "conformance-run", "--select", ""))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_show_offers_the_behaviours_of_all_lanes(shell: str) -> None:
+    ids = [entry.id for entry in lanes.entries()]
+    assert set(offered(shell, "conformance", "show", "LIF-3")) == {i for i in ids if i.startswith("LIF-3")}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -127,6 +127,20 @@ def test_an_old_failure_is_reported_and_changes_only_the_exit_code(
     assert without.code == 1
 
 
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("mutant", ["TheEmptyKeyIsDropped", "OnlyKnownKeys"])
+def test_another_seed_is_not_a_new_failure(mutant: str, tmp_path: Path) -> None:
+    # The failures quote metadata keys, which each seed draws again, the empty one among them.
+    some = ("--select", "MET-1*,MET-4a", "--patience", "5s")
+    with serving_mutant(mutant) as provider:
+        assert judge(provider, *some, "--seed", "1", directory=tmp_path / "1").code == 1
+        baseline = ("--baseline", str(tmp_path / "1" / "report.json"), "--fail-on", "new")
+        for seed in ("2", "3"):
+            done = judge(provider, *some, *baseline, "--seed", seed, directory=tmp_path / seed)
+            assert done.code == 0, done.text
+            assert "NON-CONFORMANT" in done.verdict
+
+
 def test_select_failed_runs_the_failures_and_compares_them(runs: Path, good: Provider, tmp_path: Path) -> None:
     baseline = str(runs / "c" / "report.json")
     done = judge(good, "--select", "failed", "--baseline", baseline, directory=tmp_path)

@@ -15,8 +15,10 @@ import pytest
 import conformance.reporters
 from conformance.reporters.report_dir import FORMATS, LOG
 from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
 from fake_provider.faults import Faults
 from tests.runs import provider, served, states_of
+from tests.testkit.test_timing import WATCHERS
 
 BIN = Path(sys.executable).parent
 SELECT = ("--select", "FEN-1a")
@@ -37,6 +39,15 @@ class DeleteNeverCompletes(Core):
         settled = super().settle(machine)
         deleted = machine.operation is not None and machine.operation.verb == "delete"
         return self.failed(machine, "the cloud keeps it") if deleted else settled
+
+
+class KeepsMachines(Core):
+    """Refuses every Delete of a machine."""
+
+    def check_edge(self, verb, machine, request):  # type: ignore[no-untyped-def]
+        if verb == "delete":
+            raise Rejected(Code.ABORTED, "the cloud keeps it")
+        super().check_edge(verb, machine, request)
 
 
 @pytest.fixture
@@ -74,6 +85,13 @@ def test_a_conformant_provider_is_exit_0_with_all_files_and_nothing_left(home: P
     assert ElementTree.parse(home / "out" / "junit.xml").getroot().get("failures") == "0"
     last = (home / "out" / "events.ndjson").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["event"] == "run-finished"
+
+
+@pytest.mark.timeout(60)
+def test_transitions_of_the_embedded_fake_are_long_enough_to_be_observed(home: Path) -> None:
+    ran = go(home, "--fake", "--select", ",".join(WATCHERS), "--report-dir", "out", "--seed", "7")
+    report = json.loads((home / "out" / "report.json").read_text(encoding="utf-8"))
+    assert {each["id"]: each["status"] for each in report["behaviours"]} == dict.fromkeys(WATCHERS, "passed"), ran
 
 
 def test_a_provider_that_breaks_a_must_is_exit_1_with_what_was_wanted_and_got(home: Path) -> None:
@@ -130,12 +148,22 @@ def test_a_budget_of_no_machines_judges_nothing_and_is_exit_3(home: Path) -> Non
 
 
 def test_a_machine_that_is_left_is_exit_4_and_named_with_the_fix(home: Path) -> None:
-    with served(provider(8, cls=DeleteNeverCompletes, faults=Faults())) as address:
+    with served(provider(8, cls=KeepsMachines)) as address:
         ran = go(home, "--target", address, *SELECT)
     assert ran.returncode == 4, ran.stdout
     assert "clean-up   1 machine NOT RETURNED. To clean up, run:\n           conformance sweep " in ran.stdout
     (ledger,) = (home / "state").rglob("*.ndjson")
     assert str(ledger) in ran.stdout
+
+
+def test_a_machine_that_ends_in_failed_is_named_and_blocks_nothing(home: Path) -> None:
+    with served(provider(8, cls=DeleteNeverCompletes, faults=Faults())) as address:
+        for _ in range(2):
+            ran = go(home, "--target", address, *SELECT, "--report-dir", "out")
+            assert ran.returncode == 0, ran.stdout
+            assert "1 machine of this run ended in FAILED" in ran.stdout
+            assert "the cloud keeps it" in ran.stdout
+            assert "NOT RETURNED" not in ran.stdout
 
 
 def test_kept_machines_can_be_swept(home: Path) -> None:
@@ -264,7 +292,7 @@ def test_a_ledger_that_cannot_be_written_fails_pytest(home: Path) -> None:
 
 
 def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
-    with served(provider(8, cls=DeleteNeverCompletes)) as address:
+    with served(provider(8, cls=KeepsMachines)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
     assert (ran.returncode, "clean-up   1 machine NOT RETURNED" in ran.stdout) == (4, True)
 

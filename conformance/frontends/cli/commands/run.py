@@ -67,7 +67,8 @@ Exit codes:
   2  usage error: an invalid option, configuration or file
   3  inconclusive: the target is unreachable or has too few machines, a MUST
      was not judged, or the run was interrupted
-  4  conformant, but not all machines could be cleaned up
+  4  conformant, but not all machines could be cleaned up. Machines that ended
+     in FAILED do not count: no call leads out of there
 
 With --fail-on new, a MUST that failed in the same way in the baseline, or was not judged there either, does not
 change the exit code. The verdict stays the same.
