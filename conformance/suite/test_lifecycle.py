@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import SeenOnce, Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
-from conformance.rpc.call import Call, describe_machine
+from conformance.rpc.call import Call, cut, describe_machine
 from conformance.suite._edges import observe_edge_once, observe_edge_until_seen
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
@@ -188,8 +188,8 @@ async def check_same_operation(machine: Machine, binding: Binding, operation: Ca
     again = await expect.answered(binding.of(machine))
     expect.fact(
         again.ok and again.operation_id == operation.operation_id,
-        wanted=f"{by} to leave operation {operation.operation_id!r} of {machine.id} as it was",
-        got=again.operation_id if again.ok else again.outcome(),
+        wanted=f"{by} to leave the operation id {cut(operation.operation_id)!r} of {machine.id} as it was",
+        got=repr(cut(again.operation_id)) if again.ok else again.outcome(),
         calls=[operation, again],
     )
 
