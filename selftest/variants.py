@@ -16,10 +16,11 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+import selftest.variants_graces  # noqa: F401  # registers them
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.machine import Operation, State, Verb
-from fake_provider.request import Drain, Listing
+from fake_provider.request import Listing
 from fake_provider.servicer import SERVICE, Servicer
 from selftest.variant import VARIANTS as VARIANTS
 from selftest.variant import Variant as Variant
@@ -129,40 +130,6 @@ class EveryNinthConfigureIsGivenUp(Core):
         if machine.state is not State.CONFIGURING or self.configures % self.every:
             return super().settle(machine)
         return replace(machine, state=State.IDLE, cluster="", shard_metadata={})
-
-
-@variant(leaves_failed=True)
-class GraceZeroFails(Core):
-    """Ends a Drain with a grace period of 0 in FAILED with a last_error: the workload needed longer (LIF-12)."""
-
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        started = super().start(verb, machine, request, now)
-        hasty = isinstance(request, Drain) and request.grace == 0
-        if not hasty or started.operation is None:
-            return started
-        return self.put(replace(started, operation=replace(started.operation, error="the workload did not stop")))
-
-
-@variant(latency="30ms")
-class TakesItsGrace(Core):
-    """Lets a Drain take its whole grace period, but not more than four seconds."""
-
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        if not isinstance(request, Drain):
-            return super().start(verb, machine, request, now)
-        operation = Operation(verb=verb, id=self.new_operation_id(verb, machine), due=now + min(request.grace, 4))
-        self.schedule(self.put(replace(machine, state=State.DRAINING, operation=operation)), now)
-        return self.machines[machine.id]
-
-
-@variant()
-class LimitsItsGrace(Core):
-    """Refuses a grace period of more than a day."""
-
-    def validate_grace(self, request: Drain) -> None:
-        super().validate_grace(request)
-        if request.grace > 86_400:
-            raise Rejected(Code.INVALID_ARGUMENT, "grace_period_seconds must be at most 86400")
 
 
 @variant()

@@ -350,4 +350,4 @@ async def cancel_gets(client: Client, machine_id: str, *, after: float) -> None:
     await asyncio.sleep(after)
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)
