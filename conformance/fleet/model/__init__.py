@@ -200,7 +200,7 @@ class FleetModel:
         else:
             self.note(wrong)
 
-    # What the kit has found when it drove a machine itself, with default calls.
+    # Drives: default calls that the kit sends to prepare and return machines.
 
     def is_refusal(self, verb: Verb, call: Call) -> bool:
         """Returns whether it is worth repeating a call that was not answered OK (`refused`)."""
