@@ -1,6 +1,6 @@
 """LIF: a long grace period of a Drain is a maximum, not a number that overflows (contract §2).
 
-A conformant provider may take the whole grace period. So long ones are only tried where a Drain ends well before its
+A conformant provider may take the whole grace period. Long ones are only tried where a Drain ends well before its
 grace period is over, and no Drain is awaited longer than the run's patience.
 """
 
