@@ -118,41 +118,20 @@ class ALongDrainHidesItsCluster(_Drains):
         return replace(machine, cluster="") if hidden else machine
 
 
-class _ActsWhenTheGraceIsOver(_Drains):
-    """Not a mutant: calls `over` when the grace period of a Drain is over, although the Drain has ended before."""
+@mutant("LIF-3", "LIF-3a")
+class TheTimerOfTheGraceUnbinds(Core):
+    """Unbinds a machine when the grace period of its last Drain is over, whatever it is bound to by then."""
 
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         if isinstance(request, Drain) and 0 < request.grace <= 60:
-            self.__dict__.setdefault("timers", {})[machine.id] = (now + request.grace, machine.cluster)
+            self.__dict__.setdefault("timers", {})[machine.id] = now + request.grace
         return super().start(verb, machine, request, now)
 
     def advance(self, now: float) -> None:
         super().advance(now)
-        timers: dict[str, tuple[float, str]] = self.__dict__.setdefault("timers", {})
-        for machine_id in [each for each, (due, _) in timers.items() if due <= now]:
-            _, cluster = timers.pop(machine_id)
-            self.over(self.machines[machine_id], cluster, now)
-
-    def over(self, machine: Machine, cluster: str, now: float) -> None:
-        """Acts on the machine, which was drained from the cluster."""
-        raise NotImplementedError
-
-
-@mutant("LIF-3", "LIF-3a")
-class TheTimerOfTheGraceUnbinds(_ActsWhenTheGraceIsOver):
-    """Unbinds a machine when the grace period of its last Drain is over, whatever it is bound to by then."""
-
-    def over(self, machine: Machine, cluster: str, now: float) -> None:
-        if machine.state is State.CONFIGURED:
-            self.put(self.cleared_by_drain(replace(machine, state=State.IDLE)))
-
-
-@mutant("LIF-3", "LIF-3a")
-class AnEarlyEndIsTakenBack(_ActsWhenTheGraceIsOver):
-    """Drains a machine once more, for 0.3 s, when the grace period of its last Drain is over."""
-
-    def over(self, machine: Machine, cluster: str, now: float) -> None:
-        if machine.state is State.IDLE:
-            operation = Operation(verb=Verb.DRAIN, id=self.new_operation_id(Verb.DRAIN, machine), due=now + 0.3)
-            again = replace(machine, state=State.DRAINING, cluster=cluster, operation=operation)
-            self.schedule(self.put(again), now)
+        timers: dict[str, float] = self.__dict__.setdefault("timers", {})
+        for machine_id in [each for each, due in timers.items() if due <= now]:
+            del timers[machine_id]
+            machine = self.machines[machine_id]
+            if machine.state is State.CONFIGURED:
+                self.put(self.cleared_by_drain(replace(machine, state=State.IDLE)))

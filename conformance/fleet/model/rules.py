@@ -179,7 +179,7 @@ def of_retry(machine_id: str, expected: Expected, ack: Call) -> Breach | None:
     return Breach(
         behaviour=RETRY_BEHAVIOURS[operation.verb],
         machine=machine_id,
-        wanted=f"operation {cut(operation.id)!r} for a retry of {operation.verb.value} of {machine_id}",
+        wanted=f"operation id {cut(operation.id)!r} for a retry of {operation.verb.value} of {machine_id}",
         got=f"operation {cut(ack.response.operation_id)!r}",
         calls=(operation.ack, ack),
         other_client_possible=True,
