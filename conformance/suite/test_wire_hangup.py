@@ -229,10 +229,12 @@ async def test_others_that_hang_up_disturb_nothing(trial: Trial) -> None:
                 raise Unprepared(f"{verb.value} of {machine.id} answered {call.outcome()}")
             again = await send(machine, verb, trial.client)
             # The same call again, and a List or a Get, over connections that are closed before the answer.
-            calls = [asyncio.ensure_future(send(machine, verb, client)) for client in clients]
+            calls, sent = [asyncio.ensure_future(send(machine, verb, client)) for client in clients], trial.client.now()
             reads = [asyncio.ensure_future(client.list(cap=9)) for client in clients[::2]]
-            reads += [asyncio.ensure_future(client.get(machine.id)) for client in clients[1::2]]
             await machine.read()
+            seconds = trial.client.now() - sent
+            reads += [asyncio.ensure_future(client.get(machine.id)) for client in clients[1::2]]
+            await asyncio.sleep(seconds / 2)
             await asyncio.gather(*(client.disconnect() for client in clients))
             await asyncio.gather(*calls, *reads)
         await check_settles(machine, verb)
