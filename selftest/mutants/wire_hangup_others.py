@@ -146,22 +146,6 @@ class ConfiguringHidesItsMetadataWhenTheClientGoes(Hanging):
         return self.build(machine)
 
 
-@mutant("WIR-3", "WIR-3e", latency="500ms", tcp=True)
-class AReaderThatGoesStopsTheTransition(Servicer):
-    """Ends the transition in FAILED if a client goes during a Get of the machine."""
-
-    async def Get(self, request: pb.MachineRef, context: Context) -> pb.Machine:  # noqa: N802
-        shown = await super().Get(request, context)
-        try:
-            await asyncio.sleep(0.03)
-        except asyncio.CancelledError:
-            machine = self.core.machines[request.id]
-            if machine.moving:
-                self.core.put(self.core.failed(machine, "context canceled"))
-            raise
-        return shown
-
-
 @mutant("COD-5", "COD-5e", tcp=True, alone="no further behaviour is answered")
 class EachCallThatGoesKeepsAWorker(Servicer):
     """Never frees the worker of a call whose client went, and has ten workers."""
