@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.core.fencing import Shard, TokenSource
     from conformance.fleet.context import SettleResult
     from conformance.fleet.machine_record import MachineRecord
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.policy import Policy
     from conformance.rpc.call import Call
 
@@ -39,6 +40,10 @@ class Drivable(Protocol):
     @property
     def policy(self) -> Policy:
         """The policy of the machine's calls."""
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the run's fleet."""
 
     @property
     def record(self) -> MachineRecord:
@@ -67,7 +72,7 @@ class Drivable(Protocol):
 
 
 class Drive:
-    """One drive of a machine to the state `to`. Judges nothing. Created and used once."""
+    """One drive of a machine to the state `to`. Judges nothing, but tells the model. Created and used once."""
 
     def __init__(self, machine: Drivable, to: State, *, allow_tokenless: bool) -> None:
         self._machine, self._to, self._allow_tokenless = machine, to, allow_tokenless
@@ -126,8 +131,11 @@ class Drive:
         if not hangs and call.fenced and self._allow_tokenless:
             call = await machine.call(verb, Token("", 0, 0))
         if hangs or not call.ok:
+            if machine.model.is_refusal(verb, call):
+                machine.model.refused(verb, call, await machine.call(verb))
             raise Unprepared(f"{verb.value} of {machine.id}, {source.name}, answered {call.outcome()}")
         result = await machine.settle()
+        machine.model.waited(verb, call, result.machine, result.seconds)
         if result.state is EDGES[verb].target:
             return
         self._given_up += machine.record.calls.given_up > given_up

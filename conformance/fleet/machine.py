@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.core.fencing import TokenSource
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.retry import CallOutcome
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
@@ -113,6 +114,11 @@ class Machine:
     def cluster(self) -> str:
         """The cluster that a Configure binds it to by default; during a lease, always the same."""
         return f"{self._context.run}-m{self._number}-b{self._bindings}"
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the run's fleet."""
+        return self._context.model
 
     @property
     def patience(self) -> Patience:

@@ -341,6 +341,8 @@ async def test_configure_is_refused_while_draining(trial: Trial) -> None:
 @behaviour("COD-2j", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_machine_that_comes_refuses_configure_and_delete(trial: Trial) -> None:
     machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN, Verb.DELETE):
+        await machine.call(verb)  # refused, so that it has no effect on the Create
     early = (machine.configure, machine.delete) if trial.found.delete else (machine.configure,)
     await check_refused_until_end(trial, Verb.CREATE, *early)
 

@@ -14,6 +14,7 @@ from conformance.results.breach import Breach, credible, with_breaches
 from conformance.results.causes import causes
 from conformance.results.result import Result, Status, Verdict, judge
 from fake_provider.core import Core
+from fake_provider.errors import Code, Rejected
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fake_provider.fence import Token
     from fake_provider.machine import Machine as TheirMachine
     from fake_provider.machine import Verb as TheirVerb
+    from fake_provider.request import Request
 
 IDLE = a_call(response=pb.Machine(id="m1", state=3))  # type: ignore[arg-type]
 
@@ -84,6 +86,35 @@ def test_a_failure_with_an_error_is_not_a_breach() -> None:
             return super().settle(machine)
 
     assert breaches_of({}, core=Fails(fleet(1), latency=Latency.parse("0"), faults=Faults())) == []
+
+
+def test_the_pool_notes_a_configure_that_is_refused_twice() -> None:
+    class Refuses(Core):
+        """Refuses the first so many Configures."""
+
+        times = 2
+
+        def check_edge(self, verb: TheirVerb, machine: TheirMachine, request: Request) -> None:
+            super().check_edge(verb, machine, request)
+            if verb == "configure" and self.times:
+                self.times -= 1
+                raise Rejected(Code.ABORTED, "not now")
+
+    refuses = Refuses(fleet(1), latency=Latency.parse("0"))
+    assert breaches_of({}, core=refuses) == ["LIF-1a"]
+    refuses = Refuses(fleet(1), latency=Latency.parse("0"))
+    refuses.times = 1
+    assert breaches_of({}, core=refuses) == []
+
+
+def test_the_pool_notes_a_drain_that_does_not_end() -> None:
+    class Stuck(Core):
+        """Never ends a Drain."""
+
+        def is_running(self, machine: TheirMachine, operation_id: str) -> bool:
+            return machine.state.name != "DRAINING" and super().is_running(machine, operation_id)
+
+    assert breaches_of({}, core=Stuck(fleet(1), latency=Latency.parse("0"))) == ["LIF-1a"]
 
 
 def result(behaviour_id: str, status: Status) -> Result:

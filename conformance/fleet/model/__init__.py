@@ -217,6 +217,24 @@ class FleetModel:
         else:
             self.note(wrong)
 
+    # Drives: default calls that the kit sends to prepare and return machines.
+
+    def is_refusal(self, verb: Verb, call: Call) -> bool:
+        """Returns whether it is worth repeating a call that was not answered OK (`refused`)."""
+        return rules.is_refusal(verb, call)
+
+    def refused(self, verb: Verb, call: Call, again: Call) -> None:
+        """Notes that a call that has an edge was refused, and again when it was repeated."""
+        track = self._tracks.get(call.machine_id)
+        if track is not None and track.owned and not (track.in_flight or track.doubts):
+            self._note(rules.of_refused_edge(track.expected, verb, call, again))
+
+    def waited(self, verb: Verb, call: Call, shown: pb.Machine, seconds: float) -> None:
+        """Notes what a machine shows at the end of a transition, or after all the patience of the run."""
+        track = self._tracks.get(call.machine_id)
+        if track is not None and track.owned and not (track.in_flight or track.doubts):
+            self._note(rules.of_stuck_transition(track.expected, verb, call, shown, seconds))
+
     # Readings.
 
     def _read(self, ticket: _Ticket, get: Call) -> None:

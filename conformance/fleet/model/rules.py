@@ -37,6 +37,13 @@ MIN_SECRET = 8
 """The number of characters from which a text does not occur by chance."""
 FIXED_FIELDS = ("instance_type", "zone", "capacity_type", "resources", "allocatable")
 """The fields that stay as they are while a machine rests, and that no call names."""
+REFUSALS = frozenset(
+    {
+        *(StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS, StatusCode.PERMISSION_DENIED),
+        *(StatusCode.ABORTED, StatusCode.OUT_OF_RANGE, StatusCode.UNIMPLEMENTED),
+    }
+)
+"""The codes of a call that was refused for good."""
 METADATA_BEHAVIOURS = {State.CONFIGURING: "MET-1c", State.DRAINING: "MET-1d"}
 
 
@@ -209,21 +216,21 @@ def of_retry(machine_id: str, expected: Expected, ack: Call) -> Breach | None:
     return Breach(
         behaviour=RETRY_BEHAVIOURS[operation.verb],
         machine=machine_id,
-        wanted=f"operation {cut(operation.id)!r} for a retry of {operation.verb.value} of {machine_id}",
+        wanted=f"operation id {cut(operation.id)!r} for a retry of {operation.verb.value} of {machine_id}",
         got=f"operation {cut(ack.response.operation_id)!r}",
         calls=(operation.ack, ack),
         other_client_possible=True,
     )
 
 
-REFUSALS = (StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND)
+RETRY_REFUSALS = (StatusCode.ABORTED, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND)
 """The codes of a refusal that does not depend on the values of the request, or on the load."""
 
 
 def of_refused_retry(machine_id: str, expected: Expected, refused: Call) -> Breach | None:
     """Returns the breach of OPS-2 if a retry was refused although it differs from the first call in its token only."""
     operation = expected.operation
-    if operation is None or refused.code not in REFUSALS or not _same_target(operation.ack, refused):
+    if operation is None or refused.code not in RETRY_REFUSALS or not _same_target(operation.ack, refused):
         return None
     return Breach(
         behaviour=RETRY_BEHAVIOURS[operation.verb],
@@ -262,6 +269,46 @@ def of_missing_edge(machine_id: str, expected: Expected, verb: Verb, ack: Call) 
         wanted=f"{verb.value} of {machine_id}, {state.name}, to be refused",
         got=ack.outcome(),
         calls=_with(expected.by, ack),
+        other_client_possible=True,
+    )
+
+
+def is_refusal(verb: Verb, call: Call) -> bool:
+    """Returns whether a Configure or Drain was refused for good.
+
+    A provider may have no capacity for a Create, and no Delete. A code that leaves open whether the call was applied,
+    or that asks to try again, says nothing.
+    """
+    return verb in (Verb.CONFIGURE, Verb.DRAIN) and call.answered and call.code in REFUSALS
+
+
+def of_refused_edge(expected: Expected, verb: Verb, call: Call, again: Call) -> Breach | None:
+    """Returns the breach of LIF-1 if a default call that has an edge from the machine's state was refused twice."""
+    if expected.state is not EDGES[verb].source or again.code is not call.code:
+        return None
+    if not (is_refusal(verb, call) and is_refusal(verb, again)):
+        return None
+    return Breach(
+        behaviour="LIF-1a",
+        machine=call.machine_id,
+        wanted=f"{verb.value} of {call.machine_id}, {EDGES[verb].source.name}, to be answered OK",
+        got=f"{again.outcome()}, twice",
+        calls=(call, again),
+        other_client_possible=True,
+    )
+
+
+def of_stuck_transition(expected: Expected, verb: Verb, call: Call, shown: pb.Machine, seconds: float) -> Breach | None:
+    """Returns the breach of LIF-1 if a transition has not ended although the kit has waited for it with patience."""
+    state = state_of(shown.state)
+    if expected.verb is not verb or state is not EDGES[verb].via:
+        return None
+    return Breach(
+        behaviour="LIF-1a",
+        machine=call.machine_id,
+        wanted=f"{call.machine_id} to settle at {EDGES[verb].target.name} after {verb.value}",
+        got=f"{describe_machine(shown)} after {seconds:.1f} s",
+        calls=(call,),
         other_client_possible=True,
     )
 

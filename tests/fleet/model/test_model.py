@@ -9,7 +9,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
-from tests.fleet.model.telling import HOST, Telling, machine
+from tests.fleet.model.telling import HOST, REQUESTS, Telling, machine
 from tests.values import a_call
 
 if TYPE_CHECKING:
@@ -495,4 +495,57 @@ def test_a_list_that_lags_may_show_the_resources_of_an_earlier_binding() -> None
     told.did(Verb.CONFIGURE)
     told.got(State.CONFIGURED)
     told.listed(machine(State.CONFIGURED, resources=pb.Resources(resources={"cpu": "1"})))
+    assert told.found == FINE
+
+
+@pytest.mark.parametrize(
+    ("verb", "codes", "behaviours"),
+    [
+        (Verb.CONFIGURE, (Status.ABORTED, Status.ABORTED), ["LIF-1a"]),
+        (Verb.CONFIGURE, (Status.INVALID_ARGUMENT, Status.INVALID_ARGUMENT), ["LIF-1a"]),
+        (Verb.CONFIGURE, (Status.ABORTED, Status.OK), FINE),
+        (Verb.CONFIGURE, (Status.ABORTED, Status.NOT_FOUND), FINE),
+        (Verb.CONFIGURE, (Status.UNAVAILABLE, Status.UNAVAILABLE), FINE),
+        (Verb.CONFIGURE, (Status.FAILED_PRECONDITION, Status.FAILED_PRECONDITION), FINE),  # the marks judge it
+        (Verb.DRAIN, (Status.ABORTED, Status.ABORTED), FINE),  # it is IDLE
+        (Verb.DELETE, (Status.UNIMPLEMENTED, Status.UNIMPLEMENTED), FINE),
+    ],
+)
+def test_a_default_call_that_has_an_edge_is_not_refused_twice(
+    verb: Verb, codes: tuple[Status, Status], behaviours: list[str]
+) -> None:
+    told = Telling().idle()
+    call, again = (a_call(verb.value, REQUESTS[verb](machine_id="m1"), code=code) for code in codes)
+    told.model.refused(verb, call, again)
+    assert told.found == behaviours
+
+
+def test_a_refusal_says_nothing_about_a_machine_that_is_not_known_or_not_owned() -> None:
+    refused = a_call("Configure", REQUESTS[Verb.CONFIGURE](machine_id="m1"), code=Status.ABORTED)
+    for told in (Telling(), Telling(owned=False).idle()):
+        told.model.refused(Verb.CONFIGURE, refused, refused)
+        assert told.found == FINE
+    told = Telling().idle()
+    told.did(Verb.CONFIGURE, Status.ABORTED, answered=False)  # it may still arrive
+    told.model.refused(Verb.CONFIGURE, refused, refused)
+    assert told.found == FINE
+
+
+@pytest.mark.parametrize(
+    ("shown", "behaviours"), [(State.DRAINING, ["LIF-1a"]), (State.IDLE, FINE), (State.FAILED, FINE)]
+)
+def test_a_transition_that_was_awaited_with_patience_has_ended(shown: State, behaviours: list[str]) -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN)
+    drain = a_call("Drain", REQUESTS[Verb.DRAIN](machine_id="m1"))
+    told.model.waited(Verb.DRAIN, drain, machine(shown), 300.0)
+    assert told.found == behaviours
+
+
+def test_a_transition_that_another_call_may_have_started_is_not_stuck() -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN)
+    told.did(Verb.CONFIGURE, Status.ABORTED, answered=False)
+    drain = a_call("Drain", REQUESTS[Verb.DRAIN](machine_id="m1"))
+    told.model.waited(Verb.DRAIN, drain, machine(State.DRAINING), 300.0)
     assert told.found == FINE
