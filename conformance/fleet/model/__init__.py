@@ -102,7 +102,7 @@ class FleetModel:
             self._known.add(key)
             self.breaches.append(breach)
 
-    # What is known, for behaviours that look at it again.
+    # Facts for behaviours that look at them again.
 
     def passed(self) -> list[tuple[str, Token]]:
         """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
