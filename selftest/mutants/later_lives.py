@@ -66,22 +66,10 @@ class ThirdCreateHasTheFirstId(_Counted):
         return operation_id
 
 
-@mutant("OPS-2", "OPS-2a")
-class LaterCreatesAreNotRemembered(_Counted):
-    """Gives a retry of the second Create of a slot another operation_id each time."""
-
-    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
-        known = super().retry_of(verb, machine, request)
-        return self.new_operation_id(verb, machine) if known and verb is Verb.CREATE and self.later(machine) else known
-
-    def later(self, machine: Machine) -> bool:
-        return self.number(machine, Verb.CREATE) > 1
-
-
 # Later bindings and drains.
 
 
-@mutant("MET-2", "MET-2d")
+@mutant("MET-2", "MET-2c")
 class ThirdBindingHasTheKeysOfTheSecond(_Counted):
     """Adds the metadata of the binding before to each third Configure of a machine."""
 
