@@ -215,15 +215,6 @@ class DeltasAreALog(Core):
         )
 
 
-@mutant("LST-1", "LST-1a")
-class DeltasIgnoreTheFilter(Core):
-    """Ignores the filter if there is a revision."""
-
-    def list_machines(self, wanted: Filter, now: float) -> Listing:
-        since = self.since(wanted.since)
-        return super().list_machines(replace(wanted, states=frozenset()) if since else wanted, now)
-
-
 @mutant("LST-2", "LST-2a")
 class DeltasIgnoreTheCap(Core):
     """Ignores max_results if there is a revision."""

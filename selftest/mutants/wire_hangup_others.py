@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SLOW = "the whole suite takes a minute with transitions of two seconds over TCP"
+
 
 class _ARetryGoes(Hanging):
     """Not a mutant: calls `gone` only for a client that goes during a retry of `verb`."""
@@ -41,7 +43,7 @@ class _ARetryGoes(Hanging):
         return done
 
 
-@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True, alone=SLOW)
 class ARetryThatGoesStopsTheCreate(_ARetryGoes):
     """Rolls a Create back if a client goes during a retry of it."""
 
@@ -51,7 +53,7 @@ class ARetryThatGoesStopsTheCreate(_ARetryGoes):
         self.undo(machine)
 
 
-@mutant("WIR-3", "WIR-3f", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3f", latency="2s", tcp=True, alone=SLOW)
 class ARetryThatGoesStopsTheDelete(_ARetryGoes):
     """Ends a Delete in FAILED if a client goes during a retry of it."""
 
@@ -62,7 +64,7 @@ class ARetryThatGoesStopsTheDelete(_ARetryGoes):
             self.core.put(self.core.failed(machine, "context canceled"))
 
 
-@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True, alone=SLOW)
 class TheIdOfACreateGoesWithItsClient(Hanging):
     """Gives a Create another operation_id if its client goes, so that the one that another caller holds is unknown."""
 
@@ -72,7 +74,7 @@ class TheIdOfACreateGoesWithItsClient(Hanging):
             self.core.put(replace(current, created_by=f"{machine.created_by}-taken-over"))
 
 
-@mutant("WIR-3", "WIR-3f", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3f", latency="2s", tcp=True, alone=SLOW)
 class TheIdOfADeleteGoesWithItsClient(Hanging):
     """Gives a Delete another operation_id if its client goes, so that the one that another caller holds is unknown."""
 
@@ -84,40 +86,7 @@ class TheIdOfADeleteGoesWithItsClient(Hanging):
             self.core.schedule(moved, self.clock())
 
 
-class _ShortDeadline(Servicer):
-    """Not a mutant: ends a transition of `verb` in FAILED when the deadline of any of its callers passes."""
-
-    verb: ClassVar[Verb]
-
-    async def answer(self, context: Context, work: Callable[[], T]) -> T:
-        done = await super().answer(context, work)
-        left = context.time_remaining()
-        if isinstance(done, pb.TransitionAck) and left is not None:
-            asyncio.get_running_loop().call_later(left, self.expire, done.machine.id, done.operation_id)
-        return done
-
-    def expire(self, machine_id: str, operation_id: str) -> None:
-        machine = self.core.machines[machine_id]
-        running = self.core.is_running(machine, operation_id)
-        if running and machine.operation and machine.operation.verb is self.verb:
-            self.core.put(self.core.failed(machine, "context deadline exceeded"))
-
-
-@mutant("WIR-3", "WIR-3c", latency="2s", tcp=True)
-class TheDeadlineOfACreateIsItsHosts(_ShortDeadline):
-    """Ends a Create in FAILED when a caller's deadline passes."""
-
-    verb = Verb.CREATE
-
-
-@mutant("WIR-3", "WIR-3f", latency="2s", tcp=True)
-class TheDeadlineOfADeleteIsItsHosts(_ShortDeadline):
-    """Ends a Delete in FAILED when a caller's deadline passes."""
-
-    verb = Verb.DELETE
-
-
-@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True, alone=SLOW)
 class DrainingHidesItsClusterWhenTheClientGoes(Hanging):
     """Shows no cluster while it drains if the client of the Drain has gone."""
 
@@ -126,7 +95,7 @@ class DrainingHidesItsClusterWhenTheClientGoes(Hanging):
             self.core.put(replace(self.core.machines[machine.id], cluster=""))
 
 
-@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True)
+@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True, alone=SLOW)
 class ConfiguringHidesItsMetadataWhenTheClientGoes(Hanging):
     """Shows no metadata until the machine is CONFIGURED if the client of the Configure has gone."""
 

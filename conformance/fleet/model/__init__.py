@@ -91,6 +91,8 @@ class FleetModel:
         self._tracks: dict[str, _Track] = {}
         self._operations: dict[str, Call] = {}
         """The acks of the transitions that were started, by operation id."""
+        self._deletes: dict[StatusCode, Call] = {}
+        """The first Delete of an IDLE machine with each answer."""
         self._hosts: dict[str, str] = {}
         """The owned machine that lives with a host, by its ref."""
         self._tick = 0
@@ -163,6 +165,9 @@ class FleetModel:
             return
         if self._marks.judges(token):
             self._note(self._marks.answered(token, ticket.mark, call))
+        if verb is Verb.DELETE and undisturbed and track.owned and track.expected.state is State.IDLE:
+            self._deletes.setdefault(call.code, call)
+            self._note(rules.of_partial_delete(self._deletes))
         if call.fenced:
             if track.owned:
                 self._note(rules.of_leak(machine_id, track.expected, call))

@@ -16,7 +16,7 @@ from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine, describe_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from conformance.fleet.model.expected import Binding, Expected
     from conformance.rpc.call import Call
@@ -382,6 +382,20 @@ def of_lost_id(machine_id: str, get: Call) -> Breach | None:
         got = get.outcome()
     wanted = f"Get of {machine_id}, which lives, to show {machine_id}"
     return Breach(behaviour="LIF-4a", machine=machine_id, wanted=wanted, got=got, calls=(get,))
+
+
+def of_partial_delete(deletes: Mapping[StatusCode, Call]) -> Breach | None:
+    """Returns the breach of LIF-8 if a Delete of an IDLE machine was accepted, and another one is UNIMPLEMENTED."""
+    done, missing = deletes.get(StatusCode.OK), deletes.get(StatusCode.UNIMPLEMENTED)
+    if done is None or missing is None or not missing.unimplemented:
+        return None
+    return Breach(
+        behaviour="LIF-8d",
+        machine=missing.machine_id,
+        wanted=f"Delete of {missing.machine_id} to be answered like that of {done.machine_id}",
+        got=missing.outcome(),
+        calls=(done, missing),
+    )
 
 
 def of_shared_host(machine_id: str, host: str, other: str, calls: tuple[Call, ...]) -> Breach:

@@ -341,6 +341,22 @@ def test_a_failed_machine_is_not_judged_by_its_past() -> None:
     assert told.found == FINE
 
 
+@pytest.mark.parametrize(
+    ("code", "behaviours"), [(Status.UNIMPLEMENTED, ["LIF-8d"]), (Status.ABORTED, FINE), (Status.OK, FINE)]
+)
+def test_delete_is_unimplemented_for_all_machines_or_for_none(code: Status, behaviours: list[str]) -> None:
+    told = Telling().idle()
+    told.did(Verb.DELETE, code)
+    told.model.take("m2")
+    asked = pb.MachineRef(id="m2")
+    host = pb.HostRef(provider="aws", ref="i-9")
+    told.model.ended(
+        told.model.sending("Get", asked), a_call(request=asked, response=machine(State.IDLE, id="m2", host=host))
+    )
+    told.did(Verb.DELETE, machine_id="m2", shown=machine(State.DELETING, id="m2", host=host))
+    assert told.found == behaviours
+
+
 # Hosts.
 
 
