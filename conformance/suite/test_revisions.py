@@ -239,8 +239,8 @@ async def test_a_machine_that_did_not_change_is_in_no_delta(trial: Trial) -> Non
     ]
     if not (await machine.drain()).ok:  # if accepted, the Drain is an operation, which may be a change
         calls.append(machine.drain)
-    for number, call in enumerate(calls):
-        await check_unchanged_omitted(trial, machine, by=call, filtered=number % 2 == 1)
+    for call in calls:
+        await check_unchanged_omitted(trial, machine, by=call, filtered=call is None)
     await check_unchanged_omitted(trial, machine, elsewhere=True)
     # At IDLE, a Drain may be a retry of the last one. At CONFIGURED, a Create has no edge in any case (COD-2).
     await trial.bring(machine, State.CONFIGURED)
