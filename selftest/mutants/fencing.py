@@ -72,7 +72,7 @@ class SequenceZeroAlwaysPasses(Core):
     "FEN-1d",
     latency="300ms",
     also=("FEN-7c",),
-    because="the token that starts a transition passes while it runs",
+    because="a token that starts a transition passes while it runs",
 )
 class NotFencedInFlight(Core):
     """Does not fence calls for a machine while its transition runs."""
@@ -84,7 +84,11 @@ class NotFencedInFlight(Core):
 
 
 @mutant(
-    "FEN-1", "FEN-1d", latency="300ms", also=("FEN-7c",), because="the token that starts a transition passes while it runs"
+    "FEN-1",
+    "FEN-1d",
+    latency="300ms",
+    also=("FEN-7c",),
+    because="a token that starts a transition passes while it runs",
 )
 class DrainPassesInFlight(Core):
     """Does not fence a Drain while a transition runs, because the state refuses it anyway."""
@@ -144,7 +148,7 @@ class DeleteWantsAKnownShard(Core):
             raise self.fenced(verb, token)
 
 
-@mutant("FEN-2", "FEN-2a")
+@mutant("FEN-2", "FEN-2a", also=("FEN-5e",), because="every Drain that sets a mark first is fenced")
 class DrainWantsAKnownShard(Core):
     """Fences a Drain from a new shard."""
 
