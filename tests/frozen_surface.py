@@ -41,7 +41,7 @@ FROZEN = Path(__file__).with_name("frozen_surface.json")
 WRITE = "python -m tests.frozen_surface --write"
 
 FREE = (
-    *("found.fleet", "home.reasons", "home.taken", "took", "calls[].seen", "changes[].codes"),
+    *("found.fleet", "home.reasons", "home.failed", "home.taken", "took", "calls[].seen", "changes[].codes"),
     *("weather.did", "weather.lost", "weather.again", "scale.latencies", "rates", "p99"),
 )
 """Key paths of objects whose keys are data: machines, RPCs, states."""
@@ -53,7 +53,7 @@ SELECT = ("--select", "FEN-1a,COD-1,MET-1a")
 
 
 class Broken(Core):
-    """Breaks FEN-1 and COD-1, and never completes a Delete, so that reports have failures and machines left."""
+    """Breaks FEN-1 and COD-1, and fails each Delete, so that reports have failures and FAILED machines."""
 
     def passes(self, verb, token, mark):  # type: ignore[no-untyped-def]
         return token == mark or super().passes(verb, token, mark)
@@ -67,6 +67,15 @@ class Broken(Core):
         settled = super().settle(machine)
         deleted = machine.operation is not None and machine.operation.verb == "delete"
         return self.failed(machine, "the cloud keeps it") if deleted else settled
+
+
+class KeepsMachines(Core):
+    """Refuses each Delete, so that machines are left."""
+
+    def start(self, verb, machine, request, now):  # type: ignore[no-untyped-def]
+        if verb == "delete":
+            raise Rejected(Code.ABORTED, "the cloud keeps it")
+        return super().start(verb, machine, request, now)
 
 
 # Processes.
@@ -112,10 +121,14 @@ def runs() -> Surface:
     with tempfile.TemporaryDirectory() as directory, served(Core(fleet(16, idle=1))) as good:
         home = Path(directory)
         _write_inputs(home, good)
-        with served(provider(16, cls=Broken, faults=Faults(), revisions=False)) as bad, ThreadPoolExecutor(3) as pool:
+        with (
+            served(provider(16, cls=Broken, faults=Faults(), revisions=False)) as bad,
+            served(provider(16, cls=KeepsMachines)) as kept,
+            ThreadPoolExecutor(3) as pool,
+        ):
             codes: dict[str, int] = {}
             stopped = pool.submit(interrupted, home)
-            for stage in _commands_to_run(good, bad):
+            for stage in _commands_to_run(good, bad, kept):
                 done = pool.map(lambda words: module(home, "conformance", *words), stage.values())
                 for name, each in zip(stage, done, strict=True):
                     codes[name] = each.returncode
@@ -145,7 +158,7 @@ def _write_inputs(home: Path, address: str) -> None:
     (home / "taken-ledger.ndjson").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
-def _commands_to_run(good: str, bad: str) -> tuple[dict[str, tuple[str, ...]], ...]:
+def _commands_to_run(good: str, bad: str, kept: str) -> tuple[dict[str, tuple[str, ...]], ...]:
     """Returns commands by the meaning of their exit code, in stages: a stage reads the output of earlier stages."""
     run = ("run", "--no-config", "--seed", "1", "--quiet")
     scale = ("--lane", "scale", "--soak", "1500ms", "--max-machines", "4")
@@ -173,16 +186,17 @@ def _commands_to_run(good: str, bad: str) -> tuple[dict[str, tuple[str, ...]], .
             *(*run, "--target", bad, *SELECT, "--report-dir", "bad", "--fault", "delay=20ms"),
             *("--baseline", "good/report.json", "--waivers", "waivers.toml"),
         ),
+        "run: machines left": (*run, "--target", kept, "--select", "MET-1a", "--report-dir", "left"),
+        "run: machines failed": (*run, "--target", bad, "--select", "MET-1a"),
         "diff: nothing differs": ("diff", "good", "good"),
         "render: rendered": ("render", "good/report.json", "--md", "report.md"),
         "render: not a record": ("render", "waivers.toml"),
         "next: named": ("next", "good/report.json"),
     }
     third = {
-        "run: machines left": (*run, "--target", bad, "--select", "MET-1a", "--report-dir", "left"),
         "diff: something differs": ("diff", "good", "bad"),
         "waive: written": ("waive", "--from", "bad/report.json", "--output", "waived.toml"),
-        "sweep: machines left": ("sweep", "bad/ledger.ndjson", "--target", bad),
+        "sweep: machines left": ("sweep", "left/ledger.ndjson", "--target", kept),
         "sweep: all cleaned up": ("sweep", "good/ledger.ndjson", "--target", good),
         "sweep: machine taken": ("sweep", "taken-ledger.ndjson", "--target", good),
     }

@@ -136,7 +136,7 @@ class DeleteWantsAKnownShard(Core):
             raise self.fenced(verb, token)
 
 
-@mutant("FEN-2", "FEN-2a")
+@mutant("FEN-2", "FEN-2a", also=("FEN-5e",), because="every Drain that sets a mark first is fenced")
 class DrainWantsAKnownShard(Core):
     """Fences a Drain from a new shard."""
 

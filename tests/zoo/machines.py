@@ -101,7 +101,7 @@ async def has_ids_that_steer(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, listing(steer))
 
 
-@species(r"SHP-2a .* -1", codes=frozenset({1}), select="SHP-2*")
+@species(r"SHP-2[a-d] .* -1", codes=frozenset({1}), select="SHP-2*")
 async def is_negative(sandbox: Sandbox) -> None:
     """Has negative prices, probabilities, types and resources."""
 
