@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 CLUSTER: Final = re.compile(r"not to show a cluster|^cluster\b")
 METADATA: Final = re.compile(r"\bkey '|\bshard_metadata\b|\b[1-9]\d* metadata keys?")
 FENCED: Final = grpc.StatusCode.FAILED_PRECONDITION
-ANY_TOKEN: Final = "COD-3"
-"""The clause about FAILED_PRECONDITION whatever the token: no order of tokens explains a cause of this clause."""
 
 
 class Aspect(NamedTuple):
@@ -41,11 +39,8 @@ class Aspect(NamedTuple):
 def namesake(group: Sequence[Result]) -> Result | None:
     """Returns the failure that names the breach of a cause: of the clause to which all its failures of this kind point.
 
-    The first of `group` is its root. None if they show no common aspect, or none of them is of that clause, or if the
-    root shows that the token does not matter.
+    The first of `group` is its root. None if they show no common aspect, or none of them is of that clause.
     """
-    if group[0].entry.clause.id == ANY_TOKEN:
-        return None
     kinds = {result.id: {symptom.kind for symptom in symptoms(result).headline} for result in group}
     for aspect in ASPECTS:
         shown = {result.id: aspect.shown_by(result) for result in group if aspect.kind in kinds[result.id]}
@@ -74,24 +69,6 @@ def _mark_of_refused_calls(result: Result) -> bool | None:
     return True if codes and judged.code is grpc.StatusCode.OK else None
 
 
-def _after_fenced_calls(result: Result) -> bool | None:
-    """Returns whether the call that should have passed follows a fenced call of its shard."""
-    judged = _judged(result)
-    if judged is None:
-        return None
-    earlier = [call for call in result.calls if _same_shard(call, judged) and call.ended <= judged.started]
-    return any(call.code is FENCED for call in earlier) if earlier else None
-
-
-def _first_of_its_epoch(result: Result) -> bool | None:
-    """Returns whether the call that should have passed has a newer epoch than all that passed before it."""
-    judged = _judged(result)
-    if judged is None:
-        return None
-    epochs = [_numbers(call)[0] for call in result.calls if _passed(call, judged) and call.ended <= judged.started]
-    return _numbers(judged)[0] > max(epochs) if epochs else None
-
-
 def _only_the_cluster(result: Result) -> bool:
     """Returns whether a cluster is all that a binding left."""
     return bool(CLUSTER.search(result.wanted) or CLUSTER.search(result.got)) and not METADATA.search(result.got)
@@ -118,8 +95,6 @@ def _numbers(call: CallView) -> tuple[int, int]:
 
 ASPECTS: Final = (
     Aspect(Kind.FENCE_OPEN, "FEN-6", _mark_of_refused_calls),
-    Aspect(Kind.FENCE_CLOSED, "FEN-5", _after_fenced_calls),
-    Aspect(Kind.FENCE_CLOSED, "FEN-3", _first_of_its_epoch),
     Aspect(Kind.LEFT, "LIF-6", _only_the_cluster),
 )
 """The aspects that tell clauses apart. The first one that fits counts."""
