@@ -74,24 +74,6 @@ def _mark_of_refused_calls(result: Result) -> bool | None:
     return True if codes and judged.code is grpc.StatusCode.OK else None
 
 
-def _after_fenced_calls(result: Result) -> bool | None:
-    """Returns whether the call that should have passed follows a fenced call of its shard."""
-    judged = _judged(result)
-    if judged is None:
-        return None
-    earlier = [call for call in result.calls if _same_shard(call, judged) and call.ended <= judged.started]
-    return any(call.code is FENCED for call in earlier) if earlier else None
-
-
-def _first_of_its_epoch(result: Result) -> bool | None:
-    """Returns whether the call that should have passed has a newer epoch than all that passed before it."""
-    judged = _judged(result)
-    if judged is None:
-        return None
-    epochs = [_numbers(call)[0] for call in result.calls if _passed(call, judged) and call.ended <= judged.started]
-    return _numbers(judged)[0] > max(epochs) if epochs else None
-
-
 def _only_the_cluster(result: Result) -> bool:
     """Returns whether a cluster is all that a binding left."""
     return bool(CLUSTER.search(result.wanted) or CLUSTER.search(result.got)) and not METADATA.search(result.got)
@@ -118,8 +100,6 @@ def _numbers(call: CallView) -> tuple[int, int]:
 
 ASPECTS: Final = (
     Aspect(Kind.FENCE_OPEN, "FEN-6", _mark_of_refused_calls),
-    Aspect(Kind.FENCE_CLOSED, "FEN-5", _after_fenced_calls),
-    Aspect(Kind.FENCE_CLOSED, "FEN-3", _first_of_its_epoch),
     Aspect(Kind.LEFT, "LIF-6", _only_the_cluster),
 )
 """The aspects that tell clauses apart. The first one that fits counts."""

@@ -33,7 +33,9 @@ class OneMarkPerMachine(Core):
         return "", machine_id
 
 
-@mutant("FEN-9", "FEN-9b", "FEN-9i")
+@mutant(
+    "FEN-9", "FEN-9b", "FEN-9i", also=("FEN-6c",), because="a Delete that another shard's mark fences moves no mark"
+)
 class OneMarkPerMachineOnDelete(Core):
     """Keeps one mark per machine for all shards on Delete."""
 

@@ -62,25 +62,6 @@ def test_marks_of_other_machines_tell_nothing_about_refused_calls() -> None:
     assert first_cause(fence, refused, elsewhere) == "FEN-6c"
 
 
-def test_a_fence_that_closes_after_fenced_calls_is_about_fen_5() -> None:
-    calls = create(4, 1, FENCED), create(5, 6, FENCED)
-    fence = failed("FEN-1d", CLOSED, "FAILED_PRECONDITION", *calls)
-    banned = failed("FEN-5f", CLOSED, "FAILED_PRECONDITION", *calls, rests_on=("FEN-1d",))
-    closed = failed("FEN-2a", CLOSED, "FAILED_PRECONDITION", create(1, 1, OK), create(1, 2, FENCED))
-    assert first_cause(fence, banned) == "FEN-5f"
-    assert first_cause(closed, replace(fence, entry=replace(fence.entry, rests_on=("FEN-2a",))), banned) == "FEN-2a"
-
-
-def test_a_fence_that_is_closed_to_newer_epochs_is_about_fen_3() -> None:
-    unknown = failed("COD-3a", CLOSED, "FAILED_PRECONDITION", create(11, 40, FENCED))
-    epoch = failed(
-        "FEN-3b", CLOSED, "FAILED_PRECONDITION", create(2, 1, OK), create(9, 0, FENCED), rests_on=("COD-3a",)
-    )
-    same = failed("FEN-1b", CLOSED, "FAILED_PRECONDITION", create(2, 1, OK), create(2, 2, FENCED), rests_on=("COD-3a",))
-    assert first_cause(unknown, epoch) == "FEN-3b"
-    assert first_cause(unknown, epoch, same) == "COD-3a"
-
-
 def test_a_cluster_that_is_left_alone_is_about_lif_6() -> None:
     drain = failed("MET-2a", "Get not to show a cluster at IDLE", "cluster 'c'")
     cluster = failed("LIF-6a", "Get, IDLE, not to show a cluster", "cluster 'c'", rests_on=("MET-2a",))
