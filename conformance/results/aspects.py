@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 CLUSTER: Final = re.compile(r"not to show a cluster|^cluster\b")
 METADATA: Final = re.compile(r"\bkey '|\bshard_metadata\b|\b[1-9]\d* metadata keys?")
 FENCED: Final = grpc.StatusCode.FAILED_PRECONDITION
-ANY_TOKEN: Final = "COD-3"
-"""The clause about FAILED_PRECONDITION whatever the token: no order of tokens explains a cause of this clause."""
 
 
 class Aspect(NamedTuple):
@@ -41,11 +39,8 @@ class Aspect(NamedTuple):
 def namesake(group: Sequence[Result]) -> Result | None:
     """Returns the failure that names the breach of a cause: of the clause to which all its failures of this kind point.
 
-    The first of `group` is its root. None if they show no common aspect, or none of them is of that clause, or if the
-    root shows that the token does not matter.
+    The first of `group` is its root. None if they show no common aspect, or none of them is of that clause.
     """
-    if group[0].entry.clause.id == ANY_TOKEN:
-        return None
     kinds = {result.id: {symptom.kind for symptom in symptoms(result).headline} for result in group}
     for aspect in ASPECTS:
         shown = {result.id: aspect.shown_by(result) for result in group if aspect.kind in kinds[result.id]}
