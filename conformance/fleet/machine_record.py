@@ -132,8 +132,10 @@ class MachineRecord:
     def answered(self, machine_id: str, verb: Verb, call: Call, *, new: bool, begins_life: bool) -> MachineRecord:
         """Returns the record after a call. `new`: it started a transition that no earlier call had started."""
         calls, seen, ownership = self.calls, self.seen, self.ownership
-        if new and verb in (Verb.CONFIGURE, Verb.DELETE) and self._configures_since_before(call):
-            # It starts from IDLE, so the earlier Configure was given up before any Get has shown that.
+        named = call.answered_ok and bool(call.operation_id)
+        if new and named and verb in (Verb.CONFIGURE, Verb.DELETE) and self._configures_since_before(call):
+            # It starts from IDLE, so the earlier Configure was given up before any Get has shown that. Without an
+            # operation id, a retry looks like a new operation (OPS-1).
             calls = replace(calls, given_up=calls.given_up + 1, transition=None)
         if new and calls.transition is None:
             calls = replace(calls, transition=Transition(verb=verb, sent=call.started, since=call.ended))

@@ -52,11 +52,11 @@ class CreateIsUndoneAtTimes(_AtTimes):
 
 @mutant("SHP-4", "SHP-4a")
 class LastErrorAtTimes(_AtTimes):
-    """Leaves a last_error after every 29th Drain."""
+    """Leaves a last_error after every 31st Drain."""
 
     def settled(self, machine: Machine, number: int) -> Machine:
         settled = super().settled(machine, number)
-        left = machine.state is State.DRAINING and number % 29 == 0
+        left = machine.state is State.DRAINING and number % 31 == 0
         return replace(settled, last_error="a pod did not stop in time") if left else settled
 
 

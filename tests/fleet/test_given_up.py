@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from conformance.fleet.pool import Pool
     from conformance.testkit.trial import Trial
     from fake_provider.machine import Machine as Record
+    from fake_provider.machine import Verb as FakeVerb
+    from fake_provider.request import Ack
 
 
 class GivesUp(Core):
@@ -103,6 +105,23 @@ def test_a_configure_that_leaves_a_trace_was_not_given_up() -> None:
     assert [r.status for r in report.results] == [Status.FAILED]
     assert isinstance(core, GivesUp)
     assert core.configures == 1
+
+
+def test_without_operation_ids_a_retry_does_not_look_like_a_configure_that_was_given_up() -> None:
+    class NoIds(Core):
+        """Answers without an operation id."""
+
+        def ack(self, verb: FakeVerb, operation_id: str, machine: Record) -> Ack:
+            return super().ack(verb, "", machine)
+
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        (machine,) = leased(pool, machines=1).machines
+        await machine.drive_to(State.IDLE)
+        await machine.configure()
+        await machine.configure()
+        assert machine.record.calls.given_up == 0
+
+    pooled(facts, core=provider(4, cls=NoIds, latency=0.2))
 
 
 def test_a_machine_whose_configure_was_given_up_is_configured_again() -> None:
