@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
-from google.protobuf.message import DecodeError
 
 from conformance.core.errors import TargetError
 from conformance.core.fencing import Shard
@@ -28,7 +27,7 @@ from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import LOST_CONNECTION_DELAYS
 from conformance.rpc.decoding import too_large
 from conformance.rpc.env_proxy import how_to_unset
-from conformance.rpc.reflection import REFLECTION_SERVICES, reflection_call, serving_status
+from conformance.rpc.reflection import REFLECTION_SERVICES, lists_services, serving_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -265,23 +264,7 @@ async def _health(client: Client) -> str | None:
 
 async def _reflection(client: Client) -> bool:
     """Returns whether server reflection is served, under either of its names (WIR-4)."""
-    return any(await asyncio.gather(*(_lists_services(client, service) for service in REFLECTION_SERVICES)))
-
-
-async def _lists_services(client: Client, service: str) -> bool:
-    from grpc_reflection.v1alpha import reflection_pb2
-
-    call = reflection_call(client, service, [reflection_pb2.ServerReflectionRequest(list_services="")])
-    try:
-        answer = await call.read()
-        if answer is grpc.aio.EOF:
-            return False
-        listed: bool = reflection_pb2.ServerReflectionResponse.FromString(answer).HasField("list_services_response")
-        return listed
-    except (grpc.aio.AioRpcError, DecodeError):
-        return False
-    finally:
-        call.cancel()
+    return any(await asyncio.gather(*(lists_services(client, service) for service in REFLECTION_SERVICES)))
 
 
 async def _delete(client: Client, run: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+import itertools
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -13,15 +14,19 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from conformance.core.errors import NoAnswer, Violation
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS
+from conformance.rpc.client import REFUSED_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from conformance.rpc.client import Client
 
 SERVICE: Final = "bigfleet.v1alpha1.CapacityProvider"
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 """The names of the reflection service. Their messages have the same encoding."""
+ATTEMPTS: Final = 6
+"""The number of attempts at a stream that fails; one that the server refuses unseen is opened more often."""
+_T = TypeVar("_T")
 _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
 _Encoding: TypeAlias = descriptor_pb2.FeatureSet.MessageEncoding.ValueType
@@ -80,13 +85,56 @@ class Types:
         return encoding == descriptor_pb2.FeatureSet.DELIMITED
 
 
-def reflection_call(client: Client, service: str, requests: Iterable[Any] | None = None) -> Any:
-    """Starts a stream to a reflection service, whose responses are bytes. Sends `requests`, if given."""
+async def converse(client: Client, service: str, exchange: Callable[[Any], Awaitable[_T]]) -> _T | None:
+    """Returns the result of `exchange`, called with a stream to a reflection service whose responses are bytes.
+
+    Returns None if the service is missing. A stream that fails is opened again, for longer if the server refused it
+    unseen because of too many concurrent calls. Raises NoAnswer if no stream is answered, and what `exchange` raises.
+    """
+    delays = iter(INSISTENT_RETRY_DELAYS)
+    for attempt in itertools.count():
+        stream = _open(client, service)
+        try:
+            return await exchange(stream)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details() or ""
+        finally:
+            stream.cancel()
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return None
+        again = details.startswith(REFUSED_STREAM) or attempt < ATTEMPTS - 1
+        delay = next(delays, None) if again and code is not grpc.StatusCode.DEADLINE_EXCEEDED else None
+        if delay is None:
+            raise NoAnswer(f"reflection ended with {code.name}: {details}")
+        await asyncio.sleep(delay)
+    raise AssertionError("the loop above has no end")
+
+
+def _open(client: Client, service: str) -> Any:
     method: Any = client.channel.stream_stream(
         f"/{service}/ServerReflectionInfo", request_serializer=lambda request: request.SerializeToString()
     )
-    options = {"timeout": client.rpc_timeout, "metadata": client.target.headers or None}
-    return method(**options) if requests is None else method(iter(requests), **options)
+    return method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
+
+
+async def _ask(stream: Any, **question: str) -> reflection_pb2.ServerReflectionResponse:
+    """Returns the response to one question; an empty one if the stream ended. Raises DecodeError and AioRpcError."""
+    await stream.write(reflection_pb2.ServerReflectionRequest(**question))
+    data = await stream.read()
+    return reflection_pb2.ServerReflectionResponse.FromString(b"" if data is grpc.aio.EOF else data)
+
+
+async def lists_services(client: Client, service: str) -> bool:
+    """Returns whether a reflection service lists the target's services (WIR-4)."""
+
+    async def exchange(stream: Any) -> bool:
+        answer = await _ask(stream, list_services="")
+        return bool(answer.HasField("list_services_response"))
+
+    try:
+        return bool(await converse(client, service, exchange))
+    except (NoAnswer, DecodeError):
+        return False
 
 
 async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
@@ -99,53 +147,34 @@ async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
     failure: NoAnswer | None = None
     for service in REFLECTION_SERVICES:
         try:
-            files = await _fetch_insistently(client, service)
+            files = await converse(client, service, _fetch_files)
         except NoAnswer as error:
             failure = error
             continue
-        if files is not None:
+        except DecodeError:
+            raise Violation("descriptors of the service", "bytes that are not a descriptor") from None
+        if files:
             described[service] = files
     if failure is not None and not described:
         raise failure
     return described
 
 
-async def _fetch_insistently(client: Client, service: str) -> list[_File] | None:
-    for pause in INSISTENT_RETRY_DELAYS[:5]:
-        try:
-            return await _fetch_descriptors(client, service)
-        except NoAnswer:
-            await asyncio.sleep(pause)
-    return await _fetch_descriptors(client, service)
-
-
-async def _fetch_descriptors(client: Client, service: str) -> list[_File] | None:
-    """Returns the files that describe the service; None if the reflection service is missing or does not know it."""
-    call = reflection_call(client, service)
+async def _fetch_files(stream: Any) -> list[_File]:
+    """Returns the files that describe the service; none if the reflection service does not know it."""
     files: dict[str, _File] = {}
-    wanted = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)]
+    wanted = [{"file_containing_symbol": SERVICE}]
     requested: set[str] = set()
-    try:
-        while wanted:
-            await call.write(wanted.pop())
-            data = await call.read()
-            answer = reflection_pb2.ServerReflectionResponse.FromString(b"" if data is grpc.aio.EOF else data)
-            if not answer.HasField("file_descriptor_response"):
-                return list(files.values()) or None
-            for raw in answer.file_descriptor_response.file_descriptor_proto:
-                file = _File.FromString(raw)
-                files[file.name] = file
-            needed = {name for file in files.values() for name in file.dependency} - files.keys() - requested
-            requested |= needed
-            wanted += [reflection_pb2.ServerReflectionRequest(file_by_filename=name) for name in needed]
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return None
-        raise NoAnswer(f"reflection ended with {error.code().name}: {error.details()}") from None
-    except DecodeError:
-        raise Violation("descriptors of the service", "bytes that are not a descriptor") from None
-    finally:
-        call.cancel()
+    while wanted:
+        answer = await _ask(stream, **wanted.pop())
+        if not answer.HasField("file_descriptor_response"):
+            break
+        for raw in answer.file_descriptor_response.file_descriptor_proto:
+            file = _File.FromString(raw)
+            files[file.name] = file
+        needed = {name for file in files.values() for name in file.dependency} - files.keys() - requested
+        requested |= needed
+        wanted += [{"file_by_filename": name} for name in needed]
     return list(files.values())
 
 

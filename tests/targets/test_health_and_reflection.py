@@ -85,3 +85,41 @@ def test_one_reflection_service_that_fails_does_not_hide_the_other(monkeypatch: 
             return set(await reflection.fetch_descriptors(client))
 
     assert asyncio.run(go()) == {reflection.REFLECTION_SERVICES[1]}
+
+
+@asynccontextmanager
+async def server_that_refuses_streams(number: int) -> AsyncIterator[tuple[str, list[int]]]:
+    """Refuses the first `number` streams unseen, and answers the others that it implements nothing."""
+    streams: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async for kind, _, stream in http2.frames(reader, writer):
+                if kind != http2.Kind.HEADERS:
+                    continue
+                streams.append(stream)
+                if len(streams) <= number:
+                    writer.write(http2.reset(stream, http2.REFUSED_STREAM))
+                else:
+                    trailers = (*http2.RESPONSE_HEADERS, ("grpc-status", "12"))
+                    writer.write(http2.headers(stream, *trailers, end=True))
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the test is over
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", streams
+
+
+@pytest.mark.parametrize("refused", [1, 8])
+def test_a_stream_that_the_server_refused_unseen_is_opened_again(refused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reflection, "INSISTENT_RETRY_DELAYS", (0.0,) * 9)
+
+    async def go() -> None:
+        async with server_that_refuses_streams(refused) as (address, streams), connected(address) as client:
+            assert await reflection.fetch_descriptors(client) == {}
+            assert len(streams) > refused
+
+    asyncio.run(go())

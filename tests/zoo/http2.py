@@ -56,6 +56,15 @@ def headers(stream: int, *pairs: tuple[str, str], end: bool = False) -> bytes:
     return frame(Kind.HEADERS, block(*pairs), flags=END_HEADERS | (END_STREAM if end else 0), stream=stream)
 
 
+REFUSED_STREAM: Final = 7
+"""The error code of a stream that the server did not process."""
+
+
+def reset(stream: int, error: int) -> bytes:
+    """Returns a RST_STREAM frame."""
+    return frame(Kind.RST_STREAM, struct.pack(">I", error), stream=stream)
+
+
 RESPONSE_HEADERS: Final = ((":status", "200"), ("content-type", "application/grpc"))
 """The response headers of every gRPC answer."""
 
@@ -110,6 +119,19 @@ async def requests(
     windows: Windows | None = None,
 ) -> AsyncIterator[int]:
     """Yields the stream of each complete request. `first_settings` is sent instead of an empty SETTINGS frame."""
+    async for kind, flags, stream in frames(reader, writer, first_settings=first_settings, windows=windows):
+        if kind in (Kind.DATA, Kind.HEADERS) and flags & END_STREAM:
+            yield stream
+
+
+async def frames(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    first_settings: bytes = b"",
+    windows: Windows | None = None,
+) -> AsyncIterator[tuple[int, int, int]]:
+    """Yields type, flags and stream of each frame; answers SETTINGS and PING frames itself."""
     await reader.readexactly(len(PREFACE))
     writer.write(first_settings or frame(Kind.SETTINGS))
     while True:
@@ -118,13 +140,9 @@ async def requests(
         payload = await reader.readexactly(int.from_bytes(head[:3]))
         if windows is not None and not (kind == Kind.SETTINGS and flags & ACK):
             windows.update(kind, stream, payload)
-        match kind:
-            case Kind.SETTINGS | Kind.PING if not flags & ACK:
-                writer.write(frame(Kind(kind), payload if kind == Kind.PING else b"", flags=ACK))
-            case Kind.DATA | Kind.HEADERS if flags & END_STREAM:
-                yield stream
-            case _:
-                pass
+        if kind in (Kind.SETTINGS, Kind.PING) and not flags & ACK:
+            writer.write(frame(Kind(kind), payload if kind == Kind.PING else b"", flags=ACK))
+        yield kind, flags, stream
         await writer.drain()
 
 
