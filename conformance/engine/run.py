@@ -111,7 +111,7 @@ class Run:
             meter=Meter(max_creates=limits.max_creates),
             patience=options.timeouts.patience,
             deletes=found.delete,
-            breaches=[*session.breaches],
+            model=session.model,
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -193,7 +193,7 @@ class Run:
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
         # A client that drives other machines, or has taken a slot of the kit, may have driven the kit's machines too.
-        return credible(self._context.breaches, other_client=self._judge.other_client_seen)
+        return credible(self._context.model.breaches, other_client=self._judge.other_client_seen)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""

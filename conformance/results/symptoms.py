@@ -205,7 +205,7 @@ def _headline(wanted: str, got: str, decisive: Sequence[CallView]) -> Iterator[S
         yield from (Symptom(FIELDS.get(name, Kind.FIELD)) for name in same[1].split(", "))
         return
     if " as it was: " in wanted:
-        yield from map(Symptom, (Kind.STATE, Kind.HOST, Kind.CLUSTER))
+        yield from map(Symptom, (Kind.STATE, Kind.HOST, Kind.CLUSTER, Kind.METADATA))
         return
     kind = next(kind for kind, words in WORDS if words.search(wanted))
     rpcs = RPCS.findall(wanted) or [""]

@@ -41,6 +41,25 @@ async def configure_with(machine: Machine, metadata: Mapping[str, str], *, clust
     return call
 
 
+async def bind_to(
+    trial: Trial, machine: Machine, tail: str, metadata: Mapping[str, str], *, stem: str = ""
+) -> tuple[str, Call]:
+    """Binds the machine to a cluster whose name ends oddly, or plainly if the provider refuses such names.
+
+    The beginning is `stem`, or a new name. Returns the name and the ack. The model of the fleet checks that every
+    answer shows exactly this name (LIF-6).
+    """
+    cluster = (stem or trial.unique("cluster")) + tail
+    call = await machine.configure(cluster=cluster, metadata=metadata)
+    if not call.ok:
+        cluster = trial.unique("cluster")
+        return cluster, await trial.bind(machine, cluster=cluster, metadata=metadata)
+    watch = await machine.settle()
+    if watch.state is not State.CONFIGURED:
+        raise Unprepared(f"{machine.id} is {watch.state.name} after Configure")
+    return cluster, call
+
+
 async def check_shown(trial: Trial, machine: Machine, metadata: Mapping[str, str]) -> None:
     """Checks that Get shows the machine at rest with exactly this metadata, and List too, after a delay (LST-10)."""
     seen = await machine.read()

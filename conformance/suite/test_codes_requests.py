@@ -36,6 +36,8 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_CONNECTIONS = 3
 """Maximum number of new connections that are tried after a call that was not answered."""
 HUGE_TEXT = "h" * 100_000
+CANCELLED_ROUNDS, CANCELLED_CALLS = 10, 20
+"""Rounds of Gets that are cancelled, each after a longer part of the time of a Get, and the Gets of one round."""
 
 REQUESTS = {
     "Create": pb.CreateRequest,
@@ -322,3 +324,30 @@ async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
         await check_still_answers(trial, machine, after=f"requests with the bytes {payload!r}")
 
     await trial.explore(PAYLOADS, judge)
+
+
+@behaviour("COD-5e", machines=1, start=State.CONFIGURED, alone=True)
+async def test_cancelled_calls_do_no_harm(trial: Trial) -> None:
+    started = trial.client.now()
+    await expect.acked(trial.machine.get())
+    seconds = trial.client.now() - started
+    async with trial.connections(1) as [client]:
+        for number in range(CANCELLED_ROUNDS):
+            await cancel_gets(client, trial.machine.id, after=seconds * number / CANCELLED_ROUNDS)
+    await check_still_answers(trial, trial.machine, after=f"{CANCELLED_ROUNDS * CANCELLED_CALLS} cancelled calls")
+
+
+async def cancel_gets(client: Client, machine_id: str, *, after: float) -> None:
+    """Sends many Gets together, and cancels them after some seconds."""
+    method: Any = client.channel.unary_unary(SERVICE + "Get")
+    payload, headers = pb.MachineRef(id=machine_id).SerializeToString(), client.target.headers or None
+
+    async def get() -> None:
+        with suppress(grpc.aio.AioRpcError):
+            await method(payload, timeout=client.rpc_timeout, metadata=headers)
+
+    tasks = [asyncio.ensure_future(get()) for _ in range(CANCELLED_CALLS)]
+    await asyncio.sleep(after)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,6 +22,7 @@ from conformance.suite._fencing import (
 )
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
+from conformance.testkit.recording import LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
     from conformance.core.fencing import Token
@@ -210,7 +211,27 @@ async def test_a_call_that_starts_nothing_moves_the_mark_at_idle(trial: Trial) -
 
 @behaviour("FEN-6c", machines=1, start=State.CONFIGURED)
 async def test_a_call_that_starts_nothing_moves_the_mark_at_configured(trial: Trial) -> None:
+    machine = trial.machine
     await _check_mark_moves(trial, State.CONFIGURED)
+    shard = await shard_with_mark(trial, State.CONFIGURED, epoch=1, sequence=1)
+    await expect.accepted(machine.configure(shard.token_of(MARK), cluster=trial.unique("other")))
+    await expect.fenced(machine.configure(shard.token_of(STALE)))
+
+
+async def _check_spent_in_flight(trial: Trial) -> None:
+    for in_flight, again in (await shared_recording(trial)).spent:
+        if not (in_flight.fenced or in_flight.busy):  # if a new shard is fenced, FEN-2 judges it
+            await expect.fenced(again)
+
+
+@behaviour("FEN-6f", watches=LIFE)
+async def test_a_call_that_starts_nothing_in_flight_moves_the_mark(trial: Trial) -> None:
+    await _check_spent_in_flight(trial)
+
+
+@behaviour("FEN-6g", watches=LEAVING)
+async def test_a_call_that_starts_nothing_moves_the_mark_while_deleting(trial: Trial) -> None:
+    await _check_spent_in_flight(trial)
 
 
 @behaviour("FEN-6d", machines=1, start=State.SPECULATIVE)

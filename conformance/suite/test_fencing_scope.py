@@ -1,6 +1,7 @@
 """FEN-13 and FEN-14: the scope of a mark, and calls without a token (contract §5).
 
-These are the only behaviours in which one shard calls several machines. Their calls start nothing.
+One shard calls several machines here, also with tokens that do not rise: no other behaviour depends on the scope. The
+calls start nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ScopeCheck:
         lower = await expect.answered(second.call(there, shard.token(epoch=1, sequence=11)))
         self._judge(set_mark, lower)
         # With either scope, the newest token passes, and a token that is not newer on the same machine is fenced.
-        await expect.accepted(second.call(there, shard.token(epoch=1, sequence=13)))
+        await expect.accepted(second.call(there, shard.token(epoch=2, sequence=0)))
         await expect.fenced(first.call(here, shard.token(epoch=1, sequence=12)))
 
     async def compare_with_others(self, first: Machine, others: Iterable[Machine]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from conformance.core.catalogue import Entry
+    from conformance.core.fencing import Token
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
     from conformance.fleet.needs import WatchedEdges
@@ -106,6 +107,16 @@ class Trial:
         """Seconds that the slowest transition of this run has taken; 0 if none has ended yet."""
         return self._context.meter.slowest
 
+    @property
+    def transitions(self) -> int:
+        """The number of transitions that this run has started."""
+        return self._context.meter.transitions
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The machines that this run has bound at least once."""
+        return self._context.meter.bound
+
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
         self._count += 1
@@ -122,6 +133,17 @@ class Trial:
     def new_shard(self) -> Shard:
         """Returns a shard that is new to the provider."""
         return Shard(self.unique("s"))
+
+    def oldest_marks(self, count: int) -> Sequence[tuple[Machine, Verb, Token]]:
+        """Returns tokens that are not newer than a mark of this run, half of them the oldest, the others of any age.
+
+        Each with a machine that is at rest or does not exist, and a call that starts nothing there, whatever the token.
+        """
+        machines = self._pool.at_rest() | {machine.id: machine for machine in self.machines}
+        tokens = [(machines[each], token) for each, token in self._context.model.passed() if each in machines]
+        others = tokens[count // 2 :]
+        chosen = tokens[: count // 2] + self.random.sample(others, min(len(others), count - count // 2))
+        return [(m, Verb.CREATE if m.state is State.CONFIGURED else Verb.DRAIN, token) for m, token in chosen]
 
     def stranger(self, machine_id: str | None = None) -> Machine:
         """Returns a machine that does not exist. Its calls are in the ledger too, because a provider may create it."""

@@ -42,10 +42,10 @@ class LabelsAreNotDrained(Core):
 
 @mutant("LIF-1", "LIF-1a")
 class CreateIsUndoneAtTimes(_AtTimes):
-    """Ends every seventh Create in SPECULATIVE."""
+    """Ends every eleventh Create in SPECULATIVE."""
 
     def settled(self, machine: Machine, number: int) -> Machine:
-        if machine.state is State.CREATING and number % 7 == 0:
+        if machine.state is State.CREATING and number % 11 == 0:
             return replace(machine, state=State.SPECULATIVE, created_by="")
         return super().settled(machine, number)
 

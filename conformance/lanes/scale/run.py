@@ -109,7 +109,7 @@ class ScaleRun:
             meter=meter,
             patience=options.timeouts.patience,
             deletes=found.delete,
-            breaches=[*session.breaches],
+            model=session.model,
         )
         plan = ChurnPlan(
             slots=session.slots,
@@ -152,7 +152,7 @@ class ScaleRun:
         wall = round(client.now(), 3)
         return self._builder.finish(
             results,
-            breaches=credible(self._context.breaches, other_client=other_client),
+            breaches=credible(self._context.model.breaches, other_client=other_client),
             home=home,
             time=Time(wall=wall, critical_path=wall, sum=round(self._seconds, 3)),
             stopped=self._stopped,
