@@ -162,7 +162,7 @@ class AFencedCallInFlightIsToldTheOperation(Core):
             raise Rejected(rejected.code, f"{machine.operation.id} is running") from None
 
 
-@mutant("FEN-8", "FEN-8a")
+@mutant("LIF-4", "LIF-4b")
 class ReadsOfADeletingMachineAreFenced(Core):
     """Refuses a Get of a machine that is DELETING with FAILED_PRECONDITION."""
 
