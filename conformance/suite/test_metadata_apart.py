@@ -111,7 +111,7 @@ async def check_stored_or_refused(trial: Trial, machine: Machine, metadata: Mapp
 @behaviour("MET-4a", machines=1, transitions=2)
 async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
     metadata = {f"key-{number:02}": "v" * (256 - len("key-00")) for number in range(64)}
-    await configure_with(trial.machine, metadata)
+    await configure_with(trial.machine, metadata, plain={"plain": "value"})
     await check_shown(trial, trial.machine, metadata)
 
 
