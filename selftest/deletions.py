@@ -1,9 +1,9 @@
 """`python -m selftest.deletions [LINES|all] [SEED]`: tests whether a deleted line of suite or model is noticed.
 
 Chooses random lines that state a fact: `expect…` in the suite, a `Breach` in the model of the fleet. Deletes one at a
-time. For the suite, runs the self-test for the behaviours that can reach the line: the reference must pass, every mutant
-must still be found, and no variant may fail. For the model, runs its tests. No file changes: the function that contains
-the line gets the code object that it would have without the line.
+time. For the suite, runs the self-test for the behaviours that can reach the line: the reference must pass, every
+mutant must still be found, and no variant may fail. For the model, runs its tests. No file changes: the function that
+contains the line gets the code object that it would have without the line.
 """
 
 from __future__ import annotations

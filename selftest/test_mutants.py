@@ -57,8 +57,12 @@ def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", OVER_TCP, ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found_over_tcp(mutant: Mutant) -> None:
-    report = asyncio.run(judge_mutant_over_tcp(mutant, select=mutant.found_by))
-    assert report.violations.keys() >= {*mutant.found_by}  # the model of the fleet may find breaches of others
+    # Without the others first; the model of the fleet sees some breaches only in the calls of other behaviours.
+    for selected in (mutant.found_by, ()):
+        report = asyncio.run(judge_mutant_over_tcp(mutant, select=selected))
+        if report.violations.keys() >= {*mutant.found_by}:
+            break
+    assert report.violations.keys() >= {*mutant.found_by}
 
 
 def test_every_mutant_is_found_by_a_behaviour_of_its_clause() -> None:

@@ -19,7 +19,7 @@ from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from conformance.core.fencing import Token
@@ -134,19 +134,27 @@ async def reset_connection(trial: Trial, machine: Machine, verb: Verb, *, repeat
         await expect.same_operation(held, late)
 
 
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for the condition, but not for ever: a call is sent once the ledger is written."""
+    for _ in range(MAX_POLLS):
+        if condition():
+            return
+        await asyncio.sleep(FIRST_POLL)
+
+
 async def repeat_and_leave(trial: Trial, machine: Machine, verb: Verb) -> Call:
     """Repeats the call by three clients, and returns the answer to the one that stays.
 
     One of the others closes its connection, and one has a deadline that is far shorter than most transitions.
     """
     async with trial.connections(1) as [client]:
+        sent = machine.record.calls.sent
         staying = asyncio.ensure_future(machine.call(verb))
+        await wait_until(lambda: machine.record.calls.sent > sent or staying.done())
+        await machine.read()  # the provider has got the call that stays before the others, whose tokens are newer
         short = asyncio.ensure_future(machine.call(verb, timeout=SHORT_DEADLINE_S))
         leaving = asyncio.ensure_future(machine.call(verb, client=client))
-        for _ in range(MAX_POLLS):  # the ledger is written before the call is sent
-            if client.count or leaving.done():
-                break
-            await asyncio.sleep(FIRST_POLL)
+        await wait_until(lambda: client.count > 0 or leaving.done())
         await machine.read()
         await client.disconnect()
         held, *_ = await asyncio.gather(staying, short, leaving)

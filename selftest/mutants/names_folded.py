@@ -260,7 +260,7 @@ class ClustersInLowerCase(_Clusters):
         return name.lower()
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6c")
 class ClustersOf253Characters(_Clusters):
     """Cuts the names of clusters at 253 characters."""
 
