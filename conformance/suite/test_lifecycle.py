@@ -136,7 +136,7 @@ async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
         await drive_alone(trial, machine, Verb.CONFIGURE, rest, binding.of(machine, shard))
         shard.start_after_epoch(shard.epoch)
         if machine is not driven:
-            operations[machine] = await operation_at_rest(machine, binding)
+            operations[machine] = await operation_at_rest(machine, binding, shard)
     await drive_alone(trial, driven, Verb.DRAIN, rest, driven.drain(shard))
     for machine, operation in operations.items():
         await check_same_operation(machine, bindings[machine], operation, by=f"calls to {driven.id}")
@@ -182,9 +182,9 @@ def place_text(machine: pb.Machine) -> str:
     return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}{metadata}"
 
 
-async def operation_at_rest(machine: Machine, binding: Binding) -> Call | None:
+async def operation_at_rest(machine: Machine, binding: Binding, shard: Shard | None = None) -> Call | None:
     """Returns the ack of a retry of Configure. None if two retries are not the same operation: OPS-2 judges that."""
-    first, again = await binding.of(machine), await binding.of(machine)
+    first, again = await binding.of(machine, shard), await binding.of(machine, shard)
     return first if first.ok and again.operation_id == first.operation_id else None
 
 

@@ -75,7 +75,7 @@ class CreateForgetsTheOperationsOfOthers(_Neighbours):
         return super().start(verb, machine, request, now)
 
 
-@mutant("LIF-9", "LIF-9c")
+@mutant("LIF-9", "LIF-9c", alone="which Delete takes the metadata is random")
 class DeleteTakesTheMetadataOfOthers(_Neighbours):
     """Clears the metadata of all bound machines when a Delete ends."""
 
@@ -87,11 +87,11 @@ class DeleteTakesTheMetadataOfOthers(_Neighbours):
 
 @mutant("LIF-9", "LIF-9a")
 class DrainUnbindsByPrefix(_Neighbours):
-    """Drains every machine whose id starts as the drained one's does, without the last digit."""
+    """Drains every machine whose id starts as the drained one's does, without the last two digits."""
 
     def cleared_by_drain(self, machine: Machine) -> Machine:
         for other in self.bound_others(machine):
-            if other.id.startswith(machine.id[:-1]):
+            if other.id.startswith(machine.id[:-2]):
                 self.put(super().cleared_by_drain(replace(other, state=State.IDLE)))
         return super().cleared_by_drain(machine)
 
