@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from grpc import StatusCode
@@ -70,13 +71,14 @@ async def _check_distinct(trial: Trial, families: Sequence[Sequence[str]]) -> No
     """
     machine, verbs, judged = trial.machine, supported_verbs(trial), 0
     latest: Token | None = None
+    inert = cycle(inert_verbs(trial, State.IDLE))  # ids are the same for all RPCs
     for family in families:
         tokens = [Token(shard, 2 * (len(family) - place), 5) for place, shard in enumerate(family)]
-        calls = [await expect.accepted(machine.create(token)) for token in tokens]
+        calls = [await expect.accepted(machine.call(next(inert), token)) for token in tokens]
         known = [token for token, call in zip(tokens, calls, strict=True) if call.status not in ID_REFUSED]
         for token in dict.fromkeys((*known[:1], *known[-1:])):  # the first and the last one have a mark
             judged += 1
-            await expect.fenced(machine.call(verbs[judged % len(verbs)], token))  # ids are the same for all four RPCs
+            await expect.fenced(machine.call(verbs[judged % len(verbs)], token))
         latest = known[-1] if known else latest
     if latest is None:
         raise Unsupported("the provider refuses such shard ids")
