@@ -8,12 +8,13 @@ explain. A breach consists of the two or three calls that contradict each other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from grpc import StatusCode
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.fleet.model import rules
+from conformance.fleet.model import lists, rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
     Binding,
@@ -23,12 +24,11 @@ from conformance.fleet.model.expected import (
     after_retry,
     after_start,
 )
-from conformance.fleet.model.lists import breaches_of_list
 from conformance.fleet.model.marks import Mark, Marks
 from conformance.rpc.call import token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_OPERATIONS: Final = 50_000
 """The number of operation ids that are kept. The reuse of an older one is not found."""
+MAX_BINDINGS: Final = 64
+"""The number of bindings that are kept of each machine. A List does not lag behind by more."""
 UNCERTAIN: Final = frozenset(
     {
         *(StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNKNOWN, StatusCode.INTERNAL),
@@ -60,6 +62,10 @@ class _Track:
     """The tick of the last start or end of a mutating call."""
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     """The bindings by cluster, which a List that lags may still show (LST-10)."""
+    sent: list[Binding] = field(default_factory=list)
+    """The bindings that were ever sent to it, whether the call was answered or not; the newest last."""
+    returned_host: str = ""
+    """The ref of the host of the life that has ended last."""
     refused: Breach | None = None
     """A retry that was refused: a breach, unless the next reading shows that the operation is over."""
     doubts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -89,6 +95,8 @@ class FleetModel:
         self._known: set[tuple[str, str]] = set()
         self._marks = Marks(run)
         self._tracks: dict[str, _Track] = {}
+        self._owned: dict[str, Call | None] = {}
+        """The machines that the kit owns, each with the call that told of it last when it was taken."""
         self._operations: dict[str, Call] = {}
         """The acks of the transitions that were started, by operation id."""
         self._deletes: dict[StatusCode, Call] = {}
@@ -110,16 +118,24 @@ class FleetModel:
         """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
         return self._marks.passed()
 
+    def has_used_twice(self, operation_id: str) -> bool:
+        """Returns whether two transitions have started with this operation id (OPS-3)."""
+        used = (breach for breach in self.breaches if breach.behaviour == rules.USED_OPERATION)
+        return any(breach.calls[-1].operation_id == operation_id for breach in used)
+
     # Ownership.
 
     def take(self, machine_id: str) -> None:
         """Notes that the kit owns the machine: no other client drives it."""
-        self._track(machine_id).owned = True
+        track = self._track(machine_id)
+        track.owned, track.returned_host = True, ""
+        self._owned[machine_id] = track.expected.by
 
     def release(self, machine_id: str) -> None:
         """Notes that the machine is a free slot, or another client's."""
         track = self._track(machine_id)
         track.owned, track.expected, track.bindings = False, UNKNOWN, {}
+        self._owned.pop(machine_id, None)
         for host in [host for host, owner in self._hosts.items() if owner == machine_id]:
             del self._hosts[host]
 
@@ -136,6 +152,9 @@ class FleetModel:
         alone = not (track.in_flight or track.doubts)
         track.in_flight += 1
         track.last_tick = self._tick
+        if verb is Verb.CONFIGURE:
+            track.sent.append(Binding(cluster=request.cluster_id, metadata=dict(request.shard_metadata)))
+            del track.sent[:-MAX_BINDINGS]
         mark = self._marks.sending(token, request.machine_id)
         return _Ticket(self._tick, request.machine_id, verb, alone, token, mark)
 
@@ -209,6 +228,8 @@ class FleetModel:
         track.expected = after_start(track.expected, verb, ack, self._tick)
         if track.expected.binding is not None and verb is Verb.CONFIGURE:
             track.bindings.setdefault(track.expected.binding.cluster, []).append(track.expected.binding)
+            if len(track.bindings) > MAX_BINDINGS:
+                del track.bindings[next(iter(track.bindings))]
         if not (track.owned or verb is Verb.CREATE):
             return  # another client may have started it
         first = self._operations.setdefault(operation, ack) if operation else ack
@@ -240,6 +261,20 @@ class FleetModel:
         if track is not None and track.owned and not (track.in_flight or track.doubts):
             self._note(rules.of_stuck_transition(track.expected, verb, call, shown, seconds))
 
+    # Views of the fleet: a List, or a replica that follows the deltas, which a lane compares while machines rest.
+
+    def disagreement(self, behaviour: str, view: str, shown: pb.Machine, call: Call) -> Breach | None:
+        """Returns the breach of `behaviour` if a view shows a machine in another way than Get; the model keeps it not.
+
+        `call` is the last one that the view has read.
+        """
+        track = self._tracks.get(shown.id)
+        if track is None or track.in_flight or track.doubts:
+            return None
+        if track.owned:
+            return lists.of_view(behaviour, view, track.expected, shown, call)
+        return lists.of_returned_host(behaviour, view, track.returned_host, shown, call)
+
     # Readings.
 
     def _read(self, ticket: _Ticket, get: Call) -> None:
@@ -265,13 +300,21 @@ class FleetModel:
                 self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)
             self._check_host(track, machine_id, shown, get)
+        if state_of(shown.state) is State.SPECULATIVE:
+            track.returned_host = track.expected.host[1] or track.returned_host
         track.expected = after_reading(track.expected, shown, get, self._tick)
 
     def _listed(self, ticket: _Ticket, call: Call) -> None:
-        self._note_all(breaches_of_list(call))
+        self._note_all(lists.breaches_of_list(call, self._owned))
         for shown in call.response.machines:
             track = self._tracks.get(shown.id)
-            if track is None or not track.owned or not self._is_current(track, ticket):
+            if track is None or not track.owned:
+                continue
+            foreign = self._foreign_binding(track, shown, call)
+            if foreign is not None:
+                self.note(foreign)
+                continue
+            if not self._is_current(track, ticket):
                 continue
             self._note_all(rules.of_table(shown.id, shown, call))
             # The resources may be those of a workload: an earlier binding, which a List that lags shows, had others.
@@ -294,8 +337,22 @@ class FleetModel:
             return
         self._note_all(rules.of_table(machine_id, shown, call))
         self._note(rules.of_host(machine_id, track.expected, shown, call))
-        if track.expected.binding is not None:
-            self._note_all(rules.of_binding(machine_id, track.expected.binding, shown, call))
+        if track.expected.binding is None:
+            return
+        wrong = list(rules.of_binding(machine_id, track.expected.binding, shown, call))
+        foreign = self._foreign_binding(track, shown, call) if wrong else None
+        self._note_all(wrong if foreign is None else [foreign])
+
+    def _foreign_binding(self, track: _Track, shown: pb.Machine, call: Call) -> Breach | None:
+        if not (shown.cluster or shown.shard_metadata):
+            return None
+        return lists.of_foreign_binding(shown.id, shown, call, track.sent, self._bindings_of_others(shown.id))
+
+    def _bindings_of_others(self, machine_id: str) -> Iterator[tuple[str, Binding]]:
+        for other, track in self._tracks.items():
+            if other != machine_id:
+                started = chain.from_iterable(track.bindings.values())  # these have the call as evidence
+                yield from ((other, binding) for binding in chain(started, track.sent))
 
     def _check_host(self, track: _Track, machine_id: str, shown: pb.Machine, get: Call) -> None:
         if state_of(shown.state) not in LIVING or not shown.host.ref:
