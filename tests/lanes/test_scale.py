@@ -22,7 +22,7 @@ from conformance.core.quantile_sketch import QuantileSketch
 from conformance.fleet.model import FleetModel
 from conformance.lanes import scale
 from conformance.lanes.scale import budget, reader, soak
-from conformance.lanes.scale.figures import Fleet, ScaleFigures
+from conformance.lanes.scale.figures import ChurnProgress, Fleet, ScaleFigures
 from conformance.lanes.scale.growth import MIN_ANSWERS, Sizes
 from conformance.lanes.scale.quiescence import Quiescence
 from conformance.lanes.scale.timings import LAST_CALLS, RecentCalls, Timings
@@ -247,7 +247,16 @@ def test_a_meter_keeps_its_counts_when_a_machine_is_forgotten() -> None:
     assert meter.owners("op-1") == frozenset()
 
 
-# The figures, written and read back.
+# The progress, and the figures, written and read back.
+
+
+@pytest.mark.parametrize("phase", ["churn", "crowd"])
+def test_the_progress_names_the_phase(phase: str) -> None:
+    progress = ChurnProgress(
+        phase=phase, at=1.0, share=1.0, operations=1, creates=1, machines=1, checks=1, facts=1, disagreements=0
+    )
+    assert progress.line.startswith(f"{phase}      100% · 1 transition · ")
+    assert progress.as_json()["phase"] == phase
 
 
 def measured() -> ScaleFigures:

@@ -7,6 +7,7 @@ explain. A breach consists of the two or three calls that contradict each other.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,7 +26,7 @@ from conformance.fleet.model.expected import (
     after_start,
 )
 from conformance.fleet.model.marks import Mark, Marks
-from conformance.rpc.call import token_of
+from conformance.rpc.call import Call, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
     from conformance.core.fencing import Token
     from conformance.results.breach import Breach
-    from conformance.rpc.call import Call
-
 MAX_OPERATIONS: Final = 50_000
 """The number of operation ids that are kept. The reuse of an older one is not found."""
 MAX_BINDINGS: Final = 64
 """The number of bindings that are kept of each machine. A List does not lag behind by more."""
+MAX_ACKS: Final = 2_000
+"""The number of operation ids whose acks are kept as evidence."""
 UNCERTAIN: Final = frozenset(
     {
         *(StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNKNOWN, StatusCode.INTERNAL),
@@ -97,8 +98,10 @@ class FleetModel:
         self._tracks: dict[str, _Track] = {}
         self._owned: dict[str, Call | None] = {}
         """The machines that the kit owns, each with the call that told of it last when it was taken."""
-        self._operations: dict[str, Call] = {}
-        """The acks of the transitions that were started, by operation id."""
+        self._operations: dict[str, Call | str] = {}
+        """The acks of the transitions that were started, by operation id; of older ones a few words only."""
+        self._acks: deque[str] = deque()
+        """The operation ids whose acks are kept, the oldest first."""
         self._deletes: dict[StatusCode, Call] = {}
         """The first Delete of an IDLE machine with each answer."""
         self._hosts: dict[str, str] = {}
@@ -235,13 +238,23 @@ class FleetModel:
         first = self._operations.setdefault(operation, ack) if operation else ack
         if first is not ack:
             self._note(rules.of_used_operation(machine_id, verb, first, ack))
-        elif len(self._operations) > MAX_OPERATIONS:
-            del self._operations[next(iter(self._operations))]
+        elif operation:
+            self._forget_old_acks(operation)
         wrong = rules.of_ack(machine_id, verb, ack)
         if wrong is None:
             self._check_fields(track, machine_id, ack.response.machine, ack)
         else:
             self.note(wrong)
+
+    def _forget_old_acks(self, newest: str) -> None:
+        self._acks.append(newest)
+        if len(self._acks) > MAX_ACKS:
+            old = self._acks.popleft()
+            ack = self._operations.get(old)
+            if isinstance(ack, Call):
+                self._operations[old] = f"{ack.rpc} of {ack.machine_id}"
+        if len(self._operations) > MAX_OPERATIONS:
+            del self._operations[next(iter(self._operations))]
 
     # Drives: default calls that the kit sends to prepare and return machines.
 
@@ -274,6 +287,12 @@ class FleetModel:
         if track.owned:
             return lists.of_view(behaviour, view, track.expected, shown, call)
         return lists.of_returned_host(behaviour, view, track.returned_host, shown, call)
+
+    def note_missing(self, breach: Breach | None) -> None:
+        """Notes the breach of a view that lacks a machine, with the call that tells of the machine's state as well."""
+        if breach is not None:
+            by = self._track(breach.machine).expected.by
+            self.note(breach if by is None else replace(breach, calls=(by, *breach.calls)))
 
     # Readings.
 

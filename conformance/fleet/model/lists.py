@@ -188,15 +188,15 @@ def of_union(before: Call, singles: Sequence[Call], after: Call) -> Iterator[Bre
         )
     by_state = {single.request.states[0]: single for single in singles}
     for machine_id in sorted(first.keys() - united):
-        single = by_state.get(first[machine_id][0])
-        if single is not None and first[machine_id] == last.get(machine_id):
+        lacking = by_state.get(first[machine_id][0])
+        if lacking is not None and first[machine_id] == last.get(machine_id):
             name = state_of(first[machine_id][0]).name
             yield Breach(
                 behaviour="LST-1a",
                 machine=machine_id,
                 wanted=f"a List of {name} to contain {machine_id}, which whole Lists show {name} before and after",
-                got=f"{len(single.response.machines)} machines without it",
-                calls=(before, single, after),
+                got=f"{len(lacking.response.machines)} machines without it",
+                calls=(before, lacking, after),
                 other_client_possible=True,
             )
 

@@ -340,14 +340,15 @@ def of_stuck_transition(expected: Expected, verb: Verb, call: Call, shown: pb.Ma
     )
 
 
-def of_used_operation(machine_id: str, verb: Verb, first: Call, ack: Call) -> Breach:
-    """Returns the breach of OPS-3 of a new transition whose operation id was used before."""
+def of_used_operation(machine_id: str, verb: Verb, first: Call | str, ack: Call) -> Breach:
+    """Returns the breach of OPS-3 of a new transition whose operation id was used before: by a call, or its words."""
+    words = first if isinstance(first, str) else f"{first.rpc} of {first.machine_id}"
     return Breach(
         behaviour=USED_OPERATION,
         machine=machine_id,
         wanted=f"a new operation id for {verb.value} of {machine_id}",
-        got=f"{cut(ack.response.operation_id)!r}, the id of {first.rpc} of {first.machine_id}",
-        calls=(first, ack),
+        got=f"{cut(ack.response.operation_id)!r}, the id of {words}",
+        calls=(ack,) if isinstance(first, str) else (first, ack),
     )
 
 

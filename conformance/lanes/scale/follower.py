@@ -170,17 +170,13 @@ class Follower:
                 break
             since = page.response.revision
         self._verdicts.judged.update({"LST-2": len(pages), "LST-9": 1})
-        breach = lists.of_pages(pages, changed)
-        if breach is not None:
-            self._verdicts.model.note(breach)
+        self._verdicts.model.note_missing(lists.of_pages(pages, changed))
 
     async def check_delta(self, since: bytes, changed: Collection[str]) -> None:
         """Checks that the delta since an old revision contains all machines that have changed after it (LST-6)."""
         delta = await self._list(since=since)
         self._verdicts.judged["LST-6"] += len(changed)
-        breach = lists.of_delta(delta, changed)
-        if breach is not None:
-            self._verdicts.model.note(breach)
+        self._verdicts.model.note_missing(lists.of_delta(delta, changed))
 
     @property
     def cursor(self) -> bytes:

@@ -67,21 +67,25 @@ class Verdicts:
     @property
     def found(self) -> Mapping[str, Sequence[Breach]]:
         """The breaches by the id of the lane's behaviour that they fail, in order."""
-        for breach in self.model.breaches[self._read :]:
-            entry = entry_for(breach, self._entries)
-            (self._found[entry.id] if entry is not None else self._other).append(breach)
-        self._read = len(self.model.breaches)
+        self._sort_new_breaches()
         return self._found
 
     @property
     def other(self) -> Sequence[Breach]:
         """The breaches that fail none of the lane's behaviours, but one of the kit's own."""
-        return self._other if self.found is not None else ()
+        self._sort_new_breaches()
+        return self._other
 
     @property
     def disagreements(self) -> int:
         """The number of breaches of the lane's behaviours: of each machine at most one of each kind."""
         return sum(map(len, self.found.values()))
+
+    def _sort_new_breaches(self) -> None:
+        for breach in self.model.breaches[self._read :]:
+            entry = entry_for(breach, self._entries)
+            (self._other if entry is None else self._found[entry.id]).append(breach)
+        self._read = len(self.model.breaches)
 
     def check_machine(self, machine_id: str) -> None:
         """Raises Violation if the machine has broken one of the lane's behaviours. A List says nothing about it."""

@@ -42,8 +42,8 @@ def two_bound() -> Telling:
         ticket = told.model.sending("Get", asked)
         idle = machine(State.IDLE, id=name, host=bound(name).host)
         told.model.ended(ticket, a_call("Get", asked, response=idle))
-        request = {"machine_id": name, "cluster_id": f"c-{name}", "shard_metadata": {"owner": name}}
-        told.did(Verb.CONFIGURE, shown=bound(name), **request)
+        binding: dict[str, Any] = {"cluster_id": f"c-{name}", "shard_metadata": {"owner": name}}
+        told.did(Verb.CONFIGURE, shown=bound(name), machine_id=name, **binding)
     return told
 
 
@@ -162,6 +162,15 @@ def test_pages_and_deltas_contain_every_change() -> None:
     missing = lists.of_delta(pages[0], {"m1", "m3", "m4", "m5", "m6"})
     assert missing is not None
     assert missing.got == "2 machines without m3, m4, m5 and 1 more"
+
+
+@pytest.mark.parametrize(("name", "rpcs"), [("m1", ["Get", "List"]), ("unknown", ["List"])])
+def test_a_change_that_is_missing_is_noted_with_the_call_that_tells_of_it(name: str, rpcs: list[str]) -> None:
+    told = Telling().idle()
+    told.model.note_missing(lists.of_delta(a_list(), ()))
+    assert told.found == FINE
+    told.model.note_missing(lists.of_delta(a_list(), {name}))
+    assert [call.rpc for call in told.model.breaches[0].calls] == rpcs
 
 
 @pytest.mark.parametrize("verb", list(Verb))
