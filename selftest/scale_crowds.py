@@ -102,7 +102,7 @@ class RemembersTwoHundredChanges(Core):
         return machine.revision > max(since, oldest)
 
 
-@churned("OPS-3", at_once=40)
+@churned("OPS-3", at_once=48, latency="500ms..900ms", operations=400)
 class NumbersThirtyTwoOperations(Core):
     """Gives the 33rd operation that runs at once the id of the first."""
 
@@ -111,7 +111,7 @@ class NumbersThirtyTwoOperations(Core):
         return running[0] if len(running) >= 32 else super().new_operation_id(verb, machine)
 
 
-@churned("LIF-1", at_once=40)
+@churned("LIF-1", at_once=48, latency="500ms..900ms", operations=400)
 class HasThirtyTwoWorkers(Core):
     """Drops the transition that starts while 32 others run: it never ends."""
 
@@ -124,7 +124,7 @@ class HasThirtyTwoWorkers(Core):
         return self.put(replace(started, operation=stuck))
 
 
-@churned("LIF-5f", at_once=40, operations=200)
+@churned("LIF-5f", at_once=48, operations=200)
 class SharesTheThirtyThirdHost(Core):
     """Gives the 33rd living machine the host of another one."""
 
@@ -133,7 +133,7 @@ class SharesTheThirtyThirdHost(Core):
         return hosts[0] if len(hosts) >= 32 else super().new_host(machine, operation)
 
 
-@churned("MET-3", at_once=40)
+@churned("MET-3", at_once=48, latency="500ms..900ms", operations=400)
 class BatchesBindings(Core):
     """Writes bindings in batches of 24: a machine that is bound when 24 are, gets the metadata of the first."""
 

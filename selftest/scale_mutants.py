@@ -39,30 +39,43 @@ class Churned:
     """The number of machines of the provider."""
     at_once: int | None
     """The value of `--max-machines`."""
+    latency: str
     operations: int
     """The number of transitions within which the defect must be found; a run stops at the first finding."""
 
     def provider(self) -> Core:
         """Returns a new provider with this defect."""
-        return self.core(fleet(self.fleet), latency=Latency.parse("0..10ms"))
+        return self.core(fleet(self.fleet), latency=Latency.parse(self.latency))
 
 
 CHURNED: dict[str, Churned] = {}
 
 
 def churned(
-    clause: str, *, fleet: int = 64, at_once: int | None = None, operations: int = MAX_OPERATIONS
+    clause: str,
+    *,
+    fleet: int = 64,
+    at_once: int | None = None,
+    latency: str = "0..10ms",
+    operations: int = MAX_OPERATIONS,
 ) -> Callable[[C], C]:
     """Registers a subclass of Core as a provider that breaks `clause` under long or heavy load.
 
-    `fleet` is the number of its machines, `at_once` the number of those that are driven, `operations` that of
-    the transitions within which the defect must be found.
+    `fleet` is the number of its machines, `at_once` the number of those that are driven, `latency` that of
+    its transitions, and `operations` the number of transitions within which the defect must be found.
     """
 
     def register(cls: C) -> C:
         story = cleandoc(cls.__doc__ or "")
         CHURNED[cls.__name__] = Churned(
-            name=cls.__name__, story=story, clause=clause, core=cls, fleet=fleet, at_once=at_once, operations=operations
+            name=cls.__name__,
+            story=story,
+            clause=clause,
+            core=cls,
+            fleet=fleet,
+            at_once=at_once,
+            latency=latency,
+            operations=operations,
         )
         return cls
 

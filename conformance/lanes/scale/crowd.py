@@ -58,10 +58,12 @@ class Crowd:
         async def drain(number: int) -> Call:
             return await self._context.client.drain(machine_id, Token(f"{self._context.run}-crowd-{number}", 1, 1))
 
-        first = await self._together(drain, range(SHARDS))
-        sent = [number for number, call in enumerate(first) if call.answered and not call.busy]
-        again = {*sent[:OLDEST], *self._rng.sample(sent, min(SAMPLED, len(sent)))}
-        repeated = await self._together(drain, sorted(again))
+        for start in range(0, SHARDS, AT_ONCE):
+            first = await self._together(drain, range(start, min(start + AT_ONCE, SHARDS)))
+            if not all(call.answered and not call.busy for call in first):
+                return  # it has too much to do, or refuses every such call like that
+        again = (*range(OLDEST), *self._rng.sample(range(OLDEST, SHARDS), SAMPLED))
+        repeated = await self._together(drain, again)
         self._verdicts.judged["FEN-12"] += sum(call.answered and not call.busy for call in repeated)
 
     async def _read_fleet(self) -> None:
