@@ -115,13 +115,18 @@ class NumbersThirtyTwoOperations(Core):
 class HasThirtyTwoWorkers(Core):
     """Drops the transition that starts while 32 others run: it never ends."""
 
+    dropped: frozenset[str] = frozenset()
+
     def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
         running = sum(each.moving for each in self.machines.values())
         started = super().start(verb, machine, request, now)
-        if running < 32 or started.operation is None or not started.moving:
-            return started
-        stuck: Operation = replace(started.operation, due=now + 3600.0)
-        return self.put(replace(started, operation=stuck))
+        if running >= 32 and started.operation is not None:
+            self.dropped |= {started.operation.id}
+        return started
+
+    def complete(self, machine: Machine, operation_id: str) -> None:
+        if operation_id not in self.dropped:
+            super().complete(machine, operation_id)
 
 
 @churned("LIF-5f", at_once=48, operations=200)

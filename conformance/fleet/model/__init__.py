@@ -304,7 +304,7 @@ class FleetModel:
                 return
             track = self._track(machine_id)
         if track.owned and (get.code is StatusCode.NOT_FOUND or (get.ok and get.response.id != machine_id)):
-            self._note(rules.of_lost_id(machine_id, get))
+            self._note(rules.of_lost_id(machine_id, track.expected, get))
             return
         if not get.ok or get.response.id != machine_id or not self._is_current(track, ticket):
             return

@@ -400,7 +400,7 @@ def of_empty_operation(machine_id: str, ack: Call) -> Breach | None:
     )
 
 
-def of_lost_id(machine_id: str, get: Call) -> Breach | None:
+def of_lost_id(machine_id: str, expected: Expected, get: Call) -> Breach | None:
     """Returns the breach of LIF-4 if a Get of a machine that lives shows another machine, or finds none."""
     if get.answered_ok:
         if get.response.id == machine_id:
@@ -409,7 +409,7 @@ def of_lost_id(machine_id: str, get: Call) -> Breach | None:
     else:
         got = get.outcome()
     wanted = f"Get of {machine_id}, which lives, to show {machine_id}"
-    return Breach(behaviour="LIF-4a", machine=machine_id, wanted=wanted, got=got, calls=(get,))
+    return Breach(behaviour="LIF-4a", machine=machine_id, wanted=wanted, got=got, calls=_with(expected.by, get))
 
 
 def of_partial_delete(deletes: Mapping[StatusCode, Call]) -> Breach | None:

@@ -265,7 +265,8 @@ class Churn:
         if self._began and changed:
             await self.follower.check_delta(self._began, changed)
         idle = [worker for worker in self.supply.workers if self.supply.drives(worker) and worker.state is State.IDLE]
-        await Crowd(self._context, self._verdicts, self.timings, self._rng).run(idle[0].machine.id if idle else None)
+        crowd = Crowd(self._context, self._verdicts, self.timings, self._rng, lag=self.follower.lag)
+        await crowd.run(idle[0].machine.id if idle else None)
 
     # Comparisons during the churn.
 

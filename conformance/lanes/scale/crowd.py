@@ -33,16 +33,20 @@ OLDEST, SAMPLED = 10, 30
 """The number of shards, from the first and from all, that repeat their tokens."""
 MOST_READ: Final = 300
 """The maximum number of machines that are read one by one."""
-ATTEMPTS: Final = 3
-"""The number of times that a machine must be missing in a row: other clients may drive it."""
+MIN_ATTEMPTS: Final = 3
+"""The minimum number of times that a machine must be missing in a row: other clients may drive it."""
+FIRST_PAUSE_SECONDS: Final = 0.05
+"""The pause before the second attempt. Each pause is twice the last one."""
 STATES: Final = tuple(state for state in State if state is not State.UNSPECIFIED)
 
 
 class Crowd:
     """The phase. Methods raise NoAnswer if a List is not answered."""
 
-    def __init__(self, context: FleetContext, verdicts: Verdicts, timings: Timings, rng: random.Random) -> None:
-        self._context, self._verdicts, self._rng = context, verdicts, rng
+    def __init__(
+        self, context: FleetContext, verdicts: Verdicts, timings: Timings, rng: random.Random, *, lag: float
+    ) -> None:
+        self._context, self._verdicts, self._rng, self._lag = context, verdicts, rng, lag
         self._recent = RecentCalls(timings)
 
     async def run(self, idle: str | None) -> None:
@@ -69,18 +73,18 @@ class Crowd:
     async def _read_fleet(self) -> None:
         """Compares the whole List with those of each state, with a capped one, and with Gets."""
         for clause, look in (("LST-1", self._union), ("LST-2", self._page), ("LST-4", self._gets)):
-            await self._note_if_repeated(clause, look)
+            await self._note_if_it_stays(clause, look)
 
-    async def _note_if_repeated(self, clause: str, look: Callable[[], Awaitable[Sequence[Breach]]]) -> None:
-        """Notes a breach that is seen of the same machine in each of several attempts."""
+    async def _note_if_it_stays(self, clause: str, look: Callable[[], Awaitable[Sequence[Breach]]]) -> None:
+        """Notes a breach that is seen of the same machine in every attempt, for as long as a List may lag."""
         self._verdicts.judged[clause] += 1
-        seen: dict[tuple[str, str], Breach] | None = None
-        for _ in range(ATTEMPTS):
-            found = {(breach.behaviour, breach.machine): breach for breach in await look()}
-            seen = {key: breach for key, breach in found.items() if seen is None or key in seen}
-            if not seen:
-                return
-        for breach in list((seen or {}).values())[:1]:  # one defect may show on every machine
+        clock, pause, attempts = self._context.client.now, FIRST_PAUSE_SECONDS, 1
+        until, seen = clock() + self._lag, _by_machine(await look())
+        while seen and (clock() < until or attempts < MIN_ATTEMPTS):
+            await asyncio.sleep(pause)
+            pause, attempts = 2 * pause, attempts + 1
+            seen = {key: breach for key, breach in _by_machine(await look()).items() if key in seen}
+        for breach in list(seen.values())[:1]:  # one defect may show on every machine
             self._verdicts.model.note(breach)
 
     async def _union(self) -> Sequence[Breach]:
@@ -116,3 +120,7 @@ class Crowd:
                 return await send(each)
 
         return list(await asyncio.gather(*(one(each) for each in what)))
+
+
+def _by_machine(breaches: Iterable[Breach]) -> dict[tuple[str, str], Breach]:
+    return {(breach.behaviour, breach.machine): breach for breach in breaches}
