@@ -82,6 +82,26 @@ class Counts:
     """The memory of the kit at each check after the ramp, in bytes."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """The machines that have changed since the last check, and since the churn began, each with its revision."""
+
+    since: bytes = b""
+    recent: set[str] = field(default_factory=set)
+    began: bytes = b""
+    ever: set[str] = field(default_factory=set)
+
+    def note(self, machine_id: str) -> None:
+        """Notes a transition."""
+        self.recent.add(machine_id)
+        self.ever.add(machine_id)
+
+    def checked(self, revision: bytes) -> None:
+        """Notes a check at this revision."""
+        self.since = revision
+        self.recent.clear()
+
+
 class Churn:
     """One soak. Created and used once. The machines of all its workers must be returned in any case."""
 
@@ -107,14 +127,7 @@ class Churn:
         )
         self._gate = Quiescence()
         self._resting: list[Worker] = []
-        self._since = b""
-        """The revision at the last check."""
-        self._changed: set[str] = set()
-        """The machines that have changed since the last check."""
-        self._began = b""
-        """The first revision of the churn, from before its first transition."""
-        self._ever_changed: set[str] = set()
-        """The machines that have changed since then."""
+        self._changes = Changes()
         self._phase = "churn"
 
     @property
@@ -148,7 +161,7 @@ class Churn:
             fresh = await self._take_machines(min(max(1, len(active)), most - len(active)))
             if not since:
                 await self.follower.begin()
-                since = self._began = self.follower.cursor
+                since = self._changes.began = self.follower.cursor
             create = [worker for worker in fresh if worker.state is State.SPECULATIVE]
             self.supply.spend(len(create))
             await _all(self._step(worker, Verb.CREATE) for worker in create)
@@ -229,8 +242,7 @@ class Churn:
 
     async def _step(self, worker: Worker, verb: Verb) -> None:
         if await self._guarded(worker, lambda: worker.step(verb)):
-            self._changed.add(worker.machine.id)
-            self._ever_changed.add(worker.machine.id)
+            self._changes.note(worker.machine.id)
             if self.schedule.begun and self._plan.revisions and self._rng.random() < WAIT_FOR_DELTA_SHARE:
                 await self.follower.wait_until_shown(worker.machine.id)
         self.schedule.count()
@@ -261,9 +273,9 @@ class Churn:
         """Checks what only a crowd shows, unless the run stops at the first finding and has one."""
         if self._plan.fail_fast and self._verdicts.found:
             return
-        changed = self._ever_changed & self._verdicts.driven
-        if self._began and changed:
-            await self.follower.check_delta(self._began, changed)
+        changed = self._changes.ever & self._verdicts.driven
+        if self._changes.began and changed:
+            await self.follower.check_delta(self._changes.began, changed)
         idle = [worker for worker in self.supply.workers if self.supply.drives(worker) and worker.state is State.IDLE]
         crowd = Crowd(self._context, self._verdicts, self.timings, self._rng, lag=self.follower.lag)
         await crowd.run(idle[0].machine.id if idle else None)
@@ -286,19 +298,18 @@ class Churn:
 
     async def _check(self, *, last: bool = False) -> None:
         """Compares every machine with Get, List and the deltas, while all are at rest."""
-        changed = self._changed & self._verdicts.driven
+        changed = self._changes.recent & self._verdicts.driven
         driven = [worker for worker in self.supply.workers if self.supply.drives(worker)]
         await _all(self._guarded(worker, worker.check) for worker in driven)
         # Half of the resting machines get no call until the end: a provider must not forget them.
         retried = self._resting if last else self._resting[: (len(self._resting) + 1) // 2]
         await _all(self._guarded(worker, worker.check_retry) for worker in retried if self.supply.drives(worker))
         await self.follower.compare()
-        if self._since and changed and not {"LST-4scale", "LST-6scale"} & self._verdicts.found.keys():
-            await self.follower.check_paging(self._since, changed)
-            await self.follower.check_delta(self._since, changed)
-        await self.follower.time_lists(self._since, times=1)
-        self._since = self.follower.cursor
-        self._changed.clear()
+        if self._changes.since and changed and not {"LST-4scale", "LST-6scale"} & self._verdicts.found.keys():
+            await self.follower.check_paging(self._changes.since, changed)
+            await self.follower.check_delta(self._changes.since, changed)
+        await self.follower.time_lists(self._changes.since, times=1)
+        self._changes.checked(self.follower.cursor)
         self.counts.checks += 1
         if self.schedule.begun:
             self.counts.memory.append(memory.current())
