@@ -7,13 +7,15 @@ explain. A breach consists of the two or three calls that contradict each other.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from grpc import StatusCode
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.fleet.model import rules
+from conformance.fleet.model import lists, rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
     Binding,
@@ -23,21 +25,22 @@ from conformance.fleet.model.expected import (
     after_retry,
     after_start,
 )
-from conformance.fleet.model.lists import breaches_of_list
 from conformance.fleet.model.marks import Mark, Marks
-from conformance.rpc.call import token_of
+from conformance.rpc.call import Call, token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.fencing import Token
     from conformance.results.breach import Breach
-    from conformance.rpc.call import Call
-
 MAX_OPERATIONS: Final = 50_000
 """The number of operation ids that are kept. The reuse of an older one is not found."""
+MAX_BINDINGS: Final = 64
+"""The number of bindings that are kept of each machine. A List does not lag behind by more."""
+MAX_ACKS: Final = 2_000
+"""The number of operation ids whose acks are kept as evidence."""
 UNCERTAIN: Final = frozenset(
     {
         *(StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNKNOWN, StatusCode.INTERNAL),
@@ -60,6 +63,10 @@ class _Track:
     """The tick of the last start or end of a mutating call."""
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     """The bindings by cluster, which a List that lags may still show (LST-10)."""
+    sent: list[Binding] = field(default_factory=list)
+    """The bindings that were ever sent to it, whether the call was answered or not; the newest last."""
+    returned_host: str = ""
+    """The ref of the host of the life that has ended last."""
     refused: Breach | None = None
     """A retry that was refused: a breach, unless the next reading shows that the operation is over."""
     doubts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -89,8 +96,12 @@ class FleetModel:
         self._known: set[tuple[str, str]] = set()
         self._marks = Marks(run)
         self._tracks: dict[str, _Track] = {}
-        self._operations: dict[str, Call] = {}
-        """The acks of the transitions that were started, by operation id."""
+        self._owned: dict[str, Call | None] = {}
+        """The machines that the kit owns, each with the call that told of it last when it was taken."""
+        self._operations: dict[str, Call | str] = {}
+        """The acks of the transitions that were started, by operation id; of older ones a few words only."""
+        self._acks: deque[str] = deque()
+        """The operation ids whose acks are kept, the oldest first."""
         self._deletes: dict[StatusCode, Call] = {}
         """The first Delete of an IDLE machine with each answer."""
         self._hosts: dict[str, str] = {}
@@ -110,16 +121,24 @@ class FleetModel:
         """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
         return self._marks.passed()
 
+    def has_used_twice(self, operation_id: str) -> bool:
+        """Returns whether two transitions have started with this operation id (OPS-3)."""
+        used = (breach for breach in self.breaches if breach.behaviour == rules.USED_OPERATION)
+        return any(breach.calls[-1].operation_id == operation_id for breach in used)
+
     # Ownership.
 
     def take(self, machine_id: str) -> None:
         """Notes that the kit owns the machine: no other client drives it."""
-        self._track(machine_id).owned = True
+        track = self._track(machine_id)
+        track.owned, track.returned_host = True, ""
+        self._owned[machine_id] = track.expected.by
 
     def release(self, machine_id: str) -> None:
         """Notes that the machine is a free slot, or another client's."""
         track = self._track(machine_id)
         track.owned, track.expected, track.bindings = False, UNKNOWN, {}
+        self._owned.pop(machine_id, None)
         for host in [host for host, owner in self._hosts.items() if owner == machine_id]:
             del self._hosts[host]
 
@@ -136,6 +155,9 @@ class FleetModel:
         alone = not (track.in_flight or track.doubts)
         track.in_flight += 1
         track.last_tick = self._tick
+        if verb is Verb.CONFIGURE:
+            track.sent.append(Binding(cluster=request.cluster_id, metadata=dict(request.shard_metadata)))
+            del track.sent[:-MAX_BINDINGS]
         mark = self._marks.sending(token, request.machine_id)
         return _Ticket(self._tick, request.machine_id, verb, alone, token, mark)
 
@@ -209,18 +231,30 @@ class FleetModel:
         track.expected = after_start(track.expected, verb, ack, self._tick)
         if track.expected.binding is not None and verb is Verb.CONFIGURE:
             track.bindings.setdefault(track.expected.binding.cluster, []).append(track.expected.binding)
+            if len(track.bindings) > MAX_BINDINGS:
+                del track.bindings[next(iter(track.bindings))]
         if not (track.owned or verb is Verb.CREATE):
             return  # another client may have started it
         first = self._operations.setdefault(operation, ack) if operation else ack
         if first is not ack:
             self._note(rules.of_used_operation(machine_id, verb, first, ack))
-        elif len(self._operations) > MAX_OPERATIONS:
-            del self._operations[next(iter(self._operations))]
+        elif operation:
+            self._forget_old_acks(operation)
         wrong = rules.of_ack(machine_id, verb, ack)
         if wrong is None:
             self._check_fields(track, machine_id, ack.response.machine, ack)
         else:
             self.note(wrong)
+
+    def _forget_old_acks(self, newest: str) -> None:
+        self._acks.append(newest)
+        if len(self._acks) > MAX_ACKS:
+            old = self._acks.popleft()
+            ack = self._operations.get(old)
+            if isinstance(ack, Call):
+                self._operations[old] = f"{ack.rpc} of {ack.machine_id}"
+        if len(self._operations) > MAX_OPERATIONS:
+            del self._operations[next(iter(self._operations))]
 
     # Drives: default calls that the kit sends to prepare and return machines.
 
@@ -240,6 +274,26 @@ class FleetModel:
         if track is not None and track.owned and not (track.in_flight or track.doubts):
             self._note(rules.of_stuck_transition(track.expected, verb, call, shown, seconds))
 
+    # Views of the fleet: a List, or a replica that follows the deltas, which a lane compares while machines rest.
+
+    def disagreement(self, behaviour: str, view: str, shown: pb.Machine, call: Call) -> Breach | None:
+        """Returns the breach of `behaviour` if a view shows a machine in another way than Get; the model keeps it not.
+
+        `call` is the last one that the view has read.
+        """
+        track = self._tracks.get(shown.id)
+        if track is None or track.in_flight or track.doubts:
+            return None
+        if track.owned:
+            return lists.of_view(behaviour, view, track.expected, shown, call)
+        return lists.of_returned_host(behaviour, view, track.returned_host, shown, call)
+
+    def note_missing(self, breach: Breach | None) -> None:
+        """Notes the breach of a view that lacks a machine, with the call that tells of the machine's state as well."""
+        if breach is not None:
+            by = self._track(breach.machine).expected.by
+            self.note(breach if by is None else replace(breach, calls=(by, *breach.calls)))
+
     # Readings.
 
     def _read(self, ticket: _Ticket, get: Call) -> None:
@@ -250,7 +304,7 @@ class FleetModel:
                 return
             track = self._track(machine_id)
         if track.owned and (get.code is StatusCode.NOT_FOUND or (get.ok and get.response.id != machine_id)):
-            self._note(rules.of_lost_id(machine_id, get))
+            self._note(rules.of_lost_id(machine_id, track.expected, get))
             return
         if not get.ok or get.response.id != machine_id or not self._is_current(track, ticket):
             return
@@ -265,13 +319,21 @@ class FleetModel:
                 self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)
             self._check_host(track, machine_id, shown, get)
+        if state_of(shown.state) is State.SPECULATIVE:
+            track.returned_host = track.expected.host[1] or track.returned_host
         track.expected = after_reading(track.expected, shown, get, self._tick)
 
     def _listed(self, ticket: _Ticket, call: Call) -> None:
-        self._note_all(breaches_of_list(call))
+        self._note_all(lists.breaches_of_list(call, self._owned))
         for shown in call.response.machines:
             track = self._tracks.get(shown.id)
-            if track is None or not track.owned or not self._is_current(track, ticket):
+            if track is None or not track.owned:
+                continue
+            foreign = self._foreign_binding(track, shown, call)
+            if foreign is not None:
+                self.note(foreign)
+                continue
+            if not self._is_current(track, ticket):
                 continue
             self._note_all(rules.of_table(shown.id, shown, call))
             # The resources may be those of a workload: an earlier binding, which a List that lags shows, had others.
@@ -294,8 +356,22 @@ class FleetModel:
             return
         self._note_all(rules.of_table(machine_id, shown, call))
         self._note(rules.of_host(machine_id, track.expected, shown, call))
-        if track.expected.binding is not None:
-            self._note_all(rules.of_binding(machine_id, track.expected.binding, shown, call))
+        if track.expected.binding is None:
+            return
+        wrong = list(rules.of_binding(machine_id, track.expected.binding, shown, call))
+        foreign = self._foreign_binding(track, shown, call) if wrong else None
+        self._note_all(wrong if foreign is None else [foreign])
+
+    def _foreign_binding(self, track: _Track, shown: pb.Machine, call: Call) -> Breach | None:
+        if not (shown.cluster or shown.shard_metadata):
+            return None
+        return lists.of_foreign_binding(shown.id, shown, call, track.sent, self._bindings_of_others(shown.id))
+
+    def _bindings_of_others(self, machine_id: str) -> Iterator[tuple[str, Binding]]:
+        for other, track in self._tracks.items():
+            if other != machine_id:
+                started = chain.from_iterable(track.bindings.values())  # these have the call as evidence
+                yield from ((other, binding) for binding in chain(started, track.sent))
 
     def _check_host(self, track: _Track, machine_id: str, shown: pb.Machine, get: Call) -> None:
         if state_of(shown.state) not in LIVING or not shown.host.ref:

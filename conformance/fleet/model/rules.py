@@ -16,7 +16,7 @@ from conformance.results.breach import Breach
 from conformance.rpc.call import cut, describe_machine, describe_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from conformance.fleet.model.expected import Binding, Expected
     from conformance.rpc.call import Call
@@ -25,6 +25,7 @@ BOUND = (State.CONFIGURED, State.DRAINING)
 UNBOUND_STATES = (State.SPECULATIVE, State.CREATING, State.IDLE, State.DELETING)
 VIA_BEHAVIOURS = {Verb.CREATE: "LIF-2a", Verb.CONFIGURE: "LIF-2b", Verb.DRAIN: "LIF-2c", Verb.DELETE: "LIF-2d"}
 RETRY_BEHAVIOURS = {Verb.CREATE: "OPS-2a", Verb.CONFIGURE: "OPS-2b", Verb.DRAIN: "OPS-2c", Verb.DELETE: "OPS-2f"}
+USED_OPERATION = "OPS-3a"
 HOST_BEHAVIOURS = {State.CREATING: "LIF-5d", State.DELETING: "LIF-5e"}
 CLUSTER_BEHAVIOURS = {State.CREATING: "LIF-6f", State.DELETING: "LIF-6g", State.CONFIGURING: "LIF-6e"}
 ERROR_BEHAVIOURS = {
@@ -298,6 +299,32 @@ def of_refused_edge(expected: Expected, verb: Verb, call: Call, again: Call) -> 
     )
 
 
+def of_refusals(verb: Verb, refusals: Sequence[Call]) -> Breach:
+    """Returns the breach of LIF-1 of a call that was refused each time, although a Get showed its edge each time."""
+    last = refusals[-1]
+    return Breach(
+        behaviour="LIF-1a",
+        machine=last.machine_id,
+        wanted=f"{verb.value} of {last.machine_id}, {EDGES[verb].source.name}, to be accepted",
+        got=f"{last.outcome()}, {len(refusals)} times",
+        calls=tuple(refusals),
+        other_client_possible=True,
+    )
+
+
+def of_configures_given_up(calls: Sequence[Call]) -> Breach:
+    """Returns the breach of LIF-1 of Configures, of any machines, that were all given up one after another (FLT-1)."""
+    last = calls[-1]
+    return Breach(
+        behaviour="LIF-1a",
+        machine=last.machine_id,
+        wanted=f"{last.machine_id} to settle at CONFIGURED after Configure",
+        got=f"IDLE, as the last {len(calls)} Configures",
+        calls=tuple(calls[-3:]),
+        other_client_possible=True,
+    )
+
+
 def of_stuck_transition(expected: Expected, verb: Verb, call: Call, shown: pb.Machine, seconds: float) -> Breach | None:
     """Returns the breach of LIF-1 if a transition has not ended although the kit has waited for it with patience."""
     state = state_of(shown.state)
@@ -313,14 +340,15 @@ def of_stuck_transition(expected: Expected, verb: Verb, call: Call, shown: pb.Ma
     )
 
 
-def of_used_operation(machine_id: str, verb: Verb, first: Call, ack: Call) -> Breach:
-    """Returns the breach of OPS-3 of a new transition whose operation id was used before."""
+def of_used_operation(machine_id: str, verb: Verb, first: Call | str, ack: Call) -> Breach:
+    """Returns the breach of OPS-3 of a new transition whose operation id was used before: by a call, or its words."""
+    words = first if isinstance(first, str) else f"{first.rpc} of {first.machine_id}"
     return Breach(
-        behaviour="OPS-3a",
+        behaviour=USED_OPERATION,
         machine=machine_id,
         wanted=f"a new operation id for {verb.value} of {machine_id}",
-        got=f"{cut(ack.response.operation_id)!r}, the id of {first.rpc} of {first.machine_id}",
-        calls=(first, ack),
+        got=f"{cut(ack.response.operation_id)!r}, the id of {words}",
+        calls=(ack,) if isinstance(first, str) else (first, ack),
     )
 
 
@@ -372,7 +400,7 @@ def of_empty_operation(machine_id: str, ack: Call) -> Breach | None:
     )
 
 
-def of_lost_id(machine_id: str, get: Call) -> Breach | None:
+def of_lost_id(machine_id: str, expected: Expected, get: Call) -> Breach | None:
     """Returns the breach of LIF-4 if a Get of a machine that lives shows another machine, or finds none."""
     if get.answered_ok:
         if get.response.id == machine_id:
@@ -381,7 +409,7 @@ def of_lost_id(machine_id: str, get: Call) -> Breach | None:
     else:
         got = get.outcome()
     wanted = f"Get of {machine_id}, which lives, to show {machine_id}"
-    return Breach(behaviour="LIF-4a", machine=machine_id, wanted=wanted, got=got, calls=(get,))
+    return Breach(behaviour="LIF-4a", machine=machine_id, wanted=wanted, got=got, calls=_with(expected.by, get))
 
 
 def of_partial_delete(deletes: Mapping[StatusCode, Call]) -> Breach | None:

@@ -1,4 +1,4 @@
-"""The scale lane: drives many machines at once, and compares every answer with an oracle."""
+"""The scale lane: drives many machines at once, and compares every answer with a model of the fleet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScaleLane:
     """Judges all its behaviours in one churn."""
 
     name: Final = "scale"
-    help: Final = "drives many machines at once and compares every answer with an oracle"
+    help: Final = "drives many machines at once and compares every answer with a model of the fleet"
     options: Final = (
         LaneOption(
             name="soak",

@@ -9,6 +9,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
+from conformance.fleet.model import MAX_ACKS
 from tests.fleet.model.telling import HOST, REQUESTS, Telling, machine
 from tests.values import a_call
 
@@ -467,3 +468,20 @@ def test_a_transition_that_another_call_may_have_started_is_not_stuck() -> None:
     drain = a_call("Drain", REQUESTS[Verb.DRAIN](machine_id="m1"))
     told.model.waited(Verb.DRAIN, drain, machine(State.DRAINING), 300.0)
     assert told.found == FINE
+
+
+@pytest.mark.parametrize(("between", "rpcs"), [(1, ["Create", "Create"]), (MAX_ACKS, ["Create"])])
+def test_an_operation_id_that_comes_back_is_found_also_when_its_ack_is_not_kept(between: int, rpcs: list[str]) -> None:
+    told = Telling()
+    for number in range(between + 1):
+        told.got(State.SPECULATIVE)
+        told.did(Verb.CREATE, operation=f"op-{number}")
+        told.model.release("m1")
+        told.model.take("m1")
+    told.got(State.SPECULATIVE)
+    told.did(Verb.CREATE, operation="op-0")
+    [found] = told.model.breaches
+    assert (found.behaviour, found.got) == ("OPS-3a", "'op-0', the id of Create of m1")
+    assert [call.rpc for call in found.calls] == rpcs
+    assert told.model.has_used_twice("op-0")
+    assert not told.model.has_used_twice("op-1")
