@@ -18,6 +18,7 @@ from grpc import StatusCode
 from conformance.core.errors import Unsupported
 from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
+from conformance.results.held import MARKS
 from conformance.suite._fencing import INT64_MAX, inert_verbs, shard_after_first_call, shard_with_mark, supported_verbs
 from conformance.suite._names import ID_LENGTHS, SHARD_TAILS
 from conformance.testkit import expect
@@ -322,8 +323,12 @@ async def test_a_mark_outlives_hundreds_of_other_shards(trial: Trial) -> None:
 async def test_marks_last_until_the_end_of_the_run(trial: Trial) -> None:
     # Nothing else runs: the marks of the whole run are at rest, most of them for a long time.
     await shard_after_first_call(trial, trial.stranger(), verb=Verb.DRAIN)
-    for machine, verb, token in trial.oldest_marks(MARKS_REVISITED):
-        await expect.fenced(machine.call(verb, token))
+    marks = trial.oldest_marks(MARKS_REVISITED)
+    since = max((mark.by.ended for _, _, mark in marks[: MARKS_REVISITED // 2]), default=trial.client.now())
+    await trial.hold.wait(since)
+    for machine, verb, mark in marks:
+        await expect.fenced(machine.call(verb, mark.token))
+    trial.hold.note(MARKS, since)
 
 
 @behaviour("FEN-12d", machines=1, start=State.IDLE)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.fencing import Token
+    from conformance.fleet.model.expected import Operation
     from conformance.results.breach import Breach
     from conformance.rpc.call import Call
 
@@ -106,9 +107,26 @@ class FleetModel:
 
     # Facts for behaviours that look at them again.
 
-    def passed(self) -> list[tuple[str, Token]]:
-        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+    def passed(self) -> list[tuple[str, Mark]]:
+        """Returns the mark of each shard and machine, with the machine; the oldest first."""
         return self._marks.passed()
+
+    def resting(self, machine_id: str) -> Expected | None:
+        """Returns what is known about an owned machine that rests, and whose calls have all been answered."""
+        track = self._tracks.get(machine_id)
+        if track is None or not track.owned or track.in_flight or track.doubts or track.expected.state is None:
+            return None
+        return track.expected
+
+    def untouched_operation(self, machine_id: str) -> Operation | None:
+        """Returns the last operation of a machine that rests where it has led, if no other call was sent since.
+
+        A provider may take a later call that starts nothing for an operation, although it is not one.
+        """
+        expected = self.resting(machine_id)
+        if expected is None or self._tracks[machine_id].last_tick > expected.since:
+            return None
+        return expected.operation
 
     # Ownership.
 
