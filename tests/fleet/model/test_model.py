@@ -467,3 +467,21 @@ def test_a_transition_that_another_call_may_have_started_is_not_stuck() -> None:
     drain = a_call("Drain", REQUESTS[Verb.DRAIN](machine_id="m1"))
     told.model.waited(Verb.DRAIN, drain, machine(State.DRAINING), 300.0)
     assert told.found == FINE
+
+
+def test_an_operation_is_untouched_until_another_call_is_sent() -> None:
+    told = Telling().configured(operation="op-of-configure")
+    operation = told.model.untouched_operation("m1")
+    assert operation is not None
+    assert operation.id == "op-of-configure"
+    told.did(Verb.CREATE, Status.ALREADY_EXISTS)
+    assert told.model.untouched_operation("m1") is None
+    assert told.model.resting("m1") is not None
+
+
+def test_nothing_rests_that_is_in_doubt_or_not_owned() -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN, Status.UNAVAILABLE, answered=False)
+    assert told.model.resting("m1") is None
+    assert Telling(owned=False).configured().model.resting("m1") is None
+    assert told.model.untouched_operation("unknown") is None
