@@ -54,7 +54,7 @@ class IdleMachinesAreReaped(_Ages):
 
 @mutant("LIF-3", "LIF-3c", hold=HOLD)
 class BindingsAreLeases(_Ages):
-    """Takes a binding for a lease of seven seconds, and unbinds a machine whose lease nobody has renewed."""
+    """Takes a binding for a lease of seven seconds, and unbinds a machine whose lease was not renewed."""
 
     after, state = 7.0, State.CONFIGURED
 
