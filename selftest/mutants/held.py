@@ -202,14 +202,6 @@ class MarksOf200Shards(_MarksAge):
         return key not in [*self.used][-200:]
 
 
-@mutant("FEN-12", "FEN-12f")
-class MarksOf1000Shards(_MarksAge):
-    """Keeps the marks of the last 1,000 shards."""
-
-    def forgets(self, key: MarkKey) -> bool:
-        return key not in [*self.used][-1000:]
-
-
 @mutant("LST-6", "LST-6a")
 class ChangesOfTheLast100(Core):
     """Keeps the last 100 changes, and answers an older cursor with no machine."""
