@@ -24,7 +24,7 @@ class Mutant:
 
     `also` are behaviours of other clauses that may find it as a cause, for the reason in `because`. `alone` is the
     reason for which only `found_by` can run against it, for example that a request ends the server. `tcp` means that
-    the defect does not show without a socket.
+    the defect does not show without a socket. `hold` is the value of `--hold` for the run, in seconds.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Mutant:
     servicer: type[Servicer] = Servicer
     latency: str = "40ms"
     machines: int = 24
+    hold: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     because: str = ""
@@ -64,6 +65,7 @@ def mutant(
     tcp: bool = False,
     latency: str = "40ms",
     machines: int = 24,
+    hold: float = 0.0,
     **options: Any,
 ) -> Callable[[C], C]:
     """Registers a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
@@ -81,6 +83,7 @@ def mutant(
             found_by=found_by,
             latency=latency,
             machines=machines,
+            hold=hold,
             options=options,
             also=also,
             because=because,

@@ -16,7 +16,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-import selftest.variants_graces  # noqa: F401  # registers them
+import selftest.variants_graces  # registers them
+import selftest.variants_held  # noqa: F401  # registers them
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.machine import Operation, State, Verb

@@ -15,7 +15,7 @@ from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from conformance.core.catalogue import Entry
     from conformance.core.errors import TargetError
@@ -74,6 +74,10 @@ class ReportBuilder:
     def note(self, text: str) -> None:
         """Adds a note to the report and emits it."""
         self._notes.append(text)
+        self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Emits a note that is about the progress of the run, and not in the report."""
         self.emit(events.Noted(at=self._session.client.now(), text=text))
 
     def add(self, result: Result) -> None:
@@ -93,6 +97,7 @@ class ReportBuilder:
         stopped: str | None = None,
         whole: bool = True,
         quarantined: Sequence[tuple[str, str]] = (),
+        held: Mapping[str, float] | None = None,
         figures: LaneFigures | None = None,
     ) -> Report:
         """Builds the report, emits it and returns it, redacted.
@@ -119,6 +124,7 @@ class ReportBuilder:
             stopped=stopped,
             whole=whole,
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.has_samples(verb)},
+            held=dict(held or {}),
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
         )

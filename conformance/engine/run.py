@@ -28,6 +28,7 @@ from conformance.results.bill import Meter
 from conformance.results.breach import credible
 from conformance.results.result import Result, Status
 from conformance.rpc import http_answer
+from conformance.testkit.hold import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,6 +128,7 @@ class Run:
             max_alive=self._max_alive,
             limit=options.limits.max_machines,
         )
+        self._hold = Hold(options.hold, clock=client.now, tell=self._builder.tell)
         self._judge = Judge(
             self._pool,
             self._context,
@@ -134,6 +136,7 @@ class Run:
             seed=options.seed,
             examples=options.examples,
             fence_scope=options.fence_scope,
+            hold=self._hold,
             emit=self._builder.emit,
         )
         self._scheduler = Scheduler([], keep=options.keep)
@@ -188,6 +191,7 @@ class Run:
             stopped=self._log.cut_short,
             whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
+            held=self._hold.held,
         )
 
     def _credible_breaches(self) -> Sequence[Breach]:

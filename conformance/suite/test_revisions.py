@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import KitTooSlow, NotObserved, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
+from conformance.results.held import CURSOR
 from conformance.suite._list import checked_list, current_revision, ids_in
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from conformance.rpc.client import Client
     from conformance.testkit.trial import Trial
 
+CLOCK_START = 0.0
+"""The time on the run's clock when it connects, just before the first List of the run."""
 MAX_REPEATS, MAX_ATTEMPTS, MAX_PAGES = 4, 40, 120
 """Maximum number of equal results in a row, of attempts to find the fleet without changes, and of pages of a delta."""
 
@@ -83,11 +86,13 @@ async def test_a_mutation_moves_the_revision(trial: Trial) -> None:
 
 async def check_first_cursor(trial: Trial) -> None:
     """Checks that the delta since the run's first List contains every machine that the run has bound since."""
+    await trial.hold.wait(CLOCK_START)
     bound = trial.bound
     async for last in poll_until_deadline(trial):
         call = await delta(trial, trial.found.revision)
         missing = sorted(bound - set(ids_in(call)))
         if not missing:
+            trial.hold.note(CURSOR, CLOCK_START)
             return
         if last and [machine for machine in missing[:3] if (await trial.client.get(machine)).ok]:
             wanted = f"the delta since the first List of the run to contain {missing[0]}, which the run has bound"

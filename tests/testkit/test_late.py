@@ -25,11 +25,11 @@ def test_a_quiet_behaviour_sees_the_marks_of_earlier_ones() -> None:
         await expect.accepted(trial.stranger("no-such-machine").drain(trial.new_shard().token(epoch=8, sequence=8)))
 
     async def late(trial: Trial) -> None:
-        seen["tokens"] = {token.numbers for _, _, token in trial.oldest_marks(50)}
+        seen["tokens"] = {mark.numbers for _, _, mark in trial.oldest_marks(50)}
         seen["machines"] = {machine.id for machine, _, _ in trial.oldest_marks(50)}
         seen["some"] = len(trial.oldest_marks(2))
-        for machine, verb, token in trial.oldest_marks(50):
-            await expect.fenced(machine.call(verb, token))
+        for machine, verb, mark in trial.oldest_marks(50):
+            await expect.fenced(machine.call(verb, mark.token))
 
     plan = (
         proof(early, "TST-1a", machines=1, transitions=2),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.fencing import Token
+    from conformance.fleet.model.expected import Operation
     from conformance.results.breach import Breach
 MAX_OPERATIONS: Final = 50_000
 """The number of operation ids that are kept. The reuse of an older one is not found."""
@@ -117,14 +118,31 @@ class FleetModel:
 
     # Facts for behaviours that look at them again.
 
-    def passed(self) -> list[tuple[str, Token]]:
-        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+    def passed(self) -> list[tuple[str, Mark]]:
+        """Returns the mark of each shard and machine, with the machine; the oldest first."""
         return self._marks.passed()
 
     def has_used_twice(self, operation_id: str) -> bool:
         """Returns whether two transitions have started with this operation id (OPS-3)."""
         used = (breach for breach in self.breaches if breach.behaviour == rules.USED_OPERATION)
         return any(breach.calls[-1].operation_id == operation_id for breach in used)
+
+    def resting(self, machine_id: str) -> Expected | None:
+        """Returns what is known about an owned machine that rests, and whose calls have all been answered."""
+        track = self._tracks.get(machine_id)
+        if track is None or not track.owned or track.in_flight or track.doubts or track.expected.state is None:
+            return None
+        return track.expected
+
+    def untouched_operation(self, machine_id: str) -> Operation | None:
+        """Returns the last operation of a machine that rests where it has led, if no other call was sent since.
+
+        A provider may take a later call that starts nothing for an operation, although it is not one.
+        """
+        expected = self.resting(machine_id)
+        if expected is None or self._tracks[machine_id].last_tick > expected.since:
+            return None
+        return expected.operation
 
     # Ownership.
 

@@ -32,8 +32,13 @@ HARD_NUMBER: Final = 2**31
 class Mark:
     """The newest token of a shard that passed for a machine, and its call."""
 
-    numbers: tuple[int, int]
+    token: Token
     by: Call
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Epoch and sequence of the token."""
+        return self.token.numbers
 
 
 @dataclass(slots=True)
@@ -71,11 +76,10 @@ class Marks:
             newest.before = newest.before or newest.numbers
         return self._passed.get((token.shard, machine_id))
 
-    def passed(self) -> list[tuple[str, Token]]:
-        """Returns the newest token of each shard that has passed for a machine, and the machine; the oldest first."""
+    def passed(self) -> list[tuple[str, Mark]]:
+        """Returns the mark of each shard and machine, with the machine; the oldest first."""
         marks = sorted(self._passed.items(), key=lambda item: item[1].by.ended)
-        tokens = ((machine, mark.by.token) for (_, machine), mark in marks)
-        return [(machine, token) for machine, token in tokens if token is not None and self.judges(token)]
+        return [(machine, mark) for (_, machine), mark in marks if self.judges(mark.token)]
 
     def answered(self, token: Token, met: Mark | None, call: Call) -> Breach | None:
         """Notes an answer; returns the breach that it shows, if any. `met` is the mark that the call has met."""
@@ -86,7 +90,7 @@ class Marks:
         key = (token.shard, call.machine_id)
         mark = self._passed.get(key)
         if mark is None or token.numbers > mark.numbers:
-            self._passed[key] = Mark(token.numbers, call)
+            self._passed[key] = Mark(token, call)
         return _stale(token, met, call) if met is not None and token.numbers <= met.numbers else None
 
     def _unjust(self, token: Token, call: Call) -> Breach | None:

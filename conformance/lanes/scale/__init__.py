@@ -51,7 +51,7 @@ class ScaleLane:
             parse=_budget,
         ),
     )
-    excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "fault"})
+    excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "hold", "fault"})
     """The lane judges all its behaviours at once, over a connection without injected faults."""
     needs_plan: Final = False
 

@@ -77,7 +77,7 @@ def test_the_marks_of_the_run_are_told_oldest_first() -> None:
     told.did(Verb.DRAIN, Status.ABORTED, token=(2, 5), shard="one")
     told.did(Verb.DRAIN, Status.FAILED_PRECONDITION, token=(2, 5), shard="one")
     told.did(Verb.DRAIN, Status.UNAVAILABLE, token=(7, 7), shard="busy")
-    tokens = [(machine_id, token.numbers) for machine_id, token in told.model.passed()]
+    tokens = [(machine_id, mark.numbers) for machine_id, mark in told.model.passed()]
     assert ("m1", (2, 5)) in tokens
     assert ("m1", (7, 7)) not in tokens
 

@@ -485,3 +485,21 @@ def test_an_operation_id_that_comes_back_is_found_also_when_its_ack_is_not_kept(
     assert [call.rpc for call in found.calls] == rpcs
     assert told.model.has_used_twice("op-0")
     assert not told.model.has_used_twice("op-1")
+
+
+def test_an_operation_is_untouched_until_another_call_is_sent() -> None:
+    told = Telling().configured(operation="op-of-configure")
+    operation = told.model.untouched_operation("m1")
+    assert operation is not None
+    assert operation.id == "op-of-configure"
+    told.did(Verb.CREATE, Status.ALREADY_EXISTS)
+    assert told.model.untouched_operation("m1") is None
+    assert told.model.resting("m1") is not None
+
+
+def test_nothing_rests_that_is_in_doubt_or_not_owned() -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN, Status.UNAVAILABLE, answered=False)
+    assert told.model.resting("m1") is None
+    assert Telling(owned=False).configured().model.resting("m1") is None
+    assert told.model.untouched_operation("unknown") is None
