@@ -90,7 +90,7 @@ class DeleteEdgesHaveInt32(_Cast):
     on = (Verb.DELETE,)
 
 
-@mutant("FEN-10", "FEN-10b")
+@mutant("FEN-10", "FEN-10a")
 class EdgesCompareText(_OnEdges):
     """Compares the numbers as text in the update that starts a transition."""
 
@@ -106,7 +106,7 @@ class EdgesNeedANewerSequence(_OnEdges):
         return newer(token, mark) and token.sequence > mark.sequence
 
 
-@mutant("FEN-10", "FEN-10e")
+@mutant("FEN-10", "FEN-10e", also=("FEN-3b",), because="an epoch is newer than any sequence number")
 class EdgesPackNumbers(_OnEdges):
     """Packs both numbers into one, with 32 bits for the sequence, in the update that starts a transition."""
 

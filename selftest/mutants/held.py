@@ -140,7 +140,13 @@ class OldConfigureStartsAgain(_OperationsAge):
         return machine.operation is not None and self.same_target(machine.operation, request)
 
 
-@mutant("OPS-2", "OPS-2b", hold=HOLD)
+@mutant(
+    "OPS-2",
+    "OPS-2c",
+    also=("COD-5a", "COD-5b", "COD-5c", "COD-5d", "COD-5e"),
+    because="these repeat an old Configure to see whether the server still answers",
+    hold=HOLD,
+)
 class OldOperationsAreUnknown(_OperationsAge):
     """Forgets an operation eight seconds after its end, and refuses a retry."""
 

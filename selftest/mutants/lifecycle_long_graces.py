@@ -118,7 +118,7 @@ class ALongDrainHidesItsCluster(_Drains):
         return replace(machine, cluster="") if hidden else machine
 
 
-@mutant("LIF-3", "LIF-3a")
+@mutant("LIF-3", "LIF-3c", hold=10.0)
 class TheTimerOfTheGraceUnbinds(Core):
     """Unbinds a machine when the grace period of its last Drain is over, whatever it is bound to by then."""
 
