@@ -135,7 +135,7 @@ async def reset_connection(trial: Trial, machine: Machine, verb: Verb, *, repeat
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for the condition, but not for ever: a call is sent once the ledger is written."""
+    """Waits for the condition for a while: a call is sent once the ledger is written."""
     for _ in range(MAX_POLLS):
         if condition():
             return
