@@ -105,7 +105,9 @@ class ReportBuilder:
         `breaches` are those that were seen outside the behaviours; `stopped` is the reason why the run ended early.
         """
         session, options, client = self._session, self._session.options, self._session.client
-        for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
+        failed = {result.id for result in results if result.status is Status.FAILED}
+        unsaid = dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches if each.behaviour not in failed)
+        for text in list(unsaid)[:MAX_BREACH_NOTES]:
             self.note(f"{OUTSIDE}: {text}")
         report = _report(
             options,

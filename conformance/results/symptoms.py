@@ -86,7 +86,7 @@ WORDS: Final = tuple(
         (Kind.REVISION, r"\brevision\b"),
         (Kind.HOST, r"not to (?:show|have) a host"),
         (Kind.LEFT, r"trace of a|both cluster and metadata|show the 0 keys|cluster '' while|not to show a cluster"),
-        (Kind.METADATA, r"keys? that Configure sent|^metadata"),
+        (Kind.METADATA, r"keys? that Configure sent|^metadata|metadata that was sent"),
         (Kind.LAST_ERROR, r"show a last_error"),
         (
             Kind.FIELD,

@@ -145,7 +145,7 @@ class MetadataPerShardAndCluster(_KnowsShards):
         return super().bound(machine, request)
 
 
-@mutant("MET-3", "MET-3b")
+@mutant("MET-3", "MET-3b", also=("LIF-9a",), because="a Drain changes another machine")
 class DrainClearsTheShardsMetadata(_KnowsShards):
     """Clears the metadata of all machines that the shard has bound to the cluster of a drained one."""
 

@@ -70,7 +70,7 @@ def breaches_of_list(call: Call, owned: Mapping[str, Call | None]) -> Iterator[B
 def of_foreign_binding(
     machine_id: str, shown: pb.Machine, call: Call, own: Sequence[Binding], others: Iterable[tuple[str, Binding]]
 ) -> Breach | None:
-    """Returns the breach of MET-3 if a machine shows a cluster or metadata that was sent to another one only.
+    """Returns the breach of LIF-6 or MET-3 if a machine shows a cluster or metadata that was sent to another one only.
 
     `own` are the bindings that were ever sent to it, with an answer or not; `others` those of other machines.
     """
@@ -80,18 +80,21 @@ def of_foreign_binding(
     if not (strange_cluster or strange_metadata):
         return None
     for other, binding in others:
-        if (strange_cluster and binding.cluster == shown.cluster) or (
-            strange_metadata and binding.metadata == metadata
-        ):
-            by = (binding.by,) if binding.by is not None else ()
-            return Breach(
-                behaviour="MET-3a",
-                machine=machine_id,
-                wanted=f"{machine_id} not to show the cluster or metadata that was sent to {other}",
-                got=describe_machine(shown),
-                calls=(*by, call),
-                other_client_possible=True,
-            )
+        if strange_cluster and binding.cluster == shown.cluster:
+            behaviour, what = "LIF-6a", "cluster"
+        elif strange_metadata and binding.metadata == metadata:
+            behaviour, what = "MET-3a", "metadata"
+        else:
+            continue
+        by = (binding.by,) if binding.by is not None else ()
+        return Breach(
+            behaviour=behaviour,
+            machine=machine_id,
+            wanted=f"{machine_id} not to show the {what} that was sent to {other}",
+            got=describe_machine(shown),
+            calls=(*by, call),
+            other_client_possible=True,
+        )
     return None
 
 
