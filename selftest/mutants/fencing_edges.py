@@ -52,7 +52,7 @@ class EdgesHaveInt32(_Cast):
     cast = staticmethod(_int32)
 
 
-@mutant("FEN-10", "FEN-10b")
+@mutant("FEN-10", "FEN-10b", whole=True)
 class EdgesHaveFloats(_Cast):
     """Converts both numbers to doubles in the update that starts a transition."""
 
@@ -66,7 +66,7 @@ class EdgesSaturate(_Cast):
     cast = staticmethod(_saturated)
 
 
-@mutant("FEN-10", "FEN-10b")
+@mutant("FEN-10", "FEN-10b", whole=True)
 class ConfigureEdgesHaveUint32(_Cast):
     """Casts both numbers to uint32 when it binds a machine."""
 
@@ -74,7 +74,7 @@ class ConfigureEdgesHaveUint32(_Cast):
     on = (Verb.CONFIGURE,)
 
 
-@mutant("FEN-10", "FEN-10b")
+@mutant("FEN-10", "FEN-10b", whole=True)
 class DrainEdgesHaveFloats(_Cast):
     """Converts both numbers to doubles when it drains a bound machine."""
 
@@ -90,7 +90,7 @@ class DeleteEdgesHaveInt32(_Cast):
     on = (Verb.DELETE,)
 
 
-@mutant("FEN-10", "FEN-10a")
+@mutant("FEN-10", "FEN-10a", whole=True)
 class EdgesCompareText(_OnEdges):
     """Compares the numbers as text in the update that starts a transition."""
 
@@ -98,7 +98,7 @@ class EdgesCompareText(_OnEdges):
         return (str(token.epoch), str(token.sequence)) > (str(mark.epoch), str(mark.sequence))
 
 
-@mutant("FEN-3", "FEN-3b")
+@mutant("FEN-3", "FEN-3b", whole=True)
 class EdgesNeedANewerSequence(_OnEdges):
     """Starts a transition only with a newer sequence number, even in a newer epoch."""
 
@@ -106,7 +106,7 @@ class EdgesNeedANewerSequence(_OnEdges):
         return newer(token, mark) and token.sequence > mark.sequence
 
 
-@mutant("FEN-10", "FEN-10e", also=("FEN-3b",), because="an epoch is newer than any sequence number")
+@mutant("FEN-10", "FEN-10e", also=("FEN-3b",), because="an epoch is newer than any sequence number", whole=True)
 class EdgesPackNumbers(_OnEdges):
     """Packs both numbers into one, with 32 bits for the sequence, in the update that starts a transition."""
 
@@ -114,7 +114,7 @@ class EdgesPackNumbers(_OnEdges):
         return (token.epoch << 32) + token.sequence > (mark.epoch << 32) + mark.sequence
 
 
-@mutant("FEN-3", "FEN-3b")
+@mutant("FEN-3", "FEN-3b", whole=True)
 class EdgesIgnoreTheEpoch(_OnEdges):
     """Drains a bound machine only with a newer sequence number, whatever the epoch."""
 
@@ -148,7 +148,7 @@ class TheMarkMovesWhenTheTransitionEnds(_OnEdges):
         super().complete(machine, operation_id)
 
 
-@mutant("FEN-4", "FEN-4c")
+@mutant("FEN-4", "FEN-4c", whole=True)
 class AFencedCallInFlightIsToldTheOperation(Core):
     """Names the running operation to a fenced caller, so that people find it in the log."""
 

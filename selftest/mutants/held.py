@@ -62,7 +62,7 @@ class BindingsAreLeases(_Ages):
         return replace(self.cleared_by_drain(machine), state=State.IDLE)
 
 
-@mutant("LIF-6", "LIF-6a", hold=HOLD)
+@mutant("LIF-6", "LIF-6a", hold=HOLD, whole=True)
 class ClusterIsCached(_Ages):
     """Keeps the cluster of a binding in a cache for five seconds."""
 
@@ -72,7 +72,7 @@ class ClusterIsCached(_Ages):
         return replace(machine, cluster="")
 
 
-@mutant("MET-1", "MET-1a", hold=HOLD)
+@mutant("MET-1", "MET-1a", hold=HOLD, whole=True)
 class MetadataIsCached(_Ages):
     """Keeps the metadata of a binding in a cache for five seconds."""
 
@@ -82,7 +82,7 @@ class MetadataIsCached(_Ages):
         return replace(machine, shard_metadata={})
 
 
-@mutant("MET-1", "MET-1a", hold=HOLD)
+@mutant("MET-1", "MET-1a", hold=HOLD, whole=True)
 class MetadataIsCompacted(_Ages):
     """Drops empty values when it compacts its metadata, one second after a binding."""
 
@@ -93,7 +93,7 @@ class MetadataIsCompacted(_Ages):
         return replace(machine, shard_metadata=kept)
 
 
-@mutant("LIF-5", "LIF-5a", hold=HOLD)
+@mutant("LIF-5", "LIF-5a", hold=HOLD, whole=True)
 class HostsAreRegisteredAgain(_Ages):
     """Registers each host again after five seconds, under another name."""
 
@@ -103,7 +103,7 @@ class HostsAreRegisteredAgain(_Ages):
         return replace(machine, host=Host(provider=machine.host.provider, ref=f"{machine.host.ref}-again"))
 
 
-@mutant("SHP-4", "SHP-4a", hold=HOLD)
+@mutant("SHP-4", "SHP-4a", hold=HOLD, whole=True)
 class IdleMachinesComplain(_Ages):
     """Shows an error on a machine that has had no work for eight seconds."""
 
@@ -126,7 +126,7 @@ class _OperationsAge(_Ages):
         return found if known or verb is Verb.CREATE else None
 
 
-@mutant("OPS-2", "OPS-2b", hold=HOLD)
+@mutant("OPS-2", "OPS-2b", hold=HOLD, whole=True)
 class OldConfigureStartsAgain(_OperationsAge):
     """Forgets an operation one second after its end, and configures the machine once more if the call is repeated."""
 
@@ -146,6 +146,7 @@ class OldConfigureStartsAgain(_OperationsAge):
     also=("COD-5a", "COD-5b", "COD-5c", "COD-5d", "COD-5e"),
     because="these repeat an old Configure to see whether the server still answers",
     hold=HOLD,
+    whole=True,
 )
 class OldOperationsAreUnknown(_OperationsAge):
     """Forgets an operation eight seconds after its end, and refuses a retry."""
@@ -153,7 +154,7 @@ class OldOperationsAreUnknown(_OperationsAge):
     after = 8.0
 
 
-@mutant("OPS-2", "OPS-2b", hold=HOLD)
+@mutant("OPS-2", "OPS-2b", hold=HOLD, whole=True)
 class OldOperationsAreRenamed(_OperationsAge):
     """Keeps the names of operations for five seconds, and gives a retry another name after that."""
 
@@ -208,7 +209,7 @@ class MarksOf200Shards(_MarksAge):
         return key not in [*self.used][-200:]
 
 
-@mutant("LST-6", "LST-6a")
+@mutant("LST-6", "LST-6a", whole=True)
 class ChangesOfTheLast100(Core):
     """Keeps the last 100 changes, and answers an older cursor with no machine."""
 

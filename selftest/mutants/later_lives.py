@@ -35,7 +35,7 @@ class _Counted(Core):
 # Later lives.
 
 
-@mutant("LIF-5", "LIF-5d")
+@mutant("LIF-5", "LIF-5d", whole=True)
 class LaterLivesBeginWithTheOldHost(Core):
     """Shows the host of the last life while a slot is CREATING again."""
 
@@ -51,7 +51,7 @@ class LaterLivesBeginWithTheOldHost(Core):
         return replace(moving, host=old) if verb is Verb.CREATE else moving
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", whole=True)
 class ThirdCreateHasTheFirstId(_Counted):
     """Gives the third Create of a slot the operation_id of the first."""
 
@@ -69,7 +69,7 @@ class ThirdCreateHasTheFirstId(_Counted):
 # Later bindings and drains.
 
 
-@mutant("MET-2", "MET-2c")
+@mutant("MET-2", "MET-2c", whole=True)
 class ThirdBindingHasTheKeysOfTheSecond(_Counted):
     """Adds the metadata of the binding before to each third Configure of a machine."""
 
@@ -82,7 +82,7 @@ class ThirdBindingHasTheKeysOfTheSecond(_Counted):
         return bound
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", whole=True)
 class ThirdConfigureHasTheFirstId(_Counted):
     """Gives the third Configure of a machine the operation_id of the first."""
 
@@ -96,7 +96,7 @@ class ThirdConfigureHasTheFirstId(_Counted):
         return operation_id
 
 
-@mutant("MET-2", "MET-2a")
+@mutant("MET-2", "MET-2a", whole=True)
 class FifthDrainLeavesTheMetadata(_Counted):
     """Does not clear the metadata at the end of each fifth Drain of a machine."""
 
@@ -125,14 +125,14 @@ class _OneAtATime(Core):
         return super().is_running(machine, operation_id) and not lost
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class TheNextCreateTakesTheWorker(_OneAtATime):
     """Never ends a Create if another machine's Create starts meanwhile."""
 
     verb = Verb.CREATE
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class TheNextDeleteTakesTheWorker(_OneAtATime):
     """Never ends a Delete if another machine's Delete starts meanwhile."""
 
@@ -142,7 +142,7 @@ class TheNextDeleteTakesTheWorker(_OneAtATime):
 # Bindings that only the pool drains.
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class LabelledNodesAreNeverDrained(Core):
     """Never ends a Drain if the binding has a key that a node has too; only the pool drains such a one."""
 
@@ -151,7 +151,7 @@ class LabelledNodesAreNeverDrained(Core):
         return super().is_running(machine, operation_id) and not stuck
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class LabelledNodesAreProtected(Core):
     """Refuses a Drain if the binding has a key that a node has too; only the pool drains such a one."""
 
@@ -164,7 +164,7 @@ class LabelledNodesAreProtected(Core):
 # After a refused call.
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class ADrainAfterARefusedOneDoesNothing(Core):
     """Acknowledges a Drain and does nothing if the last Drain of the machine was refused at SPECULATIVE."""
 
@@ -223,7 +223,7 @@ class ADrainOfAConfiguringMachineComesLater(_Queued):
     verb, refused_in = Verb.DRAIN, State.CONFIGURING
 
 
-@mutant("OPS-2", "OPS-2a")
+@mutant("OPS-2", "OPS-2a", whole=True)
 class ADeleteOfACreatingSlotForgetsTheCreate(Core):
     """Refuses Delete while a slot is CREATING, but forgets the Create that runs, so that its retry is a new one."""
 

@@ -109,7 +109,7 @@ class AnOverflowIsAnException(Core):
         return super().start(verb, machine, request, now)
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6a", whole=True)
 class ALongDrainHidesItsCluster(_Drains):
     """Shows no cluster while it drains with a grace period of ten seconds or more."""
 

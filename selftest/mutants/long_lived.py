@@ -50,7 +50,7 @@ class _MarksAge(_Ages):
         super().fence(verb, machine_id, token)
 
 
-@mutant("FEN-12", "FEN-12f")
+@mutant("FEN-12", "FEN-12f", whole=True)
 class MarksExpireAfterSeconds(_MarksAge):
     """Keeps the mark of a shard for three seconds after its last call."""
 
@@ -58,7 +58,7 @@ class MarksExpireAfterSeconds(_MarksAge):
         return self.seconds(key) > 3
 
 
-@mutant("FEN-12", "FEN-12f")
+@mutant("FEN-12", "FEN-12f", whole=True)
 class MarksOfThe500LastCalls(_MarksAge):
     """Forgets the mark of a shard that has not called for 500 calls of other shards."""
 
@@ -66,7 +66,7 @@ class MarksOfThe500LastCalls(_MarksAge):
         return self.others(key) > 500
 
 
-@mutant("FEN-12", "FEN-12f")
+@mutant("FEN-12", "FEN-12f", whole=True)
 class MarksOfThe2000LastCalls(_MarksAge):
     """Forgets the mark of a shard that has not called for 2,000 calls of other shards."""
 
@@ -74,7 +74,7 @@ class MarksOfThe2000LastCalls(_MarksAge):
         return self.others(key) > 2000
 
 
-@mutant("FEN-12", "FEN-12f")
+@mutant("FEN-12", "FEN-12f", whole=True)
 class MarksOfUnknownMachinesExpire(_MarksAge):
     """Removes the marks of machines that do not exist after a second."""
 
@@ -100,7 +100,7 @@ class _OperationsAge(_Ages):
         return found
 
 
-@mutant("OPS-2", "OPS-2b")
+@mutant("OPS-2", "OPS-2b", whole=True)
 class OperationsOfTheLast60(_OperationsAge):
     """Keeps the last 60 operations, and refuses a retry of an older one."""
 

@@ -292,7 +292,7 @@ class ClustersAreTrimmed(_Clusters):
         return name.strip()
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6a", whole=True)
 class ClustersEndAtNul(_Clusters):
     """Cuts the names of clusters at the first NUL."""
 
@@ -308,7 +308,7 @@ class ClustersAreComposed(_Clusters):
         return unicodedata.normalize("NFC", name)
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6a", whole=True)
 class TheFirstSpellingOfACluster(_Clusters):
     """Shows a cluster as it was spelled first, because its table of clusters ignores case."""
 

@@ -47,7 +47,7 @@ class _KnowsShards(Core):
         return [each for each in mine if each.id != machine.id and each.state is state]
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", whole=True)
 class RetriesAreKnownByShardAndCluster(_KnowsShards):
     """Takes a shard's Configure of another machine for the same cluster for a retry of the first one."""
 
@@ -61,7 +61,7 @@ class RetriesAreKnownByShardAndCluster(_KnowsShards):
         return same[0] if same else None
 
 
-@mutant("OPS-3", "OPS-3a")
+@mutant("OPS-3", "OPS-3a", whole=True)
 class OperationIdsNameShardAndCluster(_KnowsShards):
     """Names the operation of a Configure after the shard and the cluster, which several machines may share."""
 
@@ -157,7 +157,7 @@ class DrainClearsTheShardsMetadata(_KnowsShards):
         return super().start(verb, machine, request, now)
 
 
-@mutant("LIF-6", "LIF-6a")
+@mutant("LIF-6", "LIF-6a", whole=True)
 class AShardHasOneCluster(_KnowsShards):
     """Keeps the cluster of a shard's first Configure, and binds its other machines to that one too."""
 
@@ -167,7 +167,7 @@ class AShardHasOneCluster(_KnowsShards):
         return super().bound(machine, request if ours else replace(request, cluster=first))
 
 
-@mutant("LIF-11", "LIF-11a")
+@mutant("LIF-11", "LIF-11a", whole=True)
 class AcksShowTheShardsFirstMachine(_KnowsShards):
     """Caches the machine of a shard's ack, and shows it in the shard's acks for its other machines."""
 

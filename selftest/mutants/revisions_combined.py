@@ -160,7 +160,7 @@ class ATickIsTenMilliseconds(_Ticks):
     tick = 0.01
 
 
-@mutant("LST-6", "LST-6a")
+@mutant("LST-6", "LST-6a", whole=True)
 class ALogOfAHundredChanges(Core):
     """Keeps the last hundred changes, and answers an older revision with only these."""
 
@@ -168,7 +168,7 @@ class ALogOfAHundredChanges(Core):
         return super().changed(machine, max(since, self.inventory.revision - 100) if since else 0)
 
 
-@mutant("LST-6", "LST-6a")
+@mutant("LST-6", "LST-6a", whole=True)
 class OldCursorsAreQuiet(Core):
     """Answers a revision that is more than 250 changes old with an empty delta."""
 
@@ -195,7 +195,7 @@ class FilteredDeltasAreFull(Core):
         return super().list_machines(replace(wanted, since=b"") if wanted.states else wanted, now)
 
 
-@mutant("LST-3", "LST-3a", also=("LST-2a",), because="the delta is longer than the cap")
+@mutant("LST-3", "LST-3a", also=("LST-2a",), because="the delta is longer than the cap", whole=True)
 class DeltasAreALog(Core):
     """Lists a machine in a delta once for each of its changes."""
 
@@ -215,7 +215,7 @@ class DeltasAreALog(Core):
         )
 
 
-@mutant("LST-2", "LST-2a")
+@mutant("LST-2", "LST-2a", whole=True)
 class DeltasIgnoreTheCap(Core):
     """Ignores max_results if there is a revision."""
 
@@ -248,7 +248,7 @@ class _SomeListsAreThin(_Asked):
         return replace(machine, instance_type=replace(machine.instance_type, allocatable={}))
 
 
-@mutant("LST-4", "LST-4a")
+@mutant("LST-4", "LST-4a", whole=True)
 class FilteredDeltasAreThin(_SomeListsAreThin):
     """Omits allocatable from deltas with a filter."""
 
@@ -256,7 +256,7 @@ class FilteredDeltasAreThin(_SomeListsAreThin):
         return bool(wanted.states and self.since(wanted.since))
 
 
-@mutant("LST-4", "LST-4a")
+@mutant("LST-4", "LST-4a", whole=True)
 class CappedDeltasAreThin(_SomeListsAreThin):
     """Omits allocatable from deltas with a cap."""
 
@@ -264,7 +264,7 @@ class CappedDeltasAreThin(_SomeListsAreThin):
         return bool(wanted.max_results and self.since(wanted.since))
 
 
-@mutant("LST-4", "LST-4a")
+@mutant("LST-4", "LST-4a", whole=True)
 class UnionsAreThin(_SomeListsAreThin):
     """Omits allocatable from a List of several states."""
 
