@@ -43,7 +43,7 @@ def test_a_counter_has_next_cursors(first: bytes, now: bytes, near: list[bytes])
         (b"\x9f\x86\xd0\x81\x88\x4c\x7d\x65", b"\x2c\xf2\x4d\xba\x5f\xb0\xa3\x0e"),
         (b"24", b"r215"),
     ],
-    ids="unchanged shrunk fast milliseconds seconds pair hash text bytes mixed".split(),
+    ids=["unchanged", "shrunk", "fast", "milliseconds", "seconds", "pair", "hash", "text", "bytes", "mixed"],
 )
 def test_what_may_be_a_clock_or_a_hash_has_no_next_cursors(first: bytes, now: bytes) -> None:
     assert near_cursors(now, first, transitions=100) == []
