@@ -14,7 +14,7 @@ from conformance.results.result import BROKEN, Result, Status
 from conformance.results.symptoms import explains, symptoms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from conformance.core.catalogue import Catalogue, Entry
     from conformance.rpc.call import Call
@@ -83,20 +83,14 @@ class TargetBroken(TargetError):
         self.breaches = tuple(breaches)
 
 
-def with_breaches(
-    results: Sequence[Result],
-    breaches: Sequence[Breach],
-    entries: Catalogue,
-    *,
-    tolerates: Callable[[Result], bool] = lambda result: False,
-) -> tuple[Result, ...]:
+def with_breaches(results: Sequence[Result], breaches: Sequence[Breach], entries: Catalogue) -> tuple[Result, ...]:
     """Returns the results with the breaches as failures and warnings, which come last.
 
-    A breach is left out if a failure shows the same or explains it, unless that failure is tolerated. `entries` has all
-    behaviours: a breach may be about one that is not in `results`.
+    A breach is left out if a failure shows the same or explains it, also one that is tolerated: what follows from it is
+    tolerated too. `entries` has all behaviours: a breach may be about one that is not in `results`.
     """
     known = {result.id: result for result in results}
-    failures = [symptoms(each) for each in results if each.status is Status.FAILED and not tolerates(each)]
+    failures = [symptoms(each) for each in results if each.status is Status.FAILED]
     found = dict[str, Result]()
     for breach in breaches:
         before = known.get(breach.behaviour)

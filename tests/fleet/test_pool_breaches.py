@@ -138,12 +138,10 @@ def test_a_breach_fails_the_behaviour_that_judges_the_same() -> None:
     assert found[1].decisive == (0,)
 
 
-def test_a_failure_explains_breaches_that_show_the_same_unless_it_is_tolerated() -> None:
+def test_a_failure_explains_breaches_that_show_the_same() -> None:
     failed = replace(result("LIF-6a", Status.FAILED), wanted="m1 to show cluster c", got="cluster d")
     found = breach("LIF-6e", wanted="m1, CONFIGURING, to show cluster c", got="cluster d")
     assert with_breaches([failed], [found], catalogue.load()) == (failed,)
-    tolerated = with_breaches([failed], [found], catalogue.load(), tolerates=lambda each: True)
-    assert [r.id for r in tolerated] == ["LIF-6a", "LIF-6e"]
 
 
 def test_a_breach_that_no_failure_explains_is_a_cause_of_its_own_and_comes_last() -> None:
