@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -17,7 +17,7 @@ from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS
 from conformance.rpc.client import REFUSED_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from conformance.rpc.client import Client
 
@@ -25,8 +25,7 @@ SERVICE: Final = "bigfleet.v1alpha1.CapacityProvider"
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 """The names of the reflection service. Their messages have the same encoding."""
 ATTEMPTS: Final = 6
-"""The number of attempts at a stream that fails; one that the server refuses unseen is opened more often."""
-_T = TypeVar("_T")
+"""The number of attempts at a call that fails; one that the server refuses unseen is sent more often."""
 _Field = descriptor_pb2.FieldDescriptorProto
 _File = descriptor_pb2.FileDescriptorProto
 _Encoding: TypeAlias = descriptor_pb2.FeatureSet.MessageEncoding.ValueType
@@ -85,21 +84,22 @@ class Types:
         return encoding == descriptor_pb2.FeatureSet.DELIMITED
 
 
-async def converse(client: Client, service: str, exchange: Callable[[Any], Awaitable[_T]]) -> _T | None:
-    """Returns the result of `exchange`, called with a stream to a reflection service whose responses are bytes.
+async def _ask(client: Client, service: str, **question: str) -> reflection_pb2.ServerReflectionResponse | None:
+    """Returns a reflection service's response to one question; an empty one if it ends without, None if it is missing.
 
-    Returns None if the service is missing. A stream that fails is opened again, for longer if the server refused it
-    unseen because of too many concurrent calls. Raises NoAnswer if no stream is answered, and what `exchange` raises.
+    A call that fails is sent again, for longer if the server refused it unseen because of too many concurrent ones.
+    Raises NoAnswer if no attempt is answered, and DecodeError if the response cannot be decoded.
     """
     delays = iter(INSISTENT_RETRY_DELAYS)
     for attempt in itertools.count():
-        stream = _open(client, service)
+        call = _open(client, service, reflection_pb2.ServerReflectionRequest(**question))
         try:
-            return await exchange(stream)
+            data = await call.read()
+            return reflection_pb2.ServerReflectionResponse.FromString(b"" if data is grpc.aio.EOF else data)
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
         finally:
-            stream.cancel()
+            call.cancel()
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return None
         again = details.startswith(REFUSED_STREAM) or attempt < ATTEMPTS - 1
@@ -110,31 +110,25 @@ async def converse(client: Client, service: str, exchange: Callable[[Any], Await
     raise AssertionError("the loop above has no end")
 
 
-def _open(client: Client, service: str) -> Any:
-    method: Any = client.channel.stream_stream(
+def _open(client: Client, service: str, request: reflection_pb2.ServerReflectionRequest) -> Any:
+    """Starts a call with one request, whose responses are bytes.
+
+    The service takes a stream of requests. gRPC loses the status of a call that ends during a write of its own, so the
+    request goes with the start of the call.
+    """
+    method: Any = client.channel.unary_stream(
         f"/{service}/ServerReflectionInfo", request_serializer=lambda request: request.SerializeToString()
     )
-    return method(timeout=client.rpc_timeout, metadata=client.target.headers or None)
-
-
-async def _ask(stream: Any, **question: str) -> reflection_pb2.ServerReflectionResponse:
-    """Returns the response to one question; an empty one if the stream ended. Raises DecodeError and AioRpcError."""
-    await stream.write(reflection_pb2.ServerReflectionRequest(**question))
-    data = await stream.read()
-    return reflection_pb2.ServerReflectionResponse.FromString(b"" if data is grpc.aio.EOF else data)
+    return method(request, timeout=client.rpc_timeout, metadata=client.target.headers or None)
 
 
 async def lists_services(client: Client, service: str) -> bool:
     """Returns whether a reflection service lists the target's services (WIR-4)."""
-
-    async def exchange(stream: Any) -> bool:
-        answer = await _ask(stream, list_services="")
-        return bool(answer.HasField("list_services_response"))
-
     try:
-        return bool(await converse(client, service, exchange))
+        answer = await _ask(client, service, list_services="")
     except (NoAnswer, DecodeError):
         return False
+    return answer is not None and answer.HasField("list_services_response")
 
 
 async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
@@ -147,7 +141,7 @@ async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
     failure: NoAnswer | None = None
     for service in REFLECTION_SERVICES:
         try:
-            files = await converse(client, service, _fetch_files)
+            files = await _fetch_files(client, service)
         except NoAnswer as error:
             failure = error
             continue
@@ -160,14 +154,14 @@ async def fetch_descriptors(client: Client) -> dict[str, list[_File]]:
     return described
 
 
-async def _fetch_files(stream: Any) -> list[_File]:
-    """Returns the files that describe the service; none if the reflection service does not know it."""
+async def _fetch_files(client: Client, service: str) -> list[_File]:
+    """Returns the files that describe the service; none if the reflection service is missing or does not know it."""
     files: dict[str, _File] = {}
     wanted = [{"file_containing_symbol": SERVICE}]
     requested: set[str] = set()
     while wanted:
-        answer = await _ask(stream, **wanted.pop())
-        if not answer.HasField("file_descriptor_response"):
+        answer = await _ask(client, service, **wanted.pop())
+        if answer is None or not answer.HasField("file_descriptor_response"):
             break
         for raw in answer.file_descriptor_response.file_descriptor_proto:
             file = _File.FromString(raw)
