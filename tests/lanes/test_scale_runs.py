@@ -157,7 +157,7 @@ class BoundMachinesShowAnError(Core):
 
 
 class ListMixesHosts(Core):
-    """List shows bound machines with the cluster of the machine that was bound first (MET-3)."""
+    """List shows bound machines with the cluster of the machine that was bound first (LIF-6)."""
 
     def shown_in_list(self, machine: Machine) -> Machine:
         bound = min((each for each in self.machines.values() if each.cluster), key=attrgetter("id"), default=machine)
@@ -166,7 +166,7 @@ class ListMixesHosts(Core):
 
 @pytest.mark.parametrize(
     ("cls", "behaviour", "rpcs"),
-    [(BoundMachinesShowAnError, "SHP-4a", ["Get"]), (ListMixesHosts, "MET-3scale", ["Configure", "List"])],
+    [(BoundMachinesShowAnError, "SHP-4a", ["Get"]), (ListMixesHosts, "LIF-6scale", ["Configure", "List"])],
 )
 def test_breaches_during_the_churn_are_reported_with_the_calls_that_contradict_each_other(
     cls: type[Core], behaviour: str, rpcs: list[str], tmp_path: Path

@@ -66,7 +66,7 @@ def test_a_whole_list_contains_every_machine_of_the_kit(request_fields: dict[str
     ("fields", "behaviours"),
     [
         ({}, FINE),
-        ({"cluster": "c-m2"}, ["MET-3a"]),
+        ({"cluster": "c-m2"}, ["LIF-6a"]),
         ({"shard_metadata": {"owner": "m2"}}, ["MET-3a"]),
         ({"cluster": "theirs"}, FINE),  # another client's, perhaps
     ],
