@@ -161,7 +161,9 @@ async def _fetch_files(client: Client, service: str) -> list[_File]:
     requested: set[str] = set()
     while wanted:
         answer = await _ask(client, service, **wanted.pop())
-        if answer is None or not answer.HasField("file_descriptor_response"):
+        if answer is None:
+            return []  # perhaps of another server behind a load balancer: some of the files show nothing
+        if not answer.HasField("file_descriptor_response"):
             break
         for raw in answer.file_descriptor_response.file_descriptor_proto:
             file = _File.FromString(raw)
