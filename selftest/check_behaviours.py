@@ -39,7 +39,7 @@ PYTEST_OPTIONS = (
 def first_problem(behaviours: frozenset[str]) -> str:
     """Returns the first problem with these behaviours, or an empty text."""
     if any(name.startswith(AREAS_WITHOUT_MUTANTS) for name in behaviours):
-        return _security_problems()
+        return failed_tests("selftest/test_security.py")
     chosen = sorted(behaviours)
     reference = VARIANTS["Reference"]
     if problem := _false_alarm(reference, judge_variant_in_virtual_time(reference, select=chosen)):
@@ -68,14 +68,14 @@ def _false_alarm(variant: Variant, report: Report) -> str:
     return next((f"{result.id} on {variant.name}: {result.reason}" for result in variant.wrong(report)), "")
 
 
-def _security_problems() -> str:
-    """Returns the failed tests of test_security.py. Raises RuntimeError if pytest cannot run it."""
+def failed_tests(path: str) -> str:
+    """Returns the failed tests of a file or directory, one per line. Raises RuntimeError if pytest cannot run it."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        code = pytest.main([*PYTEST_OPTIONS, "selftest/test_security.py"])
+        code = pytest.main([*PYTEST_OPTIONS, path])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f"selftest/test_security.py: {code!r} {output.getvalue()}")
+        raise RuntimeError(f"{path}: {code!r} {output.getvalue()}")
     failed = [line for line in output.getvalue().splitlines() if line.startswith("FAILED")]
-    return "" if code == pytest.ExitCode.OK else "\n".join(failed) or "selftest/test_security.py fails"
+    return "" if code == pytest.ExitCode.OK else "\n".join(failed) or f"{path} fails"
 
 
 def main(arguments: list[str]) -> int:

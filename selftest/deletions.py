@@ -1,8 +1,9 @@
-"""`python -m selftest.deletions [LINES|all] [SEED]`: tests whether the self-test notices a deleted line of the suite.
+"""`python -m selftest.deletions [LINES|all] [SEED]`: tests whether a deleted line of suite or model is noticed.
 
-Chooses random lines that state a fact (`expect…`), deletes one at a time, and runs the self-test for the behaviours
-that can reach it: the reference must pass, every mutant must still be found, and no variant may fail. No file changes:
-the function that contains the line gets the code object that it would have without the line.
+Chooses random lines that state a fact: `expect…` in the suite, a `Breach` in the model of the fleet. Deletes one at a
+time. For the suite, runs the self-test for the behaviours that can reach the line: the reference must pass, every
+mutant must still be found, and no variant may fail. For the model, runs its tests. No file changes: the function that
+contains the line gets the code object that it would have without the line.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from conformance.frontends import collection
 from conformance.testkit.behaviour import declaration_of
-from selftest.check_behaviours import first_problem
+from selftest.check_behaviours import failed_tests, first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = Path("conformance/suite")
+MODEL = Path("conformance/fleet/model")
+MODEL_TESTS = "tests/fleet/model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,11 @@ class Line:
     indent: int
     holder: str
 
+    @property
+    def in_model(self) -> bool:
+        """Returns whether the line is a rule of the model of the fleet."""
+        return self.path.is_relative_to(MODEL)
+
     def without(self, text: str) -> str:
         """Returns the text of the file with `pass` instead of the statement."""
         lines = text.splitlines(keepends=True)
@@ -47,12 +55,12 @@ class Line:
 
 
 def facts(root: Path) -> list[Line]:
-    """Returns all such lines of the suite below `root`."""
+    """Returns all such lines of the suite and the model below `root`."""
     found = []
-    for path in sorted((root / SUITE).glob("*.py")):
+    for path in sorted([*(root / SUITE).glob("*.py"), *(root / MODEL).glob("*.py")]):
         for holder, body in _functions(ast.parse(path.read_text(encoding="utf-8"))):
             for node in ast.walk(body):
-                if isinstance(node, ast.Expr) and _states_a_fact(node.value):
+                if isinstance(node, ast.Expr | ast.Return) and _states_a_fact(node.value):
                     last = node.end_lineno or node.lineno
                     relative = path.relative_to(root)
                     line = Line(path=relative, first=node.lineno, last=last, indent=node.col_offset, holder=holder)
@@ -70,14 +78,13 @@ def _functions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST
                 yield from _functions(node, f"{prefix}{node.name}.")
 
 
-def _states_a_fact(value: ast.expr) -> bool:
-    call = value.value if isinstance(value, ast.Await) else value
-    return (
-        isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and isinstance(call.func.value, ast.Name)
-        and call.func.value.id == "expect"
-    )
+def _states_a_fact(value: ast.expr | None) -> bool:
+    call = value.value if isinstance(value, ast.Await | ast.Yield) else value
+    match call:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="expect"))) | ast.Call(func=ast.Name(id="Breach")):
+            return True
+        case _:
+            return False
 
 
 def holder_of(line: Line) -> FunctionType:
@@ -130,13 +137,15 @@ def _reached(body: FunctionType) -> frozenset[FunctionType]:
 
 
 def problem_without(line: Line) -> str:
-    """Returns the first problem that the self-test finds without the line; empty if it finds none."""
+    """Returns the first problem that is found without the line; empty if none is."""
     with deleted(line):
+        if line.in_model:
+            return failed_tests(MODEL_TESTS)
         return first_problem(reaching(holder_of(line)))
 
 
 def main(arguments: list[str]) -> int:
-    """Deletes one line at a time, and returns 1 if the self-test missed one."""
+    """Deletes one line at a time, and returns 1 if one was not noticed."""
     logging.disable(logging.CRITICAL)
     lines = facts(ROOT)
     wanted = arguments[0] if arguments else "30"
@@ -147,7 +156,7 @@ def main(arguments: list[str]) -> int:
         survivors += not problem
         text = (ROOT / line.path).read_text(encoding="utf-8").splitlines()[line.first - 1].strip()
         print(f"{'noticed ' if problem else 'SURVIVED'} {line.path.name}:{line.first} {text}")
-        print(f"         {problem.splitlines()[0][:160] if problem else 'the self-test finds no problem'}", flush=True)
+        print(f"         {problem.splitlines()[0][:160] if problem else 'no problem is found'}", flush=True)
     print(f"{count - survivors} of {count} deletions noticed")
     return 1 if survivors else 0
 

@@ -39,9 +39,11 @@ def plan_of(select: Sequence[str], skip: Sequence[str] = ()) -> Plan:
     return collection.plan(known, collection.functions(), (entry.id for entry in known.select(select, skip)))
 
 
-def options_of(seed: int) -> Options:
+def options_of(seed: int, *, hold: float = 0.0) -> Options:
     """Returns the options of a run against a mutant: the same for the same seed."""
-    return Options(seed=seed, timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0), rng=random.Random(seed))
+    return Options(
+        seed=seed, hold=hold, timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=2.0), rng=random.Random(seed)
+    )
 
 
 async def judge(
@@ -75,14 +77,15 @@ async def judge(
 
 async def judge_mutant_over_tcp(mutant: Mutant, *, select: Sequence[str] = (), seed: int = 0) -> Report:
     """Returns the report on a mutant, over TCP."""
-    return await judge(mutant.provider(), select=select, seed=seed, servicer=mutant.servicer)
+    options = options_of(seed, hold=mutant.hold)
+    return await judge(mutant.provider(), select=select, servicer=mutant.servicer, options=options)
 
 
 def judge_mutant_in_virtual_time(
     mutant: Mutant, *, select: Sequence[str] = (), skip: Sequence[str] = (), seed: int = 0
 ) -> Report:
     """Returns the report on a mutant with virtual time, so that it is the same each time."""
-    options = options_of(seed)
+    options = options_of(seed, hold=mutant.hold)
     return run_on_virtual_clock(plan_of(select, skip), mutant.provider(), options=options, servicer=mutant.servicer)
 
 

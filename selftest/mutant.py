@@ -24,7 +24,8 @@ class Mutant:
 
     `also` are behaviours of other clauses that may find it as a cause, for the reason in `because`. `alone` is the
     reason for which only `found_by` can run against it, for example that a request ends the server. `tcp` means that
-    the defect does not show without a socket.
+    the defect does not show without a socket. `hold` is the value of `--hold` for the run, in seconds.
+    `whole` means that only the calls of other behaviours, or of the pool, show the defect (the model of the fleet).
     """
 
     name: str
@@ -35,11 +36,13 @@ class Mutant:
     servicer: type[Servicer] = Servicer
     latency: str = "40ms"
     machines: int = 24
+    hold: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     because: str = ""
     alone: str = ""
     tcp: bool = False
+    whole: bool = False
 
     def provider(self) -> Core:
         """Returns a new provider with this defect."""
@@ -50,8 +53,8 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 def one_of_each() -> tuple[Mutant, ...]:
-    """Returns the first mutant of each clause, ordered by clause."""
-    ordered = sorted(MUTANTS.values(), key=lambda mutant: mutant.clause)
+    """Returns the first mutant of each clause that its behaviours find without the others, ordered by clause."""
+    ordered = sorted((m for m in MUTANTS.values() if not m.whole), key=lambda mutant: mutant.clause)
     return tuple(next(group) for _, group in groupby(ordered, key=lambda mutant: mutant.clause))
 
 
@@ -64,6 +67,8 @@ def mutant(
     tcp: bool = False,
     latency: str = "40ms",
     machines: int = 24,
+    hold: float = 0.0,
+    whole: bool = False,
     **options: Any,
 ) -> Callable[[C], C]:
     """Registers a subclass of Core or Servicer as a mutant that breaks `clause` and that `found_by` must find."""
@@ -81,6 +86,8 @@ def mutant(
             found_by=found_by,
             latency=latency,
             machines=machines,
+            hold=hold,
+            whole=whole,
             options=options,
             also=also,
             because=because,

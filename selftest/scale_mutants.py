@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fake_provider.fence import Token
     from fake_provider.store import MarkKey
 
+MAX_OPERATIONS = 8_000
 C = TypeVar("C", bound=type[Core])
 
 
@@ -34,21 +35,48 @@ class Churned:
     story: str
     clause: str
     core: type[Core]
+    fleet: int
+    """The number of machines of the provider."""
+    at_once: int | None
+    """The value of `--max-machines`."""
+    latency: str
+    operations: int
+    """The number of transitions within which the defect must be found; a run stops at the first finding."""
 
     def provider(self) -> Core:
         """Returns a new provider with this defect."""
-        return self.core(fleet(64), latency=Latency.parse("0..10ms"))
+        return self.core(fleet(self.fleet), latency=Latency.parse(self.latency))
 
 
 CHURNED: dict[str, Churned] = {}
 
 
-def churned(clause: str) -> Callable[[C], C]:
-    """Registers a subclass of Core as a provider that breaks `clause` under long or heavy load."""
+def churned(
+    clause: str,
+    *,
+    fleet: int = 64,
+    at_once: int | None = None,
+    latency: str = "0..10ms",
+    operations: int = MAX_OPERATIONS,
+) -> Callable[[C], C]:
+    """Registers a subclass of Core as a provider that breaks `clause` under long or heavy load.
+
+    `fleet` is the number of its machines, `at_once` the number of those that are driven, `latency` that of
+    its transitions, and `operations` the number of transitions within which the defect must be found.
+    """
 
     def register(cls: C) -> C:
         story = cleandoc(cls.__doc__ or "")
-        CHURNED[cls.__name__] = Churned(name=cls.__name__, story=story, clause=clause, core=cls)
+        CHURNED[cls.__name__] = Churned(
+            name=cls.__name__,
+            story=story,
+            clause=clause,
+            core=cls,
+            fleet=fleet,
+            at_once=at_once,
+            latency=latency,
+            operations=operations,
+        )
         return cls
 
     return register

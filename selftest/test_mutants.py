@@ -4,7 +4,7 @@ Uses virtual time, so that a run is the same each time. The declared behaviours 
 each clause, or against every mutant with CONFORMANCE_OVER_TCP=1.
 
 With CONFORMANCE_SELFTEST=quick, as in CI, the whole suite runs against one mutant in three, always the same ones, and
-against those that their declared behaviours do not find on their own.
+against those that only the calls of other behaviours show.
 """
 
 from __future__ import annotations
@@ -27,24 +27,22 @@ from selftest.mutant import MUTANTS, Mutant, one_of_each
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OVER_TCP = tuple(MUTANTS.values()) if os.environ.get("CONFORMANCE_OVER_TCP") else one_of_each()
+OVER_TCP = (
+    tuple(m for m in MUTANTS.values() if not m.whole) if os.environ.get("CONFORMANCE_OVER_TCP") else one_of_each()
+)
 QUICK = os.environ.get("CONFORMANCE_SELFTEST") == "quick"
 
 
 def in_sample(mutant: Mutant) -> bool:
-    """Returns whether a quick self-test runs the whole suite against the mutant: for one in three."""
-    return zlib.crc32(mutant.name.encode()) % 3 == 0
-
-
-def found_by_declared(mutant: Mutant) -> bool:
-    """Returns whether the declared behaviours find the mutant without the others."""
-    return set(mutant.found_by) <= judge_mutant(mutant, select=mutant.found_by).violations.keys()
+    """Returns whether a quick self-test runs the whole suite against the mutant."""
+    return mutant.whole or zlib.crc32(mutant.name.encode()) % 3 == 0
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
-    if QUICK and not in_sample(mutant) and found_by_declared(mutant):
+    if QUICK and not in_sample(mutant):
+        assert judge_mutant(mutant, select=mutant.found_by).violations.keys() >= {*mutant.found_by}
         return
     report = judge_with_whole_suite(mutant)
     row = matrix.row(mutant, report)
@@ -58,7 +56,7 @@ def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property:
 @pytest.mark.parametrize("mutant", OVER_TCP, ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found_over_tcp(mutant: Mutant) -> None:
     report = asyncio.run(judge_mutant_over_tcp(mutant, select=mutant.found_by))
-    assert sorted(report.violations) == sorted(mutant.found_by)
+    assert report.violations.keys() >= {*mutant.found_by}  # the model of the fleet may find others
 
 
 def test_every_mutant_is_found_by_a_behaviour_of_its_clause() -> None:

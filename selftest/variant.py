@@ -51,6 +51,8 @@ class Variant:
     """The number of extra slots whose label makes their Create fail (contract §9)."""
     leaves_failed: bool = False
     """True if machines may remain in FAILED, from where no call leads back to SPECULATIVE (FLT-3)."""
+    hold: float = 0.0
+    """The value of `--hold` for the run, in seconds."""
 
     def provider(self) -> Core:
         """Returns a new provider of this kind."""
@@ -65,7 +67,7 @@ class Variant:
     def run_options(self, seed: int) -> Options:
         """Returns the options of a run against this variant."""
         timeouts = Timeouts(patience=CALM, rpc=20.0)
-        return Options(seed=seed, timeouts=timeouts, use_idle=self.use_idle, rng=random.Random(seed))
+        return Options(seed=seed, timeouts=timeouts, hold=self.hold, use_idle=self.use_idle, rng=random.Random(seed))
 
 
 VARIANTS: dict[str, Variant] = {

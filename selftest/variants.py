@@ -16,11 +16,14 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+import selftest.variants_graces  # registers them
+import selftest.variants_held  # noqa: F401  # registers them
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
-from fake_provider.machine import State, Verb
-from fake_provider.request import Drain, Listing
+from fake_provider.machine import Operation, State, Verb
+from fake_provider.request import Listing
 from fake_provider.servicer import SERVICE, Servicer
+from selftest import variants_of_names as variants_of_names  # registers them
 from selftest.variant import VARIANTS as VARIANTS
 from selftest.variant import Variant as Variant
 from selftest.variant import variant
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fake_provider.fence import Token
-    from fake_provider.machine import Machine, Operation
+    from fake_provider.machine import Machine
     from fake_provider.request import Ack, Configure, Filter, Request
     from fake_provider.store import MarkKey
 
@@ -67,6 +70,16 @@ class RandomOrder(Core):
         shuffled = list(listing.machines)
         self.rng.shuffle(shuffled)
         return Listing(machines=shuffled, revision=listing.revision)
+
+
+@variant()
+class SequencesStartAtOne(Core):
+    """Refuses a sequence number of 0 with INVALID_ARGUMENT, once the token has moved the mark."""
+
+    def validate(self, verb: Verb, request: Request) -> None:
+        if request.token.shard and not request.token.sequence:
+            raise Rejected(Code.INVALID_ARGUMENT, "sequence_number must be positive")
+        super().validate(verb, request)
 
 
 @variant()
@@ -129,18 +142,6 @@ class EveryNinthConfigureIsGivenUp(Core):
         if machine.state is not State.CONFIGURING or self.configures % self.every:
             return super().settle(machine)
         return replace(machine, state=State.IDLE, cluster="", shard_metadata={})
-
-
-@variant(leaves_failed=True)
-class GraceZeroFails(Core):
-    """Ends a Drain with a grace period of 0 in FAILED with a last_error: the workload needed longer (LIF-12)."""
-
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        started = super().start(verb, machine, request, now)
-        hasty = isinstance(request, Drain) and request.grace == 0
-        if not hasty or started.operation is None:
-            return started
-        return self.put(replace(started, operation=replace(started.operation, error="the workload did not stop")))
 
 
 @variant()

@@ -92,7 +92,7 @@ def with_virtual_clock(
 
 
 @asynccontextmanager
-async def serving_in_process(core: Core) -> AsyncIterator[Target]:
+async def serving_in_process(core: Core, **options: Any) -> AsyncIterator[Target]:
     """Yields the target of a provider in this process, whose transitions take their time on the clock of the loop."""
     servicers: list[Servicer] = []
 
@@ -100,5 +100,5 @@ async def serving_in_process(core: Core) -> AsyncIterator[Target]:
         servicers.append(Servicer(core, **options))
         return servicers[-1]
 
-    async with serving(core, clock=asyncio.get_running_loop().time, servicer=keep) as address:
+    async with serving(core, clock=asyncio.get_running_loop().time, servicer=keep, **options) as address:
         yield in_process_target(servicers[0], address)

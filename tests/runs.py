@@ -16,6 +16,7 @@ from conformance.engine.options import Limits, Options, RunInfo, Timeouts
 from conformance.fleet.context import FleetContext
 from conformance.fleet.ledger import Ledger
 from conformance.fleet.machine import Machine
+from conformance.fleet.model import FleetModel
 from conformance.fleet.needs import Needs
 from conformance.results.bill import Meter
 from conformance.rpc.client import Client
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.core.stop import Stop
     from conformance.results import events
     from conformance.results.report import Report
+    from conformance.rpc.observer import CallObserver
     from conformance.testkit.behaviour import Body
     from conformance.testkit.trial import Trial
 
@@ -151,10 +153,12 @@ async def judged(
 
 
 @asynccontextmanager
-async def connected(provider: str | Target, *, rpc_timeout: float = 5.0) -> AsyncIterator[Client]:
+async def connected(
+    provider: str | Target, *, rpc_timeout: float = 5.0, observer: CallObserver | None = None
+) -> AsyncIterator[Client]:
     """Yields a client of a provider, given by its address or target."""
     target = Target(address=provider) if isinstance(provider, str) else provider
-    client = Client(target, rpc_timeout=rpc_timeout)
+    client = Client(target, rpc_timeout=rpc_timeout, observer=observer)
     try:
         yield client
     finally:
@@ -167,7 +171,8 @@ async def fleet_context(
 ) -> AsyncIterator[FleetContext]:
     """Yields the context of a run's machines, with its own ledger."""
     with tempfile.TemporaryDirectory() as directory:
-        async with connected(provider) as client:
+        model = FleetModel(run)
+        async with connected(provider, observer=model) as client:
             ledger = Ledger(Path(directory) / f"{run}.ndjson", run=run, target=client.target.address)
             try:
                 yield FleetContext(
@@ -177,6 +182,7 @@ async def fleet_context(
                     meter=Meter(max_creates=max_creates),
                     patience=SHORT,
                     deletes=deletes,
+                    model=model,
                 )
                 await client.wait_until_idle()
             finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 MAX_TOKEN_NUMBER: Final = 2**63 - 1
 """The largest epoch or sequence of a token (FEN-10)."""
@@ -29,7 +29,10 @@ class Token:
 
 @dataclass(slots=True)
 class Shard:
-    """A shard id and the numbers that it has used. Machines do not share shards, so that any scope of marks will do."""
+    """A shard id and the numbers that it has used. Each machine has its own, so that any scope of marks will do.
+
+    A shard that drives several machines sends each call only after the one before is answered (FEN-13).
+    """
 
     id: str
     epoch: int = 1
@@ -64,3 +67,45 @@ class Shard:
             self.epoch, self._sequence = MAX_TOKEN_NUMBER, MAX_TOKEN_NUMBER - 1
         else:
             self.epoch, self._sequence = max(self.epoch, epoch) + 1, 0
+
+
+LADDER: Final = (
+    *((1, 9), (1, 10), (1, 99), (2, 0), (2, 2**31), (2, 2**32), (2, 2**53), (2, 2**53 + 1), (2, MAX_TOKEN_NUMBER)),
+    *((3, 0), (9, 99), (10, 0), (2**31 - 1, 99), (2**31, 0), (2**32 - 1, 99), (2**32, 0), (2**53, 99), (2**53 + 1, 0)),
+)
+"""Epochs and sequences, each newer than the one before, with the numbers that a wrong comparison gets wrong."""
+
+
+@dataclass(slots=True)
+class LadderShard(Shard):
+    """A shard whose tokens climb `LADDER`, from `step` on: each edge that it takes shows how its token compares."""
+
+    step: int = 0
+
+    def next(self) -> Token:
+        """Returns the next step; at the end of the ladder, the next epochs."""
+        while self.step < len(LADDER):
+            numbers = LADDER[self.step]
+            self.step += 1
+            if numbers > (self.epoch, self._sequence):
+                self.epoch, self._sequence = numbers
+                return Token(self.id, *numbers)
+        if self.epoch >= MAX_TOKEN_NUMBER:
+            return Shard.next(self)
+        self.epoch, self._sequence = self.epoch + 1, 0
+        return Token(self.id, self.epoch, 0)
+
+
+TokenSource: TypeAlias = Token | Shard
+"""A token that the caller has chosen; or the shard that issues it, and a newer one for each retry."""
+
+
+def choose_token(source: TokenSource | None, own: Shard) -> tuple[Token, Shard | None]:
+    """Returns the token of a call, and the shard that issues those of its retries; None if the caller chose the token.
+
+    `own` issues them if there is no source.
+    """
+    if isinstance(source, Token):
+        return source, None
+    shard = source or own
+    return shard.next(), shard

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.testkit.behaviour import Behaviour
+    from conformance.testkit.hold import Hold
     from conformance.testkit.observations import Recording
 
 
@@ -73,10 +74,12 @@ class Judge:
         seed: int,
         examples: int,
         fence_scope: str | None,
+        hold: Hold,
         emit: Callable[[events.Event], None],
     ) -> None:
         self._pool, self._context, self._found = pool, context, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
+        self._hold = hold
         self._emit = emit
         self.recordings: dict[WatchedEdges, Recording] = {}
         """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
@@ -158,7 +161,8 @@ class Judge:
             return False
         if history.since is None or reason in NOT_TIMED:
             return True
-        return self._context.client.now() - history.since <= self._context.patience.longest
+        tried = self._context.client.now() - history.since - self._hold.waited
+        return tried <= self._context.patience.longest
 
     async def _lease_again(
         self, behaviour: Behaviour, lease: Lease, attempt: Attempt, reason: RetryReason
@@ -269,6 +273,7 @@ class Judge:
             seed=self._seed,
             examples=self._examples,
             fence_scope=self._fence_scope,
+            hold=self._hold,
             attempt=history.attempt,
             late=history.tried(RetryReason.KIT_TOO_SLOW) > 0,
             watches=behaviour.needs.watches,

@@ -73,6 +73,8 @@ class Options:
     strict: bool = False
     require: tuple[str, ...] = ()
     fence_scope: str | None = None
+    hold: float = 0.0
+    """Seconds for which the run holds its long-lived state at least, before it looks at it again."""
     faults: tuple[Fault, ...] = ()
     """The faults that the run injects into its own calls, from the first lease to the last verdict."""
     info: RunInfo = field(default_factory=RunInfo)
@@ -87,6 +89,7 @@ def replay_options(options: Options, target: Target | None) -> ReplayOptions:
     return ReplayOptions(
         examples=options.examples,
         fence_scope=options.fence_scope,
+        hold=options.hold,
         use_idle=options.use_idle,
         patience=options.timeouts.patience,
         rpc_timeout=options.timeouts.rpc,

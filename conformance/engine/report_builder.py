@@ -15,7 +15,7 @@ from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from conformance.core.catalogue import Entry
     from conformance.core.errors import TargetError
@@ -74,6 +74,10 @@ class ReportBuilder:
     def note(self, text: str) -> None:
         """Adds a note to the report and emits it."""
         self._notes.append(text)
+        self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Emits a note that is about the progress of the run, and not in the report."""
         self.emit(events.Noted(at=self._session.client.now(), text=text))
 
     def add(self, result: Result) -> None:
@@ -93,6 +97,7 @@ class ReportBuilder:
         stopped: str | None = None,
         whole: bool = True,
         quarantined: Sequence[tuple[str, str]] = (),
+        held: Mapping[str, float] | None = None,
         figures: LaneFigures | None = None,
     ) -> Report:
         """Builds the report, emits it and returns it, redacted.
@@ -100,7 +105,9 @@ class ReportBuilder:
         `breaches` are those that were seen outside the behaviours; `stopped` is the reason why the run ended early.
         """
         session, options, client = self._session, self._session.options, self._session.client
-        for text in list(dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches))[:MAX_BREACH_NOTES]:
+        failed = {result.id for result in results if result.status is Status.FAILED}
+        unsaid = dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches if each.behaviour not in failed)
+        for text in list(unsaid)[:MAX_BREACH_NOTES]:
             self.note(f"{OUTSIDE}: {text}")
         report = _report(
             options,
@@ -108,7 +115,7 @@ class ReportBuilder:
             found=session.found,
             run=session.run,
             started=session.started_at,
-            results=with_breaches(results, breaches, catalogue.load(), tolerates=options.tolerates),
+            results=with_breaches(results, breaches, catalogue.load()),
             quarantined=tuple(quarantined),
             notes=tuple(self._notes),
             bill=self._meter.bill(client.now()),
@@ -119,6 +126,7 @@ class ReportBuilder:
             stopped=stopped,
             whole=whole,
             took={verb.value: self._meter.median(verb) for verb in Verb if self._meter.has_samples(verb)},
+            held=dict(held or {}),
             weather=client.faults.stats() if client.faults else None,
             figures=figures,
         )
@@ -160,7 +168,7 @@ def not_judged(entries: Sequence[Entry], error: TargetError, target: Target | No
         found=None,
         run="",
         started="",
-        results=with_breaches(results, breaches, catalogue.load(), tolerates=options.tolerates),
+        results=with_breaches(results, breaches, catalogue.load()),
         quarantined=(),
         notes=(),
         bill=Bill(),

@@ -28,6 +28,7 @@ from conformance.results.bill import Meter
 from conformance.results.breach import credible
 from conformance.results.result import Result, Status
 from conformance.rpc import http_answer
+from conformance.testkit.hold import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ class Run:
             meter=Meter(max_creates=limits.max_creates),
             patience=options.timeouts.patience,
             deletes=found.delete,
-            breaches=[*session.breaches],
+            model=session.model,
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -127,6 +128,7 @@ class Run:
             max_alive=self._max_alive,
             limit=options.limits.max_machines,
         )
+        self._hold = Hold(options.hold, clock=client.now, tell=self._builder.tell)
         self._judge = Judge(
             self._pool,
             self._context,
@@ -134,6 +136,7 @@ class Run:
             seed=options.seed,
             examples=options.examples,
             fence_scope=options.fence_scope,
+            hold=self._hold,
             emit=self._builder.emit,
         )
         self._scheduler = Scheduler([], keep=options.keep)
@@ -188,12 +191,13 @@ class Run:
             stopped=self._log.cut_short,
             whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
+            held=self._hold.held,
         )
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
         # A client that drives other machines, or has taken a slot of the kit, may have driven the kit's machines too.
-        return credible(self._context.breaches, other_client=self._judge.other_client_seen)
+        return credible(self._context.model.breaches, other_client=self._judge.other_client_seen)
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""

@@ -84,8 +84,7 @@ class Scheduler:
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
         for phase, waiting in self._phases.items():
-            # In the quiet phase, behaviours without transitions come first.
-            waiting.sort(key=lambda b: b.needs.transitions if phase is Phase.QUIET else start_order(b.needs))
+            waiting.sort(key=lambda b: _quiet_order(b.needs) if phase is Phase.QUIET else start_order(b.needs))
 
     def enter_phase(self, phase: Phase) -> None:
         """Enters a phase."""
@@ -222,6 +221,14 @@ def _reserved_states(needs: Needs, wanted: Collection[State]) -> Collection[Stat
 def _needs_slot(needs: Needs, pool: Pool) -> bool:
     """Returns whether a machine must be deleted for its slot before these needs can be met."""
     return State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs))
+
+
+def _quiet_order(needs: Needs) -> tuple[int, bool]:
+    """Returns the key by which behaviours of the quiet phase start, smallest first: those without transitions first.
+
+    A behaviour without machines of its own calls machines at rest, which others must find undisturbed before that.
+    """
+    return needs.transitions, not needs.machines
 
 
 def _phase_of(behaviour: Behaviour) -> Phase:

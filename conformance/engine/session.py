@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from conformance.core.errors import TargetError
 from conformance.core.stop import Stop
 from conformance.fleet.ledger import Ledger
+from conformance.fleet.model import FleetModel
 from conformance.fleet.probe import connect, probe
-from conformance.results.breach import Breach, TargetBroken
+from conformance.results.breach import TargetBroken
 from conformance.results.redaction import Redactor
 from conformance.rpc.client import Client
 
@@ -35,8 +36,8 @@ class Session:
     found: TargetInfo
     slots: list[tuple[str, State]]
     """The machines that may be driven, each with its original state."""
-    breaches: tuple[Breach, ...]
-    """The breaches that the target's first List shows."""
+    model: FleetModel
+    """The model of the fleet. It has the breaches that were seen up to now, whoever asked."""
     options: Options
     stop: Stop
     redactor: Redactor
@@ -49,7 +50,8 @@ class Session:
         try:
             yield
         except TargetError as error:
-            raise (TargetBroken(error, self.breaches) if self.breaches else error) from None
+            breaches = self.model.breaches
+            raise (TargetBroken(error, breaches) if breaches else error) from None
 
     @asynccontextmanager
     async def ledger(self, at: Callable[[str], Path], *, durable: bool = True) -> AsyncIterator[Ledger]:
@@ -77,17 +79,17 @@ async def open_session(target: Target, *, options: Options, stop: Stop | None = 
     body, contain no header values.
     """
     run, stop = f"cpc-{options.rng.getrandbits(32):08x}", stop or Stop()
-    redactor, client = Redactor(target.headers), Client(target, rpc_timeout=options.timeouts.rpc)
+    model = FleetModel(run)
+    redactor, client = Redactor(target.headers), Client(target, rpc_timeout=options.timeouts.rpc, observer=model)
     try:
         with redactor.errors(), stop.after(options.limits.timeout, "--timeout"):
             await stop.run_unless_stopped(connect(client, timeout=options.timeouts.connect))
-            breaches = list[Breach]()
-            found = await stop.run_unless_stopped(probe(client, run=run, note=breaches.append))
+            found = await stop.run_unless_stopped(probe(client, run=run, note=model.note))
             yield Session(
                 run=run,
                 client=client,
+                model=model,
                 found=found,
-                breaches=tuple(breaches),
                 slots=found.slots(use_idle=options.use_idle, rng=options.rng),
                 options=options,
                 stop=stop,

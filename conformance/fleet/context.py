@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import State, state_of
+from conformance.fleet.model import FleetModel
 from conformance.fleet.pace import Pace
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from conformance.core.timeouts import Patience
     from conformance.fleet.ledger import Ledger
     from conformance.results.bill import Meter
-    from conformance.results.breach import Breach
     from conformance.rpc.client import Client
 
 
@@ -30,8 +30,8 @@ class FleetContext:
     deletes: bool
     """True if the provider has Delete."""
     pace: Pace = field(default_factory=Pace)
-    breaches: list[Breach] = field(default_factory=list)
-    """The breaches of the contract that were seen outside the behaviours, in order."""
+    model: FleetModel = field(default_factory=lambda: FleetModel("cpc-"))
+    """The model of the fleet, if it observes the client's calls: every answer of the run passes through it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 from conformance.core.errors import Disturbed, Unprepared
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import EDGES, State, Verb, next_verb, state_of
-from conformance.fleet.witness import Watched
+from conformance.fleet.unanswered import TOKEN_REFUSED
 from conformance.rpc.backoff import retry_while_overloaded
 
 if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.core.fencing import Shard, TokenSource
     from conformance.fleet.context import SettleResult
-    from conformance.fleet.witness import Witness
+    from conformance.fleet.machine_record import MachineRecord
+    from conformance.fleet.model import FleetModel
+    from conformance.fleet.policy import Policy
     from conformance.rpc.call import Call
 
 MAX_STEPS: Final = 8
@@ -23,12 +26,28 @@ MAX_GIVEN_UP: Final = 2
 """Maximum number of Configures that the provider may give up on the way (FLT-1): no machine is lost by that."""
 
 
-class Drivable(Watched, Protocol):
+class Drivable(Protocol):
     """A machine, as a drive needs it."""
 
     @property
-    def witness(self) -> Witness:
-        """Applies the rules of the contract to what the machine shows."""
+    def id(self) -> str:
+        """The machine's id."""
+
+    @property
+    def edge_shard(self) -> Shard:
+        """The shard that takes the edges."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the machine's calls."""
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the run's fleet."""
+
+    @property
+    def record(self) -> MachineRecord:
+        """The known facts about the machine."""
 
     async def settle(self) -> SettleResult:
         """Reads until the machine is in a stable state."""
@@ -36,7 +55,7 @@ class Drivable(Watched, Protocol):
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it."""
 
-    async def call(self, verb: Verb, token: Token | None = None) -> Call:
+    async def call(self, verb: Verb, token: TokenSource | None = None) -> Call:
         """Sends the mutating call of `verb`."""
 
     async def assert_ownership(self) -> None:
@@ -53,7 +72,7 @@ class Drivable(Watched, Protocol):
 
 
 class Drive:
-    """One drive of a machine to the state `to`. Judges nothing. Created and used once."""
+    """One drive of a machine to the state `to`. Judges nothing, but tells the model. Created and used once."""
 
     def __init__(self, machine: Drivable, to: State, *, allow_tokenless: bool) -> None:
         self._machine, self._to, self._allow_tokenless = machine, to, allow_tokenless
@@ -64,7 +83,6 @@ class Drive:
         machine, to = self._machine, self._to
         for _ in range(MAX_STEPS):
             result = await machine.settle()
-            machine.witness.settled()
             await self._check_may_drive(result)
             if result.state is to and await self._has_reached():
                 return result.machine
@@ -103,17 +121,21 @@ class Drive:
 
     async def _take_edge(self, verb: Verb) -> None:
         machine, source, given_up = self._machine, self._machine.record.seen.state, self._machine.record.calls.given_up
-        machine.witness.sending()
-        call = await retry_while_overloaded(lambda: machine.call(verb), insists=machine.policy.insists)
-        machine.witness.answered(call)
+        call = await retry_while_overloaded(
+            lambda: machine.call(verb, machine.edge_shard), insists=machine.policy.insists
+        )
+        if call.answered and call.code in TOKEN_REFUSED:  # the model of the fleet judges that
+            call = await retry_while_overloaded(lambda: machine.call(verb), insists=machine.policy.insists)
         # The provider may never answer such a call, and each machine on which it is tried may cost money.
         hangs = not (call.answered or call.cut_off or machine.may_have_been_dropped(call))
         if not hangs and call.fenced and self._allow_tokenless:
             call = await machine.call(verb, Token("", 0, 0))
         if hangs or not call.ok:
+            if machine.model.is_refusal(verb, call):
+                machine.model.refused(verb, call, await machine.call(verb))
             raise Unprepared(f"{verb.value} of {machine.id}, {source.name}, answered {call.outcome()}")
         result = await machine.settle()
-        machine.witness.ended(verb, call)
+        machine.model.waited(verb, call, result.machine, result.seconds)
         if result.state is EDGES[verb].target:
             return
         self._given_up += machine.record.calls.given_up > given_up

@@ -7,11 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from conformance.core import background
 from conformance.core.errors import Disturbed, NoAnswer
-from conformance.core.fencing import Shard, Token
+from conformance.core.fencing import LADDER, LadderShard, Shard, Token, choose_token
 from conformance.core.lifecycle import State, Verb, state_of
 from conformance.fleet import machine_record
 from conformance.fleet.context import SettleResult, is_other_machine
@@ -21,8 +19,7 @@ from conformance.fleet.ownership import Owner, Ownership, claim_ownership
 from conformance.fleet.policy import Policy
 from conformance.fleet.recovery import any_applied, ask_fence, fence_off
 from conformance.fleet.retry import MutatingCall, Retry, may_drop, send_with_retry
-from conformance.fleet.unanswered import Doubt, UnansweredCalls
-from conformance.fleet.witness import Witness
+from conformance.fleet.unanswered import UNCERTAIN_CODES, Doubt, UnansweredCalls
 from conformance.rpc.backoff import INSISTENT_RETRY_DELAYS, retry_while_overloaded
 from conformance.rpc.client import DEFAULT_GRACE_SECONDS
 
@@ -33,20 +30,16 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.errors import Violation
+    from conformance.core.fencing import TokenSource
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.retry import CallOutcome
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
 
     Send: TypeAlias = Callable[[Client, Token], Awaitable[Call]]
 
-UNCERTAIN_CODES = (
-    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
-    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
-)
-"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
-started a transition."""
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
@@ -70,6 +63,7 @@ class Machine:
         self.id = machine_id
         self.home = home
         self.shard = shard or Shard(f"{context.run}-m{number}")
+        self.edge_shard = LadderShard(f"{self.shard.id}-edges", step=5 * number % (len(LADDER) - 1))
         self.policy = Policy()
         self.violation: Violation | None = None
         """The first violation seen when a call was retried after its response was dropped by fault injection."""
@@ -79,11 +73,12 @@ class Machine:
             unanswered=unanswered or UnansweredCalls(),
         )
         self._context, self._number, self._bindings = context, number, 0
+        self._in_flight = 0
+        """The number of mutating calls that are under way."""
         self._claims: dict[str, asyncio.Task[bool]] = {}
         """The claims on machines that the kit created, by operation id. The result is whether the kit won the claim."""
         self._slot_check: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
-        self.witness = Witness(self, context)
 
     @property
     def state(self) -> State:
@@ -121,6 +116,11 @@ class Machine:
         return f"{self._context.run}-m{self._number}-b{self._bindings}"
 
     @property
+    def model(self) -> FleetModel:
+        """The model of the run's fleet."""
+        return self._context.model
+
+    @property
     def patience(self) -> Patience:
         """The maximum times that its transitions may take."""
         return self._context.patience
@@ -128,6 +128,7 @@ class Machine:
     def without_history(self, *, live: bool) -> Machine:
         """Returns the same machine without its past, so that a long run needs no more memory than a short one."""
         other = Machine(self.id, self._context, number=self._number, home=self.home, shard=self.shard)
+        other.edge_shard = self.edge_shard
         other.record = self.record.without_history(live=live or self.home is State.IDLE)
         return other
 
@@ -143,14 +144,14 @@ class Machine:
     # The six RPCs. The default token is the next one of the machine's own shard.
 
     async def create(
-        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self, token: TokenSource | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
-        """Sends a Create, with a fresh token unless one is given."""
+        """Sends a Create, with a fresh token of the machine's shard unless a token or another shard is given."""
         return await self._mutate(Verb.CREATE, token, client, lambda c, t: c.create(self.id, t, timeout=timeout))
 
     async def configure(
         self,
-        token: Token | None = None,
+        token: TokenSource | None = None,
         *,
         cluster: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -169,7 +170,7 @@ class Machine:
 
     async def drain(
         self,
-        token: Token | None = None,
+        token: TokenSource | None = None,
         *,
         grace: int = DEFAULT_GRACE_SECONDS,
         client: Client | None = None,
@@ -181,13 +182,18 @@ class Machine:
         )
 
     async def delete(
-        self, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self, token: TokenSource | None = None, *, client: Client | None = None, timeout: float | None = None
     ) -> Call:
         """Sends a Delete."""
         return await self._mutate(Verb.DELETE, token, client, lambda c, t: c.delete(self.id, t, timeout=timeout))
 
     async def call(
-        self, verb: Verb, token: Token | None = None, *, client: Client | None = None, timeout: float | None = None
+        self,
+        verb: Verb,
+        token: TokenSource | None = None,
+        *,
+        client: Client | None = None,
+        timeout: float | None = None,
     ) -> Call:
         """Sends the mutating call of `verb`, with its defaults."""
         send: Callable[..., Awaitable[Call]] = getattr(self, verb.value.lower())
@@ -200,7 +206,8 @@ class Machine:
         """
         async with self._reading:
             call = await self._context.client.get(self.id)
-        self.witness.got(call)
+        if call.answered_ok:
+            self._context.pace.note_call(call.rpc, call.ended - call.started)
         if call.answered_ok and not is_other_machine(call.response, self.id):
             self._note_reading(call.response)
         return call
@@ -208,7 +215,6 @@ class Machine:
     async def read(self) -> pb.Machine:
         """Returns the machine as Get shows it. Raises NoAnswer if Get is not answered OK."""
         call = await retry_while_overloaded(self.get, insists=self.policy.insists)
-        self.witness.read(call)
         if not call.answered_ok:
             raise NoAnswer(f"Get of {self.id} answered {call.outcome()}")
         machine: pb.Machine = call.response
@@ -233,14 +239,15 @@ class Machine:
 
     # A mutating call, step by step.
 
-    async def _mutate(self, verb: Verb, token: Token | None, client: Client | None, send: Send) -> Call:
+    async def _mutate(self, verb: Verb, source: TokenSource | None, client: Client | None, send: Send) -> Call:
         shared = self._context.client
         client = client or shared
+        token, shard = choose_token(source, self.shard)
         call = MutatingCall(
             verb=verb,
             machine_id=self.id,
-            token=token or self.shard.next(),
-            own=token is None,
+            token=token,
+            shard=shard,
             client=client,
             shared=client is shared,
             send=partial(send, client),
@@ -251,8 +258,8 @@ class Machine:
         begins_life = call.verb is Verb.CREATE and not self.live
         if begins_life:
             self._reserve_create(call.token)
-        sent_before = self.record.calls.sent if self.record.rests_idle and not self.witness.in_flight else None
-        self.witness.in_flight += 1
+        sent_before = self.record.calls.sent if self.record.rests_idle and not self._in_flight else None
+        self._in_flight += 1
         try:
             try:
                 await self._prepare_to_send(call, begins_life=begins_life)
@@ -265,7 +272,7 @@ class Machine:
                 self.record = self.record.without_delete()
             return await self._note_outcome(call, outcome, begins_life=begins_life)
         finally:
-            self.witness.in_flight -= 1
+            self._in_flight -= 1
             if begins_life:
                 self.record = self.record.create_ended()
 
@@ -304,7 +311,7 @@ class Machine:
         number = self.record.calls.sent
         retry = Retry(
             state_before=self.state,
-            next_token=partial(self._next_token, call.verb),
+            next_token=partial(self._next_token, call.verb, call.shard or self.shard),
             superseded=lambda: self.record.calls.sent != number,
         )
         drop = call.verb in self.policy.drop_responses and may_drop(call)
@@ -316,8 +323,8 @@ class Machine:
             self._note_unanswered(call)
             raise
 
-    async def _next_token(self, verb: Verb) -> Token:
-        token = self.shard.next()
+    async def _next_token(self, verb: Verb, shard: Shard) -> Token:
+        token = shard.next()
         await self._write_intent(verb, token)
         return token
 
@@ -363,6 +370,7 @@ class Machine:
         self.record = self.record.contested()
         if await background.wait(self._claims[operation_id]):
             self.record = self.record.claimed()
+            self._context.model.take(self.id)
             return
         self.record = self.record.claim_lost()
         self._note_disowned()
@@ -392,6 +400,7 @@ class Machine:
         if reading.at_rest:
             context.ledger.note_settled(self.id, self.state, host=shown.host.ref)
         if reading.returned:
+            context.model.release(self.id)
             context.meter.note_released(self.id, context.client.now())
 
     def disown(self) -> None:
@@ -401,6 +410,7 @@ class Machine:
 
     def _note_disowned(self) -> None:
         """Updates the bill and the ledger: the machine costs the kit nothing more, and a sweep must not touch it."""
+        self._context.model.release(self.id)
         self._context.meter.note_released(self.id, self._context.client.now())
         self._context.ledger.note_lost(self.id)
 
@@ -449,7 +459,7 @@ class Machine:
         """
         await self.assert_ownership()
         await self.read()  # fail here rather than after one call for each shard
-        await fence_off(self.unanswered, self._ask_fence, own=self.shard)
+        await fence_off(self.unanswered, self._ask_fence, own=(self.shard, self.edge_shard))
         live = state_of((await self.read()).state) is not State.SPECULATIVE
         self.record = self.record.fenced_off(live=live)
 

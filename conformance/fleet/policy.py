@@ -19,5 +19,3 @@ class Policy:
     """If true, unexplained state changes count as provider violations."""
     drop_responses: frozenset[Verb] = frozenset()
     """The verbs whose next response is dropped, if fault injection drops responses."""
-    applies_rules: bool = False
-    """True outside the behaviours: `drive_to` checks what it sees against the contract."""

@@ -105,6 +105,11 @@ class Pool:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
         return {m.id: m.record.calls.sent for m in self._free if not m.unanswered}
 
+    def at_rest(self) -> dict[str, Machine]:
+        """Returns the kit's living machines that no behaviour drives now, and those that do not exist, by id."""
+        strangers = {m.id: m for m in self._known if m.home is State.UNSPECIFIED and not m.unanswered}
+        return strangers | {m.id: m for m in self._free if m.live and m.state.stable and not m.unanswered}
+
     def driven_since(self, resting: Mapping[str, int]) -> frozenset[str]:
         """Returns the machines that the run drives, or has driven since it returned `resting`, or could not restore."""
         now = self.resting()
@@ -210,7 +215,7 @@ class Pool:
                 raise outcome
 
     async def _prepare(self, machine: Machine, start: State) -> None:
-        machine.policy = Policy(applies_rules=True)
+        machine.policy = Policy()
         try:
             machine.rename_binding()
             if start is State.CONFIGURED and not machine.has_default_binding(await machine.drive_to(start)):
@@ -253,7 +258,7 @@ class Pool:
         await asyncio.gather(*(self._restore(m, wanted) for m in lease.machines if m in self._leased))
 
     async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
-        machine.policy = Policy(applies_rules=True)
+        machine.policy = Policy()
         try:
             if machine.touched:
                 await self._rest_in_spite_of_lost_calls(machine, wanted)
@@ -268,7 +273,6 @@ class Pool:
             self.quarantine(machine, "the target did not answer while the machine was being restored")
         if machine in self._leased:
             del self._leased[machine]
-            machine.witness.at_rest()
             self._free.append(machine)
 
     async def _rest_in_spite_of_lost_calls(self, machine: Machine, wanted: Collection[State]) -> None:
@@ -409,7 +413,7 @@ class Pool:
             return machine.id, f"the kit itself failed: {type(error).__name__}: {error}"
 
     async def _return_machine(self, machine: Machine, absence: Absence, *, keep: bool) -> tuple[str, str] | None:
-        machine.policy = Policy(insists=True, applies_rules=True)
+        machine.policy = Policy(insists=True)
         if machine.home is State.UNSPECIFIED and await absence.is_certain(machine):
             self._context.ledger.note_cleaned_up(machine.id)
             return None

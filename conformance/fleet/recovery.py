@@ -47,10 +47,11 @@ async def any_applied(calls: UnansweredCalls, probe: Probe) -> bool:
     return False
 
 
-async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Shard) -> None:
-    """Makes sure that none of the calls can start anything more. `own` is the machine's shard, which stays in use."""
+async def fence_off(calls: UnansweredCalls, probe: Probe, *, own: Sequence[Shard]) -> None:
+    """Makes sure that none of the calls can start anything more. `own` are shards that stay in use."""
+    known = {shard.id: shard for shard in own}
     for name, epoch in calls.epochs.items():
-        shard = own if name == own.id else Shard(name)
+        shard = known.get(name) or Shard(name)
         shard.start_after_epoch(epoch)
         await probe(shard.next)
 

@@ -22,7 +22,7 @@ from conformance.rpc.client import LOST_CONNECTION_DELAYS, MAX_FAULT_ATTEMPTS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conformance.core.fencing import Token
+    from conformance.core.fencing import Shard, Token
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
     from conformance.rpc.faults.injection import FaultInjection
@@ -35,13 +35,18 @@ class MutatingCall:
     verb: Verb
     machine_id: str
     token: Token
-    own: bool
-    """True if `token` is the next one of the machine's own shard, so that a retry may use a newer one."""
+    shard: Shard | None
+    """The shard that has issued `token`, so that a retry may use a newer one; None if the caller chose the token."""
     client: Client
     shared: bool
     """True if `client` is shared by all behaviours. A behaviour is responsible for its own clients."""
     send: Callable[[Token], Awaitable[Call]]
     """Sends the call once, with the given token."""
+
+    @property
+    def own(self) -> bool:
+        """Returns whether a retry may use a newer token."""
+        return self.shard is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,7 @@ class Retry:
     state_before: State
     """The state in which the machine was last seen before the call."""
     next_token: Callable[[], Awaitable[Token]]
-    """Returns the next token of the machine's own shard, after an entry in the ledger."""
+    """Returns the next token of the call's shard, after an entry in the ledger."""
     superseded: Callable[[], bool]
     """Returns whether newer calls were sent to the machine since: a retry would arrive out of order."""
 
@@ -103,7 +108,7 @@ async def _send_until_answered(call: MutatingCall, retry: Retry) -> Call:
 async def _send(call: MutatingCall, retry: Retry, token: Token, *, renew: bool = True) -> Call:
     """Sends the call with `token`, and retries it while the provider rejects it for load.
 
-    If `renew`, a call of the machine's own shard is retried with a fresh token.
+    If `renew`, a call whose token a shard has issued is retried with a fresh token.
     """
 
     async def send(token: Token) -> Call:

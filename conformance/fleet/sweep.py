@@ -15,6 +15,7 @@ from conformance.fleet.context import FleetContext, is_other_machine
 from conformance.fleet.failed import failures
 from conformance.fleet.ledger import Ledger, read
 from conformance.fleet.machine import Machine
+from conformance.fleet.model import FleetModel
 from conformance.fleet.policy import Policy
 from conformance.fleet.pool import home_state
 from conformance.fleet.probe import connect, probe
@@ -66,7 +67,8 @@ async def sweep(
 
     ledger = Ledger(path, run=record.run, target=record.target, hide=redactor.redact)
     ledger.adopt(record)
-    client = Client(target, rpc_timeout=rpc_timeout)
+    model = FleetModel(record.run)
+    client = Client(target, rpc_timeout=rpc_timeout, observer=model)
     try:
         if not record.entries:
             return Home()
@@ -81,6 +83,7 @@ async def sweep(
                 meter=Meter(),
                 patience=patience,
                 deletes=found.delete,
+                model=model,
             )
             absence = Absence(client)
             outcomes = await asyncio.gather(

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from grpc import StatusCode
 
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+TOKEN_REFUSED: Final = (StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT, StatusCode.OUT_OF_RANGE)
+"""The codes of a refusal that other numbers in the token may avoid. Such a call has started nothing."""
+UNCERTAIN_CODES: Final = (
+    *(StatusCode.UNAVAILABLE, StatusCode.UNKNOWN, StatusCode.INTERNAL),
+    *(StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED),
+)
+"""The codes of a lost connection or an expired deadline. Even if the provider sent one of them, the call may have
+started a transition."""
 
 
 class Doubt(IntEnum):

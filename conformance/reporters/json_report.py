@@ -94,6 +94,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         **figures_dict(report),
         "weather": dataclasses.asdict(report.weather) if report.weather is not None else None,
         "took": {verb: round(seconds, 6) for verb, seconds in report.took.items()},
+        "held": {kind: round(seconds, 3) for kind, seconds in report.held.items()},
     }
 
 

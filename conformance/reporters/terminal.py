@@ -12,6 +12,7 @@ from conformance.reporters import comparison, profiles_text, sections
 from conformance.results import grpcurl
 from conformance.results.causes import causes
 from conformance.results.evidence import hints, rerun
+from conformance.results.held import held_text
 from conformance.results.result import Status, Verdict
 from conformance.results.waivers import WaiverState
 from conformance.rpc import http_answer
@@ -197,6 +198,7 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
             f" price {bill.price:.4f} (by price_per_hour)",
             f"time       wall {time.wall:.2f} s, critical path {time.critical_path:.2f} s{ratio},"
             f" serial time {time.sum:.2f} s",
+            *([f"held       {held}"] if (held := held_text(report.held, hold=report.asked.hold)) else []),
             *([f"faults     {': '.join(report.weather.lines())}"] if report.weather else []),
             *_cleanup(report),
         ]

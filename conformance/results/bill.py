@@ -112,6 +112,23 @@ class Meter:
         return max(self.median(verb) for verb in Verb)
 
     @property
+    def transitions(self) -> int:
+        """The number of transitions that the run has started."""
+        return self._counts.total()
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The machines that the run has bound at least once, except forgotten ones.
+
+        Another call that is answered OK may have changed nothing: Delete of a slot, or Create of an IDLE machine.
+        """
+        return frozenset(
+            machine_id
+            for machine_id, started in self._operations.items()
+            if any(verb is Verb.CONFIGURE for verb, _ in started)
+        )
+
+    @property
     def alive(self) -> int:
         """The number of machines that the run has started and not yet returned."""
         return len(self._alive)

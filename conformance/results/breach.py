@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from conformance.core.catalogue import Level
 from conformance.core.errors import TargetError
 from conformance.results.result import BROKEN, Result, Status
+from conformance.results.symptoms import explains, symptoms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from conformance.core.catalogue import Catalogue, Entry
     from conformance.rpc.call import Call
@@ -83,29 +83,21 @@ class TargetBroken(TargetError):
         self.breaches = tuple(breaches)
 
 
-def with_breaches(
-    results: Sequence[Result],
-    breaches: Sequence[Breach],
-    entries: Catalogue,
-    *,
-    tolerates: Callable[[Result], bool] = lambda result: False,
-) -> tuple[Result, ...]:
-    """Returns the results with the breaches as failures; as they are if a behaviour has failed that is not tolerated.
+def with_breaches(results: Sequence[Result], breaches: Sequence[Breach], entries: Catalogue) -> tuple[Result, ...]:
+    """Returns the results with the breaches as failures and warnings, which come last.
 
-    That failure decides the verdict already, and the breaches are often its consequences. `entries` has all behaviours:
-    a breach may be about one that is not in `results`. Breaches of a behaviour that is not a MUST are left out.
+    A breach is left out if a failure shows the same or explains it, also one that is tolerated: what follows from it is
+    tolerated too. `entries` has all behaviours: a breach may be about one that is not in `results`.
     """
-    if any(result.status is Status.FAILED and not tolerates(result) for result in results):
-        return tuple(results)
-    known = {result.id: result.entry for result in results}
+    known = {result.id: result for result in results}
+    failures = [symptoms(each) for each in results if each.status is Status.FAILED]
     found = dict[str, Result]()
     for breach in breaches:
-        entry = known.get(breach.behaviour) or entries[breach.behaviour]
-        if entry.level is Level.MUST:
-            found.setdefault(breach.behaviour, breach.result(entry))
-    replaced = [
-        found.pop(result.id) if result.id in found and result.status is not Status.FAILED else result
-        for result in results
-    ]
-    added = [result for result in found.values() if result.id not in known]
-    return (*replaced, *added)
+        before = known.get(breach.behaviour)
+        if breach.behaviour in found or (before is not None and before.status is Status.FAILED):
+            continue
+        entry = before.entry if before is not None else entries[breach.behaviour]
+        result = breach.result(entry)
+        if not any(explains(failure, symptoms(result)) for failure in failures):
+            found[breach.behaviour] = result
+    return (*(result for result in results if result.id not in found), *found.values())

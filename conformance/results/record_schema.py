@@ -202,6 +202,8 @@ class ReportPart(RunPart, kw_only=True):
     home: HomePart
     weather: FaultStats | None
     took: dict[str, Seconds]
+    held: dict[str, Seconds] = {}
+    """Older releases did not record it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

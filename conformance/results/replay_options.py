@@ -15,6 +15,8 @@ class ReplayOptions:
     examples: Count = 25
     fence_scope: FenceScope | None = None
     """The scope of the mark that the user requires; None if any scope is accepted (FEN-13)."""
+    hold: Seconds = 0.0
+    """The value of `--hold`; older releases did not have it."""
     use_idle: bool = False
     patience: Patience = field(default_factory=Patience)
     rpc_timeout: Seconds = 30.0

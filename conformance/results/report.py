@@ -84,6 +84,8 @@ class Report:
     asked: ReplayOptions = field(default_factory=ReplayOptions)
     took: Mapping[str, float] = field(default_factory=dict)
     """The median duration of transitions in seconds, from ack to settling, by the verb's name."""
+    held: Mapping[str, float] = field(default_factory=dict)
+    """The seconds for which each kind of long-lived state was held until it was checked: see `results/held.py`."""
     weather: FaultStats | None = None
     """The injected faults and their effects; None without `--fault`."""
     waivers: tuple[Waived, ...] = ()

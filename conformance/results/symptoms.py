@@ -86,7 +86,7 @@ WORDS: Final = tuple(
         (Kind.REVISION, r"\brevision\b"),
         (Kind.HOST, r"not to (?:show|have) a host"),
         (Kind.LEFT, r"trace of a|both cluster and metadata|show the 0 keys|cluster '' while|not to show a cluster"),
-        (Kind.METADATA, r"keys? that Configure sent|^metadata"),
+        (Kind.METADATA, r"keys? that Configure sent|^metadata|metadata that was sent"),
         (Kind.LAST_ERROR, r"show a last_error"),
         (
             Kind.FIELD,
@@ -205,7 +205,7 @@ def _headline(wanted: str, got: str, decisive: Sequence[CallView]) -> Iterator[S
         yield from (Symptom(FIELDS.get(name, Kind.FIELD)) for name in same[1].split(", "))
         return
     if " as it was: " in wanted:
-        yield from map(Symptom, (Kind.STATE, Kind.HOST, Kind.CLUSTER))
+        yield from map(Symptom, (Kind.STATE, Kind.HOST, Kind.CLUSTER, Kind.METADATA))
         return
     kind = next(kind for kind, words in WORDS if words.search(wanted))
     rpcs = RPCS.findall(wanted) or [""]

@@ -30,6 +30,7 @@ from conformance.rpc.connection import SERVICE as SERVICE
 from conformance.rpc.connection import Connection, connection_of_task
 from conformance.rpc.decoding import decode_error, explain_limit
 from conformance.rpc.list_throttle import ListThrottle
+from conformance.rpc.observer import NoObserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from conformance.core.fencing import Token
     from conformance.core.lifecycle import State
     from conformance.rpc.faults.injection import FaultInjection
+    from conformance.rpc.observer import CallObserver
     from conformance.rpc.target import Target
 
 DEFAULT_GRACE_SECONDS = 1
@@ -80,9 +82,18 @@ class Client:
     """The six RPCs over one connection."""
 
     def __init__(
-        self, target: Target, *, rpc_timeout: float = 30.0, suffix: bytes = b"", first: Client | None = None
+        self,
+        target: Target,
+        *,
+        rpc_timeout: float = 30.0,
+        suffix: bytes = b"",
+        first: Client | None = None,
+        observer: CallObserver | None = None,
     ) -> None:
-        """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any."""
+        """Connects to `target`. `suffix` is appended to every request; `first` is another client of the run, if any.
+
+        `observer` is told about every call of the run: of this client, and of those whose `first` it is.
+        """
         self.rpc_timeout = rpc_timeout
         self.behind_own_proxy = target.proxy_address is not None and first is not None and target is not first.target
         """True if the kit may cut this connection deliberately, so that an unanswered call is expected."""
@@ -100,6 +111,7 @@ class Client:
         self._clock: _Clock = _Clock(time=time, epoch=time()) if first is None else first._clock
         self._list_throttle: ListThrottle = ListThrottle() if first is None else first._list_throttle
         self._accepted_tokens: AcceptedTokens = AcceptedTokens() if first is None else first._accepted_tokens
+        self._observer: CallObserver = observer or NoObserver() if first is None else first._observer
         # A call of the first client may be waiting for one of another client's.
         self._limiter = self.overload.limiter if first is None else nullcontext()
         self._shared_connection = Connection(target, suffix=suffix)
@@ -316,6 +328,14 @@ class Client:
             return await self._send_once(rpc, request, method, timeout)
 
     async def _send_once(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
+        ticket, call = self._observer.sending(rpc, request), None
+        try:
+            call = await self._send_observed(rpc, request, method, timeout)
+        finally:
+            self._observer.ended(ticket, call)
+        return call
+
+    async def _send_observed(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
         self.count += 1
         connection = self._connection
         started, limit = self.now(), timeout or self.rpc_timeout

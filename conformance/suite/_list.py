@@ -85,9 +85,9 @@ def _wanted(states: Sequence[State | int], missing: list[str], unexpected: list[
     return f"List of {states_text} with max_results {cap} to contain at least {least} machines"
 
 
-async def current_revision(trial: Trial) -> bytes:
-    """Returns the current revision. Raises NotObserved if the List has none."""
-    call = await expect.acked(trial.client.list(trial.found.states_to_list()))
+async def current_revision(trial: Trial, *states: State, cap: int = 0) -> bytes:
+    """Returns the revision of a List now, by default of all machines. Raises NotObserved if the List has none."""
+    call = await expect.acked(trial.client.list(states or trial.found.states_to_list(), cap=cap))
     revision: bytes = call.response.revision
     if not revision:
         raise NotObserved("a List had no revision, although the first List of the run had one")

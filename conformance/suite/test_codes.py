@@ -15,6 +15,7 @@ from conformance.core.errors import KitTooSlow, NotObserved, Unprepared, Unsuppo
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.rpc.call import Call, cut, describe_machine
 from conformance.suite._fencing import inert_verbs
+from conformance.suite._names import similar_ids
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.timing import missed
@@ -39,12 +40,16 @@ async def check_not_found(machine: Machine) -> None:
     await expect.code(machine.get(), StatusCode.NOT_FOUND)
 
 
-async def check_all_not_found(trial: Trial, unknown: Sequence[Machine]) -> None:
-    """Checks that no RPC finds any of the machines, and that List does not show them afterwards."""
-    outcomes = await asyncio.gather(*(check_not_found(machine) for machine in unknown), return_exceptions=True)
-    for outcome in outcomes:
+async def run_all(checks: Iterable[Awaitable[None]]) -> None:
+    """Runs the checks concurrently until all have ended. Raises the exception of the first that failed."""
+    for outcome in await asyncio.gather(*checks, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+async def check_all_not_found(trial: Trial, unknown: Sequence[Machine]) -> None:
+    """Checks that no RPC finds any of the machines, and that List does not show them afterwards."""
+    await run_all([check_not_found(machine) for machine in unknown])
     ids = {machine.id for machine in unknown}
     listed = sorted(ids & {machine.id for machine in await trial.changed()})
     expect.fact(
@@ -92,10 +97,22 @@ async def test_an_id_that_is_nearly_a_machines_is_not_found(trial: Trial) -> Non
         f"{own}%",
         own + own,
     }
-    await check_all_not_found(trial, [trial.stranger(name) for name in sorted(similar - known)])
+    names = [name for name in (*sorted(similar), *similar_ids(own)) if name not in known]
+    # With one of them all RPCs are called; the others only show whether the ids are different ones.
+    await check_all_not_found(trial, [trial.stranger(names[0])])
+    cleaned = [trial.stranger(name) for name in names[1:]]
+    await run_all([check_cleaned_id_not_found(unknown, number) for number, unknown in enumerate(cleaned)])
     for name in sorted({own[:-1], own[1:], f"{own[:-1]}*", f"{own[:-1]}_"} - known - {""}):
         # This could be the id of another client's machine, so it is only read.
         await expect.code(trial.client.get(name), StatusCode.NOT_FOUND)
+
+
+async def check_cleaned_id_not_found(machine: Machine, number: int) -> None:
+    """Checks that Get, and for every third number a mutating RPC, answer that the machine does not exist (COD-1)."""
+    await expect.code(machine.get(), StatusCode.NOT_FOUND)
+    if number % 3 == 0:
+        verb = (Verb.CREATE, Verb.CONFIGURE, Verb.DRAIN)[number // 3 % 3]
+        await expect.code(machine.call(verb, machine.shard.next_in_new_epoch()), StatusCode.NOT_FOUND)
 
 
 async def check_refused_without_edge(
@@ -324,6 +341,8 @@ async def test_configure_is_refused_while_draining(trial: Trial) -> None:
 @behaviour("COD-2j", machines=1, start=State.SPECULATIVE, transitions=1, creates=True)
 async def test_a_machine_that_comes_refuses_configure_and_delete(trial: Trial) -> None:
     machine = trial.machine
+    for verb in (Verb.CONFIGURE, Verb.DRAIN, Verb.DELETE):
+        await machine.call(verb)  # refused, so that it has no effect on the Create
     early = (machine.configure, machine.delete) if trial.found.delete else (machine.configure,)
     await check_refused_until_end(trial, Verb.CREATE, *early)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -36,6 +37,8 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_CONNECTIONS = 3
 """Maximum number of new connections that are tried after a call that was not answered."""
 HUGE_TEXT = "h" * 100_000
+CANCELLED_ROUNDS, CANCELLED_CALLS = 10, 20
+"""Rounds of Gets that are cancelled, each after one more answer, and the Gets of one round."""
 
 REQUESTS = {
     "Create": pb.CreateRequest,
@@ -322,3 +325,31 @@ async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
         await check_still_answers(trial, machine, after=f"requests with the bytes {payload!r}")
 
     await trial.explore(PAYLOADS, judge)
+
+
+@behaviour("COD-5e", machines=1, start=State.CONFIGURED, alone=True)
+async def test_cancelled_calls_do_no_harm(trial: Trial) -> None:
+    async with trial.connections(1) as [client]:
+        for answers in range(CANCELLED_ROUNDS):
+            if not await cancel_gets(client, trial.machine.id, after=answers):
+                break
+    await check_still_answers(trial, trial.machine, after=f"{CANCELLED_ROUNDS * CANCELLED_CALLS} cancelled calls")
+
+
+async def cancel_gets(client: Client, machine_id: str, *, after: int) -> bool:
+    """Sends many Gets together, and cancels the others once so many are answered. False if one of these was not."""
+    method: Any = client.channel.unary_unary(SERVICE + "Get")
+    payload, headers = pb.MachineRef(id=machine_id).SerializeToString(), client.target.headers or None
+
+    async def get() -> bool:
+        with suppress(grpc.aio.AioRpcError):
+            await method(payload, timeout=client.rpc_timeout, metadata=headers)
+            return True
+        return False
+
+    tasks = [asyncio.ensure_future(get()) for _ in range(CANCELLED_CALLS)]
+    answered = [await first for first in islice(asyncio.as_completed(tasks), after)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return all(answered)

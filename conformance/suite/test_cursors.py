@@ -6,25 +6,20 @@ machines. A shortened or lengthened cursor may look like an older one, so it mus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unsupported
 from conformance.core.lifecycle import State
+from conformance.suite._cursors import future_cursors, near_cursors
 from conformance.suite._list import current_revision, ids_in
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
+from conformance.testkit.observer import poll_until_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
-
-AHEAD: Final = 10**12
-"""Added to a cursor to get a future one; as nanoseconds of a clock, about a quarter of an hour."""
-
-
-BYTE_ORDERS: Final[tuple[Literal["big", "little"], ...]] = ("big", "little")
 
 
 def cursor_text(revision: bytes) -> str:
@@ -33,20 +28,31 @@ def cursor_text(revision: bytes) -> str:
     return text if len(text) <= 48 else f"{text[:40]}… ({len(revision)} bytes)"
 
 
-async def check_full_list(trial: Trial, revisions: Sequence[bytes], *, what: str, only: Sequence[State] = ()) -> None:
-    """Checks that List with each cursor contains every machine that is in a List before and in one after."""
+async def check_full_list(
+    trial: Trial, revisions: Sequence[bytes], *, what: str, only: Sequence[State] = (), cap: int = 0
+) -> None:
+    """Checks that List with each cursor contains every machine that is in a List before and in one after.
+
+    A List may lag (LST-10), so a machine counts as missing only if it stays so.
+    """
     states = only or trial.found.states_to_list(State.IDLE)
-    before = set(ids_in(await expect.acked(trial.client.list(states))))
-    calls: list[Call] = []
-    for revision in revisions:
-        calls.append(await expect.acked(trial.client.list(states, since=revision)))
-    stable = before & set(ids_in(await expect.acked(trial.client.list(states)))) | {m.id for m in trial.machines}
-    for revision, call in zip(revisions, calls, strict=True):
-        missing = stable - set(ids_in(call))
-        wanted = f"the full list after {what} {cursor_text(revision)}"
-        expect.fact(
-            not missing, wanted=wanted, got=f"{len(ids_in(call))} machines, {len(missing)} missing", calls=[call]
-        )
+    pending = list(revisions)
+    async for last in poll_until_deadline(trial):
+        before = set(ids_in(await expect.acked(trial.client.list(states))))
+        calls = [await expect.acked(trial.client.list(states, since=revision, cap=cap)) for revision in pending]
+        stable = before & set(ids_in(await expect.acked(trial.client.list(states)))) | {m.id for m in trial.machines}
+        least = min(cap, len(stable)) if cap else 0
+        short = [
+            (revision, call)
+            for revision, call in zip(pending, calls, strict=True)
+            if (len(ids_in(call)) < least if cap else stable - set(ids_in(call)))
+        ]
+        if not short:
+            return
+        pending = [revision for revision, _ in short]
+        wanted = f"the full list after {what} {cursor_text(pending[0])}"
+        got = f"{len(ids_in(short[0][1]))} machines, although {len(stable)} match"
+        expect.fact(not last, wanted=wanted, got=got, calls=[short[0][1]])
 
 
 @behaviour("LST-8a", machines=1)
@@ -56,30 +62,47 @@ async def test_garbage_is_answered_with_the_full_list(trial: Trial) -> None:
     garbage = [b"not-a-cursor-of-anybody", b"\xff" * 8, random, "кур\0сор, который не".encode(), b"\xff" * 9]
     await check_full_list(trial, garbage, what="the invalid cursor")
     await check_full_list(trial, garbage[:2], what="a filter and the invalid cursor", only=[State.IDLE])
+    await check_full_list(
+        trial, garbage[1:2], what="a filter, a cap of 1 and the invalid cursor", only=[State.IDLE], cap=1
+    )
 
 
-@behaviour("LST-8b", machines=1)
+@behaviour("LST-8b", machines=1, alone=True)
 async def test_a_cursor_of_the_future_is_answered_with_the_full_list(trial: Trial) -> None:
     current = await current_revision(trial)
-    future = future_cursors(current)
+    future = future_cursors(current, trial.found.revision)
     if not future:
         raise Unsupported(f"the provider's cursors do not look like numbers: {cursor_text(current)}")
     await check_full_list(trial, future, what="the future cursor")
+    await check_full_list(trial, future[:1], what="a filter and the future cursor", only=[State.IDLE])
+    await check_near_future(trial)
 
 
-def future_cursors(revision: bytes) -> list[bytes]:
-    """Returns later cursors than this one if it looks like a counter, decimal text or eight bytes; else none."""
-    if revision.isdigit():
-        count = int(revision)
-        return [str(ahead).encode() for ahead in (count + AHEAD, 2 * count + AHEAD, 2**63 - 1, 10**30 + count)]
-    if len(revision) == 8:
-        future = []
-        for order in BYTE_ORDERS:
-            count = int.from_bytes(revision, order)
-            if count + AHEAD < 2**63:
-                future.append((count + AHEAD).to_bytes(8, order))
-        return future
-    return []
+MAX_MOVES = 3
+"""Maximum number of attempts to send a cursor of the near future before the fleet changes."""
+
+
+async def check_near_future(trial: Trial) -> None:
+    """Checks that the next cursors of a counter are answered with the full list, if the fleet does not change."""
+    states, moved = trial.found.states_to_list(State.IDLE), 0
+    async for last in poll_until_deadline(trial):
+        before = await expect.acked(trial.client.list(states))
+        revision = before.response.revision
+        near = near_cursors(revision, trial.found.revision, transitions=trial.transitions)
+        calls = [await expect.acked(trial.client.list(states, since=each)) for each in near]
+        after = await expect.acked(trial.client.list(states))
+        if after.response.revision != revision:  # the provider may have given the cursor in the meantime
+            moved += 1
+            if moved < MAX_MOVES:
+                continue
+            return
+        stable = set(ids_in(before)) & set(ids_in(after))
+        short = [(each, call) for each, call in zip(near, calls, strict=True) if stable - set(ids_in(call))]
+        if not short:
+            return
+        wanted = f"the full list after {cursor_text(short[0][0])}, which follows the current cursor"
+        got = f"{len(ids_in(short[0][1]))} machines instead of {len(stable)}"
+        expect.fact(not last, wanted=wanted, got=got, calls=[before, short[0][1], after])
 
 
 @behaviour("LST-8c", machines=1)

@@ -236,7 +236,10 @@ async def test_a_call_that_starts_a_transition_moves_the_mark_of_all_four(trial:
     machine, shard = trial.machine, trial.new_shard()
     for verb, sequence in ((Verb.CONFIGURE, 5), (Verb.DRAIN, 6)):  # Drain is the control too: its token is newer
         token = shard.token(epoch=5, sequence=sequence)
-        await trial.drive(machine, verb, expect.accepted(machine.call(verb, token)))
+        await trial.begin(machine, verb, expect.accepted(machine.call(verb, token)))
+        for each in supported_verbs(trial):
+            await expect.fenced(machine.call(each, token))
+        await trial.bring(machine, EDGES[verb].target)
         for each in supported_verbs(trial):
             await expect.fenced(machine.call(each, token))
 

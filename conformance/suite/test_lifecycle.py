@@ -7,12 +7,13 @@ Delete start machines; all others move a machine between IDLE and CONFIGURED.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import SeenOnce, Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
-from conformance.rpc.call import Call, describe_machine
+from conformance.rpc.call import Call, cut, describe_machine
 from conformance.suite._edges import observe_edge_once, observe_edge_until_seen
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
+    from conformance.core.fencing import Shard
     from conformance.fleet.machine import Machine
     from conformance.testkit.observations import Ack, Recording
     from conformance.testkit.trial import Trial
@@ -127,24 +129,78 @@ async def test_configure_and_drain_move_no_other_machine(trial: Trial) -> None:
         trial.unique("one"),
         trial.unique("another"),
     )
-    for machine, to in ((bound, cluster), (other, other_cluster), (driven, cluster)):
-        await drive_alone(trial, machine, Verb.CONFIGURE, rest, machine.configure(cluster=to))
-    await drive_alone(trial, driven, Verb.DRAIN, rest)
+    bindings = {bound: Binding(cluster, bound.id), other: Binding(other_cluster, other.id)}
+    operations: dict[Machine, Call | None] = {}
+    shard = trial.new_shard()  # one shard for all of them, as a real one; it restarts before each of its later calls
+    for machine, binding in (*bindings.items(), (driven, Binding(cluster, driven.id))):
+        await drive_alone(trial, machine, Verb.CONFIGURE, rest, binding.of(machine, shard))
+        shard.start_after_epoch(shard.epoch)
+        if machine is not driven:
+            operations[machine] = await operation_at_rest(machine, binding, shard)
+    await drive_alone(trial, driven, Verb.DRAIN, rest, driven.drain(shard))
+    for machine, operation in operations.items():
+        await check_same_operation(machine, bindings[machine], operation, by=f"calls to {driven.id}")
 
 
-@behaviour("LIF-9b", machines=2, start=State.SPECULATIVE, transitions=1, creates=True)
+@behaviour("LIF-9b", machines=3, start=State.SPECULATIVE, bound=1, transitions=1, creates=True)
 async def test_create_moves_no_other_machine(trial: Trial) -> None:
-    await drive_alone(trial, trial.machine, Verb.CREATE, {m: place_text(await m.read()) for m in trial.machines})
+    created, _, bound = trial.machines
+    operation = await operation_at_rest(bound, Binding(bound.cluster))
+    await drive_alone(trial, created, Verb.CREATE, {m: place_text(await m.read()) for m in trial.machines})
+    await check_same_operation(bound, Binding(bound.cluster), operation, by=f"Create of {created.id}")
 
 
-@behaviour("LIF-9c", machines=2, start=State.IDLE, transitions=1, deletes=True)
+@behaviour("LIF-9c", machines=3, start=State.IDLE, transitions=2, deletes=True)
 async def test_delete_moves_no_other_machine(trial: Trial) -> None:
-    await drive_alone(trial, trial.machine, Verb.DELETE, {m: place_text(await m.read()) for m in trial.machines})
+    deleted, other, bound = trial.machines
+    binding = Binding(bound.cluster, bound.id)
+    await trial.drive(bound, Verb.CONFIGURE, binding.of(bound))
+    operation = await operation_at_rest(bound, binding)
+    shard = trial.new_shard()
+    idle = await expect.answered(other.drain(shard))  # one shard calls both; this call starts nothing
+    if idle.fenced:
+        raise Unprepared(f"Drain of {other.id} with the first token of a shard answered {idle.outcome()}")
+    rest = {m: place_text(await m.read()) for m in trial.machines}
+    await drive_alone(trial, deleted, Verb.DELETE, rest, deleted.delete(shard))
+    await check_same_operation(bound, binding, operation, by=f"Delete of {deleted.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The cluster of a Configure, and the value of its metadata; empty for none."""
+
+    cluster: str
+    owner: str = ""
+
+    def of(self, machine: Machine, shard: Shard | None = None) -> Awaitable[Call]:
+        """Configures the machine with this binding; `shard` sends the call, by default the machine's own."""
+        metadata = {"owner": self.owner} if self.owner else None
+        return machine.configure(shard, cluster=self.cluster, metadata=metadata)
 
 
 def place_text(machine: pb.Machine) -> str:
-    """Returns state, host and cluster as text that can be compared."""
-    return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}"
+    """Returns state, host, cluster and metadata as text that can be compared."""
+    metadata = "".join(f", {key}={value}" for key, value in sorted(machine.shard_metadata.items()))
+    return f"{state_of(machine.state).name} host {machine.host.ref!r} cluster {machine.cluster!r}{metadata}"
+
+
+async def operation_at_rest(machine: Machine, binding: Binding, shard: Shard | None = None) -> Call | None:
+    """Returns the ack of a retry of Configure. None if two retries are not the same operation: OPS-2 judges that."""
+    first, again = await binding.of(machine, shard), await binding.of(machine, shard)
+    return first if first.ok and again.operation_id == first.operation_id else None
+
+
+async def check_same_operation(machine: Machine, binding: Binding, operation: Call | None, *, by: str) -> None:
+    """Checks that a retry of Configure still is the same operation after calls to another machine."""
+    if operation is None:
+        return
+    again = await expect.answered(binding.of(machine))
+    expect.fact(
+        again.ok and again.operation_id == operation.operation_id,
+        wanted=f"{by} to leave the operation id {cut(operation.operation_id)!r} of {machine.id} as it was",
+        got=repr(cut(again.operation_id)) if again.ok else again.outcome(),
+        calls=[operation, again],
+    )
 
 
 async def drive_alone(

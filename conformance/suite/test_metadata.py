@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from hypothesis import strategies as st
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.suite._metadata import IDLE_OR_BOUND, check_shown, configure_with, readings_of_binding
+from conformance.suite._metadata import IDLE_OR_BOUND, bind_to, check_shown, configure_with, readings_of_binding
+from conformance.suite._names import CLUSTER_TAILS, CODE_LIKE, COLLATED, ENCODED
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
@@ -139,9 +140,9 @@ async def test_acks_echo_metadata(trial: Trial) -> None:
 
 @behaviour("MET-1c", machines=1, transitions=2)
 async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
-    machine, cluster = trial.machine, trial.unique("cluster")
+    machine = trial.machine
     async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.CONFIGURING) as seen:
-        ack = await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+        cluster, ack = await bind_to(trial, machine, CLUSTER_TAILS["path"], ORDINARY)
     for reading in readings_of_binding(seen, cluster):
         expect.echoes(reading.machine, ORDINARY, where=reading.where)
     seen.demand(trial, Verb.CONFIGURE, ack)
@@ -149,8 +150,8 @@ async def test_metadata_is_there_while_configuring(trial: Trial) -> None:
 
 @behaviour("MET-1d", machines=1, transitions=2)
 async def test_metadata_is_there_while_draining(trial: Trial) -> None:
-    machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    machine = trial.machine
+    cluster, _ = await bind_to(trial, machine, CLUSTER_TAILS["escaped"], ORDINARY)
     async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.DRAINING) as seen:
         ack = await trial.drive(machine, Verb.DRAIN)
     for reading in readings_of_binding(seen, cluster):
@@ -160,17 +161,18 @@ async def test_metadata_is_there_while_draining(trial: Trial) -> None:
 
 @behaviour("MET-1e", machines=1, transitions=2)
 async def test_awkward_strings_come_back(trial: Trial) -> None:
-    call = await configure_with(trial.machine, AWKWARD)
-    expect.echoes(call.response.machine, AWKWARD, where="the ack of Configure")
-    await check_shown(trial, trial.machine, AWKWARD)
+    strings = AWKWARD | ENCODED
+    call = await configure_with(trial.machine, strings)
+    expect.echoes(call.response.machine, strings, where="the ack of Configure")
+    await check_shown(trial, trial.machine, strings)
 
 
 @behaviour("MET-1f", machines=1, transitions=2)
 async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) -> None:
-    machine = trial.machine
+    machine, keys = trial.machine, FIELD_LIKE | CODE_LIKE
     idle = expect.at_rest(await machine.read())
-    await configure_with(machine, FIELD_LIKE)
-    await check_shown(trial, machine, FIELD_LIKE)
+    await configure_with(machine, keys)
+    await check_shown(trial, machine, keys)
     seen = expect.at_rest(await machine.read())
     for name in ("id", "host", "instance_type", "zone", "capacity_type", "last_error"):
         before, after = getattr(idle, name), getattr(seen, name)
@@ -179,8 +181,9 @@ async def test_keys_that_look_like_something_else_are_only_keys(trial: Trial) ->
 
 @behaviour("MET-1g", machines=1, transitions=2)
 async def test_unicode_is_not_normalised(trial: Trial) -> None:
-    await configure_with(trial.machine, UNICODE_TEXTS)
-    await check_shown(trial, trial.machine, UNICODE_TEXTS)
+    texts = UNICODE_TEXTS | COLLATED
+    await configure_with(trial.machine, texts)
+    await check_shown(trial, trial.machine, texts)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
@@ -220,8 +223,8 @@ async def test_nothing_is_left_when_drain_has_settled(trial: Trial) -> None:
 
 @behaviour("MET-2b", machines=1, transitions=2)
 async def test_metadata_and_cluster_go_together(trial: Trial) -> None:
-    machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    machine = trial.machine
+    cluster, _ = await bind_to(trial, machine, CLUSTER_TAILS["blanks"], ORDINARY)
     async with observe(trial, machine, states=IDLE_OR_BOUND) as seen:
         ack = await trial.drive(machine, Verb.DRAIN)
         again = await machine.drain()  # a retry if the machine is IDLE after the Drain (OPS-2)
@@ -242,10 +245,10 @@ async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
     machine = trial.machine
     first = {"shared": "first", "only first": "1", "": "empty key"}
     second = {"shared": "second", "only second": "2"}
-    await trial.bind(machine, cluster=trial.unique("cluster"), metadata=first)
+    await bind_to(trial, machine, CLUSTER_TAILS["nul"], first)
     await trial.drive(machine, Verb.DRAIN)
     async with observe(trial, machine, states=IDLE_OR_BOUND, enough=State.CONFIGURING) as seen:
-        call = await trial.bind(machine, cluster=trial.unique("cluster"), metadata=second)
+        _, call = await bind_to(trial, machine, CLUSTER_TAILS["decomposed"], second)
     expect.echoes(call.response.machine, second, where="the ack of the second Configure")
     await check_shown(trial, machine, second)
     for reading in seen.at(State.CONFIGURING, State.CONFIGURED, rpc="Get"):
@@ -254,8 +257,8 @@ async def test_the_next_binding_shows_only_its_own(trial: Trial) -> None:
 
 @behaviour("MET-2d", machines=1, transitions=4)
 async def test_a_binding_without_metadata_shows_none(trial: Trial) -> None:
-    machine, cluster = trial.machine, trial.unique("cluster")
-    await trial.bind(machine, cluster=cluster, metadata=ORDINARY)
+    machine = trial.machine
+    cluster, _ = await bind_to(trial, machine, CLUSTER_TAILS["long"], ORDINARY)
     await trial.drive(machine, Verb.DRAIN)
     await trial.bind(machine, cluster=cluster)  # the same cluster again, so that only the map differs
     await check_shown(trial, machine, {})

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unprepared
 from conformance.core.lifecycle import State, Verb
-from conformance.suite._metadata import IDLE_OR_BOUND, TOO_LARGE, check_shown, configure_with, readings_of_binding
+from conformance.suite._metadata import (
+    IDLE_OR_BOUND,
+    TOO_LARGE,
+    bind_to,
+    check_shown,
+    configure_with,
+    readings_of_binding,
+)
+from conformance.suite._names import CLUSTER_TAILS
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
@@ -18,6 +26,7 @@ from conformance.testkit.observer import observe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from conformance.core.fencing import Shard
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
@@ -31,39 +40,49 @@ def own_metadata(machine: Machine) -> dict[str, str]:
 @behaviour("MET-3a", machines=3, transitions=2)
 async def test_machines_bound_together_keep_their_maps_apart(trial: Trial) -> None:
     one, other, bystander = trial.machines
-    clusters = {machine: trial.unique("cluster") for machine in (one, other)}
+    stem = trial.unique("cluster")  # the names of the two clusters differ only in case
     async with (
         observe(trial, one, states=IDLE_OR_BOUND) as first,
         observe(trial, other, states=IDLE_OR_BOUND) as second,
     ):
-        await asyncio.gather(
-            *(trial.bind(machine, cluster=clusters[machine], metadata=own_metadata(machine)) for machine in clusters)
+        (cluster, _), (other_cluster, _) = await asyncio.gather(
+            bind_to(trial, one, CLUSTER_TAILS["case"], own_metadata(one), stem=stem),
+            bind_to(trial, other, CLUSTER_TAILS["other case"], own_metadata(other), stem=stem),
         )
-    for seen in (first, second):
-        for reading in readings_of_binding(seen, clusters[seen.machine]):
+    for seen, name in ((first, cluster), (second, other_cluster)):
+        for reading in readings_of_binding(seen, name):
             expect.echoes(reading.machine, own_metadata(seen.machine), where=reading.where)
         await check_shown(trial, seen.machine, own_metadata(seen.machine))
     await check_shown(trial, bystander, {})
 
 
+async def bind_by_one_shard(trial: Trial) -> Shard:
+    """Binds all machines of the trial to one cluster, each with its own map, by calls of one shard; returns the shard.
+
+    Each call is answered before the next one is sent, with a newer token, as any scope of marks requires (FEN-13).
+    """
+    cluster, shard = trial.unique("cluster"), trial.new_shard()
+    for machine in trial.machines:
+        await expect.acked(machine.configure(shard, cluster=cluster, metadata=own_metadata(machine)))
+    for machine in trial.machines:
+        state = (await machine.settle()).state
+        if state is not State.CONFIGURED:
+            raise Unprepared(f"{machine.id} is {state.name} after Configure by a shard that binds several machines")
+    return shard
+
+
 @behaviour("MET-3b", machines=2, transitions=3)
 async def test_a_drain_takes_only_its_own_metadata(trial: Trial) -> None:
     one, other = trial.machines
-    for machine in (one, other):
-        await expect.acked(machine.configure(metadata=own_metadata(machine)))
-    for machine in (one, other):
-        await trial.bring(machine, State.CONFIGURED)
-    await trial.drive(one, Verb.DRAIN)
+    shard = await bind_by_one_shard(trial)
+    await trial.drive(one, Verb.DRAIN, one.drain(shard))
     await check_shown(trial, other, own_metadata(other))
     await check_shown(trial, one, {})
 
 
 @behaviour("MET-3c", machines=2, transitions=2)
 async def test_machines_of_one_cluster_keep_their_maps_apart(trial: Trial) -> None:
-    cluster = trial.unique("cluster")
-    await asyncio.gather(
-        *(trial.bind(machine, cluster=cluster, metadata=own_metadata(machine)) for machine in trial.machines)
-    )
+    await bind_by_one_shard(trial)
     for machine in trial.machines:
         await check_shown(trial, machine, own_metadata(machine))
 
@@ -92,7 +111,7 @@ async def check_stored_or_refused(trial: Trial, machine: Machine, metadata: Mapp
 @behaviour("MET-4a", machines=1, transitions=2)
 async def test_64_keys_and_16_kib_are_taken(trial: Trial) -> None:
     metadata = {f"key-{number:02}": "v" * (256 - len("key-00")) for number in range(64)}
-    await configure_with(trial.machine, metadata)
+    await configure_with(trial.machine, metadata, plain={"plain": "value"})
     await check_shown(trial, trial.machine, metadata)
 
 
@@ -106,7 +125,9 @@ async def test_many_keys_are_kept_whole_or_refused(trial: Trial) -> None:
 @behaviour("MET-4c", machines=1, transitions=4)
 async def test_long_values_are_kept_whole_or_refused(trial: Trial) -> None:
     machine = trial.machine
-    await check_stored_or_refused(trial, machine, {"long": "ä" * 6000, "k" * 2000: "v"}, what="14 kB in two keys")
+    await check_stored_or_refused(
+        trial, machine, {"long": "ä" * 1000 + "a" * 9000, "k" * 2000: "v"}, what="13 kB in two keys"
+    )
     await check_stored_or_refused(trial, machine, {"long": "ä" * (1 << 19) + "end"}, what="1 MiB in one value")
     # Refused metadata, and metadata of a drained binding, must not appear in the next binding.
     await trial.bind(machine, cluster=machine.cluster, metadata={"small": "1"})

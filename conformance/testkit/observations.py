@@ -58,6 +58,8 @@ class Recording:
     """Lists of all machines that lacked this machine; None for a fleet that is too large to list repeatedly."""
     calls: tuple[Call, ...]
     """All calls of the recording."""
+    spent: tuple[tuple[Call, Call], ...] = ()
+    """Calls in flight that start nothing, each with the next call at rest, which carries the same token."""
 
     def at(self, *verbs: Verb) -> Iterator[Ack]:
         """Returns the acks of these edges."""

@@ -46,6 +46,7 @@ async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
     acks: list[Ack] = []
     controls: dict[Verb, Call] = {}
     unlisted: list[Call] = []
+    spent: list[tuple[Call, Call]] = []
 
     def note_missing(listing: Call) -> None:
         if all(shown.id != machine.id for shown in listing.response.machines):
@@ -55,20 +56,31 @@ async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:
         edge = EDGES[verb]
         states = trial.found.states_to_list(edge.via, *{edge.source, edge.target} - {State.SPECULATIVE})
         controls[verb] = await machine.call(Verb.DRAIN if verb is Verb.CREATE else Verb.CREATE)
+        # Neither call starts anything, in flight or at the target: a retry, and one that has no edge.
+        inert = (verb, Verb.DRAIN if verb in (Verb.CREATE, Verb.DELETE) else Verb.CREATE)
         async with observe(trial, machine, states=states, enough=edge.via, each=note_missing) as observations:
-            edge_acks = [Ack(verb, await trial.begin(machine, verb)), Ack(verb, await machine.call(verb), "in flight")]
+            edge_acks = [Ack(verb, await trial.begin(machine, verb))]
+            in_flight = [await machine.call(each, trial.new_shard()) for each in inert]
+            edge_acks.append(Ack(verb, in_flight[0], "in flight"))
             await trial.bring(machine, edge.target)
         seen += [*observations.all, Observation("Get", await machine.read())]
         edge_acks.append(Ack(verb, await machine.call(verb), "at rest"))
+        spent += [(call, await machine.call(each, call.token)) for each, call in zip(inert, in_flight, strict=True)]
         acks += [ack for ack in edge_acks if ack.call.ok]  # OPS-2 judges a refused retry
     if machine.record.calls.given_up > given_up:
         # Each behaviour that judges the recording would take the second Configure for the first one.
         raise Unprepared(f"a Configure of {machine.id} was given up")
-    for control in controls.values():
+    for control in (*controls.values(), *(call for pair in spent for call in pair)):
         await expect.answered(control)  # other behaviours judge this recording, which must be complete
     for ack in acks:
         retry = ack.when and f", sent again {ack.when},"
         seen.append(Observation(f"the ack of {ack.verb.value}{retry}", ack.call.response.machine))
     return Recording(
-        machine.id, tuple(seen), tuple(acks), controls, None if large else tuple(unlisted), recorded_calls()
+        machine=machine.id,
+        seen=tuple(seen),
+        acks=tuple(acks),
+        controls=controls,
+        unlisted=None if large else tuple(unlisted),
+        calls=recorded_calls(),
+        spent=tuple(spent),
     )

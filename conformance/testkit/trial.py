@@ -11,6 +11,7 @@ from conformance.core.errors import NoAnswer, Unprepared
 from conformance.core.fencing import Shard
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import Machine
+from conformance.testkit.hold import Hold
 
 Case = TypeVar("Case")
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.model.expected import Operation
+    from conformance.fleet.model.marks import Mark
     from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pace import Pace
     from conformance.fleet.pool import Pool
@@ -49,6 +52,7 @@ class Trial:
         found: TargetInfo,
         seed: int,
         fence_scope: str | None = None,
+        hold: Hold | None = None,
         examples: int = 25,
         attempt: int = 1,
         late: bool = False,
@@ -60,6 +64,8 @@ class Trial:
         self.found = found
         self.fence_scope = fence_scope
         """The fence scope that the user has chosen, if any."""
+        self.hold = hold or Hold(0.0, clock=context.client.now)
+        """The long-lived state that the run holds until it is checked."""
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
         """The edges that the behaviour only observes; empty for any other behaviour."""
@@ -106,6 +112,16 @@ class Trial:
         """Seconds that the slowest transition of this run has taken; 0 if none has ended yet."""
         return self._context.meter.slowest
 
+    @property
+    def transitions(self) -> int:
+        """The number of transitions that this run has started."""
+        return self._context.meter.transitions
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The machines that this run has bound at least once."""
+        return self._context.meter.bound
+
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
         self._count += 1
@@ -122,6 +138,29 @@ class Trial:
     def new_shard(self) -> Shard:
         """Returns a shard that is new to the provider."""
         return Shard(self.unique("s"))
+
+    def oldest_marks(self, count: int) -> Sequence[tuple[Machine, Verb, Mark]]:
+        """Returns marks of this run, half of them the oldest, the others of any age.
+
+        Each with a machine that is at rest or does not exist, and a call that starts nothing there, whatever its token.
+        """
+        machines = self._pool.at_rest() | {machine.id: machine for machine in self.machines}
+        marks = [(machines[each], mark) for each, mark in self._context.model.passed() if each in machines]
+        others = marks[count // 2 :]
+        chosen = marks[: count // 2] + self.random.sample(others, min(len(others), count - count // 2))
+        return [(m, Verb.CREATE if m.state is State.CONFIGURED else Verb.DRAIN, mark) for m, mark in chosen]
+
+    def resting_since(self, machine: Machine) -> float:
+        """Returns the time since which the machine is known to rest where it is; now, if it is not known."""
+        known = self._context.model.resting(machine.id)
+        return known.by.ended if known is not None and known.by is not None else self.client.now()
+
+    def oldest_operations(self, count: int) -> Sequence[tuple[Machine, Operation]]:
+        """Returns the oldest operations whose machines have rested since and got no other call, with these machines."""
+        machines = self._pool.at_rest() | {machine.id: machine for machine in self.machines}
+        known = ((machine, self._context.model.untouched_operation(machine.id)) for machine in machines.values())
+        found = [(machine, operation) for machine, operation in known if operation is not None]
+        return sorted(found, key=lambda item: item[1].ack.ended)[:count]
 
     def stranger(self, machine_id: str | None = None) -> Machine:
         """Returns a machine that does not exist. Its calls are in the ledger too, because a provider may create it."""

@@ -280,7 +280,7 @@ class DrainOfIdleStarts(_TakesEdge):
     verb, rests = Verb.DRAIN, State.IDLE
 
 
-@mutant("COD-2", "COD-2c", "COD-2e", also=("OPS-2c",), because="a repeated Drain is a new operation")
+@mutant("COD-2", "COD-2c", "COD-2e", also=("OPS-2c", "LIF-9c"), because="a repeated Drain is a new operation")
 class DrainOfIdleStartsAgain(Core):
     """Starts another Drain of an IDLE machine, even if that machine was already drained."""
 

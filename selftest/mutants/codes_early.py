@@ -50,7 +50,13 @@ class DeleteCancelsCreate(_TakesEarly):
     verb, rests = Verb.DELETE, State.CREATING
 
 
-@mutant("COD-2", "COD-2k", latency="200ms")
+@mutant(
+    "COD-2",
+    "COD-2k",
+    latency="200ms",
+    also=("LIF-5a",),
+    because="a machine that is launched again while it drains has another host afterwards",
+)
 class CreateRebuildsWhatIsDrained(_TakesEarly):
     """Launches a DRAINING machine again when Create is called."""
 

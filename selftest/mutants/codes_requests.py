@@ -376,14 +376,6 @@ class HugeIdsPoisonALock(_Stuck):
 
 
 @mutant("COD-5", "COD-5c")
-class HugeShardIdsPoisonALock(_Stuck):
-    """Leaves a transaction open when a shard id does not fit into its column."""
-
-    def odd(self, request: object) -> bool:
-        return len(getattr(request, "shard_id", "")) > 60_000
-
-
-@mutant("COD-5", "COD-5c")
 class HugeClustersPoisonALock(_Stuck):
     """Leaves a transaction open when a cluster_id does not fit into its column."""
 

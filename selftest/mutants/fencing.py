@@ -67,7 +67,13 @@ class SequenceZeroAlwaysPasses(Core):
         return newer(token, mark) or (token.epoch == mark.epoch and token.sequence == 0)
 
 
-@mutant("FEN-1", "FEN-1d", latency="300ms")
+@mutant(
+    "FEN-1",
+    "FEN-1d",
+    latency="300ms",
+    also=("FEN-7c",),
+    because="a token that starts a transition passes while it runs",
+)
 class NotFencedInFlight(Core):
     """Does not fence calls for a machine while its transition runs."""
 
@@ -77,7 +83,13 @@ class NotFencedInFlight(Core):
             super().fence(verb, machine_id, token)
 
 
-@mutant("FEN-1", "FEN-1d", latency="300ms")
+@mutant(
+    "FEN-1",
+    "FEN-1d",
+    latency="300ms",
+    also=("FEN-7c",),
+    because="a token that starts a transition passes while it runs",
+)
 class DrainPassesInFlight(Core):
     """Does not fence a Drain while a transition runs, because the state refuses it anyway."""
 

@@ -338,7 +338,14 @@ class FencedDrainCancelsTheTransition(Refusal):
             self.put(replace(self.cleared_by_drain(machine), state=State.IDLE))
 
 
-@mutant("FEN-5", "FEN-5f", "FEN-1d", latency="300ms")
+@mutant(
+    "FEN-5",
+    "FEN-5f",
+    "FEN-1d",
+    also=("FEN-7c",),
+    because="it sends a stale call to a machine in transition",
+    latency="300ms",
+)
 class WhoeverDisturbsIsBanned(Refusal):
     """Fences a shard for good after a stale call for a machine in transition."""
 

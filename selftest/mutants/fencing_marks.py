@@ -34,7 +34,11 @@ class OneMarkPerMachine(Core):
 
 
 @mutant(
-    "FEN-9", "FEN-9b", "FEN-9i", also=("FEN-6c",), because="a Delete that another shard's mark fences moves no mark"
+    "FEN-9",
+    "FEN-9b",
+    "FEN-9i",
+    also=("FEN-6c", "FEN-6d"),
+    because="a Delete that another shard's mark fences moves no mark",
 )
 class OneMarkPerMachineOnDelete(Core):
     """Keeps one mark per machine for all shards on Delete."""

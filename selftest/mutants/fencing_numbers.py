@@ -156,7 +156,7 @@ class MarksAreKeptAsFloats(Core):
         return newer(token, _as(mark, _float, _float))
 
 
-@mutant("FEN-10", "FEN-10e")
+@mutant("FEN-10", "FEN-10e", also=("FEN-3b",), because="the ladder of tokens on edges meets these numbers")
 class NumbersArePacked(Core):
     """Packs both numbers into one with 32 bits for the sequence, so that larger ones overflow into the epoch."""
 
@@ -164,7 +164,7 @@ class NumbersArePacked(Core):
         return (token.epoch << 32) + token.sequence > (mark.epoch << 32) + mark.sequence
 
 
-@mutant("FEN-10", "FEN-10e")
+@mutant("FEN-10", "FEN-10e", also=("FEN-3b",), because="the ladder of tokens on edges meets these numbers")
 class NumbersAreAddedUp(Core):
     """Adds the sequence number to a million times the epoch, and compares the sums."""
 

@@ -194,8 +194,8 @@ class DrainingLooksDeleting(ShownWrong):
     "LIF-2b",
     "LIF-2c",
     latency="120ms",
-    also=("LIF-6d",),
-    because="List shows a machine as IDLE that still has a cluster",
+    also=("LIF-6d", "MET-2a"),
+    because="List shows a machine as IDLE that still has a cluster and metadata",
 )
 class ListShowsTheDesiredState(Core):
     """Shows the target state in List while a transition runs."""

@@ -109,13 +109,9 @@ class HostsHaveNoRef(Core):
 
 @mutant(
     "LIF-5",
-    "LIF-5a",
-    also=(
-        "OPS-2b",
-        "LIF-9a",
-        "LIF-9c",
-        "MET-1f",
-    ),
+    "LIF-5b",
+    "LIF-5e",
+    also=("LIF-9a", "LIF-9b"),
     because="a behaviour that compares a machine with an earlier read sees another host",
 )
 class HostRefIsMadeUpAtEachRead(Core):

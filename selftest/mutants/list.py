@@ -114,7 +114,7 @@ class NoStateMeansWithAHost(Core):
         return super().matches(machine, wanted) and not hidden
 
 
-@mutant("LST-1", "LST-1e")
+@mutant("LST-1", "LST-1e", whole=True)
 class NoStateMeansAtRest(Core):
     """Omits machines in transition from a List without a filter."""
 
@@ -138,7 +138,7 @@ class FoundUnderTheOldState(Before):
         return super().matches(self.before(machine) if machine.state in MOVING else machine, wanted)
 
 
-@mutant("LST-1", "LST-1e")
+@mutant("LST-1", "LST-1e", whole=True)
 class FoundUnderTheNextState(Core):
     """Finds a CONFIGURING machine under CONFIGURED."""
 

@@ -254,7 +254,7 @@ class ReservedKeysAreDropped(Rewriting):
         return {key: value for key, value in metadata.items() if "kubernetes.io/" not in key}
 
 
-@mutant("MET-1", "MET-1f")
+@mutant("MET-1", "MET-1f", also=("SHP-4b",), because="last_error is shown on a machine that did not fail")
 class KeysOverwriteFields(Rewriting):
     """Overwrites the field last_error with the metadata of that key."""
 

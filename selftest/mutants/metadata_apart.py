@@ -142,7 +142,7 @@ class TheLastRequestWins(Core):
         return replace(settled, shard_metadata=self.latest) if settled.state is State.CONFIGURED else settled
 
 
-@mutant("MET-3", "MET-3c")
+@mutant("MET-3", "MET-3c", also=("LIF-9a",), because="a neighbour in the cluster shows other metadata")
 class KeptByCluster(Core):
     """Shares metadata between all machines of a cluster in Get."""
 
@@ -166,11 +166,11 @@ class DrainClearsEverybodys(Core):
 
 
 @mutant("MET-4", "MET-4a")
-class FortyKeysAreEnough(Core):
-    """Refuses more than forty metadata keys."""
+class TwentyKeysAreEnough(Core):
+    """Refuses more than twenty metadata keys."""
 
     def validate_metadata(self, request: Configure) -> None:
-        if len(request.metadata) > 40:
+        if len(request.metadata) > 20:
             raise Rejected(Code.INVALID_ARGUMENT, "too many keys")
 
 

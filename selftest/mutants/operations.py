@@ -250,7 +250,9 @@ class RetriesAreCounted(Core):
         return f"{known}-late" if known and counts[known] > 10 else known
 
 
-@mutant("OPS-2", "OPS-2e")
+@mutant(
+    "OPS-2", "OPS-2e", also=("LIF-9a",), because="the retry that looks at a neighbour's operation configures it again"
+)
 class RetryConfiguresAgain(Core):
     """Runs the Configure again on a retry at CONFIGURED, with the same operation_id."""
 

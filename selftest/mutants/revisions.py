@@ -194,7 +194,7 @@ class TheLastChangeAgain(Core):
         return machine.revision >= since
 
 
-@mutant("LST-7", "LST-7a", "LST-7b")
+@mutant("LST-7", "LST-7b", "LST-7c")
 class HeartbeatsAreChanges(Core):
     """Treats every machine with a host as changed at each List."""
 

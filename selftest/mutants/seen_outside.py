@@ -30,7 +30,7 @@ class _AtTimes(Core):
         return super().settle(machine)
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class LabelsAreNotDrained(Core):
     """Ends a Drain in CONFIGURED if the binding has a key that a node has too; only the pool drains such a one."""
 
@@ -40,17 +40,17 @@ class LabelsAreNotDrained(Core):
         return super().settle(machine)
 
 
-@mutant("LIF-1", "LIF-1a")
+@mutant("LIF-1", "LIF-1a", whole=True)
 class CreateIsUndoneAtTimes(_AtTimes):
-    """Ends every seventh Create in SPECULATIVE."""
+    """Ends every eleventh Create in SPECULATIVE."""
 
     def settled(self, machine: Machine, number: int) -> Machine:
-        if machine.state is State.CREATING and number % 7 == 0:
+        if machine.state is State.CREATING and number % 11 == 0:
             return replace(machine, state=State.SPECULATIVE, created_by="")
         return super().settled(machine, number)
 
 
-@mutant("SHP-4", "SHP-4a")
+@mutant("SHP-4", "SHP-4a", whole=True)
 class LastErrorAtTimes(_AtTimes):
     """Leaves a last_error after every 31st Drain."""
 

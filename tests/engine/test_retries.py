@@ -30,6 +30,7 @@ from conformance.fleet.needs import Needs
 from conformance.fleet.pool import MAX_FAILURES_IN_A_ROW, Pool
 from conformance.results.result import Result, Status
 from conformance.testkit.behaviour import Behaviour
+from conformance.testkit.hold import Hold
 from tests.runs import entry, nothing
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Scripted(Judge):
 
     def __init__(self, pool: Pool, context: Any, scripts: dict[str, Sequence[End]], *, other_client: bool) -> None:
         found: Any = SimpleNamespace()
-        super().__init__(pool, context, found, seed=0, examples=0, fence_scope=None, emit=lambda _: None)
+        hold = Hold(0.0, clock=lambda: 0.0)
+        super().__init__(pool, context, found, seed=0, examples=0, fence_scope=None, hold=hold, emit=lambda _: None)
         self.scripts = scripts
         self.done: dict[str, list[End]] = {name: [] for name in scripts}
         self.in_a_row: list[int] = []

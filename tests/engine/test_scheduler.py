@@ -102,6 +102,11 @@ def test_the_quiet_phase_ends_with_transitions() -> None:
     assert pending(moves, proof(behaviour_id="TST-1b", alone=True), phase=Phase.QUIET) == ["TST-1b", "TST-1a"]
 
 
+def test_machines_at_rest_are_looked_at_before_behaviours_without_machines_call_them() -> None:
+    looks = proof(behaviour_id="TST-1b", machines=1, alone=True)
+    assert pending(proof(behaviour_id="TST-1a", alone=True), looks, phase=Phase.QUIET) == ["TST-1b", "TST-1a"]
+
+
 def test_a_delete_is_judged_on_a_machine_that_is_cleaned_up_anyway() -> None:
     diary, core = Diary(), provider(8, latency=0.01)
     plan = (

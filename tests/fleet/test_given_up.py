@@ -131,7 +131,7 @@ def test_a_machine_whose_configure_was_given_up_is_configured_again() -> None:
         assert lease.machines[0].state is State.CONFIGURED
         assert lease.machines[0].record.calls.given_up == 1
         assert not pool.quarantined
-        assert not context.breaches
+        assert not context.model.breaches
 
     pooled(facts, core=provider(4, cls=GivesUp))
 

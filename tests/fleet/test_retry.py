@@ -10,7 +10,7 @@ import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.fencing import Token
+from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
 from conformance.fleet import retry as retries
 from conformance.fleet.retry import CallOutcome, MutatingCall, Retry, may_drop, send_with_retry
@@ -69,7 +69,10 @@ def sent_with(
     async def next_token() -> Token:
         return SECOND
 
-    call = MutatingCall(verb=Verb.CREATE, machine_id="m", token=FIRST, own=own, client=client, shared=True, send=send)
+    shard = Shard(FIRST.shard) if own else None
+    call = MutatingCall(
+        verb=Verb.CREATE, machine_id="m", token=FIRST, shard=shard, client=client, shared=True, send=send
+    )
     retry = Retry(state_before=State.SPECULATIVE, next_token=next_token, superseded=lambda: superseded)
     return asyncio.run(send_with_retry(call, retry, drop_response=may_drop(call))), sent
 

@@ -354,7 +354,7 @@ def test_a_question_that_was_rejected_for_load_and_then_fenced_proves_nothing() 
 
 def test_a_call_that_the_fence_knows_is_fenced_off() -> None:
     fence, shard = BusyFence(grpc.StatusCode.FAILED_PRECONDITION), Shard("s")
-    asyncio.run(fence_off(lost_create(), asks(fence), own=shard))
+    asyncio.run(fence_off(lost_create(), asks(fence), own=(shard,)))
     assert len(set(fence.tokens)) == 1
 
 

@@ -1,4 +1,4 @@
-"""The parts of the scale lane: budgets, soaks, sketches, growth, the gate, and the oracle."""
+"""The parts of the scale lane: budgets, soaks, sketches, growth, the gate, and the verdicts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 
+import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from hypothesis import given, settings
@@ -16,44 +17,22 @@ from hypothesis import strategies as st
 from conformance.core.errors import UsageError, Violation
 from conformance.core.json_reader import Malformed
 from conformance.core.latency import percentile
-from conformance.core.lifecycle import State, Verb
+from conformance.core.lifecycle import Verb
 from conformance.core.quantile_sketch import QuantileSketch
-from conformance.fleet.context import SettleResult
+from conformance.fleet.model import FleetModel
 from conformance.lanes import scale
 from conformance.lanes.scale import budget, reader, soak
-from conformance.lanes.scale.figures import Fleet, ScaleFigures
+from conformance.lanes.scale.figures import ChurnProgress, Fleet, ScaleFigures
 from conformance.lanes.scale.growth import MIN_ANSWERS, Sizes
-from conformance.lanes.scale.oracle import MAX_OPERATION_IDS, OWNER, Expected, Oracle, differences
 from conformance.lanes.scale.quiescence import Quiescence
 from conformance.lanes.scale.timings import LAST_CALLS, RecentCalls, Timings
+from conformance.lanes.scale.verdicts import MAX_GIVEN_UP_IN_A_ROW, Verdicts
 from conformance.reporters import sections
 from conformance.results.bill import Meter
+from conformance.results.breach import Breach
 from conformance.results.lane_figures import Effect
 from conformance.rpc.call import note_unanswered, record, recording
 from tests.values import a_call
-
-
-def expected(machine_id: str = "m1", number: int = 1) -> Expected:
-    return Expected(id=machine_id, run="cpc-1", number=number)
-
-
-def ack(operation: str, machine_id: str = "m1") -> object:
-    answer = pb.TransitionAck(operation_id=operation, machine=pb.Machine(id=machine_id))
-    return a_call("Create", pb.CreateRequest(machine_id=machine_id), response=answer)
-
-
-def shown(each: Expected, state: State, **given: object) -> pb.Machine:
-    fields = {"cluster": each.cluster, "shard_metadata": each.metadata, "host": pb.HostRef(provider="p", ref=each.host)}
-    return pb.Machine(id=each.id, state=int(state), **(fields | given))  # type: ignore[arg-type]
-
-
-def bound(number: int = 1) -> Expected:
-    """A bound machine at rest."""
-    each = expected(f"m{number}", number)
-    each.bindings, each.host, each.state = 1, f"host-{number}", State.CONFIGURED
-    each.bind()
-    return each
-
 
 # Budgets and soaks.
 
@@ -198,7 +177,7 @@ def test_no_machine_moves_while_the_gate_is_quiet() -> None:
     assert asyncio.run(scene()) == ["first in", "first out", "quiet", "second in", "second out"]
 
 
-# The oracle.
+# The verdicts, from the breaches of the model.
 
 
 def test_every_behaviour_of_the_lane_has_a_clause_and_rests_on_behaviours_of_the_lane() -> None:
@@ -209,110 +188,50 @@ def test_every_behaviour_of_the_lane_has_a_clause_and_rests_on_behaviours_of_the
     assert all(set(entry.rests_on) <= ids for entry in entries)
 
 
-def test_an_operation_id_of_another_transition_is_found() -> None:
-    oracle, one, other = Oracle(), expected(), expected("m2", 2)
-    oracle.check_ack(one, Verb.CREATE, ack("op-1"), ())  # type: ignore[arg-type]
-    with pytest.raises(Violation, match="'op-1', which is the id of Create of m1"):
-        oracle.check_ack(other, Verb.CREATE, ack("op-1", "m2"), ())  # type: ignore[arg-type]
-    assert oracle.findings.keys() == {"OPS-3"}
-    assert oracle.findings["OPS-3"].machines == ("m2",)
-
-
-def test_the_oldest_operation_ids_are_dropped() -> None:
-    oracle, one = Oracle(), expected()
-    for number in range(MAX_OPERATION_IDS + 10):
-        oracle.check_ack(one, Verb.CREATE, ack(f"op-{number}"), ())  # type: ignore[arg-type]
-    assert not oracle.knows_operation("op-9")
-    assert oracle.knows_operation("op-10")
-
-
-def test_an_ack_without_an_id_or_of_another_machine_is_found() -> None:
-    oracle = Oracle()
-    for operation, machine in (("", "m1"), ("op-1", "m2")):
-        with pytest.raises(Violation):
-            oracle.check_ack(expected(), Verb.CREATE, ack(operation, machine), ())  # type: ignore[arg-type]
-    assert oracle.findings.keys() == {"OPS-1", "LIF-11"}
+def breach(behaviour: str, machine: str = "m1", code: grpc.StatusCode = grpc.StatusCode.OK) -> Breach:
+    call = a_call("Drain", pb.DrainRequest(machine_id=machine), code=code)
+    return Breach(behaviour=behaviour, machine=machine, wanted="one", got="another", calls=(call,))
 
 
 @pytest.mark.parametrize(
-    ("clause", "given"),
+    ("found", "entry"),
     [
-        ("LIF-3", {"state": State.IDLE}),
-        ("LIF-5", {"host": pb.HostRef(provider="p", ref="another")}),
-        ("LIF-6", {"cluster": "another"}),
-        ("MET-1", {"shard_metadata": {}}),
-        ("MET-3", {"shard_metadata": {OWNER: "m2"}}),
+        (breach("LIF-3a"), "LIF-3scale"),
+        (breach("LST-1d"), "LST-1scale"),
+        (breach("MET-3a"), "MET-3scale"),
+        (breach("FEN-1a"), "FEN-12scale"),  # a stale token was accepted
+        (breach("FEN-1a", code=grpc.StatusCode.FAILED_PRECONDITION), "COD-3scale"),
+        (breach("LST-9a"), "LST-9scale"),
+        (breach("LIF-5f"), None),  # a SHOULD of a MUST
+        (breach("SHP-4a"), None),
     ],
 )
-def test_a_difference_of_a_bound_machine_names_the_broken_clause(clause: str, given: dict[str, object]) -> None:
-    each = bound()
-    assert list(differences(each, shown(each, State.CONFIGURED))) == []
-    machine = shown(each, State(given.pop("state", State.CONFIGURED)), **given)  # type: ignore[arg-type]
-    assert [difference.clause for difference in differences(each, machine)] == [clause]
+def test_a_breach_fails_the_behaviour_of_its_clause(found: Breach, entry: str | None) -> None:
+    verdicts = Verdicts(FleetModel("cpc-1"), scale.LANE.entries())
+    verdicts.model.note(found)
+    assert list(verdicts.found) == ([] if entry is None else [entry])
+    assert list(verdicts.other) == ([found] if entry is None else [])
+    assert verdicts.disagreements == (entry is not None)
 
 
-def test_metadata_left_on_an_unbound_machine_breaks_met_2() -> None:
-    each = expected()
-    each.state = State.IDLE
-    machine = shown(each, State.IDLE, shard_metadata={"key": "value"})
-    assert [difference.clause for difference in differences(each, machine)] == ["MET-2"]
+def test_a_machine_that_has_broken_something_is_not_driven_any_further() -> None:
+    verdicts = Verdicts(FleetModel("cpc-1"), scale.LANE.entries())
+    for found in (breach("LST-6a"), breach("SHP-4a"), breach("LIF-3a", "m2")):
+        verdicts.model.note(found)
+    verdicts.check_machine("m1")
+    with pytest.raises(Violation, match="wanted one; got another"):
+        verdicts.check_machine("m2")
 
 
-def test_another_client_may_use_a_slot_but_not_show_the_returned_host() -> None:
-    slot = expected()
-    slot.returned_host = "ours"
-    another = pb.HostRef(provider="p", ref="another")
-    assert list(differences(slot, shown(slot, State.IDLE, host=another))) == []
-    stale = shown(slot, State.IDLE, host=pb.HostRef(provider="p", ref="ours"))
-    assert [difference.clause for difference in differences(slot, stale)] == ["LIF-3"]
-
-
-def test_a_transition_may_fail_but_must_settle() -> None:
-    oracle, each = Oracle(), expected()
-    failed = pb.Machine(id="m1", state=pb.MACHINE_STATE_FAILED, last_error="no capacity")
-    oracle.check_settled(each, Verb.CREATE, SettleResult(states=(State.FAILED,), machine=failed, seconds=1.0), ())
-    assert each.state is State.FAILED
-    stuck = pb.Machine(id="m1", state=pb.MACHINE_STATE_CREATING)
-    with pytest.raises(Violation, match="m1 to settle at IDLE after Create"):
-        oracle.check_settled(
-            expected(), Verb.CREATE, SettleResult(states=(State.CREATING,), machine=stuck, seconds=9.0), ()
-        )
-    assert oracle.findings.keys() == {"LIF-1"}
-
-
-@pytest.mark.parametrize(
-    ("clause", "ids", "binding"),
-    [("LST-1", ["m1"], 1), ("LST-3", ["m1", "m2", "m2"], 2), ("MET-3", ["m2", "m1"], 2)],
-)
-def test_lists_are_checked_while_machines_move(clause: str, ids: list[str], binding: int) -> None:
-    oracle = Oracle()
-    machines = {f"m{number}": bound(number) for number in (1, 2)}
-    oracle.machines = dict(machines)
-    right = [shown(each, State.CONFIGURED) for each in machines.values()]
-    oracle.check_list(a_call("List", pb.ListFilter(), response=pb.MachineList(machines=right)), whole=True)
-    wrong = [shown(machines[name], State.CONFIGURED) for name in ids]
-    if clause == "MET-3":
-        wrong[1].cluster = machines[f"m{binding}"].cluster
-    with pytest.raises(Violation):
-        oracle.check_list(a_call("List", pb.ListFilter(), response=pb.MachineList(machines=wrong)), whole=True)
-    assert oracle.findings.keys() == {clause}
-
-
-def test_machines_of_other_clients_are_ignored() -> None:
-    oracle = Oracle()
-    oracle.machines = {"m1": bound()}
-    listed = [shown(bound(), State.CONFIGURED), pb.Machine(id="theirs", cluster="anything")]
-    oracle.check_list(a_call("List", pb.ListFilter(), response=pb.MachineList(machines=listed)), whole=True)
-    assert oracle.compare("LST-4", listed) == []
-
-
-def test_a_disagreement_is_kept_once_and_counted() -> None:
-    oracle = Oracle()
-    for number in range(3):
-        with pytest.raises(Violation):
-            oracle.fact(False, "LIF-4", wanted="it", got=f"nothing, {number}")
-    assert oracle.disagreements == 3
-    assert oracle.findings["LIF-4"].got == "nothing, 0"
+def test_a_provider_may_give_a_configure_up_but_not_every_one() -> None:
+    verdicts = Verdicts(FleetModel("cpc-1"), scale.LANE.entries())
+    ack = a_call("Configure", pb.ConfigureRequest(machine_id="m1"))
+    for given_up in (*[True] * (MAX_GIVEN_UP_IN_A_ROW - 1), False, *[True] * (MAX_GIVEN_UP_IN_A_ROW - 1)):
+        verdicts.note_configured(ack, given_up=given_up)
+    assert verdicts.disagreements == 0
+    verdicts.note_configured(ack, given_up=True)
+    [found] = verdicts.found["LIF-1scale"]
+    assert len(found.calls) == 3
 
 
 # The meter.
@@ -328,7 +247,16 @@ def test_a_meter_keeps_its_counts_when_a_machine_is_forgotten() -> None:
     assert meter.owners("op-1") == frozenset()
 
 
-# The figures, written and read back.
+# The progress, and the figures, written and read back.
+
+
+@pytest.mark.parametrize("phase", ["churn", "crowd"])
+def test_the_progress_names_the_phase(phase: str) -> None:
+    progress = ChurnProgress(
+        phase=phase, at=1.0, share=1.0, operations=1, creates=1, machines=1, checks=1, facts=1, disagreements=0
+    )
+    assert progress.line.startswith(f"{phase}      100% · 1 transition · ")
+    assert progress.as_json()["phase"] == phase
 
 
 def measured() -> ScaleFigures:
@@ -394,7 +322,7 @@ def test_an_exceeded_budget_fails_the_run_and_an_unmeasured_one_makes_it_inconcl
 def test_the_sections_show_all_figures() -> None:
     lines = sections.lines(measured().sections)
     assert [line.split(" ")[0] for line in lines] == [
-        *("OVER", "UNMEASURED", "budget", "scale", "oracle", "latency", "growth", "memory")
+        *("OVER", "UNMEASURED", "budget", "scale", "model", "latency", "growth", "memory")
     ]
     assert lines[0] == "OVER       budget list.max: 250 ms, limit 200 ms"
     assert lines[3] == "scale      4 machines at once for 60s, 100 transitions (1.7/s), a fleet of 16 to 20"

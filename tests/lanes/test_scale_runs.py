@@ -7,6 +7,7 @@ import json
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from fake_provider.core import Core
 from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from fake_provider.machine import Machine, Operation, Verb
+from fake_provider.machine import Machine, Operation, State, Verb
 from fake_provider.server import serving
 from tests import provider_process as process
 from tests.runs import SHORT, options_from, provider, states_of
@@ -146,6 +147,35 @@ def test_a_failed_transition_is_not_a_violation(tmp_path: Path) -> None:
     assert report.stopped == "no machine is left to drive"
     assert sorted(states_of(core)) == sorted(machine for machine, _ in report.home.failed)  # FAILED has no edge
     assert report.bill.create <= 10
+
+
+class BoundMachinesShowAnError(Core):
+    """A CONFIGURED machine shows a last_error, which only FAILED may have (SHP-4)."""
+
+    def shown_in_get(self, machine: Machine) -> Machine:
+        return replace(machine, last_error="old") if machine.state is State.CONFIGURED else machine
+
+
+class ListMixesHosts(Core):
+    """List shows bound machines with the cluster of the machine that was bound first (LIF-6)."""
+
+    def shown_in_list(self, machine: Machine) -> Machine:
+        bound = min((each for each in self.machines.values() if each.cluster), key=attrgetter("id"), default=machine)
+        return replace(machine, cluster=bound.cluster) if machine.cluster else machine
+
+
+@pytest.mark.parametrize(
+    ("cls", "behaviour", "rpcs"),
+    [(BoundMachinesShowAnError, "SHP-4a", ["Get"]), (ListMixesHosts, "LIF-6scale", ["Configure", "List"])],
+)
+def test_breaches_during_the_churn_are_reported_with_the_calls_that_contradict_each_other(
+    cls: type[Core], behaviour: str, rpcs: list[str], tmp_path: Path
+) -> None:
+    report = judged_alone(provider(16, latency=0.002, cls=cls), tmp_path)
+    assert report.exit_code == 1
+    found = report.violations[behaviour]
+    assert [call.rpc for call in found.calls] == rpcs
+    assert found.decisive == tuple(range(len(rpcs)))
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:

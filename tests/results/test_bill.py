@@ -36,6 +36,17 @@ def test_the_same_id_on_two_machines_or_for_two_verbs_counts_twice() -> None:
     assert (meter.bill(1.0).create, meter.bill(1.0).delete) == (2, 1)
 
 
+def test_a_machine_is_bound_once_a_configure_has_started() -> None:
+    meter = Meter()
+    create(meter, "m", "op-1")
+    create(meter, "n", "op-2")
+    meter.answered(Verb.CONFIGURE, "m", "op-3", 1.0, price=0.0)
+    meter.answered(Verb.CONFIGURE, "n", "", 1.0, price=0.0)
+    meter.answered(Verb.DELETE, "o", "op-4", 1.0, price=0.0)
+    assert meter.bound == {"m"}
+    assert meter.transitions == 4
+
+
 def test_a_call_that_started_nothing_does_not_count() -> None:
     meter = Meter()
     create(meter, "m", "")

@@ -135,6 +135,7 @@ def test_calls_that_passed_the_fence_make_a_failure_a_consequence() -> None:
         (("an operation_id in the ack", "an empty operation_id"), ("a new operation_id for Drain", "'' again"), True),
         (("Get after round 1 not to show a trace of a binding", "shard_metadata still set"), (KEYS, "more"), True),
         (("Create of m1 to leave m2 as it was: IDLE", "m2 CONFIGURED"), ("List to show no host", "h"), True),
+        (("Drain of m1 to leave m2 as it was: CONFIGURED, k=v", "m2 CONFIGURED"), (KEYS, "no key 'k'"), True),
         (("List of m1, FAILED, to show a last_error", "none"), ("List of IDLE to contain m2", "m1 FAILED"), True),
         (("Get of m1 to show a last_error only if FAILED", "'x'"), ("List of IDLE to contain m2", "m1 FAILED"), False),
     ],

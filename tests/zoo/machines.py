@@ -176,7 +176,7 @@ async def never_lets_go(sandbox: Sandbox) -> None:
     await serve_until_over(sandbox, NoDelete)
 
 
-@species(r"(LIF|FEN)-1a", codes=JUDGED, patience=1)
+@species(r"LIF-[123][a-c]|FEN-1a", codes=JUDGED, patience=1)
 async def flickers(sandbox: Sandbox) -> None:
     """Shows a running machine in another state at each read."""
     reads = itertools.count()

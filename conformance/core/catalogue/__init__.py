@@ -52,7 +52,8 @@ class Clause:
     """One sentence of the contract.
 
     `lane` is the lane that is meant to judge it, if the suite is not. `where` is the condition of a clause that does
-    not apply to every provider, as the end of a sentence that starts with "if".
+    not apply to every provider, as the end of a sentence that starts with "if". `throughout` says what the model of the
+    fleet checks in every answer of a run, whoever asked.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Clause:
     text: str
     lane: str = field(default="", compare=False)
     where: str = field(default="", compare=False)
+    throughout: str = field(default="", compare=False)
 
     @property
     def area(self) -> str:
@@ -270,13 +272,14 @@ def _tables(text: str, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def _clause(name: str, body: Mapping[str, Any]) -> Clause:
-    _check_keys(f"clause {name}", body, required={"level", "text"}, optional={"lane", "where"})
+    _check_keys(f"clause {name}", body, required={"level", "text"}, optional={"lane", "where", "throughout"})
     return Clause(
         id=name,
         level=Level(body["level"]),
         text=" ".join(body["text"].split()),
         lane=body.get("lane", ""),
         where=body.get("where", ""),
+        throughout=body.get("throughout", ""),
     )
 
 

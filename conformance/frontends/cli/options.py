@@ -200,6 +200,12 @@ JUDGEMENT = (
         help="Maximum number of generated cases for each behaviour that is a property.",
     ),
     click.option(
+        "--hold",
+        metavar="D",
+        help="Keep machines, marks, operation ids and cursors at rest for at least this time before they are checked "
+        "at the end, such as 10s. [default: what the run takes anyway]",
+    ),
+    click.option(
         "--fault",
         multiple=True,
         shell_complete=completion.faults,

@@ -1,4 +1,4 @@
-"""The scale lane: drives many machines at once, and compares every answer with an oracle."""
+"""The scale lane: drives many machines at once, and compares every answer with a model of the fleet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScaleLane:
     """Judges all its behaviours in one churn."""
 
     name: Final = "scale"
-    help: Final = "drives many machines at once and compares every answer with an oracle"
+    help: Final = "drives many machines at once and compares every answer with a model of the fleet"
     options: Final = (
         LaneOption(
             name="soak",
@@ -51,7 +51,7 @@ class ScaleLane:
             parse=_budget,
         ),
     )
-    excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "fault"})
+    excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "hold", "fault"})
     """The lane judges all its behaviours at once, over a connection without injected faults."""
     needs_plan: Final = False
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from conformance.core.errors import BudgetSpent, Disturbed, NoAnswer, Violation
 from conformance.core.lifecycle import State, Verb
 from conformance.lanes.scale import memory
+from conformance.lanes.scale.crowd import Crowd
 from conformance.lanes.scale.figures import ChurnProgress
 from conformance.lanes.scale.follower import Follower
 from conformance.lanes.scale.quiescence import Quiescence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from conformance.fleet.context import FleetContext
-    from conformance.lanes.scale.oracle import Oracle
     from conformance.lanes.scale.soak import Soak
     from conformance.lanes.scale.supply import Size
+    from conformance.lanes.scale.verdicts import Verdicts
     from conformance.lanes.scale.worker import Worker
 
 T = TypeVar("T")
@@ -82,19 +82,39 @@ class Counts:
     """The memory of the kit at each check after the ramp, in bytes."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """The machines that have changed since the last check, and since the churn began, each with its revision."""
+
+    since: bytes = b""
+    recent: set[str] = field(default_factory=set)
+    began: bytes = b""
+    ever: set[str] = field(default_factory=set)
+
+    def note(self, machine_id: str) -> None:
+        """Notes a transition."""
+        self.recent.add(machine_id)
+        self.ever.add(machine_id)
+
+    def checked(self, revision: bytes) -> None:
+        """Notes a check at this revision."""
+        self.since = revision
+        self.recent.clear()
+
+
 class Churn:
     """One soak. Created and used once. The machines of all its workers must be returned in any case."""
 
-    def __init__(self, context: FleetContext, oracle: Oracle, plan: ChurnPlan, callbacks: Callbacks) -> None:
+    def __init__(self, context: FleetContext, verdicts: Verdicts, plan: ChurnPlan, callbacks: Callbacks) -> None:
         self.timings, self.counts = Timings(), Counts()
         self.whole = False
         """True if the soak ran to its end."""
-        self._context, self._oracle, self._plan, self._callbacks = context, oracle, plan, callbacks
+        self._context, self._verdicts, self._plan, self._callbacks = context, verdicts, plan, callbacks
         self._rng = random.Random(plan.seed)
         self.schedule = Schedule(plan.soak, context.client.now)
         self.supply = Supply(
             context,
-            oracle,
+            verdicts,
             self.timings,
             slots=plan.slots,
             size=plan.size,
@@ -103,14 +123,12 @@ class Churn:
             check_target=callbacks.check_target,
         )
         self.follower = Follower(
-            context.client, oracle, self.timings, revisions=plan.revisions, lag=context.patience.longest
+            context.client, verdicts, self.timings, revisions=plan.revisions, lag=context.patience.longest
         )
         self._gate = Quiescence()
         self._resting: list[Worker] = []
-        self._since = b""
-        """The revision at the last check."""
-        self._changed: set[str] = set()
-        """The machines that have changed since the last check."""
+        self._changes = Changes()
+        self._phase = "churn"
 
     @property
     def deferred(self) -> int:
@@ -125,6 +143,8 @@ class Churn:
             await self._tolerant(lambda: self._ramp(active))
             self.schedule.begin()
             await self._soak(active)
+            self._phase = "crowd"
+            await self._tolerant(self._see_crowd)
         finally:
             ticker.cancel()
             await asyncio.gather(ticker, return_exceptions=True)
@@ -141,8 +161,8 @@ class Churn:
             fresh = await self._take_machines(min(max(1, len(active)), most - len(active)))
             if not since:
                 await self.follower.begin()
-                since = self.follower.cursor
-            create = [worker for worker in fresh if worker.expected.state is State.SPECULATIVE]
+                since = self._changes.began = self.follower.cursor
+            create = [worker for worker in fresh if worker.state is State.SPECULATIVE]
             self.supply.spend(len(create))
             await _all(self._step(worker, Verb.CREATE) for worker in create)
             active += [worker for worker in fresh if self.supply.drives(worker)]
@@ -181,7 +201,7 @@ class Churn:
 
     @property
     def _over(self) -> bool:
-        return self.schedule.share >= 1.0 or (self._plan.fail_fast and bool(self._oracle.findings))
+        return self.schedule.share >= 1.0 or (self._plan.fail_fast and bool(self._verdicts.found))
 
     async def _work(self, worker: Worker | None) -> None:
         """Keeps one machine moving. If that is lost or has failed, continues with another one."""
@@ -193,18 +213,18 @@ class Churn:
                         return
                     await self._step(worker, verb)
                 if not self._usable(worker):
-                    self.supply.failed += worker.expected.state is State.FAILED
+                    self.supply.failed += worker.state is State.FAILED
                     worker = self.supply.take()
                     if worker is not None and not await self._guarded(worker, worker.take):
                         return
 
     def _usable(self, worker: Worker) -> bool:
-        return self.supply.drives(worker) and worker.expected.state is not State.FAILED
+        return self.supply.drives(worker) and worker.state is not State.FAILED
 
     def _next_verb(self, worker: Worker) -> Verb | None:
         """Returns the next transition; None if it would exceed the budget of creates."""
-        match worker.expected.state:
-            case State.SPECULATIVE if worker.expected.returned_host:
+        match worker.state:
+            case State.SPECULATIVE if worker.deleted:
                 return Verb.CREATE  # counted at the Delete
             case State.SPECULATIVE:
                 if not self.supply.creates_left:
@@ -222,10 +242,9 @@ class Churn:
 
     async def _step(self, worker: Worker, verb: Verb) -> None:
         if await self._guarded(worker, lambda: worker.step(verb)):
-            self._changed.add(worker.machine.id)
+            self._changes.note(worker.machine.id)
             if self.schedule.begun and self._plan.revisions and self._rng.random() < WAIT_FOR_DELTA_SHARE:
-                with suppress(Violation):
-                    await self.follower.wait_until_shown(worker.expected)
+                await self.follower.wait_until_shown(worker.machine.id)
         self.schedule.count()
 
     async def _guarded(self, worker: Worker, work: Callable[[], Awaitable[None]]) -> bool:
@@ -237,17 +256,29 @@ class Churn:
         except BudgetSpent:
             return False
         except Disturbed as disturbed:
-            with suppress(Violation):
-                if not await worker.reclaim():
-                    self.counts.disturbed += 1
-                    self.supply.failed += worker.machine.ownership.lost_race
-                    self._callbacks.note(f"left to another client: {disturbed.message}")
+            if not await worker.reclaim():
+                self.counts.disturbed += 1
+                self.supply.failed += worker.machine.ownership.lost_race
+                self._callbacks.note(f"left to another client: {disturbed.message}")
         except NoAnswer as error:
             self._callbacks.note(f"{worker.machine.id} is no longer driven: {error.message}")
         else:
             return True
-        self._oracle.machines.pop(worker.machine.id, None)
+        self._verdicts.driven.discard(worker.machine.id)
         return False
+
+    # After the soak.
+
+    async def _see_crowd(self) -> None:
+        """Checks what only a crowd shows, unless the run stops at the first finding and has one."""
+        if self._plan.fail_fast and self._verdicts.found:
+            return
+        changed = self._changes.ever & self._verdicts.driven
+        if self._changes.began and changed:
+            await self.follower.check_delta(self._changes.began, changed)
+        idle = [worker for worker in self.supply.workers if self.supply.drives(worker) and worker.state is State.IDLE]
+        crowd = Crowd(self._context, self._verdicts, self.timings, self._rng, lag=self.follower.lag)
+        await crowd.run(idle[0].machine.id if idle else None)
 
     # Comparisons during the churn.
 
@@ -267,18 +298,18 @@ class Churn:
 
     async def _check(self, *, last: bool = False) -> None:
         """Compares every machine with Get, List and the deltas, while all are at rest."""
-        changed = self._changed & self._oracle.machines.keys()
+        changed = self._changes.recent & self._verdicts.driven
         driven = [worker for worker in self.supply.workers if self.supply.drives(worker)]
         await _all(self._guarded(worker, worker.check) for worker in driven)
         # Half of the resting machines get no call until the end: a provider must not forget them.
         retried = self._resting if last else self._resting[: (len(self._resting) + 1) // 2]
         await _all(self._guarded(worker, worker.check_retry) for worker in retried if self.supply.drives(worker))
         await self.follower.compare()
-        if self._since and changed and not {"LST-4", "LST-6"} & self._oracle.findings.keys():
-            await self.follower.check_paging(self._since, changed)
-        await self.follower.time_lists(self._since, times=1)
-        self._since = self.follower.cursor
-        self._changed.clear()
+        if self._changes.since and changed and not {"LST-4scale", "LST-6scale"} & self._verdicts.found.keys():
+            await self.follower.check_paging(self._changes.since, changed)
+            await self.follower.check_delta(self._changes.since, changed)
+        await self.follower.time_lists(self._changes.since, times=1)
+        self._changes.checked(self.follower.cursor)
         self.counts.checks += 1
         if self.schedule.begun:
             self.counts.memory.append(memory.current())
@@ -303,14 +334,15 @@ class Churn:
             before, at = counts, now
             self._callbacks.progress(
                 ChurnProgress(
+                    phase=self._phase,
                     at=now,
                     share=self.schedule.share,
                     operations=self.schedule.operations,
                     creates=self._context.meter.bill(now).create,
                     machines=self._context.meter.alive,
                     checks=self.counts.checks,
-                    facts=self._oracle.facts,
-                    disagreements=self._oracle.disagreements,
+                    facts=self._verdicts.facts,
+                    disagreements=self._verdicts.disagreements,
                     rates=rates,
                     p99=self.timings.p99(),
                 )

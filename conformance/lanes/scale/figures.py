@@ -34,6 +34,8 @@ class ChurnProgress:
     checks: int
     facts: int
     disagreements: int
+    phase: str = "churn"
+    """The phase of the run: `churn`, or `crowd` after the soak."""
     rates: Mapping[str, float] = field(default_factory=dict)
     p99: Mapping[str, float] = field(default_factory=dict)
 
@@ -120,7 +122,7 @@ class ScaleFigures:
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """Budgets, size, oracle, latencies, growth and memory."""
+        """Budgets, size, model, latencies, growth and memory."""
         return _sections(self)
 
     @property
@@ -140,7 +142,7 @@ class ScaleFigures:
 
 
 def _sections(figures: ScaleFigures) -> tuple[Section, ...]:
-    """Returns the budgets, size, oracle, latencies, growth and memory."""
+    """Returns the budgets, size, model, latencies, growth and memory."""
     wide = max((len(kind) for kind in figures.latencies), default=0)
     latencies = (
         f"{kind:{wide}} {latency.count:>7,} calls, p50 {_duration(latency.p50)}, p90 {_duration(latency.p90)},"
@@ -151,7 +153,7 @@ def _sections(figures: ScaleFigures) -> tuple[Section, ...]:
     found = (
         *_budgets(figures),
         Section(title="scale", lines=(_size(figures),)),
-        Section(title="oracle", lines=(_oracle(figures),)),
+        Section(title="model", lines=(_facts(figures),)),
         Section(title="latency", lines=tuple(latencies)),
         Section(title="growth", lines=tuple(map(_growth, figures.growth))),
         Section(title="memory", lines=(memory,)),
@@ -170,7 +172,7 @@ def _size(figures: ScaleFigures) -> str:
     )
 
 
-def _oracle(figures: ScaleFigures) -> str:
+def _facts(figures: ScaleFigures) -> str:
     return (
         f"{quantity(figures.facts, 'fact')}, {quantity(figures.disagreements, 'disagreement')},"
         f" {quantity(figures.checks, 'check')} of all machines at rest,"
@@ -227,7 +229,7 @@ def _progress_line(progress: ChurnProgress) -> str:
     slowest = max(progress.p99, key=lambda kind: progress.p99[kind], default="")
     p99 = f", slowest p99 {slowest} {_duration(progress.p99[slowest])}" if slowest else ""
     return (
-        f"churn      {progress.share:4.0%} · {quantity(progress.operations, 'transition')} ·"
+        f"{progress.phase:10} {progress.share:4.0%} · {quantity(progress.operations, 'transition')} ·"
         f" {quantity(progress.creates, 'create')} · {quantity(progress.machines, 'live machine')} ·"
         f" {quantity(progress.disagreements, 'disagreement')} ·"
         f" {sum(progress.rates.values()):,.0f} RPCs/s{p99}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import TargetError, TargetLost
@@ -19,16 +19,16 @@ from conformance.lanes.scale import budget, memory
 from conformance.lanes.scale import soak as soaks
 from conformance.lanes.scale.churn import Callbacks, Churn, ChurnPlan
 from conformance.lanes.scale.figures import Fleet, ScaleFigures
-from conformance.lanes.scale.oracle import Oracle
 from conformance.lanes.scale.supply import Size
+from conformance.lanes.scale.verdicts import Verdicts
 from conformance.results import events
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
 from conformance.results.report import Time
-from conformance.results.result import BROKEN, Result, Status
+from conformance.results.result import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from conformance.core.catalogue import Entry
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from conformance.fleet.ledger import Ledger
     from conformance.lanes.scale.budget import Budget
     from conformance.lanes.scale.figures import ChurnProgress
-    from conformance.lanes.scale.oracle import Finding
     from conformance.lanes.scale.soak import Soak
+    from conformance.results.breach import Breach
     from conformance.results.report import Report
     from conformance.rpc.target import Target
 
@@ -101,7 +101,8 @@ class ScaleRun:
         self._settings, self._session, self._size = settings, session, size
         meter = Meter(max_creates=size.creates)
         self._builder = ReportBuilder(session, ledger, meter, emit)
-        self._oracle = Oracle()
+        self._entries = catalogue_file.entries(__package__)
+        self._verdicts = Verdicts(session.model, self._entries)
         self._context = FleetContext(
             run=session.run,
             client=session.client,
@@ -109,7 +110,7 @@ class ScaleRun:
             meter=meter,
             patience=options.timeouts.patience,
             deletes=found.delete,
-            breaches=[*session.breaches],
+            model=session.model,
         )
         plan = ChurnPlan(
             slots=session.slots,
@@ -121,7 +122,7 @@ class ScaleRun:
             fail_fast=options.fail_fast,
         )
         callbacks = Callbacks(check_target=self._check_target, progress=self._progress, note=self._builder.note)
-        self._churn = Churn(self._context, self._oracle, plan, callbacks)
+        self._churn = Churn(self._context, self._verdicts, plan, callbacks)
         self._began, self._seconds = session.client.now(), 0.0
         """The start of the churn on the run's clock, and its duration, in seconds."""
         self._stopped: str | None = None
@@ -129,8 +130,8 @@ class ScaleRun:
 
     async def run(self) -> Report:
         """Runs the churn, and returns all machines."""
-        entries, client = catalogue_file.entries(__package__), self._session.client
-        self._builder.start(entries, machines=self._size.machines)
+        client = self._session.client
+        self._builder.start(self._entries, machines=self._size.machines)
         self._builder.note(
             f"scale lane: {quantity(self._size.machines, 'machine')} at once for {self._settings.soak},"
             f" at most {quantity(self._size.creates, 'create')} in total"
@@ -146,13 +147,13 @@ class ScaleRun:
         pool = Pool([worker.machine for worker in self._churn.supply.workers], self._context, max_alive=0)
         home = await pool.clean_up(keep=self._session.options.keep)
         other_client = pool.lost_claim or self._churn.counts.disturbed > 0
-        results = [self._result(entry) for entry in entries]
+        results = [self._result(entry, other_client=other_client) for entry in self._entries]
         for result in results:
             self._builder.add(result)
         wall = round(client.now(), 3)
         return self._builder.finish(
             results,
-            breaches=credible(self._context.breaches, other_client=other_client),
+            breaches=credible(self._verdicts.other, other_client=other_client),
             home=home,
             time=Time(wall=wall, critical_path=wall, sum=round(self._seconds, 3)),
             stopped=self._stopped,
@@ -171,7 +172,7 @@ class ScaleRun:
             for task in (churn, stopped):
                 task.cancel()
             await asyncio.gather(churn, stopped, return_exceptions=True)
-        if self._stopped is None and not self._churn.whole and not self._oracle.findings:
+        if self._stopped is None and not self._churn.whole and not self._verdicts.found:
             self._stopped = "no machine is left to drive"
 
     async def _check_target(self) -> None:
@@ -187,15 +188,19 @@ class ScaleRun:
     def _progress(self, progress: ChurnProgress) -> None:
         self._builder.emit(events.Progressed(progress=progress))
 
-    def _result(self, entry: Entry) -> Result:
-        finding = self._oracle.findings.get(entry.clause.id)
-        if finding is not None:
-            return self._broken(entry, finding)
+    def _result(self, entry: Entry, *, other_client: bool) -> Result:
+        found = [
+            breach
+            for breach in self._verdicts.found.get(entry.id, ())
+            if not (other_client and breach.other_client_possible)
+        ]
+        if found:
+            return self._broken(entry, found)
         lacking = next((need for need in entry.needs if not self._session.found.has(need)), None)
         if lacking is not None:
             return Result(entry=entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
         status, reason = Status.PASSED, ""
-        judged = self._oracle.judged[entry.clause.id]
+        judged = self._verdicts.judged[entry.clause.id]
         if self._stopped is not None:
             status, reason = Status.ERROR, f"not judged completely: {self._stopped}"
         elif not judged and not self._churn.whole:
@@ -204,19 +209,14 @@ class ScaleRun:
             status, reason = Status.SKIPPED, "the run produced no data for this check"
         return Result(entry=entry, status=status, reason=reason, started=self._began, seconds=self._seconds)
 
-    def _broken(self, entry: Entry, finding: Finding) -> Result:
-        more = f" ({finding.count} times in total)" if finding.count > 1 else ""
-        return Result(
-            entry=entry,
-            status=BROKEN[entry.level],
-            reason=f"{entry.clause.id}: wanted {finding.wanted}; got {finding.got}{more}",
-            wanted=finding.wanted,
-            got=f"{finding.got}{more}",
-            started=self._began,
+    def _broken(self, entry: Entry, found: Sequence[Breach]) -> Result:
+        first, machines = found[0], len({breach.machine for breach in found})
+        more = f" (and {quantity(machines - 1, 'more machine')})" if machines > 1 else ""
+        return replace(
+            first.result(entry),
+            reason=f"{entry.clause.id}: {first.text}{more}",
+            got=f"{first.got}{more}",
             seconds=self._seconds,
-            machines=finding.machines,
-            calls=finding.calls,
-            decisive=tuple(number for number, call in enumerate(finding.calls) if call in finding.decisive),
         )
 
     def _figures(self) -> ScaleFigures:
@@ -229,8 +229,8 @@ class ScaleRun:
             seconds=round(self._seconds, 3),
             operations=churn.schedule.operations,
             checks=churn.counts.checks,
-            facts=self._oracle.facts,
-            disagreements=self._oracle.disagreements,
+            facts=self._verdicts.facts,
+            disagreements=self._verdicts.disagreements,
             pushed_back=churn.deferred,
             disturbed=churn.counts.disturbed,
             fleet=churn.follower.fleet or Fleet(),

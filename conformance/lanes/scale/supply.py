@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from conformance.engine.options import Options
     from conformance.fleet.context import FleetContext
-    from conformance.lanes.scale.oracle import Oracle
     from conformance.lanes.scale.timings import Timings
+    from conformance.lanes.scale.verdicts import Verdicts
     from conformance.results.target_info import TargetInfo
 
 DEFAULT_MACHINES = 16
@@ -61,7 +61,7 @@ class Supply:
     def __init__(
         self,
         context: FleetContext,
-        oracle: Oracle,
+        verdicts: Verdicts,
         timings: Timings,
         *,
         slots: list[tuple[str, State]],
@@ -75,15 +75,15 @@ class Supply:
         """All workers of the churn. Their machines must be returned in any case."""
         self.failed = 0
         """The number of machines that ended in FAILED, which is allowed, or that another client created first."""
-        self._context, self._oracle, self._timings = context, oracle, timings
+        self._context, self._verdicts, self._timings = context, verdicts, timings
         self._slots, self._max_alive = list(reversed(slots)), max_alive
         self._rng, self._check_target = rng, check_target
         self._creates = 0
         """The number of Creates that were begun, or that will follow a Delete."""
 
     def drives(self, worker: Worker) -> bool:
-        """Returns whether the oracle still has the worker's machine."""
-        return worker.machine.id in self._oracle.machines
+        """Returns whether the worker's machine is still driven."""
+        return worker.machine.id in self._verdicts.driven
 
     @property
     def left(self) -> bool:
@@ -102,7 +102,7 @@ class Supply:
             machine,
             number,
             self._context,
-            self._oracle,
+            self._verdicts,
             self._timings,
             random.Random(self._rng.random()),
             self._check_target,

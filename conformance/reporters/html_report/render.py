@@ -26,6 +26,7 @@ from conformance.results import call_latency, profiles
 from conformance.results.causes import causes
 from conformance.results.critical_path import critical_path, has_run
 from conformance.results.evidence import exhibits, hints, repeat_commands
+from conformance.results.held import held_text
 from conformance.results.result import Status, Verdict
 from conformance.rpc import http_answer
 
@@ -106,6 +107,7 @@ def render(report: Report) -> str:
             },
             rows=_rows(report),
             critical_path=critical_path(report.results),
+            held=held_text(report.held, hold=report.asked.hold),
             longest=max(filter(has_run, report.results), key=lambda result: result.seconds, default=None),
         )
     )

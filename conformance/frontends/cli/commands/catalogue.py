@@ -138,6 +138,8 @@ def show_command(behaviour: str) -> None:
     entry = replace(catalogue.load(), entries=lane.entries())[behaviour]
     click.echo(f"{entry.id}  {entry.title}\n")
     click.echo(click.wrap_text(f"{entry.clause.id} ({entry.level}): {entry.clause.text}", 90, "clause    ", " " * 10))
+    if entry.clause.throughout:
+        click.echo(click.wrap_text(entry.clause.throughout, 90, "always    ", " " * 10))
     click.echo(click.wrap_text(entry.observed, 90, "observed  ", " " * 10))
     if entry.needs:
         click.echo(f"needs     {', '.join(entry.needs)}; skipped if the provider lacks it")

@@ -146,6 +146,7 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         keep=given["keep"],
         strict=before.strict,
         fence_scope=asked.fence_scope,
+        hold=asked.hold,
         faults=parse_faults(asked.faults),
         info=RunInfo(version=version(), whole=False, fake=fake, coverage=lanes.kit_coverage(lanes.default().name)),
     )

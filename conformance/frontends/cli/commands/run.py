@@ -172,6 +172,7 @@ def _options(given: dict[str, Any], *, whole: bool) -> Options:
         strict=given["strict"],
         require=_required(given["require"]),
         fence_scope=given["fence_scope"],
+        hold=parse_duration(given["hold"]) if given["hold"] else 0.0,
         faults=parse_faults(given["fault"]),
         info=RunInfo(version=version(), whole=whole, fake=given["fake"], coverage=lanes.kit_coverage(given["lane"])),
     )
