@@ -109,13 +109,18 @@ class ReportBuilder:
         unsaid = dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches if each.behaviour not in failed)
         for text in list(unsaid)[:MAX_BREACH_NOTES]:
             self.note(f"{OUTSIDE}: {text}")
+        final = with_breaches(results, breaches, catalogue.load())
+        known = {result.id: result for result in results}
+        for result in final:
+            if known.get(result.id) is not result:
+                self.add(result)
         report = _report(
             options,
             client.target,
             found=session.found,
             run=session.run,
             started=session.started_at,
-            results=with_breaches(results, breaches, catalogue.load()),
+            results=final,
             quarantined=tuple(quarantined),
             notes=tuple(self._notes),
             bill=self._meter.bill(client.now()),

@@ -60,6 +60,7 @@ class Live:
         self._next_line = 0.0
         """The time of the next progress line of a lane, in seconds on the run's clock."""
         self._running: set[str] = set()
+        self._finished: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
         """Shows one event."""
@@ -74,6 +75,7 @@ class Live:
             case events.BehaviourFinished():
                 self._running.discard(event.result.id)
                 self._show_result(event.result)
+                self._finished.add(event.result.id)
             case events.Noted():
                 if not self._quiet:
                     self._print(f"note       {event.text}")
@@ -120,7 +122,8 @@ class Live:
 
     def _show_result(self, result: Result) -> None:
         if self._progress is not None:
-            self._progress.advance(self._progress.task_ids[0])
+            if result.id not in self._finished:
+                self._progress.advance(self._progress.task_ids[0])
             self._show_running()
             if result.status is Status.FAILED:
                 self._print_result(result)

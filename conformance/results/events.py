@@ -49,7 +49,11 @@ class BehaviourStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourFinished:
-    """A behaviour ended, with the cost of the run until then."""
+    """A behaviour ended, with the cost of the run until then.
+
+    At the end of a run, a behaviour may have a second result, or one without being planned: a breach that was seen
+    outside the behaviours.
+    """
 
     result: Result
     at: float = 0.0

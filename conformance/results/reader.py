@@ -127,6 +127,8 @@ class _LogState:
 
     plan: dict[str, Entry]
     results: dict[str, Result] = field(default_factory=dict)
+    late: list[str] = field(default_factory=list)
+    """The behaviours of breaches that were seen outside the behaviours: they have a second result, or no other."""
     started: dict[str, BehaviourStarted] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     bill: Bill = field(default_factory=Bill)
@@ -138,23 +140,26 @@ class _LogState:
         """Adds a line that is neither the first nor the last of the run. Raises Malformed."""
         match line:
             case BehaviourStarted():
-                self._check_planned(line.id, place)
+                if line.id not in self.plan:
+                    raise Malformed(f"{place}.id: {line.id!r} is not in the plan of the run")
                 self.started[line.id] = line
             case BehaviourFinished():
-                self._check_planned(line.id, place)
+                if line.id in self.results or line.id not in self.plan:
+                    self.late.append(line.id)
                 self.results[line.id] = line.value()
                 self.bill, self.rpcs = line.bill, line.rpcs
             case Noted():
                 self.notes.append(line.text)
         self.last = max(self.last, line.at)
 
-    def _check_planned(self, behaviour: str, place: str) -> None:
-        if behaviour not in self.plan:
-            raise Malformed(f"{place}.id: {behaviour!r} is not in the plan of the run")
-
     def all_results(self, reason: str) -> tuple[Result, ...]:
-        """Returns the results in the plan's order. Missing ones are not judged, with `reason`."""
-        return tuple(self.results.get(name) or self._unfinished(entry, reason) for name, entry in self.plan.items())
+        """Returns the results in the plan's order, then the late ones. Missing ones are not judged, with `reason`."""
+        late = dict.fromkeys(self.late)
+        planned = ((name, entry) for name, entry in self.plan.items() if name not in late)
+        return (
+            *(self.results.get(name) or self._unfinished(entry, reason) for name, entry in planned),
+            *(self.results[name] for name in late),
+        )
 
     def _unfinished(self, entry: Entry, reason: str) -> Result:
         result = Result(entry=entry, status=Status.ERROR, reason=reason)

@@ -250,7 +250,7 @@ class BehaviourStarted(Part, tag_field="event", tag="behaviour-started"):
 
 
 class BehaviourFinished(ResultPart, tag_field="event", tag="behaviour-finished"):
-    """A behaviour has ended."""
+    """A behaviour has ended; a later line replaces an earlier one (a breach that was seen outside the behaviours)."""
 
     at: Seconds
     bill: Bill

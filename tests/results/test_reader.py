@@ -94,6 +94,16 @@ def real_run() -> tuple[Report, tuple[events.Event, ...]]:
     return asyncio.run(judged(plan, emit=emitted.append, version="0.1.0")), tuple(emitted)
 
 
+def with_late_results() -> tuple[Report, bytes]:
+    """Returns a report and its log, in which two breaches were seen at the end: one of a behaviour that had passed."""
+    passed, other = a_result(Status.PASSED, "TST-1a"), a_result(Status.PASSED, "TST-2a")
+    late = (a_result(Status.FAILED, "TST-1a"), a_result(Status.FAILED, "TST-9a"))
+    start = events_of(a_report(passed, other))[:-1]
+    report = a_report(other, *late)
+    finished = [events.BehaviourFinished(result=each, bill=report.bill, rpcs=report.rpcs) for each in late]
+    return report, as_log([*start, *finished, events.RunFinished(report=report)])
+
+
 # Round trips.
 
 
@@ -145,6 +155,19 @@ def test_a_call_that_was_read_equals_the_original() -> None:
         )
         assert now.machine_states(machines) == then.machine_states(machines)
         assert now.machine_states(()) == {}
+
+
+def test_breaches_that_were_seen_at_the_end_of_a_run_survive_its_log() -> None:
+    report, log = with_late_results()
+    read = reader.read_text(log)
+    assert json_report.as_dict(read) == json_report.as_dict(report)
+    assert read.verdict is Verdict.NON_CONFORMANT
+    truncated = reader.read_text(log[: log.rindex(b"\n", 0, -1) + 1])
+    assert {result.id: result.status for result in truncated.results} == {
+        "TST-2a": Status.PASSED,
+        "TST-1a": Status.FAILED,
+        "TST-9a": Status.FAILED,
+    }
 
 
 def test_a_behaviour_that_is_not_in_the_catalogue_keeps_its_text() -> None:

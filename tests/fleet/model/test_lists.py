@@ -240,3 +240,25 @@ def test_get_finds_every_machine_that_list_shows(
     get = a_call("Get", pb.MachineRef(id=asked), code=code, response=response, answered=answered)
     found = list(lists.of_unread(a_list("m1"), [get], a_list("m1", "m3")))
     assert [breach.behaviour for breach in found] == ["LST-4a"] * broken
+
+
+def test_a_list_may_lag_behind_by_a_binding_of_the_same_cluster() -> None:
+    told = Telling().configured(shard_metadata={"k": "v"})
+    told.did(Verb.DRAIN, shown=machine(State.DRAINING, shard_metadata={"k": "v"}))
+    told.got(State.IDLE)
+    told.did(Verb.CONFIGURE, shard_metadata={"k": "w"})
+    told.got(State.CONFIGURED, shard_metadata={"k": "w"})
+    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "v"}))
+    assert told.found == FINE
+    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "x"}))
+    assert told.found == ["MET-1a"]
+
+
+def test_a_list_that_lags_may_show_the_resources_of_an_earlier_binding() -> None:
+    told = Telling().configured()
+    told.did(Verb.DRAIN, shown=machine(State.DRAINING))
+    told.got(State.IDLE)
+    told.did(Verb.CONFIGURE)
+    told.got(State.CONFIGURED)
+    told.listed(machine(State.CONFIGURED, resources=pb.Resources(resources={"cpu": "1"})))
+    assert told.found == FINE

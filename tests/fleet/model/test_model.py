@@ -124,18 +124,6 @@ def test_a_list_keeps_to_what_was_asked(
     assert told.found == behaviours
 
 
-def test_a_list_may_lag_behind_by_a_binding_of_the_same_cluster() -> None:
-    told = Telling().configured(shard_metadata={"k": "v"})
-    told.did(Verb.DRAIN, shown=machine(State.DRAINING, shard_metadata={"k": "v"}))
-    told.got(State.IDLE)
-    told.did(Verb.CONFIGURE, shard_metadata={"k": "w"})
-    told.got(State.CONFIGURED, shard_metadata={"k": "w"})
-    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "v"}))
-    assert told.found == FINE
-    told.listed(machine(State.CONFIGURED, shard_metadata={"k": "x"}))
-    assert told.found == ["MET-1a"]
-
-
 # Operation ids.
 
 
@@ -405,16 +393,6 @@ def test_a_list_shows_the_fixed_fields_of_a_get_before_it(fields: dict[str, Any]
     told = Telling().idle()
     told.listed(machine(State.IDLE, **fields), since_revision=b"7", states=[State.IDLE])
     assert told.found == behaviours
-
-
-def test_a_list_that_lags_may_show_the_resources_of_an_earlier_binding() -> None:
-    told = Telling().configured()
-    told.did(Verb.DRAIN, shown=machine(State.DRAINING))
-    told.got(State.IDLE)
-    told.did(Verb.CONFIGURE)
-    told.got(State.CONFIGURED)
-    told.listed(machine(State.CONFIGURED, resources=pb.Resources(resources={"cpu": "1"})))
-    assert told.found == FINE
 
 
 @pytest.mark.parametrize(

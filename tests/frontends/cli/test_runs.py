@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +19,7 @@ from conformance.reporters.report_dir import FORMATS, LOG
 from fake_provider.core import Core
 from fake_provider.errors import Code, Rejected
 from fake_provider.faults import Faults
+from fake_provider.machine import Machine, State
 from tests.runs import provider, served, states_of
 from tests.testkit.test_timing import WATCHERS
 
@@ -295,6 +298,27 @@ def test_a_machine_that_is_left_fails_pytest(home: Path) -> None:
     with served(provider(8, cls=KeepsMachines)) as address:
         ran = through_pytest(home, "--target", address, conformance_options(*SELECT))
     assert (ran.returncode, "clean-up   1 machine NOT RETURNED" in ran.stdout) == (4, True)
+
+
+class LastErrorAfterTheDrain(Core):
+    """Breaks SHP-4 where only the clean-up looks: the only Drain of a run."""
+
+    drains = 0
+
+    def settle(self, machine: Machine) -> Machine:
+        settled = super().settle(machine)
+        if machine.state is not State.DRAINING:
+            return settled
+        self.drains += 1
+        return replace(settled, last_error="a pod did not stop in time") if self.drains == 1 else settled
+
+
+def test_a_breach_that_only_the_clean_up_shows_is_an_error_after_the_item(home: Path) -> None:
+    with served(provider(8, cls=LastErrorAfterTheDrain)) as address:
+        ran = through_pytest(home, "--target", address, conformance_options("--select", "SHP-4a,MET-1a"))
+    assert ran.returncode == 1
+    assert "ERROR at teardown" in ran.stdout
+    assert re.search(r"= 2 passed, \d+ deselected, 1 error in", ran.stdout)
 
 
 def test_collecting_needs_no_target(home: Path) -> None:
