@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @variant(hold=2.0)
 class PrunesCursors(Core):
-    """Keeps the last 20 changes, and answers an older cursor with the full list, as after a restart (LST-8)."""
+    """Keeps the last 20 changes, and answers an older cursor with the full list, as after a restart (LST-8).
 
-    def since(self, cursor: bytes) -> int:
-        since = super().since(cursor)
-        return 0 if since < self.inventory.revision - 20 else since
+    The cursor of a page stays valid: with a full list for it, no caller could page through a large fleet (LST-9).
+    """
+
+    def list_machines(self, wanted: Filter, now: float) -> Listing:
+        if not wanted.max_results and self.since(wanted.since) < self.inventory.revision - 20:
+            wanted = replace(wanted, since=b"")
+        return super().list_machines(wanted, now)
 
 
 @variant(hold=2.0)

@@ -185,8 +185,11 @@ def place_text(machine: pb.Machine) -> str:
 
 
 async def operation_at_rest(machine: Machine, binding: Binding, shard: Shard | None = None) -> Call | None:
-    """Returns the ack of a retry of Configure. None if two retries are not the same operation: OPS-2 judges that."""
-    first, again = await binding.of(machine, shard), await binding.of(machine, shard)
+    """Returns the ack of a retry of Configure. None if two retries are not the same operation: OPS-2 judges that.
+
+    The first is sent as `check_same_operation` sends its own: then only the calls in between can make a difference.
+    """
+    first, again = await binding.of(machine), await binding.of(machine, shard)
     return first if first.ok and again.operation_id == first.operation_id else None
 
 

@@ -110,7 +110,6 @@ class HostsHaveNoRef(Core):
 @mutant(
     "LIF-5",
     "LIF-5b",
-    "LIF-5e",
     also=("LIF-9a", "LIF-9b"),
     because="a behaviour that compares a machine with an earlier read sees another host",
 )

@@ -154,10 +154,10 @@ class ATickIsASecond(_Ticks):
 
 
 @mutant("LST-6", "LST-6e")
-class ATickIsTenMilliseconds(_Ticks):
-    """Uses the time in hundredths of a second as the revision, and omits a change in the tick of the last List."""
+class ATickIsTwentyFiveMilliseconds(_Ticks):
+    """Uses the time in fortieths of a second as the revision, and omits a change in the tick of the last List."""
 
-    tick = 0.01
+    tick = 0.025
 
 
 @mutant("LST-6", "LST-6a", whole=True)
