@@ -99,7 +99,8 @@ class OldRecordInList(Core):
         if machine.state is not State.DELETING or machine.operation is None:
             return machine
         first = self.__dict__.setdefault("first", machine.operation.id)
-        return replace(machine, state=State.SPECULATIVE) if self.each or first == machine.operation.id else machine
+        lags = self.each or first == machine.operation.id
+        return replace(machine, state=State.SPECULATIVE, host=None) if lags else machine
 
 
 class OldRecordInEachList(OldRecordInList):

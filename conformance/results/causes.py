@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.results.aspects import namesake
+from conformance.results.breach import OUTSIDE
 from conformance.results.result import Result, Status
 from conformance.results.symptoms import explains, symptoms
 
@@ -24,8 +25,9 @@ class Cause:
 def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     """Returns the causes of failures and warnings: failures first, then by the number of consequences.
 
-    Of two with as many consequences, the one whose evidence shows a mutating call comes first: this call may have
-    caused what the other one only reads.
+    Of two with as many consequences, a behaviour's own failure comes before one that was only seen outside, because a
+    behaviour has provoked it; then the one whose evidence shows a mutating call, because this call may have caused what
+    the other one only reads.
     Every failure and every warning is in exactly one cause, as its root or as a consequence. A result is a consequence
     if it depends on a broken behaviour, directly or indirectly, and if its own evidence shows that breach.
     """
@@ -54,10 +56,11 @@ def _cause(root: Result, group: Sequence[Result]) -> Cause:
     return Cause(root=named, consequences=tuple(result for result in group if result is not named))
 
 
-def _rank(cause: Cause) -> tuple[bool, int, bool]:
+def _rank(cause: Cause) -> tuple[bool, int, bool, bool]:
     root = cause.root
+    outside = root.reason.endswith(f"({OUTSIDE})")
     only_reads = all(root.calls[number].token is None for number in root.decisive)
-    return root.status is not Status.FAILED, -len(cause.consequences), only_reads
+    return root.status is not Status.FAILED, -len(cause.consequences), outside, only_reads
 
 
 def _root(name: str, explained_by: Mapping[str, Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from conformance.core.errors import Unsupported
+from conformance.core.errors import NotObserved, Unsupported
 from conformance.core.fencing import Shard, Token
 from conformance.core.lifecycle import State, Verb
 from conformance.results.held import MARKS
@@ -331,7 +331,10 @@ async def test_marks_last_until_the_end_of_the_run(trial: Trial) -> None:
     since = max(mark.by.ended for _, _, mark in marks[: max(1, len(marks) // 4)])
     await trial.hold.wait(since)
     for machine, verb, mark in marks:
-        await expect.fenced(machine.call(verb, mark.token))
+        call = await expect.answered(machine.call(verb, mark.token))
+        if call.status in (StatusCode.UNKNOWN, StatusCode.INTERNAL):
+            raise NotObserved(f"{call.rpc} of {machine.id} answered {call.outcome()}: that says nothing about marks")
+        await expect.fenced(call)
     trial.hold.note(MARKS, since)
 
 

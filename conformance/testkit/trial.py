@@ -145,7 +145,9 @@ class Trial:
         Each with a machine that is at rest or does not exist, and a call that starts nothing there, whatever its token.
         """
         machines = self._pool.at_rest() | {machine.id: machine for machine in self.machines}
-        marks = [(machines[each], mark) for each, mark in self._context.model.passed() if each in machines]
+        passed = self._context.model.passed()
+        # An empty id may be refused before the fence looks at the token (COD-4).
+        marks = [(machines[each], mark) for each, mark in passed if each and each in machines]
         others = marks[count // 2 :]
         chosen = marks[: count // 2] + self.random.sample(others, min(len(others), count - count // 2))
         return [(m, Verb.CREATE if m.state is State.CONFIGURED else Verb.DRAIN, mark) for m, mark in chosen]

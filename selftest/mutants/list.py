@@ -114,7 +114,7 @@ class NoStateMeansWithAHost(Core):
         return super().matches(machine, wanted) and not hidden
 
 
-@mutant("LST-1", "LST-1e", whole=True)
+@mutant("LST-1", "LST-1h", "LST-1i")
 class NoStateMeansAtRest(Core):
     """Omits machines in transition from a List without a filter."""
 
@@ -371,7 +371,7 @@ class DeltaLeavesAllocatableOut(DeltaDiffers):
         return replace(machine, instance_type=replace(machine.instance_type, allocatable={}))
 
 
-@mutant("LST-4", "LST-4a", "LST-4c")
+@mutant("LST-4", "LST-4a", "LST-4c", also=("SHP-4b",), because="a machine that has not failed shows a last_error")
 class DeltaShowsAnError(DeltaDiffers):
     """Shows a last_error in a delta only."""
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
 from fake_provider.fence import Token
-from fake_provider.machine import State, Verb
 from selftest.mutant import mutant
 
 if TYPE_CHECKING:
-    from fake_provider.machine import Machine
+    from fake_provider.machine import Verb
     from fake_provider.request import Ack, Request
     from fake_provider.store import MarkKey
 
@@ -80,29 +79,3 @@ class MarksOfUnknownMachinesExpire(_MarksAge):
 
     def old(self, key: MarkKey) -> bool:
         return key[1] not in self.machines and self.seconds(key) > 1
-
-
-class _OperationsAge(_Ages):
-    def old(self, operation_id: str) -> bool:
-        raise NotImplementedError
-
-    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
-        started = super().start(verb, machine, request, now)
-        if started.operation:
-            self.used[started.operation.id] = (self.now, self.inventory.operations)
-        return started
-
-    def retry_of(self, verb: Verb, machine: Machine, request: Request) -> str | None:
-        found = super().retry_of(verb, machine, request)
-        at_rest = machine.state in (State.IDLE, State.CONFIGURED) and verb is not Verb.CREATE
-        if found and found in self.used and at_rest and self.old(found):
-            return None
-        return found
-
-
-@mutant("OPS-2", "OPS-2b", whole=True)
-class OperationsOfTheLast60(_OperationsAge):
-    """Keeps the last 60 operations, and refuses a retry of an older one."""
-
-    def old(self, operation_id: str) -> bool:
-        return self.inventory.operations - self.used[operation_id][1] > 60

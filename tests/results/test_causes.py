@@ -69,6 +69,11 @@ def test_of_two_causes_the_one_with_a_mutating_call_comes_first() -> None:
     assert list(causes_of(reads, mutates)) == ["TST-2a", "TST-1a"]
 
 
+def test_of_two_causes_the_one_that_a_behaviour_has_provoked_comes_first() -> None:
+    outside = replace(broken("TST-1a"), reason="TST-1: wanted x; got y (seen outside the behaviours)")
+    assert list(causes_of(outside, broken("TST-2a"))) == ["TST-2a", "TST-1a"]
+
+
 def test_unjudged_behaviours_are_not_causes() -> None:
     assert causes_of(a_result(E, "TST-1a"), broken("TST-2a", "TST-1a")) == {"TST-2a": []}
 

@@ -114,6 +114,7 @@ def test_a_list_shows_the_metadata_of_the_binding_that_it_names() -> None:
         ([machine(State.IDLE, id="a"), machine(State.IDLE, id="b")], {"max_results": 2}, FINE),
         ([machine(State.IDLE, id="a")], {"states": [5, 1]}, ["LST-1a"]),
         ([machine(State.IDLE, id="a")], {"states": [3]}, FINE),
+        ([machine(State.IDLE, id="a")], {"states": [99]}, FINE),  # a SHOULD, of WIR-2
     ],
 )
 def test_a_list_keeps_to_what_was_asked(
