@@ -4,7 +4,7 @@ Uses virtual time, so that a run is the same each time. The declared behaviours 
 each clause, or against every mutant with CONFORMANCE_OVER_TCP=1.
 
 With CONFORMANCE_SELFTEST=quick, as in CI, the whole suite runs against one mutant in three, always the same ones, and
-against those that only the calls of other behaviours show.
+against those that the declared behaviours do not find by themselves.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def in_sample(mutant: Mutant) -> bool:
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
     if QUICK and not in_sample(mutant):
-        assert judge_mutant(mutant, select=mutant.found_by).violations.keys() >= {*mutant.found_by}
-        return
+        alone = judge_mutant(mutant, select=mutant.found_by)
+        if alone.violations.keys() >= {*mutant.found_by}:
+            return
     report = judge_with_whole_suite(mutant)
     row = matrix.row(mutant, report)
     record_property("row", json.dumps(asdict(row)))
