@@ -55,26 +55,29 @@ async def run(
     emit: Callable[[Event], None] = lambda event: None,
     stop: Stop | None = None,
     durable: bool = True,
+    settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
+    `settings` are those of a lane, which its behaviours get as `trial.settings`.
     `ledger_at` returns the ledger's path for a run's name; `durable`: machines outlive this process. Raises TargetError
     if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
     Events, the report and errors contain no header values.
     """
-    work = _run(plan, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable)
+    work = _run(plan, target, options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable, settings=settings)
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
 
 async def _run(
     plan: Plan,
     target: Target,
-    *,
     options: Options,
+    *,
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None],
     stop: Stop | None,
     durable: bool,
+    settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
@@ -83,7 +86,7 @@ async def _run(
                 plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
             )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit)
+            this_run = Run(plan, session, ledger, emit, settings)
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -101,6 +104,7 @@ class Run:
         session: Session,
         ledger: Ledger,
         emit: Callable[[Event], None],
+        settings: object,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
         limits = options.limits
@@ -138,6 +142,7 @@ class Run:
             fence_scope=options.fence_scope,
             hold=self._hold,
             emit=self._builder.emit,
+            settings=settings,
         )
         self._scheduler = Scheduler([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}

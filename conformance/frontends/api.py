@@ -110,7 +110,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
         ledger_at=settings.ledger_at,
         emit=dispatcher,
         stop=stop,
-        plan=collection.select(settings.select, settings.exclude) if settings.lane.needs_plan else (),
+        plan=collection.chosen(settings),
     )
     await _stopping_if_cancelled(asyncio.ensure_future(settings.lane.run(settings.lane_settings, run)), stop)
     report = dispatcher.report
