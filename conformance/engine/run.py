@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from conformance.core.stop import Stop
     from conformance.engine.options import Options
     from conformance.engine.session import Session
+    from conformance.fleet.backend import Backend
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.pool import Lease
+    from conformance.fleet.provider import Provider
     from conformance.results.breach import Breach
     from conformance.results.events import Event
     from conformance.results.report import Report
@@ -54,17 +56,31 @@ async def run(
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None] = lambda event: None,
     stop: Stop | None = None,
+    provider: Provider | None = None,
+    backend: Backend | None = None,
     durable: bool = True,
     settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
     `settings` are those of a lane, which its behaviours get as `trial.settings`.
-    `ledger_at` returns the ledger's path for a run's name; `durable`: machines outlive this process. Raises TargetError
-    if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
-    Events, the report and errors contain no header values.
+    `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
+    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process.
+    Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
+    cannot be written. Events, the report and errors contain no header values.
     """
-    work = _run(plan, target, options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable, settings=settings)
+    work = _run(
+        plan,
+        target,
+        options,
+        ledger_at=ledger_at,
+        emit=emit,
+        stop=stop,
+        durable=durable,
+        provider=provider,
+        backend=backend,
+        settings=settings,
+    )
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
 
@@ -77,6 +93,8 @@ async def _run(
     emit: Callable[[Event], None],
     stop: Stop | None,
     durable: bool,
+    provider: Provider | None,
+    backend: Backend | None,
     settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
@@ -86,7 +104,7 @@ async def _run(
                 plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
             )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit, settings)
+            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend, settings=settings)
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -104,7 +122,10 @@ class Run:
         session: Session,
         ledger: Ledger,
         emit: Callable[[Event], None],
-        settings: object,
+        *,
+        provider: Provider | None = None,
+        backend: Backend | None = None,
+        settings: object = None,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
         limits = options.limits
@@ -117,6 +138,8 @@ class Run:
             patience=options.timeouts.patience,
             deletes=found.delete,
             model=session.model,
+            provider=provider,
+            backend=backend,
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -361,5 +384,7 @@ class Run:
                     by_proxy = http_answer.is_gateway_error(last.details)
                     raise TargetError(f"List {f'answered {last.outcome()}' if by_proxy else late}, twice")
             except TargetError as error:
-                self._stop(f"the target is gone: {error.message}")
+                provider = self._context.provider
+                death = provider.death if provider is not None else ""
+                self._stop(f"the target is gone: {death or error.message}")
                 self._log.cut_short = self._stop.reason

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
+    from conformance.fleet.backend import Backend
     from conformance.fleet.context import FleetContext
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
     from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pace import Pace
     from conformance.fleet.pool import Pool
+    from conformance.fleet.provider import Provider
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
@@ -89,6 +91,16 @@ class Trial:
     def client(self) -> Client:
         """The client of the run."""
         return self._context.client
+
+    @property
+    def provider(self) -> Provider | None:
+        """The provider, if the kit may stop and start it."""
+        return self._context.provider
+
+    @property
+    def backend(self) -> Backend | None:
+        """The provider's backend, if the kit may ask it for its hosts."""
+        return self._context.backend
 
     @property
     def pace(self) -> Pace:

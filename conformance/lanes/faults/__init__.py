@@ -74,6 +74,8 @@ class FaultsLane:
             ledger_at=run.ledger_at,
             emit=run.emit,
             stop=run.stop,
+            provider=run.provider,
+            backend=run.backend,
             settings=settings,
         )
 
