@@ -9,6 +9,8 @@ from conformance.core.lifecycle import EDGES, State, Verb
 
 WatchedEdges: TypeAlias = tuple[Verb, ...]
 """The edges of a recorded lifecycle, in order."""
+RecordingKey: TypeAlias = tuple[str, ...]
+"""Identifies a recording that several behaviours judge: its edges, or the name of another kind; empty for none."""
 MAX_TRANSITIONS_OF_LAST_USE: Final = 2
 """A behaviour that ends with a Delete and takes at most this many transitions runs last, on a machine that has to be
 deleted anyway."""
@@ -25,7 +27,8 @@ class Needs:
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
     ends with a Delete. `watches`: the edges of a recorded lifecycle that the body only observes; one recording serves
-    all behaviours that watch the same edges.
+    all behaviours that watch the same edges. `shares`: the name of a recording of another kind, which the first
+    behaviour that needs it makes on its machines for all.
     """
 
     machines: int = 0
@@ -36,12 +39,18 @@ class Needs:
     creates: bool = False
     deletes: bool = False
     watches: WatchedEdges = ()
+    shares: str = ""
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """The state in which each machine starts. Computed once: the scheduler reads it whenever a behaviour ends."""
 
     def __post_init__(self) -> None:
         starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
         object.__setattr__(self, "starts", starts)
+
+    @property
+    def recording(self) -> RecordingKey:
+        """The recording that the behaviour judges, or makes if there is none yet."""
+        return (self.shares,) if self.shares else self.watches
 
     @property
     def chain(self) -> int:
