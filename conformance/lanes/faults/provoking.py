@@ -10,7 +10,6 @@ from conformance.core.errors import ConformanceError, NoAnswer
 from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.lanes.faults.specimens import Effect, OnFailed, Reading, Specimen, Views
 from conformance.rpc.call import CallLog, recorded_calls, recording
-
 from conformance.testkit.observer import LONGEST_LAG
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class _Provocation:
             if reads % LIST_EVERY == 0:
                 path += await self._listed(edge.via, edge.target, State.FAILED)
             waited = clock() - started
-            if path[-1].where == "Get" and path[-1].state.stable or waited >= limit:
+            if (path[-1].where == "Get" and path[-1].state.stable) or waited >= limit:
                 break
             await asyncio.sleep(max(FIRST_PAUSE, PAUSE_SHARE * waited))
         return replace(

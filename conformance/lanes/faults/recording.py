@@ -15,7 +15,6 @@ from conformance.lanes.faults.provoking import Others, Scene, specimen_of
 from conformance.lanes.faults.settings import settings_of
 from conformance.lanes.faults.specimens import Bystander, Creates, Failures, Specimen
 from conformance.rpc.call import CallLog, recording
-
 from conformance.testkit.observer import LONGEST_LAG
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ def check_refusals(specimen: Specimen) -> bool:
         own = each.verb is specimen.trigger.verb
         expect.fact(
             not each.call.fenced and (own or not each.call.ok),
-            wanted=f"{each.verb.value} of {specimen.text}, FAILED, to be refused, with any code but FAILED_PRECONDITION",
+            wanted=f"{each.verb.value} of {specimen.text}, FAILED, to be refused, but not with FAILED_PRECONDITION",
             got=each.call.outcome(),
             calls=[each.before.call, each.call],
         )
