@@ -204,10 +204,12 @@ class Run:
         client.stop_faults()
         if client.overload.summary:
             self._builder.note(client.overload.summary)
+        # What shows after a death that was not part of the run is no evidence about the fleet.
+        breaches = self._credible_breaches() if await self._revive() else None
         home = await self._pool.clean_up(keep=self._options.keep)
         return self._builder.finish(
             [self._log.results[b.id] for b in self._plan],
-            breaches=self._credible_breaches(),
+            breaches=self._credible_breaches() if breaches is None else breaches,
             home=home,
             time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
             stopped=self._log.cut_short,
@@ -215,6 +217,20 @@ class Run:
             quarantined=sorted(self._pool.quarantined.items()),
             held=self._hold.held,
         )
+
+    async def _revive(self) -> bool:
+        """Starts a provider that has died, so that its machines can be returned. Returns whether it had died."""
+        provider = self._context.provider
+        if provider is None or not provider.death:
+            return False
+        self._builder.note(provider.death)
+        try:
+            await provider.start()
+        except TargetError as error:
+            self._builder.note(f"it could not be started again: {error.message}")
+        else:
+            self._builder.note("it was started again to return the machines of the run")
+        return True
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
