@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from grpc import StatusCode
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.fleet.model import lists, rules
+from conformance.fleet.model import lists, restarts, rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
     Binding,
     Expected,
     after_lost_call,
     after_reading,
+    after_restart,
     after_retry,
     after_start,
 )
@@ -108,9 +109,13 @@ class FleetModel:
         self._hosts: dict[str, str] = {}
         """The owned machine that lives with a host, by its ref."""
         self._tick = 0
+        self._restarts: list[float] = []
+        """The times of the restarts, on the run's clock."""
+        self._restart_tick = 0
 
     def note(self, breach: Breach) -> None:
         """Adds a breach, unless the same machine has broken the same behaviour before."""
+        breach = restarts.across(breach, self._restarts)
         key = (breach.behaviour, breach.machine)
         if key not in self._known:
             self._known.add(key)
@@ -160,6 +165,24 @@ class FleetModel:
         for host in [host for host, owner in self._hosts.items() if owner == machine_id]:
             del self._hosts[host]
 
+    # Restarts.
+
+    def restarted(self, at: float) -> None:
+        """Notes that the provider has ended, and starts again: told when it is gone, `at` this time of the run's clock.
+
+        Its connections have ended with it, so no call that was sent before can still arrive. The end of a transition
+        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. Everything else
+        must be as it was acknowledged (DUR-1).
+        """
+        self._tick += 1
+        self._restart_tick = self._tick
+        self._restarts.append(at)
+        for track in self._tracks.values():
+            if track.expected.verb is not None and track.expected.operation is not None:
+                self._operations.pop(track.expected.operation.id, None)
+            track.expected = after_restart(track.expected)
+            track.doubts, track.refused = {}, None
+
     # Calls.
 
     def sending(self, rpc: str, request: Any) -> _Ticket:
@@ -200,7 +223,8 @@ class FleetModel:
         track.refused = None
         track.last_tick = self._tick
         if call is None or not call.answered or call.code in UNCERTAIN:
-            track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
+            if ticket.tick > self._restart_tick:
+                track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
             track.expected = after_lost_call(track.expected, verb)
             return
         if self._marks.judges(token):
@@ -227,7 +251,7 @@ class FleetModel:
 
     def _acknowledged(self, track: _Track, verb: Verb, ack: Call, machine_id: str, *, undisturbed: bool) -> None:
         expected = track.expected
-        if not undisturbed:
+        if not undisturbed or (expected.cut is not None and expected.cut is not verb):
             track.expected = after_lost_call(expected, verb)
         elif expected.is_new(verb):
             self._started(track, verb, ack, machine_id)
