@@ -1,4 +1,4 @@
-"""A provider that the kit may stop and start again."""
+"""The protocol of a provider that the kit may stop and start again."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ class Provider(Protocol):
 
     @property
     def address(self) -> str:
-        """The address at which it serves."""
+        """The address that clients connect to."""
 
     @property
     def running(self) -> bool:
-        """True if it was started and has not ended."""
+        """True from its start until it has ended, whether it serves or not."""
+
+    @property
+    def death(self) -> str:
+        """How it ended although nobody asked it to, with its last output; empty otherwise."""
 
     async def start(self, *, wait: bool = True) -> None:
-        """Starts it; with `wait`, returns when it serves: it answers List or says SERVING.
+        """Starts it, or does nothing if it runs. With `wait` returns when it serves.
 
-        Raises TargetError, with its last output, if it ends or does not serve in time.
+        It serves if it answers List, or its health service says SERVING. Raises TargetError, with its last output, if
+        it ends or does not serve in time.
         """
 
     async def kill(self) -> None:
-        """Ends it at once, as SIGKILL does; returns when it is gone."""
+        """Ends it at once (SIGKILL to its process group, or the user's --kill-cmd); returns when it is gone."""
 
     async def stop(self) -> float:
-        """Asks it to stop, waits, and returns the seconds that it took.
+        """Asks it to stop (SIGTERM, or --stop-cmd), waits, and returns the seconds that it took.
 
-        Raises TargetError if it is still there after the timeout; it is killed then.
+        Raises TargetError if it is still there after the timeout; then it is killed.
         """
 
     async def close(self) -> None:
-        """Ends it, if it runs, and releases its resources."""
+        """Ends it for good, or leaves it as it was found if the kit did not start it."""

@@ -112,6 +112,8 @@ class FleetModel:
         self._restarts: list[float] = []
         """The times of the restarts, on the run's clock."""
         self._restart_tick = 0
+        self._starting = False
+        """True while the provider may not have its state back yet: nothing that it shows is judged (DUR-7)."""
 
     def note(self, breach: Breach) -> None:
         """Adds a breach, unless the same machine has broken the same behaviour before."""
@@ -129,7 +131,7 @@ class FleetModel:
 
     def has_used_twice(self, operation_id: str) -> bool:
         """Returns whether two transitions have started with this operation id (OPS-3)."""
-        used = (breach for breach in self.breaches if breach.behaviour == rules.USED_OPERATION)
+        used = (breach for breach in self.breaches if breach.behaviour in restarts.USED_OPERATIONS)
         return any(breach.calls[-1].operation_id == operation_id for breach in used)
 
     def resting(self, machine_id: str) -> Expected | None:
@@ -150,6 +152,11 @@ class FleetModel:
         return expected.operation
 
     # Ownership.
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """The machines that only the kit drives."""
+        return frozenset(self._owned)
 
     def take(self, machine_id: str) -> None:
         """Notes that the kit owns the machine: no other client drives it."""
@@ -172,8 +179,9 @@ class FleetModel:
 
         Its connections have ended with it, so no call that was sent before can still arrive. The end of a transition
         that was running is open (DUR-3); if it was undone, its retry may have the same operation id. Everything else
-        must be as it was acknowledged (DUR-1).
+        must be as it was acknowledged (DUR-1). Readings are judged again after `recovered`.
         """
+        self._starting = True
         self._tick += 1
         self._restart_tick = self._tick
         self._restarts.append(at)
@@ -182,6 +190,10 @@ class FleetModel:
                 self._operations.pop(track.expected.operation.id, None)
             track.expected = after_restart(track.expected)
             track.doubts, track.refused = {}, None
+
+    def recovered(self) -> None:
+        """Notes that the provider has had the time to get its state back."""
+        self._starting = False
 
     # Calls.
 
@@ -207,7 +219,7 @@ class FleetModel:
         self._tick += 1
         if ticket.verb is not None and ticket.token is not None:
             self._mutated(ticket, ticket.verb, ticket.token, call)
-        elif call is not None and call.answered:
+        elif call is not None and call.answered and not self._starting:
             if call.fenced:
                 self.note(rules.of_fenced_read(call))
             elif call.rpc == "Get":

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.catalogue import clause_of
+from conformance.fleet.model.rules import USED_OPERATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 
 AT_REST, MARKS, OPERATIONS, NEW_OPERATIONS = "DUR-1a", "DUR-1b", "DUR-1c", "DUR-2a"
 """The behaviours that judge what must outlive a restart."""
-CUT: Final = {"Create": "DUR-3a", "Configure": "DUR-3b", "Drain": "DUR-3c", "Delete": "DUR-3d"}
-"""The behaviours that judge a transition that was cut short, by the RPC that has started it."""
+CUT: Final = "DUR-3b"
+"""The behaviour that judges a transition that was cut short."""
+USED_OPERATIONS: Final = (USED_OPERATION, NEW_OPERATIONS)
+"""The behaviours of an operation id that was used before."""
 ACROSS: Final = {
     **dict.fromkeys(("LIF-3", "LIF-4", "LIF-5", "LIF-6", "LST-1", "LST-4", "MET-1", "MET-2", "MET-3"), AT_REST),
     **dict.fromkeys(("FEN-1", "FEN-3", "FEN-10"), MARKS),
+    **dict.fromkeys(("LIF-1", "LIF-2"), CUT),
     "OPS-2": OPERATIONS,
     "OPS-3": NEW_OPERATIONS,
 }
@@ -36,7 +40,7 @@ def across(breach: Breach, restarts: Sequence[float]) -> Breach:
     if not any(first.ended <= at <= last.started for at in restarts):
         return breach
     clause = clause_of(breach.behaviour)
-    behaviour = CUT.get(first.rpc) if clause in ("LIF-1", "LIF-2") else ACROSS.get(clause)
+    behaviour = ACROSS.get(clause)
     if behaviour is None:
         return breach
     return replace(breach, behaviour=behaviour, wanted=f"{breach.wanted}, also after a restart")

@@ -93,6 +93,7 @@ class Telling:
         """Tells of a restart of the provider."""
         self.now += 1.0
         self.model.restarted(self.now)
+        self.model.recovered()
         self.now += 1.0
 
     def did(self, verb: Verb, code: grpc.StatusCode = OK, **options: Any) -> None:

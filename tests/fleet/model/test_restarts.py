@@ -131,7 +131,18 @@ def test_a_call_that_a_kill_has_cut_leaves_no_doubt() -> None:
 
 
 def test_a_machine_that_is_not_listed_after_a_restart_is_lost() -> None:
-    told = Telling().idle()
+    told = Telling(owned=False).idle()
+    told.model.take("m1")
     told.restarts()
     told.listed(machine(State.SPECULATIVE, id="m2"))
-    assert told.found == ["LST-1d"]
+    assert told.found == ["DUR-1a"]
+
+
+def test_what_is_shown_during_a_start_is_not_judged() -> None:
+    told = Telling().idle()
+    told.model.restarted(told.now)
+    told.got(State.SPECULATIVE)
+    told.listed()
+    told.model.recovered()
+    told.got(State.IDLE)
+    assert told.found == []
