@@ -63,10 +63,10 @@ async def run(
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
-    `provider` is the target's process, if the kit may restart it, and `backend` the one that knows its hosts.
-    `ledger_at` returns the ledger's path for a run's name; `durable`: machines outlive this process. Raises TargetError
-    if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
-    Events, the report and errors contain no header values.
+    `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
+    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process.
+    Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
+    cannot be written. Events, the report and errors contain no header values.
     """
     work = _run(
         plan,
@@ -408,5 +408,7 @@ class Run:
                     by_proxy = http_answer.is_gateway_error(last.details)
                     raise TargetError(f"List {f'answered {last.outcome()}' if by_proxy else late}, twice")
             except TargetError as error:
-                self._stop(f"the target is gone: {error.message}")
+                provider = self._context.provider
+                death = provider.death if provider is not None else ""
+                self._stop(f"the target is gone: {death or error.message}")
                 self._log.cut_short = self._stop.reason

@@ -13,6 +13,7 @@ from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.core.signals import SIGNALS, handling_signals
 from conformance.core.stop import Stop
 from conformance.engine import report_builder
+from conformance.fleet.control import controlled
 from conformance.frontends.dispatcher import Dispatcher
 from conformance.frontends.settings import check_report_dir
 from conformance.frontends.tolerances import Tolerances
@@ -125,15 +126,22 @@ class RunController:
             target = settings.target
             if target is None:
                 target = Target(address=await stack.enter_async_context(serve_fake()))
+            directory = settings.report_dir
+            control = await stack.enter_async_context(controlled(settings.control, target, report_dir=directory))
+            if control.provider is not None:
+                await self._stop.run_unless_stopped(control.provider.start())
             run = LaneRun(
                 target=target,
                 options=self.tolerances.options(),
                 ledger_at=settings.ledger_at,
                 emit=self._emit,
                 stop=self._stop,
+                provider=control.provider,
+                backend=control.backend,
                 plan=plan,
             )
-            await settings.lane.run(settings.lane_settings, run)
+            report = await settings.lane.run(settings.lane_settings, run)
+            control.keep_state = not report.home.clean
 
     def _emit(self, event: events.Event) -> None:
         self._dispatcher(event)

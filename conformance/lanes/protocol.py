@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.core.stop import Stop
     from conformance.engine.options import Options
+    from conformance.fleet.backend import Backend
+    from conformance.fleet.provider import Provider
     from conformance.results.events import Event
     from conformance.results.lane_figures import FiguresReader
     from conformance.results.report import Report
@@ -55,6 +57,10 @@ class LaneRun:
     """Returns the path of the ledger for a run's name."""
     emit: Callable[[Event], None]
     stop: Stop
+    provider: Provider | None = None
+    """The provider, if the kit may stop and start it. It serves when the lane begins."""
+    backend: Backend | None = None
+    """The provider's backend, if the kit may ask it for its hosts."""
     plan: Plan = ()
     """The collected behaviours, for a lane that needs them."""
 

@@ -36,7 +36,14 @@ class SuiteLane:
         from conformance.engine import run as engine_run
 
         return engine_run.run(
-            run.plan, run.target, options=run.options, ledger_at=run.ledger_at, emit=run.emit, stop=run.stop
+            run.plan,
+            run.target,
+            options=run.options,
+            ledger_at=run.ledger_at,
+            emit=run.emit,
+            stop=run.stop,
+            provider=run.provider,
+            backend=run.backend,
         )
 
 

@@ -144,6 +144,7 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
     import secrets
     import statistics
 
+    from conformance.fleet.control import controlled
     from conformance.fleet.probe import connect, probe
     from conformance.frontends.runner import serve_fake
     from conformance.frontends.settings import FAKE
@@ -156,6 +157,9 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
         target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
         redactor = Redactor(target.headers)
         stack.enter_context(redactor.errors())
+        control = await stack.enter_async_context(controlled(settings.control, target, report_dir=None))
+        if control.provider is not None:
+            await control.provider.start()
         client = Client(target, rpc_timeout=settings.options.timeouts.rpc)
         stack.push_async_callback(client.close)
         await connect(client, timeout=settings.options.timeouts.connect)

@@ -24,6 +24,7 @@ from conformance.frontends.cli.options import (
     target_from,
     target_options,
 )
+from conformance.frontends.cli.provider_options import control_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
 
 NO_TARGET: Final = "no target"
+_WHICH_TARGET: Final = (
+    "use --target host:port for a provider, --provider-cmd CMD to start one, or --fake for the embedded one"
+)
 
 RUN_HELP = """Judge a capacity provider by its contract.
 
@@ -97,11 +101,14 @@ def settings_from(**given: Any) -> Settings:
 
     context = click.get_current_context()
     given = _one_target(context, given)
+    address, control = control_from(given)
+    given = {**given, "target": address}
     select, exclude = _selected(given), catalogue.patterns(given["exclude"])
     known, file = catalogue.load(), configuration_of(context)
     whole = len(known.select(select, exclude)) == len(known.entries)
     return Settings(
         target=None if given["fake"] else target_from(**given),
+        control=control,
         select=select,
         exclude=exclude,
         options=_options(given, whole=whole),
@@ -116,18 +123,21 @@ def settings_from(**given: Any) -> Settings:
 
 
 def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options with either a target or the fake: the command line takes precedence over other sources."""
-    if given["fake"] and given["target"]:
-        match more_explicit(context, "fake", "target"):
-            case "fake":
-                given = {**given, "target": None}
-            case "target":
-                given = {**given, "fake": False}
-            case _:
-                pass
-    if given["fake"] == bool(given["target"]):
-        problem = "--target and --fake exclude each other" if given["fake"] else NO_TARGET
-        raise UsageError(problem, hint="use --target host:port for a provider, or --fake for the embedded one")
+    """Returns the options with either a target or the fake: the command line takes precedence over other sources.
+
+    A target from the same source as --provider-cmd, or with {port} in it, says how that provider is reached.
+    """
+    for one, other in (("fake", "target"), ("fake", "provider_cmd"), ("provider_cmd", "target")):
+        if not (given[one] and given[other]) or (other == "target" and "{port}" in given["target"]):
+            continue
+        explicit = more_explicit(context, one, other)
+        if explicit is not None:
+            ignored = other if explicit == one else one
+            given = {**given, ignored: False if ignored == "fake" else None}
+        elif one == "fake":
+            raise UsageError(f"--{other.replace('_', '-')} and --fake exclude each other", hint=_WHICH_TARGET)
+    if not (given["fake"] or given["target"] or given["provider_cmd"]):
+        raise UsageError(NO_TARGET, hint=_WHICH_TARGET)
     return given
 
 
