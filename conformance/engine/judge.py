@@ -76,11 +76,13 @@ class Judge:
         fence_scope: str | None,
         hold: Hold,
         emit: Callable[[events.Event], None],
+        settings: object = None,
     ) -> None:
         self._pool, self._context, self._found = pool, context, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._hold = hold
         self._emit = emit
+        self._settings = settings
         self.recordings: dict[WatchedEdges, Recording] = {}
         """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
         self.too_slow: set[str] = set()
@@ -281,6 +283,7 @@ class Judge:
             watches=behaviour.needs.watches,
             recordings=self.recordings,
             lease=lease,
+            settings=self._settings,
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.

@@ -60,24 +60,27 @@ async def run(
     provider: Provider | None = None,
     backend: Backend | None = None,
     durable: bool = True,
+    settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
     `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
-    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process.
-    Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
-    cannot be written. Events, the report and errors contain no header values.
+    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process;
+    `settings` are those of a lane, which its behaviours get as `trial.settings`. Raises TargetError if the target
+    cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written. Events, the
+    report and errors contain no header values.
     """
     work = _run(
         plan,
         target,
-        options=options,
+        options,
         ledger_at=ledger_at,
         emit=emit,
         stop=stop,
         durable=durable,
         provider=provider,
         backend=backend,
+        settings=settings,
     )
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
@@ -85,14 +88,15 @@ async def run(
 async def _run(
     plan: Plan,
     target: Target,
-    *,
     options: Options,
+    *,
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None],
     stop: Stop | None,
     durable: bool,
     provider: Provider | None,
     backend: Backend | None,
+    settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
@@ -106,7 +110,7 @@ async def _run(
                 means=preflight.means(provider=provider, backend=backend),
             )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend)
+            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend, settings=settings)
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -127,6 +131,7 @@ class Run:
         *,
         provider: Provider | None = None,
         backend: Backend | None = None,
+        settings: object = None,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
         limits = options.limits
@@ -167,6 +172,7 @@ class Run:
             fence_scope=options.fence_scope,
             hold=self._hold,
             emit=self._builder.emit,
+            settings=settings,
         )
         self._scheduler = Scheduler([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}

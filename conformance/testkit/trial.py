@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.core.errors import NoAnswer, Unprepared
 from conformance.core.fencing import Shard
@@ -62,6 +62,7 @@ class Trial:
         watches: WatchedEdges = (),
         recordings: MutableMapping[WatchedEdges, Recording] | None = None,
         lease: Lease | None = None,
+        settings: Any = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
@@ -81,6 +82,8 @@ class Trial:
         """The number of this attempt at the behaviour, from 1."""
         self.late = late
         """True if the kit was too slow in an earlier attempt, so that nothing else runs during this one."""
+        self.settings = settings
+        """The settings of the lane whose behaviour this is; each lane knows its own type."""
         self._context = context
         self._pool = pool
         self._lease = lease
