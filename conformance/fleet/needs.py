@@ -24,8 +24,8 @@ class Needs:
     leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
-    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `watches`: the edges of a recorded lifecycle that the body only observes; one recording serves
-    all behaviours that watch the same edges.
+    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `watches`: the edges
+    of a recorded lifecycle that the body only observes; one recording serves all behaviours that watch the same edges.
     """
 
     machines: int = 0

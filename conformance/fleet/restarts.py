@@ -1,4 +1,4 @@
-"""Kills, stops and starts the provider of a run, and tells all that have to know: the client and the model of the fleet."""
+"""Kills, stops and starts the provider of a run, and tells the client and the model of the fleet."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
+    from conformance.fleet.backend import Backend
     from conformance.fleet.context import FleetContext
     from conformance.fleet.model import FleetModel
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
     from conformance.fleet.needs import WatchedEdges
     from conformance.fleet.pace import Pace
-    from conformance.fleet.backend import Backend
     from conformance.fleet.pool import Lease, Pool
     from conformance.fleet.restarts import Restarts
     from conformance.results.target_info import TargetInfo
