@@ -66,7 +66,7 @@ class RestartableProvider:
     async def start(self, *, wait: bool = True) -> None:
         """Starts the provider on what the store holds; it serves on return, whether or not the caller waits."""
         if self.running:
-            raise RuntimeError("the provider runs already")
+            return
         await asyncio.sleep(self._startup)
         self._store = _CuttableStore(self._open_store())
         self.core = self._make_core(self._store)

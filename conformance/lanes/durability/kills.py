@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,8 @@ PAUSE_S: Final = 0.02
 """The pause between two looks at a provider that starts."""
 LONGEST_START_S: Final = 30.0
 """The time that a provider may take to get its state back once it serves."""
+MIDDLE_S: Final = 1.0
+"""The longest wait for the middle of a transition."""
 AT_REST: Final = "a kill at rest"
 
 
@@ -98,7 +101,8 @@ async def strike(trial: Trial, edge: Edge, moment: Moment) -> Call | None:
                 await client.close()
         case Phase.MIDDLE:
             call = await _begun(edge)
-            await asyncio.sleep(min(trial.slowest / 2, 1.0))
+            shortest = trial.pace.shortest_transition(edge.verb)
+            await asyncio.sleep(min((shortest if math.isfinite(shortest) else trial.slowest) / 3, MIDDLE_S))
             if state_of((await edge.machine.read()).state) is not EDGES[edge.verb].via:
                 return None
         case Phase.SETTLED:
@@ -112,7 +116,7 @@ async def strike(trial: Trial, edge: Edge, moment: Moment) -> Call | None:
 
 async def _begun(edge: Edge) -> Call:
     call = await edge.send()
-    if not call.ok:
+    if not call.answered_ok:
         raise Unprepared(f"{edge.verb.value} of {edge.machine.id} answered {call.outcome()}")
     return call
 

@@ -28,8 +28,8 @@ STABLE_IDS = (Verb.CREATE, Verb.CONFIGURE)
 async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb.Machine) -> pb.Machine:
     """Judges the machine after the restart, from the first answer until it rests; returns it at rest."""
     machine, arrow = edge.machine, EDGES[edge.verb]
-    at_end = moment.phase is Phase.SETTLED or (call.ok and state_of(call.response.machine.state) is arrow.target)
-    if call.ok:  # first: any other call of the shard would move the mark
+    at_end = moment.phase is Phase.SETTLED or (call.answered_ok and state_of(call.response.machine.state) is arrow.target)
+    if call.answered_ok:  # first: any other call of the shard would move the mark
         await expect.fenced(edge.send(call.token))
     retried = await edge.send() if moment.retry else None
     seen = await machine.read()
@@ -103,11 +103,11 @@ async def check_retry(edge: Edge, moment: Moment, sent: Sequence[Call], *, stric
     Otherwise, the provider may have cleaned up after a failed transition: then a repeated call may be refused. `sent`
     are the earlier calls, the last one first; if none was answered OK, the call is repeated twice.
     """
-    first = next((call for call in sent if call.ok), None) or await expect.answered(edge.send())
+    first = next((call for call in sent if call.answered_ok), None) or await expect.answered(edge.send())
     again = await expect.answered(edge.send())
     if strict:
         expect.fact(
-            again.ok and again.operation_id == first.operation_id,
+            again.answered_ok and again.operation_id == first.operation_id,
             wanted=f"the repeated {edge.verb.value} of {edge.machine.id} to have operation id"
             f" {first.operation_id!r} after {moment}",
             got=again.outcome(),

@@ -101,7 +101,7 @@ async def test_a_call_refused_immediately_before_a_kill_has_moved_the_mark(trial
         before = await look(trial)
         last = await last_call(trial, machine, verb, shard.token(epoch=2, sequence=5))
         await back(trial, before, f"a kill immediately after the answer to {verb.value}")
-        if last.code in PASSED:
+        if last.answered and last.code in PASSED:
             await expect.fenced(machine.call(verb, shard.token(epoch=2, sequence=5)))
             await expect.fenced(machine.call(verb, shard.token(epoch=2, sequence=3)))
         await expect.accepted(machine.call(verb, shard.token(epoch=2, sequence=6)))
@@ -153,7 +153,7 @@ async def judge_burst(
     """Judges every machine of a burst, and brings it to the far end of its edge."""
     moment = Moment(verb=edges[0].verb, phase=Phase.AFTER_ACK)
     for edge, call in zip(edges, calls, strict=True):
-        if call.ok:
+        if call.answered_ok:
             await expect.fenced(edge.send(call.token))
     for edge in edges:
         machine = edge.machine
