@@ -19,6 +19,7 @@ from conformance.engine import run as engine_run
 from conformance.engine.options import RunInfo
 from conformance.rpc.in_process import in_process_target
 from fake_provider.core import Core
+from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency, Span
@@ -60,7 +61,7 @@ class TargetSpeed:
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
-def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options) -> Report:
+def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options, settings: object = None) -> Report:
     """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and speed.
 
     The results are the fake's: use only which behaviours were judged, the bill and the time. Raises TargetError if
@@ -71,6 +72,7 @@ def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Optio
         without_tls,
         fake_like(found, speed),
         options=replace(options, keep=False, faults=(), info=RunInfo()),
+        settings=settings,
         rpc_delay=speed.call,
         health=found.health is not None,
         reflection=found.reflection,
@@ -78,18 +80,29 @@ def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Optio
 
 
 def run_on_virtual_clock(
-    plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **server_options: Any
+    plan: Plan,
+    core: Core,
+    *,
+    options: Options,
+    servicer: type[Servicer] = Servicer,
+    settings: object = None,
+    **server_options: Any,
 ) -> Report:
     """Returns the report of a run on a provider in this process, on a virtual clock that skips all waits.
 
     The load of this computer does not show in the times.
     """
-    report: Report = virtual_clock(_run(plan, core, options, servicer, server_options))
+    report: Report = virtual_clock(_run(plan, core, options, servicer, settings, server_options))
     return report
 
 
 async def _run(
-    plan: Plan, core: Core, options: Options, servicer: type[Servicer], server_options: Mapping[str, Any]
+    plan: Plan,
+    core: Core,
+    options: Options,
+    servicer: type[Servicer],
+    settings: object,
+    server_options: Mapping[str, Any],
 ) -> Report:
     loop = cast("VirtualClockLoop", asyncio.get_running_loop())
     servicers: list[Servicer] = []
@@ -113,6 +126,7 @@ async def _run(
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
                 durable=False,
+                settings=settings,
             )
 
 
@@ -125,6 +139,7 @@ def fake_like(found: TargetInfo, speed: TargetSpeed) -> Core:
         scope=Scope(found.fence_scope or Scope.SHARD_MACHINE),
         deletes=found.delete,
         revisions=found.revisions,
+        faults=Faults(),
     )
 
 

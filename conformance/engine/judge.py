@@ -76,11 +76,13 @@ class Judge:
         fence_scope: str | None,
         hold: Hold,
         emit: Callable[[events.Event], None],
+        settings: object = None,
     ) -> None:
         self._pool, self._context, self._found = pool, context, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._hold = hold
         self._emit = emit
+        self._settings = settings
         self.recordings: dict[WatchedEdges, Recording] = {}
         """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
         self.too_slow: set[str] = set()
@@ -226,7 +228,9 @@ class Judge:
         elif log.unanswered:
             error = _not_evidence(error, log.unanswered)
         status, reason, wanted, got = outcome(behaviour.entry, error)
-        failed = began and any(m.state is State.FAILED for m in lease.machines)
+        # After a kill, a transition may fail or be undone (DUR-3): that explains no violation.
+        explains = began and not (behaviour.needs.restarts and isinstance(error, Violation))
+        failed = explains and any(m.state is State.FAILED for m in lease.machines)
         if failed:
             self._failed_in_a_row += 1
         elif began and behaviour.needs.transitions:
@@ -239,7 +243,7 @@ class Judge:
             slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
             failed=failed,
-            given_up=began and _given_up(lease) > given_up,
+            given_up=explains and _given_up(lease) > given_up,
         )
         result = Result(
             entry=behaviour.entry,
@@ -278,6 +282,8 @@ class Judge:
             late=history.tried(RetryReason.KIT_TOO_SLOW) > 0,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
+            lease=lease,
+            settings=self._settings,
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.
@@ -289,6 +295,8 @@ class Judge:
         finally:
             for machine in lease.machines:
                 machine.policy = Policy()
+            if behaviour.needs.restarts and self._context.restarts is not None:
+                await self._context.restarts.ensure_serving()
 
 
 def _given_up(lease: Lease) -> int:

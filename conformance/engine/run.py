@@ -24,6 +24,7 @@ from conformance.fleet.context import FleetContext
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
+from conformance.fleet.restarts import Restarts
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
 from conformance.results.result import Result, Status
@@ -59,24 +60,27 @@ async def run(
     provider: Provider | None = None,
     backend: Backend | None = None,
     durable: bool = True,
+    settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
     `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
-    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process.
-    Raises TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger
-    cannot be written. Events, the report and errors contain no header values.
+    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process;
+    `settings` are those of a lane, which its behaviours get as `trial.settings`. Raises TargetError if the target
+    cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written. Events, the
+    report and errors contain no header values.
     """
     work = _run(
         plan,
         target,
-        options=options,
+        options,
         ledger_at=ledger_at,
         emit=emit,
         stop=stop,
         durable=durable,
         provider=provider,
         backend=backend,
+        settings=settings,
     )
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
@@ -84,23 +88,29 @@ async def run(
 async def _run(
     plan: Plan,
     target: Target,
-    *,
     options: Options,
+    *,
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None],
     stop: Stop | None,
     durable: bool,
     provider: Provider | None,
     backend: Backend | None,
+    settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
         with session.blaming_breaches():
             preflight.check_size(
-                plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
+                plan,
+                found,
+                slots=few,
+                use_idle=options.use_idle,
+                max_machines=options.limits.max_machines,
+                means=preflight.means(provider=provider, backend=backend),
             )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend)
+            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend, settings=settings)
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -121,6 +131,7 @@ class Run:
         *,
         provider: Provider | None = None,
         backend: Backend | None = None,
+        settings: object = None,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
         limits = options.limits
@@ -135,6 +146,7 @@ class Run:
             model=session.model,
             provider=provider,
             backend=backend,
+            restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -160,6 +172,7 @@ class Run:
             fence_scope=options.fence_scope,
             hold=self._hold,
             emit=self._builder.emit,
+            settings=settings,
         )
         self._scheduler = Scheduler([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}
@@ -206,6 +219,7 @@ class Run:
             self._builder.note(client.overload.summary)
         # What shows after a death that was not part of the run is no evidence about the fleet.
         breaches = self._credible_breaches() if await self._revive() else None
+        await self._clean_up_failed()
         home = await self._pool.clean_up(keep=self._options.keep)
         return self._builder.finish(
             [self._log.results[b.id] for b in self._plan],
@@ -239,7 +253,9 @@ class Run:
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
-        lacking = preflight.missing_capability(behaviour, self._session.found)
+        context = self._context
+        means = preflight.means(provider=context.provider, backend=context.backend)
+        lacking = preflight.missing_capability(behaviour, self._session.found, means)
         if lacking is not None:
             self._log.finish(
                 Result(entry=behaviour.entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
@@ -356,6 +372,8 @@ class Run:
         if result.status is Status.ERROR:
             await self._check_target()
         self._log.finish(result)
+        if behaviour.needs.restarts:
+            await self._check_restarted()
         if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The result is known. The run goes on while the machines are returned.
@@ -374,6 +392,24 @@ class Run:
             if self._context.deletes and any(machine.live for machine in lease.machines):
                 chain += meter.median(Verb.DELETE)
         self._log.chains[behaviour.id] = chain
+
+    async def _check_restarted(self) -> None:
+        """Stops the run if the provider does not serve again after a behaviour that has restarted it."""
+        restarts = self._context.restarts
+        if restarts is not None and not await restarts.ensure_serving():
+            self._stop("the provider does not serve again after a restart")
+            self._log.cut_short = self._stop.reason
+
+    async def _clean_up_failed(self) -> None:
+        """Restarts the provider in an orderly way if machines rest in FAILED: many providers clean them up then."""
+        restarts = self._context.restarts
+        if restarts is None or self._options.keep or not self._pool.any_failed:
+            return
+        self._builder.tell("machines rest in FAILED: the provider is stopped and started again to clean them up")
+        with suppress(TargetError):
+            await restarts.stop()
+        if not await restarts.ensure_serving():
+            self._builder.note("the provider does not serve again after an orderly stop")
 
     async def _check_target(self) -> None:
         """Stops the run if the target or the ledger is gone. Called after a behaviour that could not be judged."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.fleet.backend import Backend
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.provider import Provider
+    from conformance.fleet.restarts import Restarts
     from conformance.results.bill import Meter
     from conformance.rpc.client import Client
 
@@ -35,6 +36,8 @@ class FleetContext:
     """The provider, if the kit may stop and start it."""
     backend: Backend | None = None
     """The provider's backend, if the kit may ask it for its hosts."""
+    restarts: Restarts | None = None
+    """The restarts of that provider."""
     pace: Pace = field(default_factory=Pace)
     model: FleetModel = field(default_factory=lambda: FleetModel("cpc-"))
     """The model of the fleet, if it observes the client's calls: every answer of the run passes through it."""

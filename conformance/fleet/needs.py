@@ -24,8 +24,8 @@ class Needs:
     leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
-    ends with a Delete. `watches`: the edges of a recorded lifecycle that the body only observes; one recording serves
-    all behaviours that watch the same edges.
+    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `watches`: the edges
+    of a recorded lifecycle that the body only observes; one recording serves all behaviours that watch the same edges.
     """
 
     machines: int = 0
@@ -35,6 +35,7 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
+    restarts: bool = False
     watches: WatchedEdges = ()
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """The state in which each machine starts. Computed once: the scheduler reads it whenever a behaviour ends."""
@@ -42,6 +43,7 @@ class Needs:
     def __post_init__(self) -> None:
         starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
         object.__setattr__(self, "starts", starts)
+        object.__setattr__(self, "alone", self.alone or self.restarts)
 
     @property
     def chain(self) -> int:

@@ -116,7 +116,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
             stop=stop,
             provider=control.provider,
             backend=control.backend,
-            plan=collection.select(settings.select, settings.exclude) if settings.lane.needs_plan else (),
+            plan=collection.chosen(settings),
         )
         work = asyncio.ensure_future(settings.lane.run(settings.lane_settings, run))
         judged = await _stopping_if_cancelled(work, stop)

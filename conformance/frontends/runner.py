@@ -160,7 +160,7 @@ class RunController:
         settings = self.settings
         planned = tuple(behaviour.entry for behaviour in plan)
         return report_builder.not_judged(
-            planned if settings.lane.needs_plan else settings.lane.entries(),
+            planned or settings.lane.entries(),
             error,
             settings.target,
             options=self.tolerances.options(),
@@ -188,8 +188,9 @@ def handling_signals_around(controller: RunController) -> Iterator[None]:
 def serve_fake() -> AbstractAsyncContextManager[str]:
     """Serves the embedded fake while the context lasts, and yields its address."""
     from fake_provider.core import Core
+    from fake_provider.faults import Faults
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.every(FAKE_LATENCY_S)))
+    return serving(Core(fleet(64), latency=Latency.every(FAKE_LATENCY_S), faults=Faults()))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PACKAGES = [
     "conformance.lanes.suite",
     "conformance.lanes.scale",
+    "conformance.lanes.faults",
+    "conformance.lanes.durability",
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 
@@ -49,6 +51,13 @@ def options() -> Mapping[str, LaneOption]:
 def entries() -> tuple[Entry, ...]:
     """Returns the catalogue entries of all lanes."""
     return tuple(entry for lane in all_lanes() for entry in lane.entries())
+
+
+def catalogue_of(lane: Lane[Any]) -> Catalogue:
+    """Returns the catalogue with the behaviours of one lane."""
+    from conformance.core import catalogue
+
+    return replace(catalogue.load(), entries=lane.entries())
 
 
 def whole_catalogue() -> Catalogue:

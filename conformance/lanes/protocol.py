@@ -62,7 +62,7 @@ class LaneRun:
     backend: Backend | None = None
     """The provider's backend, if the kit may ask it for its hosts."""
     plan: Plan = ()
-    """The collected behaviours, for a lane that needs them."""
+    """The chosen behaviours, for a lane that has a plan."""
 
 
 class Lane(Protocol[S]):
@@ -86,10 +86,13 @@ class Lane(Protocol[S]):
 
     @property
     def needs_plan(self) -> bool:
-        """True if it runs collected test functions. Other lanes run without pytest."""
+        """True if pytest collects its behaviours. Other lanes run without pytest."""
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns the catalogue entries of its behaviours, in the contract's order."""
+
+    def plan(self, settings: S) -> Plan:
+        """Returns all its behaviours that the engine judges one by one; () for a lane that judges in another way."""
 
     def configure(self, values: Mapping[str, Any]) -> S:
         """Returns its settings from the values of its options, by parameter name. Raises UsageError."""

@@ -28,3 +28,5 @@ class ReplayOptions:
     """The name in the provider's certificate; None if it is the host of the address."""
     faults: tuple[str, ...] = ()
     """The values of `--fault`."""
+    lane_options: tuple[str, ...] = ()
+    """The options of the lane as words of the command line; older releases did not record them."""

@@ -59,6 +59,7 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
+    restarts: bool = False,
     watches: WatchedEdges = (),
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
@@ -76,6 +77,7 @@ def behaviour(
         transitions=transitions,
         creates=creates,
         deletes=deletes,
+        restarts=restarts,
     )
     if watches and needs != Needs():
         raise ValueError(f"{behaviour_id} watches edges, so it must not declare other needs")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneOption, LaneRun
     from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
 
 
 class SuiteLane:
@@ -27,6 +28,14 @@ class SuiteLane:
         from conformance.core import catalogue
 
         return catalogue.load().entries
+
+    def plan(self, settings: None) -> Plan:
+        """Returns all behaviours of the suite."""
+        import conformance.suite as suite
+        from conformance.core import catalogue
+        from conformance.testkit import plans
+
+        return plans.plan(catalogue.load(), plans.functions(suite))
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Returns None: the lane has no settings."""

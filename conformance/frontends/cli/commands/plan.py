@@ -71,10 +71,11 @@ Exit codes:
 @reporting_errors()
 def plan_command(measured: Path | None, latency: str | None, form: str, **given: Any) -> None:
     """Shows what a run would do and cost."""
+    from conformance.frontends import collection
     from conformance.reporters import plan_text
 
     settings = settings_from(**given)
-    if not settings.lane.needs_plan:
+    if not collection.chosen(settings):
         raise UsageError(
             f"the {settings.lane.name} lane cannot be planned",
             hint="limit its machines with --max-machines N and --max-creates N",
@@ -116,7 +117,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
 
-    chosen, options = collection.select(settings.select, settings.exclude), settings.options
+    chosen, options = collection.chosen(settings), settings.options
     found, call, address = asyncio.run(_probe(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
@@ -135,7 +136,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         machines=preflight.pool_size(chosen, slots=slots, jobs=limits.jobs, max_machines=limits.max_machines),
         transitions=transitions,
         call=call,
-        dry=dry_run(applicable, found, speed=speed, options=options),
+        dry=dry_run(applicable, found, speed=speed, options=options, settings=settings.lane_settings),
     )
 
 

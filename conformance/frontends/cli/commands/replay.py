@@ -13,6 +13,7 @@ from conformance import lanes
 from conformance.core.errors import UsageError
 from conformance.frontends.cli import completion
 from conformance.frontends.cli.errors import reporting_errors
+from conformance.frontends.cli.lane_options import settings_of
 from conformance.frontends.cli.options import SectionedCommand, target_from, target_options
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     from conformance.frontends.settings import Settings, version
     from conformance.lanes.records import read
     from conformance.results import evidence
+    from conformance.results.profiles import lane_of
 
     before = read(record)
     if before.figures is not None:
@@ -75,18 +77,20 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
             f"{record} is a run of the {before.figures.lane} lane, whose behaviours cannot be judged separately",
             hint=f"repeat the whole run: {evidence.rerun_lane(before, before.figures)}",
         )
-    target = _target(before, given)
+    target, lane = _target(before, given), lanes.named(lane_of(before))
     directory: Path | None = given["report_dir"] if _is_given("report_dir") else None
     if directory is not None and directory.resolve() == record.parent.resolve():
         raise UsageError("--report-dir is the directory of the record", hint="choose another directory")
     settings = Settings(
         target=target,
-        select=select_ids(before, catalogue.patterns(behaviours), catalogue.load()),
-        options=_options(before, given, fake=target is None),
+        select=select_ids(before, catalogue.patterns(behaviours), lanes.catalogue_of(lane)),
+        options=_options(before, given, fake=target is None, lane=lane.name),
         report_dir=directory,
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
+        lane=lane,
+        lane_settings=settings_of(lane, before.asked.lane_options),
     )
     if before.version and before.version != version():
         click.echo(f"note       recorded with kit {printable(before.version)}; this is {version()}", err=True)
@@ -124,7 +128,7 @@ def _target(before: Report, given: dict[str, Any]) -> Target | None:
     return target_from(**given)
 
 
-def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
+def _options(before: Report, given: dict[str, Any], *, fake: bool, lane: str) -> Options:
     """Returns the options of the earlier run, some of them replaced by options of this command."""
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Limits, Options, RunInfo, Timeouts
@@ -148,5 +152,12 @@ def _options(before: Report, given: dict[str, Any], *, fake: bool) -> Options:
         fence_scope=asked.fence_scope,
         hold=asked.hold,
         faults=parse_faults(asked.faults),
-        info=RunInfo(version=version(), whole=False, fake=fake, coverage=lanes.kit_coverage(lanes.default().name)),
+        info=RunInfo(
+            version=version(),
+            whole=False,
+            fake=fake,
+            coverage=lanes.kit_coverage(lane),
+            lane_options=asked.lane_options,
+        ),
+        catalogue=lanes.whole_catalogue(),
     )

@@ -14,7 +14,7 @@ import click
 from conformance.core.errors import UsageError
 from conformance.frontends.cli.baseline_options import load_known_failures
 from conformance.frontends.cli.errors import print_error, reporting_errors
-from conformance.frontends.cli.lane_options import choose_lane
+from conformance.frontends.cli.lane_options import choose_lane, lane_words
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
     SectionedCommand,
@@ -96,6 +96,7 @@ def run_command(**given: Any) -> None:
 
 def settings_from(**given: Any) -> Settings:
     """Checks all options before connecting, and returns them as one value. Raises UsageError."""
+    from conformance import lanes
     from conformance.core import catalogue
     from conformance.frontends.settings import Settings
 
@@ -104,21 +105,22 @@ def settings_from(**given: Any) -> Settings:
     address, control = control_from(given)
     given = {**given, "target": address}
     select, exclude = _selected(given), catalogue.patterns(given["exclude"])
-    known, file = catalogue.load(), configuration_of(context)
+    known, file = lanes.catalogue_of(lanes.named(given["lane"])), configuration_of(context)
+    lane = choose_lane(**given)
     whole = len(known.select(select, exclude)) == len(known.entries)
     return Settings(
         target=None if given["fake"] else target_from(**given),
         control=control,
         select=select,
         exclude=exclude,
-        options=_options(given, whole=whole),
+        options=_options(given, whole=whole, lane_options=lane_words(**given)),
         report_dir=given["report_dir"],
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
         known_failures=load_known_failures(**given),
-        **choose_lane(**given),
+        **lane,
     )
 
 
@@ -155,7 +157,7 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
     return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
 
 
-def _options(given: dict[str, Any], *, whole: bool) -> Options:
+def _options(given: dict[str, Any], *, whole: bool, lane_options: tuple[str, ...]) -> Options:
     from conformance import lanes
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Limits, Options, RunInfo, Timeouts
@@ -184,7 +186,14 @@ def _options(given: dict[str, Any], *, whole: bool) -> Options:
         fence_scope=given["fence_scope"],
         hold=parse_duration(given["hold"]) if given["hold"] else 0.0,
         faults=parse_faults(given["fault"]),
-        info=RunInfo(version=version(), whole=whole, fake=given["fake"], coverage=lanes.kit_coverage(given["lane"])),
+        info=RunInfo(
+            version=version(),
+            whole=whole,
+            fake=given["fake"],
+            coverage=lanes.kit_coverage(given["lane"]),
+            lane_options=lane_options,
+        ),
+        catalogue=lanes.whole_catalogue(),
     )
 
 
@@ -259,7 +268,9 @@ def _run_lane(controller: RunController) -> None:
 
         pytest_loop.run(controller)
     else:
-        controller.run()
+        from conformance.frontends import collection
+
+        controller.run(collection.chosen(controller.settings))
 
 
 def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
