@@ -228,7 +228,9 @@ class Judge:
         elif log.unanswered:
             error = _not_evidence(error, log.unanswered)
         status, reason, wanted, got = outcome(behaviour.entry, error)
-        failed = began and any(m.state is State.FAILED and not m.fails_on_purpose for m in lease.machines)
+        # After a kill, a transition may fail or be undone (DUR-3): that explains no violation.
+        explains = began and not (behaviour.needs.restarts and isinstance(error, Violation))
+        failed = explains and any(m.state is State.FAILED and not m.fails_on_purpose for m in lease.machines)
         if failed:
             self._failed_in_a_row += 1
         elif began and behaviour.needs.transitions:
@@ -241,7 +243,7 @@ class Judge:
             slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
             failed=failed,
-            given_up=began and _given_up(lease) > given_up,
+            given_up=explains and _given_up(lease) > given_up,
         )
         result = Result(
             entry=behaviour.entry,
@@ -280,6 +282,7 @@ class Judge:
             late=history.tried(RetryReason.KIT_TOO_SLOW) > 0,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
+            lease=lease,
             settings=self._settings,
         )
         for machine in lease.machines:
@@ -292,6 +295,8 @@ class Judge:
         finally:
             for machine in lease.machines:
                 machine.policy = Policy()
+            if behaviour.needs.restarts and self._context.restarts is not None:
+                await self._context.restarts.ensure_serving()
 
 
 def _given_up(lease: Lease) -> int:

@@ -20,6 +20,7 @@ PACKAGES = [
     "conformance.lanes.suite",
     "conformance.lanes.scale",
     "conformance.lanes.faults",
+    "conformance.lanes.durability",
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 

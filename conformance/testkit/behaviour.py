@@ -59,6 +59,8 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
+    restarts: bool = False,
+    returned: bool = False,
     watches: WatchedEdges = (),
     shares: str = "",
 ) -> Callable[[Body], Body]:
@@ -77,6 +79,8 @@ def behaviour(
         transitions=transitions,
         creates=creates,
         deletes=deletes,
+        restarts=restarts,
+        returned=returned,
         shares=shares,
     )
     if watches and needs != Needs():

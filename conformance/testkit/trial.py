@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from conformance.core.timeouts import Patience
     from conformance.fleet.backend import Backend
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.hosts import FleetHosts
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
     from conformance.fleet.needs import RecordingKey, WatchedEdges
     from conformance.fleet.pace import Pace
-    from conformance.fleet.pool import Pool
-    from conformance.fleet.provider import Provider
+    from conformance.fleet.pool import Lease, Pool
+    from conformance.fleet.restarts import Restarts
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
@@ -59,6 +61,7 @@ class Trial:
         late: bool = False,
         watches: WatchedEdges = (),
         recordings: MutableMapping[RecordingKey, Any] | None = None,
+        lease: Lease | None = None,
         settings: Any = None,
     ) -> None:
         self.entry = entry
@@ -83,6 +86,7 @@ class Trial:
         """The settings of the lane whose behaviour this is; each lane knows its own type."""
         self._context = context
         self._pool = pool
+        self._lease = lease
         self._name = f"{context.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
@@ -90,16 +94,6 @@ class Trial:
     def client(self) -> Client:
         """The client of the run."""
         return self._context.client
-
-    @property
-    def provider(self) -> Provider | None:
-        """The provider, if the kit may stop and start it."""
-        return self._context.provider
-
-    @property
-    def backend(self) -> Backend | None:
-        """The provider's backend, if the kit may ask it for its hosts."""
-        return self._context.backend
 
     @property
     def pace(self) -> Pace:
@@ -110,6 +104,33 @@ class Trial:
     def patience(self) -> Patience:
         """The maximum times to wait for transitions."""
         return self._context.patience
+
+    @property
+    def restarts(self) -> Restarts:
+        """The restarts of the provider, for a behaviour that declares them."""
+        if self._context.restarts is None:
+            raise RuntimeError(f"{self.entry.id} does not declare that it restarts the provider")
+        return self._context.restarts
+
+    @property
+    def backend(self) -> Backend | None:
+        """The provider's backend, if the kit may ask it for its hosts."""
+        return self._context.backend
+
+    @property
+    def hosts_before(self) -> FleetHosts:
+        """The hosts of the backend and of the machines when the run began."""
+        return self._context.hosts_before
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The machines that the run has driven."""
+        return self._pool.touched
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the fleet."""
+        return self._context.model
 
     @property
     def machine(self) -> Machine:
@@ -144,6 +165,10 @@ class Trial:
     def owners(self, call: Call) -> frozenset[str]:
         """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
         return self._context.meter.owners(call.operation_id)
+
+    def own_machines(self) -> frozenset[str]:
+        """Returns the machines that only the kit drives, whatever state they are in."""
+        return self._context.model.owned
 
     def without_delete(self) -> tuple[str, ...]:
         """Returns the machines of this run whose Delete was answered UNIMPLEMENTED at rest in IDLE."""
@@ -197,6 +222,14 @@ class Trial:
         machine = Machine(machine_id, self._context, number=-self._count, shard=self.new_shard())
         self._pool.add_unleased(machine)
         return machine
+
+    async def replace(self, failed: Machine, start: State) -> Machine:
+        """Returns another machine in place of one that rests in FAILED. Raises Shortage if there is none."""
+        if self._lease is None:
+            raise RuntimeError(f"{self.entry.id} has no lease")
+        other = await self._pool.exchange(self._lease, failed, start)
+        self.machines = tuple(other if each is failed else each for each in self.machines)
+        return other
 
     # Preparation. These methods do not judge: a behaviour is Unprepared if what it relies on does not work.
 

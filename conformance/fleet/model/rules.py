@@ -99,6 +99,13 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
             return None
         behaviour = "LIF-1a" if state.stable else VIA_BEHAVIOURS[verb]
         wanted = f"{machine_id} to be {edge.via.name} or {edge.target.name} after {verb.value}"
+    elif expected.cut is not None:
+        verb, edge = expected.cut, EDGES[expected.cut]
+        if state in (edge.source, edge.via, edge.target):
+            return None
+        behaviour = "LIF-1a"
+        allowed = f"{edge.source.name}, {edge.via.name} or {edge.target.name}"
+        wanted = f"{machine_id} to be {allowed} after a restart during its {verb.value}"
     else:
         return None
     return Breach(

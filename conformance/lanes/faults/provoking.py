@@ -248,9 +248,11 @@ class _Provocation:
     async def _settled_views(self) -> Views:
         """Returns the views of the FAILED machine when they agree, or after the longest time that a List may lag."""
         end = self._trial.client.now() + LONGEST_LAG
-        while (views := await self._views()).differences and self._trial.client.now() < end:
+        while True:
+            views = await self._views()
+            if not views.differences or self._trial.client.now() >= end:
+                return views
             await asyncio.sleep(LONGEST_LAG / 20)
-        return views
 
     async def _views(self) -> Views:
         """Reads the FAILED machine in all ways."""

@@ -1,0 +1,72 @@
+"""Kills, stops and starts the provider of a run, and tells the client and the model of the fleet."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from conformance.core.errors import TargetError
+
+if TYPE_CHECKING:
+    from conformance.fleet.model import FleetModel
+    from conformance.fleet.provider import Provider
+    from conformance.rpc.client import Client
+
+
+class Restarts:
+    """The restarts of a run's provider. Calls that meet one are unanswered, which is not a finding."""
+
+    def __init__(self, provider: Provider, client: Client, model: FleetModel) -> None:
+        self._provider, self._client, self._model = provider, client, model
+        self.count = 0
+        """The number of times that the provider was ended."""
+
+    async def kill(self) -> None:
+        """Ends the provider at once, and returns when it is gone."""
+        self._client.outages.begin(self._client.now())
+        await self._provider.kill()
+        self._note_end()
+
+    async def stop(self) -> float:
+        """Stops the provider in an orderly way; returns the seconds that it took. Raises TargetError."""
+        self._client.outages.begin(self._client.now())
+        try:
+            return await self._provider.stop()
+        finally:
+            self._note_end()
+
+    def _note_end(self) -> None:
+        self.count += 1
+        self._model.restarted(self._client.now())
+
+    async def start(self, *, recovered: bool = True) -> None:
+        """Starts the provider, and returns when it serves. Raises TargetError if it does not.
+
+        Unless `recovered`, it may not have its state back yet, and what it shows is not judged before `recovered`.
+        """
+        await self._provider.start()
+        await self.serves()
+        if recovered:
+            self.recovered()
+
+    async def begin_start(self) -> None:
+        """Starts the provider without waiting until it serves: call `serves` when it does."""
+        await self._provider.start(wait=False)
+
+    async def serves(self) -> None:
+        """Ends the outage: the client connects again, at once instead of after gRPC's growing pauses."""
+        await self._client.reconnect()
+        self._client.outages.end(self._client.now())
+
+    def recovered(self) -> None:
+        """Notes that the provider has had the time to get its state back."""
+        self._model.recovered()
+
+    async def ensure_serving(self) -> bool:
+        """Starts the provider if it does not run; returns whether it serves."""
+        with suppress(TargetError):
+            if not self._provider.running or self._client.outages.under_way:
+                await self.start()
+            self.recovered()
+            return True
+        return False
