@@ -194,15 +194,15 @@ class HealsByItself(Core):
     """Returns a FAILED machine to IDLE after a second, without anybody's doing."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.since: dict[str, float] = {}
+        self.failed_at: dict[str, float] = {}
         super().__init__(*arguments, **options)
 
     def advance(self, now: float) -> None:
         super().advance(now)
         for machine in list(self.machines.values()):
             if machine.state is not State.FAILED:
-                self.since.pop(machine.id, None)
-            elif now - self.since.setdefault(machine.id, now) > 1.0:
+                self.failed_at.pop(machine.id, None)
+            elif now - self.failed_at.setdefault(machine.id, now) > 1.0:
                 self.put(replace(self.cleared_by_drain(machine), state=State.IDLE))
 
 
@@ -215,8 +215,8 @@ class RetriesByItself(HealsByItself):
         for machine in list(self.machines.values()):
             operation = machine.operation
             if machine.state is not State.FAILED or operation is None:
-                self.since.pop(machine.id, None)
-            elif now - self.since.setdefault(machine.id, now) > 1.0:
+                self.failed_at.pop(machine.id, None)
+            elif now - self.failed_at.setdefault(machine.id, now) > 1.0:
                 again = replace(operation, due=now + 0.5)
                 self.put(replace(machine, state=EDGES[operation.verb].via, last_error="", operation=again))
                 self.schedule(self.machines[machine.id], now)

@@ -155,14 +155,14 @@ class LosesHostOfFailed(Core):
     """Ends the host of a machine that failed, a while after it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.since: dict[str, float] = {}
+        self.failed_at: dict[str, float] = {}
         super().__init__(*arguments, **options)
 
     def advance(self, now: float) -> None:
         super().advance(now)
         for machine in list(self.machines.values()):
             failed = machine.state is State.FAILED and machine.host is not None
-            if failed and now - self.since.setdefault(machine.id, now) > 1.0:
+            if failed and now - self.failed_at.setdefault(machine.id, now) > 1.0:
                 self.put(replace(machine, host=None))
 
 

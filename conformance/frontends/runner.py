@@ -138,6 +138,7 @@ class RunController:
                 stop=self._stop,
                 provider=control.provider,
                 backend=control.backend,
+                repair=control.repair,
                 plan=plan,
             )
             report = await settings.lane.run(settings.lane_settings, run)
