@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import ConformanceError, NoAnswer
-from conformance.core.lifecycle import EDGES, State, Verb
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.lanes.faults.specimens import Effect, OnFailed, Reading, Specimen, Views
 from conformance.rpc.call import CallLog, recorded_calls, recording
 from conformance.testkit.observer import LONGEST_LAG
@@ -250,7 +250,8 @@ class _Provocation:
         end = self._trial.client.now() + LONGEST_LAG
         while True:
             views = await self._views()
-            if not views.differences or self._trial.client.now() >= end:
+            moved = state_of(views.get.response.state) is not State.FAILED
+            if moved or not views.differences or self._trial.client.now() >= end:
                 return views
             await asyncio.sleep(LONGEST_LAG / 20)
 
