@@ -13,6 +13,7 @@ from conformance.testkit.behaviour import behaviour
 if TYPE_CHECKING:
     from conformance.testkit.trial import Trial
 
+
 @behaviour("DUR-1e", machines=1, creates=True, transitions=4, restarts=True)
 async def test_what_was_acknowledged_immediately_before_a_kill_holds(trial: Trial) -> None:
     await around(trial, Phase.AFTER_ACK)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import NotObserved
 from conformance.core.lifecycle import Verb
-from conformance.lanes.durability.outcome import go_on
 from conformance.lanes.durability.kills import Edge, back, look, strike
 from conformance.lanes.durability.moments import Phase, circle
+from conformance.lanes.durability.outcome import go_on
 from conformance.rpc.call import cut
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour

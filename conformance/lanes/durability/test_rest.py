@@ -9,9 +9,9 @@ from conformance.core.errors import Unsupported, Violation
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, Verb
 from conformance.fleet.model.marks import PASSED
-from conformance.lanes.durability.outcome import check_end, check_state
 from conformance.lanes.durability.kills import AT_REST, Edge, LastClient, back, kill, look
 from conformance.lanes.durability.moments import Moment, Phase
+from conformance.lanes.durability.outcome import check_end, check_state
 from conformance.lanes.durability.snapshot import changes
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
