@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fake_provider.errors import Code, Rejected
-from fake_provider.fence import Token
 from fake_provider.fleet import fleet
 from fake_provider.machine import EDGES, Host, State, Verb
-from fake_provider.store import Snapshot
 from selftest.durable import Restarted, durable
 
 if TYPE_CHECKING:
+    from fake_provider.fence import Token
     from fake_provider.machine import Machine
     from fake_provider.request import Filter, Listing
+    from fake_provider.store import Snapshot
 
 
 class _Forgets(Restarted):
@@ -76,13 +76,15 @@ class OldMarksAreVacuumed(Restarted):
 
 
 class _SavesLater(Restarted):
-    """Not a mutant: saves some of its changes only when some time has passed, or with a change that it saves at once."""
+    """Not a mutant: saves some of its changes when some time has passed, or with a change that it saves at once."""
 
     seconds = 0.4
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._later: list[tuple[float, Snapshot]] = []
+        self._begun = False
         super().__init__(*arguments, **options)
+        self._begun = True
 
     def saves_later(self, change: Snapshot) -> bool:
         """Returns whether this change can wait."""
@@ -93,7 +95,7 @@ class _SavesLater(Restarted):
         while self._later and self._later[0][0] <= now and self.store:
             self.store.save(self._later.pop(0)[1])
         change = self.inventory.unsaved_change()
-        if change is not None and self.store and self.kept and self.saves_later(change):
+        if change is not None and self.store and self._begun and self.saves_later(change):
             self._later.append((now + self.seconds, change))
             self.inventory.mark_saved()
             return
@@ -361,7 +363,7 @@ class NewShardsStartHigh(Restarted):
 # FAILED machines.
 
 
-@durable("DUR-1i", options={"faults": "on"})
+@durable("DUR-1i", faults=True)
 class FailedMachinesHeal(_Forgets):
     """Takes a machine with a cluster for bound when it starts, although its Configure has failed."""
 
@@ -371,7 +373,7 @@ class FailedMachinesHeal(_Forgets):
         return replace(machine, state=State.CONFIGURED, cluster="fault-error", last_error="")
 
 
-@durable("DUR-1i", options={"faults": "on"})
+@durable("DUR-1i", faults=True)
 class ErrorsAreLost(_Forgets):
     """Does not save why a machine has failed."""
 
@@ -379,7 +381,7 @@ class ErrorsAreLost(_Forgets):
         return replace(machine, last_error="")
 
 
-@durable("DUR-1i", options={"faults": "on"})
+@durable("DUR-1i", faults=True)
 class FailedMachinesGetAnotherHost(_Forgets):
     """Cleans up failed machines when it starts, with a new host and the old one forgotten."""
 

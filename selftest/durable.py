@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from fake_provider.core import Core
+from fake_provider.faults import Faults
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.servicer import Servicer
@@ -49,6 +50,7 @@ class Durable:
     latency: str = "60ms"
     machines: int = 16
     startup: float = 0.0
+    faults: bool = False
     backend: bool = False
     serving: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -58,8 +60,10 @@ class Durable:
         core = type(self.core.__name__, (self.core,), {"kept": {}})
 
         def make(store: Store) -> Core:
-            made: Core = core(fleet(self.machines), latency=Latency.parse(self.latency), store=store, **self.options)
-            return made
+            faults = Faults(timeout=0.2) if self.faults else None
+            return core(
+                fleet(self.machines), latency=Latency.parse(self.latency), store=store, faults=faults, **self.options
+            )
 
         return make
 

@@ -28,9 +28,8 @@ STABLE_IDS = (Verb.CREATE, Verb.CONFIGURE)
 async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb.Machine) -> pb.Machine:
     """Judges the machine after the restart, from the first answer until it rests; returns it at rest."""
     machine, arrow = edge.machine, EDGES[edge.verb]
-    at_end = moment.phase is Phase.SETTLED or (
-        call.answered_ok and state_of(call.response.machine.state) is arrow.target
-    )
+    ended = call.answered_ok and state_of(call.response.machine.state) is arrow.target
+    at_end = ended or moment.phase is Phase.SETTLED
     if call.answered_ok:  # first: any other call of the shard would move the mark
         await expect.fenced(edge.send(call.token))
     retried = await edge.send() if moment.retry else None
