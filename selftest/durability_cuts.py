@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
     from fake_provider.store import Snapshot
 
-LATENCY = "250ms"
+LATENCY = "400ms"
 
 
 class Cuts(Restarted):
@@ -83,7 +83,7 @@ class CutCreatesStartAgain(Cuts):
         return replace(machine, operation=again, created_by=created)
 
 
-@durable("DUR-3b", latency=LATENCY)
+@durable("DUR-1e", latency=LATENCY)
 class UndoneCreatesKeepTheirHost(Cuts):
     """Undoes a Create, but keeps the host that has been started for it."""
 
@@ -156,7 +156,7 @@ class EndsOfTransitionsAreSavedLater(Restarted):
             now = time.monotonic()
             for machine in list(self.machines.values()):
                 operation = machine.operation
-                if operation and not machine.moving and now - operation.due < 0.2 and machine.state is not State.FAILED:
+                if operation and not machine.moving and now - operation.due < 1.0 and machine.state is not State.FAILED:
                     again = replace(operation, due=now + 0.3)
                     self.put(replace(machine, state=EDGES[operation.verb].via, operation=again))
             self.commit()
@@ -171,7 +171,7 @@ class EndsOfDrainsAreUndone(Restarted):
         if self.kills:
             for machine in list(self.machines.values()):
                 operation = machine.operation
-                fresh = operation and operation.verb is Verb.DELETE and time.monotonic() - operation.due < 0.2
+                fresh = operation and operation.verb is Verb.DELETE and time.monotonic() - operation.due < 1.0
                 if fresh and machine.state is State.SPECULATIVE:
                     self.put(replace(machine, state=State.IDLE, host=host_for(f"{machine.id}-old")))
             self.commit()

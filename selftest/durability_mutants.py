@@ -309,7 +309,7 @@ class InventoryIsReadFromItsFile(Restarted):
     """Reads its inventory from the file of its first start; marks and counters are saved."""
 
     def restored_part(self, saved: Snapshot) -> Snapshot:
-        return replace(saved, machines={each.id: each for each in fleet(len(saved.machines))})
+        return replace(saved, machines={each.id: replace(each, revision=1) for each in fleet(len(saved.machines))})
 
 
 @durable("DUR-1a")
@@ -441,7 +441,7 @@ class OldCursorsShowNothing(Restarted):
 class _Starts(Restarted):
     """Not a mutant: needs a moment after its start before it knows its state."""
 
-    seconds = 0.3
+    seconds = 1.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
