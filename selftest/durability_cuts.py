@@ -157,7 +157,7 @@ class EndsOfTransitionsAreSavedLater(Restarted):
             for machine in list(self.machines.values()):
                 operation = machine.operation
                 if operation and not machine.moving and now - operation.due < 1.0 and machine.state is not State.FAILED:
-                    again = replace(operation, due=now + 0.3)
+                    again = replace(operation, due=now + 1.0)
                     self.put(replace(machine, state=EDGES[operation.verb].via, operation=again))
             self.commit()
 
