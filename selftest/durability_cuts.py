@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fake_provider.fleet import host_for
 from fake_provider.machine import EDGES, State, Verb
 from selftest.durable import Restarted, durable
 
 if TYPE_CHECKING:
-    from fake_provider.machine import Machine
+    from fake_provider.machine import Machine, Operation
     from fake_provider.store import Snapshot
 
 LATENCY = "400ms"
@@ -146,32 +146,37 @@ class CutTransitionsSucceedLate(Cuts):
         self.commit()
 
 
+class _EndsAreLost(Restarted):
+    """Not a mutant: loses the end of a transition that has ended just before the kill."""
+
+    def begun_again(self, machine: Machine, operation: Operation, now: float) -> Machine:
+        """Returns a machine whose transition has ended just before the kill."""
+        raise NotImplementedError
+
+    def resume(self, now: float) -> None:
+        super().resume(now)
+        for machine in list(self.machines.values()):
+            operation = machine.operation
+            fresh = self.kills and operation and machine.state is EDGES[operation.verb].target
+            if fresh and operation and now - operation.due < 1.0:
+                self.put(self.begun_again(machine, operation, now))
+        self.commit()
+        self.inventory.reschedule()
+
+
 @durable("DUR-1f")
-class EndsOfTransitionsAreSavedLater(Restarted):
+class EndsOfTransitionsAreSavedLater(_EndsAreLost):
     """Saves the end of a transition with the next change, and begins it again after a restart."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        if self.kills:
-            now = time.monotonic()
-            for machine in list(self.machines.values()):
-                operation = machine.operation
-                if operation and not machine.moving and now - operation.due < 1.0 and machine.state is not State.FAILED:
-                    again = replace(operation, due=now + 1.0)
-                    self.put(replace(machine, state=EDGES[operation.verb].via, operation=again))
-            self.commit()
+    def begun_again(self, machine: Machine, operation: Operation, now: float) -> Machine:
+        return replace(machine, state=EDGES[operation.verb].via, operation=replace(operation, due=now + 1.0))
 
 
 @durable("DUR-1f")
-class EndsOfDrainsAreUndone(Restarted):
-    """Saves a Drain when it is acknowledged and when its host has confirmed it, which takes a while."""
+class EndsOfDeletesAreUndone(_EndsAreLost):
+    """Takes a machine back whose Delete has ended, because the cloud still lists its host."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        if self.kills:
-            for machine in list(self.machines.values()):
-                operation = machine.operation
-                fresh = operation and operation.verb is Verb.DELETE and time.monotonic() - operation.due < 1.0
-                if fresh and machine.state is State.SPECULATIVE:
-                    self.put(replace(machine, state=State.IDLE, host=host_for(f"{machine.id}-old")))
-            self.commit()
+    def begun_again(self, machine: Machine, operation: Operation, now: float) -> Machine:
+        if operation.verb is not Verb.DELETE:
+            return machine
+        return replace(machine, state=State.IDLE, host=host_for(f"{machine.id}-old"))
