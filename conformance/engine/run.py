@@ -21,6 +21,7 @@ from conformance.engine.run_log import RunLog
 from conformance.engine.scheduler import ONE_AT_A_TIME, Phase, Scheduler
 from conformance.engine.session import open_session
 from conformance.fleet.context import FleetContext
+from conformance.fleet.hosts import FleetHosts, look
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
@@ -109,8 +110,13 @@ async def _run(
                 max_machines=options.limits.max_machines,
                 means=preflight.means(provider=provider, backend=backend),
             )
+        hosts = (
+            FleetHosts() if backend is None else await session.stop.run_unless_stopped(look(backend, session.client))
+        )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit, provider=provider, backend=backend, settings=settings)
+            this_run = Run(
+                plan, session, ledger, emit, provider=provider, backend=backend, hosts=hosts, settings=settings
+            )
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -131,6 +137,7 @@ class Run:
         *,
         provider: Provider | None = None,
         backend: Backend | None = None,
+        hosts: FleetHosts,
         settings: object = None,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
@@ -146,6 +153,7 @@ class Run:
             model=session.model,
             provider=provider,
             backend=backend,
+            hosts_before=hosts,
             restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
@@ -199,10 +207,33 @@ class Run:
         if shortage is not None:
             self._builder.note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
+        self._scheduler = Scheduler(applicable, keep=self._options.keep)
+        await self._run_phases([phase for phase in Phase if phase is not Phase.RETURNED], jobs=len(applicable))
+        client = self._context.client
+        client.stop_faults()
+        if client.overload.summary:
+            self._builder.note(client.overload.summary)
+        # What shows after a death that was not part of the run is no evidence about the fleet.
+        breaches = self._credible_breaches() if await self._revive() else None
+        await self._clean_up_failed()
+        home = await self._pool.clean_up(keep=self._options.keep)
+        await self._run_phases([Phase.RETURNED], jobs=1)
+        return self._builder.finish(
+            [self._log.results[b.id] for b in self._plan],
+            breaches=self._credible_breaches() if breaches is None else breaches,
+            home=home,
+            time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
+            stopped=self._log.cut_short,
+            whole=self._options.info.whole,
+            quarantined=sorted(self._pool.quarantined.items()),
+            held=self._hold.held,
+        )
+
+    async def _run_phases(self, phases: Sequence[Phase], *, jobs: int) -> None:
+        """Runs some phases. Afterwards each of their behaviours has a result, and nothing runs."""
         try:
-            self._scheduler = Scheduler(applicable, keep=self._options.keep)
-            for phase in Phase:
-                together = self._options.limits.jobs or len(applicable)
+            for phase in phases:
+                together = self._options.limits.jobs or jobs
                 await self._run(phase, jobs=1 if phase in ONE_AT_A_TIME else together)
             await self._cancel_rest()
         except TargetError as error:
@@ -213,22 +244,21 @@ class Run:
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
             await self._cancel_rest()
             self._log.cut_short = self._stop.reason
-        client = self._context.client
-        client.stop_faults()
-        if client.overload.summary:
-            self._builder.note(client.overload.summary)
-        await self._clean_up_failed()
-        home = await self._pool.clean_up(keep=self._options.keep)
-        return self._builder.finish(
-            [self._log.results[b.id] for b in self._plan],
-            breaches=self._credible_breaches(),
-            home=home,
-            time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
-            stopped=self._log.cut_short,
-            whole=self._options.info.whole,
-            quarantined=sorted(self._pool.quarantined.items()),
-            held=self._hold.held,
-        )
+
+    async def _revive(self) -> bool:
+        """Starts a provider that has died, so that its machines can be returned. Returns whether it had died."""
+        provider = self._context.provider
+        if provider is None or not provider.death:
+            return False
+        self._builder.note(provider.death)
+        try:
+            await provider.start()
+            await self._context.client.reconnect()
+        except TargetError as error:
+            self._builder.note(f"it could not be started again: {error.message}")
+        else:
+            self._builder.note("it was started again to return the machines of the run")
+        return True
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
@@ -240,11 +270,12 @@ class Run:
         context = self._context
         means = preflight.means(provider=context.provider, backend=context.backend)
         lacking = preflight.missing_capability(behaviour, self._session.found, means)
-        if lacking is not None:
-            self._log.finish(
-                Result(entry=behaviour.entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
-            )
-        return lacking is not None
+        reason = preflight.SKIP_REASONS[lacking] if lacking else ""
+        if not reason and behaviour.needs.returned and self._options.keep:
+            reason = "not observed: with --keep, the machines of the run are not returned"
+        if reason:
+            self._log.finish(Result(entry=behaviour.entry, status=Status.SKIPPED, reason=reason))
+        return bool(reason)
 
     # The order of the behaviours.
 
@@ -330,12 +361,14 @@ class Run:
 
     async def _cancel_rest(self) -> None:
         """Cancels all jobs, waits for their end, and reports all other behaviours as not judged."""
-        self._scheduler.clear()
+        stopped = self._stop.reason is not None
+        if stopped:
+            self._scheduler.clear()
         while self._running:
             await self.cancel_all()
             self._running = {task: behaviour for task, behaviour in self._running.items() if not task.done()}
         for behaviour in self._plan:
-            if behaviour.id not in self._log.results:
+            if behaviour.id not in self._log.results and (stopped or not behaviour.needs.returned):
                 self._log.cut_short = self._stop.reason
                 self._log.error(behaviour, f"not judged: {self._stop.reason}")
 

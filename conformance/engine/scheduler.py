@@ -1,9 +1,9 @@
 """Orders the behaviours of a run, and decides which of them can begin now.
 
-Four phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
+Five phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
 at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the middle of
 a run would cost one more Create. Behaviours for which the kit itself was too slow are judged again after that, one at a
-time, when nothing else runs.
+time, when nothing else runs. A few are judged at the very end, after all machines were returned.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Phase(Enum):
     QUIET = auto()
     LAST_USE = auto()
     ALONE = auto()
+    RETURNED = auto()
 
 
-ONE_AT_A_TIME: Final = (Phase.QUIET, Phase.ALONE)
+ONE_AT_A_TIME: Final = (Phase.QUIET, Phase.ALONE, Phase.RETURNED)
 """The phases in which one behaviour runs at a time."""
 
 
@@ -233,6 +234,8 @@ def _quiet_order(needs: Needs) -> tuple[int, bool]:
 
 def _phase_of(behaviour: Behaviour) -> Phase:
     """Returns the phase in which a behaviour is judged."""
+    if behaviour.needs.returned:
+        return Phase.RETURNED
     if behaviour.needs.alone:
         return Phase.QUIET
     return Phase.LAST_USE if behaviour.needs.can_be_last_use else Phase.TOGETHER

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import State, state_of
+from conformance.fleet.hosts import FleetHosts
 from conformance.fleet.model import FleetModel
 from conformance.fleet.pace import Pace
 
@@ -36,6 +37,8 @@ class FleetContext:
     """The provider, if the kit may stop and start it."""
     backend: Backend | None = None
     """The provider's backend, if the kit may ask it for its hosts."""
+    hosts_before: FleetHosts = field(default_factory=FleetHosts)
+    """The hosts when the run began, if the backend can be asked."""
     restarts: Restarts | None = None
     """The restarts of that provider."""
     pace: Pace = field(default_factory=Pace)

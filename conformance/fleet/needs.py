@@ -24,8 +24,9 @@ class Needs:
     leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
-    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `watches`: the edges
-    of a recorded lifecycle that the body only observes; one recording serves all behaviours that watch the same edges.
+    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `returned`: it is
+    judged after all machines of the run were returned, and has none. `watches`: the edges of a recorded lifecycle that
+    the body only observes; one recording serves all behaviours that watch the same edges.
     """
 
     machines: int = 0
@@ -36,6 +37,7 @@ class Needs:
     creates: bool = False
     deletes: bool = False
     restarts: bool = False
+    returned: bool = False
     watches: WatchedEdges = ()
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """The state in which each machine starts. Computed once: the scheduler reads it whenever a behaviour ends."""

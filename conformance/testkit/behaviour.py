@@ -60,6 +60,7 @@ def behaviour(
     creates: bool = False,
     deletes: bool = False,
     restarts: bool = False,
+    returned: bool = False,
     watches: WatchedEdges = (),
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
@@ -78,6 +79,7 @@ def behaviour(
         creates=creates,
         deletes=deletes,
         restarts=restarts,
+        returned=returned,
     )
     if watches and needs != Needs():
         raise ValueError(f"{behaviour_id} watches edges, so it must not declare other needs")

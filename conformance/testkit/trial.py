@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from conformance.core.timeouts import Patience
     from conformance.fleet.backend import Backend
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.hosts import FleetHosts
     from conformance.fleet.model import FleetModel
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
@@ -116,6 +117,16 @@ class Trial:
     def backend(self) -> Backend | None:
         """The provider's backend, if the kit may ask it for its hosts."""
         return self._context.backend
+
+    @property
+    def hosts_before(self) -> FleetHosts:
+        """The hosts of the backend and of the machines when the run began."""
+        return self._context.hosts_before
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The machines that the run has driven."""
+        return self._pool.touched
 
     @property
     def model(self) -> FleetModel:

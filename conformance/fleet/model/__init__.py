@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from grpc import StatusCode
 
 from conformance.core.lifecycle import State, Verb, state_of
+from conformance.fleet.hosts import HostRecord
 from conformance.fleet.model import lists, restarts, rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
@@ -106,6 +107,8 @@ class FleetModel:
         """The operation ids whose acks are kept, the oldest first."""
         self._deletes: dict[StatusCode, Call] = {}
         """The first Delete of an IDLE machine with each answer."""
+        self.hosts_shown: dict[str, HostRecord] = {}
+        """The hosts that owned machines have shown in this run, by their refs."""
         self._hosts: dict[str, str] = {}
         """The owned machine that lives with a host, by its ref."""
         self._tick = 0
@@ -369,6 +372,8 @@ class FleetModel:
                 self.note(unexplained)
             track.expected = UNKNOWN
         elif track.owned:
+            if shown.host.ref:
+                self.hosts_shown[shown.host.ref] = HostRecord.of(shown)
             if rules.still_runs(track.expected, shown):
                 self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)
