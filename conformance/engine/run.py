@@ -383,7 +383,7 @@ class Run:
         began, was_live = self._context.client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            recorded = behaviour.needs.watches in self._judge.recordings
+            recorded = behaviour.needs.recording in self._judge.recordings
             self._scheduler.add_again(behaviour, alone=behaviour.id in self._judge.too_slow, records=recorded)
             return
         if result.status is Status.ERROR:

@@ -259,7 +259,8 @@ class Pool:
         """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""
         del self._leased[machine]
         self._retired.append(machine)
-        self.quarantined[machine.id] = reason
+        if not machine.fails_on_purpose:
+            self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
         """Retires the machine, which another client owns now. If it becomes a slot again, it is leased last."""
@@ -357,8 +358,8 @@ class Pool:
         self._known += fresh
         self._free += fresh
 
-    def add_nonexistent(self, machine: Machine) -> None:
-        """Adds a machine that must not exist: the final cleanup checks that it does not."""
+    def add_unleased(self, machine: Machine) -> None:
+        """Adds a machine that is never leased, or that must not exist: the final cleanup looks at it."""
         self._known.append(machine)
 
     async def clean_up(self, *, keep: bool = False) -> Home:

@@ -29,14 +29,13 @@ if TYPE_CHECKING:
     from conformance.fleet.model import FleetModel
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
-    from conformance.fleet.needs import WatchedEdges
+    from conformance.fleet.needs import RecordingKey, WatchedEdges
     from conformance.fleet.pace import Pace
     from conformance.fleet.pool import Lease, Pool
     from conformance.fleet.restarts import Restarts
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
-    from conformance.testkit.observations import Recording
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
 PAGE = 2000
@@ -61,7 +60,7 @@ class Trial:
         attempt: int = 1,
         late: bool = False,
         watches: WatchedEdges = (),
-        recordings: MutableMapping[WatchedEdges, Recording] | None = None,
+        recordings: MutableMapping[RecordingKey, Any] | None = None,
         lease: Lease | None = None,
         settings: Any = None,
     ) -> None:
@@ -75,8 +74,8 @@ class Trial:
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
         """The edges that the behaviour only observes; empty for any other behaviour."""
-        self.recordings: MutableMapping[WatchedEdges, Recording] = {} if recordings is None else recordings
-        """The lifecycles recorded in this run so far, by any behaviour."""
+        self.recordings: MutableMapping[RecordingKey, Any] = {} if recordings is None else recordings
+        """The recordings made in this run so far, by any behaviour."""
         self.examples = examples
         """Maximum number of cases that a property tries."""
         self.attempt = attempt
@@ -211,7 +210,17 @@ class Trial:
             home=State.UNSPECIFIED,
             shard=self.new_shard(),
         )
-        self._pool.add_nonexistent(machine)
+        self._pool.add_unleased(machine)
+        return machine
+
+    def slot(self, machine_id: str) -> Machine:
+        """Returns a machine for a slot that no lease takes, because its Create is meant to fail.
+
+        The pool cleans it up at the end of the run.
+        """
+        self._count += 1
+        machine = Machine(machine_id, self._context, number=-self._count, shard=self.new_shard())
+        self._pool.add_unleased(machine)
         return machine
 
     async def replace(self, failed: Machine, start: State) -> Machine:

@@ -213,7 +213,7 @@ def test_one_lost_claim_shows_that_there_is_another_client() -> None:
 def test_a_nonexistent_machine_is_clean_if_the_provider_does_not_know_it(unknown_id: str) -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         stranger = Machine(unknown_id, context, number=9, home=State.UNSPECIFIED)
-        pool.add_nonexistent(stranger)
+        pool.add_unleased(stranger)
         await stranger.create()
         assert context.ledger.open == {unknown_id}
         assert (await pool.clean_up()).clean
@@ -324,7 +324,7 @@ class InventsMachines(Core):
 def test_a_machine_that_the_provider_invented_is_cleaned_up() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         stranger = Machine("made-up", context, number=9, home=State.UNSPECIFIED)
-        pool.add_nonexistent(stranger)
+        pool.add_unleased(stranger)
         await stranger.create()
         assert states_of(core) == {"made-up": "IDLE"}
         home = await pool.clean_up()

@@ -22,6 +22,12 @@ def _trigger(text: str) -> tuple[str, str]:
     return triggers.parse(text)
 
 
+def _duration(text: str) -> float:
+    from conformance.core.timeouts import parse_duration
+
+    return parse_duration(text)
+
+
 class FaultsLane:
     """Runs its behaviours in the engine, on machines that end in FAILED."""
 
@@ -37,6 +43,13 @@ class FaultsLane:
             "create-timeout and create-slow-ok. Without a VALUE, the provider has no such trigger. Repeatable. "
             "[default: those of the contract, such as error=fault-error]",
             parse=_trigger,
+        ),
+        LaneOption(
+            name="fault-watch",
+            metavar="D",
+            help="How long to watch a FAILED machine for a success that comes too late, such as 30s. [default: one and "
+            "a half times as long as its transition took, and at least 2s]",
+            parse=_duration,
         ),
     )
     excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault"})
@@ -57,11 +70,14 @@ class FaultsLane:
         return plan.of(settings)
 
     def configure(self, values: Mapping[str, Any]) -> FaultSettings:
-        """Returns the triggers."""
+        """Returns the triggers, and how long to watch."""
         from conformance.lanes.faults import triggers
         from conformance.lanes.faults.settings import FaultSettings
 
-        return FaultSettings(triggers=triggers.parse_all(values["fault_trigger"]))
+        watch = values["fault_watch"]
+        return FaultSettings(
+            triggers=triggers.parse_all(values["fault_trigger"]), watch=_duration(watch) if watch else None
+        )
 
     def run(self, settings: FaultSettings, run: LaneRun) -> Coroutine[Any, Any, Report]:
         """Judges the target by the plan of the run."""
@@ -74,6 +90,8 @@ class FaultsLane:
             ledger_at=run.ledger_at,
             emit=run.emit,
             stop=run.stop,
+            provider=run.provider,
+            backend=run.backend,
             settings=settings,
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from conformance.core import catalogue
 from conformance.lanes import catalogue_file
+from conformance.lanes.faults import recording
 from conformance.testkit import plans
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
 
 def of(settings: FaultSettings) -> Plan:
-    """Returns the behaviours of the lane."""
+    """Returns the behaviours of the lane. Those that judge the recording need as many machines as it has triggers."""
     import conformance.lanes.faults as package
 
     known = replace(catalogue.load(), entries=catalogue_file.entries(package.__name__))
-    return plans.plan(known, plans.functions(package))
+    machines = recording.machines_needed(settings.triggers)
+    return tuple(
+        replace(each, needs=replace(each.needs, machines=machines)) if each.needs.shares else each
+        for each in plans.plan(known, plans.functions(package))
+    )

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultSettings:
-    """The triggers by name."""
+    """The settings."""
 
     triggers: Mapping[str, Trigger] = field(default_factory=lambda: DEFAULTS)
+    """The triggers by name."""
+    watch: float | None = None
+    """Seconds for which a FAILED machine is watched; None: somewhat longer than its transition took."""
 
 
 def settings_of(trial: Trial) -> FaultSettings:
