@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -66,11 +67,17 @@ class TransitionTimer:
         """Ends the transitions that are due; returns the seconds to the next one, None if none is running."""
         try:
             self.core.advance(self.clock())
+        except CannotServe as error:
+            _log.error("cannot end the transitions that are due; will retry in 1 s: %s", error)
+            return 1.0
         except Exception:
             _log.exception("cannot end the transitions that are due; will retry in 1 s")
             return 1.0
         due = self.core.next_due()
-        return None if due is None else max(due - self.clock(), 0.001)
+        timeout = math.inf if due is None else max(due - self.clock(), 0.001)
+        if self.core.store.shared:  # other replicas start transitions too, and may be killed before these end
+            timeout = min(timeout, 1.0)
+        return None if timeout == math.inf else timeout
 
 
 class Server:
@@ -99,7 +106,7 @@ class Server:
         self._clock = clock
         self._server = grpc.aio.server(options=_OPTIONS)
         self._timer = TransitionTimer(core, clock)
-        self._ending: asyncio.Task[None] | None = None
+        self._timer_task: asyncio.Task[None] | None = None
         service = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=self._timer.wake)
         provider_pb2_grpc.add_CapacityProviderServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
         self._server.add_generic_rpc_handlers(tuple(service.handlers()))
@@ -114,22 +121,30 @@ class Server:
         port = _bind(self._server, self.address, self._tls)
         self.core.resume(self._clock())
         await self._server.start()
-        self._ending = asyncio.create_task(self._timer.run())
+        self._timer_task = asyncio.create_task(self._timer.run())
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
         return self.address
 
     async def stop(self, grace: float, notice: float = 0.0) -> None:
-        """Stops serving: reports NOT_SERVING, serves for `notice` more seconds, then takes no more calls (ROL-2).
+        """Stops in an orderly way: reports NOT_SERVING for `notice` seconds, then takes no more calls (ROL-2).
 
         Running calls have `grace` seconds to finish (ROL-1).
         """
         if self._health:
             await self._health.not_serving()
         await asyncio.sleep(notice)
+        await self.drop(grace)
+        try:
+            self.core.stop()
+        except CannotServe as error:
+            _log.error("cannot save that the provider stopped: %s", error)
+
+    async def drop(self, grace: float = 0.0) -> None:
+        """Stops without any record of it. Running calls have `grace` seconds to finish."""
         await self._server.stop(grace)
-        if self._ending:
-            self._ending.cancel()
-            await asyncio.wait([self._ending])
+        if self._timer_task:
+            self._timer_task.cancel()
+            await asyncio.wait([self._timer_task])
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from fake_provider.core import Core
-from fake_provider.errors import Code, Rejected
+from fake_provider.errors import CannotServe, Code, Rejected
 from fake_provider.fence import Token
 from fake_provider.machine import Machine
 from fake_provider.request import Ack, Configure, Create, Delete, Drain, Filter, Listing, Request
@@ -89,6 +89,9 @@ class Servicer:
             return work()
         except Rejected as rejected:
             status, message = self.status(rejected.code), rejected.message
+        except CannotServe as error:
+            _log.error("a call was not served: %s", error)
+            status, message = grpc.StatusCode.UNAVAILABLE, str(error)
         except Exception:
             _log.exception("a call failed")
             status, message = self.status(Code.INTERNAL), "the provider failed; see its log"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from conformance.rpc.proxy import dial, reset
 from fake_provider.server import Server
-from fake_provider.store import MemoryStore
+from fake_provider.store import MemoryStore, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from fake_provider.core import Core
-    from fake_provider.store import Snapshot, Store
+    from fake_provider.store import Snapshot
 
 _CHUNK: Final = 65536
 _GRACE_S: Final = 2.0
@@ -80,7 +81,7 @@ class RestartableProvider:
         if server and store:
             store.cut()
             self._port.close()
-            await server.stop(0)
+            await server.drop()
 
     async def stop(self) -> float:
         """Stops the provider in an orderly way; returns the seconds that it took."""
@@ -90,8 +91,7 @@ class RestartableProvider:
         if server and core:
             await server.stop(_GRACE_S)
             await self._port.drain()
-            if core.store:
-                core.store.close()
+            core.store.close()
         return time.monotonic() - began
 
     async def close(self) -> None:
@@ -101,25 +101,46 @@ class RestartableProvider:
 
 
 class InProcessBackend:
-    """The hosts that run, by their refs. It is not part of the provider: a kill does not change it."""
+    """The hosts that run, by their refs: the backend of a core, and what the kit asks about it.
+
+    It is not part of the provider: a kill does not change it.
+    """
 
     def __init__(self) -> None:
         self.running: set[str] = set()
+
+    def start(self, ref: str) -> None:
+        """Starts a host; does nothing if it runs already."""
+        self.running.add(ref)
+
+    def terminate(self, ref: str) -> None:
+        """Terminates a host; does nothing if it does not run."""
+        self.running.discard(ref)
 
     async def hosts(self) -> frozenset[str]:
         """Returns the refs of the hosts that run."""
         return frozenset(self.running)
 
 
-class _CuttableStore:
+class _CuttableStore(Store):
     """A store that saves nothing more after a kill, though the killed core may still try."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._cut = False
 
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
     def load(self) -> Snapshot | None:
         return self._store.load()
+
+    def changes(self) -> Snapshot | None:
+        return self._store.changes()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._store.exclusive()
 
     def save(self, change: Snapshot) -> None:
         if self._cut:

@@ -15,14 +15,14 @@ from bigfleet.v1alpha1 import provider_pb2_grpc
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
-from fake_provider.store import MemoryStore, SqliteStore
+from fake_provider.store import MemoryStore, SqliteStore, Store
 from selftest.restartable import RestartableProvider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fake_provider.store import Snapshot, Store
+    from fake_provider.store import Snapshot
 
 CREATE = pb.CreateRequest(machine_id="machine-0001")
 
@@ -117,7 +117,7 @@ def test_an_orderly_stop_answers_a_running_call() -> None:
     asyncio.run(run())
 
 
-class _Late:
+class _Late(Store):
     """A store that writes only what it is closed with."""
 
     def __init__(self, store: Store) -> None:

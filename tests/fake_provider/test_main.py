@@ -15,6 +15,8 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+FAULTY = 6
+"""The number of slots that the provider adds by default, whose Create fails."""
 SERVE = [sys.executable, "-m", "fake_provider", "serve"]
 
 
@@ -46,7 +48,7 @@ def error_of(*options: str) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_prints_its_address_and_exits_with_0_on_a_signal(number: signal.Signals) -> None:
-    with provider("--machines", "7", "--idle", "2") as (process, startup_message):
+    with provider("--machines", "7", "--idle", "2", "--no-faults") as (process, startup_message):
         assert startup_message["port"] > 0
         assert startup_message["address"] == f"127.0.0.1:{startup_message['port']}"
         assert startup_message["machines"] == 7
@@ -73,12 +75,16 @@ def test_a_running_call_finishes_after_the_signal() -> None:
         call = stub.List.future(pb.ListFilter())
         health.Check(health_pb2.HealthCheckRequest(), timeout=10)  # not delayed, and sent after the List
         process.send_signal(signal.SIGTERM)
-        assert len(call.result(timeout=10).machines) == 64
+        assert len(call.result(timeout=10).machines) == 64 + FAULTY
         assert process.wait(30) == 0
 
 
-def test_a_state_file_survives_kill_9(tmp_path: Path) -> None:
-    state = ("--state", str(tmp_path / "fleet.db"), "--idle", "1")
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_the_state_survives_kill_9(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "state"
+    if kind == "file":
+        path.touch()
+    state = ("--state", str(path), "--idle", "1")
     configure = pb.ConfigureRequest(machine_id="machine-0001", cluster_id="blue", shard_metadata={"a": "b"})
     with provider(*state) as (process, startup_message):
         with stub_of(startup_message) as stub:
@@ -86,7 +92,7 @@ def test_a_state_file_survives_kill_9(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
     with provider(*state, "--machines", "1") as (process, startup_message):
-        assert startup_message["machines"] == 64
+        assert startup_message["machines"] == 64 + FAULTY
         with stub_of(startup_message) as stub:
             assert stub.Get(pb.MachineRef(id="machine-0001")) == ack.machine
             assert stub.Configure(configure).operation_id == ack.operation_id
@@ -108,23 +114,29 @@ def test_a_port_in_use_is_a_one_line_error() -> None:
         ]
 
 
-def test_invalid_options_are_a_one_line_error(tmp_path: Path) -> None:
-    diary = tmp_path / "diary"
-    diary.write_text("dear diary, this is neither a database nor a certificate")
-    for options, expected in (
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
         (["--latency", "soon"], "soon"),
         (["--rpc-delay", "soon"], "soon"),
-        (["--state", str(diary)], "not a fake-provider state file"),
+        (["--state", "{diary}"], "not a fake-provider state file"),
+        (["--state", "{diary}/state"], "cannot be created: Not a directory"),
+        (["--hosts-log", "{gone}/hosts"], "hosts log"),
         (["--machines", "1", "--idle", "2"], "--idle 2"),
-        (["--tls-cert", str(diary)], "--tls-key"),
-        (["--tls-cert", str(diary), "--tls-key", str(diary)], "PEM"),
-        (["--tls-cert", str(diary), "--tls-key", str(tmp_path / "gone")], "gone"),
-    ):
-        error = error_of("--port", "0", *options)
-        assert len(error.splitlines()) == 1, error
-        assert expected in error
+        (["--tls-cert", "{diary}"], "--tls-key"),
+        (["--tls-cert", "{diary}", "--tls-key", "{diary}"], "PEM"),
+        (["--tls-cert", "{diary}", "--tls-key", "{gone}"], "gone"),
+    ],
+)
+def test_invalid_options_are_a_one_line_error(tmp_path: Path, options: list[str], expected: str) -> None:
+    diary = tmp_path / "diary"
+    diary.write_text("dear diary, this is neither a database nor a certificate")
+    given = (option.format(diary=diary, gone=tmp_path / "gone") for option in options)
+    error = error_of("--port", "0", *given)
+    assert len(error.splitlines()) == 1, error
+    assert expected in error
 
 
 def test_help_has_examples() -> None:
     done = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, timeout=30, check=True)
-    assert "fake-provider serve --state fleet.db" in done.stdout
+    assert "fake-provider serve --state ./fleet" in done.stdout
