@@ -287,7 +287,10 @@ class Judge:
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.
-            blames = history.tried(RetryReason.INTERFERENCE) + 1 >= self._limit(RetryReason.INTERFERENCE)
+            # So does one that was just restarted, unless another client is known to be active.
+            limit = self._limit(RetryReason.INTERFERENCE)
+            restarted = behaviour.needs.restarts and not self.other_client_seen
+            blames = restarted or history.tried(RetryReason.INTERFERENCE) + 1 >= limit
             machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
         try:

@@ -20,6 +20,10 @@ class Restarts:
         self._provider, self._client, self._model = provider, client, model
         self.count = 0
         """The number of times that the provider was ended."""
+        self.inventory: frozenset[str] | None = None
+        """The ids of all machines, as they were listed last."""
+        self.elastic = False
+        """True if the inventory was seen to change by itself: then no restart is blamed for another change."""
 
     async def kill(self) -> None:
         """Ends the provider at once, and returns when it is gone."""
@@ -61,6 +65,12 @@ class Restarts:
     def recovered(self) -> None:
         """Notes that the provider has had the time to get its state back."""
         self._model.recovered()
+
+    def note_inventory(self, ids: frozenset[str], *, restarted: bool) -> None:
+        """Notes the ids of all machines; `restarted`: the provider was restarted since the last ones."""
+        if not restarted and self.inventory is not None and ids != self.inventory:
+            self.elastic = True
+        self.inventory = ids
 
     async def ensure_serving(self) -> bool:
         """Starts the provider if it does not run; returns whether it serves."""

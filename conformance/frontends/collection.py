@@ -40,4 +40,7 @@ def select(select: Sequence[str], exclude: Sequence[str], lane: Lane[Any] | None
         return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))
     known = lanes.catalogue_of(lane)
     whole = lane.plan(settings)
+    ids = {behaviour.id for behaviour in whole}
+    if whole:
+        whole += tuple(b for b in plan(catalogues.load(), functions(), lanes.IN_EVERY_LANE) if b.id not in ids)
     return plans.among(whole, known, (entry.id for entry in known.select(select, exclude))) if whole else ()

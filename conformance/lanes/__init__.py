@@ -24,6 +24,9 @@ PACKAGES = [
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 
+IN_EVERY_LANE = ("HST-1a", "HST-1c", "HST-2a", "HST-2b")
+"""The behaviours of the suite that the engine judges in every lane with a plan: they need no machine of their own."""
+
 
 def all_lanes() -> tuple[Lane[Any], ...]:
     """Returns every lane, the default first."""
@@ -54,10 +57,13 @@ def entries() -> tuple[Entry, ...]:
 
 
 def catalogue_of(lane: Lane[Any]) -> Catalogue:
-    """Returns the catalogue with the behaviours of one lane."""
+    """Returns the catalogue with the behaviours that runs of one lane judge."""
     from conformance.core import catalogue
 
-    return replace(catalogue.load(), entries=lane.entries())
+    suite = catalogue.load()
+    own = lane.entries()
+    shared = () if lane.read_figures or own == suite.entries else suite.among(IN_EVERY_LANE)
+    return replace(suite, entries=(*own, *shared))
 
 
 def whole_catalogue() -> Catalogue:

@@ -107,7 +107,7 @@ async def check_shown_hosts_run(trial: Trial) -> None:
         wrong = missing if wrong is None else wrong & missing
         if not wrong:
             return
-    check_same_names(trial, hosts)
+    check_same_names(trial, hosts, hosts.running)
     shown = [f"{cut(machine)} shows {cut(ref)}" for machine, ref in sorted(wrong or ())]
     expect.fact(
         not shown,
@@ -124,7 +124,7 @@ async def check_host_runs(trial: Trial, machine: Machine, when: str) -> None:
             raise NotObserved(f"{machine.id} shows no host {when}")
         if refs[0] in hosts.running:
             return
-    check_same_names(trial, hosts)
+    check_same_names(trial, hosts, hosts.running - trial.hosts_before.running)
     expect.fact(
         refs[0] in hosts.running,
         wanted=f"the host of {machine.id} to run {when}",
@@ -132,14 +132,16 @@ async def check_host_runs(trial: Trial, machine: Machine, when: str) -> None:
     )
 
 
-def check_same_names(trial: Trial, hosts: FleetHosts) -> None:
-    """Raises NotObserved if the command seems to name hosts in another way than the provider."""
-    unknown = hosts.running - trial.hosts_before.running - trial.model.hosts_shown.keys() - hosts.shown.keys()
-    seen = not hosts.running.isdisjoint(trial.model.hosts_shown.keys() | hosts.shown.keys())
-    if unknown and not (seen or trial.hosts_before.matched):
+def check_same_names(trial: Trial, hosts: FleetHosts, others: frozenset[str]) -> None:
+    """Raises NotObserved if the command seems to name hosts in another way than the provider.
+
+    `others` are hosts that run and may be those that machines show, under other names.
+    """
+    shown = trial.model.hosts_shown.keys() | hosts.shown.keys()
+    if others and hosts.running.isdisjoint(shown) and not trial.hosts_before.matched:
         raise NotObserved(
-            f"--hosts-cmd lists no host that a machine shows, but others, such as {cut(min(unknown))}: it must print"
-            f" the `ref` of each host, such as {cut(min(hosts.shown))}"
+            f"--hosts-cmd lists no host that a machine shows, but others, such as {cut(min(others))}: it must print"
+            f" the `ref` of each host, such as {cut(min(shown))}"
         )
 
 

@@ -10,8 +10,6 @@ from conformance.rpc.call import describe_machine
 from conformance.testkit import expect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.fleet.machine import Machine
@@ -28,14 +26,13 @@ STABLE_IDS = (Verb.CREATE, Verb.CONFIGURE)
 async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb.Machine) -> pb.Machine:
     """Judges the machine after the restart, from the first answer until it rests; returns it at rest."""
     machine, arrow = edge.machine, EDGES[edge.verb]
-    at_end = moment.phase is Phase.SETTLED or (
-        call.answered_ok and state_of(call.response.machine.state) is arrow.target
-    )
-    if call.answered_ok:  # first: any other call of the shard would move the mark
-        await expect.fenced(edge.send(call.token))
-    retried = await edge.send() if moment.retry else None
+    ended = call.answered_ok and state_of(call.response.machine.state) is arrow.target
+    at_end = ended or moment.phase is Phase.SETTLED
     seen = await machine.read()
     check_state(machine, moment, seen, at_end=at_end)
+    if call.answered_ok:  # before any other call of the shard, which would move the mark
+        await expect.fenced(edge.send(call.token))
+    retried = await edge.send() if moment.retry else None
     result = await machine.settle(patience=machine.patience.for_verb(edge.verb))
     shown, state = result.machine, result.state
     expect.fact(
@@ -47,8 +44,7 @@ async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb
         return shown
     check_end(edge, moment, before, shown)
     if state is arrow.target:
-        goes_on = at_end or state_of(seen.state) is arrow.via or edge.verb in STABLE_IDS
-        await check_retry(edge, moment, [each for each in (retried, call) if each is not None], strict=goes_on)
+        await check_operation(edge, moment, call, retried, seen=state_of(seen.state), at_end=at_end)
     return shown
 
 
@@ -99,15 +95,22 @@ def check_end(edge: Edge, moment: Moment, before: pb.Machine, shown: pb.Machine)
     expect.echoes(shown, metadata, where=f"{machine.id}, {state.name}, after {moment}")
 
 
-async def check_retry(edge: Edge, moment: Moment, sent: Sequence[Call], *, strict: bool) -> None:
-    """Repeats the call of a machine that rests at its target. If `strict`, it is the operation that was acknowledged.
+async def check_operation(
+    edge: Edge, moment: Moment, call: Call, retried: Call | None, *, seen: State, at_end: bool
+) -> None:
+    """Repeats the call of a machine that rests at its target: all that belong together have one operation id.
 
-    Otherwise, the provider may have cleaned up after a failed transition: then a repeated call may be refused. `sent`
-    are the earlier calls, the last one first; if none was answered OK, the call is repeated twice.
+    `seen` is the state after the restart. If the transition had been undone, the retry was a new operation; if a failed
+    one had been cleaned up, a repeated call may be refused.
     """
-    first = next((call for call in sent if call.answered_ok), None) or await expect.answered(edge.send())
-    again = await expect.answered(edge.send())
-    if strict:
+    arrow = EDGES[edge.verb]
+    same = at_end or seen is arrow.via or (seen is arrow.target and edge.verb in STABLE_IDS)
+    sent = [each for each in ((call if same else None), retried) if each is not None and each.answered_ok]
+    sent.append(await expect.answered(edge.send()))
+    if len(sent) == 1:
+        sent.append(await expect.answered(edge.send()))
+    first, again = sent[0], next((each for each in sent if each.operation_id != sent[0].operation_id), sent[-1])
+    if same or (retried is not None and retried.answered_ok):
         expect.fact(
             again.answered_ok and again.operation_id == first.operation_id,
             wanted=f"the repeated {edge.verb.value} of {edge.machine.id} to have operation id"

@@ -63,7 +63,11 @@ def differences(
         if machine_id in own and machine_id not in moving:
             yield from changes(one, other)
         else:
-            yield from _changed_fields(one, other, FIXED_FIELDS)
+            yield from _changed_fields(one, other, FIXED_FIELDS if _same_life(one, other) else ())
+
+
+def _same_life(one: pb.Machine, other: pb.Machine) -> bool:
+    return state_of(one.state).stable and one.state == other.state and one.host.ref == other.host.ref
 
 
 def changes(before: pb.Machine, after: pb.Machine) -> Iterator[Difference]:

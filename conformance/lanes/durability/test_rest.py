@@ -43,6 +43,7 @@ async def bound_with(trial: Trial, machine: Machine, metadata: dict[str, str]) -
 @behaviour("DUR-1a", machines=2, start=State.IDLE, transitions=2, restarts=True)
 async def test_the_fleet_at_rest_is_as_it_was(trial: Trial) -> None:
     idle, bound = trial.machines
+    await look(trial)
     await bound_with(trial, bound, METADATA)
     for _ in range(2):
         before = [await machine.read() for machine in (idle, bound)]
