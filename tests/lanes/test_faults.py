@@ -15,7 +15,7 @@ import pytest
 
 from conformance import lanes
 from conformance.core.errors import NotObserved, TargetError, Unsupported, UsageError, Violation
-from conformance.core.lifecycle import State, Verb
+from conformance.core.lifecycle import State
 from conformance.lanes.faults import test_others, triggers
 from conformance.lanes.faults.recording import SHARED, machines_needed
 from conformance.lanes.faults.settings import FaultSettings
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from conformance.fleet.pool import Pool
     from conformance.results.report import Report
     from fake_provider.machine import Machine as Record
+    from fake_provider.machine import Verb
     from fake_provider.request import Request
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ class BoomFails(Core):
     """Has another trigger than that of the contract."""
 
     def start(self, verb: Verb, machine: Record, request: Request, now: float) -> Record:
-        started = super().start(verb, machine, request, now)  # type: ignore[arg-type]
+        started = super().start(verb, machine, request, now)
         if getattr(request, "cluster", "") == "boom" and started.operation is not None:
             return self.put(self.failed(started, "boom"))
         return started
@@ -179,7 +180,7 @@ class GraceZeroFails(Core):
     """Ends a Drain with grace 0 in FAILED."""
 
     def start(self, verb: Verb, machine: Record, request: Request, now: float) -> Record:
-        started = super().start(verb, machine, request, now)  # type: ignore[arg-type]
+        started = super().start(verb, machine, request, now)
         if not isinstance(request, Drain) or request.grace or started.operation is None:
             return started
         return self.put(self.failed(started, "the workload did not stop"))
@@ -205,7 +206,7 @@ def test_failed_machines_are_repaired_and_returned(works: bool) -> None:
         home = await pool.clean_up()
         if works:
             assert (problems, home.failed, home.left) == ([], (), ())
-            assert core.machines[machine.id].state == State.SPECULATIVE
+            assert core.machines[machine.id].state.name == "SPECULATIVE"
         else:
             assert problems == [f"{machine.id} was not cleaned up: --repair-cmd ended with exit code 1"]
             assert [name for name, _ in home.failed] == [machine.id]
