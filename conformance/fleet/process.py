@@ -279,8 +279,11 @@ class _SupervisedProcess:
             start_new_session=True,  # Ctrl-C is for the kit alone
         )
         assert process.stdout is not None
+        assert process.stdin is not None
         kind, _, rest = (await process.stdout.readline()).decode().strip().partition(" ")
         if kind != "started":
+            process.stdin.close()
+            await process.wait()
             raise TargetError(f"the provider cannot be started: {words[0]}: {rest or 'its supervisor ended'}")
         return cls(process, int(rest))
 
