@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
+    from conformance.fleet.repair import Repair
 
 MAX_FAILURES_IN_A_ROW = 3
 """After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
@@ -105,6 +106,18 @@ class Pool:
     def any_failed(self) -> bool:
         """Returns whether a machine that the kit has driven was last seen in FAILED."""
         return any(machine.touched and machine.state is State.FAILED for machine in self._known)
+
+    async def repair(self, repair: Repair) -> Sequence[str]:
+        """Lets each FAILED machine of the kit be cleaned up, one after the other; returns what went wrong."""
+        problems = []
+        for machine in [m for m in self._known if m.touched and m.state is State.FAILED]:
+            self._context.model.repaired(machine.id)
+            try:
+                await repair.repair(machine.id)
+                await machine.settle()
+            except ConformanceError as error:
+                problems.append(f"{machine.id} was not cleaned up: {error.message}")
+        return problems
 
     def resting(self) -> dict[str, int]:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
