@@ -64,8 +64,16 @@ class RestartableProvider:
         """True from a start to the next kill or stop."""
         return self._server is not None
 
+    @property
+    def death(self) -> str:
+        """Empty: it never ends by itself."""
+        return ""
+
     async def start(self, *, wait: bool = True) -> None:
-        """Starts the provider on what the store holds; it serves on return, whether or not the caller waits."""
+        """Starts the provider on what the store holds; it serves on return, whether or not the caller waits.
+
+        Does nothing if it runs.
+        """
         if self.running:
             return
         await asyncio.sleep(self._startup)
