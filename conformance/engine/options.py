@@ -59,6 +59,8 @@ class RunInfo:
     """True if the target is the embedded fake."""
     coverage: KitCoverage = field(default_factory=KitCoverage)
     """The lane of the run, and the clauses that each lane of the kit judges."""
+    commands: tuple[str, ...] = ()
+    """The options whose commands the run was given, such as `provider-cmd`."""
     lane_options: tuple[str, ...] = ()
     """The options of the lane that differ from their defaults, as words of the command line."""
 
@@ -103,5 +105,6 @@ def replay_options(options: Options, target: Target | None) -> ReplayOptions:
         headers=tuple(name for name, _ in target.headers) if target else (),
         faults=tuple(fault.text for fault in options.faults),
         lane_options=options.info.lane_options,
+        commands=options.info.commands,
         server_name=target.tls.server_name if target and target.tls else None,
     )

@@ -12,7 +12,7 @@ from conformance.core.errors import TargetError
 from conformance.core.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MAX_LINES: Final = 6
 MAX_CHARACTERS: Final = 600
@@ -61,8 +61,11 @@ def how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def last_lines(text: str) -> str:
-    """Returns the last lines of an output in one line that can be shown anywhere; empty if it has none."""
-    lines = [printable(line.rstrip()) for line in text.splitlines() if line.strip()]
-    shown = " | ".join(lines[-MAX_LINES:])
+def last_lines(text: str, *, redact: Callable[[str], str] = str) -> str:
+    """Returns the last lines of an output, each redacted, in one line that can be shown anywhere.
+
+    Empty if there are none.
+    """
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    shown = " | ".join(printable(redact(line)) for line in lines[-MAX_LINES:])
     return shown if len(shown) <= MAX_CHARACTERS else f"…{shown[-MAX_CHARACTERS:]}"

@@ -120,7 +120,7 @@ class ProcessProvider:
                 await self.stop()
         finally:
             if self._process is not None:
-                self._process.abandon()
+                await self._process.abandon()
 
     async def _end(self, letter: bytes, *, timeout: float) -> None:
         if self._process is None or not self.running:
@@ -143,7 +143,7 @@ class ProcessProvider:
         except OSError:
             return ""
         _, _, own = text.rpartition(f"--- start {self._starts} of the provider, ")
-        said = last_lines(self._redact(own.partition("\n")[2] if own != text else own))
+        said = last_lines(own.partition("\n")[2] if own != text else own, redact=self._redact)
         return f"; its last output: {said}" if said else "; it has written no output"
 
     @property
@@ -279,8 +279,11 @@ class _SupervisedProcess:
             start_new_session=True,  # Ctrl-C is for the kit alone
         )
         assert process.stdout is not None
+        assert process.stdin is not None
         kind, _, rest = (await process.stdout.readline()).decode().strip().partition(" ")
         if kind != "started":
+            process.stdin.close()
+            await process.wait()
             raise TargetError(f"the provider cannot be started: {words[0]}: {rest or 'its supervisor ended'}")
         return cls(process, int(rest))
 
@@ -290,10 +293,13 @@ class _SupervisedProcess:
         with suppress(OSError):
             self._process.stdin.write(letter)
 
-    def abandon(self) -> None:
-        """Closes the pipe to the supervisor, which then kills what is left."""
+    async def abandon(self) -> None:
+        """Closes the pipe to the supervisor, which then kills what is left, and waits until it has."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GONE_S):
+                await self._reading
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

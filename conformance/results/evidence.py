@@ -112,7 +112,11 @@ def rerun_lane(report: Report, figures: LaneFigures) -> str:
 
 
 def _target(report: Report) -> list[str]:
-    return ["--fake"] if report.asked.fake else ["--target", report.target]
+    if report.asked.fake:
+        return ["--fake"]
+    started = "provider-cmd" in report.asked.commands
+    target = [] if started else ["--target", report.target]
+    return [*target, *(word for name in report.asked.commands for word in (f"--{name}", "CMD"))]
 
 
 def repeat_commands(report: Report, result: Result) -> tuple[str, ...]:

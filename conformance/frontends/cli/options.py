@@ -300,6 +300,11 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _add((*TARGET, *CONFIG), command)
 
 
+def provider_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for a provider that the kit may start, stop and kill. A run has them already."""
+    return _add(PROVIDER_OPTIONS, command)
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of a run: selection, judgement, limits and output."""
     return _add(RUN, command)

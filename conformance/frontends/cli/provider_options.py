@@ -120,6 +120,11 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
     )
 
 
+def given_commands(given: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the options whose commands were given."""
+    return tuple(name for name in COMMANDS if given[name.replace("-", "_")])
+
+
 def _outside(lines: dict[str, Any]) -> OutsideCommands | None:
     from conformance.fleet.control import OutsideCommands
 

@@ -24,7 +24,7 @@ from conformance.frontends.cli.options import (
     target_from,
     target_options,
 )
-from conformance.frontends.cli.provider_options import control_from
+from conformance.frontends.cli.provider_options import control_from, given_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,6 +192,7 @@ def _options(given: dict[str, Any], *, whole: bool, lane_options: tuple[str, ...
             fake=given["fake"],
             coverage=lanes.kit_coverage(given["lane"]),
             lane_options=lane_options,
+            commands=given_commands(given),
         ),
         catalogue=lanes.whole_catalogue(),
     )
