@@ -46,7 +46,7 @@ class FaultyProvider:
 
     def provider(self) -> Core:
         """Returns a new provider of this kind."""
-        options = {"faults": Faults(), "latency": Latency.parse("40ms")} | self.options
+        options: dict[str, Any] = {"faults": Faults(), "latency": Latency.parse("40ms")} | self.options
         return self.core(fleet(24, faulty=3), **options)
 
     def judge(self, *, select: Sequence[str] = (), seed: int = 0, settings: FaultSettings | None = None) -> Report:

@@ -14,7 +14,7 @@ from fake_provider.machine import Host, Machine, Operation, State, Verb
 from selftest.faults_mutant import oddity
 
 if TYPE_CHECKING:
-    from fake_provider.request import Request
+    from fake_provider.request import Filter, Request
 
 CREATES: Final = ("FLT-1e", "FLT-1f", "FLT-1g", "FLT-2b")
 CONFIGURES: Final = ("FLT-1a", "FLT-1b", "FLT-1c", "FLT-2a", "FLT-4a", "FLT-4b")
@@ -203,6 +203,9 @@ class ListLagsBehindFailure(Core):
     def shown_in_list(self, machine: Machine) -> Machine:
         since, old = self.old.get(machine.id, (0.0, machine))
         return old if machine.state is State.FAILED and self.now - since < 1.0 else machine
+
+    def matches(self, machine: Machine, wanted: Filter) -> bool:
+        return super().matches(self.shown_in_list(machine), wanted)
 
 
 @oddity()
