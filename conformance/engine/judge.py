@@ -303,8 +303,8 @@ class Judge:
 
 
 def _given_up(lease: Lease) -> int:
-    """Returns the number of Configures of the leased machines that were given up in this run."""
-    return sum(machine.record.calls.given_up for machine in lease.machines)
+    """Returns the number of Configures of the leased machines that were given up in this run, and not on purpose."""
+    return sum(machine.record.calls.given_up for machine in lease.machines if not machine.fails_on_purpose)
 
 
 async def _look_at_unsettled(lease: Lease) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.pool import Lease
     from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.results.breach import Breach
     from conformance.results.events import Event
     from conformance.results.report import Report
@@ -60,16 +61,17 @@ async def run(
     stop: Stop | None = None,
     provider: Provider | None = None,
     backend: Backend | None = None,
+    repair: Repair | None = None,
     durable: bool = True,
     settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
     `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
-    `backend`: the provider's backend, if it can be asked for its hosts; `durable`: machines outlive this process;
-    `settings` are those of a lane, which its behaviours get as `trial.settings`. Raises TargetError if the target
-    cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written. Events, the
-    report and errors contain no header values.
+    `backend`: the provider's backend, if it can be asked for its hosts; `repair` cleans FAILED machines up; `durable`:
+    machines outlive this process; `settings` are those of a lane, which its behaviours get as `trial.settings`. Raises
+    TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot
+    be written. Events, the report and errors contain no header values.
     """
     work = _run(
         plan,
@@ -81,6 +83,7 @@ async def run(
         durable=durable,
         provider=provider,
         backend=backend,
+        repair=repair,
         settings=settings,
     )
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
@@ -97,6 +100,7 @@ async def _run(
     durable: bool,
     provider: Provider | None,
     backend: Backend | None,
+    repair: Repair | None,
     settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
@@ -115,7 +119,15 @@ async def _run(
         )
         async with session.ledger(ledger_at, durable=durable) as ledger:
             this_run = Run(
-                plan, session, ledger, emit, provider=provider, backend=backend, hosts=hosts, settings=settings
+                plan,
+                session,
+                ledger,
+                emit,
+                provider=provider,
+                backend=backend,
+                repair=repair,
+                hosts=hosts,
+                settings=settings,
             )
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
@@ -137,6 +149,7 @@ class Run:
         *,
         provider: Provider | None = None,
         backend: Backend | None = None,
+        repair: Repair | None = None,
         hosts: FleetHosts,
         settings: object = None,
     ) -> None:
@@ -153,6 +166,7 @@ class Run:
             model=session.model,
             provider=provider,
             backend=backend,
+            repair=repair,
             hosts_before=hosts,
             restarts=None if provider is None else Restarts(provider, client, session.model),
         )
@@ -418,9 +432,15 @@ class Run:
             self._log.cut_short = self._stop.reason
 
     async def _clean_up_failed(self) -> None:
-        """Restarts the provider in an orderly way if machines rest in FAILED: many providers clean them up then."""
+        """Lets FAILED machines be cleaned up: by the user's command, or by an orderly restart of the provider."""
+        if self._options.keep or not self._pool.any_failed:
+            return
+        if self._context.repair is not None:
+            for problem in await self._pool.repair(self._context.repair):
+                self._builder.note(problem)
+            return
         restarts = self._context.restarts
-        if restarts is None or self._options.keep or not self._pool.any_failed:
+        if restarts is None:
             return
         self._builder.tell("machines rest in FAILED: the provider is stopped and started again to clean them up")
         with suppress(TargetError):

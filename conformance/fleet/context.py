@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conformance.fleet.backend import Backend
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.fleet.restarts import Restarts
     from conformance.results.bill import Meter
     from conformance.rpc.client import Client
@@ -37,6 +38,8 @@ class FleetContext:
     """The provider, if the kit may stop and start it."""
     backend: Backend | None = None
     """The provider's backend, if the kit may ask it for its hosts."""
+    repair: Repair | None = None
+    """The way to clean FAILED machines up, if the user gave one."""
     hosts_before: FleetHosts = field(default_factory=FleetHosts)
     """The hosts when the run began, if the backend can be asked."""
     restarts: Restarts | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from conformance.core.errors import UsageError
 from conformance.fleet.backend import CommandBackend
 from conformance.fleet.process import CommandProvider, ProcessProvider, ProviderTimeouts
+from conformance.fleet.repair import CommandRepair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from conformance.core.command_line import CommandLine
     from conformance.fleet.backend import Backend
     from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.rpc.target import Target
 
 LOG: Final = "provider.log"
@@ -43,6 +45,8 @@ class ControlOptions:
     """The command that is the provider, or the commands for one that runs elsewhere."""
     hosts: CommandLine | None = None
     """The command that lists the hosts that the backend runs."""
+    repair: CommandLine | None = None
+    """The command that cleans one FAILED machine up."""
     port: str = ""
     """The provider's port, for the placeholder; empty for a target without one."""
     timeouts: ProviderTimeouts = field(default_factory=ProviderTimeouts)
@@ -54,6 +58,7 @@ class Control:
 
     provider: Provider | None = None
     backend: Backend | None = None
+    repair: Repair | None = None
     keep_state: bool = False
     """True if the state of the provider is needed after the run: machines are left, and a sweep asks it for them."""
     state: Path | None = None
@@ -66,7 +71,7 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
     The provider's state and output go to the report directory. Without one they go to a temporary directory, which is
     deleted at the end if the body succeeds, unless `keep_state`. Raises UsageError if they cannot be written.
     """
-    if options.provider is None and options.hosts is None:
+    if options.provider is None and options.hosts is None and options.repair is None:
         yield Control()
         return
     try:
@@ -79,6 +84,8 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
     control = Control(provider=_provider(options, target, values, log), state=state)
     if options.hosts is not None:
         control.backend = CommandBackend(options.hosts.filled(**values), timeout=options.timeouts.command)
+    if options.repair is not None:
+        control.repair = CommandRepair(options.repair, values, timeout=options.timeouts.command)
     try:
         yield control
     finally:

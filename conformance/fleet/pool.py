@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
+    from conformance.fleet.repair import Repair
 
 MAX_FAILURES_IN_A_ROW = 3
 """After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
@@ -105,6 +106,18 @@ class Pool:
     def any_failed(self) -> bool:
         """Returns whether a machine that the kit has driven was last seen in FAILED."""
         return any(machine.touched and machine.state is State.FAILED for machine in self._known)
+
+    async def repair(self, repair: Repair) -> Sequence[str]:
+        """Lets each FAILED machine of the kit be cleaned up, one after the other; returns what went wrong."""
+        problems = []
+        for machine in [m for m in self._known if m.touched and m.state is State.FAILED]:
+            self._context.model.repaired(machine.id)
+            try:
+                await repair.repair(machine.id)
+                await machine.settle()
+            except ConformanceError as error:
+                problems.append(f"{machine.id} was not cleaned up: {error.message}")
+        return problems
 
     def resting(self) -> dict[str, int]:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
@@ -247,13 +260,23 @@ class Pool:
         """
         if failed in self._leased:
             self.quarantine(failed, f"{failed.id} is FAILED")
-        other = self.lease(Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
+        other = self._spare(start)
         if other is None:
             raise Shortage(f"{failed.id} is FAILED, and there is no other machine for the rest of the behaviour")
-        del self._leases[other.number]
-        self._leases[lease.number] += other.machines
-        await self.prepare(other)
-        return other.machines[0]
+        self._take(other, lives=True)
+        self._started += not other.live
+        self._leases[lease.number].append(other)
+        await self.prepare(Lease(machines=(other,), starts=(start,)))
+        return other
+
+    def _spare(self, start: State) -> Machine | None:
+        """Returns a free machine that can start in a state, although the preferred number may be alive."""
+        live = [m for m in self._free if m.live]
+        load, limit = self._load(len(live)), self._capacity.limit
+        room = limit is None or load.alive + load.retired < limit
+        stock = Stock(live=live, slots=self._slots(), deletable=[], room=room, reserved=(), slot_may_return=False)
+        chosen = choose(stock, Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
+        return chosen[0] if chosen else None
 
     def quarantine(self, machine: Machine, reason: str) -> None:
         """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""

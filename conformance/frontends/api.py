@@ -116,6 +116,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
             stop=stop,
             provider=control.provider,
             backend=control.backend,
+            repair=control.repair,
             plan=collection.chosen(settings),
         )
         work = asyncio.ensure_future(settings.lane.run(settings.lane_settings, run))

@@ -138,6 +138,7 @@ class RunController:
                 stop=self._stop,
                 provider=control.provider,
                 backend=control.backend,
+                repair=control.repair,
                 plan=plan,
             )
             report = await settings.lane.run(settings.lane_settings, run)
@@ -193,4 +194,4 @@ def serve_fake() -> AbstractAsyncContextManager[str]:
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.every(FAKE_LATENCY_S), faults=Faults()))
+    return serving(Core(fleet(61, faulty=3), latency=Latency.every(FAKE_LATENCY_S), faults=Faults()))

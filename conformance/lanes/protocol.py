@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conformance.engine.options import Options
     from conformance.fleet.backend import Backend
     from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.results.events import Event
     from conformance.results.lane_figures import FiguresReader
     from conformance.results.report import Report
@@ -61,6 +62,8 @@ class LaneRun:
     """The provider, if the kit may stop and start it. It serves when the lane begins."""
     backend: Backend | None = None
     """The provider's backend, if the kit may ask it for its hosts."""
+    repair: Repair | None = None
+    """The way to clean FAILED machines up, if the user gave one."""
     plan: Plan = ()
     """The chosen behaviours, for a lane that has a plan."""
 

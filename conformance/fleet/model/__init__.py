@@ -194,6 +194,10 @@ class FleetModel:
             track.expected = after_restart(track.expected)
             track.doubts, track.refused = {}, None
 
+    def repaired(self, machine_id: str) -> None:
+        """Notes that somebody cleans a FAILED machine up: it may show any state from now on."""
+        self._track(machine_id).expected = UNKNOWN
+
     def recovered(self) -> None:
         """Notes that the provider has had the time to get its state back."""
         self._starting = False

@@ -118,7 +118,9 @@ def after_reading(expected: Expected, shown: pb.Machine, get: Call, tick: int) -
     state = state_of(shown.state)
     host = (shown.host.provider, shown.host.ref)
     kept = expected.host if all(expected.host) else host if all(host) else ("", "")
-    if state is State.FAILED or state is State.UNSPECIFIED:
+    if state is State.FAILED:
+        return Expected(state=state, host=kept, by=get, since=tick)
+    if state is State.UNSPECIFIED:
         return Expected(host=kept)
     if not state.stable and expected.cut is not None:
         return expected  # it goes on, but may still end in any way
@@ -148,6 +150,8 @@ def after_restart(expected: Expected) -> Expected:
     A transition that was running may have gone on, failed, or ended in either of its stable states (DUR-3).
     """
     verb = expected.verb
+    if expected.state is State.FAILED:
+        return Expected(host=expected.host)  # it may be cleaned up
     if verb is None:
         return expected
     kept = verb in (Verb.CONFIGURE, Verb.DRAIN)

@@ -184,10 +184,11 @@ def _check(name: str, value: Any) -> None:
             from conformance.rpc.target import parse_address
 
             parse_address(value.replace("{port}", "1"))
-        case "provider-cmd" | "start-cmd" | "stop-cmd" | "kill-cmd" | "hosts-cmd":
+        case "provider-cmd" | "start-cmd" | "stop-cmd" | "kill-cmd" | "hosts-cmd" | "repair-cmd":
             from conformance.core.command_line import parse_command
+            from conformance.frontends.cli.provider_options import placeholders_of
 
-            parse_command(value, f"--{name}")
+            parse_command(value, f"--{name}", placeholders=placeholders_of(name))
         case "header":
             from conformance.rpc.target import parse_header
 

@@ -37,6 +37,12 @@ PROVIDER_OPTIONS: Final = (
         "provider shows (HST-1, HST-2).",
     ),
     click.option(
+        "--repair-cmd",
+        metavar="CMD",
+        help="Clean a FAILED machine up, so that it is SPECULATIVE or IDLE again: 'my-cloud repair {machine}'. The kit "
+        "runs it at the end for each machine that it has left in FAILED.",
+    ),
+    click.option(
         "--start-timeout",
         default="30s",
         show_default=True,
@@ -59,11 +65,18 @@ PROVIDER_OPTIONS: Final = (
     ),
 )
 
-COMMANDS: Final = ("provider-cmd", "start-cmd", "stop-cmd", "kill-cmd", "hosts-cmd")
+COMMANDS: Final = ("provider-cmd", "start-cmd", "stop-cmd", "kill-cmd", "hosts-cmd", "repair-cmd")
 DURATIONS: Final = ("start-timeout", "stop-timeout", "cmd-timeout")
 
 _PORTS: Final = range(10_000, 32_768)
 """Ports that no system gives to clients: a client's port would be taken while the provider is down."""
+
+
+def placeholders_of(name: str) -> tuple[str, ...]:
+    """Returns the placeholders that the command of an option may have."""
+    from conformance.core.command_line import PLACEHOLDERS
+
+    return (*PLACEHOLDERS, "machine") if name == "repair-cmd" else PLACEHOLDERS
 
 
 def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
@@ -76,7 +89,11 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
     from conformance.fleet.control import ControlOptions
     from conformance.fleet.process import ProviderTimeouts
 
-    lines = {name: parse_command(text, f"--{name}") for name in COMMANDS if (text := given[name.replace("-", "_")])}
+    lines = {
+        name: parse_command(text, f"--{name}", placeholders=placeholders_of(name))
+        for name in COMMANDS
+        if (text := given[name.replace("-", "_")])
+    }
     own, hosts = lines.get("provider-cmd"), lines.get("hosts-cmd")
     outside = _outside({name: lines[name] for name in ("start-cmd", "stop-cmd", "kill-cmd") if name in lines})
     if own is not None and outside is not None:
@@ -98,7 +115,9 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         stop=parse_duration(given["stop_timeout"]),
         command=parse_duration(given["cmd_timeout"]),
     )
-    return address, ControlOptions(provider=own or outside, hosts=hosts, port=port, timeouts=timeouts)
+    return address, ControlOptions(
+        provider=own or outside, hosts=hosts, repair=lines.get("repair-cmd"), port=port, timeouts=timeouts
+    )
 
 
 def given_commands(given: dict[str, Any]) -> tuple[str, ...]:

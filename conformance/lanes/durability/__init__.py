@@ -52,6 +52,7 @@ class DurabilityLane:
             stop=run.stop,
             provider=run.provider,
             backend=run.backend,
+            repair=run.repair,
         )
 
 

@@ -92,6 +92,7 @@ class FaultsLane:
             stop=run.stop,
             provider=run.provider,
             backend=run.backend,
+            repair=run.repair,
             settings=settings,
         )
 

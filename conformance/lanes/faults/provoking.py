@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import ConformanceError, NoAnswer
-from conformance.core.lifecycle import EDGES, State, Verb
+from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.lanes.faults.specimens import Effect, OnFailed, Reading, Specimen, Views
 from conformance.rpc.call import CallLog, recorded_calls, recording
 from conformance.testkit.observer import LONGEST_LAG
@@ -108,7 +108,9 @@ class _Provocation:
 
     async def run(self, found: Specimen) -> Specimen:
         """Returns the specimen. Raises ConformanceError if the machine does not get to the transition's start."""
-        await self._prepare()
+        refused = await self._prepare()
+        if refused is not None:
+            return replace(found, effect=Effect.REFUSED, ack=refused)
         self.first_call = len(recorded_calls())
         if self._trial.found.revisions and not self._trial.found.large:
             self._cursor = (await self._trial.list()).revision
@@ -119,10 +121,11 @@ class _Provocation:
             found = await self._look_again(found)
         return await self._examine(found) if found.failed else found
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> Call | None:
+        """Brings the machine to the start of the transition; returns the Configure before a Drain if it was refused."""
         trial, machine = self._trial, self._machine
         if self._verb is Verb.CREATE:
-            return
+            return None
         for _ in range(self._scene.lives if trial.found.delete else 0):
             await trial.bring(machine, State.SPECULATIVE)
             await trial.bring(machine, State.IDLE)
@@ -131,7 +134,11 @@ class _Provocation:
             await trial.bring(machine, State.CONFIGURED)
             await trial.bring(machine, State.IDLE)
         if self._verb is Verb.DRAIN:
-            await trial.bind(machine, cluster=self._cluster)
+            call = await machine.configure(cluster=self._cluster)
+            if call.answered and not (call.ok or call.busy):
+                return call
+            await trial.drive(machine, Verb.CONFIGURE, answer(call))
+        return None
 
     # The transition.
 
@@ -250,7 +257,8 @@ class _Provocation:
         end = self._trial.client.now() + LONGEST_LAG
         while True:
             views = await self._views()
-            if not views.differences or self._trial.client.now() >= end:
+            moved = state_of(views.get.response.state) is not State.FAILED
+            if moved or not views.differences or self._trial.client.now() >= end:
                 return views
             await asyncio.sleep(LONGEST_LAG / 20)
 
@@ -270,6 +278,11 @@ class _Provocation:
             if call.answered_ok:
                 listed[name] = (call.compact(frozenset({self._machine.id})), _in(call, self._machine.id))
         return Views(get=get, listed=listed)
+
+
+async def answer(call: Call) -> Call:
+    """Returns a call that was sent before."""
+    return call
 
 
 def _in(call: Call, machine_id: str) -> pb.Machine | None:

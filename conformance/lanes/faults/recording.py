@@ -6,10 +6,11 @@ FAILED machines use up slots, and may cost money. So all behaviours of the lane 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from conformance.core.errors import ConformanceError
+from conformance.core.errors import ConformanceError, NotObserved
 from conformance.core.lifecycle import EDGES, State, Verb
 from conformance.lanes.faults.provoking import Others, Scene, specimen_of
 from conformance.lanes.faults.settings import settings_of
@@ -60,8 +61,15 @@ async def failures(trial: Trial) -> Failures:
     """Returns the recording; makes it first if the behaviour has machines."""
     key = (SHARED,)
     if trial.machines or key not in trial.recordings:
-        trial.recordings[key] = await _record(trial)
+        try:
+            trial.recordings[key] = await _record(trial)
+        except ConformanceError as error:
+            # Otherwise each behaviour would try the same again, on further machines.
+            trial.recordings[key] = Failures(specimens=(), problem=error.message)
+            raise
     found: Failures = trial.recordings[key]
+    if found.problem:
+        raise NotObserved(f"not observed: {found.problem}")
     return found
 
 
@@ -73,7 +81,7 @@ async def _record(trial: Trial) -> Failures:
     with recording(CallLog()):
         bystanders = [await _before(trial, each, state) for each, state in zip(resting, BYSTANDERS, strict=True)]
         creates, missing = await _slots(trial, (t for t in settings.triggers.values() if t.verb is Verb.CREATE))
-        hosts = await trial.backend.hosts() if trial.backend is not None and creates else None
+        hosts = await _hosts_now(trial) if creates else None
         cast = [*zip(driven, played, strict=True), *creates]
         others = Others(running=len(cast))
         found = await asyncio.gather(
@@ -112,13 +120,24 @@ async def _slots(
     return found, missing
 
 
-async def _hosts(trial: Trial, before: frozenset[str]) -> Creates:
-    """Returns the hosts before and after, and those that the provider shows."""
-    assert trial.backend is not None
+async def _hosts_now(trial: Trial) -> frozenset[str] | None:
+    """Returns the hosts that the backend runs; None if it does not say."""
+    if trial.backend is None:
+        return None
+    with suppress(ConformanceError):
+        return await trial.backend.hosts()
+    return None
+
+
+async def _hosts(trial: Trial, before: frozenset[str]) -> Creates | None:
+    """Returns the hosts before and after, and those that the provider shows; None if one of them does not say."""
     end = trial.client.now() + LONGEST_LAG
     while True:
-        shown = frozenset(m.host.ref for m in (await trial.list()).machines if m.host.ref)
-        found = Creates(before=before, after=await trial.backend.hosts(), shown=shown)
+        listing, after = await trial.client.list(), await _hosts_now(trial)
+        if after is None or not listing.answered_ok:
+            return None
+        shown = frozenset(m.host.ref for m in listing.response.machines if m.host.ref)
+        found = Creates(before=before, after=after, shown=shown)
         # A backend may take its time to end a host that was given up.
         if not found.hidden or trial.client.now() >= end:
             return found

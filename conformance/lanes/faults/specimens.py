@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -168,7 +168,9 @@ class Failures:
     specimens: tuple[Specimen, ...]
     bystanders: tuple[Bystander, ...] = ()
     hosts: Creates | None = None
-    machines: tuple[str, ...] = field(default=())
+    machines: tuple[str, ...] = ()
+    problem: str = ""
+    """Why there is no recording."""
 
     def of(self, *names: str) -> tuple[Specimen, ...]:
         """Returns the specimens of these triggers."""

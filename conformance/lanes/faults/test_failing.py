@@ -39,7 +39,7 @@ def check_end(specimen: Specimen) -> bool:
             calls=[end.call],
         )
         return True
-    late = f" after {specimen.seconds:.1f} s" if specimen.effect is Effect.STUCK else ""
+    late = f" after {specimen.seconds:.1f} s (--patience)" if specimen.effect is Effect.STUCK else ""
     expect.fact(
         specimen.failed and shown.last_error,
         wanted=f"{specimen.text} to end in FAILED with last_error after a {verb.value} that fails",

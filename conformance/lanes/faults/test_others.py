@@ -108,6 +108,8 @@ async def test_a_create_that_failed_leaves_no_host_that_is_not_shown(trial: Tria
     if found.hosts is None or not any(found.failed(Verb.CREATE)):
         if trial.backend is None:
             raise Unsupported("the backend cannot be asked for its hosts: no --hosts-cmd")
+        if any(found.failed(Verb.CREATE)):
+            raise NotObserved("not observed: the backend or List did not say which hosts there are")
         nothing_to_judge([each for each in found.specimens if each.trigger.verb is Verb.CREATE])
     assert found.hosts is not None
     hidden = sorted(found.hosts.hidden)

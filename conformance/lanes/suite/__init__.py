@@ -53,6 +53,7 @@ class SuiteLane:
             stop=run.stop,
             provider=run.provider,
             backend=run.backend,
+            repair=run.repair,
         )
 
 
