@@ -23,6 +23,11 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),  # List returns a fleet of any size in one answer (LST-2)
 )
 
+_QUIET_S = 0.1
+"""The time in seconds without a call after which a server that refuses calls ends."""
+_REFUSAL_S = 1.0
+"""The maximum time in seconds for which a server refuses calls before it ends."""
+
 _log = logging.getLogger("fake_provider")
 
 
@@ -107,7 +112,7 @@ class Server:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._timer = TransitionTimer(core, clock)
         self._timer_task: asyncio.Task[None] | None = None
-        service = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=self._timer.wake)
+        service = self._servicer = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=self._timer.wake)
         provider_pb2_grpc.add_CapacityProviderServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
         self._server.add_generic_rpc_handlers(tuple(service.handlers()))
         self._health = _Health(self._server, service.health) if health else None
@@ -126,18 +131,30 @@ class Server:
         return self.address
 
     async def stop(self, grace: float, notice: float = 0.0) -> None:
-        """Stops in an orderly way: reports NOT_SERVING for `notice` seconds, then takes no more calls (ROL-2).
+        """Stops in an orderly way; running calls have `grace` seconds to finish (ROL-1).
 
-        Running calls have `grace` seconds to finish (ROL-1).
+        With a notice, it first reports NOT_SERVING for that time in seconds (ROL-2), then refuses calls
+        until none comes.
         """
         if self._health:
             await self._health.not_serving()
-        await asyncio.sleep(notice)
+        if notice:
+            await asyncio.sleep(notice)
+            await self._refuse_calls()
         await self.drop(grace)
         try:
             self.core.stop()
         except CannotServe as error:
             _log.error("cannot save that the provider stopped: %s", error)
+
+    async def _refuse_calls(self) -> None:
+        """Refuses calls until none comes: gRPC answers CANCELLED, and not UNAVAILABLE, to one that meets the end."""
+        self._servicer.refusing = True
+        for _ in range(int(_REFUSAL_S / _QUIET_S)):
+            before = self._servicer.calls
+            await asyncio.sleep(_QUIET_S)
+            if self._servicer.calls == before:
+                return
 
     async def drop(self, grace: float = 0.0) -> None:
         """Stops without any record of it. Running calls have `grace` seconds to finish."""

@@ -45,6 +45,10 @@ class Servicer:
         self.clock = clock
         self.rpc_delay = rpc_delay
         self.on_change = on_change
+        self.calls = 0
+        """The number of calls so far, served or refused."""
+        self.refusing = False
+        """True while the provider stops: no call is served any more."""
         self._messages: dict[str, tuple[Machine, pb.Machine]] = {}
         for machine in core.machines.values():  # otherwise the first List would wait for it
             self.machine(machine)
@@ -83,6 +87,9 @@ class Servicer:
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         """Answers with the result of `work`, or with the status of its error; the only place that aborts (COD-5)."""
+        self.calls += 1
+        if self.refusing:
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, "the provider is stopping")
         if self.rpc_delay:
             await asyncio.sleep(self.rpc_delay)
         try:

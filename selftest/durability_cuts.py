@@ -11,7 +11,8 @@ from fake_provider.machine import EDGES, State, Verb
 from selftest.durable import Restarted, durable
 
 if TYPE_CHECKING:
-    from fake_provider.machine import Machine, Operation
+    from fake_provider.machine import Host, Machine, Operation
+    from fake_provider.request import Request
     from fake_provider.store import Snapshot
 
 LATENCY = "400ms"
@@ -180,3 +181,42 @@ class EndsOfDeletesAreUndone(_EndsAreLost):
         if operation.verb is not Verb.DELETE:
             return machine
         return replace(machine, state=State.IDLE, host=host_for(f"{machine.id}-old"))
+
+
+class _StartsHostsEarly(Cuts):
+    """Not a mutant: starts the host of a Create before its ack, under a name of its own."""
+
+    def start(self, verb: Verb, machine: Machine, request: Request, now: float) -> Machine:
+        started = super().start(verb, machine, request, now)
+        if verb is Verb.CREATE and started.operation:
+            self.start_host(self.new_host(started, started.operation))
+        return started
+
+
+@durable("DUR-6a", latency=LATENCY, backend=True)
+class CutCreatesStartASecondHost(_StartsHostsEarly):
+    """Goes on with a cut Create, but does not know its host, and starts another one."""
+
+    def cut(self, machine: Machine, verb: Verb) -> Machine:
+        return machine
+
+    def new_host(self, machine: Machine, operation: Operation) -> Host:
+        return host_for(f"{operation.id}-{self.kills}")
+
+
+@durable("DUR-6a", latency=LATENCY, backend=True)
+class UndoneCreatesLeaveTheirHost(_StartsHostsEarly):
+    """Undoes a Create, and leaves the host running that was started for it."""
+
+    def cut(self, machine: Machine, verb: Verb) -> Machine:
+        return self.undone(machine) if verb is Verb.CREATE else machine
+
+
+@durable("DUR-6a", latency=LATENCY, backend=True)
+class CutDeletesLeaveTheirHost(Cuts):
+    """Takes a cut Delete for done, although its host still runs."""
+
+    def cut(self, machine: Machine, verb: Verb) -> Machine:
+        if verb is not Verb.DELETE:
+            return machine
+        return replace(self.cleared_by_delete(machine), state=State.SPECULATIVE)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 for _odd in (
     Durable(name="ResumesEverything", story="Goes on with every transition after a kill.", latency=LATENCY),
+    Durable(name="HasABackend", story="Starts and ends hosts in a backend.", latency=LATENCY, backend=True),
     Durable(name="HasFaults", story="Has triggers for failures; FAILED machines stay FAILED.", faults=True),
     Durable(name="StartsSlowly", story="Needs half a second to start.", startup=0.5),
     Durable(name="ServesNoHealth", story="Has no health service.", serving={"health": False}),

@@ -12,6 +12,7 @@ from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.servicer import Servicer
 from selftest.durability_run import judge
+from selftest.restartable import InProcessBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,22 +56,34 @@ class Durable:
     serving: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
-    def factory(self) -> Callable[[Store], Core]:
+    def factory(self, backend: InProcessBackend | None = None) -> Callable[[Store], Core]:
         """Returns the function that makes the core at each start."""
         core = type(self.core.__name__, (self.core,), {"kept": {}})
 
         def make(store: Store) -> Core:
             faults = Faults(timeout=0.2) if self.faults else None
             return core(
-                fleet(self.machines), latency=Latency.parse(self.latency), store=store, faults=faults, **self.options
+                fleet(self.machines),
+                latency=Latency.parse(self.latency),
+                store=store,
+                backend=backend,
+                faults=faults,
+                **self.options,
             )
 
         return make
 
     async def judge(self, *select: str, seed: int = 0) -> Report:
         """Returns the report of the lane, or of the chosen behaviours."""
+        backend = InProcessBackend() if self.backend else None
         return await judge(
-            self.factory(), select=select, seed=seed, servicer=self.servicer, startup=self.startup, **self.serving
+            self.factory(backend),
+            select=select,
+            seed=seed,
+            backend=backend,
+            servicer=self.servicer,
+            startup=self.startup,
+            **self.serving,
         )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 65536
 _GRACE_S: Final = 2.0
 """The time in seconds that running calls have to finish when the provider stops in an orderly way."""
+_NOTICE_S: Final = 0.3
+"""The time in seconds for which the health service says NOT_SERVING before that."""
 
 
 class RestartableProvider:
@@ -64,8 +66,16 @@ class RestartableProvider:
         """True from a start to the next kill or stop."""
         return self._server is not None
 
+    @property
+    def death(self) -> str:
+        """Empty: it never ends by itself."""
+        return ""
+
     async def start(self, *, wait: bool = True) -> None:
-        """Starts the provider on what the store holds; it serves on return, whether or not the caller waits."""
+        """Starts the provider on what the store holds; it serves on return, whether or not the caller waits.
+
+        Does nothing if it runs.
+        """
         if self.running:
             return
         await asyncio.sleep(self._startup)
@@ -89,7 +99,7 @@ class RestartableProvider:
         server, core = self._server, self.core
         self._server = self._store = self.core = None
         if server and core:
-            await server.stop(_GRACE_S)
+            await server.stop(_GRACE_S, notice=_NOTICE_S)
             await self._port.drain()
             core.store.close()
         return time.monotonic() - began

@@ -260,13 +260,23 @@ class Pool:
         """
         if failed in self._leased:
             self.quarantine(failed, f"{failed.id} is FAILED")
-        other = self.lease(Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
+        other = self._spare(start)
         if other is None:
             raise Shortage(f"{failed.id} is FAILED, and there is no other machine for the rest of the behaviour")
-        del self._leases[other.number]
-        self._leases[lease.number] += other.machines
-        await self.prepare(other)
-        return other.machines[0]
+        self._take(other, lives=True)
+        self._started += not other.live
+        self._leases[lease.number].append(other)
+        await self.prepare(Lease(machines=(other,), starts=(start,)))
+        return other
+
+    def _spare(self, start: State) -> Machine | None:
+        """Returns a free machine that can start in a state, although the preferred number may be alive."""
+        live = [m for m in self._free if m.live]
+        load, limit = self._load(len(live)), self._capacity.limit
+        room = limit is None or load.alive + load.retired < limit
+        stock = Stock(live=live, slots=self._slots(), deletable=[], room=room, reserved=(), slot_may_return=False)
+        chosen = choose(stock, Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
+        return chosen[0] if chosen else None
 
     def quarantine(self, machine: Machine, reason: str) -> None:
         """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""

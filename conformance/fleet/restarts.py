@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from conformance.core import background
 from conformance.core.errors import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from conformance.fleet.model import FleetModel
     from conformance.fleet.provider import Provider
     from conformance.rpc.client import Client
+
+
+T = TypeVar("T")
 
 
 class Restarts:
@@ -18,6 +25,7 @@ class Restarts:
 
     def __init__(self, provider: Provider, client: Client, model: FleetModel) -> None:
         self._provider, self._client, self._model = provider, client, model
+        self._turn = asyncio.Lock()
         self.count = 0
         """The number of times that the provider was ended."""
         self.inventory: frozenset[str] | None = None
@@ -28,34 +36,45 @@ class Restarts:
     async def kill(self) -> None:
         """Ends the provider at once, and returns when it is gone."""
         self._client.outages.begin(self._client.now())
-        await self._provider.kill()
-        self._note_end()
+        await self._one_at_a_time(self._end(self._provider.kill()))
 
     async def stop(self) -> float:
         """Stops the provider in an orderly way; returns the seconds that it took. Raises TargetError."""
         self._client.outages.begin(self._client.now())
-        try:
-            return await self._provider.stop()
-        finally:
-            self._note_end()
+        return await self._one_at_a_time(self._end(self._provider.stop()))
 
-    def _note_end(self) -> None:
-        self.count += 1
-        self._model.restarted(self._client.now())
+    async def _one_at_a_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does one thing to the provider after another, and to its end even if the caller is cancelled.
+
+        Otherwise a process that was just started would be unknown, and in the way of the next one.
+        """
+
+        async def alone() -> T:
+            async with self._turn:
+                return await work
+
+        return await background.wait(background.start(alone()))
+
+    async def _end(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            self.count += 1
+            self._model.restarted(self._client.now())
 
     async def start(self, *, recovered: bool = True) -> None:
         """Starts the provider, and returns when it serves. Raises TargetError if it does not.
 
         Unless `recovered`, it may not have its state back yet, and what it shows is not judged before `recovered`.
         """
-        await self._provider.start()
+        await self._one_at_a_time(self._provider.start())
         await self.serves()
         if recovered:
             self.recovered()
 
     async def begin_start(self) -> None:
         """Starts the provider without waiting until it serves: call `serves` when it does."""
-        await self._provider.start(wait=False)
+        await self._one_at_a_time(self._provider.start(wait=False))
 
     async def serves(self) -> None:
         """Ends the outage: the client connects again, at once instead of after gRPC's growing pauses."""

@@ -9,10 +9,14 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
+from conformance.engine.dry_run import TargetSpeed, dry_run
+from conformance.engine.options import Options
 from conformance.lanes.durability import LANE
 from conformance.lanes.durability.moments import CIRCLE, DELAYS_S, Moment, Phase, circle, every_moment
 from conformance.lanes.durability.snapshot import Snapshot, changes, differences
+from conformance.results.result import Status, Verdict
 from tests.fleet.model.telling import machine
+from tests.values import a_found
 
 
 def fleet(*machines: pb.Machine) -> Snapshot:
@@ -148,3 +152,16 @@ def test_every_entry_has_a_behaviour_and_every_behaviour_an_entry() -> None:
 
 def test_every_clause_of_durability_is_judged() -> None:
     assert {entry.clause.id for entry in LANE.entries()} == {f"DUR-{number}" for number in range(1, 8)}
+
+
+@pytest.mark.timeout(300)
+def test_a_dry_run_knows_what_the_lane_costs() -> None:
+    plan = tuple(behaviour for behaviour in LANE.plan(None) if "backend" not in behaviour.entry.needs)
+    found = a_found(speculative=tuple(f"m{number}" for number in range(12)), idle=())
+    speed = TargetSpeed(transitions=dict.fromkeys(Verb, 0.2), call=0.001)
+    report = dry_run(plan, found, speed=speed, options=Options(seed=1))
+    skipped = [result.id for result in report.with_status(Status.SKIPPED)]
+    assert report.verdict is Verdict.CONFORMANT
+    assert skipped in ([], ["DUR-1i"])
+    assert report.bill.create <= 20
+    assert report.time.wall < 60

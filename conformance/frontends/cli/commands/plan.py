@@ -123,8 +123,11 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
-    preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines)
-    lacking = {b.id: preflight.missing_capability(b, found) for b in chosen}
+    means = preflight.means(provider=settings.control.provider, backend=settings.control.hosts)
+    preflight.check_size(
+        chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines, means=means
+    )
+    lacking = {b.id: preflight.missing_capability(b, found, means) for b in chosen}
     speed = TargetSpeed(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
     applicable = tuple(b for b in chosen if lacking[b.id] is None)
     return Planned(
