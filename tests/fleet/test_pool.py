@@ -88,7 +88,7 @@ def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
     core.latency = Latency()
     for machine in fleet(0, faulty=5):
         core.put(machine)
-    core.faults = Faults(min_delay=0.0)
+    core.faults = Faults(timeout=0.0, min_delay=0.0)
     pooled(facts, core=core)
 
 
