@@ -1,4 +1,4 @@
-"""What a cut transition may have led to, and what the machine must show then."""
+"""Judges a machine after a kill during a call or its transition: where it may rest, and the fields it shows there."""
 
 from __future__ import annotations
 
