@@ -39,16 +39,16 @@ class HostedCore(Core):
         stored = super().put(machine)
         if before != stored.host:
             if before is not None:
-                self.stop_host(stored, before.ref)
+                self.end_host(stored, before.ref)
             if stored.host is not None:
-                self.start_host(stored, stored.host.ref)
+                self.begin_host(stored, stored.host.ref)
         return stored
 
-    def start_host(self, machine: Machine, ref: str) -> None:
+    def begin_host(self, machine: Machine, ref: str) -> None:
         """Starts a host."""
         self.running.add(ref)
 
-    def stop_host(self, machine: Machine, ref: str) -> None:
+    def end_host(self, machine: Machine, ref: str) -> None:
         """Stops a host."""
         self.running.discard(ref)
 
@@ -97,7 +97,7 @@ class HostMutant(Mutant):
 class DeleteKeepsTheHostRunning(HostedCore):
     """Forgets to terminate the instance on Delete: the slot is free, and the host is paid for."""
 
-    def stop_host(self, machine: Machine, ref: str) -> None:
+    def end_host(self, machine: Machine, ref: str) -> None:
         """Does nothing."""
 
 
@@ -105,7 +105,7 @@ class DeleteKeepsTheHostRunning(HostedCore):
 class CreateStartsTwoHosts(HostedCore):
     """Sends the request to start an instance twice, and remembers only one of the two."""
 
-    def start_host(self, machine: Machine, ref: str) -> None:
+    def begin_host(self, machine: Machine, ref: str) -> None:
         """Starts the host and another one."""
         self.running |= {ref, f"{ref}-again"}
 
@@ -163,7 +163,7 @@ class DrainReplacesTheHost(HostedCore):
 class CreateStartsNoHost(HostedCore):
     """Reports IDLE with the name that the instance will have, and the request to start it was never sent."""
 
-    def start_host(self, machine: Machine, ref: str) -> None:
+    def begin_host(self, machine: Machine, ref: str) -> None:
         """Does nothing."""
 
 
@@ -205,7 +205,7 @@ class ShowsAHostThatDied(HostedCore):
 class StopsHostsThatItDoesNotKnow(HostedCore):
     """Cleans up after each Delete: terminates every instance of the account that is not in its own records."""
 
-    def stop_host(self, machine: Machine, ref: str) -> None:
+    def end_host(self, machine: Machine, ref: str) -> None:
         """Stops the host and all that no machine has."""
         known = {each.host.ref for each in self.machines.values() if each.host}
         self.running &= known - {ref}
@@ -215,7 +215,7 @@ class StopsHostsThatItDoesNotKnow(HostedCore):
 class DeleteStopsANeighboursHost(HostedCore):
     """Terminates by the prefix of the name: the host of another machine goes with it."""
 
-    def stop_host(self, machine: Machine, ref: str) -> None:
+    def end_host(self, machine: Machine, ref: str) -> None:
         """Stops the host, and the first one of another machine."""
         others = sorted(each.host.ref for each in self.machines.values() if each.host and each.id != machine.id)
         self.running -= {ref, *others[:1]}
