@@ -29,6 +29,9 @@ _SHUTDOWN_NOTICE_S = 0.5
 _SHUTDOWN_GRACE_S = 3.0
 """The time in seconds that running calls have to finish after that, so that the process exits within 5 s."""
 
+_FAULTY_SLOTS = 6
+"""The default of --faulty: two for each way in which a Create fails."""
+
 _CAPACITY_TYPES = {
     "on-demand": CapacityType.ON_DEMAND,
     "spot": CapacityType.SPOT,
@@ -142,9 +145,8 @@ def main() -> None:
 @click.option(
     "--faulty",
     type=click.IntRange(0),
-    default=6,
-    show_default=True,
-    help="With --faults: number of extra slots whose Create fails, as their label says.",
+    help="With --faults: number of extra slots whose Create fails, as their label says."
+    "  [default: 6, or 0 if all machines are IDLE]",
 )
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Server certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Private key of the server certificate, PEM.")
@@ -165,7 +167,7 @@ def serve(
     no_revisions: bool,
     fence_scope: str,
     faults: bool,
-    faulty: int,
+    faulty: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -180,6 +182,8 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log would hide our one-line error
     if idle > machines:
         _fail(f"--idle {idle} is greater than --machines {machines}")
+    if faulty is None:
+        faulty = _FAULTY_SLOTS if idle < machines else 0
     from fake_provider.core import Core
     from fake_provider.faults import Faults
     from fake_provider.fleet import fleet

@@ -80,7 +80,7 @@ def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
             with pytest.raises(Unprepared):
                 await pool.prepare(lease)
             await pool.release(lease, wanted={State.IDLE})
-        assert "the cloud refused" in str(pool.unavailable_reason(needs))
+        assert "is FAILED after Create: " in str(pool.unavailable_reason(needs))
         assert pool.unavailable_reason(Needs()) is None
         assert pool.unavailable_reason(Needs(machines=1, start=SLOT)) is None
 
@@ -88,7 +88,7 @@ def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
     core.latency = Latency()
     for machine in fleet(0, faulty=5):
         core.put(machine)
-    core.faults = Faults(min_delay=0.0)
+    core.faults = Faults(timeout=0.0, min_delay=0.0)
     pooled(facts, core=core)
 
 

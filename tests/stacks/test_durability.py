@@ -11,7 +11,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 
 from conformance.rpc.env_proxy import NO_ENV_PROXY
-from tests.stacks.stacks import DURABLE, FAULTY_JOURNALS, STACKS, Stack, serving
+from tests.stacks.stacks import BUILD_LIMIT, DURABLE, FAULTY_JOURNALS, STACKS, Stack, serving
 from tests.stacks.test_stacks import parameters, ready
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METADATA = {"": "", "k\0": "\x01", "Ä": "A\u0308", "line\u2028": "\U0001f9ff\n"}
 STACKS_WITH_JOURNAL = [stack for stack in STACKS if stack.name in DURABLE]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(BUILD_LIMIT + 300)
 
 
 @contextmanager
