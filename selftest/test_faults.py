@@ -8,6 +8,7 @@ from conformance import lanes
 from conformance.core.catalogue import Level, clause_of
 from conformance.results.result import Status, Verdict
 from selftest import faults_mutants as faults_mutants
+from selftest import faults_mutants_others as faults_mutants_others
 from selftest import faults_oddities as faults_oddities
 from selftest.faults_mutant import FAULTS_MUTANTS, ODDITIES, FaultyProvider
 

@@ -17,6 +17,7 @@ from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import VirtualClockLoop, virtual_clock
 from conformance.engine import run as engine_run
 from conformance.engine.options import RunInfo
+from conformance.fleet.probe import DOOMED
 from conformance.rpc.in_process import in_process_target
 from fake_provider.core import Core
 from fake_provider.faults import Faults
@@ -44,6 +45,8 @@ UNKNOWN_TRANSITION_SECONDS: Final = 0.05
 """The duration of an unknown transition: short, so that an estimate is never too high."""
 MAX_SLOTS: Final = 512
 """Maximum number of slots in a dry run: a run of the whole suite keeps less than a fifth of them busy."""
+MAX_FAULTY: Final = 3
+"""Maximum number of slots with the label that makes their Create fail: one for each of its values."""
 TRANSPORT_CAPABILITIES: Final = frozenset({"tls", "client-certificate"})
 """Capabilities that the fake of a dry run does not have."""
 
@@ -173,7 +176,9 @@ def _fleet(found: TargetInfo) -> Iterator[Machine]:
     slots, idle = len(found.speculative), len(found.idle)
     price = statistics.fmean(found.prices) if found.prices else 0.0
     types = () if found.spot else (CapacityType.ON_DEMAND,)
-    for machine in fleet(min(MAX_SLOTS, slots) + min(MAX_SLOTS, idle), idle=min(MAX_SLOTS, idle), capacity_types=types):
+    faulty = min(MAX_FAULTY, found.unusable.get(DOOMED, 0))
+    count = min(MAX_SLOTS, slots) + min(MAX_SLOTS, idle)
+    for machine in fleet(count, idle=min(MAX_SLOTS, idle), capacity_types=types, faulty=faulty):
         yield replace(machine, price_per_hour=max(0.0, price), zone=machine.zone if found.zones else "")
 
 

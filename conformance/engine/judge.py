@@ -76,13 +76,11 @@ class Judge:
         fence_scope: str | None,
         hold: Hold,
         emit: Callable[[events.Event], None],
-        settings: object = None,
     ) -> None:
         self._pool, self._context, self._found = pool, context, found
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._hold = hold
         self._emit = emit
-        self._settings = settings
         self.recordings: dict[RecordingKey, Recorded] = {}
         """The recordings that were made up to now, each for all behaviours that judge it."""
         self.too_slow: set[str] = set()
@@ -230,7 +228,7 @@ class Judge:
         status, reason, wanted, got = outcome(behaviour.entry, error)
         # After a kill, a transition may fail or be undone (DUR-3): that explains no violation.
         explains = began and not (behaviour.needs.restarts and isinstance(error, Violation))
-        failed = explains and any(m.state is State.FAILED and not m.fails_on_purpose for m in lease.machines)
+        failed = explains and any(m.state is State.FAILED and not m.failure_expected for m in lease.machines)
         if failed:
             self._failed_in_a_row += 1
         elif began and behaviour.needs.transitions:
@@ -283,7 +281,6 @@ class Judge:
             watches=behaviour.needs.watches,
             recordings=self.recordings,
             lease=lease,
-            settings=self._settings,
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.
@@ -304,7 +301,7 @@ class Judge:
 
 def _given_up(lease: Lease) -> int:
     """Returns the number of Configures of the leased machines that were given up in this run, and not on purpose."""
-    return sum(machine.record.calls.given_up for machine in lease.machines if not machine.fails_on_purpose)
+    return sum(machine.record.calls.given_up for machine in lease.machines if not machine.failure_expected)
 
 
 async def _look_at_unsettled(lease: Lease) -> None:

@@ -65,6 +65,7 @@ class RunInfo:
     """The options of the lane that differ from their defaults, as words of the command line."""
 
 
+# More than 15 attributes: about one for each option of a run.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of a run."""

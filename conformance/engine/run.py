@@ -166,6 +166,7 @@ class Run:
             model=session.model,
             provider=provider,
             backend=backend,
+            settings=settings,
             repair=repair,
             hosts_before=hosts,
             restarts=None if provider is None else Restarts(provider, client, session.model),
@@ -194,7 +195,6 @@ class Run:
             fence_scope=options.fence_scope,
             hold=self._hold,
             emit=self._builder.emit,
-            settings=settings,
         )
         self._scheduler = Scheduler([], keep=options.keep)
         self._running: dict[asyncio.Task[None], Behaviour | None] = {}

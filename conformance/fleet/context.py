@@ -40,6 +40,8 @@ class FleetContext:
     """The provider's backend, if the kit may ask it for its hosts."""
     repair: Repair | None = None
     """The way to clean FAILED machines up, if the user gave one."""
+    settings: object = None
+    """The settings of the lane, which only its behaviours know."""
     hosts_before: FleetHosts = field(default_factory=FleetHosts)
     """The hosts when the run began, if the backend can be asked."""
     restarts: Restarts | None = None

@@ -282,7 +282,7 @@ class Pool:
         """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""
         del self._leased[machine]
         self._retired.append(machine)
-        if not machine.fails_on_purpose:
+        if not machine.failure_expected:
             self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:

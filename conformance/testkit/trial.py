@@ -42,6 +42,7 @@ PAGE = 2000
 """The number of machines of a large fleet to read if any machines will do."""
 
 
+# More than 15 attributes: what a body may need to know of its run.
 class Trial:
     """The argument of a behaviour's body. The pool cleans up; the body does not have to."""
 
@@ -62,7 +63,6 @@ class Trial:
         watches: WatchedEdges = (),
         recordings: MutableMapping[RecordingKey, Any] | None = None,
         lease: Lease | None = None,
-        settings: Any = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
@@ -82,8 +82,6 @@ class Trial:
         """The number of this attempt at the behaviour, from 1."""
         self.late = late
         """True if the kit was too slow in an earlier attempt, so that nothing else runs during this one."""
-        self.settings = settings
-        """The settings of the lane whose behaviour this is; each lane knows its own type."""
         self._context = context
         self._pool = pool
         self._lease = lease
@@ -99,6 +97,11 @@ class Trial:
     def pace(self) -> Pace:
         """The shortest times that the run has seen."""
         return self._context.pace
+
+    @property
+    def settings(self) -> object:
+        """The settings of the lane whose behaviour this is; each lane knows its own type."""
+        return self._context.settings
 
     @property
     def patience(self) -> Patience:

@@ -55,7 +55,7 @@ def test_a_machine_that_is_released_in_transition_is_restored_before_the_next_le
 def test_a_machine_that_fails_is_never_leased_again_and_reported_at_the_end() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
-        with pytest.raises(Unprepared, match="the cloud refused"):
+        with pytest.raises(Unprepared, match="is FAILED after Create"):
             await pool.prepare(lease)
         await pool.release(lease, wanted={State.IDLE})
         assert list(pool.quarantined) == ["faulty-0001"]

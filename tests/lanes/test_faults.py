@@ -163,7 +163,7 @@ def test_a_run_is_recorded_with_its_options_and_can_be_replayed(tmp_path: Path) 
     first = command("run", "--fake", "--no-config", "--lane", "faults", *options, "--report-dir", str(tmp_path))
     assert first.returncode == 0, first.stdout + first.stderr
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert [(each["id"], each["status"]) for each in written["results"]] == [
+    assert [(each["id"], each["status"]) for each in written["behaviours"]] == [
         ("FLT-1a", "passed"),
         ("FLT-6c", "passed"),
     ]

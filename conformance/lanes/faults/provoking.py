@@ -114,7 +114,7 @@ class _Provocation:
         self.first_call = len(recorded_calls())
         if self._trial.found.revisions and not self._trial.found.large:
             self._cursor = (await self._trial.list()).revision
-        self._machine.fails_on_purpose = True
+        self._machine.failure_expected = True
         found = await self._provoke(found)
         self.end(found.seconds if found.failed else 0.0)
         if found.effect is Effect.NONE:

@@ -149,6 +149,7 @@ async def _hosts(trial: Trial, before: frozenset[str]) -> Creates | None:
 
 async def _before(trial: Trial, machine: Machine, state: State) -> Bystander:
     """Brings a bystander to its state, and returns what it shows there."""
+    machine.failure_expected = True  # FLT-6a judges it, and tries again itself
     first: Call | None = None
     if state is State.CONFIGURED:
         first = await trial.bind(machine, cluster=f"{machine.cluster}-rests", metadata=METADATA)
