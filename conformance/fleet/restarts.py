@@ -33,6 +33,11 @@ class Restarts:
         self.elastic = False
         """True if the inventory was seen to change by itself: then no restart is blamed for another change."""
 
+    @property
+    def death(self) -> str:
+        """How the provider has ended by itself, with its last output; empty otherwise."""
+        return self._provider.death
+
     async def kill(self) -> None:
         """Ends the provider at once, and returns when it is gone."""
         self._client.outages.begin(self._client.now())

@@ -139,10 +139,7 @@ async def back(
     Machines that only the kit drives must be as they were `before`, except those that are `moving`; with `whole`, so
     must the inventory. Raises Violation.
     """
-    try:
-        await trial.restarts.start(recovered=False)
-    except TargetError as error:
-        raise Violation(f"the provider to serve again after {when}", error.message) from error
+    await _started(trial, when)
     after = await _recovered(trial, before)
     trial.restarts.recovered()
     own = trial.own_machines()
@@ -153,6 +150,22 @@ async def back(
     if not trial.found.large:
         trial.restarts.note_inventory(frozenset(after.machines), restarted=True)
     return after
+
+
+async def _started(trial: Trial, when: object) -> None:
+    """Starts the provider, a second time if it ends by itself, as a supervisor would. Raises Violation if it ends again.
+
+    One that only takes too long may have too little of its computer: NotObserved.
+    """
+    for last in (False, True):
+        try:
+            return await trial.restarts.start(recovered=False)
+        except TargetError as error:
+            death = trial.restarts.death
+            if not death:
+                raise NotObserved(f"after {when}, {error.message}") from error
+            if last:
+                raise Violation(f"the provider to serve again after {when}", death) from error
 
 
 async def _recovered(trial: Trial, before: Snapshot) -> Snapshot:
