@@ -153,19 +153,21 @@ async def back(
 
 
 async def _started(trial: Trial, when: object) -> None:
-    """Starts the provider, a second time if it ends by itself, as a supervisor would. Raises Violation if it ends again.
+    """Starts the provider, a second time if it ends by itself, as a supervisor would. Raises Violation after that.
 
     One that only takes too long may have too little of its computer: NotObserved.
     """
     for last in (False, True):
         try:
-            return await trial.restarts.start(recovered=False)
+            await trial.restarts.start(recovered=False)
         except TargetError as error:
             death = trial.restarts.death
             if not death:
                 raise NotObserved(f"after {when}, {error.message}") from error
             if last:
                 raise Violation(f"the provider to serve again after {when}", death) from error
+        else:
+            return
 
 
 async def _recovered(trial: Trial, before: Snapshot) -> Snapshot:
