@@ -8,11 +8,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
+from bigfleet.v1alpha1 import provider_pb2_grpc
 
 from conformance.fleet import ledger
 from conformance.frontends.cli.provider_options import free_port
-from tests.provider_process import LIMIT, SOME, run, running, serving, sweep
+from conformance.rpc.env_proxy import NO_ENV_PROXY
+from tests.provider_process import IDLE, LIMIT, SOME, run, running, serving, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +52,14 @@ def wait_for_machines(kit: Kit, path: Path) -> None:
         assert not kit.ends_within(0.02)
 
 
+def wait_until_idle(port: int) -> None:
+    """Waits until the provider at a port has a machine with a host."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=NO_ENV_PROXY) as channel:
+        stub = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
+        while not stub.List(pb.ListFilter(states=[IDLE]), timeout=LIMIT, wait_for_ready=True).machines:
+            time.sleep(0.02)
+
+
 @pytest.mark.timeout(240)
 def test_a_run_starts_and_ends_its_provider(tmp_path: Path) -> None:
     port = free_port()
@@ -62,7 +74,7 @@ def test_a_run_starts_and_ends_its_provider(tmp_path: Path) -> None:
 def test_a_killed_kit_leaves_no_provider_and_a_sweep_returns_the_machines(tmp_path: Path) -> None:
     port = free_port()
     with running(*command(port, tmp_path)) as kit:
-        wait_for_machines(kit, tmp_path / "ledger.ndjson")
+        wait_until_idle(port)
         kit.signal(signal.SIGKILL)
         wait_until_free(port)
     state = str(tmp_path / "provider-state")
