@@ -48,7 +48,7 @@ def result_of(report: Report, behaviour: str) -> tuple[Status, str]:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("eror=x", "unknown trigger 'eror'"),
+        ("crash=x", "unknown trigger 'crash'"),
         ("error", "--fault-trigger error has no value"),
         ("create-error=yes", "'yes' is not a label of a slot"),
     ],
