@@ -16,25 +16,26 @@ from conformance.rpc.outages import Outages
 class Recorder:
     """A provider, a client and a model that record what is done to them, in order."""
 
-    def __init__(self, *, starts: bool = True, slow: float = 0.0) -> None:
+    def __init__(self, *, starts: bool = True) -> None:
         self.done: list[str] = []
         self.running = True
         self.outages = Outages()
-        self._starts, self._slow, self._now = starts, slow, 0.0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self._starts, self._now = starts, 0.0
 
     def now(self) -> float:
         self._now += 1.0
         return self._now
 
     async def start(self, *, wait: bool = True) -> None:
-        await asyncio.sleep(self._slow)
         if not self._starts:
             raise TargetError("it does not start")
         self.running = True
         self.done.append("start" if wait else "begin")
 
     async def kill(self) -> None:
-        await asyncio.sleep(self._slow)
+        await self.may_end.wait()
         self.running = False
         self.done.append("kill")
 
@@ -80,17 +81,20 @@ def test_a_kill_and_a_start_are_told_to_all() -> None:
 
 
 def test_a_kill_goes_on_if_its_caller_is_cancelled_and_the_next_start_waits_for_it() -> None:
-    recorder = Recorder(slow=0.05)
+    recorder = Recorder()
 
     async def go() -> None:
         restarts = restarts_of(recorder)
+        recorder.may_end.clear()
         task = asyncio.ensure_future(restarts.kill())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert recorder.done == []
-        await restarts.start()
+        start = asyncio.ensure_future(restarts.start())
+        await asyncio.sleep(0)
+        recorder.may_end.set()
+        await start
 
     asyncio.run(go())
     assert recorder.done[:3] == ["kill", "restarted", "start"]
