@@ -181,7 +181,7 @@ class EverythingIsWrittenLater(_SavesLater):
 
 @durable("DUR-1g")
 class BurstsAreWrittenTogether(_SavesLater):
-    """Writes at once, but groups the changes of machines that come within 20 ms of one another."""
+    """Writes at once, but groups changes that are less than 20 ms apart."""
 
     def saves_later(self, change: Snapshot) -> bool:
         now = time.monotonic()
@@ -247,7 +247,7 @@ class OperationsAreCountedAgainFromAHundredBack(Restarted):
         return replace(saved, operations=max(0, saved.operations - 10))
 
 
-# What rests.
+# Machines at rest.
 
 
 @durable("DUR-1a")
@@ -277,7 +277,7 @@ class MetadataIsNormalised(_Forgets):
 
 @durable("DUR-1a")
 class BindingsAreLost(_Forgets):
-    """Takes a machine for free when it starts, because no process holds it any more."""
+    """Considers a machine to be unbound when it starts, because no process holds it any more."""
 
     def machine(self, machine: Machine) -> Machine:
         if machine.state is not State.CONFIGURED:

@@ -74,7 +74,7 @@ class UndoesWhatItHasGoneOnWith(Cuts):
         super().advance(now)
 
 
-@durable(latency=LATENCY, faults=True)
+@durable(latency=LATENCY, faults=True, machines=40)
 class CleansUpFailedMachines(Cuts):
     """Ends the hosts of failed machines when it starts, and makes cut transitions fail."""
 

@@ -62,7 +62,7 @@ class Durable:
 
         def make(store: Store) -> Core:
             faults = Faults(timeout=0.2) if self.faults else None
-            return core(
+            made: Core = core(
                 fleet(self.machines),
                 latency=Latency.parse(self.latency),
                 store=store,
@@ -70,6 +70,7 @@ class Durable:
                 faults=faults,
                 **self.options,
             )
+            return made
 
         return make
 

@@ -33,6 +33,11 @@ class Restarts:
         self.elastic = False
         """True if the inventory was seen to change by itself: then no restart is blamed for another change."""
 
+    @property
+    def death(self) -> str:
+        """How the provider has ended by itself, with its last output; empty otherwise."""
+        return self._provider.death
+
     async def kill(self) -> None:
         """Ends the provider at once, and returns when it is gone."""
         self._client.outages.begin(self._client.now())
@@ -73,16 +78,16 @@ class Restarts:
             self.recovered()
 
     async def begin_start(self) -> None:
-        """Starts the provider without waiting until it serves: call `serves` when it does."""
+        """Starts the provider without waiting until it serves: `start` waits for that later."""
         await self._one_at_a_time(self._provider.start(wait=False))
 
     async def serves(self) -> None:
-        """Ends the outage: the client connects again, at once instead of after gRPC's growing pauses."""
+        """Connects the client again, at once instead of after gRPC's growing pauses."""
         await self._client.reconnect()
-        self._client.outages.end(self._client.now())
 
     def recovered(self) -> None:
-        """Notes that the provider has had the time to get its state back."""
+        """Ends the outage: the provider has had the time to get its state back."""
+        self._client.outages.end(self._client.now())
         self._model.recovered()
 
     def note_inventory(self, ids: frozenset[str], *, restarted: bool) -> None:

@@ -333,7 +333,8 @@ class Client:
             call = await self._send_within_limit(rpc, request, method, timeout)
         if call is not first and call.answered and call.fenced and not self._accepted_tokens.explain(call):
             call = replace(first, answered=False)
-        self.overload.add(call)
+        if not self.outages.under_way:
+            self.overload.add(call)
         return call
 
     async def _send_within_limit(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:

@@ -19,13 +19,9 @@ def test_a_call_meets_an_outage_that_it_overlaps(started: float, ended: float, m
 
 def test_an_outage_lasts_until_it_is_ended() -> None:
     outages = Outages()
-    assert not outages.under_way
-    assert not outages.meet(0.0, 9.0)
+    assert (outages.under_way, outages.meet(0.0, 9.0)) == (False, False)
     outages.begin(1.0)
-    assert outages.under_way
-    assert outages.meet(5.0, 6.0)
-    assert not outages.meet(0.1, 0.5)
+    assert (outages.under_way, outages.meet(5.0, 6.0), outages.meet(0.1, 0.5)) == (True, True, False)
     outages.end(7.0)
     outages.end(8.0)
-    assert not outages.under_way
-    assert not outages.meet(7.5, 7.6)
+    assert (outages.under_way, outages.meet(7.5, 7.6)) == (False, False)

@@ -1,4 +1,4 @@
-"""What a restart of the provider changes in a breach: one that lies across it is a breach of durability (§10)."""
+"""Breaches across a restart of the provider: they are breaches of durability (§10)."""
 
 from __future__ import annotations
 

@@ -134,15 +134,12 @@ async def kill(trial: Trial, when: object = AT_REST, *, whole: bool = False) -> 
 async def back(
     trial: Trial, before: Snapshot, when: object, *, moving: Collection[str] = (), whole: bool = False
 ) -> Snapshot:
-    """Starts the provider after a kill, and returns the fleet when it has its state back.
+    """Starts the provider after a kill, and returns the fleet when it has its state back, and takes mutating calls.
 
     Machines that only the kit drives must be as they were `before`, except those that are `moving`; with `whole`, so
     must the inventory. Raises Violation.
     """
-    try:
-        await trial.restarts.start(recovered=False)
-    except TargetError as error:
-        raise Violation(f"the provider to serve again after {when}", error.message) from error
+    await _started(trial, when)
     after = await _recovered(trial, before)
     trial.restarts.recovered()
     own = trial.own_machines()
@@ -155,11 +152,30 @@ async def back(
     return after
 
 
+async def _started(trial: Trial, when: object) -> None:
+    """Starts the provider, a second time if it ends by itself, as a supervisor would. Raises Violation after that.
+
+    One that only takes too long may have too little of its computer: NotObserved.
+    """
+    for last in (False, True):
+        try:
+            await trial.restarts.start(recovered=False)
+        except TargetError as error:
+            death = trial.restarts.death
+            if not death:
+                raise NotObserved(f"after {when}, {error.message}") from error
+            if last:
+                raise Violation(f"the provider to serve again after {when}", death) from error
+        else:
+            return
+
+
 async def _recovered(trial: Trial, before: Snapshot) -> Snapshot:
     """Returns the fleet once the provider says that it serves and shows all machines, or when it had time enough."""
     end = trial.client.now() + min(LONGEST_START_S, trial.patience.longest)
     while True:
         serves = trial.found.health != SERVING or await health_status(trial.client) == SERVING
+        serves = serves and not await _refuses_mutations(trial)
         call = await trial.client.list(since=trial.found.since)
         listing: pb.MachineList = call.response
         whole = serves and call.answered_ok and before.machines.keys() <= {each.id for each in listing.machines}
@@ -168,3 +184,9 @@ async def _recovered(trial: Trial, before: Snapshot) -> Snapshot:
         if trial.client.now() >= end:
             raise NotObserved(f"List answered {call.outcome()} after the restart")
         await asyncio.sleep(PAUSE_S)
+
+
+async def _refuses_mutations(trial: Trial) -> bool:
+    """Returns whether a mutating call is still told to try again. It names an unknown machine, and changes nothing."""
+    call = await trial.client.drain(trial.unique("no-such-machine-"), trial.new_shard().next())
+    return not call.answered or call.busy

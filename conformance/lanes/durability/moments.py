@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
-    """When the kill comes, seen from the call that starts a transition."""
+    """The time of a kill, seen from the call that starts a transition."""
 
     BEFORE_ACK = "before the ack"
     AFTER_ACK = "immediately after the ack"

@@ -1,4 +1,4 @@
-"""What a cut transition may have led to, and what the machine must show then."""
+"""Judges a machine after a kill during a call or its transition: where it may rest, and the fields it shows there."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb
     at_end = ended or moment.phase is Phase.SETTLED
     seen = await machine.read()
     check_state(machine, moment, seen, at_end=at_end)
+    if state_of(seen.state).stable and state_of(seen.state) is not State.FAILED:
+        check_end(edge, moment, before, seen)
     if call.answered_ok:  # before any other call of the shard, which would move the mark
         await expect.fenced(edge.send(call.token))
     retried = await edge.send() if moment.retry else None

@@ -1,4 +1,4 @@
-"""What a provider has acknowledged, as it shows it, and the comparison before and after a kill: pure functions."""
+"""Snapshots of what a provider shows, and their comparison before and after a kill: pure functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Snapshot:
 
 
 class Difference(NamedTuple):
-    """One thing that is not as it was."""
+    """One thing that has changed."""
 
     machine: str
     wanted: str
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 def differences(
     before: Snapshot, after: Snapshot, *, own: Collection[str], moving: Collection[str] = ()
 ) -> Iterator[Difference]:
-    """Yields what a kill has changed: lost and new machines first, then machines that are not as they were.
+    """Yields what a kill has changed: lost and new machines first, then other machines that differ.
 
     `own` are the machines that only the kit drives: all their fields must be as they were, except of those that are
     `moving`. Other clients may drive the rest of the fleet, whose fixed fields do not change.
@@ -71,7 +71,7 @@ def _same_life(one: pb.Machine, other: pb.Machine) -> bool:
 
 
 def changes(before: pb.Machine, after: pb.Machine) -> Iterator[Difference]:
-    """Yields how a machine at rest is not as it was. A FAILED machine may have been cleaned up meanwhile."""
+    """Yields how a machine at rest differs. A FAILED machine may have been cleaned up meanwhile."""
     state = state_of(before.state)
     if not state.stable:
         return

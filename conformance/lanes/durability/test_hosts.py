@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAUSE_S: Final = 0.1
 MAX_LAG_S: Final = 60.0
-"""How long a backend may take to end a host; never longer than the run's patience."""
+"""The time that a backend may take to end a host, in seconds; never longer than the run's patience."""
 PHASES: Final = (Phase.BEFORE_ACK, Phase.AFTER_ACK, Phase.MIDDLE)
 """The phases in which a Create or a Delete is cut short."""
 HIDING: Final = (State.CREATING, State.FAILED)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 PAUSE_S: Final = 0.005
 LOOK_S: Final = 1.0
-"""How long one look may take."""
+"""The time that one look may take."""
 AFTER_S: Final = 0.5
-"""How long the provider is watched after its first answer."""
+"""The time for which the provider is watched after its first answer."""
 LONGEST_S: Final = 30.0
 
 
