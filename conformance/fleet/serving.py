@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 CALL_S: Final = 5.0
-"""How long one look may take."""
+"""The longest time for one call."""
 _NOT_YET: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
