@@ -39,7 +39,7 @@ class OutsideCommands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlOptions:
-    """The ways in which the kit may control the provider and ask its backend. By default there are none."""
+    """The ways in which the kit may control the provider and ask its backend.."""
 
     provider: CommandLine | OutsideCommands | None = None
     """The command that is the provider, or the commands for one that runs elsewhere."""
