@@ -182,7 +182,7 @@ class DrainStopsTheHost(HostedCore):
 
 @mutant("HST-1", "HST-1b")
 class ConfigureLosesTheHost(HostedCore):
-    """The bootstrap script halts the instance, and nobody looks whether it came back."""
+    """The bootstrap script halts the instance, and the provider does not look whether it came back."""
 
     def put(self, machine: Machine) -> Machine:
         """Stops the host of a machine that is configured."""

@@ -227,7 +227,7 @@ class Run:
         client.stop_faults()
         if client.overload.summary:
             self._builder.note(client.overload.summary)
-        # What shows after a death that was not part of the run is no evidence about the fleet.
+        # The readings after an unexpected end of the provider are not evidence about the fleet.
         breaches = self._credible_breaches() if await self._revive() else None
         await self._clean_up_failed()
         home = await self._pool.clean_up(keep=self._options.keep)

@@ -1,4 +1,4 @@
-"""What the provider's backend says itself: the hosts that it really runs (contract §14)."""
+"""Asks the provider's backend for the hosts that it really runs (contract §14)."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def how_it_ended(code: int) -> str:
 def last_lines(text: str, *, redact: Callable[[str], str] = str) -> str:
     """Returns the last lines of an output, each redacted, in one line that can be shown anywhere.
 
-    Empty if there are none.
+    Empty for an empty output.
     """
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     shown = " | ".join(printable(redact(line)) for line in lines[-MAX_LINES:])

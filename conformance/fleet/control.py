@@ -1,4 +1,4 @@
-"""What the user lets the kit do with the provider, and with its backend, for the length of a run."""
+"""Gives a run the control of its provider and the access to its backend that the user allows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OutsideCommands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlOptions:
-    """How the kit may control the provider, and ask its backend. By default it may not."""
+    """The ways in which the kit may control the provider and ask its backend.."""
 
     provider: CommandLine | OutsideCommands | None = None
     """The command that is the provider, or the commands for one that runs elsewhere."""
@@ -120,7 +120,7 @@ def _places(report_dir: Path | None) -> tuple[Path, Path]:
         directory.mkdir(parents=True, exist_ok=True)
     log = directory / LOG
     log.write_bytes(b"")
-    # A directory of an earlier run may hold what somebody still needs; the provider must not start with it either.
+    # The user may still need the state of an earlier run, and the provider must not start with it.
     for number in count(1):
         state = directory / (STATE if number == 1 else f"{STATE}-{number}")
         try:

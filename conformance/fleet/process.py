@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 LOOK_EVERY_S: Final = 0.05
 """The pause between two looks whether a provider serves."""
 GONE_S: Final = 15.0
-"""How long a killed process may take to be gone."""
+"""The longest time until a killed process is gone."""
 MAX_READ_BYTES: Final = 16384
 """The part of the output in which the last lines are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderTimeouts:
-    """How long things may take, in seconds."""
+    """The longest times for the provider and for commands, in seconds."""
 
     start: float = 30.0
     """Until a started provider serves."""
@@ -67,7 +67,7 @@ class ProcessProvider:
 
     @property
     def death(self) -> str:
-        """How it ended although nobody asked it to, with its last output; empty otherwise."""
+        """The way in which it ended by itself, with its last output; empty otherwise."""
         if self._process is None or self.running or self._asked_to_end:
             return ""
         return f"the provider {self._process.how_it_ended}{self._last_output()}"
@@ -168,7 +168,7 @@ class CommandProvider:
         self._serving = ServingCheck(target)
         self._running = False
         self._ran_before: bool | None = None
-        """Whether it served when the kit looked first; None before that."""
+        """True if it served when the kit looked first; None before that."""
 
     @property
     def address(self) -> str:
@@ -182,7 +182,7 @@ class CommandProvider:
 
     @property
     def death(self) -> str:
-        """Empty: nobody tells the kit how a provider ends that runs elsewhere."""
+        """Empty: the kit does not learn how a provider ends that runs elsewhere."""
         return ""
 
     async def start(self, *, wait: bool = True) -> None:

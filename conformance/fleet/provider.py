@@ -18,7 +18,7 @@ class Provider(Protocol):
 
     @property
     def death(self) -> str:
-        """How it ended although nobody asked it to, with its last output; empty otherwise."""
+        """The way in which it ended by itself, with its last output; empty otherwise."""
 
     async def start(self, *, wait: bool = True) -> None:
         """Starts it, or does nothing if it runs. With `wait` returns when it serves.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conformance.rpc.target import Target
 
 CALL_S: Final = 5.0
-"""How long one look may take."""
+"""The longest time for one call."""
 _NOT_YET: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -25,7 +25,7 @@ class ServingCheck:
         """True if the health service does not say SERVING although List is answered (WIR-4): then List decides."""
 
     async def serves(self) -> bool:
-        """Returns whether the health service says SERVING, or, where there is none, List is answered."""
+        """Returns whether the health service says SERVING, or, without one, List is answered."""
         async with self._target.channel() as channel:
             health = None if self.health_is_wrong else await self._health(channel)
             return await self._lists(channel) if health is None else health
@@ -53,7 +53,7 @@ class ServingCheck:
     async def _call(
         self, channel: grpc.aio.Channel, path: str, request: Any, answer: Any
     ) -> tuple[grpc.StatusCode, Any]:
-        """Returns the code of a call and its response, which is None unless the code is OK."""
+        """Returns the code of a call and its response, if the code is OK."""
         method = channel.unary_unary(
             path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
         )

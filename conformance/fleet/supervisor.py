@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 POLL_S = 0.02
-"""How often the rest of a process group is looked for. Its leader's end is told at once."""
+"""The pause between two looks for the rest of a process group whose leader has ended."""
 LAST_WAIT_S = 5.0
-"""How long killed processes may take to disappear."""
+"""The longest time until killed processes have disappeared."""
 
 
 def main(log: str, command: list[str]) -> None:
@@ -102,7 +102,7 @@ def orphans() -> list[int]:
 
 
 def collect(ended: Iterable[int]) -> None:
-    """Collects those of these children that have ended: nobody else does."""
+    """Collects those of these children that have ended. Otherwise they would stay as zombies."""
     for number in ended:
         with suppress(ChildProcessError):
             os.waitpid(number, os.WNOHANG)

@@ -32,4 +32,4 @@ class ReplayOptions:
     """The options of the lane as words of the command line; older releases did not record them."""
     commands: tuple[str, ...] = ()
     """The options whose commands controlled the provider, such as `provider-cmd`. The commands are not stored: they may
-    hold secrets, and a record that somebody has sent must not run a program."""
+    hold secrets, and a record from another person must not run a program."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HAS_HOST: Final = frozenset({State.IDLE, State.CONFIGURING, State.CONFIGURED, State.DRAINING})
 """The states in which a machine's host must run. In DELETING it is being stopped; in FAILED it may have died."""
 MAX_LAG_S: Final = 60.0
-"""How long a backend may take to show a new host, or to forget an old one; never longer than the run's patience."""
+"""The longest time until a backend shows a new host or forgets an old one; at most the run's patience."""
 PAUSE_S: Final = 0.2
 MAX_NAMES: Final = 5
 """The most hosts that a finding names."""

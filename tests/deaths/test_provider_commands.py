@@ -111,7 +111,7 @@ def test_a_provider_that_dies_is_named_with_its_last_words(tmp_path: Path) -> No
         "while not mark.exists() or mark.stat().st_size == 0: time.sleep(0.02)\n"
         "if mark.read_text() == 'die':\n"
         "    mark.write_text('again')\n"
-        "    print('panic: out of luck', flush=True)\n"
+        "    print('panic: out of memory', flush=True)\n"
         "    provider.kill()\n"
         "    sys.exit(7)\n"
         "provider.wait()\n"
@@ -124,7 +124,7 @@ def test_a_provider_that_dies_is_named_with_its_last_words(tmp_path: Path) -> No
         done = kit.done()
     assert done.code == 3, done.text
     assert "the target is gone: the provider ended with exit code 7; its last output: " in done.verdict
-    assert "panic: out of luck" in done.verdict
+    assert "panic: out of memory" in done.verdict
     assert "it was started again to return the machines of the run" in done.out
     assert not ledger.read(tmp_path / "out" / "ledger.ndjson").entries, done.out
     assert not listens(port)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from conformance.fleet.provider import Provider
 
 LIMIT_S = 60.0
-"""How long a process may take for something that takes milliseconds on a computer without load."""
+"""The longest time for something that takes milliseconds on a computer without load."""
 SLOW = ProviderTimeouts(start=LIMIT_S, stop=LIMIT_S, command=LIMIT_S)
 FAKE = [sys.executable, "-m", "fake_provider", "serve", "--port"]
 
@@ -221,7 +221,7 @@ def test_headers_are_not_shown_with_the_last_lines(tmp_path: Path) -> None:
 def test_a_death_in_the_middle_is_told_and_others_are_not(tmp_path: Path) -> None:
     script = """
         import os, pathlib, signal, time
-        print("panic: out of luck", flush=True)
+        print("panic: out of memory", flush=True)
         pathlib.Path({ready!r}).touch()
         time.sleep(1)
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -231,7 +231,7 @@ def test_a_death_in_the_middle_is_told_and_others_are_not(tmp_path: Path) -> Non
     async def work() -> None:
         await started.start()
         await until(lambda: not started.provider.running)
-        assert started.provider.death == "the provider was killed by SIGSEGV; its last output: panic: out of luck"
+        assert started.provider.death == "the provider was killed by SIGSEGV; its last output: panic: out of memory"
 
     run(closing(started.provider, work()))
 
@@ -385,8 +385,8 @@ def test_a_provider_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
 def test_a_command_is_judged_by_its_exit_code_and_its_time() -> None:
     async def work() -> None:
         assert await run_command(["printf", "a\\nb"], option="--x", timeout=LIMIT_S) == "a\nb"
-        with pytest.raises(TargetError, match=r"^--x ended with exit code 3: no \| luck$"):
-            await run_command(["sh", "-c", "echo no >&2; echo luck >&2; exit 3"], option="--x", timeout=LIMIT_S)
+        with pytest.raises(TargetError, match=r"^--x ended with exit code 3: no \| disk$"):
+            await run_command(["sh", "-c", "echo no >&2; echo disk >&2; exit 3"], option="--x", timeout=LIMIT_S)
         with pytest.raises(TargetError, match=r"--x took longer than 0\.2 s"):
             await run_command(["sleep", "1000"], option="--x", timeout=0.2)
         with pytest.raises(TargetError, match="--x cannot be started: no-such-program: No such file"):
