@@ -132,9 +132,7 @@ class Drive:
             call = await machine.call(verb, Token("", 0, 0))
         if hangs or not call.ok:
             if machine.model.is_refusal(verb, call):
-                again = await machine.call(verb)
-                await machine.read()  # it may be FAILED by now, which explains the refusals
-                machine.model.refused(verb, call, again)
+                machine.model.refused(verb, call, await machine.call(verb))
             raise Unprepared(f"{verb.value} of {machine.id}, {source.name}, answered {call.outcome()}")
         result = await machine.settle()
         machine.model.waited(verb, call, result.machine, result.seconds)

@@ -161,13 +161,7 @@ def found_dict(found: TargetInfo | None) -> dict[str, Any]:
 
 def asked_dict(asked: ReplayOptions) -> dict[str, Any]:
     """Returns the options that a replay must repeat."""
-    lists = {
-        "headers": list(asked.headers),
-        "faults": list(asked.faults),
-        "lane_options": list(asked.lane_options),
-        "commands": list(asked.commands),
-    }
-    return {**dataclasses.asdict(asked), **lists}
+    return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:

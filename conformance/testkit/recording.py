@@ -36,8 +36,7 @@ async def shared_recording(trial: Trial) -> Recording:
     else:
         for call in trial.recordings[trial.watches].calls:
             record(call)
-    recording: Recording = trial.recordings[trial.watches]
-    return recording
+    return trial.recordings[trial.watches]
 
 
 async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:

@@ -25,10 +25,9 @@ def behaviours(context: click.Context, parameter: click.Parameter, incomplete: s
 def patterns(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Returns the completions of the last pattern of a comma-separated list that selects behaviours to judge.
 
-    Areas whose clauses no behaviour of the lane judges are not offered: a run cannot select them.
+    Areas whose clauses no behaviour of the suite judges are not offered: a run cannot select them.
     """
-    lane = context.params.get("lane")
-    known = lanes.catalogue_of(lanes.named(lane)) if lane else catalogue.load()
+    known = catalogue.load()
     return _completed(known, dict.fromkeys(entry.clause for entry in known.entries), incomplete)
 
 

@@ -4,7 +4,6 @@ package provider
 import (
 	"context"
 	"flag"
-	"log"
 	"slices"
 	"time"
 
@@ -25,20 +24,13 @@ func FromFlags(name string) (*Provider, int) {
 	machines := flag.Int("machines", 64, "")
 	latency := flag.Float64("latency", 0, "seconds")
 	defect := flag.String("defect", "", "")
-	state := flag.String("state", "", "directory that keeps the state; in memory if empty")
 	flag.Parse()
 	known := []string{"", fleet.DoubleCreate, fleet.NoFenceOnDrain, fleet.TrimsMetadata}
 	if !slices.Contains(known, *defect) {
 		panic("unknown defect " + *defect)
 	}
 	wait := time.Duration(*latency * float64(time.Second))
-	kept := fleet.New(*machines, wait, *defect)
-	if *state != "" {
-		if err := kept.Restore(*state); err != nil {
-			log.Fatal(err)
-		}
-	}
-	return &Provider{name: name, fleet: kept}, *port
+	return &Provider{name: name, fleet: fleet.New(*machines, wait, *defect)}, *port
 }
 
 func (provider *Provider) Create(_ context.Context, request *pb.CreateRequest) (*pb.TransitionAck, error) {
