@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, TargetError, Unprepared
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
@@ -25,7 +25,7 @@ from conformance.results.report import Home
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
@@ -317,11 +317,11 @@ class Pool:
         tied = [m for m in away if m.state is State.CONFIGURED]
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
-    async def return_surplus(self, surplus: Sequence[Machine]) -> None:
-        """Cleans up free machines. Takes them before the first await."""
+    def return_surplus(self, surplus: Sequence[Machine]) -> Coroutine[Any, Any, None]:
+        """Takes free machines at once, so that nobody leases them; returns the coroutine that cleans them up."""
         for machine in surplus:
             self._take(machine, lives=True)
-        await self.release(self._new_lease(surplus, ()), wanted=())
+        return self.release(self._new_lease(surplus, ()), wanted=())
 
     async def refresh(self, make: Callable[[str], Machine]) -> None:
         """Adds slots that other clients have given back."""

@@ -319,3 +319,18 @@ def test_machines_in_reserved_states_are_left_to_other_leases() -> None:
         assert pool.lease(bound, reserved={State.IDLE}) is not None, "no lease is left that returns a machine"
 
     pooled(facts)
+
+
+def test_surplus_machines_are_not_leased_before_their_clean_up_begins() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        lease = leased(pool, machines=1)
+        await pool.prepare(lease)
+        await pool.release(lease, wanted={State.IDLE})
+        [machine] = surplus = pool.surplus(idle=0, bound=False)
+        returning = asyncio.create_task(pool.return_surplus(surplus))  # it has not run yet
+        other = pool.lease(Needs(machines=1, start=State.IDLE))
+        assert other is None or machine not in other.machines
+        await returning
+        assert states_of(core) == {}
+
+    pooled(facts)
