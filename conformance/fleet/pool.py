@@ -318,7 +318,7 @@ class Pool:
         return [m for m in away if m.state is not State.CONFIGURED][idle:] + ([] if bound else tied)
 
     def return_surplus(self, surplus: Sequence[Machine]) -> Coroutine[Any, Any, None]:
-        """Takes free machines at once, so that nobody leases them; returns the coroutine that cleans them up."""
+        """Takes free machines at once, so that no behaviour leases them; returns the coroutine that cleans them up."""
         for machine in surplus:
             self._take(machine, lives=True)
         return self.release(self._new_lease(surplus, ()), wanted=())
