@@ -130,7 +130,7 @@ class ForgetsOperations(Core):
         return known
 
 
-@churned("OPS-3")
+@churned("OPS-3", latency="200ms..300ms", operations=800)
 class CreatesShareAnOperation(Core):
     """Gives a Create the operation_id of another one when four or more run."""
 
@@ -195,7 +195,7 @@ class MixesMetadataUp(Core):
         return super().bound(machine, request)
 
 
-@churned("LST-3")
+@churned("LST-3", latency="20ms..40ms", operations=2_000)
 class ListsWhileItMoves(_Counts):
     """Lists a machine twice while several machines are in transition."""
 
