@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SHUTDOWN_GRACE_S = 3.5
-"""The time in seconds that running calls have to finish after a signal, so that the process exits within 5 s."""
+_SHUTDOWN_NOTICE_S = 0.5
+"""The time in seconds from the signal, during which the health service reports NOT_SERVING and calls are served."""
+_SHUTDOWN_GRACE_S = 3.0
+"""The time in seconds that running calls have to finish after that, so that the process exits within 5 s."""
+
+_FAULTY_SLOTS = 6
+"""The default of --faulty: two for each way in which a Create fails."""
 
 _CAPACITY_TYPES = {
     "on-demand": CapacityType.ON_DEMAND,
@@ -41,8 +46,12 @@ Examples:
       64 slots on 127.0.0.1:9000; transitions take no time.
   fake-provider serve --port 0 --machines 8 --idle 2 --latency create=2s,drain=100ms..500ms
       A free port (printed on the first line), two machines with a host, slow transitions.
-  fake-provider serve --state fleet.db
-      Keeps its state after kill -9: start it again with the same file to continue.
+  fake-provider serve --state ./fleet
+      Keeps its state after kill -9: start it again with the same directory to continue.
+  fake-provider serve --state ./fleet --port 9001
+      A second replica of that fleet, if the first one still runs.
+  fake-provider serve --state ./fleet --hosts-log ./fleet/hosts
+      `cat ./fleet/hosts` lists the hosts that run, whatever the provider says.
   fake-provider serve --no-delete --no-revisions --capacity-type bare-metal
       A minimal provider that conforms.
   fake-provider serve --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem
@@ -110,8 +119,13 @@ def main() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed for the fleet and for latency ranges.")
 @click.option(
     "--state",
+    type=click.Path(path_type=Path),
+    help="Keep the state in this directory, and serve the fleet in it if there is one; replicas may share it.",
+)
+@click.option(
+    "--hosts-log",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Save the state to this file; if the file exists, serve the fleet in it.",
+    help="Keep the refs of the running hosts in this file, one a line, as their cloud would list them.",
 )
 @click.option("--no-delete", is_flag=True, help="Answer Delete with UNIMPLEMENTED, as bare metal does.")
 @click.option("--no-revisions", is_flag=True, help="Return no revisions (cursors) from List.")
@@ -122,13 +136,17 @@ def main() -> None:
     show_default=True,
     help="Scope of a high-water mark: one per shard and machine, or one per shard.",
 )
-@click.option("--faults", is_flag=True, help="Let callers make transitions fail, by cluster_id or label.")
+@click.option(
+    "--faults/--no-faults",
+    default=True,
+    show_default=True,
+    help="Let callers make transitions fail, by a cluster_id (fault-error, ...) or by the label of a slot.",
+)
 @click.option(
     "--faulty",
     type=click.IntRange(0),
-    default=4,
-    show_default=True,
-    help="With --faults: number of extra slots whose Create fails.",
+    help="With --faults: number of extra slots whose Create fails, as their label says."
+    "  [default: 6, or 0 if all machines are IDLE]",
 )
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Server certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Private key of the server certificate, PEM.")
@@ -144,32 +162,38 @@ def serve(
     rpc_delay: float,
     seed: int,
     state: Path | None,
+    hosts_log: Path | None,
     no_delete: bool,
     no_revisions: bool,
     fence_scope: str,
     faults: bool,
-    faulty: int,
+    faulty: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
 ) -> None:
     """Serve a fleet until SIGTERM or SIGINT.
 
-    Prints one line to stdout: a JSON object with the address. Exits with code 0 after a signal. If it cannot start, it
-    prints one line to stderr and exits with code 2.
+    Prints one line to stdout: a JSON object with the address. After a signal it reports NOT_SERVING, answers the calls
+    that it has taken, and exits with code 0. If it cannot start, it prints one line to stderr and exits with code 2.
+
+    A machine that has FAILED is cleaned up when the provider is stopped by a signal and started again.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log would hide our one-line error
     if idle > machines:
         _fail(f"--idle {idle} is greater than --machines {machines}")
+    if faulty is None:
+        faulty = _FAULTY_SLOTS if idle < machines else 0
     from fake_provider.core import Core
     from fake_provider.faults import Faults
     from fake_provider.fleet import fleet
+    from fake_provider.hosts import HostsLog
     from fake_provider.store import SqliteStore
 
     tls = _tls(tls_cert, tls_key, tls_client_ca)
     with contextlib.ExitStack() as stack:
         try:
-            store = stack.enter_context(contextlib.closing(SqliteStore(state))) if state else None
+            store = stack.enter_context(contextlib.closing(SqliteStore.at(state))) if state else None
             core = Core(
                 fleet(
                     machines,
@@ -185,6 +209,7 @@ def serve(
                 revisions=not no_revisions,
                 faults=Faults() if faults else None,
                 store=store,
+                backend=HostsLog(hosts_log) if hosts_log else None,
             )
             asyncio.run(_serve(core, host, port, tls, rpc_delay, durable=store is not None))
         except CannotServe as error:
@@ -192,7 +217,7 @@ def serve(
 
 
 async def _serve(core: "Core", host: str, port: int, tls: "Tls | None", rpc_delay: float, *, durable: bool) -> None:
-    from fake_provider.server import serving
+    from fake_provider.server import Server
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -200,9 +225,9 @@ async def _serve(core: "Core", host: str, port: int, tls: "Tls | None", rpc_dela
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # Saved due times must stay valid after a reboot.
     clock = time.time if durable else time.monotonic
-    async with serving(
-        core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock, grace=_SHUTDOWN_GRACE_S
-    ) as bound_address:
+    server = Server(core, address=address, tls=tls, rpc_delay=rpc_delay, clock=clock)
+    bound_address = await server.start()
+    try:
         startup_message = {
             "address": bound_address,
             "port": int(bound_address.rpartition(":")[2]),
@@ -212,6 +237,8 @@ async def _serve(core: "Core", host: str, port: int, tls: "Tls | None", rpc_dela
         }
         print(json.dumps(startup_message), flush=True)
         await stop.wait()
+    finally:
+        await server.stop(_SHUTDOWN_GRACE_S, notice=_SHUTDOWN_NOTICE_S)
 
 
 def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | None":

@@ -6,7 +6,7 @@ makes one decision differently is a subclass of a few lines.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,11 +15,12 @@ from fake_provider.errors import Code, Rejected, quoted
 from fake_provider.faults import Faults
 from fake_provider.fence import Scope, Token, newer
 from fake_provider.fleet import host_for
-from fake_provider.inventory import Inventory
+from fake_provider.hosts import Backend
 from fake_provider.latency import Latency
 from fake_provider.machine import EDGES, Host, Machine, Operation, State, Verb
 from fake_provider.request import Ack, Configure, Drain, Filter, Listing, Request
-from fake_provider.store import MarkKey, Snapshot, Store
+from fake_provider.saved_fleet import SavedFleet
+from fake_provider.store import MarkKey, Store
 
 AtTarget = Literal["refuse", "retry"]
 """The treatment of a Drain of an IDLE machine, or a Delete of a slot, that no earlier call brought there (COD-2)."""
@@ -29,7 +30,7 @@ MAX_METADATA_BYTES = 256 * 1024
 MAX_BLOB_BYTES = 2 * 1024 * 1024
 
 
-class Core:
+class Core(SavedFleet):
     """A fleet of machines and the six RPCs on it."""
 
     def __init__(
@@ -45,6 +46,7 @@ class Core:
         drain_of_idle: AtTarget = "refuse",
         delete_of_speculative: AtTarget = "refuse",
         store: Store | None = None,
+        backend: Backend | None = None,
     ) -> None:
         """Restores the saved fleet from the store; starts with `fleet` if nothing was saved."""
         self.latency = latency
@@ -54,25 +56,18 @@ class Core:
         self.revisions = revisions
         self.faults = faults
         self.at_target = {Verb.DRAIN: drain_of_idle, Verb.DELETE: delete_of_speculative}
-        self.store = store
-        self.inventory = Inventory()
-        saved = store.load() if store else None
-        if saved is None:
-            for machine in fleet:
-                self.put(machine)
-            self.commit()
-        else:
-            self.inventory.restore(self.restored_part(saved))
+        super().__init__(fleet, store=store, backend=backend)
 
     # Entry points. Each first completes the transitions that are due, so that no answer depends on when a client reads.
 
     def mutate(self, request: Request, now: float) -> Ack:
         """Performs a mutating call. All changes are saved on return. Raises Rejected."""
         self.advance(now)
-        try:
-            return self.serve(request.verb, request, now)
-        finally:
-            self.commit()
+        with self.exclusive():
+            try:
+                return self.serve(request.verb, request, now)
+            finally:
+                self.commit()
 
     def get(self, machine_id: str, now: float) -> Machine:
         """Returns one machine; never fenced (FEN-8). Raises Rejected."""
@@ -92,33 +87,53 @@ class Core:
 
     def advance(self, now: float) -> None:
         """Completes the operations that are due by now, in the order of their due times."""
-        while event := self.inventory.pop_due(now):
-            _, machine_id, operation_id = event
-            self.complete(self.machines[machine_id], operation_id)
+        self.synchronize()
+        due = self.next_due()
+        if due is not None and due <= now:
+            with self.exclusive():  # another replica may have completed them meanwhile
+                self.complete_due(now)
         self.commit()
+
+    def complete_due(self, now: float) -> None:
+        """Completes the operations that are due by now, and saves that; undoes all of it if one fails."""
+        try:
+            while event := self.inventory.pop_due(now):
+                _, machine_id, operation_id = event
+                self.complete(self.machines[machine_id], operation_id)
+            self.commit()
+        except BaseException:
+            self.inventory.undo()
+            raise
 
     def next_due(self) -> float | None:
         """Returns the time, in seconds, at which the next transition ends; None if no transition is running."""
         return self.inventory.next_due()
 
     def resume(self, now: float) -> None:
-        """Caps the remaining time of each running transition after a restart: at most the time of a new one (DUR-3).
+        """Continues what a restart has interrupted (DUR-3), and cleans up after an orderly stop.
 
-        The saved due times may come from another clock.
+        The rest of a running transition takes at most the time of a new one: its saved due time may come from another
+        clock.
         """
-        for machine in list(self.machines.values()):
-            operation = machine.operation
-            if operation and machine.moving:
-                longest = max(self.latency.span(operation.verb).high, self.faults.timeout if self.faults else 0.0)
-                if operation.due > now + longest:
-                    self.put(replace(machine, operation=replace(operation, due=now + longest)))
-        self.commit()
+        with self.exclusive():
+            after_orderly_stop = self.inventory.stopped
+            for machine in list(self.machines.values()):
+                operation = machine.operation
+                if operation and machine.moving:
+                    longest = max(self.latency.span(operation.verb).high, self.faults.timeout if self.faults else 0.0)
+                    if operation.due > now + longest:
+                        self.put(replace(machine, operation=replace(operation, due=now + longest)))
+                elif after_orderly_stop and machine.state is State.FAILED:
+                    self.put(self.cleaned_up(machine))
+            self.inventory.stopped = False
+            self.commit()
         self.inventory.reschedule()
 
-    @property
-    def machines(self) -> Mapping[str, Machine]:
-        """The current fleet by machine id; use `put` to change a machine."""
-        return self.inventory.machines
+    def stop(self) -> None:
+        """Records that the provider stops in an orderly way: FAILED machines are cleaned up at its next start."""
+        with self.exclusive():
+            self.inventory.stopped = True
+            self.commit()
 
     # The steps of a mutating call.
 
@@ -313,7 +328,7 @@ class Core:
         operation = machine.operation
         if operation is None:
             return
-        if operation.due <= now:
+        if operation.due <= now and self.backend is None:  # a host starts only after its operation was saved
             self.complete(machine, operation.id)
             return
         for due in (operation.due, operation.late_due):
@@ -339,12 +354,16 @@ class Core:
         machine = replace(machine, state=EDGES[operation.verb].target)
         match operation.verb:
             case Verb.CREATE:
-                return replace(machine, host=self.new_host(machine, operation))
+                host = self.new_host(machine, operation)
+                self.start_host(host)
+                return replace(machine, host=host)
             case Verb.CONFIGURE:
                 return machine
             case Verb.DRAIN:
                 return self.cleared_by_drain(machine)
             case Verb.DELETE:
+                if machine.host:
+                    self.terminate_host(machine.host)
                 return self.cleared_by_delete(machine)
 
     def new_host(self, machine: Machine, operation: Operation) -> Host:
@@ -362,6 +381,14 @@ class Core:
     def failed(self, machine: Machine, error: str) -> Machine:
         """Returns the machine in FAILED, with its error and without a binding (SHP-4, LIF-6, FLT-3)."""
         return replace(machine, state=State.FAILED, last_error=error, cluster="", shard_metadata={})
+
+    def cleaned_up(self, machine: Machine) -> Machine:
+        """Returns a FAILED machine as a slot again, without its host and its operation; as IDLE if it has no Delete."""
+        if machine.host and not self.deletes:
+            return replace(self.cleared_by_drain(machine), state=State.IDLE, operation=None)
+        if machine.host:
+            self.terminate_host(machine.host)
+        return replace(self.cleared_by_delete(machine), state=State.SPECULATIVE, operation=None)
 
     # Answers.
 
@@ -424,33 +451,3 @@ class Core:
     def decode_cursor(self, cursor: bytes) -> int | None:
         """Returns the revision of a cursor; None if it is invalid or from another inventory (LST-8)."""
         return revision.decode(self.inventory.origin, cursor)
-
-    # Storage.
-
-    def put(self, machine: Machine) -> Machine:
-        """Stores the machine under its id; every change increments the revision (LST-6)."""
-        self.inventory.revision += 1
-        machine = replace(machine, revision=self.inventory.revision)
-        self.inventory.put(machine)
-        return machine
-
-    def commit(self) -> None:
-        """Saves all changes before the call is answered (DUR-1). Undoes them if they cannot be saved."""
-        change = self.inventory.unsaved_change()
-        if change is None:
-            return
-        try:
-            if self.store:
-                self.store.save(self.saved_part(change))
-        except BaseException:
-            self.inventory.undo()
-            raise
-        self.inventory.mark_saved()
-
-    def saved_part(self, change: Snapshot) -> Snapshot:
-        """Returns the part of a change that is saved: all of it (DUR-1)."""
-        return change
-
-    def restored_part(self, saved: Snapshot) -> Snapshot:
-        """Returns the part of the saved snapshot that a restart restores: all of it (DUR-1, DUR-2)."""
-        return saved

@@ -2,8 +2,9 @@
 
 Exception
 ├── Rejected            a call is rejected; carries the gRPC code of the answer
-└── CannotServe         the provider cannot start; the message is one line
-    └── StateFileError  the state file cannot be used
+└── CannotServe         the provider cannot start, or not go on for now; the message is one line
+    ├── StateFileError  the state file cannot be used
+    └── HostsLogError   the hosts log cannot be used
 """
 
 from enum import StrEnum
@@ -41,7 +42,11 @@ class CannotServe(Exception):
 
 
 class StateFileError(CannotServe):
-    """The state file cannot be opened, is damaged, belongs to another program or is in use."""
+    """The state file cannot be read or written, is damaged, belongs to another program or is locked."""
+
+
+class HostsLogError(CannotServe):
+    """The hosts log cannot be read or written."""
 
 
 def quoted(text: str) -> str:

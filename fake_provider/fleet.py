@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 
-from fake_provider.faults import FAULT_LABEL
+from fake_provider.faults import CREATE_FAULTS, FAULT_LABEL
 from fake_provider.machine import CapacityType, Host, InstanceType, Machine, State
 
 PROVIDER = "fake"
@@ -55,7 +55,7 @@ def fleet(
     """Returns a fleet of `machines` machines, the same for the same seed; the first `idle` of them have a host.
 
     The machines alternate between `capacity_types`, or between all types if it is empty. `faulty` is the number of
-    extra slots, labelled so that their Create fails if faults are enabled.
+    extra slots, labelled so that their Create fails if faults are enabled: each in one of the ways, in turn.
     """
     rng = random.Random(seed)
     types = tuple(capacity_types) or _ALL_TYPES
@@ -65,7 +65,13 @@ def fleet(
         for index in range(machines)
     ]
     built += [
-        _machine(f"faulty-{index + 1:0{width}}", types[index % len(types)], rng, faulty=True) for index in range(faulty)
+        _machine(
+            f"faulty-{index + 1:0{width}}",
+            types[index % len(types)],
+            rng,
+            create_fault=CREATE_FAULTS[index % len(CREATE_FAULTS)],
+        )
+        for index in range(faulty)
     ]
     return built
 
@@ -76,7 +82,7 @@ def host_for(seed: str) -> Host:
 
 
 def _machine(
-    machine_id: str, capacity_type: CapacityType, rng: random.Random, *, has_host: bool = False, faulty: bool = False
+    machine_id: str, capacity_type: CapacityType, rng: random.Random, *, has_host: bool = False, create_fault: str = ""
 ) -> Machine:
     instance_type = rng.choice(_INSTANCE_TYPES)
     zone = rng.choice(_ZONES)
@@ -94,5 +100,5 @@ def _machine(
         capacity_type=capacity_type,
         price_per_hour=round(_ON_DEMAND_PRICES[instance_type.name] * _PRICE_FACTORS[capacity_type], 4),
         interruption_probability=round(rng.uniform(0.01, 0.2), 4) if capacity_type is CapacityType.SPOT else 0.0,
-        labels=labels | {FAULT_LABEL: "error"} if faulty else labels,
+        labels=labels | {FAULT_LABEL: create_fault} if create_fault else labels,
     )

@@ -20,10 +20,13 @@ class Inventory:
         self.origin = revision.new_origin()
         self.operations = 0
         self.revision = 0
+        self.stopped = False
+        """True if nothing has changed since a provider stopped in an orderly way."""
         self._schedule: list[tuple[float, str, str]] = []  # a heap of due time, machine id, operation id
         # The values that changed since the last save, as they were then.
         self._saved_machines: dict[str, Machine | None] = {}
         self._saved_marks: dict[MarkKey, Token | None] = {}
+        self._saved_stopped = False
 
     def put(self, machine: Machine) -> None:
         """Stores the machine under its id."""
@@ -32,6 +35,7 @@ class Inventory:
         if previous and previous.revision != machine.revision:
             del self.machines[machine.id]
         self.machines[machine.id] = machine
+        self.stopped = False
 
     def oldest_first(self, since: int) -> Sequence[Machine]:
         """Returns the machines whose last change is not older than a revision, oldest change first."""
@@ -59,17 +63,21 @@ class Inventory:
         """Rebuilds the schedule from the machines that are in transition (DUR-3)."""
         self._schedule = []
         for machine in self.machines.values():
-            if machine.moving and machine.operation:
-                self.schedule(machine.operation.due, machine, machine.operation.id)
+            self._schedule_end(machine)
+
+    def _schedule_end(self, machine: Machine) -> None:
+        if machine.moving and machine.operation:
+            self.schedule(machine.operation.due, machine, machine.operation.id)
 
     def unsaved_change(self) -> Snapshot | None:
         """Returns the changes since the last save; None if nothing changed."""
-        if not self._saved_machines and not self._saved_marks:
+        if not self._saved_machines and not self._saved_marks and self.stopped == self._saved_stopped:
             return None
         return Snapshot(
             origin=self.origin,
             operations=self.operations,
             revision=self.revision,
+            stopped=self.stopped,
             machines={key: self.machines[key] for key in self._saved_machines},
             marks={key: self.marks[key] for key in self._saved_marks},
         )
@@ -77,6 +85,7 @@ class Inventory:
     def mark_saved(self) -> None:
         """Records that all changes are saved."""
         self._saved_machines, self._saved_marks = {}, {}
+        self._saved_stopped = self.stopped
 
     def undo(self) -> None:
         """Undoes the changes since the last save; the counters never decrease."""
@@ -89,6 +98,7 @@ class Inventory:
                 self.marks[key] = mark
             else:
                 del self.marks[key]
+        self.stopped = self._saved_stopped
         self.mark_saved()
         self.reschedule()
 
@@ -96,9 +106,22 @@ class Inventory:
         """Replaces the content with that of the snapshot (DUR-1)."""
         self.machines, self.marks = dict(snapshot.machines), dict(snapshot.marks)
         self._sort_by_revision()
-        self.origin, self.operations = snapshot.origin, snapshot.operations
-        self.revision = snapshot.revision
+        self._take_counters(snapshot)
         self.reschedule()
+
+    def merge(self, changes: Snapshot) -> None:
+        """Takes over what another replica has saved (ROL-4); all changes here must be saved already."""
+        for machine in sorted(changes.machines.values(), key=attrgetter("revision")):
+            self.machines.pop(machine.id, None)
+            self.machines[machine.id] = machine
+            self._schedule_end(machine)
+        self.marks.update(changes.marks)
+        self._take_counters(changes)
+
+    def _take_counters(self, snapshot: Snapshot) -> None:
+        self.origin, self.operations = snapshot.origin, snapshot.operations
+        self.revision, self.stopped = snapshot.revision, snapshot.stopped
+        self.mark_saved()
 
     def _sort_by_revision(self) -> None:
         in_order = sorted(self.machines.values(), key=attrgetter("revision"))

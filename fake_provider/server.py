@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),  # List returns a fleet of any size in one answer (LST-2)
 )
+
+_QUIET_S = 0.1
+"""The time in seconds without a call after which a server that refuses calls ends."""
+_REFUSAL_S = 1.0
+"""The maximum time in seconds for which a server refuses calls before it ends."""
 
 _log = logging.getLogger("fake_provider")
 
@@ -66,51 +72,110 @@ class TransitionTimer:
         """Ends the transitions that are due; returns the seconds to the next one, None if none is running."""
         try:
             self.core.advance(self.clock())
+        except CannotServe as error:
+            _log.error("cannot end the transitions that are due; will retry in 1 s: %s", error)
+            return 1.0
         except Exception:
             _log.exception("cannot end the transitions that are due; will retry in 1 s")
             return 1.0
         due = self.core.next_due()
-        return None if due is None else max(due - self.clock(), 0.001)
+        timeout = math.inf if due is None else max(due - self.clock(), 0.001)
+        if self.core.store.shared:  # other replicas start transitions too, and may be killed before these end
+            timeout = min(timeout, 1.0)
+        return None if timeout == math.inf else timeout
+
+
+class Server:
+    """The gRPC server of one core. It can stop in an orderly way, or drop everything."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        address: str = "127.0.0.1:0",
+        tls: Tls | None = None,
+        rpc_delay: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        health: bool = True,
+        reflection: bool = True,
+        servicer: Callable[..., Servicer] = Servicer,
+    ) -> None:
+        """Makes a server that does not listen yet.
+
+        `rpc_delay` is the delay before each RPC is served, in seconds. `clock` gives the core the time; if the store
+        outlives the process, so must the clock.
+        """
+        self.core = core
+        self.address = address
+        self._tls = tls
+        self._clock = clock
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._timer = TransitionTimer(core, clock)
+        self._timer_task: asyncio.Task[None] | None = None
+        service = self._servicer = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=self._timer.wake)
+        provider_pb2_grpc.add_CapacityProviderServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
+        self._server.add_generic_rpc_handlers(tuple(service.handlers()))
+        self._health = _Health(self._server, service.health) if health else None
+        if reflection:
+            _add_reflection(self._server, health=health, pool=service.descriptors)
+
+    async def start(self) -> str:
+        """Listens and serves; returns the bound `host:port`. Raises CannotServe if the address cannot be bound."""
+        if self._health:
+            await self._health.serving()
+        port = _bind(self._server, self.address, self._tls)
+        self.core.resume(self._clock())
+        await self._server.start()
+        self._timer_task = asyncio.create_task(self._timer.run())
+        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        return self.address
+
+    async def stop(self, grace: float, notice: float = 0.0) -> None:
+        """Stops in an orderly way; running calls have `grace` seconds to finish (ROL-1).
+
+        With a notice, it first reports NOT_SERVING for that time in seconds (ROL-2), then refuses calls
+        until none comes.
+        """
+        if self._health:
+            await self._health.not_serving()
+        if notice:
+            await asyncio.sleep(notice)
+            await self._refuse_calls()
+        await self.drop(grace)
+        try:
+            self.core.stop()
+        except CannotServe as error:
+            _log.error("cannot save that the provider stopped: %s", error)
+
+    async def _refuse_calls(self) -> None:
+        """Refuses calls until none comes: gRPC answers CANCELLED, and not UNAVAILABLE, to one that meets the end."""
+        self._servicer.refusing = True
+        for _ in range(int(_REFUSAL_S / _QUIET_S)):
+            before = self._servicer.calls
+            await asyncio.sleep(_QUIET_S)
+            if self._servicer.calls == before:
+                return
+
+    async def drop(self, grace: float = 0.0) -> None:
+        """Stops without any record of it. Running calls have `grace` seconds to finish."""
+        await self._server.stop(grace)
+        if self._timer_task:
+            self._timer_task.cancel()
+            await asyncio.wait([self._timer_task])
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    core: Core,
-    *,
-    address: str = "127.0.0.1:0",
-    tls: Tls | None = None,
-    rpc_delay: float = 0.0,
-    clock: Callable[[], float] = time.monotonic,
-    health: bool = True,
-    reflection: bool = True,
-    grace: float = 0.5,
-    servicer: Callable[..., Servicer] = Servicer,
-) -> AsyncIterator[str]:
+async def serving(core: Core, *, grace: float = 0.5, **options: Any) -> AsyncIterator[str]:
     """Serves the core until the context exits; yields the bound `host:port`.
 
-    `rpc_delay` is the delay before each RPC is served, and `grace` the time that running calls have to finish at the
-    end, both in seconds. `clock` gives the core the time; if the store outlives the process, so must the clock. Raises
-    CannotServe if the address cannot be bound.
+    `grace` is the time that running calls have to finish at the end, in seconds; the options are those of `Server`.
+    Raises CannotServe if the address cannot be bound.
     """
-    server = grpc.aio.server(options=_OPTIONS)
-    timer = TransitionTimer(core, clock)
-    service = servicer(core, clock=clock, rpc_delay=rpc_delay, on_change=timer.wake)
-    provider_pb2_grpc.add_CapacityProviderServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    server.add_generic_rpc_handlers(tuple(service.handlers()))
-    if health:
-        await _add_health(server, service.health)
-    if reflection:
-        _add_reflection(server, health=health, pool=service.descriptors)
-    port = _bind(server, address, tls)
-    core.resume(clock())
-    await server.start()
-    timer_task = asyncio.create_task(timer.run())
+    server = Server(core, **options)
     try:
-        yield f"{address.rpartition(':')[0]}:{port}"
+        yield await server.start()
     finally:
         await server.stop(grace)
-        timer_task.cancel()
-        await asyncio.wait([timer_task])
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
@@ -124,14 +189,30 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
         raise CannotServe(f"cannot listen on {address}: {reason}{pem}") from error
 
 
-async def _add_health(server: grpc.aio.Server, status: str) -> None:
-    """Adds the health service, for the server and for our service (WIR-4)."""
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+class _Health:
+    """The health service, for the server and for our service (WIR-4)."""
 
-    servicer = health.aio.HealthServicer()
-    for service in ("", SERVICE):
-        await servicer.set(service, health_pb2.HealthCheckResponse.ServingStatus.Value(status))
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    def __init__(self, server: grpc.aio.Server, status: str) -> None:
+        """Adds the service to the server; `status` is what it reports while the provider serves."""
+        from grpc_health.v1 import health, health_pb2_grpc
+
+        self._status = status
+        self._servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def serving(self) -> None:
+        """Reports that the provider serves."""
+        await self._report(self._status)
+
+    async def not_serving(self) -> None:
+        """Reports that the provider will stop soon (ROL-2)."""
+        await self._report("NOT_SERVING")
+
+    async def _report(self, status: str) -> None:
+        from grpc_health.v1 import health_pb2
+
+        for service in ("", SERVICE):
+            await self._servicer.set(service, health_pb2.HealthCheckResponse.ServingStatus.Value(status))
 
 
 def _add_reflection(server: grpc.aio.Server, *, health: bool, pool: Any) -> None:

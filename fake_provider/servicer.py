@@ -10,7 +10,7 @@ import grpc.aio
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from fake_provider.core import Core
-from fake_provider.errors import Code, Rejected
+from fake_provider.errors import CannotServe, Code, Rejected
 from fake_provider.fence import Token
 from fake_provider.machine import Machine
 from fake_provider.request import Ack, Configure, Create, Delete, Drain, Filter, Listing, Request
@@ -45,6 +45,10 @@ class Servicer:
         self.clock = clock
         self.rpc_delay = rpc_delay
         self.on_change = on_change
+        self.calls = 0
+        """The number of calls so far, served or refused."""
+        self.refusing = False
+        """True while the provider stops: no call is served any more."""
         self._messages: dict[str, tuple[Machine, pb.Machine]] = {}
         for machine in core.machines.values():  # otherwise the first List would wait for it
             self.machine(machine)
@@ -83,12 +87,18 @@ class Servicer:
 
     async def answer(self, context: Context, work: Callable[[], T]) -> T:
         """Answers with the result of `work`, or with the status of its error; the only place that aborts (COD-5)."""
+        self.calls += 1
+        if self.refusing:
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, "the provider is stopping")
         if self.rpc_delay:
             await asyncio.sleep(self.rpc_delay)
         try:
             return work()
         except Rejected as rejected:
             status, message = self.status(rejected.code), rejected.message
+        except CannotServe as error:
+            _log.error("a call was not served: %s", error)
+            status, message = grpc.StatusCode.UNAVAILABLE, str(error)
         except Exception:
             _log.exception("a call failed")
             status, message = self.status(Code.INTERNAL), "the provider failed; see its log"

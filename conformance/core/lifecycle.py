@@ -128,10 +128,12 @@ not define: SHP-1 judges those.
 """
 
 
-CREATE_FAULT_LABEL: Final = ("conformance.fault/create", "error")
+CREATE_FAULT_LABEL: Final = "conformance.fault/create"
 """The label of a slot whose Create fails on purpose (contract §9)."""
+CREATE_FAULTS: Final = ("error", "timeout", "slow-ok")
+"""Its values."""
 
 
 def create_fails_by_label(labels: Mapping[str, str]) -> bool:
     """Returns whether a slot with these labels is meant to fail its Create."""
-    return labels.get(CREATE_FAULT_LABEL[0]) == CREATE_FAULT_LABEL[1]
+    return labels.get(CREATE_FAULT_LABEL) in CREATE_FAULTS

@@ -17,8 +17,10 @@ from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import VirtualClockLoop, virtual_clock
 from conformance.engine import run as engine_run
 from conformance.engine.options import RunInfo
+from conformance.fleet.probe import DOOMED
 from conformance.rpc.in_process import in_process_target
 from fake_provider.core import Core
+from fake_provider.faults import Faults
 from fake_provider.fence import Scope
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency, Span
@@ -43,6 +45,8 @@ UNKNOWN_TRANSITION_SECONDS: Final = 0.05
 """The duration of an unknown transition: short, so that an estimate is never too high."""
 MAX_SLOTS: Final = 512
 """Maximum number of slots in a dry run: a run of the whole suite keeps less than a fifth of them busy."""
+MAX_FAULTY: Final = 3
+"""Maximum number of slots with the label that makes their Create fail: one for each of its values."""
 TRANSPORT_CAPABILITIES: Final = frozenset({"tls", "client-certificate"})
 """Capabilities that the fake of a dry run does not have."""
 
@@ -60,7 +64,7 @@ class TargetSpeed:
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
-def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options) -> Report:
+def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options, settings: object = None) -> Report:
     """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and speed.
 
     The results are the fake's: use only which behaviours were judged, the bill and the time. Raises TargetError if
@@ -71,6 +75,7 @@ def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Optio
         without_tls,
         fake_like(found, speed),
         options=replace(options, keep=False, faults=(), info=RunInfo()),
+        settings=settings,
         rpc_delay=speed.call,
         health=found.health is not None,
         reflection=found.reflection,
@@ -78,18 +83,29 @@ def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Optio
 
 
 def run_on_virtual_clock(
-    plan: Plan, core: Core, *, options: Options, servicer: type[Servicer] = Servicer, **server_options: Any
+    plan: Plan,
+    core: Core,
+    *,
+    options: Options,
+    servicer: type[Servicer] = Servicer,
+    settings: object = None,
+    **server_options: Any,
 ) -> Report:
     """Returns the report of a run on a provider in this process, on a virtual clock that skips all waits.
 
     The load of this computer does not show in the times.
     """
-    report: Report = virtual_clock(_run(plan, core, options, servicer, server_options))
+    report: Report = virtual_clock(_run(plan, core, options, servicer, settings, server_options))
     return report
 
 
 async def _run(
-    plan: Plan, core: Core, options: Options, servicer: type[Servicer], server_options: Mapping[str, Any]
+    plan: Plan,
+    core: Core,
+    options: Options,
+    servicer: type[Servicer],
+    settings: object,
+    server_options: Mapping[str, Any],
 ) -> Report:
     loop = cast("VirtualClockLoop", asyncio.get_running_loop())
     servicers: list[Servicer] = []
@@ -113,7 +129,34 @@ async def _run(
                 options=options,
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
                 durable=False,
+                provider=_Lasting(address) if any(behaviour.needs.restarts for behaviour in plan) else None,
+                settings=settings,
             )
+
+
+class _Lasting:
+    """The provider of a dry run: it keeps its state in every restart, which takes no time."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.running = True
+        self.death = ""
+
+    async def start(self, *, wait: bool = True) -> None:
+        """Runs again."""
+        self.running = True
+
+    async def kill(self) -> None:
+        """Runs no more."""
+        self.running = False
+
+    async def stop(self) -> float:
+        """Runs no more; returns the seconds that it took."""
+        self.running = False
+        return 0.0
+
+    async def close(self) -> None:
+        """Does nothing."""
 
 
 def fake_like(found: TargetInfo, speed: TargetSpeed) -> Core:
@@ -125,6 +168,7 @@ def fake_like(found: TargetInfo, speed: TargetSpeed) -> Core:
         scope=Scope(found.fence_scope or Scope.SHARD_MACHINE),
         deletes=found.delete,
         revisions=found.revisions,
+        faults=Faults(),
     )
 
 
@@ -132,7 +176,9 @@ def _fleet(found: TargetInfo) -> Iterator[Machine]:
     slots, idle = len(found.speculative), len(found.idle)
     price = statistics.fmean(found.prices) if found.prices else 0.0
     types = () if found.spot else (CapacityType.ON_DEMAND,)
-    for machine in fleet(min(MAX_SLOTS, slots) + min(MAX_SLOTS, idle), idle=min(MAX_SLOTS, idle), capacity_types=types):
+    faulty = min(MAX_FAULTY, found.unusable.get(DOOMED, 0))
+    count = min(MAX_SLOTS, slots) + min(MAX_SLOTS, idle)
+    for machine in fleet(count, idle=min(MAX_SLOTS, idle), capacity_types=types, faulty=faulty):
         yield replace(machine, price_per_hour=max(0.0, price), zone=machine.zone if found.zones else "")
 
 

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.fleet.context import FleetContext
-    from conformance.fleet.needs import WatchedEdges
+    from conformance.fleet.needs import RecordingKey
     from conformance.fleet.pool import Lease, Pool
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.testkit.behaviour import Behaviour
     from conformance.testkit.hold import Hold
-    from conformance.testkit.observations import Recording
+    from conformance.testkit.observations import Recorded
 
 
 INTERRUPTED_AT_ONCE: Final = (4, 2, 1)
@@ -81,8 +81,8 @@ class Judge:
         self._seed, self._examples, self._fence_scope = seed, examples, fence_scope
         self._hold = hold
         self._emit = emit
-        self.recordings: dict[WatchedEdges, Recording] = {}
-        """The lifecycles recorded up to now, for all behaviours that watch the same edges."""
+        self.recordings: dict[RecordingKey, Recorded] = {}
+        """The recordings that were made up to now, each for all behaviours that judge it."""
         self.too_slow: set[str] = set()
         """The ids of the behaviours for which the kit was too slow. They must be judged when nothing else runs."""
         self.seen_once: dict[str, Result] = {}
@@ -226,7 +226,9 @@ class Judge:
         elif log.unanswered:
             error = _not_evidence(error, log.unanswered)
         status, reason, wanted, got = outcome(behaviour.entry, error)
-        failed = began and any(m.state is State.FAILED for m in lease.machines)
+        # After a kill, a transition may fail or be undone (DUR-3): that explains no violation.
+        explains = began and not (behaviour.needs.restarts and isinstance(error, Violation))
+        failed = explains and any(m.state is State.FAILED and not m.failure_expected for m in lease.machines)
         if failed:
             self._failed_in_a_row += 1
         elif began and behaviour.needs.transitions:
@@ -239,7 +241,7 @@ class Judge:
             slots=behaviour.needs.uses_slots,
             quarantined=any(m.id in self._pool.quarantined for m in lease.machines),
             failed=failed,
-            given_up=began and _given_up(lease) > given_up,
+            given_up=explains and _given_up(lease) > given_up,
         )
         result = Result(
             entry=behaviour.entry,
@@ -258,9 +260,9 @@ class Judge:
         )
 
     def _machines(self, behaviour: Behaviour, lease: Lease) -> tuple[str, ...]:
-        """Returns the ids of the machines that are judged: the leased ones, or the one of a recorded lifecycle."""
-        recorded = self.recordings.get(behaviour.needs.watches) if not lease.machines else None
-        return (recorded.machine,) if recorded is not None else tuple(m.id for m in lease.machines)
+        """Returns the ids of the machines that are judged: the leased ones, or those of a recording."""
+        recorded = self.recordings.get(behaviour.needs.recording) if not lease.machines else None
+        return recorded.machines if recorded is not None else tuple(m.id for m in lease.machines)
 
     async def _run(self, behaviour: Behaviour, lease: Lease, history: History) -> None:
         """Runs the body."""
@@ -278,10 +280,14 @@ class Judge:
             late=history.tried(RetryReason.KIT_TOO_SLOW) > 0,
             watches=behaviour.needs.watches,
             recordings=self.recordings,
+            lease=lease,
         )
         for machine in lease.machines:
             # If machines changed by themselves in this many attempts before the last one, the provider changes them.
-            blames = history.tried(RetryReason.INTERFERENCE) + 1 >= self._limit(RetryReason.INTERFERENCE)
+            # So does one that was just restarted, unless another client is known to be active.
+            limit = self._limit(RetryReason.INTERFERENCE)
+            restarted = behaviour.needs.restarts and not self.other_client_seen
+            blames = restarted or history.tried(RetryReason.INTERFERENCE) + 1 >= limit
             machine.policy = Policy(blames_provider=blames, drop_responses=frozenset(Verb))
             machine.violation = None
         try:
@@ -289,11 +295,13 @@ class Judge:
         finally:
             for machine in lease.machines:
                 machine.policy = Policy()
+            if behaviour.needs.restarts and self._context.restarts is not None:
+                await self._context.restarts.ensure_serving()
 
 
 def _given_up(lease: Lease) -> int:
-    """Returns the number of Configures of the leased machines that were given up in this run."""
-    return sum(machine.record.calls.given_up for machine in lease.machines)
+    """Returns the number of Configures of the leased machines that were given up in this run, and not on purpose."""
+    return sum(machine.record.calls.given_up for machine in lease.machines if not machine.failure_expected)
 
 
 async def _look_at_unsettled(lease: Lease) -> None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from conformance.core import catalogue as catalogues
 from conformance.core.timeouts import Patience
 from conformance.results.kit_coverage import KitCoverage
 from conformance.results.replay_options import ReplayOptions
@@ -13,6 +14,7 @@ from conformance.results.replay_options import ReplayOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conformance.core.catalogue import Catalogue
     from conformance.results.result import Result
     from conformance.rpc.faults.spec import Fault
     from conformance.rpc.target import Target
@@ -57,8 +59,13 @@ class RunInfo:
     """True if the target is the embedded fake."""
     coverage: KitCoverage = field(default_factory=KitCoverage)
     """The lane of the run, and the clauses that each lane of the kit judges."""
+    commands: tuple[str, ...] = ()
+    """The options whose commands the run was given, such as `provider-cmd`."""
+    lane_options: tuple[str, ...] = ()
+    """The options of the lane that differ from their defaults, as words of the command line."""
 
 
+# More than 15 attributes: about one for each option of a run.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of a run."""
@@ -82,6 +89,8 @@ class Options:
     """Names the run and orders its machines. Not seeded: two runs with one seed should not use the same machines."""
     tolerates: Callable[[Result], bool] = lambda result: False
     """Returns True for a failure that `fail_fast` ignores."""
+    catalogue: Catalogue = field(default_factory=catalogues.load, repr=False)
+    """The behaviours of all lanes: one that was not selected may be broken too, as the model of the fleet sees."""
 
 
 def replay_options(options: Options, target: Target | None) -> ReplayOptions:
@@ -96,5 +105,7 @@ def replay_options(options: Options, target: Target | None) -> ReplayOptions:
         fake=options.info.fake,
         headers=tuple(name for name, _ in target.headers) if target else (),
         faults=tuple(fault.text for fault in options.faults),
+        lane_options=options.info.lane_options,
+        commands=options.info.commands,
         server_name=target.tls.server_name if target and target.tls else None,
     )

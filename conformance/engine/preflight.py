@@ -10,6 +10,8 @@ from conformance.core.text import quantity
 from conformance.testkit.behaviour import with_own_machines
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from conformance.fleet.needs import Needs
     from conformance.results.target_info import TargetInfo
     from conformance.testkit.behaviour import Behaviour, Plan
@@ -21,21 +23,44 @@ SKIP_REASONS: Final = {
     "reflection": "the provider serves no reflection, which is optional (WIR-4)",
     "tls": "the target is not reached over TLS",
     "client-certificate": "no --tls-cert given: client authentication was not checked",
+    "restarts": "not observed: the kit cannot kill and start the provider; give --provider-cmd, or --start-cmd and "
+    "--kill-cmd",
+    "backend": "not observed: the backend cannot be asked for its hosts; give --hosts-cmd",
 }
+MEANS: Final = ("restarts", "backend")
+"""The capabilities that a run has by its options, and not by its target."""
 
 
-def missing_capability(behaviour: Behaviour, found: TargetInfo) -> str | None:
-    """Returns the first needed capability, a key of SKIP_REASONS, that the target legally lacks; None if it has all."""
-    needs = list(behaviour.entry.needs)
+def means(*, provider: object, backend: object) -> tuple[str, ...]:
+    """Returns those of MEANS that a run with this provider and this backend has."""
+    given = {"restarts": provider, "backend": backend}
+    return tuple(name for name in MEANS if given[name] is not None)
+
+
+def missing_capability(behaviour: Behaviour, found: TargetInfo, means: Collection[str] = ()) -> str | None:
+    """Returns the first needed capability, a key of SKIP_REASONS, that the target legally lacks; None if it has all.
+
+    `means` are those of MEANS that the run has.
+    """
+    needs = ["restarts"] if behaviour.needs.restarts else []
+    needs += behaviour.entry.needs
     if State.SPECULATIVE in behaviour.needs.starts:
         needs.append("create")
-    return next((need for need in needs if not found.has(need)), None)
+    return next((need for need in needs if not (need in means if need in MEANS else found.has(need))), None)
 
 
-def check_size(plan: Plan, found: TargetInfo, *, slots: int, use_idle: bool, max_machines: int | None) -> None:
+def check_size(
+    plan: Plan,
+    found: TargetInfo,
+    *,
+    slots: int,
+    use_idle: bool,
+    max_machines: int | None,
+    means: Collection[str] = (),
+) -> None:
     """Raises TargetError if a behaviour needs more machines than there are, before anything is touched."""
     usable = min(slots, max_machines or slots)
-    short = [b for b in plan if b.needs.machines > usable and missing_capability(b, found) is None]
+    short = [b for b in plan if b.needs.machines > usable and missing_capability(b, found, means) is None]
     if not short:
         return
     most = max(b.needs.machines for b in short)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.core import catalogue
 from conformance.core.lifecycle import Verb
 from conformance.engine.options import FAKE, replay_options
 from conformance.results import events
@@ -109,7 +108,7 @@ class ReportBuilder:
         unsaid = dict.fromkeys(f"{each.behaviour}: {each.text}" for each in breaches if each.behaviour not in failed)
         for text in list(unsaid)[:MAX_BREACH_NOTES]:
             self.note(f"{OUTSIDE}: {text}")
-        final = with_breaches(results, breaches, catalogue.load())
+        final = with_breaches(results, breaches, options.catalogue)
         known = {result.id: result for result in results}
         for result in final:
             if known.get(result.id) is not result:
@@ -173,7 +172,7 @@ def not_judged(entries: Sequence[Entry], error: TargetError, target: Target | No
         found=None,
         run="",
         started="",
-        results=with_breaches(results, breaches, catalogue.load()),
+        results=with_breaches(results, breaches, options.catalogue),
         quarantined=(),
         notes=(),
         bill=Bill(),

@@ -21,9 +21,11 @@ from conformance.engine.run_log import RunLog
 from conformance.engine.scheduler import ONE_AT_A_TIME, Phase, Scheduler
 from conformance.engine.session import open_session
 from conformance.fleet.context import FleetContext
+from conformance.fleet.hosts import FleetHosts, look
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
+from conformance.fleet.restarts import Restarts
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
 from conformance.results.result import Result, Status
@@ -37,8 +39,11 @@ if TYPE_CHECKING:
     from conformance.core.stop import Stop
     from conformance.engine.options import Options
     from conformance.engine.session import Session
+    from conformance.fleet.backend import Backend
     from conformance.fleet.ledger import Ledger
     from conformance.fleet.pool import Lease
+    from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.results.breach import Breach
     from conformance.results.events import Event
     from conformance.results.report import Report
@@ -54,36 +59,76 @@ async def run(
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None] = lambda event: None,
     stop: Stop | None = None,
+    provider: Provider | None = None,
+    backend: Backend | None = None,
+    repair: Repair | None = None,
     durable: bool = True,
+    settings: object = None,
 ) -> Report:
     """Judges `target` by `plan`, cleans up all started machines, and returns the report.
 
-    `ledger_at` returns the ledger's path for a run's name; `durable`: machines outlive this process. Raises TargetError
-    if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot be written.
-    Events, the report and errors contain no header values.
+    `ledger_at` returns the ledger's path for a run's name; `provider`: the target, if the kit may stop and start it;
+    `backend`: the provider's backend, if it can be asked for its hosts; `repair` cleans FAILED machines up; `durable`:
+    machines outlive this process; `settings` are those of a lane, which its behaviours get as `trial.settings`. Raises
+    TargetError if the target cannot be judged at all (then no machine was started), and UsageError if the ledger cannot
+    be written. Events, the report and errors contain no header values.
     """
-    work = _run(plan, target, options=options, ledger_at=ledger_at, emit=emit, stop=stop, durable=durable)
+    work = _run(
+        plan,
+        target,
+        options,
+        ledger_at=ledger_at,
+        emit=emit,
+        stop=stop,
+        durable=durable,
+        provider=provider,
+        backend=backend,
+        repair=repair,
+        settings=settings,
+    )
     return await with_broken_target(work, [b.entry for b in plan], target, options=options, emit=emit)
 
 
 async def _run(
     plan: Plan,
     target: Target,
-    *,
     options: Options,
+    *,
     ledger_at: Callable[[str], Path],
     emit: Callable[[Event], None],
     stop: Stop | None,
     durable: bool,
+    provider: Provider | None,
+    backend: Backend | None,
+    repair: Repair | None,
+    settings: object,
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         found, few = session.found, len(session.slots)
         with session.blaming_breaches():
             preflight.check_size(
-                plan, found, slots=few, use_idle=options.use_idle, max_machines=options.limits.max_machines
+                plan,
+                found,
+                slots=few,
+                use_idle=options.use_idle,
+                max_machines=options.limits.max_machines,
+                means=preflight.means(provider=provider, backend=backend),
             )
+        hosts = (
+            FleetHosts() if backend is None else await session.stop.run_unless_stopped(look(backend, session.client))
+        )
         async with session.ledger(ledger_at, durable=durable) as ledger:
-            this_run = Run(plan, session, ledger, emit)
+            this_run = Run(
+                plan,
+                session,
+                ledger,
+                emit,
+                provider=provider,
+                backend=backend,
+                repair=repair,
+                hosts=hosts,
+                settings=settings,
+            )
             try:
                 async with injected_faults(session.client, options.faults, seed=options.seed):
                     return await this_run.run()
@@ -101,6 +146,12 @@ class Run:
         session: Session,
         ledger: Ledger,
         emit: Callable[[Event], None],
+        *,
+        provider: Provider | None = None,
+        backend: Backend | None = None,
+        repair: Repair | None = None,
+        hosts: FleetHosts,
+        settings: object = None,
     ) -> None:
         client, found, options, slots = session.client, session.found, session.options, session.slots
         limits = options.limits
@@ -113,6 +164,12 @@ class Run:
             patience=options.timeouts.patience,
             deletes=found.delete,
             model=session.model,
+            provider=provider,
+            backend=backend,
+            settings=settings,
+            repair=repair,
+            hosts_before=hosts,
+            restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
         self._log = RunLog(self._builder, client)
@@ -164,10 +221,33 @@ class Run:
         if shortage is not None:
             self._builder.note(shortage)
         applicable = [b for b in self._plan if not self._skipped(b)]
+        self._scheduler = Scheduler(applicable, keep=self._options.keep)
+        await self._run_phases([phase for phase in Phase if phase is not Phase.RETURNED], jobs=len(applicable))
+        client = self._context.client
+        client.stop_faults()
+        if client.overload.summary:
+            self._builder.note(client.overload.summary)
+        # The readings after an unexpected end of the provider are not evidence about the fleet.
+        breaches = self._credible_breaches() if await self._revive() else None
+        await self._clean_up_failed()
+        home = await self._pool.clean_up(keep=self._options.keep)
+        await self._run_phases([Phase.RETURNED], jobs=1)
+        return self._builder.finish(
+            [self._log.results[b.id] for b in self._plan],
+            breaches=self._credible_breaches() if breaches is None else breaches,
+            home=home,
+            time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
+            stopped=self._log.cut_short,
+            whole=self._options.info.whole,
+            quarantined=sorted(self._pool.quarantined.items()),
+            held=self._hold.held,
+        )
+
+    async def _run_phases(self, phases: Sequence[Phase], *, jobs: int) -> None:
+        """Runs some phases. Afterwards each of their behaviours has a result, and nothing runs."""
         try:
-            self._scheduler = Scheduler(applicable, keep=self._options.keep)
-            for phase in Phase:
-                together = self._options.limits.jobs or len(applicable)
+            for phase in phases:
+                together = self._options.limits.jobs or jobs
                 await self._run(phase, jobs=1 if phase in ONE_AT_A_TIME else together)
             await self._cancel_rest()
         except TargetError as error:
@@ -178,21 +258,21 @@ class Run:
             self._stop(f"the kit itself failed: {type(error).__name__}: {error}")
             await self._cancel_rest()
             self._log.cut_short = self._stop.reason
-        client = self._context.client
-        client.stop_faults()
-        if client.overload.summary:
-            self._builder.note(client.overload.summary)
-        home = await self._pool.clean_up(keep=self._options.keep)
-        return self._builder.finish(
-            [self._log.results[b.id] for b in self._plan],
-            breaches=self._credible_breaches(),
-            home=home,
-            time=self._log.time(client.now(), alone={b.id for b in self._plan if b.needs.alone}),
-            stopped=self._log.cut_short,
-            whole=self._options.info.whole,
-            quarantined=sorted(self._pool.quarantined.items()),
-            held=self._hold.held,
-        )
+
+    async def _revive(self) -> bool:
+        """Starts a provider that has died, so that its machines can be returned. Returns whether it had died."""
+        provider = self._context.provider
+        if provider is None or not provider.death:
+            return False
+        self._builder.note(provider.death)
+        try:
+            await provider.start()
+            await self._context.client.reconnect()
+        except TargetError as error:
+            self._builder.note(f"it could not be started again: {error.message}")
+        else:
+            self._builder.note("it was started again to return the machines of the run")
+        return True
 
     def _credible_breaches(self) -> Sequence[Breach]:
         """Returns what was seen outside the behaviours and cannot be another client's doing."""
@@ -201,12 +281,15 @@ class Run:
 
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
-        lacking = preflight.missing_capability(behaviour, self._session.found)
-        if lacking is not None:
-            self._log.finish(
-                Result(entry=behaviour.entry, status=Status.SKIPPED, reason=preflight.SKIP_REASONS[lacking])
-            )
-        return lacking is not None
+        context = self._context
+        means = preflight.means(provider=context.provider, backend=context.backend)
+        lacking = preflight.missing_capability(behaviour, self._session.found, means)
+        reason = preflight.SKIP_REASONS[lacking] if lacking else ""
+        if not reason and behaviour.needs.returned and self._options.keep:
+            reason = "not observed: with --keep, the machines of the run are not returned"
+        if reason:
+            self._log.finish(Result(entry=behaviour.entry, status=Status.SKIPPED, reason=reason))
+        return bool(reason)
 
     # The order of the behaviours.
 
@@ -292,12 +375,14 @@ class Run:
 
     async def _cancel_rest(self) -> None:
         """Cancels all jobs, waits for their end, and reports all other behaviours as not judged."""
-        self._scheduler.clear()
+        stopped = self._stop.reason is not None
+        if stopped:
+            self._scheduler.clear()
         while self._running:
             await self.cancel_all()
             self._running = {task: behaviour for task, behaviour in self._running.items() if not task.done()}
         for behaviour in self._plan:
-            if behaviour.id not in self._log.results:
+            if behaviour.id not in self._log.results and (stopped or not behaviour.needs.returned):
                 self._log.cut_short = self._stop.reason
                 self._log.error(behaviour, f"not judged: {self._stop.reason}")
 
@@ -312,12 +397,14 @@ class Run:
         began, was_live = self._context.client.now(), any(machine.live for machine in lease.machines)
         result, lease = await self._judge.judge(behaviour, lease)
         if result is None:
-            recorded = behaviour.needs.watches in self._judge.recordings
+            recorded = behaviour.needs.recording in self._judge.recordings
             self._scheduler.add_again(behaviour, alone=behaviour.id in self._judge.too_slow, records=recorded)
             return
         if result.status is Status.ERROR:
             await self._check_target()
         self._log.finish(result)
+        if behaviour.needs.restarts:
+            await self._check_restarted()
         if self._options.fail_fast and result.status is Status.FAILED and not self._options.tolerates(result):
             self._stop("--fail-fast")
         # The result is known. The run goes on while the machines are returned.
@@ -336,6 +423,30 @@ class Run:
             if self._context.deletes and any(machine.live for machine in lease.machines):
                 chain += meter.median(Verb.DELETE)
         self._log.chains[behaviour.id] = chain
+
+    async def _check_restarted(self) -> None:
+        """Stops the run if the provider does not serve again after a behaviour that has restarted it."""
+        restarts = self._context.restarts
+        if restarts is not None and not await restarts.ensure_serving():
+            self._stop("the provider does not serve again after a restart")
+            self._log.cut_short = self._stop.reason
+
+    async def _clean_up_failed(self) -> None:
+        """Lets FAILED machines be cleaned up: by the user's command, or by an orderly restart of the provider."""
+        if self._options.keep or not self._pool.any_failed:
+            return
+        if self._context.repair is not None:
+            for problem in await self._pool.repair(self._context.repair):
+                self._builder.note(problem)
+            return
+        restarts = self._context.restarts
+        if restarts is None:
+            return
+        self._builder.tell("machines rest in FAILED: the provider is stopped and started again to clean them up")
+        with suppress(TargetError):
+            await restarts.stop()
+        if not await restarts.ensure_serving():
+            self._builder.note("the provider does not serve again after an orderly stop")
 
     async def _check_target(self) -> None:
         """Stops the run if the target or the ledger is gone. Called after a behaviour that could not be judged."""
@@ -356,5 +467,7 @@ class Run:
                     by_proxy = http_answer.is_gateway_error(last.details)
                     raise TargetError(f"List {f'answered {last.outcome()}' if by_proxy else late}, twice")
             except TargetError as error:
-                self._stop(f"the target is gone: {error.message}")
+                provider = self._context.provider
+                death = provider.death if provider is not None else ""
+                self._stop(f"the target is gone: {death or error.message}")
                 self._log.cut_short = self._stop.reason

@@ -1,9 +1,9 @@
 """Orders the behaviours of a run, and decides which of them can begin now.
 
-Four phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
+Five phases run in sequence. Most behaviours run together. A few need a quiet fleet, and run alone on machines that are
 at rest. Behaviours that end with a Delete come last, on machines that are cleaned up anyway: a Delete in the middle of
 a run would cost one more Create. Behaviours for which the kit itself was too slow are judged again after that, one at a
-time, when nothing else runs.
+time, when nothing else runs. A few are judged at the very end, after all machines were returned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from conformance.fleet.machine import Machine
-    from conformance.fleet.needs import Needs, WatchedEdges
+    from conformance.fleet.needs import Needs, RecordingKey
     from conformance.fleet.pool import Pool
     from conformance.testkit.behaviour import Behaviour
 
@@ -34,9 +34,10 @@ class Phase(Enum):
     QUIET = auto()
     LAST_USE = auto()
     ALONE = auto()
+    RETURNED = auto()
 
 
-ONE_AT_A_TIME: Final = (Phase.QUIET, Phase.ALONE)
+ONE_AT_A_TIME: Final = (Phase.QUIET, Phase.ALONE, Phase.RETURNED)
 """The phases in which one behaviour runs at a time."""
 
 
@@ -79,7 +80,7 @@ class Scheduler:
         self._phases: dict[Phase, list[Behaviour]] = {phase: [] for phase in Phase}
         self._records_again: set[Behaviour] = set()
         """The behaviours that need a recording of their own: the existing one did not decide."""
-        self._recording: set[WatchedEdges] = set()
+        self._recording: set[RecordingKey] = set()
         """The lifecycles that are being recorded: behaviours that watch them wait, and need no machine."""
         for behaviour in behaviours:
             self._phases[_phase_of(behaviour)].append(behaviour)
@@ -126,7 +127,7 @@ class Scheduler:
             waiting.clear()
 
     def next_runnable(
-        self, pool: Pool, recordings: Collection[WatchedEdges], *, running: Collection[Behaviour | None], jobs: int
+        self, pool: Pool, recordings: Collection[RecordingKey], *, running: Collection[Behaviour | None], jobs: int
     ) -> Iterator[tuple[Behaviour, Lease]]:
         """Yields the behaviours that can begin now, each with its lease, while fewer than `jobs` jobs run.
 
@@ -134,15 +135,15 @@ class Scheduler:
         is being recorded, and needs no machine afterwards.
         """
         again = self._records_again
-        for behaviour in [b for b in self.not_begun if b.needs.watches in recordings and b not in again]:
+        for behaviour in [b for b in self.not_begun if b.needs.recording in recordings and b not in again]:
             self.drop(behaviour)
             yield behaviour, Lease(machines=(), starts=())
-        self._recording = {behaviour.needs.watches for behaviour in running if behaviour} - {()}
+        self._recording = {behaviour.needs.recording for behaviour in running if behaviour} - {()}
         dispatch = _Dispatch(jobs=len(running), wanted=_wanted_states(self.pending))
         for behaviour in list(self.pending):
             if dispatch.jobs >= jobs:
                 return
-            if behaviour.needs.watches in self._recording or not dispatch.may_try(behaviour.needs):
+            if behaviour.needs.recording in self._recording or not dispatch.may_try(behaviour.needs):
                 continue
             lease = self._lease_for(behaviour, pool, dispatch)
             if lease is None:
@@ -151,7 +152,7 @@ class Scheduler:
             dispatch.note_lease()
             chosen, _ = lease
             self.drop(chosen)
-            self._recording |= {chosen.needs.watches} - {()}
+            self._recording |= {chosen.needs.recording} - {()}
             yield lease
 
     def _lease_for(self, behaviour: Behaviour, pool: Pool, dispatch: _Dispatch) -> tuple[Behaviour, Lease] | None:
@@ -172,7 +173,7 @@ class Scheduler:
     def _last_use(self, pool: Pool) -> tuple[Behaviour, Lease] | None:
         """Returns a behaviour that deletes a machine that is alive now, with its lease; None if no machine is."""
         for behaviour in self._phases[Phase.LAST_USE]:
-            if behaviour.needs.watches in self._recording:
+            if behaviour.needs.recording in self._recording:
                 continue
             lease = pool.lease(behaviour.needs, may_delete=False, may_create=False)
             if lease is not None:
@@ -192,7 +193,7 @@ class Scheduler:
 
         `in_time`: that can end before the last verdict. Otherwise the quiet phase would have to wait for it.
         """
-        any_waiting = any(b.needs.watches not in self._recording for b in self.pending)
+        any_waiting = any(b.needs.recording not in self._recording for b in self.pending)
         if any_waiting or self._keep or self._phase in ONE_AT_A_TIME or not (in_time or self._phase is Phase.LAST_USE):
             return []
         needed = sum(b.needs.machines for b in with_own_machines(self._later) if not b.needs.alone)
@@ -233,6 +234,8 @@ def _quiet_order(needs: Needs) -> tuple[int, bool]:
 
 def _phase_of(behaviour: Behaviour) -> Phase:
     """Returns the phase in which a behaviour is judged."""
+    if behaviour.needs.returned:
+        return Phase.RETURNED
     if behaviour.needs.alone:
         return Phase.QUIET
     return Phase.LAST_USE if behaviour.needs.can_be_last_use else Phase.TOGETHER

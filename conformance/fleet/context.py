@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conformance.core.lifecycle import State, state_of
+from conformance.fleet.hosts import FleetHosts
 from conformance.fleet.model import FleetModel
 from conformance.fleet.pace import Pace
 
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.timeouts import Patience
+    from conformance.fleet.backend import Backend
     from conformance.fleet.ledger import Ledger
+    from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
+    from conformance.fleet.restarts import Restarts
     from conformance.results.bill import Meter
     from conformance.rpc.client import Client
 
@@ -29,6 +34,18 @@ class FleetContext:
     patience: Patience
     deletes: bool
     """True if the provider has Delete."""
+    provider: Provider | None = None
+    """The provider, if the kit may stop and start it."""
+    backend: Backend | None = None
+    """The provider's backend, if the kit may ask it for its hosts."""
+    repair: Repair | None = None
+    """The way to clean FAILED machines up, if the user gave one."""
+    settings: object = None
+    """The settings of the lane, which only its behaviours know."""
+    hosts_before: FleetHosts = field(default_factory=FleetHosts)
+    """The hosts when the run began, if the backend can be asked."""
+    restarts: Restarts | None = None
+    """The restarts of that provider."""
     pace: Pace = field(default_factory=Pace)
     model: FleetModel = field(default_factory=lambda: FleetModel("cpc-"))
     """The model of the fleet, if it observes the client's calls: every answer of the run passes through it."""

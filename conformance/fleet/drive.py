@@ -132,7 +132,9 @@ class Drive:
             call = await machine.call(verb, Token("", 0, 0))
         if hangs or not call.ok:
             if machine.model.is_refusal(verb, call):
-                machine.model.refused(verb, call, await machine.call(verb))
+                again = await machine.call(verb)
+                await machine.read()  # it may be FAILED by now, which explains the refusals
+                machine.model.refused(verb, call, again)
             raise Unprepared(f"{verb.value} of {machine.id}, {source.name}, answered {call.outcome()}")
         result = await machine.settle()
         machine.model.waited(verb, call, result.machine, result.seconds)

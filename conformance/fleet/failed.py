@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def failures(machines: Iterable[Machine]) -> Mapping[str, str]:
-    """Returns, by machine id, the `last_error` of each machine that rests in FAILED.
+    """Returns, by machine id, the `last_error` of each machine that rests in FAILED, and the price of its host.
 
     A machine without a `last_error` has not failed as the contract allows it (FLT-1), and is left out.
     """
@@ -29,5 +30,7 @@ async def _last_error(machine: Machine) -> tuple[str, str] | None:
         with suppress(ConformanceError):
             shown = await machine.read()
             if state_of(shown.state) is State.FAILED and shown.last_error:
-                return machine.id, shown.last_error
+                price = shown.price_per_hour
+                costs = bool(shown.host.ref) and math.isfinite(price) and price > 0
+                return machine.id, f"{shown.last_error} (its host costs {price:g} per hour)" * costs or shown.last_error
     return None

@@ -65,6 +65,8 @@ class Machine:
         self.shard = shard or Shard(f"{context.run}-m{number}")
         self.edge_shard = LadderShard(f"{self.shard.id}-edges", step=5 * number % (len(LADDER) - 1))
         self.policy = Policy()
+        self.failure_expected = False
+        """True if a behaviour judges itself what it means that the machine is FAILED: no reason to try again."""
         self.violation: Violation | None = None
         """The first violation seen when a call was retried after its response was dropped by fault injection."""
         self.record = MachineRecord(

@@ -9,6 +9,8 @@ from conformance.core.lifecycle import EDGES, State, Verb
 
 WatchedEdges: TypeAlias = tuple[Verb, ...]
 """The edges of a recorded lifecycle, in order."""
+RecordingKey: TypeAlias = tuple[str, ...]
+"""Identifies a recording that several behaviours judge: its edges, or the name of another kind; empty for none."""
 MAX_TRANSITIONS_OF_LAST_USE: Final = 2
 """A behaviour that ends with a Delete and takes at most this many transitions runs last, on a machine that has to be
 deleted anyway."""
@@ -24,8 +26,10 @@ class Needs:
     leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
-    ends with a Delete. `watches`: the edges of a recorded lifecycle that the body only observes; one recording serves
-    all behaviours that watch the same edges.
+    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `returned`: it is
+    judged after all machines of the run were returned, and has none. `watches`: the edges of a recorded lifecycle that
+    the body only observes; one recording serves all behaviours that watch the same edges. `shares`: the name of a
+    recording of another kind, which the first behaviour that needs it makes on its machines for all.
     """
 
     machines: int = 0
@@ -35,13 +39,22 @@ class Needs:
     transitions: int = 0
     creates: bool = False
     deletes: bool = False
+    restarts: bool = False
+    returned: bool = False
     watches: WatchedEdges = ()
+    shares: str = ""
     starts: tuple[State, ...] = field(init=False, repr=False, compare=False)
     """The state in which each machine starts. Computed once: the scheduler reads it whenever a behaviour ends."""
 
     def __post_init__(self) -> None:
         starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
         object.__setattr__(self, "starts", starts)
+        object.__setattr__(self, "alone", self.alone or self.restarts)
+
+    @property
+    def recording(self) -> RecordingKey:
+        """The recording that the behaviour judges, or makes if there is none yet."""
+        return (self.shares,) if self.shares else self.watches
 
     @property
     def chain(self) -> int:

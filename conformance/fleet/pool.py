@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, TargetError, Unprepared
+from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, Shortage, TargetError, Unprepared
 from conformance.core.lifecycle import State, create_fails_by_label, state_of
 from conformance.fleet.absence import NO_SUCH_MACHINE_CODES, Absence
 from conformance.fleet.context import is_other_machine
 from conformance.fleet.failed import failures
+from conformance.fleet.needs import Needs
 from conformance.fleet.ownership import Owner
 from conformance.fleet.policy import Policy
 from conformance.fleet.selection import Capacity, Load, Stock, choose, room
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
-    from conformance.fleet.needs import Needs
+    from conformance.fleet.repair import Repair
 
 MAX_FAILURES_IN_A_ROW = 3
 """After this many machines in a row that could not be prepared, the pool stops trying: each one costs money."""
@@ -67,8 +68,8 @@ class Pool:
         self._capacity = Capacity(preferred=max_alive, limit=limit)
         self._known = list(machines)
         self._free = list(machines)
-        self._leases: set[int] = set()
-        """The numbers of the leases that are not released yet."""
+        self._leases: dict[int, list[Machine]] = {}
+        """The machines of each lease that is not released yet, by its number."""
         self._leased: dict[Machine, bool] = {}
         """The leased machines; True if the kit has started it, or will. One that was found IDLE costs no more."""
         self._retired: list[Machine] = []
@@ -100,6 +101,23 @@ class Pool:
     def without_delete(self) -> tuple[str, ...]:
         """The ids of the machines that could not be deleted, because Delete was answered UNIMPLEMENTED (LIF-8)."""
         return tuple(machine.id for machine in self._known if machine.record.calls.delete_unimplemented)
+
+    @property
+    def any_failed(self) -> bool:
+        """Returns whether a machine that the kit has driven was last seen in FAILED."""
+        return any(machine.touched and machine.state is State.FAILED for machine in self._known)
+
+    async def repair(self, repair: Repair) -> Sequence[str]:
+        """Lets each FAILED machine of the kit be cleaned up, one after the other; returns what went wrong."""
+        problems = []
+        for machine in [m for m in self._known if m.touched and m.state is State.FAILED]:
+            self._context.model.repaired(machine.id)
+            try:
+                await repair.repair(machine.id)
+                await machine.settle()
+            except ConformanceError as error:
+                problems.append(f"{machine.id} was not cleaned up: {error.message}")
+        return problems
 
     def resting(self) -> dict[str, int]:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
@@ -173,7 +191,7 @@ class Pool:
 
     def _new_lease(self, machines: Sequence[Machine], starts: tuple[State, ...]) -> Lease:
         lease = Lease(machines=tuple(machines), starts=starts)
-        self._leases.add(lease.number)
+        self._leases[lease.number] = [*machines]
         return lease
 
     def has_slots(self, needs: Needs) -> bool:
@@ -235,11 +253,37 @@ class Pool:
         self._failures.pop(start, None)
         self._lost_in_a_row = 0
 
+    async def exchange(self, lease: Lease, failed: Machine, start: State) -> Machine:
+        """Retires a leased machine that rests in FAILED, and returns another one of the same lease, prepared.
+
+        Raises Shortage if there is no other machine.
+        """
+        if failed in self._leased:
+            self.quarantine(failed, f"{failed.id} is FAILED")
+        other = self._spare(start)
+        if other is None:
+            raise Shortage(f"{failed.id} is FAILED, and there is no other machine for the rest of the behaviour")
+        self._take(other, lives=True)
+        self._started += not other.live
+        self._leases[lease.number].append(other)
+        await self.prepare(Lease(machines=(other,), starts=(start,)))
+        return other
+
+    def _spare(self, start: State) -> Machine | None:
+        """Returns a free machine that can start in a state, although the preferred number may be alive."""
+        live = [m for m in self._free if m.live]
+        load, limit = self._load(len(live)), self._capacity.limit
+        room = limit is None or load.alive + load.retired < limit
+        stock = Stock(live=live, slots=self._slots(), deletable=[], room=room, reserved=(), slot_may_return=False)
+        chosen = choose(stock, Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
+        return chosen[0] if chosen else None
+
     def quarantine(self, machine: Machine, reason: str) -> None:
         """Retires the machine. The final cleanup tries it once more, and reports it if it cannot be cleaned up."""
         del self._leased[machine]
         self._retired.append(machine)
-        self.quarantined[machine.id] = reason
+        if not machine.failure_expected:
+            self.quarantined[machine.id] = reason
 
     def drop(self, machine: Machine) -> None:
         """Retires the machine, which another client owns now. If it becomes a slot again, it is leased last."""
@@ -254,8 +298,8 @@ class Pool:
         """
         if lease.number not in self._leases:
             return
-        self._leases.remove(lease.number)
-        await asyncio.gather(*(self._restore(m, wanted) for m in lease.machines if m in self._leased))
+        machines = self._leases.pop(lease.number)
+        await asyncio.gather(*(self._restore(m, wanted) for m in machines if m in self._leased))
 
     async def _restore(self, machine: Machine, wanted: Collection[State]) -> None:
         machine.policy = Policy()
@@ -337,8 +381,8 @@ class Pool:
         self._known += fresh
         self._free += fresh
 
-    def add_nonexistent(self, machine: Machine) -> None:
-        """Adds a machine that must not exist: the final cleanup checks that it does not."""
+    def add_unleased(self, machine: Machine) -> None:
+        """Adds a machine that is never leased, or that must not exist: the final cleanup looks at it."""
         self._known.append(machine)
 
     async def clean_up(self, *, keep: bool = False) -> Home:

@@ -130,7 +130,7 @@ async def probe(client: Client, *, run: str, note: Callable[[Breach], None] = la
 
     Calls `note` with what the first List breaks. Raises TargetError if the target is not a capacity provider.
     """
-    others = asyncio.gather(_health(client), _reflection(client), _delete(client, run), _scope(client, run))
+    others = asyncio.gather(health_status(client), _reflection(client), _delete(client, run), _scope(client, run))
     try:
         listing = await client.list()
         if not listing.answered_ok:
@@ -248,7 +248,7 @@ def _not_a_provider(client: Client, code: grpc.StatusCode, outcome: str) -> Targ
             return TargetError(f"target {address} does not answer List: {outcome}", hint="is this the provider's port?")
 
 
-async def _health(client: Client) -> str | None:
+async def health_status(client: Client) -> str | None:
     """Returns what `grpc.health.v1` answers, or None if it is not served (WIR-4)."""
     from grpc_health.v1 import health_pb2
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from conformance.core.errors import UsageError
 from conformance.core.stop import Stop
+from conformance.fleet.control import controlled
 from conformance.frontends import collection
 from conformance.frontends.cli.commands.run import parse_run
 from conformance.frontends.cli.options import configurable
@@ -104,15 +105,23 @@ async def _run(settings: Settings, listeners: list[Listener]) -> Report:
     assert settings.target is not None
     tolerances, stop = Tolerances(settings), Stop()
     dispatcher = Dispatcher(tolerances, *listeners)
-    run = LaneRun(
-        target=settings.target,
-        options=tolerances.options(),
-        ledger_at=settings.ledger_at,
-        emit=dispatcher,
-        stop=stop,
-        plan=collection.select(settings.select, settings.exclude) if settings.lane.needs_plan else (),
-    )
-    await _stopping_if_cancelled(asyncio.ensure_future(settings.lane.run(settings.lane_settings, run)), stop)
+    async with controlled(settings.control, settings.target, report_dir=settings.report_dir) as control:
+        if control.provider is not None:
+            await control.provider.start()
+        run = LaneRun(
+            target=settings.target,
+            options=tolerances.options(),
+            ledger_at=settings.ledger_at,
+            emit=dispatcher,
+            stop=stop,
+            provider=control.provider,
+            backend=control.backend,
+            repair=control.repair,
+            plan=collection.chosen(settings),
+        )
+        work = asyncio.ensure_future(settings.lane.run(settings.lane_settings, run))
+        judged = await _stopping_if_cancelled(work, stop)
+        control.keep_state = not judged.home.clean
     report = dispatcher.report
     assert report is not None
     if settings.report_dir is None:

@@ -1,19 +1,19 @@
-"""Collects the suite into a plan: every behaviour function with its catalogue entry."""
+"""Collects behaviours into a plan: the suite's, and those that other lanes have as functions."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from conformance import lanes
 from conformance.core import catalogue as catalogues
-from conformance.testkit.behaviour import Behaviour, declaration_of
+from conformance.testkit import plans
+from conformance.testkit.plans import plan as plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from conformance.core.catalogue import Catalogue
+    from conformance.frontends.settings import Settings
+    from conformance.lanes.protocol import Lane
     from conformance.testkit.behaviour import Plan
 
 
@@ -21,35 +21,26 @@ def functions() -> list[Any]:
     """Returns every behaviour function of `conformance.suite`."""
     import conformance.suite as suite
 
-    modules = [importlib.import_module(f"{suite.__name__}.{m.name}") for m in pkgutil.iter_modules(suite.__path__)]
-    return [
-        f for module in modules for f in vars(module).values() if declaration_of(f) and f.__module__ == module.__name__
-    ]
+    return plans.functions(suite)
 
 
-def plan(catalogue: Catalogue, bodies: Iterable[Any], ids: Iterable[str] | None = None) -> Plan:
-    """Returns the behaviours among `bodies` in the catalogue's order; if `ids` is given, only those.
-
-    Functions without an entry are ignored. Raises ValueError if two functions have the same entry.
-    """
-    entries = {entry.id: entry for entry in catalogue.entries}
-    found: dict[str, Behaviour] = {}
-    for body in bodies:
-        behaviour_id, needs = declaration_of(body) or ("", None)
-        entry = entries.get(behaviour_id)
-        if entry is None or needs is None:
-            continue
-        if behaviour_id in found:
-            raise ValueError(f"{body.__name__} is a second function for {behaviour_id}")
-        found[behaviour_id] = Behaviour(entry=entry, needs=needs, body=body)
-    wanted = found.keys() & (found if ids is None else set(ids))
-    return tuple(replace(found[entry.id], entry=entry) for entry in catalogue.among(wanted))
+def chosen(settings: Settings) -> Plan:
+    """Returns the plan that the settings of a run describe; () for a lane that has none. Raises UsageError."""
+    return select(settings.select, settings.exclude, settings.lane, settings.lane_settings)
 
 
-def select(select: Sequence[str], exclude: Sequence[str]) -> Plan:
+def select(select: Sequence[str], exclude: Sequence[str], lane: Lane[Any] | None = None, settings: Any = None) -> Plan:
     """Returns a plan of the behaviours that `select` matches (all if empty) and `exclude` does not.
 
-    Raises UsageError if a pattern matches no behaviour, or if no behaviour is left.
+    They are those of the suite, or of another `lane` with its `settings`. Raises UsageError if a pattern matches no
+    behaviour, or if no behaviour is left.
     """
-    known = catalogues.load()
-    return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))
+    if lane is None:
+        known = catalogues.load()
+        return plan(known, functions(), (entry.id for entry in known.select(select, exclude)))
+    known = lanes.catalogue_of(lane)
+    whole = lane.plan(settings)
+    ids = {behaviour.id for behaviour in whole}
+    if whole:
+        whole += tuple(b for b in plan(catalogues.load(), functions(), lanes.IN_EVERY_LANE) if b.id not in ids)
+    return plans.among(whole, known, (entry.id for entry in known.select(select, exclude))) if whole else ()

@@ -13,6 +13,7 @@ from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.core.signals import SIGNALS, handling_signals
 from conformance.core.stop import Stop
 from conformance.engine import report_builder
+from conformance.fleet.control import controlled
 from conformance.frontends.dispatcher import Dispatcher
 from conformance.frontends.settings import check_report_dir
 from conformance.frontends.tolerances import Tolerances
@@ -125,15 +126,23 @@ class RunController:
             target = settings.target
             if target is None:
                 target = Target(address=await stack.enter_async_context(serve_fake()))
+            directory = settings.report_dir
+            control = await stack.enter_async_context(controlled(settings.control, target, report_dir=directory))
+            if control.provider is not None:
+                await self._stop.run_unless_stopped(control.provider.start())
             run = LaneRun(
                 target=target,
                 options=self.tolerances.options(),
                 ledger_at=settings.ledger_at,
                 emit=self._emit,
                 stop=self._stop,
+                provider=control.provider,
+                backend=control.backend,
+                repair=control.repair,
                 plan=plan,
             )
-            await settings.lane.run(settings.lane_settings, run)
+            report = await settings.lane.run(settings.lane_settings, run)
+            control.keep_state = not report.home.clean
 
     def _emit(self, event: events.Event) -> None:
         self._dispatcher(event)
@@ -152,7 +161,7 @@ class RunController:
         settings = self.settings
         planned = tuple(behaviour.entry for behaviour in plan)
         return report_builder.not_judged(
-            planned if settings.lane.needs_plan else settings.lane.entries(),
+            planned or settings.lane.entries(),
             error,
             settings.target,
             options=self.tolerances.options(),
@@ -180,8 +189,9 @@ def handling_signals_around(controller: RunController) -> Iterator[None]:
 def serve_fake() -> AbstractAsyncContextManager[str]:
     """Serves the embedded fake while the context lasts, and yields its address."""
     from fake_provider.core import Core
+    from fake_provider.faults import Faults
     from fake_provider.fleet import fleet
     from fake_provider.latency import Latency
     from fake_provider.server import serving
 
-    return serving(Core(fleet(64), latency=Latency.every(FAKE_LATENCY_S)))
+    return serving(Core(fleet(61, faulty=3), latency=Latency.every(FAKE_LATENCY_S), faults=Faults()))

@@ -10,6 +10,7 @@ from conformance import lanes
 from conformance.core.errors import UsageError
 from conformance.engine.options import FAKE as FAKE
 from conformance.engine.options import Options
+from conformance.fleet.control import ControlOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,8 @@ class Settings:
     """A run as requested. `target` None means the embedded fake."""
 
     target: Target | None
+    control: ControlOptions = field(default_factory=ControlOptions)
+    """How the kit may start, stop and kill the provider, and ask its backend."""
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 PACKAGES = [
     "conformance.lanes.suite",
     "conformance.lanes.scale",
+    "conformance.lanes.faults",
+    "conformance.lanes.durability",
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
+
+IN_EVERY_LANE = ("HST-1a", "HST-1c", "HST-2a", "HST-2b")
+"""The behaviours of the suite that the engine judges in every lane with a plan: they need no machine of their own."""
 
 
 def all_lanes() -> tuple[Lane[Any], ...]:
@@ -49,6 +54,16 @@ def options() -> Mapping[str, LaneOption]:
 def entries() -> tuple[Entry, ...]:
     """Returns the catalogue entries of all lanes."""
     return tuple(entry for lane in all_lanes() for entry in lane.entries())
+
+
+def catalogue_of(lane: Lane[Any]) -> Catalogue:
+    """Returns the catalogue with the behaviours that runs of one lane judge."""
+    from conformance.core import catalogue
+
+    suite = catalogue.load()
+    own = lane.entries()
+    shared = () if lane.read_figures or own == suite.entries else suite.among(IN_EVERY_LANE)
+    return replace(suite, entries=(*own, *shared))
 
 
 def whole_catalogue() -> Catalogue:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.core.stop import Stop
     from conformance.engine.options import Options
+    from conformance.fleet.backend import Backend
+    from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
     from conformance.results.events import Event
     from conformance.results.lane_figures import FiguresReader
     from conformance.results.report import Report
@@ -55,8 +58,14 @@ class LaneRun:
     """Returns the path of the ledger for a run's name."""
     emit: Callable[[Event], None]
     stop: Stop
+    provider: Provider | None = None
+    """The provider, if the kit may stop and start it. It serves when the lane begins."""
+    backend: Backend | None = None
+    """The provider's backend, if the kit may ask it for its hosts."""
+    repair: Repair | None = None
+    """The way to clean FAILED machines up, if the user gave one."""
     plan: Plan = ()
-    """The collected behaviours, for a lane that needs them."""
+    """The chosen behaviours, for a lane that has a plan."""
 
 
 class Lane(Protocol[S]):
@@ -80,10 +89,13 @@ class Lane(Protocol[S]):
 
     @property
     def needs_plan(self) -> bool:
-        """True if it runs collected test functions. Other lanes run without pytest."""
+        """True if pytest collects its behaviours. Other lanes run without pytest."""
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns the catalogue entries of its behaviours, in the contract's order."""
+
+    def plan(self, settings: S) -> Plan:
+        """Returns all its behaviours that the engine judges one by one; () for a lane that judges in another way."""
 
     def configure(self, values: Mapping[str, Any]) -> S:
         """Returns its settings from the values of its options, by parameter name. Raises UsageError."""

@@ -161,7 +161,13 @@ def found_dict(found: TargetInfo | None) -> dict[str, Any]:
 
 def asked_dict(asked: ReplayOptions) -> dict[str, Any]:
     """Returns the options that a replay must repeat."""
-    return {**dataclasses.asdict(asked), "headers": list(asked.headers), "faults": list(asked.faults)}
+    lists = {
+        "headers": list(asked.headers),
+        "faults": list(asked.faults),
+        "lane_options": list(asked.lane_options),
+        "commands": list(asked.commands),
+    }
+    return {**dataclasses.asdict(asked), **lists}
 
 
 def entry_dict(entry: Entry) -> dict[str, Any]:

@@ -19,7 +19,7 @@ WIDTH = max(len(profile.name) for profile in PROFILES)
 
 
 def lines(report: Report) -> list[str]:
-    """Returns one line for each profile, and one for the clauses; less if a run could not claim anything.
+    """Returns the lines for each profile, and for the clauses; less if a run could not claim anything.
 
     That is the case for a selection of behaviours, and for a target that was not reached.
     """
@@ -28,11 +28,11 @@ def lines(report: Report) -> list[str]:
         return []
     if not report.whole and not any(claim.claimed for claim in claims):
         return ["profiles   none claimed: not all behaviours were selected", *_coverage(report, partial=True)]
-    found = [f"{claim.profile.name:{WIDTH}}  {claim.line}" for claim in claims]
-    return [
-        *(f"{'' if number else 'profiles':{INDENT}}{line}" for number, line in enumerate(found)),
-        *_coverage(report),
-    ]
+    found: list[str] = []
+    for claim in claims:
+        first = f"{'' if found else 'profiles':{INDENT}}{claim.profile.name:{WIDTH}}  "
+        found += textwrap.wrap(claim.line, COLUMNS, initial_indent=first, subsequent_indent=" " * len(first))
+    return [*found, *_coverage(report)]
 
 
 def _coverage(report: Report, *, partial: bool = False) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from conformance.results import grpcurl
+from conformance.results.profiles import SUITE
 from conformance.rpc import http_answer
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ def rerun(report: Report, result: Result) -> str:
     if ledger.name == "ledger.ndjson":  # a report directory
         return shlex.join(["conformance", "replay", str(ledger.with_name("events.ndjson")), result.id])
     faults = [part for fault in report.asked.faults for part in ("--fault", fault)]
-    return shlex.join(["conformance-run", *_target(report), "--select", result.id, "--seed", str(report.seed), *faults])
+    lane = [*(["--lane", report.coverage.lane] if report.coverage.lane else []), *report.asked.lane_options]
+    lane = [] if lane == ["--lane", SUITE] else lane
+    options = [*lane, "--select", result.id, "--seed", str(report.seed), *faults]
+    return shlex.join(["conformance-run", *_target(report), *options])
 
 
 def rerun_lane(report: Report, figures: LaneFigures) -> str:
@@ -108,7 +112,11 @@ def rerun_lane(report: Report, figures: LaneFigures) -> str:
 
 
 def _target(report: Report) -> list[str]:
-    return ["--fake"] if report.asked.fake else ["--target", report.target]
+    if report.asked.fake:
+        return ["--fake"]
+    started = "provider-cmd" in report.asked.commands
+    target = [] if started else ["--target", report.target]
+    return [*target, *(word for name in report.asked.commands for word in (f"--{name}", "CMD"))]
 
 
 def repeat_commands(report: Report, result: Result) -> tuple[str, ...]:

@@ -28,3 +28,8 @@ class ReplayOptions:
     """The name in the provider's certificate; None if it is the host of the address."""
     faults: tuple[str, ...] = ()
     """The values of `--fault`."""
+    lane_options: tuple[str, ...] = ()
+    """The options of the lane as words of the command line; older releases did not record them."""
+    commands: tuple[str, ...] = ()
+    """The options whose commands controlled the provider, such as `provider-cmd`. The commands are not stored: they may
+    hold secrets, and a record from another person must not run a program."""

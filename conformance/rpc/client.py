@@ -31,6 +31,7 @@ from conformance.rpc.connection import Connection, connection_of_task
 from conformance.rpc.decoding import decode_error, explain_limit
 from conformance.rpc.list_throttle import ListThrottle
 from conformance.rpc.observer import NoObserver
+from conformance.rpc.outages import Outages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -104,6 +105,8 @@ class Client:
         self.overload: OverloadTracker = OverloadTracker() if first is None else first.overload
         self.faults: FaultInjection | None = None if first is None else first.faults
         """The faults that are injected into the calls, if any."""
+        self.outages: Outages = Outages() if first is None else first.outages
+        """The times at which the kit itself has ended the provider."""
         self.mutating = BackgroundTasks()
         """The mutating calls that are under way. Each runs to its end even if its caller is cancelled: otherwise the
         kit would not know what it has started."""
@@ -139,6 +142,16 @@ class Client:
             direct = self._shared_connection
             self._shared_connection = Connection(faults.proxy.target, suffix=direct.suffix)
             await direct.channel.close()
+
+    async def reconnect(self) -> None:
+        """Opens another connection, and returns when it is established: after a restart, the old one only waits.
+
+        Raises NotObserved after the rpc timeout.
+        """
+        old = self._shared_connection
+        self._shared_connection = Connection(old.target, suffix=old.suffix)
+        old.retire()
+        await self.wait_until_connected()
 
     def stop_faults(self) -> None:
         """Injects no more faults from now on, so that machines can be cleaned up undisturbed."""
@@ -320,7 +333,8 @@ class Client:
             call = await self._send_within_limit(rpc, request, method, timeout)
         if call is not first and call.answered and call.fenced and not self._accepted_tokens.explain(call):
             call = replace(first, answered=False)
-        self.overload.add(call)
+        if not self.outages.under_way:
+            self.overload.add(call)
         return call
 
     async def _send_within_limit(self, rpc: str, request: Any, method: _Method, timeout: float | None) -> Call:
@@ -358,6 +372,8 @@ class Client:
             if not self.disconnected:
                 raise
             code, details, answered = grpc.StatusCode.CANCELLED, "the kit closed the connection", False
+        ended = self.now()
+        cut_by_kit = self.behind_own_proxy or (not answered and self.outages.meet(started, ended))
         call = Call(
             rpc=rpc,
             request=request,
@@ -367,8 +383,8 @@ class Client:
             response=response,
             answered=answered,
             started=started,
-            ended=self.now(),
-            ended_by_kit=timeout is not None or self.disconnected or self.behind_own_proxy,
+            ended=ended,
+            ended_by_kit=timeout is not None or self.disconnected or cut_by_kit,
         )
         if self.faults is not None and loses_answer:
             call = self.faults.lost_answers.withhold(call)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from conformance.core.catalogue import Entry
-    from conformance.fleet.needs import WatchedEdges
+    from conformance.fleet.needs import RecordingKey, WatchedEdges
     from conformance.testkit.trial import Trial
 
     Body: TypeAlias = Callable[[Trial], Awaitable[None]]
@@ -36,14 +36,14 @@ Plan: TypeAlias = tuple[Behaviour, ...]
 
 
 def with_own_machines(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
-    """Yields the behaviours that need machines of their own: only the first of those that watch the same edges."""
-    recorded: set[WatchedEdges] = set()
+    """Yields the behaviours that need machines of their own: only the first of those with the same recording."""
+    recorded: set[RecordingKey] = set()
     for behaviour in behaviours:
-        watches = behaviour.needs.watches
-        if watches not in recorded:
+        recording = behaviour.needs.recording
+        if recording not in recorded:
             yield behaviour
-        if watches:
-            recorded.add(watches)
+        if recording:
+            recorded.add(recording)
 
 
 DECLARATION_ATTRIBUTE: Final = "__conformance_behaviour__"
@@ -59,7 +59,10 @@ def behaviour(
     transitions: int = 0,
     creates: bool = False,
     deletes: bool = False,
+    restarts: bool = False,
+    returned: bool = False,
     watches: WatchedEdges = (),
+    shares: str = "",
 ) -> Callable[[Body], Body]:
     """Declares that the decorated coroutine function proves `behaviour_id` of the catalogue.
 
@@ -76,6 +79,9 @@ def behaviour(
         transitions=transitions,
         creates=creates,
         deletes=deletes,
+        restarts=restarts,
+        returned=returned,
+        shares=shares,
     )
     if watches and needs != Needs():
         raise ValueError(f"{behaviour_id} watches edges, so it must not declare other needs")

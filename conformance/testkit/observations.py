@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conformance.core.lifecycle import State, Verb, state_of
 
@@ -42,6 +42,14 @@ class Ack:
     when: str = ""
 
 
+class Recorded(Protocol):
+    """A recording that several behaviours judge."""
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The ids of the recorded machines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The recording of one machine along some edges."""
@@ -60,6 +68,11 @@ class Recording:
     """All calls of the recording."""
     spent: tuple[tuple[Call, Call], ...] = ()
     """Calls in flight that start nothing, each with the next call at rest, which carries the same token."""
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The ids of the recorded machines: one."""
+        return (self.machine,)
 
     def at(self, *verbs: Verb) -> Iterator[Ack]:
         """Returns the acks of these edges."""

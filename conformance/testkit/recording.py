@@ -36,7 +36,8 @@ async def shared_recording(trial: Trial) -> Recording:
     else:
         for call in trial.recordings[trial.watches].calls:
             record(call)
-    return trial.recordings[trial.watches]
+    recording: Recording = trial.recordings[trial.watches]
+    return recording
 
 
 async def record_machine(trial: Trial, verbs: WatchedEdges) -> Recording:

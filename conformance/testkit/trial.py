@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.core.errors import NoAnswer, Unprepared
 from conformance.core.fencing import Shard
@@ -23,22 +23,26 @@ if TYPE_CHECKING:
 
     from conformance.core.catalogue import Entry
     from conformance.core.timeouts import Patience
+    from conformance.fleet.backend import Backend
     from conformance.fleet.context import FleetContext
+    from conformance.fleet.hosts import FleetHosts
+    from conformance.fleet.model import FleetModel
     from conformance.fleet.model.expected import Operation
     from conformance.fleet.model.marks import Mark
-    from conformance.fleet.needs import WatchedEdges
+    from conformance.fleet.needs import RecordingKey, WatchedEdges
     from conformance.fleet.pace import Pace
-    from conformance.fleet.pool import Pool
+    from conformance.fleet.pool import Lease, Pool
+    from conformance.fleet.restarts import Restarts
     from conformance.results.target_info import TargetInfo
     from conformance.rpc.call import Call
     from conformance.rpc.client import Client
-    from conformance.testkit.observations import Recording
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 3.0
 PAGE = 2000
 """The number of machines of a large fleet to read if any machines will do."""
 
 
+# More than 15 attributes: what a body may need to know of its run.
 class Trial:
     """The argument of a behaviour's body. The pool cleans up; the body does not have to."""
 
@@ -57,7 +61,8 @@ class Trial:
         attempt: int = 1,
         late: bool = False,
         watches: WatchedEdges = (),
-        recordings: MutableMapping[WatchedEdges, Recording] | None = None,
+        recordings: MutableMapping[RecordingKey, Any] | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.entry = entry
         self.machines = tuple(machines)
@@ -69,8 +74,8 @@ class Trial:
         self.random = random.Random(f"{seed}/{entry.id}")
         self.watches = watches
         """The edges that the behaviour only observes; empty for any other behaviour."""
-        self.recordings: MutableMapping[WatchedEdges, Recording] = {} if recordings is None else recordings
-        """The lifecycles recorded in this run so far, by any behaviour."""
+        self.recordings: MutableMapping[RecordingKey, Any] = {} if recordings is None else recordings
+        """The recordings made in this run so far, by any behaviour."""
         self.examples = examples
         """Maximum number of cases that a property tries."""
         self.attempt = attempt
@@ -79,6 +84,7 @@ class Trial:
         """True if the kit was too slow in an earlier attempt, so that nothing else runs during this one."""
         self._context = context
         self._pool = pool
+        self._lease = lease
         self._name = f"{context.run}-{entry.id.lower()}-{attempt}"
         self._count = 0
 
@@ -93,9 +99,41 @@ class Trial:
         return self._context.pace
 
     @property
+    def settings(self) -> object:
+        """The settings of the lane whose behaviour this is; each lane knows its own type."""
+        return self._context.settings
+
+    @property
     def patience(self) -> Patience:
         """The maximum times to wait for transitions."""
         return self._context.patience
+
+    @property
+    def restarts(self) -> Restarts:
+        """The restarts of the provider, for a behaviour that declares them."""
+        if self._context.restarts is None:
+            raise RuntimeError(f"{self.entry.id} does not declare that it restarts the provider")
+        return self._context.restarts
+
+    @property
+    def backend(self) -> Backend | None:
+        """The provider's backend, if the kit may ask it for its hosts."""
+        return self._context.backend
+
+    @property
+    def hosts_before(self) -> FleetHosts:
+        """The hosts of the backend and of the machines when the run began."""
+        return self._context.hosts_before
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The machines that the run has driven."""
+        return self._pool.touched
+
+    @property
+    def model(self) -> FleetModel:
+        """The model of the fleet."""
+        return self._context.model
 
     @property
     def machine(self) -> Machine:
@@ -130,6 +168,10 @@ class Trial:
     def owners(self, call: Call) -> frozenset[str]:
         """Returns the machines of this run, of any behaviour, whose acks had the operation id of `call`."""
         return self._context.meter.owners(call.operation_id)
+
+    def own_machines(self) -> frozenset[str]:
+        """Returns the machines that only the kit drives, whatever state they are in."""
+        return self._context.model.owned
 
     def without_delete(self) -> tuple[str, ...]:
         """Returns the machines of this run whose Delete was answered UNIMPLEMENTED at rest in IDLE."""
@@ -173,8 +215,26 @@ class Trial:
             home=State.UNSPECIFIED,
             shard=self.new_shard(),
         )
-        self._pool.add_nonexistent(machine)
+        self._pool.add_unleased(machine)
         return machine
+
+    def slot(self, machine_id: str) -> Machine:
+        """Returns a machine for a slot that no lease takes, because its Create is meant to fail.
+
+        The pool cleans it up at the end of the run.
+        """
+        self._count += 1
+        machine = Machine(machine_id, self._context, number=-self._count, shard=self.new_shard())
+        self._pool.add_unleased(machine)
+        return machine
+
+    async def replace(self, failed: Machine, start: State) -> Machine:
+        """Returns another machine in place of one that rests in FAILED. Raises Shortage if there is none."""
+        if self._lease is None:
+            raise RuntimeError(f"{self.entry.id} has no lease")
+        other = await self._pool.exchange(self._lease, failed, start)
+        self.machines = tuple(other if each is failed else each for each in self.machines)
+        return other
 
     # Preparation. These methods do not judge: a behaviour is Unprepared if what it relies on does not work.
 

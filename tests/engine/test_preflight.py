@@ -21,7 +21,7 @@ CREATES: dict[str, Any] = {"start": State.SPECULATIVE, "creates": True}
 
 def test_every_needed_capability_has_a_skip_reason() -> None:
     needed = {need for each in catalogue.load().entries for need in each.needs} | {"create"}
-    assert needed <= set(preflight.SKIP_REASONS) <= set(CAPABILITIES)
+    assert needed <= set(preflight.SKIP_REASONS) <= {*CAPABILITIES, *preflight.MEANS}
 
 
 def test_a_target_can_have_all_capabilities() -> None:
@@ -46,6 +46,18 @@ def test_the_first_missing_capability_is_named() -> None:
     assert preflight.missing_capability(needy, a_found()) is None
     assert preflight.missing_capability(needy, a_found(delete=False)) == "delete"
     assert preflight.missing_capability(needy, a_found(delete=False, revisions=False)) == "revisions"
+
+
+def test_what_the_options_of_a_run_allow_is_a_capability_too() -> None:
+    needy, restarts = proof(capabilities=["backend"]), proof(restarts=True)
+    assert preflight.missing_capability(needy, a_found()) == "backend"
+    assert preflight.missing_capability(needy, a_found(), preflight.means(provider=None, backend="asked")) is None
+    assert preflight.missing_capability(restarts, a_found(), ["backend"]) == "restarts"
+    assert preflight.missing_capability(restarts, a_found(), preflight.means(provider="one", backend=None)) is None
+
+
+def test_a_behaviour_that_restarts_the_provider_is_alone() -> None:
+    assert proof(restarts=True).needs.alone
 
 
 def test_a_behaviour_that_starts_at_a_slot_needs_one() -> None:

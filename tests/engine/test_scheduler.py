@@ -90,7 +90,7 @@ def test_creators_begin_first_and_short_behaviours_before_long_ones() -> None:
 def test_quiet_behaviours_and_last_uses_have_their_own_phases() -> None:
     alone = proof(behaviour_id="TST-1a", alone=True)
     plan = (alone, deleter(), creator())
-    assert [pending(*plan, phase=phase) for phase in Phase] == [["TST-1c"], ["TST-1a"], ["TST-1d"], []]
+    assert [pending(*plan, phase=phase) for phase in Phase] == [["TST-1c"], ["TST-1a"], ["TST-1d"], [], []]
 
 
 def test_a_long_behaviour_with_a_delete_is_not_left_to_the_end() -> None:

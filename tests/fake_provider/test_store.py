@@ -12,6 +12,7 @@ from fake_provider.core import Core
 from fake_provider.errors import StateFileError
 from fake_provider.faults import Faults
 from fake_provider.fence import Token
+from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.machine import State
 from fake_provider.store import MemoryStore, Snapshot, SqliteStore, Store
@@ -185,12 +186,89 @@ sys.stdin.read()
     store.close()
 
 
-def test_a_state_file_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
-    with pytest.raises(StateFileError, match="in use"):
-        SqliteStore(tmp_path / "state.db")
+def test_a_locked_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fake_provider.store._LOCK_TIMEOUT_S", 0.01)
+    path = tmp_path / "state.db"
+    first, second = SqliteStore(path), SqliteStore(path)
+    with first.exclusive():
+        for use in (second.exclusive().__enter__, lambda: start(second), lambda: SqliteStore(path)):
+            with pytest.raises(StateFileError, match="is locked by another process"):
+                use()
+    start(second)
+    first.close()
+    second.close()
+
+
+def test_a_file_is_created_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    SqliteStore.at(path).close()
+    assert [file.name for file in path.iterdir()] == ["fleet.db"]
+    assert (path / "fleet.db").stat().st_size
+    SqliteStore.at(path / "fleet.db").close()
+
+
+def test_an_empty_file_becomes_a_new_fleet_but_not_in_a_state_directory(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    path.touch()
+    with pytest.raises(StateFileError, match="damaged: it is empty"):
+        SqliteStore.at(tmp_path)
+    assert path.stat().st_size == 0
+    SqliteStore.at(path).close()
+    SqliteStore.at(tmp_path).close()
+
+
+def test_a_file_of_format_2_is_upgraded_and_has_everything(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = SqliteStore(path)
+    first = start(store)
+    first.configure(metadata=ODD)
     store.close()
-    SqliteStore(tmp_path / "state.db").close()
+    db = sqlite3.connect(path)
+    for table in ("machines", "marks"):
+        db.execute(f"DROP INDEX {table}_by_save")
+        db.execute(f"ALTER TABLE {table} DROP COLUMN save")
+    db.execute("DELETE FROM counters WHERE name IN ('save', 'stopped')")
+    db.execute("PRAGMA user_version = 2")
+    db.commit()
+    db.close()
+    stores = [SqliteStore(path), SqliteStore(path)]
+    for each in stores:
+        second = start(each)
+        assert second.core.machines == first.core.machines
+        assert second.core.inventory.marks == first.core.inventory.marks
+    for each in stores:
+        each.close()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_torn_file_is_an_error_and_not_changed(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "state.db"
+    store = SqliteStore(path)
+    Core(fleet(400), store=store)
+    store.close()
+    torn = path.read_bytes()[: int(path.stat().st_size * share)]
+    path.write_bytes(torn)
+    with pytest.raises(StateFileError, match="is damaged"):
+        SqliteStore(path).load()
+    assert path.read_bytes() == torn
+
+
+def test_a_full_disk_is_said_in_words_and_nothing_is_lost(tmp_path: Path) -> None:
+    class Full(SqliteStore):
+        def pages(self, most: int) -> None:
+            self._db.execute(f"PRAGMA max_page_count = {most}")
+
+    store = Full(tmp_path / "state.db")
+    drive = start(store)
+    store.pages(1)
+    mark = Token(shard="shard", epoch=1, sequence=1)
+    with pytest.raises(StateFileError, match="cannot be written: database or disk is full"):
+        drive.configure(metadata={"much": "x" * 100_000}, token=mark)
+    assert drive.state(IDLE) is State.IDLE
+    store.pages(1_000_000)
+    assert drive.configure(metadata={"much": "x" * 100_000}, token=mark).machine.state is State.CONFIGURING
+    assert start(store).core.machines == drive.core.machines
+    store.close()
 
 
 def test_a_file_of_another_program_is_refused_and_not_changed(tmp_path: Path) -> None:
@@ -225,7 +303,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, body: str) -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StateFileError, match="cannot be opened"):
+    with pytest.raises(StateFileError, match="cannot be created: No such file"):
         SqliteStore(tmp_path / "missing" / "state.db")
 
 

@@ -65,7 +65,7 @@ def test_a_failed_machine_is_named_and_the_run_is_conformant(tmp_path: Path) -> 
     assert report.verdict is Verdict.CONFORMANT
     assert report.exit_code == 0
     assert report.home.clean
-    assert [why for _, why in report.home.failed] == ["the workload did not stop"]
+    assert [why.partition(" (its host costs ")[0] for _, why in report.home.failed] == ["the workload did not stop"]
     assert not ledgers.read(tmp_path / "ledger.ndjson").entries, "the next run into this directory is not blocked"
     closing = "\n".join(terminal.closing(report))
     assert "1 machine of this run ended in FAILED" in closing
@@ -99,7 +99,10 @@ def test_a_kept_machine_is_not_called_failed(keep: bool) -> None:
         assert (await machine.drain(grace=0)).ok
         assert await failures([machine]) == {}, "no Get has shown it yet"
         await machine.settle()
-        assert await failures([machine]) == {machine.id: "the workload did not stop"}
+        found = await failures([machine])
+        price = core.machines[machine.id].price_per_hour
+        cost = f" (its host costs {price:g} per hour)" if price else ""
+        assert found == {machine.id: f"the workload did not stop{cost}"}
         home = await pool.clean_up(keep=keep)
         assert (len(home.left), len(home.failed)) == ((1, 0) if keep else (0, 1))
         assert (machine.id in context.ledger.open) is keep

@@ -55,7 +55,7 @@ def test_a_machine_that_is_released_in_transition_is_restored_before_the_next_le
 def test_a_machine_that_fails_is_never_leased_again_and_reported_at_the_end() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         lease = leased(pool, machines=1)
-        with pytest.raises(Unprepared, match="the cloud refused"):
+        with pytest.raises(Unprepared, match="is FAILED after Create"):
             await pool.prepare(lease)
         await pool.release(lease, wanted={State.IDLE})
         assert list(pool.quarantined) == ["faulty-0001"]
@@ -80,7 +80,7 @@ def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
             with pytest.raises(Unprepared):
                 await pool.prepare(lease)
             await pool.release(lease, wanted={State.IDLE})
-        assert "the cloud refused" in str(pool.unavailable_reason(needs))
+        assert "is FAILED after Create" in str(pool.unavailable_reason(needs))
         assert pool.unavailable_reason(Needs()) is None
         assert pool.unavailable_reason(Needs(machines=1, start=SLOT)) is None
 
@@ -88,7 +88,7 @@ def test_a_need_is_unavailable_after_three_failures_in_a_row() -> None:
     core.latency = Latency()
     for machine in fleet(0, faulty=5):
         core.put(machine)
-    core.faults = Faults(min_delay=0.0)
+    core.faults = Faults(timeout=0.0, min_delay=0.0)
     pooled(facts, core=core)
 
 
@@ -213,7 +213,7 @@ def test_one_lost_claim_shows_that_there_is_another_client() -> None:
 def test_a_nonexistent_machine_is_clean_if_the_provider_does_not_know_it(unknown_id: str) -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         stranger = Machine(unknown_id, context, number=9, home=State.UNSPECIFIED)
-        pool.add_nonexistent(stranger)
+        pool.add_unleased(stranger)
         await stranger.create()
         assert context.ledger.open == {unknown_id}
         assert (await pool.clean_up()).clean
@@ -324,7 +324,7 @@ class InventsMachines(Core):
 def test_a_machine_that_the_provider_invented_is_cleaned_up() -> None:
     async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
         stranger = Machine("made-up", context, number=9, home=State.UNSPECIFIED)
-        pool.add_nonexistent(stranger)
+        pool.add_unleased(stranger)
         await stranger.create()
         assert states_of(core) == {"made-up": "IDLE"}
         home = await pool.clean_up()

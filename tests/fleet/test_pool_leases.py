@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
+from conformance.core.errors import Shortage
 from conformance.core.lifecycle import State
 from conformance.fleet.machine import Machine
 from conformance.fleet.needs import Needs
@@ -334,3 +337,27 @@ def test_surplus_machines_are_not_leased_before_their_clean_up_begins() -> None:
         assert states_of(core) == {}
 
     pooled(facts)
+
+
+def test_a_failed_machine_is_exchanged_within_its_lease() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        lease = leased(pool, machines=1, transitions=1)
+        await pool.prepare(lease)
+        failed = lease.machines[0]
+        other = await pool.exchange(lease, failed, State.IDLE)
+        assert other is not failed
+        assert states_of(core)[other.id] == "IDLE"
+        assert list(pool.quarantined) == [failed.id]
+        await pool.release(lease, wanted=())
+        assert other.id not in states_of(core), "it is released with the lease"
+
+    pooled(facts, machines=2)
+
+
+def test_there_may_be_no_machine_to_exchange_a_failed_one_for() -> None:
+    async def facts(pool: Pool, core: Core, context: FleetContext) -> None:
+        lease = leased(pool, machines=1, transitions=1)
+        with pytest.raises(Shortage, match="no other machine"):
+            await pool.exchange(lease, lease.machines[0], State.IDLE)
+
+    pooled(facts, machines=1)

@@ -14,9 +14,9 @@ from conformance.results import profiles
 from conformance.results.result import Result, Status
 from tests.values import a_report
 
-CLAUSES = {clause.id: clause for clause in catalogue.load().clauses if clause.area == "FLT"}
-FAULTS = SimpleNamespace(
-    name="faults",
+CLAUSES = {clause.id: clause for clause in catalogue.load().clauses if clause.area == "ROL"}
+ROLLOUT = SimpleNamespace(
+    name="rollout",
     needs_plan=False,
     entries=lambda: catalogue.read_entries(
         "".join(
@@ -24,39 +24,39 @@ FAULTS = SimpleNamespace(
             for clause in CLAUSES
         ),
         clauses=CLAUSES,
-        source="faults.toml",
+        source="rollout.toml",
     ),
 )
-"""A lane that judges each clause of §9."""
+"""A lane that judges each clause of §13."""
 
 
 @pytest.fixture(autouse=True)
-def with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = (*lanes.all_lanes(), FAULTS)
+def with_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = (*lanes.all_lanes(), ROLLOUT)
     monkeypatch.setattr(lanes, "all_lanes", lambda: known)
 
 
 def test_its_run_claims_its_profile() -> None:
-    results = [Result(entry=entry, status=Status.PASSED) for entry in FAULTS.entries()]
-    report = a_report(*results, coverage=lanes.kit_coverage("faults"))
-    assert profiles.claimed(report) == ("faults",)
+    results = [Result(entry=entry, status=Status.PASSED) for entry in ROLLOUT.entries()]
+    report = a_report(*results, coverage=lanes.kit_coverage("rollout"))
+    assert profiles.claimed(report) == ("rollout",)
 
 
 def test_another_run_says_that_it_was_not_run() -> None:
     found = {
         claim.profile.name: claim for claim in profiles.claims(a_report(coverage=lanes.kit_coverage("conformance")))
     }
+    assert found["rollout"].line == "not claimed: the rollout lane was not run (--lane rollout)"
     assert found["faults"].line == "not claimed: the faults lane was not run (--lane faults)"
-    assert found["durable"].line == "not claimed: no behaviour judges §10 DUR yet"
 
 
 def test_list_shows_its_behaviours(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli_main.main(["list", "--select", "FLT", "--format", "json"])
+        cli_main.main(["list", "--select", "ROL", "--format", "json"])
     found = json.loads(capsys.readouterr().out)
     assert [(each["id"], each["judged"], each["lane"]) for each in found] == [
-        (f"{clause}a", True, "faults") for clause in CLAUSES
+        (f"{clause}a", True, "rollout") for clause in CLAUSES
     ]
     with pytest.raises(SystemExit):
-        cli_main.main(["list", "--select", "FLT-1"])
-    assert capsys.readouterr().out == "FLT-1a   MUST   The title of FLT-1 (lane faults)\n"
+        cli_main.main(["list", "--select", "ROL-1"])
+    assert capsys.readouterr().out == "ROL-1a   MUST   The title of ROL-1 (lane rollout)\n"

@@ -32,6 +32,11 @@ CONTRACT: Final = PROTO / "bigfleet/v1alpha1/provider.proto"
 DEFECTS: Final = {"double-create": "OPS-2", "no-fence-on-drain": "FEN-7", "trims-metadata": "MET-1"}
 """The defects that every stack has, each with the clause that it breaks."""
 
+DURABLE: Final = ("grpc-go", "connect-go", "grpcio-sync")
+"""The stacks that keep their state in a directory with `--state`."""
+FAULTY_JOURNALS: Final = ("unflushed", "ack-first")
+"""The values of the variable JOURNAL, with which a durable stack loses what it has acknowledged (DUR-1)."""
+
 BUILD_LIMIT: Final = 900.0
 START_LIMIT: Final = 60.0
 STOP_LIMIT: Final = 5.0
@@ -286,7 +291,7 @@ STACKS: Final = (
     Stack(
         name="grpcio-sync",
         directory="grpcio-sync",
-        shared=("shared/fleet.py",),
+        shared=("shared/fleet.py", "shared/journal.py"),
         locks=("requirements.txt",),
         install=_venv("--python_out=gen", "--grpc_python_out=gen"),
         command=("{home}/venv/bin/python", "server.py"),
@@ -350,18 +355,29 @@ def built(stack: Stack) -> Built:
 
 
 @contextmanager
-def serving(it: Built, *, machines: int = 64, latency: float = 0.0, defect: str = "", log: Path) -> Iterator[str]:
+def serving(
+    it: Built,
+    *,
+    machines: int = 64,
+    latency: float = 0.0,
+    defect: str = "",
+    state: Path | None = None,
+    journal: str = "",
+    log: Path,
+) -> Iterator[str]:
     """Starts the provider on a free port, yields `127.0.0.1:PORT`, and ends every process that it started.
 
-    Its output is in `log`. Raises BuildError if it is not ready within START_LIMIT seconds.
+    Its output is in `log`. With `state`, a stack of DURABLE keeps its state in that directory, and is killed at the
+    end; `journal` is one of FAULTY_JOURNALS. Raises BuildError if it is not ready within START_LIMIT seconds.
     """
     options = ["--port", "0", "--machines", str(machines), "--latency", str(latency)]
     options += ["--defect", defect] if defect else []
+    options += ["--state", str(state)] if state else []
     with log.open("ab") as errors:
         process = subprocess.Popen(
             [*map(it.filled, it.stack.command), *options],
             cwd=it.source,
-            env=it.environment(),
+            env=it.environment() | {"JOURNAL": journal},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -370,6 +386,8 @@ def serving(it: Built, *, machines: int = 64, latency: float = 0.0, defect: str 
     try:
         yield _address(it.stack, process, log)
     finally:
+        if state:
+            process.kill()
         end(process)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneRun
     from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
 
 MAX_LISTS = 5
 """The limit of the lane's check. A test exceeds it."""
@@ -102,6 +103,9 @@ class TinyLane:
 
     def entries(self) -> tuple[Entry, ...]:
         return catalogue_file.entries(__name__)
+
+    def plan(self, settings: TinySettings) -> Plan:
+        return ()
 
     def configure(self, values: Mapping[str, Any]) -> TinySettings:
         return TinySettings(lists=_lists(values["lists"]))

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from grpc import StatusCode
 
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.fleet.model import lists, rules
+from conformance.fleet.hosts import HostRecord
+from conformance.fleet.model import lists, restarts, rules
 from conformance.fleet.model.expected import (
     UNKNOWN,
     Binding,
     Expected,
     after_lost_call,
     after_reading,
+    after_restart,
     after_retry,
     after_start,
 )
@@ -105,12 +107,20 @@ class FleetModel:
         """The operation ids whose acks are kept, the oldest first."""
         self._deletes: dict[StatusCode, Call] = {}
         """The first Delete of an IDLE machine with each answer."""
+        self.hosts_shown: dict[str, HostRecord] = {}
+        """The hosts that owned machines have shown in this run, by their refs."""
         self._hosts: dict[str, str] = {}
         """The owned machine that lives with a host, by its ref."""
         self._tick = 0
+        self._restarts: list[float] = []
+        """The times of the restarts, on the run's clock."""
+        self._restart_tick = 0
+        self._starting = False
+        """True while the provider may not have its state back yet: nothing that it shows is judged (DUR-7)."""
 
     def note(self, breach: Breach) -> None:
         """Adds a breach, unless the same machine has broken the same behaviour before."""
+        breach = restarts.across(breach, self._restarts)
         key = (breach.behaviour, breach.machine)
         if key not in self._known:
             self._known.add(key)
@@ -124,7 +134,7 @@ class FleetModel:
 
     def has_used_twice(self, operation_id: str) -> bool:
         """Returns whether two transitions have started with this operation id (OPS-3)."""
-        used = (breach for breach in self.breaches if breach.behaviour == rules.USED_OPERATION)
+        used = (breach for breach in self.breaches if breach.behaviour in restarts.USED_OPERATIONS)
         return any(breach.calls[-1].operation_id == operation_id for breach in used)
 
     def resting(self, machine_id: str) -> Expected | None:
@@ -146,6 +156,11 @@ class FleetModel:
 
     # Ownership.
 
+    @property
+    def owned(self) -> frozenset[str]:
+        """The machines that only the kit drives."""
+        return frozenset(self._owned)
+
     def take(self, machine_id: str) -> None:
         """Notes that the kit owns the machine: no other client drives it."""
         track = self._track(machine_id)
@@ -159,6 +174,33 @@ class FleetModel:
         self._owned.pop(machine_id, None)
         for host in [host for host, owner in self._hosts.items() if owner == machine_id]:
             del self._hosts[host]
+
+    # Restarts.
+
+    def restarted(self, at: float) -> None:
+        """Notes that the provider has ended, and starts again: told when it is gone, `at` this time of the run's clock.
+
+        Its connections have ended with it, so no call that was sent before can still arrive. The end of a transition
+        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. Everything else
+        must be as it was acknowledged (DUR-1). Readings are judged again after `recovered`.
+        """
+        self._starting = True
+        self._tick += 1
+        self._restart_tick = self._tick
+        self._restarts.append(at)
+        for track in self._tracks.values():
+            if track.expected.verb is not None and track.expected.operation is not None:
+                self._operations.pop(track.expected.operation.id, None)
+            track.expected = after_restart(track.expected)
+            track.doubts, track.refused = {}, None
+
+    def repaired(self, machine_id: str) -> None:
+        """Notes that somebody cleans a FAILED machine up: it may show any state from now on."""
+        self._track(machine_id).expected = UNKNOWN
+
+    def recovered(self) -> None:
+        """Notes that the provider has had the time to get its state back."""
+        self._starting = False
 
     # Calls.
 
@@ -184,7 +226,7 @@ class FleetModel:
         self._tick += 1
         if ticket.verb is not None and ticket.token is not None:
             self._mutated(ticket, ticket.verb, ticket.token, call)
-        elif call is not None and call.answered:
+        elif call is not None and call.answered and not self._starting:
             if call.fenced:
                 self.note(rules.of_fenced_read(call))
             elif call.rpc == "Get":
@@ -200,7 +242,8 @@ class FleetModel:
         track.refused = None
         track.last_tick = self._tick
         if call is None or not call.answered or call.code in UNCERTAIN:
-            track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
+            if ticket.tick > self._restart_tick:
+                track.doubts[token.shard] = max(token.numbers, track.doubts.get(token.shard, token.numbers))
             track.expected = after_lost_call(track.expected, verb)
             return
         if self._marks.judges(token):
@@ -227,7 +270,7 @@ class FleetModel:
 
     def _acknowledged(self, track: _Track, verb: Verb, ack: Call, machine_id: str, *, undisturbed: bool) -> None:
         expected = track.expected
-        if not undisturbed:
+        if not undisturbed or (expected.cut is not None and expected.cut is not verb):
             track.expected = after_lost_call(expected, verb)
         elif expected.is_new(verb):
             self._started(track, verb, ack, machine_id)
@@ -333,6 +376,8 @@ class FleetModel:
                 self.note(unexplained)
             track.expected = UNKNOWN
         elif track.owned:
+            if shown.host.ref:
+                self.hosts_shown[shown.host.ref] = HostRecord.of(shown)
             if rules.still_runs(track.expected, shown):
                 self._note(track.refused)
             self._check_fields(track, machine_id, shown, get)

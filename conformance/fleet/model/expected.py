@@ -46,6 +46,8 @@ class Expected:
     """The stable state in which it rests."""
     verb: Verb | None = None
     """The transition that runs, or has ended unseen. With `state` None as well, nothing is known."""
+    cut: Verb | None = None
+    """The transition that a restart of the provider has cut short, until the machine is seen at rest (DUR-3)."""
     host: tuple[str, str] = ("", "")
     """The provider and the ref of the host of this life."""
     binding: Binding | None = None
@@ -116,8 +118,12 @@ def after_reading(expected: Expected, shown: pb.Machine, get: Call, tick: int) -
     state = state_of(shown.state)
     host = (shown.host.provider, shown.host.ref)
     kept = expected.host if all(expected.host) else host if all(host) else ("", "")
-    if state is State.FAILED or state is State.UNSPECIFIED:
+    if state is State.FAILED:
+        return Expected(state=state, host=kept, by=get, since=tick)
+    if state is State.UNSPECIFIED:
         return Expected(host=kept)
+    if not state.stable and expected.cut is not None:
+        return expected  # it goes on, but may still end in any way
     if not state.stable:
         if expected.known:
             return expected if all(expected.host) or not all(host) else replace(expected, host=host)
@@ -135,4 +141,24 @@ def after_reading(expected: Expected, shown: pb.Machine, get: Call, tick: int) -
         operation=expected.operation if expected.verb is not None else None,
         by=get,
         since=tick,
+    )
+
+
+def after_restart(expected: Expected) -> Expected:
+    """Returns what is known after the provider has ended and starts again.
+
+    A transition that was running may have gone on, failed, or ended in either of its stable states (DUR-3).
+    """
+    verb = expected.verb
+    if expected.state is State.FAILED:
+        return Expected(host=expected.host)  # it may be cleaned up
+    if verb is None:
+        return expected
+    kept = verb in (Verb.CONFIGURE, Verb.DRAIN)
+    return Expected(
+        cut=verb,
+        host=expected.host if kept else ("", ""),
+        binding=expected.binding if kept else None,
+        by=expected.by,
+        since=expected.since,
     )

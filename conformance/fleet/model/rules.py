@@ -1,7 +1,7 @@
 """The rules about one answer: pure functions from the expected values of a machine and the answer to breaches.
 
 FAILED is allowed at any time (FLT-1): a host may be lost. So is IDLE without a binding after Configure: the provider
-may have given it up.
+may have given it up. A FAILED machine stays so, unless somebody cleans it up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from conformance.fleet.model.expected import Binding, Expected
     from conformance.rpc.call import Call
 
+CLEANED_UP = (State.DELETING, State.SPECULATIVE, State.IDLE)
+"""The states that a FAILED machine may show without a call: somebody has cleaned it up (FLT-3)."""
 BOUND = (State.CONFIGURED, State.DRAINING)
 UNBOUND_STATES = (State.SPECULATIVE, State.CREATING, State.IDLE, State.DELETING)
 VIA_BEHAVIOURS = {Verb.CREATE: "LIF-2a", Verb.CONFIGURE: "LIF-2b", Verb.DRAIN: "LIF-2c", Verb.DELETE: "LIF-2d"}
@@ -90,7 +92,7 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
     if state in (State.FAILED, State.UNSPECIFIED):
         return None
     if expected.state is not None:
-        if state is expected.state:
+        if state is expected.state or (expected.state is State.FAILED and state in CLEANED_UP):
             return None
         behaviour, wanted = "LIF-3a", f"{machine_id} to stay {expected.state.name}, as no call has moved it"
     elif expected.verb is not None:
@@ -99,6 +101,13 @@ def of_state(machine_id: str, expected: Expected, shown: pb.Machine, get: Call) 
             return None
         behaviour = "LIF-1a" if state.stable else VIA_BEHAVIOURS[verb]
         wanted = f"{machine_id} to be {edge.via.name} or {edge.target.name} after {verb.value}"
+    elif expected.cut is not None:
+        verb, edge = expected.cut, EDGES[expected.cut]
+        if state in (edge.source, edge.via, edge.target):
+            return None
+        behaviour = "LIF-1a"
+        allowed = f"{edge.source.name}, {edge.via.name} or {edge.target.name}"
+        wanted = f"{machine_id} to be {allowed} after a restart during its {verb.value}"
     else:
         return None
     return Breach(
@@ -120,7 +129,7 @@ def of_listed_fields(machine_id: str, expected: Expected, shown: pb.Machine, cal
     if get is None or get.rpc != "Get" or expected.state is not state_of(shown.state):
         return None
     read: pb.Machine = get.response
-    if read.host.ref != shown.host.ref or read.cluster != shown.cluster:
+    if expected.state is State.FAILED or read.host.ref != shown.host.ref or read.cluster != shown.cluster:
         return None
     different = [name for name in FIXED_FIELDS if _differ(getattr(read, name), getattr(shown, name))]
     if not different:

@@ -25,9 +25,10 @@ def behaviours(context: click.Context, parameter: click.Parameter, incomplete: s
 def patterns(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Returns the completions of the last pattern of a comma-separated list that selects behaviours to judge.
 
-    Areas whose clauses no behaviour of the suite judges are not offered: a run cannot select them.
+    Areas whose clauses no behaviour of the lane judges are not offered: a run cannot select them.
     """
-    known = catalogue.load()
+    lane = context.params.get("lane")
+    known = lanes.catalogue_of(lanes.named(lane)) if lane else catalogue.load()
     return _completed(known, dict.fromkeys(entry.clause for entry in known.entries), incomplete)
 
 

@@ -172,7 +172,7 @@ def _check(name: str, value: Any) -> None:
             from conformance.core.timeouts import parse_patience
 
             parse_patience(value)
-        case "timeout" | "rpc-timeout" | "connect-timeout":
+        case "timeout" | "rpc-timeout" | "connect-timeout" | "start-timeout" | "stop-timeout" | "cmd-timeout":
             from conformance.core.timeouts import parse_duration
 
             parse_duration(value)
@@ -183,7 +183,12 @@ def _check(name: str, value: Any) -> None:
         case "target":
             from conformance.rpc.target import parse_address
 
-            parse_address(value)
+            parse_address(value.replace("{port}", "1"))
+        case "provider-cmd" | "start-cmd" | "stop-cmd" | "kill-cmd" | "hosts-cmd" | "repair-cmd":
+            from conformance.core.command_line import parse_command
+            from conformance.frontends.cli.provider_options import placeholders_of
+
+            parse_command(value, f"--{name}", placeholders=placeholders_of(name))
         case "header":
             from conformance.rpc.target import parse_header
 

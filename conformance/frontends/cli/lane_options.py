@@ -11,7 +11,7 @@ from conformance import lanes
 from conformance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from conformance.lanes.protocol import Lane, LaneOption
 
@@ -48,6 +48,29 @@ def _option(option: LaneOption) -> Callable[..., Any]:
 
 
 LANE_OPTIONS: Final = (_choice(), *map(_option, lanes.options().values()))
+
+
+def lane_words(*, lane: str, **given: Any) -> tuple[str, ...]:
+    """Returns the options of the chosen lane that differ from their defaults, as words of the command line."""
+    words = []
+    for option in lanes.named(lane).options:
+        value = given[option.parameter]
+        if value and value != option.default:
+            values = value if option.multiple else (value,)
+            words += [part for each in values for part in (f"--{option.name}", each)]
+    return tuple(words)
+
+
+def settings_of(lane: Lane[Any], words: Sequence[str]) -> Any:
+    """Returns the lane's settings from such words. Raises UsageError."""
+    known = {f"--{option.name}": option for option in lane.options}
+    values: dict[str, Any] = {o.parameter: () if o.multiple else o.default for o in lane.options}
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        if name not in known:
+            raise UsageError(f"{name} is not an option of the {lane.name} lane", hint="use the kit that ran it")
+        option = known[name]
+        values[option.parameter] = (*values[option.parameter], value) if option.multiple else value
+    return lane.configure(values)
 
 
 def choose_lane(*, lane: str, **given: Any) -> ChosenLane:

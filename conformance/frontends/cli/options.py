@@ -17,6 +17,7 @@ from conformance.core.errors import UsageError
 from conformance.frontends.cli import completion, config_file
 from conformance.frontends.cli.baseline_options import BASELINE_OPTIONS
 from conformance.frontends.cli.lane_options import LANE_OPTIONS
+from conformance.frontends.cli.provider_options import PROVIDER_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -261,12 +262,13 @@ OUTPUT = (
         "--color/--no-color", default=None, help="Force or disable colours. [default: depends on the terminal]"
     ),
 )
-RUN = (*SELECTION, *LANE_OPTIONS, *JUDGEMENT, *BASELINE_OPTIONS, *LIMITS, *OUTPUT)
+RUN = (*SELECTION, *PROVIDER_OPTIONS, *LANE_OPTIONS, *JUDGEMENT, *BASELINE_OPTIONS, *LIMITS, *OUTPUT)
 
 SECTIONS: Final = {
     "Target": TARGET,
     "Configuration": CONFIG,
     "Selection": SELECTION,
+    "Provider process": PROVIDER_OPTIONS,
     "Lanes": LANE_OPTIONS,
     "Judgement": JUDGEMENT,
     "Known failures": BASELINE_OPTIONS,
@@ -296,6 +298,11 @@ class SectionedCommand(click.Command):
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options for the target, its connection and the configuration file."""
     return _add((*TARGET, *CONFIG), command)
+
+
+def provider_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for a provider that the kit may start, stop and kill. A run has them already."""
+    return _add(PROVIDER_OPTIONS, command)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.lanes.scale.soak import Soak
     from conformance.results.lane_figures import LaneFigures
     from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
 
 
 def _soak(text: str) -> Soak:
@@ -60,6 +61,10 @@ class ScaleLane:
         from conformance.lanes import catalogue_file
 
         return catalogue_file.entries(__name__)
+
+    def plan(self, settings: ScaleSettings) -> Plan:
+        """Returns no behaviour: all are judged at once."""
+        return ()
 
     def configure(self, values: Mapping[str, Any]) -> ScaleSettings:
         """Returns the soak and the budgets."""

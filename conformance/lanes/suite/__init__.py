@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from conformance.core.catalogue import Entry
     from conformance.lanes.protocol import Lane, LaneOption, LaneRun
     from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
 
 
 class SuiteLane:
@@ -28,6 +29,14 @@ class SuiteLane:
 
         return catalogue.load().entries
 
+    def plan(self, settings: None) -> Plan:
+        """Returns all behaviours of the suite."""
+        import conformance.suite as suite
+        from conformance.core import catalogue
+        from conformance.testkit import plans
+
+        return plans.plan(catalogue.load(), plans.functions(suite))
+
     def configure(self, values: Mapping[str, Any]) -> None:
         """Returns None: the lane has no settings."""
 
@@ -36,7 +45,15 @@ class SuiteLane:
         from conformance.engine import run as engine_run
 
         return engine_run.run(
-            run.plan, run.target, options=run.options, ledger_at=run.ledger_at, emit=run.emit, stop=run.stop
+            run.plan,
+            run.target,
+            options=run.options,
+            ledger_at=run.ledger_at,
+            emit=run.emit,
+            stop=run.stop,
+            provider=run.provider,
+            backend=run.backend,
+            repair=run.repair,
         )
 
 

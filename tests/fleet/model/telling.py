@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
@@ -10,6 +11,9 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb
 from conformance.fleet.model import FleetModel
 from tests.values import a_call
+
+if TYPE_CHECKING:
+    from conformance.rpc.call import Call
 
 RUN = "cpc-test"
 HOST = ("aws", "i-1")
@@ -41,6 +45,7 @@ class Telling:
     def __init__(self, *, owned: bool = True) -> None:
         self.model = FleetModel(RUN)
         self.sequence = self.operations = 0
+        self.now = 1.0
         if owned:
             self.model.take("m1")
 
@@ -79,8 +84,17 @@ class Telling:
                 metadata = request.shard_metadata if verb is Verb.CONFIGURE else {}
                 shown = machine(EDGES[verb].via, shard_metadata=metadata)
             response = pb.TransitionAck(operation_id=name, machine=shown)
-        call = a_call(verb.value, request, code=code, response=response, answered=answered)
-        self.model.ended(ticket, call)
+        self._ended(ticket, a_call(verb.value, request, code=code, response=response, answered=answered))
+
+    def _ended(self, ticket: Any, call: Call) -> None:
+        self.model.ended(ticket, replace(call, started=self.now, ended=self.now))
+
+    def restarts(self) -> None:
+        """Tells of a restart of the provider."""
+        self.now += 1.0
+        self.model.restarted(self.now)
+        self.model.recovered()
+        self.now += 1.0
 
     def did(self, verb: Verb, code: grpc.StatusCode = OK, **options: Any) -> None:
         """Tells of a call and its answer."""
@@ -93,7 +107,7 @@ class Telling:
 
     def showed(self, ticket: Any, state: State, **fields: Any) -> None:
         """Tells of the answer to such a Get."""
-        self.model.ended(ticket, a_call(response=machine(state, **fields)))
+        self._ended(ticket, a_call(response=machine(state, **fields)))
 
     def got(self, state: State, **fields: Any) -> None:
         """Tells of a Get and its answer."""
@@ -103,7 +117,7 @@ class Telling:
         """Tells of a List and its answer."""
         asked = pb.ListFilter(**request)
         ticket = self.model.sending("List", asked)
-        self.model.ended(ticket, a_call("List", asked, response=pb.MachineList(machines=machines)))
+        self._ended(ticket, a_call("List", asked, response=pb.MachineList(machines=machines)))
 
     def idle(self) -> Telling:
         """Tells of a Create that has ended."""

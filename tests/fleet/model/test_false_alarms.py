@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from conformance.rpc.client import Client
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
+from fake_provider.machine import Machine, State
 from selftest import mutants as mutants
 from selftest.mutant import MUTANTS
 from selftest.variants import ConfiguringHidesItsCluster, EveryNinthCreateFails, ListLags
@@ -36,6 +38,30 @@ ASK = st.tuples(
     st.sampled_from([None, None, None, 0.004]),
 )
 """A call: RPC, machine, shard, distance from the newest token, cluster, metadata, pause after it, and deadline."""
+
+
+class FailsAndIsCleanedUp(Core):
+    """Fails every third transition, and somebody cleans the machine up a while later: a slot, or IDLE."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.settled = 0
+        self.failed_at: dict[str, float] = {}
+        super().__init__(*arguments, **options)
+
+    def settle(self, machine: Machine) -> Machine:
+        self.settled += 1
+        return self.failed(machine, "boom") if self.settled % 3 == 0 else super().settle(machine)
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        for machine in list(self.machines.values()):
+            if machine.state is not State.FAILED:
+                self.failed_at.pop(machine.id, None)
+            elif now - self.failed_at.setdefault(machine.id, now) > 0.05:
+                stays = machine.host is not None and self.settled % 2
+                clean = self.cleared_by_drain(machine) if stays else self.cleared_by_delete(machine)
+                state = State.IDLE if stays else State.SPECULATIVE
+                self.put(replace(clean, state=state, operation=None))
 
 
 def breaches_of(core: type[Core], asks: list[Any], *, delay: float = 0.0) -> list[str]:
@@ -79,7 +105,9 @@ def breaches_of(core: type[Core], asks: list[Any], *, delay: float = 0.0) -> lis
     return [f"{breach.behaviour}: {breach.text}" for breach in model.breaches]
 
 
-@pytest.mark.parametrize("core", [Core, ConfiguringHidesItsCluster, EveryNinthCreateFails, ListLags])
+@pytest.mark.parametrize(
+    "core", [Core, ConfiguringHidesItsCluster, EveryNinthCreateFails, ListLags, FailsAndIsCleanedUp]
+)
 @settings(max_examples=60, deadline=None)
 @given(asks=st.lists(ASK, min_size=5, max_size=40), delay=st.sampled_from([0.0, 0.002]))
 def test_a_conformant_provider_breaks_nothing(core: type[Core], asks: list[Any], delay: float) -> None:

@@ -11,6 +11,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 from fleet import Fleet, Machine, RefusedError, Token, arguments
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from journal import JournaledFleet
 
 
 def refusing(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any, grpc.ServicerContext], Any]:
@@ -91,8 +92,10 @@ class Provider(provider_pb2_grpc.CapacityProviderServicer):
 
 def main() -> None:
     options = arguments()
-    server = grpc.server(ThreadPoolExecutor(max_workers=1))
-    fleet = Fleet(options.machines, options.latency, options.defect)
+    # Without so_reuseport=0, two servers share a port that one of them should not get.
+    server = grpc.server(ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)])
+    made = options.machines, options.latency, options.defect
+    fleet = JournaledFleet(options.state, *made) if options.state else Fleet(*made)
     provider_pb2_grpc.add_CapacityProviderServicer_to_server(Provider(fleet), server)
     status = health.HealthServicer()
     status.set("", health_pb2.HealthCheckResponse.SERVING)

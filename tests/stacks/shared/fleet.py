@@ -7,6 +7,7 @@ import argparse
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
+from pathlib import Path
 
 DEFECTS = ("double-create", "no-fence-on-drain", "trims-metadata")
 MAX_METADATA = 256 * 1024
@@ -66,7 +67,7 @@ class Machine:
     created_by: str = ""
     verb: str = ""
     operation: str = ""
-    due: float | None = None
+    due: float | None = None  # in seconds since 1970, so that it outlives the process
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Fleet:
         if machine.state != source:
             raise RefusedError(Reason.NO_EDGE, f"cannot {verb} {machine.id}: it is {machine.state.name}")
         machine.verb, machine.operation = verb, self._new_operation()
-        machine.state, machine.due = via, time.monotonic() + self.latency
+        machine.state, machine.due = via, time.time() + self.latency
         if verb == "create":
             machine.created_by = machine.operation
         elif verb == "configure":
@@ -193,7 +194,7 @@ class Fleet:
         return machine.operation, self._snapshot(machine)
 
     def _settle(self, machine: Machine) -> None:
-        if machine.due is None or machine.due > time.monotonic():
+        if machine.due is None or machine.due > time.time():
             return
         machine.due, machine.state = None, EDGES[machine.verb][2]
         if machine.verb == "create":
@@ -219,4 +220,5 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--machines", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--defect", choices=DEFECTS, default="")
+    parser.add_argument("--state", type=Path, help="directory that keeps the state; in memory if not given")
     return parser.parse_args()

@@ -146,5 +146,6 @@ def show_command(behaviour: str) -> None:
     if entry.rests_on:
         click.echo(f"rests on  {', '.join(entry.rests_on)}; if one of these fails too, it is the cause")
     click.echo(f"since     {entry.since}")
-    option = f"--select {entry.id}" if lane.needs_plan else f"--lane {lane.name}"
-    click.echo(f"run it    conformance-run --target host:port {option}")
+    words = [*([] if lane is lanes.default() else [f"--lane {lane.name}"])]
+    words += [] if "select" in lane.excluded else [f"--select {entry.id}"]
+    click.echo(f"run it    conformance-run --target host:port {' '.join(words)}")

@@ -71,10 +71,11 @@ Exit codes:
 @reporting_errors()
 def plan_command(measured: Path | None, latency: str | None, form: str, **given: Any) -> None:
     """Shows what a run would do and cost."""
+    from conformance.frontends import collection
     from conformance.reporters import plan_text
 
     settings = settings_from(**given)
-    if not settings.lane.needs_plan:
+    if not collection.chosen(settings):
         raise UsageError(
             f"the {settings.lane.name} lane cannot be planned",
             hint="limit its machines with --max-machines N and --max-creates N",
@@ -116,14 +117,17 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
 
-    chosen, options = collection.select(settings.select, settings.exclude), settings.options
+    chosen, options = collection.chosen(settings), settings.options
     found, call, address = asyncio.run(_probe(settings))
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
-    preflight.check_size(chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines)
-    lacking = {b.id: preflight.missing_capability(b, found) for b in chosen}
+    means = preflight.means(provider=settings.control.provider, backend=settings.control.hosts)
+    preflight.check_size(
+        chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines, means=means
+    )
+    lacking = {b.id: preflight.missing_capability(b, found, means) for b in chosen}
     speed = TargetSpeed(transitions={verb: seconds for verb, (seconds, _) in transitions.items()}, call=call)
     applicable = tuple(b for b in chosen if lacking[b.id] is None)
     return Planned(
@@ -135,7 +139,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         machines=preflight.pool_size(chosen, slots=slots, jobs=limits.jobs, max_machines=limits.max_machines),
         transitions=transitions,
         call=call,
-        dry=dry_run(applicable, found, speed=speed, options=options),
+        dry=dry_run(applicable, found, speed=speed, options=options, settings=settings.lane_settings),
     )
 
 
@@ -144,6 +148,7 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
     import secrets
     import statistics
 
+    from conformance.fleet.control import controlled
     from conformance.fleet.probe import connect, probe
     from conformance.frontends.runner import serve_fake
     from conformance.frontends.settings import FAKE
@@ -156,6 +161,9 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
         target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
         redactor = Redactor(target.headers)
         stack.enter_context(redactor.errors())
+        control = await stack.enter_async_context(controlled(settings.control, target, report_dir=None))
+        if control.provider is not None:
+            await control.provider.start()
         client = Client(target, rpc_timeout=settings.options.timeouts.rpc)
         stack.push_async_callback(client.close)
         await connect(client, timeout=settings.options.timeouts.connect)

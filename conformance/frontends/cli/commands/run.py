@@ -14,7 +14,7 @@ import click
 from conformance.core.errors import UsageError
 from conformance.frontends.cli.baseline_options import load_known_failures
 from conformance.frontends.cli.errors import print_error, reporting_errors
-from conformance.frontends.cli.lane_options import choose_lane
+from conformance.frontends.cli.lane_options import choose_lane, lane_words
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
     SectionedCommand,
@@ -24,6 +24,7 @@ from conformance.frontends.cli.options import (
     target_from,
     target_options,
 )
+from conformance.frontends.cli.provider_options import control_from, given_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from conformance.results.report import Report
 
 NO_TARGET: Final = "no target"
+_WHICH_TARGET: Final = (
+    "use --target host:port for a provider, --provider-cmd CMD to start one, or --fake for the embedded one"
+)
 
 RUN_HELP = """Judge a capacity provider by its contract.
 
@@ -92,42 +96,50 @@ def run_command(**given: Any) -> None:
 
 def settings_from(**given: Any) -> Settings:
     """Checks all options before connecting, and returns them as one value. Raises UsageError."""
+    from conformance import lanes
     from conformance.core import catalogue
     from conformance.frontends.settings import Settings
 
     context = click.get_current_context()
     given = _one_target(context, given)
+    address, control = control_from(given)
+    given = {**given, "target": address}
     select, exclude = _selected(given), catalogue.patterns(given["exclude"])
-    known, file = catalogue.load(), configuration_of(context)
+    known, file = lanes.catalogue_of(lanes.named(given["lane"])), configuration_of(context)
+    lane = choose_lane(**given)
     whole = len(known.select(select, exclude)) == len(known.entries)
     return Settings(
         target=None if given["fake"] else target_from(**given),
+        control=control,
         select=select,
         exclude=exclude,
-        options=_options(given, whole=whole),
+        options=_options(given, whole=whole, lane_options=lane_words(**given)),
         report_dir=given["report_dir"],
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
         config=file.path if file else None,
         known_failures=load_known_failures(**given),
-        **choose_lane(**given),
+        **lane,
     )
 
 
 def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options with either a target or the fake: the command line takes precedence over other sources."""
-    if given["fake"] and given["target"]:
-        match more_explicit(context, "fake", "target"):
-            case "fake":
-                given = {**given, "target": None}
-            case "target":
-                given = {**given, "fake": False}
-            case _:
-                pass
-    if given["fake"] == bool(given["target"]):
-        problem = "--target and --fake exclude each other" if given["fake"] else NO_TARGET
-        raise UsageError(problem, hint="use --target host:port for a provider, or --fake for the embedded one")
+    """Returns the options with either a target or the fake: the command line takes precedence over other sources.
+
+    A target from the same source as --provider-cmd, or with {port} in it, says how that provider is reached.
+    """
+    for one, other in (("fake", "target"), ("fake", "provider_cmd"), ("provider_cmd", "target")):
+        if not (given[one] and given[other]) or (other == "target" and "{port}" in given["target"]):
+            continue
+        explicit = more_explicit(context, one, other)
+        if explicit is not None:
+            ignored = other if explicit == one else one
+            given = {**given, ignored: False if ignored == "fake" else None}
+        elif one == "fake":
+            raise UsageError(f"--{other.replace('_', '-')} and --fake exclude each other", hint=_WHICH_TARGET)
+    if not (given["fake"] or given["target"] or given["provider_cmd"]):
+        raise UsageError(NO_TARGET, hint=_WHICH_TARGET)
     return given
 
 
@@ -145,7 +157,7 @@ def _selected(given: dict[str, Any]) -> tuple[str, ...]:
     return tuple(pattern for pattern in select if pattern != "failed") + failed_in(given["baseline"])
 
 
-def _options(given: dict[str, Any], *, whole: bool) -> Options:
+def _options(given: dict[str, Any], *, whole: bool, lane_options: tuple[str, ...]) -> Options:
     from conformance import lanes
     from conformance.core.timeouts import parse_duration, parse_patience
     from conformance.engine.options import Limits, Options, RunInfo, Timeouts
@@ -174,7 +186,15 @@ def _options(given: dict[str, Any], *, whole: bool) -> Options:
         fence_scope=given["fence_scope"],
         hold=parse_duration(given["hold"]) if given["hold"] else 0.0,
         faults=parse_faults(given["fault"]),
-        info=RunInfo(version=version(), whole=whole, fake=given["fake"], coverage=lanes.kit_coverage(given["lane"])),
+        info=RunInfo(
+            version=version(),
+            whole=whole,
+            fake=given["fake"],
+            coverage=lanes.kit_coverage(given["lane"]),
+            lane_options=lane_options,
+            commands=given_commands(given),
+        ),
+        catalogue=lanes.whole_catalogue(),
     )
 
 
@@ -249,7 +269,9 @@ def _run_lane(controller: RunController) -> None:
 
         pytest_loop.run(controller)
     else:
-        controller.run()
+        from conformance.frontends import collection
+
+        controller.run(collection.chosen(controller.settings))
 
 
 def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:

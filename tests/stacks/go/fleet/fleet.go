@@ -85,7 +85,7 @@ func (token Token) newerThan(mark Token) bool {
 	return token.Epoch > mark.Epoch || token.Epoch == mark.Epoch && token.Sequence > mark.Sequence
 }
 
-// Machine is one machine as it is at a moment; the unexported fields describe its last transition.
+// Machine is one machine as it is at a moment; the fields from CreatedBy on describe its transitions.
 type Machine struct {
 	ID, Zone  string
 	Spot      bool
@@ -93,10 +93,10 @@ type Machine struct {
 	Host      string
 	Cluster   string
 	Metadata  map[string]string // never changed, only replaced
-	createdBy string
-	last      verb
-	operation string
-	due       time.Time // zero if no transition runs
+	CreatedBy string
+	Last      verb
+	Operation string
+	Due       time.Time // zero if no transition runs
 }
 
 // Ack is the answer to a mutating call.
@@ -105,7 +105,7 @@ type Ack struct {
 	Machine   Machine
 }
 
-type markKey struct{ shard, machine string }
+type markKey struct{ Shard, Machine string }
 
 // Fleet is safe for concurrent use.
 type Fleet struct {
@@ -117,6 +117,7 @@ type Fleet struct {
 	order      []string
 	marks      map[markKey]Token
 	operations int
+	journal    *Journal // nil if the state is only in memory
 }
 
 // New returns a fleet of SPECULATIVE machines.
@@ -168,11 +169,11 @@ func (fleet *Fleet) List(states []State, limit int) ([]Machine, error) {
 // Create attaches a host.
 func (fleet *Fleet) Create(id string, token Token) (Ack, error) {
 	return fleet.call(id, token, create, func(machine *Machine) (Ack, error) {
-		if (machine.State == Creating || machine.State == Idle) && machine.createdBy != "" {
+		if (machine.State == Creating || machine.State == Idle) && machine.CreatedBy != "" {
 			if fleet.defect == DoubleCreate {
-				machine.createdBy = fleet.newOperation()
+				machine.CreatedBy = fleet.newOperation()
 			}
-			return Ack{machine.createdBy, *machine}, nil
+			return Ack{machine.CreatedBy, *machine}, nil
 		}
 		return fleet.start(create, machine, nil)
 	})
@@ -189,7 +190,7 @@ func (fleet *Fleet) Configure(id string, token Token, cluster string, blob []byt
 		case size(metadata) > maxMetadata:
 			return Ack{}, refuse(Invalid, "shard_metadata is larger than %d bytes", maxMetadata)
 		case machine.isRetry(configure) && machine.Cluster == cluster:
-			return Ack{machine.operation, *machine}, nil
+			return Ack{machine.Operation, *machine}, nil
 		}
 		stored := maps.Clone(metadata)
 		if fleet.defect == TrimsMetadata {
@@ -218,10 +219,12 @@ func (fleet *Fleet) Delete(id string, token Token) (Ack, error) {
 	})
 }
 
-// call passes the fence, finds the machine and then mutates it, all under the lock.
+// call passes the fence, finds the machine and then mutates it, all under the lock. A refused call is kept too: it may
+// have raised a mark.
 func (fleet *Fleet) call(id string, token Token, verb verb, mutate func(*Machine) (Ack, error)) (Ack, error) {
 	fleet.mutex.Lock()
 	defer fleet.mutex.Unlock()
+	defer fleet.keep(markKey{token.Shard, id})
 	if verb != drain || fleet.defect != NoFenceOnDrain {
 		if err := fleet.fence(id, token); err != nil {
 			return Ack{}, err
@@ -265,7 +268,7 @@ func (fleet *Fleet) get(id string) (*Machine, error) {
 
 func (fleet *Fleet) startOnce(verb verb, machine *Machine) (Ack, error) {
 	if machine.isRetry(verb) {
-		return Ack{machine.operation, *machine}, nil
+		return Ack{machine.Operation, *machine}, nil
 	}
 	return fleet.start(verb, machine, nil)
 }
@@ -275,16 +278,16 @@ func (fleet *Fleet) start(verb verb, machine *Machine, bind func()) (Ack, error)
 	if machine.State != edge.source {
 		return Ack{}, refuse(NoEdge, "cannot %s %s: its state is %d", verb, machine.ID, machine.State)
 	}
-	machine.last, machine.operation = verb, fleet.newOperation()
-	machine.State, machine.due = edge.via, time.Now().Add(fleet.latency)
+	machine.Last, machine.Operation = verb, fleet.newOperation()
+	machine.State, machine.Due = edge.via, time.Now().Add(fleet.latency)
 	if verb == create {
-		machine.createdBy = machine.operation
+		machine.CreatedBy = machine.Operation
 	}
 	if bind != nil {
 		bind()
 	}
 	settle(machine)
-	return Ack{machine.operation, *machine}, nil
+	return Ack{machine.Operation, *machine}, nil
 }
 
 func (fleet *Fleet) newOperation() string {
@@ -294,21 +297,21 @@ func (fleet *Fleet) newOperation() string {
 
 func (machine *Machine) isRetry(verb verb) bool {
 	edge := edges[verb]
-	return machine.last == verb && (machine.State == edge.via || machine.State == edge.target)
+	return machine.Last == verb && (machine.State == edge.via || machine.State == edge.target)
 }
 
 func settle(machine *Machine) {
-	if machine.due.IsZero() || machine.due.After(time.Now()) {
+	if machine.Due.IsZero() || machine.Due.After(time.Now()) {
 		return
 	}
-	machine.due, machine.State = time.Time{}, edges[machine.last].target
-	switch machine.last {
+	machine.Due, machine.State = time.Time{}, edges[machine.Last].target
+	switch machine.Last {
 	case create:
-		machine.Host = "host-" + machine.operation
+		machine.Host = "host-" + machine.Operation
 	case drain:
 		machine.Cluster, machine.Metadata = "", nil
 	case remove:
-		machine.Host, machine.createdBy = "", ""
+		machine.Host, machine.CreatedBy = "", ""
 	}
 }
 

@@ -4,6 +4,7 @@ package provider
 import (
 	"context"
 	"flag"
+	"log"
 	"slices"
 	"time"
 
@@ -24,13 +25,20 @@ func FromFlags(name string) (*Provider, int) {
 	machines := flag.Int("machines", 64, "")
 	latency := flag.Float64("latency", 0, "seconds")
 	defect := flag.String("defect", "", "")
+	state := flag.String("state", "", "directory that keeps the state; in memory if empty")
 	flag.Parse()
 	known := []string{"", fleet.DoubleCreate, fleet.NoFenceOnDrain, fleet.TrimsMetadata}
 	if !slices.Contains(known, *defect) {
 		panic("unknown defect " + *defect)
 	}
 	wait := time.Duration(*latency * float64(time.Second))
-	return &Provider{name: name, fleet: fleet.New(*machines, wait, *defect)}, *port
+	kept := fleet.New(*machines, wait, *defect)
+	if *state != "" {
+		if err := kept.Restore(*state); err != nil {
+			log.Fatal(err)
+		}
+	}
+	return &Provider{name: name, fleet: kept}, *port
 }
 
 func (provider *Provider) Create(_ context.Context, request *pb.CreateRequest) (*pb.TransitionAck, error) {

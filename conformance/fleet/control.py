@@ -1,0 +1,131 @@
+"""Gives a run the control of its provider and the access to its backend that the user allows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from conformance.core.errors import UsageError
+from conformance.fleet.backend import CommandBackend
+from conformance.fleet.process import CommandProvider, ProcessProvider, ProviderTimeouts
+from conformance.fleet.repair import CommandRepair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from conformance.core.command_line import CommandLine
+    from conformance.fleet.backend import Backend
+    from conformance.fleet.provider import Provider
+    from conformance.fleet.repair import Repair
+    from conformance.rpc.target import Target
+
+LOG: Final = "provider.log"
+STATE: Final = "provider-state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideCommands:
+    """The commands that control a provider that runs elsewhere."""
+
+    start: CommandLine
+    stop: CommandLine
+    kill: CommandLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """The ways in which the kit may control the provider and ask its backend.."""
+
+    provider: CommandLine | OutsideCommands | None = None
+    """The command that is the provider, or the commands for one that runs elsewhere."""
+    hosts: CommandLine | None = None
+    """The command that lists the hosts that the backend runs."""
+    repair: CommandLine | None = None
+    """The command that cleans one FAILED machine up."""
+    port: str = ""
+    """The provider's port, for the placeholder; empty for a target without one."""
+    timeouts: ProviderTimeouts = field(default_factory=ProviderTimeouts)
+
+
+@dataclass(slots=True, kw_only=True)
+class Control:
+    """The provider and the backend of one run."""
+
+    provider: Provider | None = None
+    backend: Backend | None = None
+    repair: Repair | None = None
+    keep_state: bool = False
+    """True if the state of the provider is needed after the run: machines are left, and a sweep asks it for them."""
+    state: Path | None = None
+
+
+@asynccontextmanager
+async def controlled(options: ControlOptions, target: Target, *, report_dir: Path | None) -> AsyncIterator[Control]:
+    """Yields the provider, which is not started yet, and the backend. Ends the provider when the body ends.
+
+    The provider's state and output go to the report directory. Without one they go to a temporary directory, which is
+    deleted at the end if the body succeeds, unless `keep_state`. Raises UsageError if they cannot be written.
+    """
+    if options.provider is None and options.hosts is None and options.repair is None:
+        yield Control()
+        return
+    try:
+        state, log = _places(report_dir)
+    except OSError as error:
+        raise UsageError(
+            f"no directory for the provider's state: {error}", hint="choose a writable --report-dir"
+        ) from None
+    values = {"port": options.port, "dir": str(state)}
+    control = Control(provider=_provider(options, target, values, log), state=state)
+    if options.hosts is not None:
+        control.backend = CommandBackend(options.hosts.filled(**values), timeout=options.timeouts.command)
+    if options.repair is not None:
+        control.repair = CommandRepair(options.repair, values, timeout=options.timeouts.command)
+    try:
+        yield control
+    finally:
+        if control.provider is not None:
+            await control.provider.close()
+    if report_dir is None and not control.keep_state:
+        shutil.rmtree(state.parent, ignore_errors=True)
+
+
+def _provider(options: ControlOptions, target: Target, values: dict[str, str], log: Path) -> Provider | None:
+    match options.provider:
+        case None:
+            return None
+        case OutsideCommands() as commands:
+            return CommandProvider(
+                target,
+                start=commands.start.filled(**values),
+                stop=commands.stop.filled(**values),
+                kill=commands.kill.filled(**values),
+                timeouts=options.timeouts,
+            )
+        case command:
+            return ProcessProvider(command.filled(**values), target, log=log, timeouts=options.timeouts)
+
+
+def _places(report_dir: Path | None) -> tuple[Path, Path]:
+    """Returns a new directory for the provider's state, and the file for its output."""
+    if report_dir is None:
+        directory = Path(tempfile.mkdtemp(prefix="conformance-"))
+    else:
+        directory = report_dir.resolve()
+        directory.mkdir(parents=True, exist_ok=True)
+    log = directory / LOG
+    log.write_bytes(b"")
+    # The user may still need the state of an earlier run, and the provider must not start with it.
+    for number in count(1):
+        state = directory / (STATE if number == 1 else f"{STATE}-{number}")
+        try:
+            state.mkdir()
+        except FileExistsError:
+            continue
+        return state, log
+    raise AssertionError("there is always another number")
