@@ -112,7 +112,7 @@ async def _run(
                 slots=few,
                 use_idle=options.use_idle,
                 max_machines=options.limits.max_machines,
-                means=preflight.means(provider=provider, backend=backend),
+                means=_means(provider, backend),
             )
         hosts = (
             FleetHosts() if backend is None else await session.stop.run_unless_stopped(look(backend, session.client))
@@ -135,6 +135,15 @@ async def _run(
             except asyncio.CancelledError:
                 await this_run.cancel_all()
                 raise
+
+
+def _means(provider: Provider | None, backend: Backend | None) -> tuple[str, ...]:
+    """Returns the capabilities that the run has by its options."""
+    return preflight.means(
+        restarts=provider is not None,
+        next_version=provider is not None and provider.can_upgrade,
+        backend=backend is not None,
+    )
 
 
 class Run:
@@ -282,7 +291,7 @@ class Run:
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
         context = self._context
-        means = preflight.means(provider=context.provider, backend=context.backend)
+        means = _means(context.provider, context.backend)
         lacking = preflight.missing_capability(behaviour, self._session.found, means)
         reason = preflight.SKIP_REASONS[lacking] if lacking else ""
         if not reason and behaviour.needs.returned and self._options.keep:

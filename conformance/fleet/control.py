@@ -43,6 +43,8 @@ class ControlOptions:
 
     provider: CommandLine | OutsideCommands | None = None
     """The command that is the provider, or the commands for one that runs elsewhere."""
+    next_version: CommandLine | None = None
+    """The command that starts a newer version of the provider on the state of the older one."""
     hosts: CommandLine | None = None
     """The command that lists the hosts that the backend runs."""
     repair: CommandLine | None = None
@@ -96,6 +98,7 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
 
 
 def _provider(options: ControlOptions, target: Target, values: dict[str, str], log: Path) -> Provider | None:
+    next_words = () if options.next_version is None else options.next_version.filled(**values)
     match options.provider:
         case None:
             return None
@@ -106,9 +109,12 @@ def _provider(options: ControlOptions, target: Target, values: dict[str, str], l
                 stop=commands.stop.filled(**values),
                 kill=commands.kill.filled(**values),
                 timeouts=options.timeouts,
+                next_start=next_words,
             )
         case command:
-            return ProcessProvider(command.filled(**values), target, log=log, timeouts=options.timeouts)
+            return ProcessProvider(
+                command.filled(**values), target, log=log, timeouts=options.timeouts, next_words=next_words
+            )
 
 
 def _places(report_dir: Path | None) -> tuple[Path, Path]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.core.errors import TargetError
+from conformance.fleet.model.restarts import Ending
 from conformance.fleet.restarts import Restarts
 from conformance.rpc.outages import Outages
 
@@ -47,8 +48,13 @@ class Recorder:
     async def reconnect(self) -> None:
         self.done.append("reconnect")
 
-    def restarted(self, at: float) -> None:
-        self.done.append("restarted")
+    def restarted(self, at: float, ending: Ending) -> None:
+        self.done.append("restarted" if ending is Ending.KILL else f"restarted after an {ending}")
+
+    can_upgrade = True
+
+    def upgrade(self) -> None:
+        self.done.append("upgrade")
 
     def recovered(self) -> None:
         self.done.append("recovered")

@@ -31,6 +31,13 @@ PROVIDER_OPTIONS: Final = (
     click.option("--stop-cmd", metavar="CMD", help="Stop that provider in an orderly way: 'systemctl stop …'."),
     click.option("--kill-cmd", metavar="CMD", help="Kill that provider: 'systemctl kill --signal=KILL …'."),
     click.option(
+        "--next-cmd",
+        metavar="CMD",
+        help="Start a newer version of the provider with this command, on the state of the older one and at the same "
+        "port: 'my-provider-2.0 --port {port} --state {dir}'. It replaces --provider-cmd, or --start-cmd, from the "
+        "upgrade on (ROL-3).",
+    ),
+    click.option(
         "--hosts-cmd",
         metavar="CMD",
         help="List the hosts that the backend really runs, one ref a line. The kit compares them with what the "
@@ -65,7 +72,7 @@ PROVIDER_OPTIONS: Final = (
     ),
 )
 
-COMMANDS: Final = ("provider-cmd", "start-cmd", "stop-cmd", "kill-cmd", "hosts-cmd", "repair-cmd")
+COMMANDS: Final = ("provider-cmd", "start-cmd", "stop-cmd", "kill-cmd", "next-cmd", "hosts-cmd", "repair-cmd")
 DURATIONS: Final = ("start-timeout", "stop-timeout", "cmd-timeout")
 
 _PORTS: Final = range(10_000, 32_768)
@@ -100,6 +107,10 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         raise UsageError("--provider-cmd and --start-cmd exclude each other", hint="remove one of them")
     if given["fake"] and lines:
         raise UsageError(f"--{next(iter(lines))} and --fake exclude each other", hint="remove one of them")
+    if "next-cmd" in lines and own is None and outside is None:
+        raise UsageError(
+            "--next-cmd without a provider that the kit may restart", hint="add --provider-cmd, or --start-cmd"
+        )
     address: str | None = given["target"]
     if own is not None:
         address = address or "127.0.0.1:{port}"
@@ -116,7 +127,12 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         command=parse_duration(given["cmd_timeout"]),
     )
     return address, ControlOptions(
-        provider=own or outside, hosts=hosts, repair=lines.get("repair-cmd"), port=port, timeouts=timeouts
+        provider=own or outside,
+        next_version=lines.get("next-cmd"),
+        hosts=hosts,
+        repair=lines.get("repair-cmd"),
+        port=port,
+        timeouts=timeouts,
     )
 
 

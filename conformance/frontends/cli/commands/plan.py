@@ -123,7 +123,12 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
-    means = preflight.means(provider=settings.control.provider, backend=settings.control.hosts)
+    control = settings.control
+    means = preflight.means(
+        restarts=control.provider is not None,
+        next_version=control.next_version is not None,
+        backend=control.hosts is not None,
+    )
     preflight.check_size(
         chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines, means=means
     )

@@ -1,0 +1,59 @@
+"""The rollout lane: stops the provider in an orderly way, starts it or a newer version, and compares (§13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from conformance.core.catalogue import Entry
+    from conformance.lanes.protocol import Lane, LaneOption, LaneRun
+    from conformance.results.report import Report
+    from conformance.testkit.behaviour import Plan
+
+
+class RolloutLane:
+    """Runs its behaviours in the engine, one at a time. Has no options and no figures of its own."""
+
+    name: Final = "rollout"
+    help: Final = "stops the provider under load, and starts it again or a newer version of it"
+    options: tuple[LaneOption, ...] = ()
+    excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault", "jobs"})
+    """The connections end with the provider, and one behaviour runs at a time."""
+    needs_plan: Final = False
+    read_figures: None = None
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Returns its entries, in the contract's order."""
+        from conformance.lanes import catalogue_file
+
+        return catalogue_file.entries(__name__)
+
+    def plan(self, settings: None) -> Plan:
+        """Returns its behaviours."""
+        from conformance.lanes.rollout import plan
+
+        return plan.whole()
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Returns None: the lane has no settings."""
+
+    def run(self, settings: None, run: LaneRun) -> Coroutine[Any, Any, Report]:
+        """Judges the target by the plan of the run."""
+        from conformance.engine import run as engine_run
+
+        return engine_run.run(
+            run.plan,
+            run.target,
+            options=run.options,
+            ledger_at=run.ledger_at,
+            emit=run.emit,
+            stop=run.stop,
+            provider=run.provider,
+            backend=run.backend,
+            repair=run.repair,
+        )
+
+
+LANE: Final[Lane[None]] = RolloutLane()
