@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conformance.fleet.backend import Backend
+    from conformance.lanes.protocol import Lane
     from conformance.results.report import Report
     from conformance.testkit.behaviour import Plan
     from fake_provider.core import Core
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
 SHORT_PATIENCE = Patience(3.0, 3.0, 3.0, 3.0)
 
 
-def plan_of(select: Sequence[str] = ()) -> Plan:
+def plan_of(select: Sequence[str] = (), *, lane: Lane[None] = LANE) -> Plan:
     """Returns the chosen behaviours of the lane; all of them if none is chosen."""
-    known = lanes.catalogue_of(LANE)
-    return plans.among(LANE.plan(None), known, (entry.id for entry in known.select(select, ())))
+    known = lanes.catalogue_of(lane)
+    return plans.among(lane.plan(None), known, (entry.id for entry in known.select(select, ())))
 
 
-def options_of(seed: int) -> Options:
+def options_of(seed: int, *, lane: Lane[None] = LANE) -> Options:
     """Returns the options of a run against a provider in this process."""
     return Options(
         seed=seed,
         timeouts=Timeouts(patience=SHORT_PATIENCE, rpc=5.0, connect=5.0),
-        info=RunInfo(coverage=lanes.kit_coverage(LANE.name)),
+        info=RunInfo(coverage=lanes.kit_coverage(lane.name)),
         catalogue=lanes.whole_catalogue(),
         rng=random.Random(seed),
     )
@@ -50,6 +51,7 @@ async def judge(
     *,
     select: Sequence[str] = (),
     seed: int = 0,
+    lane: Lane[None] = LANE,
     backend: Backend | None = None,
     options: Options | None = None,
     **serving: Any,
@@ -60,9 +62,9 @@ async def judge(
         await provider.start()
         with tempfile.TemporaryDirectory() as directory:
             return await engine_run.run(
-                plan_of(select),
+                plan_of(select, lane=lane),
                 Target(address=provider.address),
-                options=options or options_of(seed),
+                options=options or options_of(seed, lane=lane),
                 ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
                 provider=provider,
                 backend=backend,

@@ -36,6 +36,10 @@ class Interruption(Protocol):
     def at_end(self) -> bool:
         """True if the transition had ended before."""
 
+    @property
+    def orderly(self) -> bool:
+        """True if the provider was stopped, not killed: a transition that failed then may be cleaned up already."""
+
 
 async def judge(trial: Trial, edge: Edge, moment: Interruption, call: Call, before: pb.Machine) -> pb.Machine:
     """Judges the machine after the restart, from the first answer until it rests; returns it at rest."""
@@ -68,6 +72,8 @@ def check_state(machine: Machine, moment: Interruption, shown: pb.Machine, *, at
     """Expects a state to which the cut transition may have led; `at_end`: it had ended before the kill."""
     arrow = EDGES[moment.verb]
     allowed = (arrow.target,) if at_end else (arrow.source, arrow.via, arrow.target, State.FAILED)
+    if moment.orderly and not at_end:
+        allowed = tuple(dict.fromkeys((*allowed, State.SPECULATIVE, State.IDLE)))
     expect.fact(
         state_of(shown.state) in allowed,
         wanted=f"{machine.id} to be {' or '.join(state.name for state in allowed)} after {moment}",
@@ -142,7 +148,9 @@ async def go_on(trial: Trial, edge: Edge, shown: pb.Machine) -> Machine:
     state = state_of(shown.state)
     if state is State.FAILED:
         return await trial.replace(machine, target)
-    if state is not target:
+    if state not in (EDGES[edge.verb].source, target):  # it had failed, and was cleaned up
+        await trial.bring(machine, target)
+    elif state is not target:
         await expect.acked(edge.send())
         await expect.settles(machine, edge.verb)
     return machine

@@ -182,8 +182,9 @@ class FleetModel:
         """Notes that the provider has ended, and starts again: told when it is gone, `at` this time of the run's clock.
 
         Its connections have ended with it, so no call that was sent before can still arrive. The end of a transition
-        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. Everything else
-        must be as it was acknowledged (DUR-1). Readings are judged again after `recovered`.
+        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. If it failed, an
+        orderly stop may have cleaned it up. Everything else must be as it was acknowledged (DUR-1). Readings are judged
+        again after `recovered`.
         """
         self._starting = True
         self._tick += 1
@@ -192,7 +193,8 @@ class FleetModel:
         for track in self._tracks.values():
             if track.expected.verb is not None and track.expected.operation is not None:
                 self._operations.pop(track.expected.operation.id, None)
-            track.expected = after_restart(track.expected)
+            orderly = ending is not Ending.KILL and track.expected.verb is not None
+            track.expected = UNKNOWN if orderly else after_restart(track.expected)
             track.doubts, track.refused = {}, None
 
     def repaired(self, machine_id: str) -> None:

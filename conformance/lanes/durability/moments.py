@@ -33,6 +33,11 @@ class Moment:
     """Seconds from the sending of the call to the kill, for a kill before the ack."""
 
     @property
+    def orderly(self) -> bool:
+        """False: the provider is killed."""
+        return False
+
+    @property
     def at_end(self) -> bool:
         """True if the transition had ended before the kill."""
         return self.phase is Phase.SETTLED

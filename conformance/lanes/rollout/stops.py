@@ -40,6 +40,7 @@ class Interrupted:
     verb: Verb
     retry: bool = False
     at_end: bool = False
+    orderly: bool = True
 
     def __str__(self) -> str:
         return f"{self.when} and a retry of {self.verb.value}" if self.retry else self.when
@@ -163,16 +164,18 @@ EARLIER_MARKS: Final = 8
 """The number of earlier marks that are asked again."""
 
 
-async def marks_of(trial: Trial) -> KnownMarks:
-    """Sets marks on the machines of the behaviour with new shards, and returns them."""
+async def marks_of(trial: Trial, machines: Sequence[Machine]) -> KnownMarks:
+    """Sets marks on machines that stay at rest with new shards, and returns them with some earlier ones of the run."""
     found = []
     for number in range(3):
         shard = trial.new_shard()
-        for place, machine in enumerate(trial.machines):
+        for place, machine in enumerate(machines):
             token, verb = shard.token(epoch=3 + number, sequence=40 + place), harmless(machine)
             if (await expect.answered(machine.call(verb, token))).code in PASSED:
                 found.append((machine, verb, token))
-    earlier = [(machine, verb, mark.token) for machine, verb, mark in trial.oldest_marks(EARLIER_MARKS)]
+    moving = {machine.id for machine in trial.machines} - {machine.id for machine in machines}
+    old = trial.oldest_marks(EARLIER_MARKS)
+    earlier = [(machine, verb, mark.token) for machine, verb, mark in old if machine.id not in moving]
     return KnownMarks(set_now=found, earlier=earlier)
 
 

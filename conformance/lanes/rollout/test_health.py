@@ -39,7 +39,7 @@ async def test_the_provider_says_that_it_will_stop(trial: Trial) -> None:
     if not REFUSALS.intersection(said):
         raise Violation(
             "the health service to say NOT_SERVING before the provider ends",
-            f"{said[-1]} until the connection ended",
+            f"{', '.join(dict.fromkeys(said))} until the connection ended",
         )
 
 

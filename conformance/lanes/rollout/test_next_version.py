@@ -32,7 +32,7 @@ async def test_the_newer_version_has_everything_as_it_was(trial: Trial) -> None:
         raise NotObserved("the newer version runs already")
     drained, bound, *moving = trial.machines
     rest = await at_rest(trial, drained, bound)
-    marks = await marks_of(trial)
+    marks = await marks_of(trial, (drained, bound))
     edges = [Edge.of(trial, moving[0], Verb.CONFIGURE), Edge.of(trial, moving[1], Verb.DRAIN)]
     seen, before = {edge.machine.id: await edge.machine.read() for edge in edges}, await look(trial)
     calls = [await trial.begin(edge.machine, edge.verb, edge.send()) for edge in edges]
