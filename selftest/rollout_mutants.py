@@ -182,6 +182,8 @@ class BindingsAreNotSavedDuringTheStop(StoppedCore):
 class AnswersLate(Servicer):
     """Not a mutant: has done its work some time before it answers."""
 
+    seconds = 0.4
+
     async def answer(self, context: Any, work: Callable[[], Any]) -> Any:
         if self.refusing:
             return await super().answer(context, work)
@@ -190,7 +192,7 @@ class AnswersLate(Servicer):
             result = work()
         except Exception as error:
             problem = error
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(self.seconds)
 
         def done() -> Any:
             if problem is not None:

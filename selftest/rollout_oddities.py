@@ -55,9 +55,11 @@ class SaysGoawayAtOnce(StoppingServer):
         await super().stop(grace, 0.0)
 
 
-ODDITIES["AnswersLate"] = Rolled(
-    name="AnswersLate", story="Has done its work some time before it answers.", servicer=AnswersLate
-)
+@rolled()
+class AnswersALittleLate(AnswersLate):
+    """Has done its work some time before it answers."""
+
+    seconds = 0.04
 
 
 @rolled(latency=SLOW, machines=60)
