@@ -26,13 +26,17 @@ class StoppedCore(Restarted):
 
     stopping = False
 
+    def begin_stop(self) -> None:
+        """Notes the request to stop; the last calls are still to come."""
+        self.stopping = True
+
 
 class StoppingServer(Server):
     """Not a mutant: tells its core as soon as it is asked to stop."""
 
     async def stop(self, grace: float, notice: float = 0.0) -> None:
         if isinstance(self.core, StoppedCore):
-            self.core.stopping = True
+            self.core.begin_stop()
         await super().stop(grace, notice)
 
 

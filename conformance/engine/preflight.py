@@ -26,15 +26,21 @@ SKIP_REASONS: Final = {
     "restarts": "not observed: the kit cannot kill and start the provider; give --provider-cmd, or --start-cmd and "
     "--kill-cmd",
     "next-version": "not observed: there is no newer version to start; give --next-cmd",
+    "replicas": "not observed: the provider has one replica only; give --replica-cmd",
     "backend": "not observed: the backend cannot be asked for its hosts; give --hosts-cmd",
 }
-MEANS: Final = ("restarts", "next-version", "backend")
+MEANS: Final = ("restarts", "next-version", "replicas", "backend")
 """The capabilities that a run has by its options, and not by its target."""
 
 
-def means(*, restarts: bool, next_version: bool, backend: bool) -> tuple[str, ...]:
-    """Returns those of MEANS that a run has: it may restart the provider, start a newer version, ask the backend."""
-    given = {"restarts": restarts, "next-version": next_version, "backend": backend}
+def means(
+    *, restarts: bool = False, next_version: bool = False, replicas: bool = False, backend: bool = False
+) -> tuple[str, ...]:
+    """Returns those of MEANS that a run has.
+
+    It may restart the provider, start a newer version of it, restart its replicas alone, ask its backend.
+    """
+    given = {"restarts": restarts, "next-version": next_version, "replicas": replicas, "backend": backend}
     return tuple(name for name in MEANS if given[name])
 
 

@@ -25,6 +25,7 @@ from conformance.fleet.hosts import FleetHosts, look
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
+from conformance.fleet.replicas import Replicas
 from conformance.fleet.restarts import Restarts
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
@@ -142,6 +143,7 @@ def _means(provider: Provider | None, backend: Backend | None) -> tuple[str, ...
     return preflight.means(
         restarts=provider is not None,
         next_version=provider is not None and provider.can_upgrade,
+        replicas=isinstance(provider, Replicas),
         backend=backend is not None,
     )
 
@@ -178,6 +180,7 @@ class Run:
             settings=settings,
             repair=repair,
             hosts_before=hosts,
+            note=lambda text: self._builder.note(text),
             restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)

@@ -67,7 +67,7 @@ class ProcessProvider:
     @property
     def address(self) -> str:
         """The address that clients connect to."""
-        return self._target.address
+        return self._target.dial_address
 
     @property
     def running(self) -> bool:

@@ -64,14 +64,23 @@ async def look(trial: Trial) -> Snapshot:
 
 
 async def back(
-    trial: Trial, before: Snapshot, when: object, *, moving: Collection[str] = (), whole: bool = False
+    trial: Trial,
+    before: Snapshot,
+    when: object,
+    *,
+    moving: Collection[str] = (),
+    whole: bool = False,
+    starts: bool = True,
 ) -> Snapshot:
     """Starts the provider, and returns the fleet when it has its state back and takes mutating calls.
 
     Machines that only the kit drives must be as they were `before`, except those that are `moving`; with `whole`, so
-    must the inventory. Raises Violation.
+    must the inventory. Unless it `starts`, another replica serves already. Raises Violation.
     """
-    await _started(trial, when)
+    if starts:
+        await _started(trial, when)
+    else:
+        await trial.restarts.serves()
     after = await _recovered(trial, before)
     trial.restarts.recovered()
     own = trial.own_machines()

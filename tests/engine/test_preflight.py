@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 CREATES: dict[str, Any] = {"start": State.SPECULATIVE, "creates": True}
 
 
-def means(*, restarts: bool = False, next_version: bool = False, backend: bool = False) -> tuple[str, ...]:
-    return preflight.means(restarts=restarts, next_version=next_version, backend=backend)
-
-
 def test_every_needed_capability_has_a_skip_reason() -> None:
     needed = {need for each in catalogue.load().entries for need in each.needs} | {"create"}
     assert needed <= set(preflight.SKIP_REASONS) <= {*CAPABILITIES, *preflight.MEANS}
@@ -55,16 +51,16 @@ def test_the_first_missing_capability_is_named() -> None:
 def test_what_the_options_of_a_run_allow_is_a_capability_too() -> None:
     needy, restarts = proof(capabilities=["backend"]), proof(restarts=True)
     assert preflight.missing_capability(needy, a_found()) == "backend"
-    assert preflight.missing_capability(needy, a_found(), means(backend=True)) is None
+    assert preflight.missing_capability(needy, a_found(), preflight.means(backend=True)) is None
     assert preflight.missing_capability(restarts, a_found(), ["backend"]) == "restarts"
-    assert preflight.missing_capability(restarts, a_found(), means(restarts=True)) is None
+    assert preflight.missing_capability(restarts, a_found(), preflight.means(restarts=True)) is None
 
 
 def test_a_newer_version_needs_a_provider_that_may_be_restarted_too() -> None:
     upgrades = proof(upgrades=True)
     assert preflight.missing_capability(upgrades, a_found()) == "restarts"
-    assert preflight.missing_capability(upgrades, a_found(), means(restarts=True)) == "next-version"
-    assert preflight.missing_capability(upgrades, a_found(), means(restarts=True, next_version=True)) is None
+    assert preflight.missing_capability(upgrades, a_found(), preflight.means(restarts=True)) == "next-version"
+    assert preflight.missing_capability(upgrades, a_found(), preflight.means(restarts=True, next_version=True)) is None
     assert "--next-cmd" in preflight.SKIP_REASONS["next-version"]
 
 

@@ -14,6 +14,7 @@ from conformance.engine.dry_run import TargetSpeed, dry_run
 from conformance.engine.options import Options
 from conformance.lanes.rollout import LANE
 from conformance.lanes.rollout.older_client import as_released, released_messages
+from conformance.lanes.rollout.settings import RolloutSettings
 from conformance.lanes.rollout.stops import Interrupted
 from conformance.lanes.rollout.test_stop import was_cut_off
 from conformance.results.result import Status, Verdict
@@ -34,13 +35,22 @@ class Named:
 
 
 def test_every_entry_has_a_behaviour_and_every_behaviour_an_entry() -> None:
-    plan = LANE.plan(None)
+    plan = LANE.plan(RolloutSettings())
     assert [behaviour.id for behaviour in plan] == [entry.id for entry in LANE.entries()]
     assert all(behaviour.needs.restarts for behaviour in plan)
 
 
+def test_every_clause_of_rollout_is_judged() -> None:
+    assert {entry.clause.id for entry in LANE.entries()} == {f"ROL-{number}" for number in range(1, 6)}
+
+
+def test_the_limit_of_a_failover_is_a_duration() -> None:
+    assert LANE.configure({"failover_within": "90s"}).failover_within == 90.0
+    assert LANE.configure({"failover_within": None}).failover_within is None
+
+
 def test_only_the_behaviours_of_a_newer_version_start_one() -> None:
-    upgrades = {behaviour.id for behaviour in LANE.plan(None) if behaviour.needs.upgrades}
+    upgrades = {behaviour.id for behaviour in LANE.plan(RolloutSettings()) if behaviour.needs.upgrades}
     assert upgrades == {entry.id for entry in LANE.entries() if entry.clause.id == "ROL-3"}
 
 
@@ -48,14 +58,15 @@ def test_only_the_behaviours_of_a_newer_version_start_one() -> None:
 def test_a_dry_run_knows_what_the_lane_costs() -> None:
     found = a_found(speculative=tuple(f"m{number}" for number in range(12)), idle=())
     speed = TargetSpeed(transitions=dict.fromkeys(Verb, 0.2), call=0.001)
-    report = dry_run(LANE.plan(None), found, speed=speed, options=Options(seed=1))
+    report = dry_run(LANE.plan(RolloutSettings()), found, speed=speed, options=Options(seed=1))
     assert report.verdict is Verdict.CONFORMANT
-    assert [result.id for result in report.with_status(Status.SKIPPED)] == []
+    skipped = {result.entry.clause.id for result in report.with_status(Status.SKIPPED)}
+    assert skipped == {"ROL-4", "ROL-5"}, "a dry run has one replica"
     assert report.bill.create <= 20
     assert report.time.wall < 60
 
 
-# What may follow an orderly stop.
+# After an orderly stop.
 
 
 @pytest.mark.parametrize("state", ["SPECULATIVE", "IDLE", "DRAINING", "CONFIGURED", "FAILED"])

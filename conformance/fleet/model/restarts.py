@@ -21,6 +21,8 @@ class Ending(StrEnum):
     KILL = "kill"
     STOP = "orderly stop"
     UPGRADE = "orderly stop of the older version"
+    ROLLING = "orderly stop of one replica"
+    FAILOVER = "kill of one replica"
 
 
 class Judges(NamedTuple):
@@ -38,6 +40,8 @@ JUDGES: Final = {
     Ending.KILL: Judges("DUR-1a", "DUR-1b", "DUR-1c", "DUR-2a", "DUR-3b"),
     Ending.STOP: Judges("ROL-1a", "ROL-1b", "ROL-1a", "ROL-1a", "ROL-1c"),
     Ending.UPGRADE: Judges(*("ROL-3a",) * 5),
+    Ending.ROLLING: Judges(*("ROL-4a",) * 5),
+    Ending.FAILOVER: Judges(*("ROL-5a",) * 5),
 }
 USED_OPERATIONS: Final = frozenset({USED_OPERATION, *(judges.new_operations for judges in JUDGES.values())})
 """The behaviours of an operation id that was used before."""

@@ -130,10 +130,12 @@ async def taken_without_answer(trial: Trial) -> Sequence[Taken]:
                 Caller(trial.machines[number % 2], trial.new_shard(), each) for number, each in enumerate(clients)
             ]
             await asyncio.gather(*(caller.call() for caller in callers))  # a slow computer is slowest at first
-            ends = [asyncio.ensure_future(caller.call_until_the_end()) for caller in callers]
+            ended = asyncio.Event()
+            ends = [asyncio.ensure_future(caller.call_until_the_end(ended)) for caller in callers]
             stack.callback(lambda: [end.cancel() for end in ends])
             await asyncio.sleep(trial.random.uniform(0.03, 0.1))
             await stop(trial)
+            ended.set()
             stack.pop_all()
         last = await asyncio.gather(*ends)
     await back(trial, before, MEANWHILE)
@@ -167,14 +169,14 @@ class Caller(NamedTuple):
         """Makes one call."""
         return await self.machine.call(harmless(self.machine), self.shard.next(), client=self.client)
 
-    async def call_until_the_end(self) -> tuple[Machine, Call]:
-        """Makes calls until one is refused for now, or is cut off; returns that.
+    async def call_until_the_end(self, ended: asyncio.Event) -> tuple[Machine, Call]:
+        """Makes calls until one is refused for now, or is cut off, or the provider has ended; returns the last one.
 
         A server that ends resets its streams: gRPC reads that as CANCELLED.
         """
         while True:
             call = await self.call()
-            if not call.answered or call.busy or call.code is StatusCode.CANCELLED:
+            if not call.answered or call.busy or call.code is StatusCode.CANCELLED or ended.is_set():
                 return self.machine, call
             await asyncio.sleep(PAUSE_S)
 

@@ -113,6 +113,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     from conformance.core.lifecycle import Verb
     from conformance.engine import preflight
     from conformance.engine.dry_run import TargetSpeed, dry_run
+    from conformance.fleet.control import ReplicaCommand
     from conformance.frontends import collection
     from conformance.frontends.runner import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
@@ -127,6 +128,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     means = preflight.means(
         restarts=control.provider is not None,
         next_version=control.next_version is not None,
+        replicas=isinstance(control.provider, ReplicaCommand),
         backend=control.hosts is not None,
     )
     preflight.check_size(
