@@ -77,7 +77,7 @@ class Balancer:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a broken connection is no news
+            task.exception()  # connections are expected to break
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._start(self._join(reader, writer))

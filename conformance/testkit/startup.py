@@ -66,7 +66,8 @@ async def starting(trial: Trial, when: str) -> AsyncIterator[Client]:
 async def serving_means_answers(trial: Trial, when: str, *, before: Snapshot | None = None) -> bool:
     """Starts the provider, and expects Get and List to be answered OK while its health service says SERVING.
 
-    The machines of the run must be listed as `before`, if that is known. Returns whether it said so. Raises Violation.
+    The machines of the run must be listed as `before`, if that is known. Returns whether it reported SERVING. Raises
+    Violation.
     """
     own, machine, serving = trial.own_machines(), trial.machine.id, False
     async for client in starting(trial, when):

@@ -25,7 +25,7 @@ FIRST_S: Final = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What the health service has said: over a Watch stream, and to Checks since the stop began."""
+    """The answers of the health service: over a Watch stream, and to Checks since the stop began."""
 
     watched: list[str] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
