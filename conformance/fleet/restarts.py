@@ -35,7 +35,7 @@ class Restarts:
 
     @property
     def death(self) -> str:
-        """How the provider has ended by itself, with its last output; empty otherwise."""
+        """The way in which the provider has ended by itself, with its last output; empty otherwise."""
         return self._provider.death
 
     async def kill(self) -> None:

@@ -41,7 +41,7 @@ ASK = st.tuples(
 
 
 class FailsAndIsCleanedUp(Core):
-    """Fails every third transition, and somebody cleans the machine up a while later: a slot, or IDLE."""
+    """Fails every third transition, and the machine is repaired a while later: a slot, or IDLE."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.settled = 0
