@@ -114,7 +114,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]]) 
     from conformance.engine import preflight
     from conformance.engine.dry_run import TargetSpeed, dry_run
     from conformance.frontends import collection
-    from conformance.frontends.runner import FAKE_LATENCY_S
+    from conformance.frontends.provided import FAKE_LATENCY_S
     from conformance.reporters.plan_text import Planned
 
     chosen, options = collection.chosen(settings), settings.options
@@ -148,20 +148,18 @@ async def _probe(settings: Settings) -> tuple[TargetInfo, float, str]:
     import secrets
     import statistics
 
-    from conformance.fleet.control import controlled
     from conformance.fleet.probe import connect, probe
-    from conformance.frontends.runner import serve_fake
+    from conformance.frontends.provided import provided
     from conformance.frontends.settings import FAKE
     from conformance.results.redaction import Redactor
     from conformance.rpc.call import CallLog, recording
     from conformance.rpc.client import Client
-    from conformance.rpc.target import Target
 
     async with AsyncExitStack() as stack:
-        target = settings.target or Target(address=await stack.enter_async_context(serve_fake()))
+        given = await stack.enter_async_context(provided(settings, directory=None))
+        target, control = given.target, given.control
         redactor = Redactor(target.headers)
         stack.enter_context(redactor.errors())
-        control = await stack.enter_async_context(controlled(settings.control, target, report_dir=None))
         if control.provider is not None:
             await control.provider.start()
         client = Client(target, rpc_timeout=settings.options.timeouts.rpc)

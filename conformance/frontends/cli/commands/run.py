@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from conformance.core.errors import UsageError
+from conformance.core.errors import ConformanceError, UsageError
 from conformance.frontends.cli.baseline_options import load_known_failures
 from conformance.frontends.cli.errors import print_error, reporting_errors
-from conformance.frontends.cli.lane_options import choose_lane, lane_words
+from conformance.frontends.cli.lane_options import check_options_of, choose_lane, lane_words
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
     SectionedCommand,
@@ -29,7 +29,10 @@ from conformance.frontends.cli.provider_options import control_from, given_comma
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from conformance.engine.options import Options
+    from conformance.fleet.control import ControlOptions
     from conformance.frontends.runner import RunController
     from conformance.frontends.settings import Settings
     from conformance.results.report import Report
@@ -91,19 +94,41 @@ change the exit code. The verdict stays the same.
 @reporting_errors()
 def run_command(**given: Any) -> None:
     """Judges a provider."""
-    sys.exit(execute(settings_from(**given)))
+    from conformance import lanes
+
+    if given["lane"] != lanes.ALL:
+        sys.exit(execute(settings_from(**given)))
+    from conformance.frontends.cli import all_lanes
+
+    sys.exit(all_lanes.execute(all_lanes.settings_from(**given)))
 
 
 def settings_from(**given: Any) -> Settings:
     """Checks all options before connecting, and returns them as one value. Raises UsageError."""
     from conformance import lanes
+
+    if given["lane"] == lanes.ALL:
+        raise UsageError(f"--lane {lanes.ALL} runs several lanes, and this is one run", hint="name one lane")
+    lane = lanes.named(given["lane"])
+    given, control = resolve_target(given)
+    check_options_of(lane)
+    return settings_of(given, control)
+
+
+def resolve_target(given: dict[str, Any]) -> tuple[dict[str, Any], ControlOptions]:
+    """Returns the options with the address of the target, and how the kit may control it. Raises UsageError."""
+    given = _one_target(click.get_current_context(), given)
+    address, control = control_from(given)
+    return {**given, "target": address}, control
+
+
+def settings_of(given: dict[str, Any], control: ControlOptions) -> Settings:
+    """Returns the settings of a run of one lane. Raises UsageError."""
+    from conformance import lanes
     from conformance.core import catalogue
     from conformance.frontends.settings import Settings
 
     context = click.get_current_context()
-    given = _one_target(context, given)
-    address, control = control_from(given)
-    given = {**given, "target": address}
     select, exclude = _selected(given), catalogue.patterns(given["exclude"])
     known, file = lanes.catalogue_of(lanes.named(given["lane"])), configuration_of(context)
     lane = choose_lane(**given)
@@ -238,10 +263,24 @@ def _is_valid_argument(argument: str) -> bool:
 
 def execute(settings: Settings, *, on_report: Callable[[Report], None] = lambda report: None) -> int:
     """Runs the lane, shows and writes the report, calls `on_report` with it, and returns the exit code."""
-    from rich.console import Console
-
     from conformance.frontends.runner import RunController, handling_signals_around
     from conformance.reporters.progress import Live
+
+    console = console_for(settings)
+    live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
+    controller = RunController(settings, live)
+    with handling_signals_around(controller.interrupt):
+        try:
+            run_lane(controller)
+        finally:
+            with suppress(OSError):
+                live.end()
+        return _conclude(controller, settings, on_report)
+
+
+def console_for(settings: Settings) -> Console:
+    """Returns the console of a run, and shows on it which configuration file was read."""
+    from rich.console import Console
 
     console = Console(
         force_terminal=settings.color or None,
@@ -252,18 +291,11 @@ def execute(settings: Settings, *, on_report: Callable[[Report], None] = lambda 
     )
     if settings.config is not None and not settings.quiet:
         console.print(f"config     {settings.config}", soft_wrap=True)
-    live = Live(console, quiet=settings.quiet, verbose=settings.verbose)
-    controller = RunController(settings, live)
-    with handling_signals_around(controller):
-        try:
-            _run_lane(controller)
-        finally:
-            with suppress(OSError):
-                live.end()
-        return _conclude(controller, settings, on_report)
+    return console
 
 
-def _run_lane(controller: RunController) -> None:
+def run_lane(controller: RunController) -> None:
+    """Runs the lane of the controller's settings: through pytest, if it has tests."""
     if controller.settings.lane.needs_plan:
         from conformance.frontends import pytest_loop
 
@@ -276,22 +308,39 @@ def _run_lane(controller: RunController) -> None:
 
 def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
     """Prints errors that are not in the report, deletes a ledger that is not needed, and returns the exit code."""
-    from conformance.core.text import printable
-    from conformance.frontends.settings import state_directory
-
-    for problem in controller.listener_errors:
-        print_error(f"error: the output is incomplete: {printable(problem)}")
+    print_listener_errors(controller)
     if controller.error is not None:
         if isinstance(controller.error, UsageError) or controller.report is not None:
             raise controller.error
-        directory = settings.report_dir or state_directory()
-        print_error(
-            f"error: {printable(controller.error.message)}",
-            f"  hint: clean up with the ledger in {directory}: conformance sweep LEDGER --target HOST:PORT",
-        )
+        print_kit_error(controller.error, settings)
         return 3
     assert controller.report is not None
     on_report(controller.report)
-    if settings.report_dir is None and controller.report.home.clean and controller.report.ledger:
-        Path(controller.report.ledger).unlink(missing_ok=True)
+    delete_unneeded_ledger(controller.report, settings)
     return controller.report.exit_code or (2 if controller.listener_errors else 0)
+
+
+def print_listener_errors(controller: RunController) -> None:
+    """Prints which outputs of a run could not be written."""
+    from conformance.core.text import printable
+
+    for problem in controller.listener_errors:
+        print_error(f"error: the output is incomplete: {printable(problem)}")
+
+
+def print_kit_error(error: ConformanceError, settings: Settings) -> None:
+    """Prints an error because of which a run has no report, and how to clean up."""
+    from conformance.core.text import printable
+    from conformance.frontends.settings import state_directory
+
+    directory = settings.report_dir or state_directory()
+    print_error(
+        f"error: {printable(error.message)}",
+        f"  hint: clean up with the ledger in {directory}: conformance sweep LEDGER --target HOST:PORT",
+    )
+
+
+def delete_unneeded_ledger(report: Report, settings: Settings) -> None:
+    """Deletes the ledger of a run without a report directory that has returned all its machines."""
+    if settings.report_dir is None and report.home.clean and report.ledger:
+        Path(report.ledger).unlink(missing_ok=True)
