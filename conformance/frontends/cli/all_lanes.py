@@ -166,6 +166,8 @@ class LaneLoop:
 
         live = Live(self._console, quiet=settings.quiet, verbose=settings.verbose, part=True)
         controller = self._controller = RunController(settings, live, shared=shared)
+        if self._stopped:
+            controller.interrupt(self._stopped)  # a signal came when the lane was already announced
         try:
             one_run.run_lane(controller)
         finally:
