@@ -57,6 +57,7 @@ Examples:
   conformance-run --target 127.0.0.1:9000 --max-machines 4 --max-creates 20
   conformance-run --target 127.0.0.1:9000 --fault lost-answer
   conformance-run --target 127.0.0.1:9000 --lane scale --soak 5m
+  conformance-run --target 127.0.0.1:9000 --lane all --report-dir out
   conformance-run --target HOST:PORT --baseline out/report.json --fail-on new
   conformance-run --fake
 
@@ -76,6 +77,9 @@ Exit codes:
      was not judged, or the run was interrupted
   4  conformant, but not all machines could be cleaned up. Machines that ended
      in FAILED do not count: no call leads out of there
+
+--lane all runs each lane in turn, against the same provider, and writes a
+certificate. The exit code is the first of 1, 3 and 4 that any lane ended with.
 
 With --fail-on new, a MUST that failed in the same way in the baseline, or was not judged there either, does not
 change the exit code. The verdict stays the same.
