@@ -121,7 +121,7 @@ def settings_from(**given: Any) -> Settings:
 
 def resolve_target(given: dict[str, Any]) -> tuple[dict[str, Any], ControlOptions]:
     """Returns the options with the address of the target, and how the kit may control it. Raises UsageError."""
-    given = _one_target(click.get_current_context(), given)
+    given = one_target(click.get_current_context(), given)
     address, control = control_from(given)
     return {**given, "target": address}, control
 
@@ -153,7 +153,7 @@ def settings_of(given: dict[str, Any], control: ControlOptions) -> Settings:
     )
 
 
-def _one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+def one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
     """Returns the options with either a target or the fake: the command line takes precedence over other sources.
 
     A target from the same source as --provider-cmd, or with {port} in it, says how that provider is reached.
