@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +33,16 @@ def test_the_last_state_is_beside_the_ledger_or_above(
     assert state_beside(tmp_path / place) == (tmp_path / found if found else None)
 
 
-async def test_the_state_of_an_earlier_run_is_never_deleted(tmp_path: Path) -> None:
+def test_the_state_of_an_earlier_run_is_never_deleted(tmp_path: Path) -> None:
     state = tmp_path / "provider-state"
     state.mkdir()
     (state / "fleet.db").write_text("machines")
     line = parse_command("my-provider --state {dir}", "--provider-cmd")
     options = ControlOptions(provider=line, state=state)
-    async with controlled(options, Target(address="127.0.0.1:1"), report_dir=None) as control:
-        assert control.state == state
+
+    async def begin_and_end() -> None:
+        async with controlled(options, Target(address="127.0.0.1:1"), report_dir=None) as control:
+            assert control.state == state
+
+    asyncio.run(begin_and_end())
     assert (state / "fleet.db").read_text() == "machines"
