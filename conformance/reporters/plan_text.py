@@ -139,9 +139,9 @@ def text_all(plans: Mapping[str, Planned]) -> list[str]:
     ]
     for lane, planned in plans.items():
         dry = planned.dry
-        counts = (len(planned.behaviours), len(planned.skipped), dry.bill.create, dry.bill.peak_machines)
-        time = duration(dry.time.wall) if planned.behaviours else "-"
-        lines.append(_row(lane, *map(str, counts), str(dry.bill.restarts), time))
+        bill, time = dry.bill, duration(dry.time.wall) if planned.behaviours else "-"
+        counts = str(len(planned.behaviours)), str(len(planned.skipped)), str(bill.create), str(bill.peak_machines)
+        lines.append(_row(lane, *counts, str(bill.restarts), time))
     peak = max(planned.dry.bill.peak_machines for planned in plans.values())
     lines += [
         _row("total", "", "", str(_creates(plans)), str(peak), str(_restarts(plans)), duration(_seconds(plans))),

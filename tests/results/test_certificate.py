@@ -202,7 +202,7 @@ def test_whatever_the_lanes_found(lanes: list[LaneOutcome]) -> None:
     ("codes", "whole"), [((0, 0), 0), ((0, 4), 4), ((4, 3), 3), ((3, 1, 4), 1), ((0, 1), 1), ((), 3)]
 )
 def test_the_exit_code_of_the_whole(codes: tuple[int, ...], whole: int) -> None:
-    made = {
+    made: dict[int, dict[str, Any]] = {
         0: {},
         1: {"lacking": ("spot",)},
         3: {"stopped": "a reason", "home": Home(known=False)},

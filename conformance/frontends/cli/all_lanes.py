@@ -14,8 +14,7 @@ from click.core import ParameterSource
 from conformance import lanes
 from conformance.core.errors import TargetError, UsageError
 from conformance.core.text import printable
-from conformance.frontends.cli import errors
-from conformance.frontends.cli.commands import run as one_run
+from conformance.frontends.cli import errors, one_run
 from conformance.results.certificate import Certificate, LaneOutcome, certificate
 from conformance.results.result import Verdict
 
@@ -46,7 +45,7 @@ def settings_from(**given: Any) -> tuple[Settings, ...]:
     given, control = one_run.resolve_target(given)
     if given["seed"] is None:
         given = {**given, "seed": secrets.randbelow(2**32)}
-    defaults = one_run.run_command.make_context("run", ["--no-config", "--fake"], auto_envvar_prefix="").params
+    defaults = context.command.make_context("run", ["--no-config", "--fake"], auto_envvar_prefix="").params
     given |= {name: defaults[name] for name in ONE_LANE_ONLY}
     return tuple(one_run.settings_of(_options_of(lane, given, defaults), control) for lane in lanes.all_lanes())
 

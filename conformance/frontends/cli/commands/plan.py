@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conformance.core.errors import UsageError
-from conformance.frontends.cli.commands.run import settings_from
 from conformance.frontends.cli.errors import reporting_errors
+from conformance.frontends.cli.one_run import settings_from
 from conformance.frontends.cli.options import SectionedCommand, run_options, target_options
 
 if TYPE_CHECKING:

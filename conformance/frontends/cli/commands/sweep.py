@@ -10,8 +10,8 @@ import click
 
 from conformance.core.errors import TargetError, UsageError
 from conformance.core.signals import handling_signals
-from conformance.frontends.cli.commands.run import one_target
 from conformance.frontends.cli.errors import reporting_errors
+from conformance.frontends.cli.one_run import one_target
 from conformance.frontends.cli.options import (
     ENVIRONMENT,
     SectionedCommand,
