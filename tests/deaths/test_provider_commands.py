@@ -13,6 +13,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 
+from conformance import lanes
 from conformance.fleet import ledger
 from conformance.frontends.cli.provider_options import free_port
 from conformance.rpc.env_proxy import NO_ENV_PROXY
@@ -83,6 +84,32 @@ def test_a_killed_kit_leaves_no_provider_and_a_sweep_returns_the_machines(tmp_pa
         swept = sweep(provider, tmp_path / "ledger.ndjson")
         assert swept.code == 0, swept.text
         assert not provider.away()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lane", [lane.name for lane in lanes.all_lanes()])
+def test_a_sweep_starts_the_provider_again_on_the_state_of_a_killed_run(lane: str, tmp_path: Path) -> None:
+    """Whatever the lane: after `kill -9` in the middle no provider is left, and after the sweep no machine."""
+    port = free_port()
+    with running(*command(port, tmp_path, "--lane", lane)) as kit:
+        wait_until_idle(port)
+        kit.signal(signal.SIGKILL)
+        wait_until_free(port)
+    path = tmp_path / "ledger.ndjson"
+    assert ledger.read(path).entries
+    swept = run("conformance", "sweep", str(path), "--provider-cmd", SERVE)
+    assert swept.code == 0, swept.text
+    assert "all started machines were cleaned up" in swept.out
+    assert not ledger.read(path).entries
+    assert not listens(port)
+    with serving("--state", str(tmp_path / "provider-state"), "--latency", "50ms") as provider:
+        assert not provider.away()
+
+
+def test_a_sweep_without_the_state_of_the_run_says_so(tmp_path: Path) -> None:
+    swept = run("conformance", "sweep", str(tmp_path / "ledger.ndjson"), "--provider-cmd", SERVE)
+    assert swept.code == 2
+    assert "ledger.ndjson cannot be read" in swept.err
 
 
 @pytest.mark.timeout(240)
