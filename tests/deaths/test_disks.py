@@ -213,9 +213,9 @@ def test_a_provider_whose_disk_gets_full_acknowledges_only_what_it_keeps(disk: P
     with serving(*options) as provider:
         fill(disk)
         for machine in provider.machines():
-            token = {"shard_id": "shard", "shard_epoch": 1, "sequence_number": 1}
+            request = pb.CreateRequest(machine_id=machine, shard_id="shard", shard_epoch=1, sequence_number=1)
             try:
-                provider.stub.Create(pb.CreateRequest(machine_id=machine, **token), timeout=10)
+                provider.stub.Create(request, timeout=10)
                 acknowledged.add(machine)
             except grpc.RpcError as error:
                 refused.append(error.code())
