@@ -61,7 +61,8 @@ def text(path: Path) -> str:
 
 def test_one_line_adds_a_lane_with_its_options_and_behaviours() -> None:
     shown = command("run", "--help").out
-    assert "--lane [conformance|scale|faults|tiny]" in shown
+    names = [lane.name for lane in lanes.all_lanes()]
+    assert f"--lane [{'|'.join(names)}|tiny|all]" in shown
     assert "With --lane tiny: the number of Lists." in " ".join(shown.split())
     assert "run it    conformance-run --target host:port --lane tiny" in command("show", "LST-3tiny").out
     assert json.loads(command("config", "--no-config", "--format", "json").out)["lists"]["value"] == "3"
