@@ -143,7 +143,7 @@ def _places_of_earlier(state: Path) -> tuple[Path, Path]:
 
 
 def state_beside(ledger: Path) -> Path | None:
-    """Returns the state of the provider that the run with this ledger has started; None if there is none.
+    """Returns the state of the provider that the run with this ledger has started; None if it does not exist.
 
     It is in the report directory of the run, or, for a lane of several, in the directory above. The last one counts.
     """

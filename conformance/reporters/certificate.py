@@ -109,7 +109,7 @@ def _profile_lines(certificate: Certificate) -> list[str]:
 
 
 def profile_text(row: ProfileRow) -> str:
-    """Returns the claim of a profile with its lanes, or why there is none."""
+    """Returns the claim of a profile with its lanes, or why it is not claimed."""
     if not row.claimed:
         return f"not claimed: {row.reason}"
     lanes = f" in the {_lanes(row.lanes)}" if row.lanes else ""

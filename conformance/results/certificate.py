@@ -33,7 +33,7 @@ EXIT_CODES: Final = (1, 3, 4)
 
 
 class ClauseStatus(StrEnum):
-    """What the lanes have found about a clause, worst first."""
+    """The state of a clause after all lanes, worst first."""
 
     BROKEN = "broken"
     WARNED = "warned"
@@ -42,7 +42,7 @@ class ClauseStatus(StrEnum):
     """It is broken, and every failure is tolerated by a waiver."""
     NOT_JUDGED = "not judged"
     SKIPPED = "skipped"
-    """The provider legally lacks what it is about, or the run had no means to see it."""
+    """The provider legally lacks the feature, or the run had no means to see it."""
     KEPT = "kept"
 
 
@@ -59,7 +59,7 @@ _DECIDES: Final = (Status.FAILED, Status.WARNED, Status.ERROR, Status.PASSED, St
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOutcome:
-    """How one lane ended. Without a report, `reason` says why it did not run to its end."""
+    """The end of one lane. Without a report, `reason` says why it did not run to its end."""
 
     lane: str
     report: Report | None = None
@@ -68,6 +68,7 @@ class LaneOutcome:
     """The directory of its report, relative to that of the certificate; empty if it was not written."""
 
 
+# More than 15 attributes: one for each key of a lane in certificate.json, which is written and read by name.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneRow:
     """One lane of the certificate."""
@@ -78,7 +79,7 @@ class LaneRow:
     verdict_line: str
     """The verdict with the number of waived failures and what the lane's figures add."""
     reason: str
-    """Why nothing was judged, or why the run ended early; empty otherwise."""
+    """The reason why nothing was judged, or why the run ended early; empty otherwise."""
     exit_code: Count
     passed: Count
     failed: Count
@@ -107,7 +108,7 @@ class ProfileRow:
     failed: tuple[str, ...]
     """The behaviours that failed in its clauses, in any lane."""
     reason: str
-    """Why it is not claimed; for a claim, what it leaves out."""
+    """The reason why it is not claimed; for a claim, the part that it leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +124,12 @@ class ClauseRow:
     behaviours: tuple[str, ...]
     """The behaviours that decide, the one to look at first at the beginning; empty for a clause that is kept."""
     reason: str
-    """What was wanted and what came, or why it was not judged; empty for a clause that is kept."""
+    """The wanted and the actual answer, or the reason why it was not judged; empty for a clause that is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What was judged in which lane, with which verdict."""
+    """The judgement of several lanes on one provider."""
 
     kind: Literal["certificate"] = "certificate"
     format: Literal[1] = FORMAT
@@ -174,7 +175,7 @@ class Certificate:
 
 
 def certificate(outcomes: Sequence[LaneOutcome], *, kit: str, target: str, seed: int) -> Certificate:
-    """Returns the certificate of lanes that ran one after the other against one provider."""
+    """Returns the certificate of lanes that ran in turn against one provider."""
     rows = tuple(map(_lane_row, outcomes))
     code = exit_code(rows)
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
@@ -372,7 +373,7 @@ def clause_rows(outcomes: Sequence[LaneOutcome]) -> tuple[ClauseRow, ...]:
 _LAST: Final = (2, 0)
 """The place of what is not a failure."""
 _NOBODY: Final = (3, 0)
-"""The place of a clause that no behaviour is about."""
+"""The place of a clause without a behaviour."""
 
 
 def _importance(reports: Iterable[Report]) -> dict[str, tuple[int, int]]:

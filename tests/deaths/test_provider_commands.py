@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -54,11 +55,16 @@ def wait_for_machines(kit: Kit, path: Path) -> None:
 
 
 def wait_until_idle(port: int) -> None:
-    """Waits until the provider at a port has a machine with a host."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=NO_ENV_PROXY) as channel:
-        stub = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
-        while not stub.List(pb.ListFilter(states=[IDLE]), timeout=LIMIT, wait_for_ready=True).machines:
-            time.sleep(0.02)
+    """Waits until the provider at a port has a machine with a host. The kit may restart the provider meanwhile."""
+    end = time.monotonic() + 2 * LIMIT
+    while time.monotonic() < end:
+        # A new channel each time: after a lost connection, an old one would pause for longer and longer.
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=NO_ENV_PROXY) as channel, suppress(grpc.RpcError):
+            stub = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
+            if stub.List(pb.ListFilter(states=[IDLE]), timeout=10).machines:
+                return
+        time.sleep(0.02)
+    raise AssertionError("the provider has no IDLE machine")
 
 
 @pytest.mark.timeout(240)
@@ -86,7 +92,7 @@ def test_a_killed_kit_leaves_no_provider_and_a_sweep_returns_the_machines(tmp_pa
         assert not provider.away()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("lane", [lane.name for lane in lanes.all_lanes()])
 def test_a_sweep_starts_the_provider_again_on_the_state_of_a_killed_run(lane: str, tmp_path: Path) -> None:
     """Whatever the lane: after `kill -9` in the middle no provider is left, and after the sweep no machine."""

@@ -166,7 +166,7 @@ def test_every_transcript_is_in_a_document() -> None:
     assert set(transcripts.blocks()) == set(transcripts.TRANSCRIPTS)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(transcripts.LIMIT + 20)
 @pytest.mark.parametrize("name", transcripts.TRANSCRIPTS)
 def test_a_transcript_matches_the_output(name: str) -> None:
     fresh = {transcripts.normalised(line) for text in transcripts.transcript(name) for line in text.splitlines()}

@@ -13,7 +13,8 @@ from click.core import ParameterSource
 
 from conformance import lanes
 from conformance.core.errors import TargetError, UsageError
-from conformance.core.text import printable
+from conformance.core.text import printable, quantity
+from conformance.engine.options import FAKE
 from conformance.frontends.cli import errors, one_run
 from conformance.results.certificate import Certificate, LaneOutcome, certificate
 from conformance.results.result import Verdict
@@ -104,7 +105,7 @@ class LaneLoop:
         self._outcomes: list[LaneOutcome] = []
         self._controller: RunController | None = None
         self._stopped = ""
-        """Why no further lane runs."""
+        """The reason why no further lane runs; empty at first."""
         self._usage_error: UsageError | None = None
         self._incomplete = False
         """True if an output could not be written."""
@@ -118,7 +119,10 @@ class LaneLoop:
 
     def run(self, shared: SharedProvider) -> None:
         """Runs the lanes in order, and writes the certificate after each one."""
-        count = len(self._settings)
+        first, count = self._settings[0], len(self._settings)
+        if not first.quiet:
+            address = first.target.address if first.target is not None else FAKE
+            self._print(f"target     {address} · seed {first.options.seed} · {quantity(count, 'lane')}", "")
         for number, settings in enumerate(self._settings, 1):
             settings = self._within_limits(settings)
             if self._stopped:
@@ -209,7 +213,7 @@ class LaneLoop:
         return certificate(
             [*self._outcomes, *later],
             kit=first.options.info.version,
-            target=reports[0].target if reports else first.target.address if first.target else "",
+            target=reports[0].target if reports else first.target.address if first.target else FAKE,
             seed=first.options.seed,
         )
 

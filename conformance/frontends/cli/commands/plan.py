@@ -117,7 +117,7 @@ def latencies_from(measured: Path | None, latency: str | None) -> dict[Verb, tup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What a probe has found of the target, the median seconds of a call, and the target's name."""
+    """The properties of a probed target, the median seconds of a call, and the address of the target."""
 
     found: TargetInfo
     call: float
