@@ -66,7 +66,8 @@ class TransitionTimer:
             self._woken.clear()
             timeout = self.settle()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), timeout)
+                async with asyncio.timeout(timeout):  # wait_for loses a cancellation that meets a wake-up
+                    await self._woken.wait()
 
     def settle(self) -> float | None:
         """Ends the transitions that are due; returns the seconds to the next one, None if none is running."""

@@ -20,6 +20,8 @@ gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 """A run creates a million objects that live until its end, so that frequent garbage collection frees nothing."""
 KILL_MATRIX = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
+RESTARTS = ("test_durability", "test_faults", "test_hosts")
+"""Modules whose tests wait for transitions and restarts in real time."""
 ROWS: dict[str, matrix.Row] = {}
 
 
@@ -29,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _mostly_waits(item: pytest.Item) -> bool:
+    if item.path.stem in RESTARTS:
+        return True
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     return "over_tcp" in item.name or "scale" in item.name or getattr(params.get("mutant"), "tcp", False)
 

@@ -25,7 +25,7 @@ class FailsWithoutError(Core):
 
 @faults_mutant("FLT-1", "FLT-1a")
 class ErrorOnlyInFirstLife(Core):
-    """Keeps errors by machine id, and writes only the first one of each: in a later binding there is none."""
+    """Keeps errors by machine id, and writes only the first one of each: a later binding has no last_error."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.bindings: dict[str, int] = {}
@@ -41,7 +41,7 @@ class ErrorOnlyInFirstLife(Core):
 
 @faults_mutant("FLT-1", "FLT-1b")
 class TimeoutNeverEnds(Core):
-    """Has no limit of its own: a bootstrap that hangs is CONFIGURING for ever."""
+    """Has no limit of its own: a bootstrap that hangs is CONFIGURING forever."""
 
     def complete(self, machine: Machine, operation_id: str) -> None:
         if machine.cluster != "fault-timeout":
@@ -50,7 +50,7 @@ class TimeoutNeverEnds(Core):
 
 @faults_mutant("FLT-1", "FLT-1d")
 class DrainErrorIsUndone(Core):
-    """Takes a Drain that failed back: the machine is CONFIGURED again, as if nobody had asked."""
+    """Takes a Drain that failed back: the machine is CONFIGURED again, as if no client had asked."""
 
     def settle(self, machine: Machine) -> Machine:
         operation = machine.operation
@@ -61,7 +61,7 @@ class DrainErrorIsUndone(Core):
 
 @faults_mutant("FLT-1", "FLT-1d")
 class DrainErrorHangs(Core):
-    """Tries a Drain that failed again and again, and is DRAINING for ever."""
+    """Tries a Drain that failed again and again, and is DRAINING forever."""
 
     def complete(self, machine: Machine, operation_id: str) -> None:
         operation = machine.operation
@@ -82,7 +82,7 @@ class FailedCreateIsSlotAgain(Core):
 
 @faults_mutant("FLT-1", "FLT-1f")
 class CreateTimeoutNeverEnds(Core):
-    """Waits for a host that never comes: CREATING for ever."""
+    """Waits for a host that never comes: CREATING forever."""
 
     def complete(self, machine: Machine, operation_id: str) -> None:
         operation = machine.operation
@@ -290,7 +290,7 @@ class FailedAcceptsCreate(AcceptsOnFailed):
 
 @faults_mutant("FLT-3", "FLT-3c")
 class FailedRefusesAsFence(Core):
-    """Refuses calls to a FAILED machine with FAILED_PRECONDITION, which pages somebody."""
+    """Refuses calls to a FAILED machine with FAILED_PRECONDITION, which pages an operator."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         if machine.state is State.FAILED:
@@ -408,7 +408,7 @@ class OtherClusterStartsAnew(Core):
 
 @faults_mutant("FLT-5", "FLT-5b")
 class RefusedRetryStartsAnyway(Core):
-    """Refuses a retry of a Configure that failed, and starts it all the same."""
+    """Refuses a retry of a Configure that failed, and starts it anyway."""
 
     def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
         operation = machine.operation

@@ -206,7 +206,7 @@ class _FrontPort:
     """The provider's port: a proxy to the current server, because only a proxy can cut connections like a kill."""
 
     def __init__(self) -> None:
-        # This socket never listens. It keeps the port for the provider while it is down: nobody else gets it.
+        # This socket never listens. It keeps the port for the provider while it is down: no other process gets it.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"

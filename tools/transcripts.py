@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ADDRESS = "127.0.0.1:9000"
 """The address of the provider in the transcripts; its real port differs."""
 
+LIMIT = 280
+"""The most seconds of a run."""
+
 MARKS = re.compile(r"(<!-- transcript: ([\w-]+) -->\n```console\n)(.*?)(```\n<!-- end -->)", flags=re.DOTALL)
 
 
@@ -30,7 +34,8 @@ MARKS = re.compile(r"(<!-- transcript: ([\w-]+) -->\n```console\n)(.*?)(```\n<!-
 class Transcript:
     """A provider in another process, and the options of `conformance-run`."""
 
-    serve: tuple[str, ...]
+    serve: tuple[str, ...] = ()
+    """The module of the provider and its arguments; empty if the kit starts it by an option."""
     options: tuple[str, ...] = ()
     provider: str = ""
     """The command with which the document starts the provider; empty if it is not shown."""
@@ -40,14 +45,25 @@ BARE_METAL = (
     *("serve", "--no-delete", "--no-revisions", "--capacity-type", "bare-metal"),
     *("--machines", "12", "--idle", "12", "--latency", "200ms"),
 )
+FAKE = "fake-provider"
+STARTED = ("--provider-cmd", f"{FAKE} serve --port {{port}} --state {{dir}} --latency 200ms --hosts-log {{dir}}/hosts")
 TRANSCRIPTS = {
     "pass": Transcript(serve=("fake_provider", "serve", "--port", "0", "--latency", "200ms")),
     "failure": Transcript(serve=("selftest.serve", "EitherNumberWillDo"), options=("--select", "FEN-3a")),
     "bare-metal": Transcript(
         serve=("fake_provider", *BARE_METAL, "--port", "0"),
         options=("--use-idle", "--quiet"),
-        provider=" ".join(("fake-provider", *BARE_METAL, "&")),
+        provider=" ".join((FAKE, *BARE_METAL, "&")),
     ),
+    "scale": Transcript(
+        serve=("fake_provider", "serve", "--port", "0", "--latency", "200ms"),
+        options=("--lane", "scale", "--soak", "40ops", "--max-machines", "4", "--max-creates", "10"),
+    ),
+    "faults": Transcript(
+        serve=("fake_provider", "serve", "--port", "0", "--latency", "200ms"), options=("--lane", "faults")
+    ),
+    "durability": Transcript(options=("--lane", "durability", *STARTED)),
+    "all": Transcript(options=("--lane", "all", *STARTED, "--hosts-cmd", "cat {dir}/hosts")),
 }
 
 
@@ -62,14 +78,25 @@ def provider(arguments: tuple[str, ...]) -> Iterator[str]:
             process.terminate()
 
 
+def run(options: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Runs `conformance-run`, with the programs of this environment."""
+    here = Path(sys.executable)
+    words = [option.replace(FAKE, str(here.with_name(FAKE)), 1) for option in options]
+    command = [str(here.with_name("conformance-run")), "--no-config", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
 def transcript(name: str) -> list[str]:
     """Returns the command line and its output, of which only the first three PASSED lines are shown."""
     wanted = TRANSCRIPTS[name]
-    kit = str(Path(sys.executable).with_name("conformance-run"))
-    with provider(wanted.serve) as address:
-        command = [kit, "--no-config", "--target", address, *wanted.options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    typed = " ".join(("conformance-run --target", ADDRESS, *wanted.options))
+    if wanted.serve:
+        with provider(wanted.serve) as address:
+            done = run(("--target", address, *wanted.options))
+        typed = f"conformance-run --target {ADDRESS} {shlex.join(wanted.options)}".rstrip()
+    else:
+        done = run(wanted.options)
+        typed = f"conformance-run {shlex.join(wanted.options)}"
+        address = next((line.split()[1] for line in done.stdout.splitlines() if line.startswith("target ")), ADDRESS)
     printed = done.stdout.replace(address, ADDRESS).splitlines()
     printed = [re.sub(r"/\S+/(cpc-\w+\.ndjson)", r"~/.local/state/…/\1", line) for line in printed]
     shown: list[str] = []

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import VirtualClockLoop, virtual_clock
@@ -29,15 +29,18 @@ from fake_provider.server import serving
 from fake_provider.servicer import Servicer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     import grpc.aio
 
     from conformance.engine.options import Options
     from conformance.results.report import Report
     from conformance.results.target_info import TargetInfo
+    from conformance.rpc.target import Target
     from conformance.testkit.behaviour import Plan
     from fake_provider.machine import Machine
+
+    Judging: TypeAlias = Callable[[Target, Options, Callable[[str], Path]], Coroutine[Any, Any, Report]]
 
 KIT_SECONDS_PER_CALL: Final = 0.0006
 """The approximate time of the kit's own work for one call: measured by `make bench` on two slow cores."""
@@ -64,11 +67,19 @@ class TargetSpeed:
         return tuple(verb for verb in Verb if verb not in self.transitions)
 
 
-def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Options, settings: object = None) -> Report:
+def dry_run(
+    plan: Plan,
+    found: TargetInfo,
+    *,
+    speed: TargetSpeed,
+    options: Options,
+    settings: object = None,
+    judge: Judging | None = None,
+) -> Report:
     """Returns the report of a run of `plan`, as it would be at a conformant target of this shape and speed.
 
-    The results are the fake's: use only which behaviours were judged, the bill and the time. Raises TargetError if
-    there are too few machines.
+    The results are the fake's: use only which behaviours were judged, the bill and the time. `judge` runs instead of
+    the engine, for a lane without a plan. Raises TargetError if there are too few machines.
     """
     without_tls = tuple(b for b in plan if not TRANSPORT_CAPABILITIES.intersection(b.entry.needs))
     return run_on_virtual_clock(
@@ -76,6 +87,7 @@ def dry_run(plan: Plan, found: TargetInfo, *, speed: TargetSpeed, options: Optio
         fake_like(found, speed),
         options=replace(options, keep=False, faults=(), info=RunInfo()),
         settings=settings,
+        judge=judge,
         rpc_delay=speed.call,
         health=found.health is not None,
         reflection=found.reflection,
@@ -89,13 +101,14 @@ def run_on_virtual_clock(
     options: Options,
     servicer: type[Servicer] = Servicer,
     settings: object = None,
+    judge: Judging | None = None,
     **server_options: Any,
 ) -> Report:
     """Returns the report of a run on a provider in this process, on a virtual clock that skips all waits.
 
     The load of this computer does not show in the times.
     """
-    report: Report = virtual_clock(_run(plan, core, options, servicer, settings, server_options))
+    report: Report = virtual_clock(_run(plan, core, options, servicer, settings, judge, server_options))
     return report
 
 
@@ -105,6 +118,7 @@ async def _run(
     options: Options,
     servicer: type[Servicer],
     settings: object,
+    judge: Judging | None,
     server_options: Mapping[str, Any],
 ) -> Report:
     loop = cast("VirtualClockLoop", asyncio.get_running_loop())
@@ -123,11 +137,18 @@ async def _run(
 
     with tempfile.TemporaryDirectory() as directory:
         async with serving(core, clock=loop.time, servicer=timed_servicer, **server_options) as address:
+            target = in_process_target(servicers[0], address, wrap_channel=lambda channel: _TcpChannel(channel, loop))
+
+            def ledger_at(run: str) -> Path:
+                return Path(directory) / f"{run}.ndjson"
+
+            if judge is not None:
+                return await judge(target, options, ledger_at)
             return await engine_run.run(
                 plan,
-                in_process_target(servicers[0], address, wrap_channel=lambda channel: _TcpChannel(channel, loop)),
+                target,
                 options=options,
-                ledger_at=lambda run: Path(directory) / f"{run}.ndjson",
+                ledger_at=ledger_at,
                 durable=False,
                 provider=_Lasting(address) if any(behaviour.needs.restarts for behaviour in plan) else None,
                 settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from conformance.core.lifecycle import Verb
@@ -98,10 +99,12 @@ class ReportBuilder:
         quarantined: Sequence[tuple[str, str]] = (),
         held: Mapping[str, float] | None = None,
         figures: LaneFigures | None = None,
+        restarts: int = 0,
     ) -> Report:
         """Builds the report, emits it and returns it, redacted.
 
-        `breaches` are those that were seen outside the behaviours; `stopped` is the reason why the run ended early.
+        `breaches` are those that were seen outside the behaviours; `stopped` is the reason why the run ended early;
+        `restarts`: how often the kit has ended the provider.
         """
         session, options, client = self._session, self._session.options, self._session.client
         failed = {result.id for result in results if result.status is Status.FAILED}
@@ -122,7 +125,7 @@ class ReportBuilder:
             results=final,
             quarantined=tuple(quarantined),
             notes=tuple(self._notes),
-            bill=self._meter.bill(client.now()),
+            bill=replace(self._meter.bill(client.now()), restarts=restarts),
             time=time,
             home=home,
             rpcs=client.count,

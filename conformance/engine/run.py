@@ -253,6 +253,7 @@ class Run:
             whole=self._options.info.whole,
             quarantined=sorted(self._pool.quarantined.items()),
             held=self._hold.held,
+            restarts=self._context.restarts.count if self._context.restarts is not None else 0,
         )
 
     async def _run_phases(self, phases: Sequence[Phase], *, jobs: int) -> None:

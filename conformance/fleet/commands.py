@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_LINES: Final = 6
 MAX_CHARACTERS: Final = 600
+GONE_AFTER_SECONDS: Final = 2.0
+"""The time for a killed command to end, and for its pipes to close."""
 
 
 async def run_command(words: Sequence[str], *, option: str, timeout: float) -> str:
@@ -45,6 +47,9 @@ async def run_command(words: Sequence[str], *, option: str, timeout: float) -> s
         # Also what the command has left in the background: it would keep the pipes open, or outlive the kit.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GONE_AFTER_SECONDS):
+                await process.communicate()
     if process.returncode:
         said = last_lines(errors.decode(errors="replace")) or last_lines(output.decode(errors="replace"))
         raise TargetError(f"{option} {how_it_ended(process.returncode)}{f': {said}' if said else ''}")

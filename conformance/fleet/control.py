@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LOG: Final = "provider.log"
 STATE: Final = "provider-state"
+SWEEP_LOG: Final = "provider-sweep.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class ControlOptions:
     """The command that lists the hosts that the backend runs."""
     repair: CommandLine | None = None
     """The command that cleans one FAILED machine up."""
+    state: Path | None = None
+    """The state of an earlier run, with which the provider starts again; None for a new directory."""
     port: str = ""
     """The provider's port, for the placeholder; empty for a target without one."""
     timeouts: ProviderTimeouts = field(default_factory=ProviderTimeouts)
@@ -80,13 +83,14 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
     """Yields the provider, which is not started yet, and the backend. Ends the provider when the body ends.
 
     The provider's state and output go to the report directory. Without one they go to a temporary directory, which is
-    deleted at the end if the body succeeds, unless `keep_state`. Raises UsageError if they cannot be written.
+    deleted at the end if the body succeeds, unless `keep_state`. The state of an earlier run is used in its place, and
+    never deleted. Raises UsageError if they cannot be written.
     """
     if options.provider is None and options.hosts is None and options.repair is None:
         yield Control()
         return
     try:
-        state, log = _places(report_dir)
+        state, log = _places(report_dir) if options.state is None else _places_of_earlier(options.state)
     except OSError as error:
         raise UsageError(
             f"no directory for the provider's state: {error}", hint="choose a writable --report-dir"
@@ -102,7 +106,7 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
     finally:
         if control.provider is not None:
             await control.provider.close()
-    if report_dir is None and not control.keep_state:
+    if report_dir is None and options.state is None and not control.keep_state:
         shutil.rmtree(state.parent, ignore_errors=True)
 
 
@@ -164,3 +168,28 @@ def _places(report_dir: Path | None) -> tuple[Path, Path]:
             continue
         return state, log
     raise AssertionError("there is always another number")
+
+
+def _places_of_earlier(state: Path) -> tuple[Path, Path]:
+    """Returns the state of an earlier run, and the file for the output of a provider that starts with it."""
+    log = state.resolve().parent / SWEEP_LOG
+    log.write_bytes(b"")
+    return state.resolve(), log
+
+
+def state_beside(ledger: Path) -> Path | None:
+    """Returns the state of the provider that the run with this ledger has started; None if it does not exist.
+
+    It is in the report directory of the run, or, for a lane of several, in the directory above. The last one counts.
+    """
+    for directory in (ledger.resolve().parent, ledger.resolve().parent.parent):
+        found = {number: path for path in directory.glob(f"{STATE}*") if (number := _number(path)) and path.is_dir()}
+        if found:
+            return found[max(found)]
+    return None
+
+
+def _number(path: Path) -> int:
+    """Returns the number of a state's directory, from 1 on; 0 for another name."""
+    rest = path.name.removeprefix(STATE)
+    return 1 if not rest else int(rest[1:]) if rest.startswith("-") and rest[1:].isdecimal() else 0

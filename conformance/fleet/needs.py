@@ -56,7 +56,7 @@ class Needs:
 
     @property
     def recording(self) -> RecordingKey:
-        """The recording that the behaviour judges, or makes if there is none yet."""
+        """The recording that the behaviour judges, or makes if it does not exist yet."""
         return (self.shares,) if self.shares else self.watches
 
     @property

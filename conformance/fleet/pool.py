@@ -108,7 +108,7 @@ class Pool:
         return any(machine.touched and machine.state is State.FAILED for machine in self._known)
 
     async def repair(self, repair: Repair) -> Sequence[str]:
-        """Lets each FAILED machine of the kit be cleaned up, one after the other; returns what went wrong."""
+        """Repairs the FAILED machines of the kit, one at a time; returns what went wrong."""
         problems = []
         for machine in [m for m in self._known if m.touched and m.state is State.FAILED]:
             self._context.model.repaired(machine.id)

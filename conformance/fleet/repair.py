@@ -1,4 +1,4 @@
-"""How FAILED machines are cleaned up: no call leads out of FAILED, so somebody else has to do it (FLT-3)."""
+"""The repair of FAILED machines: no call leads out of FAILED, so an operator has to do it (FLT-3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Repair(Protocol):
-    """Somebody who cleans FAILED machines up."""
+    """An operator who repairs FAILED machines."""
 
     async def repair(self, machine_id: str) -> None:
         """Cleans one FAILED machine up. Raises TargetError if that fails."""

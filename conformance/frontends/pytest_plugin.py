@@ -54,7 +54,8 @@ def _register_run(config: pytest.Config) -> PytestLoop:
     import shlex
 
     from conformance.core.errors import UsageError
-    from conformance.frontends.cli.commands.run import NO_TARGET, parse_run
+    from conformance.frontends.cli.commands.run import parse_run
+    from conformance.frontends.cli.one_run import NO_TARGET
     from conformance.frontends.pytest_loop import PytestLoop
     from conformance.frontends.runner import RunController
 

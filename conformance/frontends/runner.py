@@ -13,34 +13,34 @@ from conformance.core.open_files import TOO_MANY_FILES, explain_open_files
 from conformance.core.signals import SIGNALS, handling_signals
 from conformance.core.stop import Stop
 from conformance.engine import report_builder
-from conformance.fleet.control import controlled
 from conformance.frontends.dispatcher import Dispatcher
+from conformance.frontends.provided import provided
 from conformance.frontends.settings import check_report_dir
 from conformance.frontends.tolerances import Tolerances
 from conformance.lanes.protocol import LaneRun
 from conformance.results import events
-from conformance.rpc.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
 
     from conformance.frontends.dispatcher import Listener
+    from conformance.frontends.provided import SharedProvider
     from conformance.frontends.settings import Settings
     from conformance.results.report import Report
     from conformance.results.result import Result
     from conformance.testkit.behaviour import Plan
 
-FAKE_LATENCY_S = 0.2
-"""Duration of a transition of the embedded fake, in seconds."""
-
 
 class RunController:
     """One run. Afterwards there is a `report`, or an `error`; both if the target could not be judged at all."""
 
-    def __init__(self, settings: Settings, *listeners: Listener) -> None:
-        """Prepares the report directory, if there is one. Raises UsageError if it cannot be written."""
+    def __init__(self, settings: Settings, *listeners: Listener, shared: SharedProvider | None = None) -> None:
+        """Prepares the report directory, if there is one. Raises UsageError if it cannot be written.
+
+        With `shared`, this is one of several runs against the same target.
+        """
         self.settings = settings
+        self._shared = shared
         self.error: ConformanceError | None = None
         self.tolerances = Tolerances(settings)
         self._dispatcher = Dispatcher(self.tolerances, *listeners)
@@ -64,6 +64,11 @@ class RunController:
         """The outputs that could not be shown or written, with their errors. A pipe that its reader closed is fine."""
         errors = self._dispatcher.errors
         return [each.text for each in errors if not isinstance(each.error, SystemExit | BrokenPipeError)]
+
+    @property
+    def interrupted(self) -> str | None:
+        """The reason if a signal has ended the run."""
+        return self._interrupted
 
     @property
     def exit_code(self) -> int:
@@ -98,7 +103,7 @@ class RunController:
         """
         self._on_result = on_result
         try:
-            asyncio.run(self._main(plan))
+            (asyncio.run if self._shared is None else self._shared.run)(self._main(plan))
         except TargetError as error:
             self.error = error
             self._emit(events.RunFinished(report=self._not_judged(plan, error)))
@@ -123,15 +128,17 @@ class RunController:
             self._stop(self._interrupted)
         async with AsyncExitStack() as stack:
             stack.enter_context(handling_signals(asyncio.get_running_loop(), self.interrupt))
-            target = settings.target
-            if target is None:
-                target = Target(address=await stack.enter_async_context(serve_fake()))
-            directory = settings.report_dir
-            control = await stack.enter_async_context(controlled(settings.control, target, report_dir=directory))
+            if self._shared is not None:
+                given = await self._shared.get()
+            else:
+                given = await stack.enter_async_context(provided(settings, directory=settings.report_dir))
+            control = given.control
+            kept = control.keep_state
+            control.keep_state = True  # also if the run fails
             if control.provider is not None:
                 await self._stop.run_unless_stopped(control.provider.start())
             run = LaneRun(
-                target=target,
+                target=given.target,
                 options=self.tolerances.options(),
                 ledger_at=settings.ledger_at,
                 emit=self._emit,
@@ -142,7 +149,7 @@ class RunController:
                 plan=plan,
             )
             report = await settings.lane.run(settings.lane_settings, run)
-            control.keep_state = not report.home.clean
+            control.keep_state = kept or not report.home.clean
 
     def _emit(self, event: events.Event) -> None:
         self._dispatcher(event)
@@ -169,14 +176,14 @@ class RunController:
 
 
 @contextmanager
-def handling_signals_around(controller: RunController) -> Iterator[None]:
-    """Handles signals before, during and after the run, so that there is neither a partial report nor a traceback."""
+def handling_signals_around(interrupt: Callable[[str], None]) -> Iterator[None]:
+    """Calls `interrupt` for signals before, during and after a run: there is no partial report and no traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, frame: object) -> None:
-        controller.interrupt(SIGNALS[signal.Signals(number)])
+        interrupt(SIGNALS[signal.Signals(number)])
 
     previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
@@ -184,14 +191,3 @@ def handling_signals_around(controller: RunController) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def serve_fake() -> AbstractAsyncContextManager[str]:
-    """Serves the embedded fake while the context lasts, and yields its address."""
-    from fake_provider.core import Core
-    from fake_provider.faults import Faults
-    from fake_provider.fleet import fleet
-    from fake_provider.latency import Latency
-    from fake_provider.server import serving
-
-    return serving(Core(fleet(61, faulty=3), latency=Latency.every(FAKE_LATENCY_S), faults=Faults()))

@@ -43,7 +43,7 @@ class Settings:
 
     target: Target | None
     control: ControlOptions = field(default_factory=ControlOptions)
-    """How the kit may start, stop and kill the provider, and ask its backend."""
+    """The commands that start, stop and kill the provider, and that ask its backend."""
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)

@@ -25,6 +25,9 @@ PACKAGES = [
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 
+ALL = "all"
+"""The value of `--lane` with which all lanes run in turn."""
+
 IN_EVERY_LANE = ("HST-1a", "HST-1c", "HST-2a", "HST-2b")
 """The behaviours of the suite that the engine judges in every lane with a plan: they need no machine of their own."""
 

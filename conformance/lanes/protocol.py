@@ -88,6 +88,10 @@ class Lane(Protocol[S]):
         """The long names of the shared options that do not apply to it."""
 
     @property
+    def in_all(self) -> Mapping[str, object]:
+        """The defaults that differ if all lanes run in turn, by parameter name: they bound the whole bill and time."""
+
+    @property
     def needs_plan(self) -> bool:
         """True if pytest collects its behaviours. Other lanes run without pytest."""
 

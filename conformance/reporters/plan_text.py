@@ -118,6 +118,62 @@ def text(planned: Planned) -> list[str]:
     return list(map(printable, lines))
 
 
+# All lanes.
+
+
+def render_all(plans: Mapping[str, Planned]) -> str:
+    """Returns the plans of several lanes by name, and their sum, as JSON."""
+    total = {"creates": _creates(plans), "restarts": _restarts(plans), "seconds": _seconds(plans), "price": _sum(plans)}
+    value = {"format": FORMAT, "lanes": {lane: as_dict(planned) for lane, planned in plans.items()}, "total": total}
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def text_all(plans: Mapping[str, Planned]) -> list[str]:
+    """Returns the plans of several lanes as text: the target, a row for each lane, the sum, and what would be left."""
+    first = next(iter(plans.values()))
+    bound = "at least" if first.unknown else "about"
+    lines = [
+        f"target     {first.target} · read only, nothing was changed",
+        *first.found.lines(),
+        _row("lane", "behaviours", "skipped", "creates", "machines", "restarts", "time"),
+    ]
+    for lane, planned in plans.items():
+        dry = planned.dry
+        bill, time = dry.bill, duration(dry.time.wall) if planned.behaviours else "-"
+        counts = str(len(planned.behaviours)), str(len(planned.skipped)), str(bill.create), str(bill.peak_machines)
+        lines.append(_row(lane, *counts, str(bill.restarts), time))
+    peak = max(planned.dry.bill.peak_machines for planned in plans.values())
+    lines += [
+        _row("total", "", "", str(_creates(plans)), str(peak), str(_restarts(plans)), duration(_seconds(plans))),
+        f"price      {bound} {_sum(plans):.4f} by price_per_hour",
+        *_sources(first),
+    ]
+    for lane, planned in plans.items():
+        lines += _grouped(f"skipped in the {lane} lane", planned.skipped)
+        lines += _grouped(f"would not be judged in the {lane} lane", planned.unjudged)
+    return list(map(printable, lines))
+
+
+def _row(lane: str, behaviours: str, skipped: str, creates: str, machines: str, restarts: str, time: str) -> str:
+    return f"{lane:12} {behaviours:>10} {skipped:>8} {creates:>8} {machines:>9} {restarts:>9} {time:>12}".rstrip()
+
+
+def _creates(plans: Mapping[str, Planned]) -> int:
+    return sum(planned.dry.bill.create for planned in plans.values())
+
+
+def _restarts(plans: Mapping[str, Planned]) -> int:
+    return sum(planned.dry.bill.restarts for planned in plans.values())
+
+
+def _seconds(plans: Mapping[str, Planned]) -> float:
+    return round(sum(planned.dry.time.wall for planned in plans.values() if planned.behaviours), 3)
+
+
+def _sum(plans: Mapping[str, Planned]) -> float:
+    return round(sum(planned.prices[0] for planned in plans.values()), 6)
+
+
 def _price(planned: Planned) -> list[str]:
     bill, bound = planned.dry.bill, "at least" if planned.unknown else "about"
     average, lowest, highest = planned.prices
@@ -129,19 +185,26 @@ def _price(planned: Planned) -> list[str]:
 
 
 def _time(planned: Planned) -> list[str]:
-    dry, unknown = planned.dry, planned.unknown
+    dry = planned.dry
+    restarts = f", {quantity(dry.bill.restarts, 'restart')}" if dry.bill.restarts else ""
+    time = (
+        f"time       {'at least' if planned.unknown else 'about'} {duration(dry.time.wall)}, critical path"
+        f" {duration(dry.time.critical_path)}, {planned.call * 1000:.1f} ms per RPC{restarts}"
+    )
+    return [time, *_sources(planned)]
+
+
+def _sources(planned: Planned) -> list[str]:
+    """Returns the durations of transitions that the estimate is based on, and those that are unknown."""
     sources: dict[tuple[float, str], list[str]] = defaultdict(list)
     for verb, figure in planned.transitions.items():
         sources[figure].append(verb.value)
-    lines = [
-        f"time       {'at least' if unknown else 'about'} {duration(dry.time.wall)}, critical path"
-        f" {duration(dry.time.critical_path)}, {planned.call * 1000:.1f} ms per RPC",
-    ]
+    lines = []
     if sources:
         known = [f"{', '.join(verbs)} {duration(seconds)} ({source})" for (seconds, source), verbs in sources.items()]
         lines.append(f"based on   {', '.join(known)}")
-    if unknown:
-        lines.append(f"unknown    duration of {', '.join(unknown)}; {DURATION_SOURCES}")
+    if planned.unknown:
+        lines.append(f"unknown    duration of {', '.join(planned.unknown)}; {DURATION_SOURCES}")
     return lines
 
 

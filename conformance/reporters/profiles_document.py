@@ -28,8 +28,10 @@ A profile is claimed only if
 - the target has the properties of the profile, and the profile that it builds on is claimed too.
 
 A claim may mention warnings and skipped clauses: `claimed, without SEC-1 (skipped)`. One run claims the profiles of
-its own lane only, so a provider that wants to show `core` and `scale` needs two runs. The profiles never change the
-verdict or the exit code."""
+its own lane only. A provider that wants to show `core` and `durable` needs several runs, or one command that makes
+them: `--lane all`, whose [certificate](lanes.md#all-lanes-and-the-certificate) claims the profiles of all lanes. There,
+a failure in any lane takes a profile away. The profiles never change the verdict or the exit
+code."""
 
 CLOSING = """\
 ## For authors of lanes

@@ -53,8 +53,9 @@ def lane_view(progress: LaneProgress) -> Group:
 class Live:
     """Listens to the events of a run and shows them on `console`."""
 
-    def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
-        self._console, self._quiet, self._verbose = console, quiet, verbose
+    def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False, part: bool = False) -> None:
+        """Prepares the view; `part`: the run is one of several, whose certificate names target and profiles."""
+        self._console, self._quiet, self._verbose, self._part = console, quiet, verbose, part
         self._progress: Bar | None = None
         self._lane_view: Display | None = None
         self._next_line = 0.0
@@ -67,7 +68,7 @@ class Live:
         match event:
             case events.RunStarted():
                 if not self._quiet:
-                    self._print(*terminal.opening(event), "")
+                    self._print(*terminal.opening(event, part=self._part), "")
                     self._start_bar(len(event.behaviours))
             case events.BehaviourStarted():
                 self._running.add(event.id)
@@ -153,7 +154,7 @@ class Live:
             if word in ("FAILED", "WARNED"):
                 text.stylize(STYLES[Status(word.lower())])
             self._console.print(text, soft_wrap=True)
-        lines = terminal.closing(report)
+        lines = terminal.closing(report, part=self._part)
         verdict = Text(lines[0])
         verdict.stylize(VERDICTS[report.verdict], 11, 11 + len(report.verdict.value))
         self._console.print(verdict, soft_wrap=True)

@@ -34,8 +34,7 @@ class ReportDirectory:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._log: NdjsonLog | None = NdjsonLog(directory / LOG)
-        for name in FORMATS:
-            (directory / name).write_bytes(b"")  # a report of an earlier run could be mistaken for this one
+        empty(directory)
         self._error: OSError | None = None
 
     def __call__(self, event: events.Event) -> None:
@@ -64,8 +63,22 @@ class ReportDirectory:
 
     def _write(self, path: Path, text: str) -> None:
         try:
-            path.write_text(text, encoding="utf-8")
+            write(path, text)
         except OSError as error:
             self._error = self._error or error
-            with suppress(OSError):
-                os.truncate(path, 0)  # a partial report could be mistaken for a complete one
+
+
+def empty(directory: Path) -> None:
+    """Empties the reports in a directory: one of an earlier run could be mistaken for the next one's."""
+    for name in FORMATS:
+        (directory / name).write_bytes(b"")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file. Raises OSError, and then leaves it empty: a partial one could be mistaken for a complete one."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, 0)
+        raise

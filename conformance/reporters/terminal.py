@@ -35,11 +35,14 @@ ALL_RETURNED = "all started machines were returned"
 OWNED_RETURNED = "all started machines that the run still owns were returned"
 
 
-def opening(event: RunStarted) -> list[str]:
-    """Returns the lines before the first behaviour: the target, its properties, and the plan."""
+def opening(event: RunStarted, *, part: bool = False) -> list[str]:
+    """Returns the lines before the first behaviour: the target, its properties, and the plan.
+
+    Only the plan for a `part`, one of several runs.
+    """
+    about = [f"target     {event.target} · run {event.run} · seed {event.seed}", *event.found.lines()]
     lines = [
-        f"target     {event.target} · run {event.run} · seed {event.seed}",
-        *event.found.lines(),
+        *([] if part else about),
         f"plan       {quantity(len(event.behaviours), 'behaviour')}, at most"
         f" {quantity(event.machines, 'machine')} at once",
         f"ledger     {event.ledger}",
@@ -153,8 +156,11 @@ def _hint_lines(text: str, indent: str) -> list[str]:
     return [f"{indent}hint {hint}"] if hint and hint not in text else []
 
 
-def closing(report: Report, *, compared: bool = True) -> list[str]:
-    """Returns the last lines: verdict, waivers, profiles, figures of a lane, baseline, bill, time and clean-up."""
+def closing(report: Report, *, compared: bool = True, part: bool = False) -> list[str]:
+    """Returns the last lines: verdict, waivers, profiles, figures of a lane, baseline, bill, time and clean-up.
+
+    A `part`, one of several runs, has no profiles: its certificate has them.
+    """
     waived = [result for result in report.results if result.id in report.waived]
     counts = Counter(result.status for result in report.results if result.id not in report.waived)
     known = Counter(result.status for result in waived)
@@ -175,14 +181,14 @@ def closing(report: Report, *, compared: bool = True) -> list[str]:
     found = causes(report.results)
     if any(cause.consequences for cause in found):
         judged += f", {quantity(len(found), 'root cause')}"
-    part = "" if report.whole else ", partial run"
+    partial = "" if report.whole else ", partial run"
     stopped = f" · {'' if report.truncated else 'stopped: '}{report.stopped}" if report.stopped else ""
     bill, time = report.bill, report.time
     ratio = f" ({time.wall / time.critical_path:.2f} x)" if time.critical_path else ""
-    lines = [f"verdict    {verdict_in_capitals(report)}: {judged}{part}{stopped}", *waivers(report)]
+    lines = [f"verdict    {verdict_in_capitals(report)}: {judged}{partial}{stopped}", *waivers(report)]
     lines += _hint_lines(report.stopped or "", "           ")
     lines += _unjudged(report)
-    lines += profiles_text.lines(report)
+    lines += [] if part else profiles_text.lines(report)
     if report.figures is not None:
         lines += sections.lines(report.figures.sections)
     if report.comparison is not None and compared:

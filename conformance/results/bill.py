@@ -17,7 +17,7 @@ MAX_SAMPLES_PER_VERB = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Started transitions by verb, the peak number of live machines, their total time and its price."""
+    """Started transitions by verb, the peak number of live machines, their total time and its price, and restarts."""
 
     create: Count = 0
     configure: Count = 0
@@ -26,6 +26,8 @@ class Bill:
     peak_machines: Count = 0
     machine_seconds: Seconds = 0.0
     price: float = 0.0
+    restarts: Count = 0
+    """The number of times that the kit has ended the provider. 0 in records of older releases."""
 
 
 class Meter:

@@ -91,7 +91,7 @@ def coverage(report: Report) -> tuple[SectionCoverage, ...]:
             clause for clause in catalogue.load().clauses if clause.area == area and clause.level is not Level.MAY
         ]
         judged = tuple(clause.id for clause in clauses if _is_judged(results[clause.id]))
-        unjudged = {c.id: _why_unjudged(report, c.id, results[c.id]) for c in clauses if c.id not in judged}
+        unjudged = {c.id: why_unjudged(report, c.id, results[c.id]) for c in clauses if c.id not in judged}
         sections.append(SectionCoverage(section=section, judged=judged, unjudged=unjudged))
     return tuple(sections)
 
@@ -101,11 +101,24 @@ def lane_of(report: Report) -> str:
     return report.coverage.lane or (report.figures.lane if report.figures is not None else SUITE)
 
 
+def concerns(profile: Profile, clause: Clause) -> bool:
+    """Returns whether a profile is about a clause."""
+    every = not profile.areas and not profile.clauses
+    return every or clause.area in profile.areas or clause.id in profile.clauses
+
+
+def broken(report: Report, results: Iterable[Result]) -> tuple[Result, ...]:
+    """Returns those of a run's results that break a claim: failures, waived ones too; in strict runs, warnings too."""
+    statuses = {Status.FAILED, Status.WARNED} if report.strict else {Status.FAILED}
+    return tuple(result for result in results if result.status in statuses)
+
+
 def _is_judged(results: Iterable[Result]) -> bool:
     return any(result.status in JUDGED for result in results)
 
 
-def _why_unjudged(report: Report, clause: str, results: Sequence[Result]) -> str:
+def why_unjudged(report: Report, clause: str, results: Sequence[Result]) -> str:
+    """Returns why a run did not judge a clause; `results` are those of its behaviours."""
     if results:
         undecided = [result for result in results if result.status is Status.ERROR]
         return f"{'not judged' if undecided else 'skipped'}: {(undecided or results)[0].reason}"
@@ -161,12 +174,7 @@ def _results(report: Report, profile: Profile) -> tuple[Result, ...]:
     """Returns the results of a profile's behaviours."""
     if profile.lane and profile.lane != lane_of(report):
         return ()
-    every = not profile.areas and not profile.clauses
-    return tuple(
-        result
-        for result in report.results
-        if every or result.entry.clause.area in profile.areas or result.entry.clause.id in profile.clauses
-    )
+    return tuple(result for result in report.results if concerns(profile, result.entry.clause))
 
 
 def _not_judged_at_all(report: Report, profile: Profile, own: Sequence[Result]) -> str:
@@ -200,16 +208,15 @@ def _inventory(report: Report, name: str) -> str:
 
 
 def _broken(report: Report, own: Sequence[Result]) -> str:
-    broken = {Status.FAILED, Status.WARNED} if report.strict else {Status.FAILED}
-    failed = [result for result in own if result.status in broken]
+    failed = broken(report, own)
     waived = " (waived)" if failed and all(result.id in report.waived for result in failed) else ""
-    return f"{_some(failed)} failed{waived}" if failed else ""
+    return f"{some_ids(failed)} failed{waived}" if failed else ""
 
 
 def _undecided(report: Report, own: Sequence[Result]) -> str:
     undecided = [result for result in own if result.status is Status.ERROR and counts(result, report.strict)]
     verb = "was" if len(undecided) == 1 else "were"
-    return f"{_some(undecided)} {verb} not judged" if undecided else ""
+    return f"{some_ids(undecided)} {verb} not judged" if undecided else ""
 
 
 def _incomplete(report: Report, profile: Profile, own: Sequence[Result]) -> str:
@@ -222,7 +229,7 @@ def _incomplete(report: Report, profile: Profile, own: Sequence[Result]) -> str:
     for clause in _demanded(profile):
         if clause not in judged:
             results = [result for result in own if result.entry.clause.id == clause]
-            reason = _why_unjudged(report, clause, results)
+            reason = why_unjudged(report, clause, results)
             return f"{clause} was {reason}" if results else reason
     return "" if judged else "its behaviours were not judged"
 
@@ -251,7 +258,7 @@ def _remark(report: Report, profile: Profile) -> str:
     return ", ".join(parts)
 
 
-def _some(results: Sequence[Result]) -> str:
+def some_ids(results: Sequence[Result]) -> str:
     """Returns the ids of some results: at most `MAX_NAMES`, then the number of the others."""
     more = len(results) - MAX_NAMES
     return ", ".join(result.id for result in results[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -147,7 +147,7 @@ class _LogState:
                 if line.id in self.results or line.id not in self.plan:
                     self.late.append(line.id)
                 self.results[line.id] = line.value()
-                self.bill, self.rpcs = line.bill, line.rpcs
+                self.bill, self.rpcs = line.bill.make(Bill), line.rpcs
             case Noted():
                 self.notes.append(line.text)
         self.last = max(self.last, line.at)

@@ -186,6 +186,20 @@ class RunPart(Part, kw_only=True):
         return self.make(Report, version=self.kit, found=self.target_info(), **others)
 
 
+class BillPart(Part, kw_only=True):
+    """The cost of a run."""
+
+    create: Count
+    configure: Count
+    drain: Count
+    delete: Count
+    peak_machines: Count
+    machine_seconds: Seconds
+    price: float
+    restarts: Count = 0
+    """Older releases did not record it."""
+
+
 class ReportPart(RunPart, kw_only=True):
     """A finished run without its results."""
 
@@ -196,7 +210,7 @@ class ReportPart(RunPart, kw_only=True):
     waivers: tuple[WaivedPart, ...]
     quarantined: tuple[QuarantinedPart, ...]
     notes: tuple[str, ...]
-    bill: Bill
+    bill: BillPart
     time: Time
     rpcs: Count
     home: HomePart
@@ -213,6 +227,7 @@ class ReportPart(RunPart, kw_only=True):
         """Returns the report with these `results`. Raises Malformed."""
         return self.report(
             results=results,
+            bill=self.bill.make(Bill),
             waivers=tuple(
                 waived.make(Waived, waiver=waived.make(Waiver), state=waived.standing) for waived in self.waivers
             ),
@@ -253,7 +268,7 @@ class BehaviourFinished(ResultPart, tag_field="event", tag="behaviour-finished")
     """A behaviour has ended; a later line replaces an earlier one (a breach that was seen outside the behaviours)."""
 
     at: Seconds
-    bill: Bill
+    bill: BillPart
     rpcs: Count
 
 

@@ -233,7 +233,7 @@ class Trial:
         return machine
 
     async def replace(self, failed: Machine, start: State) -> Machine:
-        """Returns another machine in place of one that rests in FAILED. Raises Shortage if there is none."""
+        """Returns another machine in place of one that rests in FAILED. Raises Shortage without one."""
         if self._lease is None:
             raise RuntimeError(f"{self.entry.id} has no lease")
         other = await self._pool.exchange(self._lease, failed, start)

@@ -48,18 +48,6 @@ class FailureTakesTheMarkBack(_TakesItBack):
 
 @mutant(
     "FEN-6",
-    "FEN-6a",
-    also=("FEN-4a",),
-    because="its stale calls also depend on the mark of a call for an unknown machine",
-)
-class UnknownMachineMovesNoMark(_TakesItBack):
-    """Does not raise the mark for an unknown machine."""
-
-    codes = (Code.NOT_FOUND,)
-
-
-@mutant(
-    "FEN-6",
     "FEN-6c",
     "FEN-6d",
     also=("FEN-2a",),

@@ -201,6 +201,14 @@ class MarksExpireAfterEightSeconds(_MarksAge):
         return self.now - self.used.get(key, self.now) > 8
 
 
+@mutant("FEN-12", "FEN-12f", hold=HOLD)
+class MarksExpireAndRefusalsAreInternal(MarksExpireAfterEightSeconds):
+    """Keeps the mark of a shard for eight seconds, and answers INTERNAL to calls that have no edge."""
+
+    def no_edge(self, verb: Verb, machine: Machine) -> Rejected:
+        return Rejected(Code.INTERNAL, super().no_edge(verb, machine).message)
+
+
 @mutant("FEN-12", "FEN-12c")
 class MarksOf200Shards(_MarksAge):
     """Keeps the marks of the last 200 shards."""

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.errors import UsageError
 from conformance.fleet import ledger
@@ -200,3 +202,26 @@ def test_an_unusable_state_directory_is_an_error_before_the_run(provider: Provid
     assert done.code == 2, done.text
     assert "cannot be written: Not a directory" in done.err.splitlines()[0]
     assert provider.away() == {}
+
+
+# The fake's own state, on a disk of its own.
+
+
+def test_a_provider_whose_disk_gets_full_acknowledges_only_what_it_keeps(disk: Path) -> None:
+    options = ("--machines", "16", "--no-faults", "--latency", "0", "--state", str(disk / "state"))
+    acknowledged, refused = set(), []
+    with serving(*options) as provider:
+        fill(disk)
+        for machine in provider.machines():
+            request = pb.CreateRequest(machine_id=machine, shard_id="shard", shard_epoch=1, sequence_number=1)
+            try:
+                provider.stub.Create(request, timeout=10)
+                acknowledged.add(machine)
+            except grpc.RpcError as error:
+                refused.append(error.code())
+        assert refused
+        assert grpc.StatusCode.FAILED_PRECONDITION not in refused
+        provider.kill()
+    (disk / "filler").unlink()
+    with serving(*options) as again:
+        assert again.away().keys() == acknowledged

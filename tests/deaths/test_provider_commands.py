@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,6 +14,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from bigfleet.v1alpha1 import provider_pb2_grpc
 
+from conformance import lanes
 from conformance.fleet import ledger
 from conformance.frontends.cli.provider_options import free_port
 from conformance.rpc.env_proxy import NO_ENV_PROXY
@@ -53,11 +55,16 @@ def wait_for_machines(kit: Kit, path: Path) -> None:
 
 
 def wait_until_idle(port: int) -> None:
-    """Waits until the provider at a port has a machine with a host."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=NO_ENV_PROXY) as channel:
-        stub = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
-        while not stub.List(pb.ListFilter(states=[IDLE]), timeout=LIMIT, wait_for_ready=True).machines:
-            time.sleep(0.02)
+    """Waits until the provider at a port has a machine with a host. The kit may restart the provider meanwhile."""
+    end = time.monotonic() + 2 * LIMIT
+    while time.monotonic() < end:
+        # A new channel each time: after a lost connection, an old one would pause for longer and longer.
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=NO_ENV_PROXY) as channel, suppress(grpc.RpcError):
+            stub = provider_pb2_grpc.CapacityProviderStub(channel)  # type: ignore[no-untyped-call]
+            if stub.List(pb.ListFilter(states=[IDLE]), timeout=10).machines:
+                return
+        time.sleep(0.02)
+    raise AssertionError("the provider has no IDLE machine")
 
 
 @pytest.mark.timeout(240)
@@ -83,6 +90,32 @@ def test_a_killed_kit_leaves_no_provider_and_a_sweep_returns_the_machines(tmp_pa
         swept = sweep(provider, tmp_path / "ledger.ndjson")
         assert swept.code == 0, swept.text
         assert not provider.away()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("lane", [lane.name for lane in lanes.all_lanes()])
+def test_a_sweep_starts_the_provider_again_on_the_state_of_a_killed_run(lane: str, tmp_path: Path) -> None:
+    """Whatever the lane: after `kill -9` in the middle no provider is left, and after the sweep no machine."""
+    port = free_port()
+    with running(*command(port, tmp_path, "--lane", lane)) as kit:
+        wait_until_idle(port)
+        kit.signal(signal.SIGKILL)
+        wait_until_free(port)
+    path = tmp_path / "ledger.ndjson"
+    assert ledger.read(path).entries
+    swept = run("conformance", "sweep", str(path), "--provider-cmd", SERVE)
+    assert swept.code == 0, swept.text
+    assert "all started machines were cleaned up" in swept.out
+    assert not ledger.read(path).entries
+    assert not listens(port)
+    with serving("--state", str(tmp_path / "provider-state"), "--latency", "50ms") as provider:
+        assert not provider.away()
+
+
+def test_a_sweep_without_the_state_of_the_run_says_so(tmp_path: Path) -> None:
+    swept = run("conformance", "sweep", str(tmp_path / "ledger.ndjson"), "--provider-cmd", SERVE)
+    assert swept.code == 2
+    assert "ledger.ndjson cannot be read" in swept.err
 
 
 @pytest.mark.timeout(240)

@@ -41,7 +41,7 @@ def check_clean(done: Done) -> None:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    with serving("--machines", "16", "--latency", "80ms") as provider:
+    with serving("--machines", "16", "--no-faults", "--latency", "80ms") as provider:
         yield provider
 
 
@@ -80,7 +80,7 @@ def test_one_of_two_concurrent_sweeps_is_refused_and_all_machines_are_returned(
 def test_the_next_sweep_continues_an_interrupted_one(number: signal.Signals, tmp_path: Path) -> None:
     rng = random.Random(number)
     for _ in range(max(1, ROUNDS // 4)):
-        with serving("--machines", "16", "--latency", "300ms") as provider:
+        with serving("--machines", "16", "--no-faults", "--latency", "300ms") as provider:
             path = left(provider, tmp_path)
             with running("conformance", "sweep", str(path), "--target", provider.address) as kit:
                 while "sweep-" not in path.read_text(encoding="utf-8"):  # the shard of the sweep's calls
@@ -107,7 +107,7 @@ def test_a_sweep_changes_nothing_on_a_target_that_lost_its_state(
     away = provider.away()
     assert away
     provider.kill()
-    with serving("--machines", machines, port=provider.port) as new:
+    with serving("--machines", machines, "--no-faults", port=provider.port) as new:
         before = new.machines()
         done = sweep(new, path)
         assert "Traceback" not in done.text

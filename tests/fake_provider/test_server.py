@@ -20,9 +20,9 @@ from fake_provider.errors import CannotServe
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
 from fake_provider.machine import Machine
-from fake_provider.server import Tls, serving
+from fake_provider.server import Tls, TransitionTimer, serving
 from fake_provider.servicer import SERVICE
-from tests.fake_provider.driver import IDLE, SLOT, small_fleet
+from tests.fake_provider.driver import IDLE, SLOT, Driver, small_fleet
 
 
 class Wire:
@@ -310,3 +310,21 @@ def test_mutual_tls_accepts_only_clients_with_a_certificate_of_its_ca() -> None:
                 assert await code(stranger) is grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("ticks", range(5))
+def test_the_timer_ends_when_a_call_wakes_it_at_the_same_moment(ticks: int) -> None:
+    async def facts() -> None:
+        driver = Driver()
+        driver.create()  # it ends in a second, so that the timer waits with a limit
+        timer = TransitionTimer(driver.core, lambda: driver.now)
+        task = asyncio.create_task(timer.run())
+        await asyncio.sleep(0.01)
+        timer.wake()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+        assert task.cancelled()
+
+    asyncio.run(facts())

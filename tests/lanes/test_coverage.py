@@ -17,6 +17,7 @@ from tests.values import a_report
 CLAUSES = {clause.id: clause for clause in catalogue.load().clauses if clause.area == "ROL"}
 ROLLOUT = SimpleNamespace(
     name="rollout",
+    in_all={},
     needs_plan=False,
     entries=lambda: catalogue.read_entries(
         "".join(

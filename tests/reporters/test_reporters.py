@@ -71,7 +71,7 @@ def test_a_report_with_every_status_is_valid() -> None:
     assert [b["status"] for b in value["behaviours"]] == ["passed", "failed", "warned", "skipped", "error"]
     assert set(value["bill"]) == {
         *("create", "configure", "drain", "delete"),
-        *("peak_machines", "machine_seconds", "price"),
+        *("peak_machines", "machine_seconds", "price", "restarts"),
     }
     assert set(value["time"]) == {"wall", "critical_path", "sum"}
     assert value["home"]["clean"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from bigfleet.v1alpha1 import provider_pb2_grpc
 
 from conformance.rpc.env_proxy import NO_ENV_PROXY
 from tests.stacks.stacks import BUILD_LIMIT, DURABLE, FAULTY_JOURNALS, STACKS, Stack, serving
-from tests.stacks.test_stacks import parameters, ready
+from tests.stacks.test_stacks import chosen, first_cause, parameters, problems, ready, reported, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 METADATA = {"": "", "k\0": "\x01", "Ä": "A\u0308", "line\u2028": "\U0001f9ff\n"}
 STACKS_WITH_JOURNAL = [stack for stack in STACKS if stack.name in DURABLE]
+JUDGED = [stack for stack in chosen() if stack.name in DURABLE]
+"""The stacks that the durability lane judges; in CI those that build fast."""
 
 pytestmark = pytest.mark.timeout(BUILD_LIMIT + 300)
 
@@ -98,3 +101,30 @@ def test_a_faulty_journal_loses_the_last_answer(stack: Stack, journal: str, tmp_
         bound(stub)
     with killed_after(stack, tmp_path) as stub:
         assert settled(stub).state != pb.MACHINE_STATE_CONFIGURED
+
+
+def lane(stack: Stack, directory: Path, journal: str = "") -> dict[str, Any]:
+    """Returns the report of the durability lane on a provider that the kit starts, kills and starts again."""
+    it = ready(stack)
+    options = ["--port", "{port}", "--state", "{dir}", "--machines", "64", "--latency", "0.2"]
+    line = f"cd {shlex.quote(str(it.source))} && exec {shlex.join([*map(it.filled, stack.command), *options])}"
+    return reported(
+        directory / "report",
+        *("--lane", "durability", "--provider-cmd", shlex.join(["sh", "-c", line])),
+        env=it.environment() | {"JOURNAL": journal},
+    )
+
+
+@pytest.mark.parametrize("stack", [parameters(stack) for stack in JUDGED])
+def test_a_provider_that_writes_before_it_answers_conforms(stack: Stack, tmp_path: Path) -> None:
+    report = lane(stack, tmp_path)
+    assert report["verdict"] == "conformant", problems(report)
+
+
+@pytest.mark.parametrize(
+    ("stack", "journal"), [parameters(stack, journal) for stack in JUDGED for journal in some(stack, FAULTY_JOURNALS)]
+)
+def test_a_provider_with_a_faulty_journal_breaks_dur_1(stack: Stack, journal: str, tmp_path: Path) -> None:
+    report = lane(stack, tmp_path, journal)
+    assert report["verdict"] == "non-conformant", problems(report)
+    assert first_cause(report) == "DUR-1", problems(report)

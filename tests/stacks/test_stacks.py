@@ -14,7 +14,7 @@ from tests.stacks.observe import QUESTIONS
 from tests.stacks.stacks import BUILD_LIMIT, DEFECTS, HERE, STACKS, Built, Stack, built, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -51,9 +51,14 @@ def ready(stack: Stack) -> Built:
 
 
 def judged(address: str, directory: Path, *options: str) -> dict[str, Any]:
+    return reported(directory, "--target", address, *options)
+
+
+def reported(directory: Path, *options: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
     command = [sys.executable, "-m", "conformance", "run", "--no-config", "--no-waivers", "--quiet"]
     done = subprocess.run(
-        [*command, "--target", address, "--report-dir", str(directory), *options],
+        [*command, "--report-dir", str(directory), *options],
+        env=env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -114,7 +114,7 @@ def shared_providers() -> list[tuple[str, str]]:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("machines", "latency"), shared_providers())
 def test_two_runs_share_one_provider(machines: str, latency: str, tmp_path: Path) -> None:
-    with serving("--machines", machines, "--latency", latency) as provider:
+    with serving("--machines", machines, "--no-faults", "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, *SOME, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
             done = [one.done(150), two.done(150)]
@@ -126,7 +126,7 @@ def test_two_runs_share_one_provider(machines: str, latency: str, tmp_path: Path
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("latency", ["0", "100ms", "1s"])
 def test_two_runs_of_the_whole_suite_share_16_machines(latency: str, tmp_path: Path) -> None:
-    with serving("--machines", "16", "--latency", latency) as provider:
+    with serving("--machines", "16", "--no-faults", "--latency", latency) as provider:
         command = ("conformance-run", "--target", provider.address, "--report-dir")
         with running(*command, str(tmp_path / "one")) as one, running(*command, str(tmp_path / "two")) as two:
             done = [one.done(150), two.done(150)]
@@ -138,7 +138,7 @@ def test_two_runs_of_the_whole_suite_share_16_machines(latency: str, tmp_path: P
 @pytest.mark.parametrize("latency", ["0", "100ms"])
 def test_a_busy_tenant_is_not_touched_and_does_not_change_the_verdict(latency: str, tmp_path: Path) -> None:
     # Many slots, because two clients that create the same slot at the same time both get OK and cannot notice (OPS-2).
-    with serving("--machines", "200", "--latency", latency) as provider:
+    with serving("--machines", "200", "--no-faults", "--latency", latency) as provider:
         with tenant(provider, latency) as busy:
             done = judge(provider, *SOME, directory=tmp_path, limit=150)
         assert busy.problems == []

@@ -99,6 +99,7 @@ class TinyLane:
     help: Final = "lists the fleet a few times"
     options: Final = (LaneOption(name="lists", metavar="N", default="3", help="The number of Lists.", parse=_lists),)
     excluded: Final = frozenset({"select"})
+    in_all: Final[Mapping[str, object]] = {}
     needs_plan: Final = False
 
     def entries(self) -> tuple[Entry, ...]:

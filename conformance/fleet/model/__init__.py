@@ -198,7 +198,7 @@ class FleetModel:
             track.doubts, track.refused = {}, None
 
     def repaired(self, machine_id: str) -> None:
-        """Notes that somebody cleans a FAILED machine up: it may show any state from now on."""
+        """Notes that a FAILED machine is being repaired: it may show any state from now on."""
         self._track(machine_id).expected = UNKNOWN
 
     def recovered(self) -> None:

@@ -84,7 +84,7 @@ class Marks:
     def answered(self, token: Token, met: Mark | None, call: Call) -> Breach | None:
         """Notes an answer; returns the breach that it shows, if any. `met` is the mark that the call has met."""
         if call.fenced:
-            return self._unjust(token, call)
+            return self._unjust(token, met, call)
         if call.code not in PASSED:
             return None
         key = (token.shard, call.machine_id)
@@ -93,14 +93,20 @@ class Marks:
             self._passed[key] = Mark(token, call)
         return _stale(token, met, call) if met is not None and token.numbers <= met.numbers else None
 
-    def _unjust(self, token: Token, call: Call) -> Breach | None:
+    def _unjust(self, token: Token, met: Mark | None, call: Call) -> Breach | None:
         newest = self._sent[token.shard]
         if newest.numbers != token.numbers or newest.count > 1:
             return None
         before = newest.before
-        what = "its shard's first call" if before is None else "newer than every token that its shard has sent"
+        if before is None:
+            what, behaviour = "its shard's first call", FIRST_CONTACT
+        else:
+            what = "newer than every token that its shard has sent"
+            # The fence may have compared the token with the machine's mark, or with the shard's last token.
+            order = [behaviour_of_order(each, token.numbers) for each in (before, met.numbers if met else before)]
+            behaviour = next((each for each in order if each in (EPOCHS, SEQUENCES, PACKED)), order[0])
         return Breach(
-            behaviour=FIRST_CONTACT if before is None else behaviour_of_order(before, token.numbers),
+            behaviour=behaviour,
             machine=call.machine_id,
             wanted=f"{call.rpc} with {token}, {what}, to pass the fence",
             got=call.outcome(),

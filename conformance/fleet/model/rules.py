@@ -1,7 +1,7 @@
 """The rules about one answer: pure functions from the expected values of a machine and the answer to breaches.
 
 FAILED is allowed at any time (FLT-1): a host may be lost. So is IDLE without a binding after Configure: the provider
-may have given it up. A FAILED machine stays so, unless somebody cleans it up.
+may have given it up. A FAILED machine stays so, unless it is repaired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
 
 CLEANED_UP = (State.DELETING, State.SPECULATIVE, State.IDLE)
-"""The states that a FAILED machine may show without a call: somebody has cleaned it up (FLT-3)."""
+"""The states that a FAILED machine may show without a call, after a repair (FLT-3)."""
 BOUND = (State.CONFIGURED, State.DRAINING)
 UNBOUND_STATES = (State.SPECULATIVE, State.CREATING, State.IDLE, State.DELETING)
 VIA_BEHAVIOURS = {Verb.CREATE: "LIF-2a", Verb.CONFIGURE: "LIF-2b", Verb.DRAIN: "LIF-2c", Verb.DELETE: "LIF-2d"}

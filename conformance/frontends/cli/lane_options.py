@@ -28,10 +28,11 @@ def _choice() -> Callable[..., Any]:
     descriptions = "; ".join(f"{lane.name}: {lane.help}" for lane in known)
     return click.option(
         "--lane",
-        type=click.Choice([lane.name for lane in known]),
+        type=click.Choice([*(lane.name for lane in known), lanes.ALL]),
         default=known[0].name,
         show_default=True,
-        help=f"How to judge the target. {descriptions}.",
+        help=f"How to judge the target. {descriptions}; {lanes.ALL}: runs each lane in turn, against one provider, and "
+        "writes a certificate.",
     )
 
 
@@ -74,19 +75,23 @@ def settings_of(lane: Lane[Any], words: Sequence[str]) -> Any:
 
 
 def choose_lane(*, lane: str, **given: Any) -> ChosenLane:
-    """Returns the chosen lane and its settings. Raises UsageError.
-
-    An option of another lane is an error on the command line only: a configuration file may have options of several
-    lanes.
-    """
+    """Returns the chosen lane and its settings. Raises UsageError."""
     chosen = lanes.named(lane)
+    values = {option.parameter: given[option.parameter] for option in chosen.options}
+    return {"lane": chosen, "lane_settings": chosen.configure(values)}
+
+
+def check_options_of(chosen: Lane[Any]) -> None:
+    """Raises UsageError if an option was given that does not apply to a lane.
+
+    That is an error on the command line only: a configuration file may have options of several lanes.
+    """
     source_of = click.get_current_context().get_parameter_source
     own = {option.name for option in chosen.options}
     for name in sorted({*chosen.excluded, *(lanes.options().keys() - own)}):
         if source_of(name.replace("-", "_")) is ParameterSource.COMMANDLINE:
             owner = next((each.name for each in lanes.all_lanes() if name in {o.name for o in each.options}), None)
             raise UsageError(
-                f"--{name} does not apply to the {lane} lane", hint=f"add --lane {owner}" if owner else "remove it"
+                f"--{name} does not apply to the {chosen.name} lane",
+                hint=f"add --lane {owner}" if owner else "remove it",
             )
-    values = {option.parameter: given[option.parameter] for option in chosen.options}
-    return {"lane": chosen, "lane_settings": chosen.configure(values)}

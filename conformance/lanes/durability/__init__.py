@@ -21,6 +21,7 @@ class DurabilityLane:
     options: tuple[LaneOption, ...] = ()
     excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault", "jobs"})
     """The lane cuts connections itself, and runs one behaviour at a time."""
+    in_all: Final[Mapping[str, object]] = {}
     needs_plan: Final = False
     read_figures: None = None
 

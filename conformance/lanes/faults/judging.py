@@ -56,7 +56,7 @@ def judge_each(chosen: Sequence[Specimen], check: Callable[[Specimen], bool | No
 
 
 def judge_failed(found: Failures, chosen: Iterable[Specimen], check: Callable[[Specimen], bool | None]) -> None:
-    """Judges with `check` each of the specimens that ended in FAILED; says why if there are none."""
+    """Judges with `check` each of the specimens that ended in FAILED; says why if no specimen has."""
     failed = [specimen for specimen in chosen if specimen.failed]
     if failed:
         judge_each(failed, check)

@@ -47,7 +47,7 @@ class Scene:
 
     @property
     def life(self) -> str:
-        """When it happens."""
+        """The moment at which it happens."""
         if self.lives:
             return "in the second life"
         return "in the second binding" if self.bindings else "in the first life"

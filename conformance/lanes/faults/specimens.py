@@ -1,4 +1,4 @@
-"""What the lane has seen of machines whose transition was made to fail, and of others meanwhile. Values only."""
+"""The answers about machines whose transition was made to fail, and of others meanwhile. Values only."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class Specimen:
 
     trigger: Trigger
     life: str
-    """When it happened, as a part of a sentence: `in the first life`."""
+    """The moment, as a part of a sentence: `in the first life`."""
     machine: str
     effect: Effect = Effect.UNKNOWN
     problem: str = ""
-    """Why it could not be observed."""
+    """The reason for which it could not be observed."""
     ack: Call | None = None
     """The call whose transition was made to fail."""
     path: tuple[Reading, ...] = ()
@@ -129,7 +129,7 @@ class Specimen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bystander:
-    """A machine that nobody drives while others fail."""
+    """A machine that no client drives while others fail."""
 
     machine: str
     state: State
@@ -163,14 +163,14 @@ class Creates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """The recording of the lane: all specimens, and the machines that nobody drove meanwhile."""
+    """The recording of the lane: all specimens, and the machines that no client drove meanwhile."""
 
     specimens: tuple[Specimen, ...]
     bystanders: tuple[Bystander, ...] = ()
     hosts: Creates | None = None
     machines: tuple[str, ...] = ()
     problem: str = ""
-    """Why there is no recording."""
+    """The reason for which no recording exists."""
 
     def of(self, *names: str) -> tuple[Specimen, ...]:
         """Returns the specimens of these triggers."""

@@ -1,4 +1,4 @@
-"""FLT-6, FLT-7: one machine's failure is no other's, the fence works on it too, and no host is left unseen."""
+"""FLT-6, FLT-7: a failure changes no other machine, the fence works on it too, and no host is left unseen."""
 
 from __future__ import annotations
 

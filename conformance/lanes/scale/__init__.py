@@ -41,7 +41,8 @@ class ScaleLane:
             name="soak",
             metavar="D",
             default="1m",
-            help="The length of the churn: a duration (5m), or a number of transitions (3000ops).",
+            help="The length of the churn: a duration (5m), or a number of transitions (3000ops). With --lane all, the "
+            "default is 16ops.",
             parse=_soak,
         ),
         LaneOption(
@@ -54,6 +55,7 @@ class ScaleLane:
     )
     excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "hold", "fault"})
     """The lane judges all its behaviours at once, over a connection without injected faults."""
+    in_all: Final = {"soak": "16ops"}
     needs_plan: Final = False
 
     def entries(self) -> tuple[Entry, ...]:

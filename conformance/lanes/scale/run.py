@@ -81,7 +81,7 @@ async def _run(
 ) -> Report:
     async with open_session(target, options=options, stop=stop) as session:
         with session.blaming_breaches():
-            size = Size.of(session.slots, session.found, options)
+            size = Size.of(session.slots, session.found, options, settings.soak)
         async with session.ledger(ledger_at) as ledger:
             return await ScaleRun(settings, session, size, ledger, emit).run()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final
 
 from conformance.core.errors import UsageError
+from conformance.core.lifecycle import Verb
 from conformance.core.text import cut
 from conformance.core.timeouts import parse_duration
 
@@ -24,6 +26,11 @@ class Soak:
         """Returns the completed share, from 0 to 1, after these seconds and transitions."""
         done = operations / self.operations if self.operations else seconds / (self.seconds or 1.0)
         return min(1.0, done)
+
+    @property
+    def lives(self) -> int:
+        """The number of machines that fit into the transitions, from Create to Delete; very large for a duration."""
+        return max(1, self.operations // len(Verb)) if self.operations else sys.maxsize
 
     def __str__(self) -> str:
         return f"{self.operations}ops" if self.operations else f"{self.seconds:g}s"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from conformance.engine.options import Options
     from conformance.fleet.context import FleetContext
+    from conformance.lanes.scale.soak import Soak
     from conformance.lanes.scale.timings import Timings
     from conformance.lanes.scale.verdicts import Verdicts
     from conformance.results.target_info import TargetInfo
@@ -34,14 +35,17 @@ class Size:
     creates: int
 
     @classmethod
-    def of(cls, slots: list[tuple[str, State]], found: TargetInfo, options: Options) -> Size:
+    def of(cls, slots: list[tuple[str, State]], found: TargetInfo, options: Options, soak: Soak) -> Size:
         """Returns the requested size; by default a small one, at most half of a small fleet.
 
-        Raises TargetError if no machine can be driven.
+        A soak of few transitions gets no more machines than can live twice in it. Raises TargetError if no machine can
+        be driven.
         """
-        wanted = options.limits.max_machines or min(DEFAULT_MACHINES, max(1, len(slots) // 2))
+        wanted = options.limits.max_machines or min(DEFAULT_MACHINES, max(1, len(slots) // 2), soak.lives // 2 or 1)
         machines = min(wanted, len(slots))
         creates_each = CREATES_PER_MACHINE if found.delete else 1
+        if not options.limits.max_machines:
+            creates_each = min(creates_each, max(1, soak.lives // max(1, machines)))
         creates = creates_each * machines if options.limits.max_creates is None else options.limits.max_creates
         idle = sum(home is State.IDLE for _, home in slots)
         machines = min(machines, idle + creates)

@@ -20,6 +20,8 @@ class SuiteLane:
     help: Final = "judges each behaviour by itself"
     options: tuple[LaneOption, ...] = ()
     excluded: frozenset[str] = frozenset()
+    in_all: Final = {"max_machines": 6}
+    """Fewer machines at once take a little longer and need a third fewer creates."""
     needs_plan: Final = True
     read_figures: None = None
 

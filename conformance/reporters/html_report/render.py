@@ -87,15 +87,15 @@ class Part:
 
 def render(report: Report) -> str:
     """Returns the report as one HTML document without external references."""
-    style, script, compared = _source(STYLES), _source(SCRIPTS), report.comparison
+    style, script, compared = source(STYLES), source(SCRIPTS), report.comparison
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=policy(style, script),
             data=Markup(embedded(report)),
             changes={} if compared is None else {one.id: one.kind for one in compared.changes if one.kind in SHOWN},
             counts={status: len(report.with_status(status)) for status in STATUS_WORDS},
@@ -113,12 +113,10 @@ def render(report: Report) -> str:
     )
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str = "") -> str:
     """Returns a content security policy that allows only the page's own script and fetches nothing."""
-    return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
-        " base-uri 'none'; form-action 'none'"
-    )
+    allowed = f" script-src {_hash(script)};" if script else ""
+    return f"default-src 'none'; style-src {_hash(style)};{allowed} img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:
@@ -158,8 +156,9 @@ def _rows(report: Report) -> tuple[Row, ...]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Returns the environment with the templates of the pages."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("conformance.reporters.html_report", "page"),
         autoescape=True,
         finalize=_printable,
@@ -167,7 +166,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
+    made.globals.update(
         words=STATUS_WORDS,
         glyphs=GLYPHS,
         verdicts=VERDICTS,
@@ -180,15 +179,16 @@ def _environment() -> jinja2.Environment:
         kinds=SHOWN,
         section_lines=sections.lines,
     )
-    environment.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, quantity=quantity)
-    return environment
+    made.filters.update(duration=duration, ellipsis=ellipsis, sent=_sent, quantity=quantity)
+    return made
 
 
 @cache
-def _source(names: tuple[str, ...]) -> str:
-    loader = _environment().loader
+def source(names: tuple[str, ...]) -> str:
+    """Returns the content of some files of the pages."""
+    loader = environment().loader
     assert loader is not None
-    return "\n".join(loader.get_source(_environment(), name)[0] for name in names)
+    return "\n".join(loader.get_source(environment(), name)[0] for name in names)
 
 
 def _printable(value: Any) -> Any:

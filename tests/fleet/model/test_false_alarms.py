@@ -16,6 +16,7 @@ from conformance.core.lifecycle import Verb
 from conformance.core.virtual_clock import virtual_clock
 from conformance.fleet.model import FleetModel
 from conformance.rpc.client import Client
+from fake_provider import machine as machines
 from fake_provider.core import Core
 from fake_provider.fleet import fleet
 from fake_provider.latency import Latency
@@ -41,7 +42,10 @@ ASK = st.tuples(
 
 
 class FailsAndIsCleanedUp(Core):
-    """Fails every third transition, and somebody cleans the machine up a while later: a slot, or IDLE."""
+    """Fails every third transition, and the machine is repaired a while later: a slot, or IDLE.
+
+    A Delete that has failed is completed: a machine that is IDLE soon after a Delete has gone back silently (FLT-1).
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.settled = 0
@@ -58,7 +62,8 @@ class FailsAndIsCleanedUp(Core):
             if machine.state is not State.FAILED:
                 self.failed_at.pop(machine.id, None)
             elif now - self.failed_at.setdefault(machine.id, now) > 0.05:
-                stays = machine.host is not None and self.settled % 2
+                deleted = machine.operation is not None and machine.operation.verb is machines.Verb.DELETE
+                stays = machine.host is not None and not deleted and self.settled % 2
                 clean = self.cleared_by_drain(machine) if stays else self.cleared_by_delete(machine)
                 state = State.IDLE if stays else State.SPECULATIVE
                 self.put(replace(clean, state=state, operation=None))

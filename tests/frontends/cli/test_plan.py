@@ -8,6 +8,8 @@ import pytest
 from conformance.core.lifecycle import Verb
 from conformance.reporters import plan_text as rendered
 from conformance.reporters.plan_text import Planned, duration
+from conformance.results.bill import Bill
+from conformance.results.report import Time
 from conformance.results.result import Status
 from tests.provider_process import Provider, judge, run, serving
 from tests.runs import entry
@@ -171,3 +173,43 @@ def test_text_of_the_provider_cannot_control_the_terminal() -> None:
 )
 def test_durations_are_human_readable(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def lanes() -> dict[str, Planned]:
+    """Returns the plans of three lanes, the last of which judges nothing."""
+    bill, time = Bill(create=2, peak_machines=2, restarts=5), Time(wall=60, critical_path=1, sum=1)
+    dry = a_report(a_result(), bill=bill, time=time)
+    skipped = (entry("TST-3a"), "not observed: give --provider-cmd")
+    return {
+        "first": a_plan(),
+        "second": a_plan(dry=dry),
+        "third": a_plan(behaviours=(), skipped=(skipped,), dry=a_report(bill=Bill())),
+    }
+
+
+def test_the_plan_of_all_lanes_has_a_row_for_each_and_their_sum() -> None:
+    text = rendered.text_all(lanes())
+    rows = {line.split()[0]: line.split()[1:] for line in text}
+    assert rows["lane"] == ["behaviours", "skipped", "creates", "machines", "restarts", "time"]
+    assert rows["first"] == ["1", "1", "1", "1", "0", "2", "s"]
+    assert rows["second"] == ["1", "1", "2", "2", "5", "1", "min"]
+    assert rows["third"] == ["0", "1", "0", "0", "0", "-"]
+    assert rows["total"] == ["3", "2", "5", "1", "min", "2", "s"]
+    assert "  TST-3a: not observed: give --provider-cmd" in text
+    assert max(map(len, text[4:9])) <= 80
+
+
+def test_the_plan_of_all_lanes_as_json_has_the_same_sum() -> None:
+    value = json.loads(rendered.render_all(lanes()))
+    assert list(value["lanes"]) == ["first", "second", "third"]
+    assert value["lanes"]["second"]["estimate"]["bill"]["restarts"] == 5
+    assert (value["total"]["creates"], value["total"]["restarts"], value["total"]["seconds"]) == (3, 5, 62.0)
+
+
+def test_a_lane_without_a_plan_is_planned_too() -> None:
+    done = run("conformance", "plan", "--fake", "--lane", "scale", "--soak", "8ops", "--format", "json")
+    assert done.code == 0, done.text
+    planned = json.loads(done.out)
+    assert planned["behaviours"]
+    assert 1 <= planned["estimate"]["bill"]["create"] <= 2
+    assert planned["not_judged"] == {}

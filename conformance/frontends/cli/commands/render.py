@@ -12,11 +12,13 @@ from conformance.core.errors import UsageError
 from conformance.frontends.cli.errors import reporting_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from conformance.results.certificate import Certificate
     from conformance.results.report import Report
 
-RENDER_HELP = """Render the record of an earlier run, the report.json or events.ndjson that --report-dir wrote.
+RENDER_HELP = """Render the record of an earlier run, the report.json or events.ndjson that --report-dir wrote, or the
+certificate.json of --lane all.
 
 \b
 Examples:
@@ -24,6 +26,7 @@ Examples:
   conformance render out/report.json --html report.html
   conformance render out/events.ndjson --md summary.md --junit junit.xml
   conformance render out/report.json --md - >> "$GITHUB_STEP_SUMMARY"
+  conformance render out/certificate.json --html certificate.html
 
 Without an option, the command prints what the run printed at its end. The log of a run that was killed can be rendered
 too; the report then says that it is incomplete, and the remaining behaviours are not judged. PATH may be -, for
@@ -32,7 +35,8 @@ standard output.
 \b
 Exit codes:
   0  rendered, for any verdict
-  2  FILE is not a run record, or a PATH cannot be written
+  2  FILE is neither a run record nor a certificate, or a PATH cannot be
+     written
 """
 
 FORMATS = {
@@ -53,7 +57,7 @@ def _format_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command("render", help=RENDER_HELP, short_help="Render the record of an earlier run in another format.")
+@click.command("render", help=RENDER_HELP, short_help="Render an earlier run, or a certificate, in another format.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_format_options
 @click.option("-v", "--verbose", is_flag=True, help="Print every behaviour and every call on the terminal.")
@@ -62,19 +66,35 @@ def _format_options(command: Callable[..., None]) -> Callable[..., None]:
 def render_command(file: Path, verbose: bool, color: bool | None, **paths: Path | None) -> None:
     """Renders the record of an earlier run."""
     from conformance.lanes import records
+    from conformance.reporters import report_dir
 
-    report = records.read(file)
     wanted = {name: path for name, path in paths.items() if path is not None}
+    certificate = records.read_certificate(file)
+    if certificate is not None:
+        _render_certificate(certificate, wanted, source=file)
+        return
+    report = records.read(file)
     for name, path in wanted.items():
-        _write(name, path, report, source=file)
+        _write(name, path, report_dir.FORMATS[FORMATS[name][0]](report), source=file)
     if not wanted:
         _show(report, verbose=verbose, color=color)
 
 
-def _write(name: str, path: Path, report: Report, *, source: Path) -> None:
-    from conformance.reporters import report_dir
+def _render_certificate(certificate: Certificate, wanted: Mapping[str, Path], *, source: Path) -> None:
+    from conformance.reporters import certificate as reporter
+    from conformance.reporters import certificate_files
 
-    text = report_dir.FORMATS[FORMATS[name][0]](report)
+    for name, path in wanted.items():
+        render = certificate_files.FORMATS.get(FORMATS[name][0].replace("report.", "certificate."))
+        if render is None:
+            raise UsageError(f"--{name}: {source} is a certificate", hint="render the report.json of one of its lanes")
+        _write(name, path, render(certificate), source=source)
+    if not wanted:
+        for line in reporter.lines(certificate):
+            click.echo(line)
+
+
+def _write(name: str, path: Path, text: str, *, source: Path) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return

@@ -69,7 +69,7 @@ def replay_command(record: Path, behaviours: tuple[str, ...], **given: Any) -> N
     from conformance.core import catalogue
     from conformance.core.text import printable
     from conformance.engine.replay import comparison_lines, select_ids
-    from conformance.frontends.cli.commands.run import execute
+    from conformance.frontends.cli.one_run import execute
     from conformance.frontends.settings import Settings, version
     from conformance.lanes.records import read
     from conformance.results import evidence
