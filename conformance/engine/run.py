@@ -25,7 +25,6 @@ from conformance.fleet.hosts import FleetHosts, look
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
-from conformance.fleet.replicas import Replicas
 from conformance.fleet.restarts import Restarts
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
@@ -113,7 +112,7 @@ async def _run(
                 slots=few,
                 use_idle=options.use_idle,
                 max_machines=options.limits.max_machines,
-                means=_means(provider, backend),
+                means=preflight.means(provider=provider, backend=backend),
             )
         hosts = (
             FleetHosts() if backend is None else await session.stop.run_unless_stopped(look(backend, session.client))
@@ -136,16 +135,6 @@ async def _run(
             except asyncio.CancelledError:
                 await this_run.cancel_all()
                 raise
-
-
-def _means(provider: Provider | None, backend: Backend | None) -> tuple[str, ...]:
-    """Returns the capabilities that the run has by its options."""
-    return preflight.means(
-        restarts=provider is not None,
-        next_version=provider is not None and provider.can_upgrade,
-        replicas=isinstance(provider, Replicas),
-        backend=backend is not None,
-    )
 
 
 class Run:
@@ -180,7 +169,6 @@ class Run:
             settings=settings,
             repair=repair,
             hosts_before=hosts,
-            note=lambda text: self._builder.note(text),
             restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
@@ -295,7 +283,7 @@ class Run:
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
         context = self._context
-        means = _means(context.provider, context.backend)
+        means = preflight.means(provider=context.provider, backend=context.backend)
         lacking = preflight.missing_capability(behaviour, self._session.found, means)
         reason = preflight.SKIP_REASONS[lacking] if lacking else ""
         if not reason and behaviour.needs.returned and self._options.keep:

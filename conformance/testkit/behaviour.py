@@ -60,7 +60,6 @@ def behaviour(
     creates: bool = False,
     deletes: bool = False,
     restarts: bool = False,
-    upgrades: bool = False,
     returned: bool = False,
     watches: WatchedEdges = (),
     shares: str = "",
@@ -81,7 +80,6 @@ def behaviour(
         creates=creates,
         deletes=deletes,
         restarts=restarts,
-        upgrades=upgrades,
         returned=returned,
         shares=shares,
     )
