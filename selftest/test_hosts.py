@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from conformance.core import catalogue
 from conformance.core.timeouts import Patience
 from conformance.engine import run as engine_run
 from conformance.engine.options import Timeouts
@@ -64,6 +65,11 @@ def test_every_mutant_is_found(name: str, tmp_path: Path) -> None:
     assert all(found[each] is Status.FAILED for each in mutant.found_by), report.results
     assert {cause.root.entry.area for cause in causes(report.results)} == {"HST"}
     assert report.verdict is Verdict.NON_CONFORMANT
+
+
+def test_every_behaviour_is_proven_by_a_mutant() -> None:
+    proven = {name for mutant in HOST_MUTANTS.values() for name in mutant.found_by}
+    assert {entry.id for entry in catalogue.load().entries if entry.area == "HST"} == proven
 
 
 @pytest.mark.parametrize("kind", [HostedCore, *ODD])
