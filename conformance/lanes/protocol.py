@@ -67,6 +67,23 @@ class LaneRun:
     plan: Plan = ()
     """The chosen behaviours, for a lane that has a plan."""
 
+    def judge_plan(self, settings: object = None) -> Coroutine[Any, Any, Report]:
+        """Judges the target by the behaviours of the plan, in the engine; they see `settings` as `trial.settings`."""
+        from conformance.engine import run as engine_run
+
+        return engine_run.run(
+            self.plan,
+            self.target,
+            options=self.options,
+            ledger_at=self.ledger_at,
+            emit=self.emit,
+            stop=self.stop,
+            provider=self.provider,
+            backend=self.backend,
+            repair=self.repair,
+            settings=settings,
+        )
+
 
 class Lane(Protocol[S]):
     """One way to judge a target."""
