@@ -56,9 +56,16 @@ class Durable:
     serving: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
-    def factory(self, backend: InProcessBackend | None = None) -> Callable[[Store], Core]:
-        """Returns the function that makes the core at each start."""
-        core = type(self.core.__name__, (self.core,), {"kept": {}})
+    def factory(
+        self,
+        backend: InProcessBackend | None = None,
+        *,
+        kept: dict[str, Any] | None = None,
+        core: type[Restarted] | None = None,
+    ) -> Callable[[Store], Core]:
+        """Returns the function that makes the core at each start; `kept` is what all its starts share."""
+        chosen = core or self.core
+        core = type(chosen.__name__, (chosen,), {"kept": {} if kept is None else kept})
 
         def make(store: Store) -> Core:
             faults = Faults(timeout=0.2) if self.faults else None

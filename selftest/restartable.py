@@ -8,12 +8,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from conformance.core.errors import StillRunning, TargetError
 from conformance.rpc.proxy import dial, reset
+from fake_provider.errors import CannotServe
 from fake_provider.server import Server
 from fake_provider.store import MemoryStore, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from fake_provider.core import Core
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 65536
 _GRACE_S: Final = 2.0
 """The time in seconds that running calls have to finish when the provider stops in an orderly way."""
+STOP_TIMEOUT_S: Final = 8.0
+"""The time in seconds after which a provider that was asked to stop is killed."""
 _NOTICE_S: Final = 0.3
 """The time in seconds for which the health service says NOT_SERVING before that."""
 
@@ -35,6 +39,8 @@ class RestartableProvider:
         *,
         store: Callable[[], Store] | None = None,
         startup: float = 0.0,
+        server: type[Server] = Server,
+        newer: Mapping[str, Any] | None = None,
         **serving: Any,
     ) -> None:
         """Makes a provider that does not run yet.
@@ -42,8 +48,9 @@ class RestartableProvider:
         Each start opens the store and makes a new core with it; without `store`, all starts share one in memory. A core
         with a buffer of its own wraps the store that it gets: a kill drops the wrapper and closes only what was opened
         here, while an orderly stop closes the core's store.
-        `startup` is the time in seconds that a start takes before the port is open, and `serving` are the options of
-        `fake_provider.server.Server`.
+        `startup` is the time in seconds that a start takes before the port is open, `server` the class of the server,
+        and `serving` are its options. `newer` are other values of `core`, `server` and these options: those of a newer
+        version.
         """
         memory = MemoryStore()
         self.core: Core | None = None
@@ -51,7 +58,10 @@ class RestartableProvider:
         self._make_core = core
         self._open_store = store or (lambda: memory)
         self._startup = startup
+        self._server_class = server
         self._serving = serving
+        self._newer = newer
+        self._death = ""
         self._port = _FrontPort()
         self._store: _CuttableStore | None = None
         self._server: Server | None = None
@@ -67,9 +77,22 @@ class RestartableProvider:
         return self._server is not None
 
     @property
+    def can_upgrade(self) -> bool:
+        """True if there is a newer version, and the next start would still be one of the older one."""
+        return self._newer is not None
+
+    def upgrade(self) -> None:
+        """Makes every later start one of the newer version."""
+        if self._newer is not None:
+            changed, self._newer = dict(self._newer), None
+            self._make_core = changed.pop("core", self._make_core)
+            self._server_class = changed.pop("server", self._server_class)
+            self._serving |= changed
+
+    @property
     def death(self) -> str:
-        """Empty: it never ends by itself."""
-        return ""
+        """The reason why its last start has failed; empty otherwise: it never ends by itself."""
+        return self._death
 
     async def start(self, *, wait: bool = True) -> None:
         """Starts the provider on what the store holds; it serves on return, whether or not the caller waits.
@@ -80,8 +103,14 @@ class RestartableProvider:
             return
         await asyncio.sleep(self._startup)
         self._store = _CuttableStore(self._open_store())
-        self.core = self._make_core(self._store)
-        self._server = Server(self.core, **self._serving)
+        try:
+            self.core = self._make_core(self._store)
+        except CannotServe as error:
+            self._death = f"the provider ended during its start: {error}"
+            self._store.close()
+            raise TargetError(self._death) from error
+        self._death = ""
+        self._server = self._server_class(self.core, **self._serving)
         await self._port.open(await self._server.start())
 
     async def kill(self) -> None:
@@ -94,13 +123,20 @@ class RestartableProvider:
             await server.drop()
 
     async def stop(self) -> float:
-        """Stops the provider in an orderly way; returns the seconds that it took."""
+        """Stops the provider in an orderly way; returns the seconds that it took. Raises StillRunning."""
         began = time.monotonic()
-        server, core = self._server, self.core
+        server, core, store = self._server, self.core, self._store
         self._server = self._store = self.core = None
-        if server and core:
-            await server.stop(_GRACE_S, notice=_NOTICE_S)
-            await self._port.drain()
+        if server and core and store:
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await server.stop(_GRACE_S, notice=_NOTICE_S)
+                    await self._port.drain()
+            except TimeoutError:
+                store.cut()
+                self._port.close()
+                await server.drop()
+                raise StillRunning(f"the provider did not end within {STOP_TIMEOUT_S:g} s, and was killed") from None
             core.store.close()
         return time.monotonic() - began
 

@@ -5,7 +5,8 @@
     ConformanceError
     ├── UsageError               exit 2: an argument or a file of the user cannot be used
     ├── TargetError              exit 3: the target cannot be judged
-    │   └── TargetLost           ... any more: it stopped answering during the run
+    │   ├── TargetLost           ... any more: it stopped answering during the run
+    │   └── StillRunning         it did not end in time when it was asked to stop
     └── Outcome                  the result of a behaviour that did not pass
         ├── Violation            FAILED (or WARNED): the provider broke a clause
         ├── Unsupported          SKIPPED: the provider legally lacks what this judges
@@ -71,6 +72,10 @@ class TargetError(ConformanceError):
 
 class TargetLost(TargetError):
     """The target stopped answering during the run. Exit code 3."""
+
+
+class StillRunning(TargetError):
+    """The provider did not end in time when it was asked to stop."""
 
 
 class Outcome(ConformanceError):

@@ -162,6 +162,11 @@ class _Lasting:
         self.address = address
         self.running = True
         self.death = ""
+        self.can_upgrade = True
+
+    def upgrade(self) -> None:
+        """Runs the newer version from now on, which is the same."""
+        self.can_upgrade = False
 
     async def start(self, *, wait: bool = True) -> None:
         """Runs again."""

@@ -25,16 +25,23 @@ SKIP_REASONS: Final = {
     "client-certificate": "no --tls-cert given: client authentication was not checked",
     "restarts": "not observed: the kit cannot kill and start the provider; give --provider-cmd, or --start-cmd and "
     "--kill-cmd",
+    "next-version": "not observed: there is no newer version to start; give --next-cmd",
+    "replicas": "not observed: the provider has one replica only; give --replica-cmd",
     "backend": "not observed: the backend cannot be asked for its hosts; give --hosts-cmd",
 }
-MEANS: Final = ("restarts", "backend")
+MEANS: Final = ("restarts", "next-version", "replicas", "backend")
 """The capabilities that a run has by its options, and not by its target."""
 
 
-def means(*, provider: object, backend: object) -> tuple[str, ...]:
-    """Returns those of MEANS that a run with this provider and this backend has."""
-    given = {"restarts": provider, "backend": backend}
-    return tuple(name for name in MEANS if given[name] is not None)
+def means(
+    *, restarts: bool = False, next_version: bool = False, replicas: bool = False, backend: bool = False
+) -> tuple[str, ...]:
+    """Returns those of MEANS that a run has.
+
+    It may restart the provider, start a newer version of it, restart its replicas alone, ask its backend.
+    """
+    given = {"restarts": restarts, "next-version": next_version, "replicas": replicas, "backend": backend}
+    return tuple(name for name in MEANS if given[name])
 
 
 def missing_capability(behaviour: Behaviour, found: TargetInfo, means: Collection[str] = ()) -> str | None:
@@ -43,6 +50,7 @@ def missing_capability(behaviour: Behaviour, found: TargetInfo, means: Collectio
     `means` are those of MEANS that the run has.
     """
     needs = ["restarts"] if behaviour.needs.restarts else []
+    needs += ["next-version"] if behaviour.needs.upgrades else []
     needs += behaviour.entry.needs
     if State.SPECULATIVE in behaviour.needs.starts:
         needs.append("create")

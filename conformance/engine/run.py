@@ -25,6 +25,7 @@ from conformance.fleet.hosts import FleetHosts, look
 from conformance.fleet.machine import Machine
 from conformance.fleet.pool import Pool
 from conformance.fleet.probe import connect
+from conformance.fleet.replicas import Replicas
 from conformance.fleet.restarts import Restarts
 from conformance.results.bill import Meter
 from conformance.results.breach import credible
@@ -112,7 +113,7 @@ async def _run(
                 slots=few,
                 use_idle=options.use_idle,
                 max_machines=options.limits.max_machines,
-                means=preflight.means(provider=provider, backend=backend),
+                means=_means(provider, backend),
             )
         hosts = (
             FleetHosts() if backend is None else await session.stop.run_unless_stopped(look(backend, session.client))
@@ -135,6 +136,16 @@ async def _run(
             except asyncio.CancelledError:
                 await this_run.cancel_all()
                 raise
+
+
+def _means(provider: Provider | None, backend: Backend | None) -> tuple[str, ...]:
+    """Returns the capabilities that the run has by its options."""
+    return preflight.means(
+        restarts=provider is not None,
+        next_version=provider is not None and provider.can_upgrade,
+        replicas=isinstance(provider, Replicas),
+        backend=backend is not None,
+    )
 
 
 class Run:
@@ -169,6 +180,7 @@ class Run:
             settings=settings,
             repair=repair,
             hosts_before=hosts,
+            note=lambda text: self._builder.note(text),
             restarts=None if provider is None else Restarts(provider, client, session.model),
         )
         self._builder = ReportBuilder(session, ledger, self._context.meter, emit)
@@ -283,7 +295,7 @@ class Run:
     def _skipped(self, behaviour: Behaviour) -> bool:
         """Returns whether the behaviour does not apply to this target, and if so records it as skipped."""
         context = self._context
-        means = preflight.means(provider=context.provider, backend=context.backend)
+        means = _means(context.provider, context.backend)
         lacking = preflight.missing_capability(behaviour, self._session.found, means)
         reason = preflight.SKIP_REASONS[lacking] if lacking else ""
         if not reason and behaviour.needs.returned and self._options.keep:

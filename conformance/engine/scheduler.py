@@ -224,12 +224,13 @@ def _needs_slot(needs: Needs, pool: Pool) -> bool:
     return State.SPECULATIVE in needs.starts and (needs.creates or not pool.has_slots(needs))
 
 
-def _quiet_order(needs: Needs) -> tuple[int, bool]:
+def _quiet_order(needs: Needs) -> tuple[bool, int, bool]:
     """Returns the key by which behaviours of the quiet phase start, smallest first: those without transitions first.
 
-    A behaviour without machines of its own calls machines at rest, which others must find undisturbed before that.
+    A behaviour without machines of its own calls machines at rest, which others must find undisturbed before that. A
+    newer version of the provider comes last.
     """
-    return needs.transitions, not needs.machines
+    return needs.upgrades, needs.transitions, not needs.machines
 
 
 def _phase_of(behaviour: Behaviour) -> Phase:

@@ -11,6 +11,8 @@ from conformance.fleet.model import FleetModel
 from conformance.fleet.pace import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.core.timeouts import Patience
@@ -46,6 +48,8 @@ class FleetContext:
     """The hosts when the run began, if the backend can be asked."""
     restarts: Restarts | None = None
     """The restarts of that provider."""
+    note: Callable[[str], None] = lambda text: None
+    """Adds a line to the report."""
     pace: Pace = field(default_factory=Pace)
     model: FleetModel = field(default_factory=lambda: FleetModel("cpc-"))
     """The model of the fleet, if it observes the client's calls: every answer of the run passes through it."""

@@ -14,6 +14,7 @@ from conformance.core.errors import UsageError
 from conformance.fleet.backend import CommandBackend
 from conformance.fleet.process import CommandProvider, ProcessProvider, ProviderTimeouts
 from conformance.fleet.repair import CommandRepair
+from conformance.fleet.replicas import Replicas
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,11 +40,21 @@ class OutsideCommands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaCommand:
+    """The command that is one replica of the provider, and the ports of all replicas."""
+
+    line: CommandLine
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlOptions:
     """The ways in which the kit may control the provider and ask its backend.."""
 
-    provider: CommandLine | OutsideCommands | None = None
-    """The command that is the provider, or the commands for one that runs elsewhere."""
+    provider: CommandLine | OutsideCommands | ReplicaCommand | None = None
+    """The command that is the provider or one replica of it, or the commands for one that runs elsewhere."""
+    next_version: CommandLine | None = None
+    """The command that starts a newer version of the provider on the state of the older one."""
     hosts: CommandLine | None = None
     """The command that lists the hosts that the backend runs."""
     repair: CommandLine | None = None
@@ -100,6 +111,7 @@ async def controlled(options: ControlOptions, target: Target, *, report_dir: Pat
 
 
 def _provider(options: ControlOptions, target: Target, values: dict[str, str], log: Path) -> Provider | None:
+    next_words = () if options.next_version is None else options.next_version.filled(**values)
     match options.provider:
         case None:
             return None
@@ -110,9 +122,32 @@ def _provider(options: ControlOptions, target: Target, values: dict[str, str], l
                 stop=commands.stop.filled(**values),
                 kill=commands.kill.filled(**values),
                 timeouts=options.timeouts,
+                next_start=next_words,
             )
+        case ReplicaCommand() as replica:
+            return _replicas(options, replica, target, values, log)
         case command:
-            return ProcessProvider(command.filled(**values), target, log=log, timeouts=options.timeouts)
+            return ProcessProvider(
+                command.filled(**values), target, log=log, timeouts=options.timeouts, next_words=next_words
+            )
+
+
+def _replicas(
+    options: ControlOptions, command: ReplicaCommand, target: Target, values: dict[str, str], log: Path
+) -> Replicas:
+    """Returns the replicas. The log of each has its number in its name."""
+    members = []
+    for number, port in enumerate(command.ports, 1):
+        own = values | {"port": port}
+        newer = () if options.next_version is None else options.next_version.filled(**own)
+        path = log.with_stem(f"{log.stem}-{number}")
+        path.write_bytes(b"")
+        host = target.address.rpartition(":")[0]
+        address = target.behind(f"{host}:{port}")
+        members.append(
+            ProcessProvider(command.line.filled(**own), address, log=path, timeouts=options.timeouts, next_words=newer)
+        )
+    return Replicas(members, target, start_timeout=options.timeouts.start)
 
 
 def _places(report_dir: Path | None) -> tuple[Path, Path]:

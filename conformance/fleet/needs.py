@@ -26,10 +26,11 @@ class Needs:
     leases all or none. `alone`: no other behaviour of the run is active meanwhile. `transitions`: the number of
     transitions, or windows of that length, that the body waits for sequentially, with the Drain after a binding that no
     other behaviour can use; longer behaviours start first. `creates`: the body itself may start machines. `deletes`: it
-    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `returned`: it is
-    judged after all machines of the run were returned, and has none. `watches`: the edges of a recorded lifecycle that
-    the body only observes; one recording serves all behaviours that watch the same edges. `shares`: the name of a
-    recording of another kind, which the first behaviour that needs it makes on its machines for all.
+    ends with a Delete. `restarts`: the body ends the provider and starts it again, so it is alone. `upgrades`: it
+    starts a newer version, which cannot be taken back, so it comes after all others. `returned`: it is judged after all
+    machines of the run were returned, and has none. `watches`: the edges of a recorded lifecycle that the body only
+    observes; one recording serves all behaviours that watch the same edges. `shares`: the name of a recording of
+    another kind, which the first behaviour that needs it makes on its machines for all.
     """
 
     machines: int = 0
@@ -40,6 +41,7 @@ class Needs:
     creates: bool = False
     deletes: bool = False
     restarts: bool = False
+    upgrades: bool = False
     returned: bool = False
     watches: WatchedEdges = ()
     shares: str = ""
@@ -49,7 +51,8 @@ class Needs:
     def __post_init__(self) -> None:
         starts = (self.start,) * (self.machines - self.bound) + (State.CONFIGURED,) * self.bound
         object.__setattr__(self, "starts", starts)
-        object.__setattr__(self, "alone", self.alone or self.restarts)
+        object.__setattr__(self, "alone", self.alone or self.restarts or self.upgrades)
+        object.__setattr__(self, "restarts", self.restarts or self.upgrades)
 
     @property
     def recording(self) -> RecordingKey:

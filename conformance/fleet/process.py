@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from conformance.core.errors import TargetError
+from conformance.core.errors import StillRunning, TargetError
 from conformance.fleet import supervisor
 from conformance.fleet.commands import how_it_ended, last_lines, run_command
 from conformance.fleet.serving import ServingCheck
@@ -47,9 +47,18 @@ class ProviderTimeouts:
 class ProcessProvider:
     """A provider that runs as a process of the kit. It never outlives the kit: a supervisor process sees to that."""
 
-    def __init__(self, words: Sequence[str], target: Target, *, log: Path, timeouts: ProviderTimeouts) -> None:
-        """Prepares the provider; `log` receives the output of all its starts."""
+    def __init__(
+        self,
+        words: Sequence[str],
+        target: Target,
+        *,
+        log: Path,
+        timeouts: ProviderTimeouts,
+        next_words: Sequence[str] = (),
+    ) -> None:
+        """Prepares the provider; `log` receives the output of all its starts. `next_words` start a newer version."""
         self._words, self._target, self._log, self._timeouts = words, target, log, timeouts
+        self._next_words = next_words
         self._serving, self._redact = ServingCheck(target), Redactor(target.headers).redact
         self._process: _SupervisedProcess | None = None
         self._asked_to_end = False
@@ -58,7 +67,7 @@ class ProcessProvider:
     @property
     def address(self) -> str:
         """The address that clients connect to."""
-        return self._target.address
+        return self._target.dial_address
 
     @property
     def running(self) -> bool:
@@ -71,6 +80,15 @@ class ProcessProvider:
         if self._process is None or self.running or self._asked_to_end:
             return ""
         return f"the provider {self._process.how_it_ended}{self._last_output()}"
+
+    @property
+    def can_upgrade(self) -> bool:
+        """True if there is a newer version, and the next start would still be one of the older one."""
+        return bool(self._next_words)
+
+    def upgrade(self) -> None:
+        """Makes every later start one of the newer version."""
+        self._words, self._next_words = self._next_words or self._words, ()
 
     async def start(self, *, wait: bool = True) -> None:
         """Starts it, or does nothing if it runs. With `wait` returns when it serves. Raises TargetError."""
@@ -107,7 +125,7 @@ class ProcessProvider:
             await self._end(b"T", timeout=self._timeouts.stop)
         except TimeoutError:
             await self.kill()
-            raise TargetError(
+            raise StillRunning(
                 f"the provider did not end within {self._timeouts.stop:g} s of SIGTERM, and was killed",
                 hint="--stop-timeout sets a longer limit",
             ) from None
@@ -162,9 +180,12 @@ class CommandProvider:
         stop: Sequence[str],
         kill: Sequence[str],
         timeouts: ProviderTimeouts,
+        next_start: Sequence[str] = (),
     ) -> None:
+        """`next_start` starts a newer version, instead of `start`."""
         self._target, self._timeouts = target, timeouts
-        self._commands = {"--start-cmd": start, "--stop-cmd": stop, "--kill-cmd": kill}
+        self._commands = {"--start-cmd": start, "--stop-cmd": stop, "--kill-cmd": kill, "--next-cmd": next_start}
+        self._start_option = "--start-cmd"
         self._serving = ServingCheck(target)
         self._running = False
         self._ran_before: bool | None = None
@@ -185,12 +206,21 @@ class CommandProvider:
         """Empty: the kit does not learn how a provider ends that runs elsewhere."""
         return ""
 
+    @property
+    def can_upgrade(self) -> bool:
+        """True if there is a newer version, and the next start would still be one of the older one."""
+        return bool(self._commands["--next-cmd"]) and self._start_option == "--start-cmd"
+
+    def upgrade(self) -> None:
+        """Makes every later start one with --next-cmd."""
+        self._start_option = "--next-cmd" if self._commands["--next-cmd"] else "--start-cmd"
+
     async def start(self, *, wait: bool = True) -> None:
         """Runs --start-cmd, unless it runs. With `wait` returns when it serves. Raises TargetError."""
         if self._ran_before is None:
             self._ran_before = self._running = await self._serving.answers()
         if not self._running:
-            await self._run("--start-cmd")
+            await self._run(self._start_option)
             self._running = True
         if not wait:
             return
@@ -202,7 +232,8 @@ class CommandProvider:
                 self._serving.health_is_wrong = True
                 return
             raise TargetError(
-                f"the provider does not serve at {self.address} within {self._timeouts.start:g} s of --start-cmd",
+                f"the provider does not serve at {self.address} within {self._timeouts.start:g} s of"
+                f" {self._start_option}",
                 hint="--start-timeout sets a longer limit",
             ) from None
 
@@ -215,7 +246,7 @@ class CommandProvider:
         began = time.monotonic()
         try:
             await self._end("--stop-cmd", self._timeouts.stop)
-        except TargetError:
+        except StillRunning:
             await self.kill()
             raise
         return time.monotonic() - began
@@ -240,7 +271,7 @@ class CommandProvider:
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
             self._running = True
-            raise TargetError(
+            raise StillRunning(
                 f"the provider at {self.address} still answers {timeout:g} s after {option}",
                 hint="--stop-timeout sets a longer limit",
             ) from None

@@ -20,6 +20,13 @@ class Provider(Protocol):
     def death(self) -> str:
         """The way in which it ended by itself, with its last output; empty otherwise."""
 
+    @property
+    def can_upgrade(self) -> bool:
+        """True if there is a newer version, and the next start would still be one of the older one."""
+
+    def upgrade(self) -> None:
+        """Makes every later start one of the newer version, on the same state and at the same address."""
+
     async def start(self, *, wait: bool = True) -> None:
         """Starts it, or does nothing if it runs. With `wait` returns when it serves.
 
@@ -33,7 +40,8 @@ class Provider(Protocol):
     async def stop(self) -> float:
         """Asks it to stop (SIGTERM, or --stop-cmd), waits, and returns the seconds that it took.
 
-        Raises TargetError if it is still there after the timeout; then it is killed.
+        Raises StillRunning if it is still there after the timeout, when it is killed, and TargetError if it cannot be
+        asked.
         """
 
     async def close(self) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.core import background
 from conformance.core.errors import TargetError
+from conformance.fleet.model.restarts import Ending
+from conformance.fleet.replicas import Replicas
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -41,12 +43,46 @@ class Restarts:
     async def kill(self) -> None:
         """Ends the provider at once, and returns when it is gone."""
         self._client.outages.begin(self._client.now())
-        await self._one_at_a_time(self._end(self._provider.kill()))
+        await self._one_at_a_time(self._end(self._provider.kill(), Ending.KILL))
 
     async def stop(self) -> float:
-        """Stops the provider in an orderly way; returns the seconds that it took. Raises TargetError."""
+        """Stops the provider in an orderly way; returns the seconds that it took. Raises StillRunning, TargetError."""
         self._client.outages.begin(self._client.now())
-        return await self._one_at_a_time(self._end(self._provider.stop()))
+        return await self._one_at_a_time(self._end(self._provider.stop(), Ending.STOP))
+
+    @property
+    def can_upgrade(self) -> bool:
+        """True if there is a newer version, and the older one still runs."""
+        return self._provider.can_upgrade
+
+    async def stop_for_upgrade(self) -> float:
+        """Stops the provider like `stop`. Every later start is one of the newer version."""
+        self._client.outages.begin(self._client.now())
+        seconds = await self._one_at_a_time(self._end(self._provider.stop(), Ending.UPGRADE))
+        self._provider.upgrade()
+        return seconds
+
+    @property
+    def replicas(self) -> Replicas:
+        """The replicas that the provider consists of. Raises RuntimeError if it is one process."""
+        if not isinstance(self._provider, Replicas):
+            raise RuntimeError("the provider has no replicas that the kit has started")
+        return self._provider
+
+    async def stop_replica(self, number: int) -> float:
+        """Stops one replica in an orderly way; returns the seconds that it took. The others go on."""
+        seconds = await self._one_at_a_time(self._end(self.replicas.members[number].stop(), Ending.ROLLING))
+        self._model.recovered()
+        return seconds
+
+    async def kill_replica(self, number: int) -> None:
+        """Ends one replica at once. Until `recovered`, nothing is judged: a stand-by may have to take over."""
+        self._client.outages.begin(self._client.now())
+        await self._one_at_a_time(self._end(self.replicas.members[number].kill(), Ending.FAILOVER))
+
+    async def start_replica(self, number: int) -> None:
+        """Starts one replica, and returns when it serves or waits as a stand-by. Raises TargetError."""
+        await self._one_at_a_time(self.replicas.start_member(number))
 
     async def _one_at_a_time(self, work: Coroutine[Any, Any, T]) -> T:
         """Does one thing to the provider after another, and to its end even if the caller is cancelled.
@@ -60,12 +96,12 @@ class Restarts:
 
         return await background.wait(background.start(alone()))
 
-    async def _end(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _end(self, work: Coroutine[Any, Any, T], ending: Ending) -> T:
         try:
             return await work
         finally:
             self.count += 1
-            self._model.restarted(self._client.now())
+            self._model.restarted(self._client.now(), ending)
 
     async def start(self, *, recovered: bool = True) -> None:
         """Starts the provider, and returns when it serves. Raises TargetError if it does not.

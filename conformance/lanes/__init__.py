@@ -21,6 +21,7 @@ PACKAGES = [
     "conformance.lanes.scale",
     "conformance.lanes.faults",
     "conformance.lanes.durability",
+    "conformance.lanes.rollout",
 ]
 """The first lane is the default. A package imports grpc and the engine only during a run, so that `--help` is fast."""
 

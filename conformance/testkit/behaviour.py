@@ -60,6 +60,7 @@ def behaviour(
     creates: bool = False,
     deletes: bool = False,
     restarts: bool = False,
+    upgrades: bool = False,
     returned: bool = False,
     watches: WatchedEdges = (),
     shares: str = "",
@@ -80,6 +81,7 @@ def behaviour(
         creates=creates,
         deletes=deletes,
         restarts=restarts,
+        upgrades=upgrades,
         returned=returned,
         shares=shares,
     )

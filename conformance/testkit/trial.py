@@ -160,6 +160,10 @@ class Trial:
         """The machines that this run has bound at least once."""
         return self._context.meter.bound
 
+    def note(self, text: str) -> None:
+        """Adds a line to the report, about something that is measured and not judged."""
+        self._context.note(text)
+
     def unique(self, what: str) -> str:
         """Returns a name that was never used before."""
         self._count += 1

@@ -51,9 +51,17 @@ def test_the_first_missing_capability_is_named() -> None:
 def test_what_the_options_of_a_run_allow_is_a_capability_too() -> None:
     needy, restarts = proof(capabilities=["backend"]), proof(restarts=True)
     assert preflight.missing_capability(needy, a_found()) == "backend"
-    assert preflight.missing_capability(needy, a_found(), preflight.means(provider=None, backend="asked")) is None
+    assert preflight.missing_capability(needy, a_found(), preflight.means(backend=True)) is None
     assert preflight.missing_capability(restarts, a_found(), ["backend"]) == "restarts"
-    assert preflight.missing_capability(restarts, a_found(), preflight.means(provider="one", backend=None)) is None
+    assert preflight.missing_capability(restarts, a_found(), preflight.means(restarts=True)) is None
+
+
+def test_a_newer_version_needs_a_provider_that_may_be_restarted_too() -> None:
+    upgrades = proof(upgrades=True)
+    assert preflight.missing_capability(upgrades, a_found()) == "restarts"
+    assert preflight.missing_capability(upgrades, a_found(), preflight.means(restarts=True)) == "next-version"
+    assert preflight.missing_capability(upgrades, a_found(), preflight.means(restarts=True, next_version=True)) is None
+    assert "--next-cmd" in preflight.SKIP_REASONS["next-version"]
 
 
 def test_a_behaviour_that_restarts_the_provider_is_alone() -> None:

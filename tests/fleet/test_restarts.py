@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.core.errors import TargetError
+from conformance.fleet.model.restarts import Ending
 from conformance.fleet.restarts import Restarts
 from conformance.rpc.outages import Outages
 
@@ -47,8 +48,13 @@ class Recorder:
     async def reconnect(self) -> None:
         self.done.append("reconnect")
 
-    def restarted(self, at: float) -> None:
-        self.done.append("restarted")
+    def restarted(self, at: float, ending: Ending) -> None:
+        self.done.append("restarted" if ending is Ending.KILL else f"restarted after an {ending}")
+
+    can_upgrade = True
+
+    def upgrade(self) -> None:
+        self.done.append("upgrade")
 
     def recovered(self) -> None:
         self.done.append("recovered")
@@ -77,7 +83,7 @@ def test_a_kill_and_a_start_are_told_to_all() -> None:
 
     asyncio.run(go())
     first = ["kill", "restarted", "start", "reconnect", "recovered"]
-    assert recorder.done == [*first, "stop", "restarted", "start", "reconnect", "recovered"]
+    assert recorder.done == [*first, "stop", "restarted after an orderly stop", "start", "reconnect", "recovered"]
 
 
 def test_a_kill_goes_on_if_its_caller_is_cancelled_and_the_next_start_waits_for_it() -> None:
@@ -98,6 +104,21 @@ def test_a_kill_goes_on_if_its_caller_is_cancelled_and_the_next_start_waits_for_
 
     asyncio.run(go())
     assert recorder.done[:3] == ["kill", "restarted", "start"]
+
+
+def test_an_upgrade_is_a_stop_after_which_the_newer_version_starts() -> None:
+    recorder = Recorder()
+
+    async def go() -> float:
+        restarts = restarts_of(recorder)
+        assert restarts.can_upgrade
+        seconds = await restarts.stop_for_upgrade()
+        await restarts.start()
+        return seconds
+
+    assert asyncio.run(go()) == 1.5
+    told = "restarted after an orderly stop of the older version"
+    assert recorder.done == ["stop", told, "upgrade", "start", "reconnect", "recovered"]
 
 
 @pytest.mark.parametrize("starts", [True, False])

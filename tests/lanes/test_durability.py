@@ -13,8 +13,8 @@ from conformance.engine.dry_run import TargetSpeed, dry_run
 from conformance.engine.options import Options
 from conformance.lanes.durability import LANE
 from conformance.lanes.durability.moments import CIRCLE, DELAYS_S, Moment, Phase, circle, every_moment
-from conformance.lanes.durability.snapshot import Snapshot, changes, differences
 from conformance.results.result import Status, Verdict
+from conformance.testkit.snapshot import Snapshot, changes, differences
 from tests.fleet.model.telling import machine
 from tests.values import a_found
 

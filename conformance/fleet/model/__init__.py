@@ -28,6 +28,7 @@ from conformance.fleet.model.expected import (
     after_start,
 )
 from conformance.fleet.model.marks import Mark, Marks
+from conformance.fleet.model.restarts import Ending
 from conformance.rpc.call import Call, token_of
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class FleetModel:
         self._hosts: dict[str, str] = {}
         """The owned machine that lives with a host, by its ref."""
         self._tick = 0
-        self._restarts: list[float] = []
-        """The times of the restarts, on the run's clock."""
+        self._restarts: list[tuple[float, Ending]] = []
+        """The times at which the provider has ended, on the run's clock, and the way in which it did."""
         self._restart_tick = 0
         self._starting = False
         """True while the provider may not have its state back yet: nothing that it shows is judged (DUR-7)."""
@@ -177,21 +178,23 @@ class FleetModel:
 
     # Restarts.
 
-    def restarted(self, at: float) -> None:
+    def restarted(self, at: float, ending: Ending = Ending.KILL) -> None:
         """Notes that the provider has ended, and starts again: told when it is gone, `at` this time of the run's clock.
 
         Its connections have ended with it, so no call that was sent before can still arrive. The end of a transition
-        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. Everything else
-        must be as it was acknowledged (DUR-1). Readings are judged again after `recovered`.
+        that was running is open (DUR-3); if it was undone, its retry may have the same operation id. If it failed, an
+        orderly stop may have cleaned it up. Everything else must be as it was acknowledged (DUR-1). Readings are judged
+        again after `recovered`.
         """
         self._starting = True
         self._tick += 1
         self._restart_tick = self._tick
-        self._restarts.append(at)
+        self._restarts.append((at, ending))
         for track in self._tracks.values():
             if track.expected.verb is not None and track.expected.operation is not None:
                 self._operations.pop(track.expected.operation.id, None)
-            track.expected = after_restart(track.expected)
+            orderly = ending is not Ending.KILL and track.expected.verb is not None
+            track.expected = UNKNOWN if orderly else after_restart(track.expected)
             track.doubts, track.refused = {}, None
 
     def repaired(self, machine_id: str) -> None:

@@ -184,7 +184,7 @@ def _check(name: str, value: Any) -> None:
             from conformance.rpc.target import parse_address
 
             parse_address(value.replace("{port}", "1"))
-        case "provider-cmd" | "start-cmd" | "stop-cmd" | "kill-cmd" | "hosts-cmd" | "repair-cmd":
+        case _ if name.endswith("-cmd"):
             from conformance.core.command_line import parse_command
             from conformance.frontends.cli.provider_options import placeholders_of
 

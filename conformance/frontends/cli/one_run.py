@@ -82,9 +82,17 @@ def settings_of(given: dict[str, Any], control: ControlOptions) -> Settings:
 def one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
     """Returns the options with either a target or the fake: the command line takes precedence over other sources.
 
-    A target from the same source as --provider-cmd, or with {port} in it, says how that provider is reached.
+    A target from the same source as --provider-cmd or --replica-cmd, or with {port} in it, says how that provider is
+    reached.
     """
-    for one, other in (("fake", "target"), ("fake", "provider_cmd"), ("provider_cmd", "target")):
+    for one, other in (
+        ("fake", "target"),
+        ("fake", "provider_cmd"),
+        ("fake", "replica_cmd"),
+        ("provider_cmd", "replica_cmd"),
+        ("provider_cmd", "target"),
+        ("replica_cmd", "target"),
+    ):
         if not (given[one] and given[other]) or (other == "target" and "{port}" in given["target"]):
             continue
         explicit = more_explicit(context, one, other)
@@ -93,7 +101,7 @@ def one_target(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
             given = {**given, ignored: False if ignored == "fake" else None}
         elif one == "fake":
             raise UsageError(f"--{other.replace('_', '-')} and --fake exclude each other", hint=_WHICH_TARGET)
-    if not (given["fake"] or given["target"] or given["provider_cmd"]):
+    if not (given["fake"] or given["target"] or given["provider_cmd"] or given["replica_cmd"]):
         raise UsageError(NO_TARGET, hint=_WHICH_TARGET)
     return given
 

@@ -12,7 +12,8 @@ import click
 from conformance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from conformance.fleet.control import ControlOptions, OutsideCommands
+    from conformance.core.command_line import CommandLine
+    from conformance.fleet.control import ControlOptions, OutsideCommands, ReplicaCommand
 
 PROVIDER_OPTIONS: Final = (
     click.option(
@@ -23,6 +24,20 @@ PROVIDER_OPTIONS: Final = (
         "directory for its state. Split as in a shell, but run without one.",
     ),
     click.option(
+        "--replica-cmd",
+        metavar="CMD",
+        help="Start several replicas of the provider with this command, instead of --provider-cmd: 'my-provider --port "
+        "{port} --state {dir}'. Each has a {port} of its own; all share one {dir}. The kit's own TCP balancer is in "
+        "front of them: a new connection goes to the next replica that serves.",
+    ),
+    click.option(
+        "--replicas",
+        type=click.IntRange(2, 16),
+        default=3,
+        show_default=True,
+        help="Number of replicas that --replica-cmd starts.",
+    ),
+    click.option(
         "--start-cmd",
         metavar="CMD",
         help="For a provider at --target that runs elsewhere: start it with this command, such as 'systemctl start "
@@ -30,6 +45,13 @@ PROVIDER_OPTIONS: Final = (
     ),
     click.option("--stop-cmd", metavar="CMD", help="Stop that provider in an orderly way: 'systemctl stop …'."),
     click.option("--kill-cmd", metavar="CMD", help="Kill that provider: 'systemctl kill --signal=KILL …'."),
+    click.option(
+        "--next-cmd",
+        metavar="CMD",
+        help="Start a newer version of the provider with this command, on the state of the older one and at the same "
+        "port: 'my-provider-2.0 --port {port} --state {dir}'. It replaces --provider-cmd, or --start-cmd, from the "
+        "upgrade on (ROL-3).",
+    ),
     click.option(
         "--hosts-cmd",
         metavar="CMD",
@@ -65,7 +87,10 @@ PROVIDER_OPTIONS: Final = (
     ),
 )
 
-COMMANDS: Final = ("provider-cmd", "start-cmd", "stop-cmd", "kill-cmd", "hosts-cmd", "repair-cmd")
+COMMANDS: Final = (
+    *("provider-cmd", "replica-cmd", "start-cmd", "stop-cmd", "kill-cmd", "next-cmd"),
+    *("hosts-cmd", "repair-cmd"),
+)
 DURATIONS: Final = ("start-timeout", "stop-timeout", "cmd-timeout")
 
 _PORTS: Final = range(10_000, 32_768)
@@ -94,12 +119,21 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         for name in COMMANDS
         if (text := given[name.replace("-", "_")])
     }
-    own, hosts = lines.get("provider-cmd"), lines.get("hosts-cmd")
+    replica = lines.get("replica-cmd")
+    own, hosts = lines.get("provider-cmd", replica), lines.get("hosts-cmd")
+    if "provider-cmd" in lines and replica is not None:
+        raise UsageError("--provider-cmd and --replica-cmd exclude each other", hint="remove one of them")
+    if replica is not None and not replica.uses("port"):
+        raise UsageError("--replica-cmd without {port}", hint="each replica needs a port of its own: --port {port}")
     outside = _outside({name: lines[name] for name in ("start-cmd", "stop-cmd", "kill-cmd") if name in lines})
     if own is not None and outside is not None:
-        raise UsageError("--provider-cmd and --start-cmd exclude each other", hint="remove one of them")
+        raise UsageError(f"{own.option} and --start-cmd exclude each other", hint="remove one of them")
     if given["fake"] and lines:
         raise UsageError(f"--{next(iter(lines))} and --fake exclude each other", hint="remove one of them")
+    if "next-cmd" in lines and own is None and outside is None:
+        raise UsageError(
+            "--next-cmd without a provider that the kit may restart", hint="add --provider-cmd, or --start-cmd"
+        )
     address: str | None = given["target"]
     if own is not None:
         address = address or "127.0.0.1:{port}"
@@ -116,8 +150,24 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         command=parse_duration(given["cmd_timeout"]),
     )
     return address, ControlOptions(
-        provider=own or outside, hosts=hosts, repair=lines.get("repair-cmd"), port=port, timeouts=timeouts
+        provider=_replicas(replica, given["replicas"], port) if replica is not None else own or outside,
+        next_version=lines.get("next-cmd"),
+        hosts=hosts,
+        repair=lines.get("repair-cmd"),
+        port=port,
+        timeouts=timeouts,
     )
+
+
+def _replicas(line: CommandLine, count: int, balancer: str) -> ReplicaCommand:
+    """Returns the command with a port for each replica; `balancer` is the port that they share."""
+    from conformance.fleet.control import ReplicaCommand
+
+    ports: list[str] = []
+    while len(ports) < count:
+        if (port := str(free_port())) not in (balancer, *ports):
+            ports.append(port)
+    return ReplicaCommand(line=line, ports=tuple(ports))
 
 
 def given_commands(given: dict[str, Any]) -> tuple[str, ...]:

@@ -32,6 +32,16 @@ class Moment:
     delay: float = 0.0
     """Seconds from the sending of the call to the kill, for a kill before the ack."""
 
+    @property
+    def orderly(self) -> bool:
+        """False: the provider is killed."""
+        return False
+
+    @property
+    def at_end(self) -> bool:
+        """True if the transition had ended before the kill."""
+        return self.phase is Phase.SETTLED
+
     def __str__(self) -> str:
         when = f"a kill {self.phase} of {self.verb.value}"
         return f"{when} and a retry" if self.retry else when

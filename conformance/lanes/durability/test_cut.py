@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unsupported
-from conformance.lanes.durability.kills import Edge, back, look, strike
+from conformance.lanes.durability.kills import strike
 from conformance.lanes.durability.moments import Phase, circle
-from conformance.lanes.durability.outcome import go_on, judge
 from conformance.testkit.behaviour import behaviour
+from conformance.testkit.outcome import go_on, judge
+from conformance.testkit.restarted import Edge, back, look
 
 if TYPE_CHECKING:
     from conformance.testkit.trial import Trial

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import NotObserved, Unsupported
 from conformance.core.lifecycle import State, Verb, state_of
-from conformance.lanes.durability.kills import Edge, back, look, strike
+from conformance.lanes.durability.kills import strike
 from conformance.lanes.durability.moments import Phase, circle
-from conformance.lanes.durability.outcome import go_on
 from conformance.rpc.call import cut
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
+from conformance.testkit.outcome import go_on
+from conformance.testkit.restarted import Edge, back, look
 
 if TYPE_CHECKING:
     from conformance.fleet.backend import Backend
-    from conformance.lanes.durability.snapshot import Snapshot
+    from conformance.testkit.snapshot import Snapshot
     from conformance.testkit.trial import Trial
 
 PAUSE_S: Final = 0.1

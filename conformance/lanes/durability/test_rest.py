@@ -9,12 +9,13 @@ from conformance.core.errors import Unsupported, Violation
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import State, Verb
 from conformance.fleet.model.marks import PASSED
-from conformance.lanes.durability.kills import AT_REST, Edge, LastClient, back, kill, look
+from conformance.lanes.durability.kills import AT_REST, LastClient, kill
 from conformance.lanes.durability.moments import Moment, Phase
-from conformance.lanes.durability.outcome import check_end, check_state
-from conformance.lanes.durability.snapshot import changes
 from conformance.testkit import expect
 from conformance.testkit.behaviour import behaviour
+from conformance.testkit.outcome import check_end, check_state
+from conformance.testkit.restarted import METADATA, Edge, back, harmless, look
+from conformance.testkit.snapshot import changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from conformance.rpc.call import Call
     from conformance.testkit.trial import Trial
 
-METADATA: Final = {"owner": "shard-a", "protected": "", " spaces ": " kept ", "note": "e\u0301 \u00e9 \x00"}
-"""Metadata with values that a store or an encoding may change."""
 OLD_MARKS: Final = 12
 """The number of earlier marks that are asked again."""
 BURST: Final = 4
@@ -73,11 +72,6 @@ async def test_marks_outlive_a_kill(trial: Trial) -> None:
     for shard in shards:
         token = shard.token(epoch=20, sequence=1)
         await expect.accepted(places[0].call(harmless(places[0]), token))
-
-
-def harmless(machine: Machine) -> Verb:
-    """Returns a verb that has no edge from the state of a machine at rest."""
-    return Verb.CREATE if machine.state is State.CONFIGURED else Verb.DRAIN
 
 
 @behaviour("DUR-1c", machines=2, start=State.IDLE, transitions=3, restarts=True)

@@ -10,6 +10,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import EDGES, SHOWN, Presence, State, Verb
 from conformance.fleet.model import FleetModel
+from conformance.fleet.model.restarts import Ending
 from tests.values import a_call
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Telling:
     def _ended(self, ticket: Any, call: Call) -> None:
         self.model.ended(ticket, replace(call, started=self.now, ended=self.now))
 
-    def restarts(self) -> None:
+    def restarts(self, ending: Ending = Ending.KILL) -> None:
         """Tells of a restart of the provider."""
         self.now += 1.0
-        self.model.restarted(self.now)
+        self.model.restarted(self.now, ending)
         self.model.recovered()
         self.now += 1.0
 

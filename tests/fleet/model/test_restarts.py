@@ -7,6 +7,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import EDGES, State, Verb
+from conformance.fleet.model.restarts import Ending
 from tests.fleet.model.telling import Telling, machine
 
 ABORTED = grpc.StatusCode.ABORTED
@@ -145,4 +146,36 @@ def test_what_is_shown_during_a_start_is_not_judged() -> None:
     told.listed()
     told.model.recovered()
     told.got(State.IDLE)
+    assert told.found == []
+
+
+@pytest.mark.parametrize(("ending", "judge"), [(Ending.STOP, "ROL-1a"), (Ending.UPGRADE, "ROL-3a")])
+def test_what_an_orderly_stop_has_changed_at_rest_breaks_rollout(ending: Ending, judge: str) -> None:
+    told = Telling().configured(shard_metadata={"owner": "a"})
+    told.restarts(ending)
+    told.got(State.CONFIGURED)
+    assert told.found == [judge]
+
+
+def test_the_last_restart_decides_which_behaviour_a_breach_names() -> None:
+    told = Telling().configured()
+    told.restarts()
+    told.restarts(Ending.STOP)
+    told.got(State.IDLE)
+    assert told.found == ["ROL-1a"]
+
+
+def test_a_mark_outlives_an_orderly_stop() -> None:
+    told = Telling().idle()
+    told.did(Verb.DRAIN, ABORTED, token=(1, 40))
+    told.restarts(Ending.STOP)
+    told.did(Verb.DRAIN, ABORTED, token=(1, 40))
+    assert told.found == ["ROL-1b"]
+
+
+def test_a_transition_that_failed_in_an_orderly_stop_may_be_cleaned_up() -> None:
+    told = Telling().idle()
+    told.did(Verb.CONFIGURE)
+    told.restarts(Ending.STOP)
+    told.got(State.SPECULATIVE)
     assert told.found == []

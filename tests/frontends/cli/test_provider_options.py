@@ -9,7 +9,7 @@ import pytest
 
 from conformance.core.command_line import CommandLine
 from conformance.core.errors import UsageError
-from conformance.fleet.control import OutsideCommands
+from conformance.fleet.control import OutsideCommands, ReplicaCommand
 from conformance.frontends.cli.commands.run import parse_run
 from conformance.frontends.cli.provider_options import free_port
 
@@ -46,6 +46,15 @@ def test_a_target_says_how_the_started_provider_is_reached(target: str, address:
     assert run.target.address == address.format(run.control.port)
 
 
+def test_each_replica_has_a_port_of_its_own() -> None:
+    run = settings("--replica-cmd", SERVE, "--replicas", "4", "--next-cmd", "my-provider-2 --port {port}")
+    assert isinstance(run.control.provider, ReplicaCommand)
+    assert run.target is not None
+    assert run.target.address == f"127.0.0.1:{run.control.port}"
+    assert len({run.control.port, *run.control.provider.ports}) == 5
+    assert run.control.next_version is not None
+
+
 def test_a_provider_elsewhere_has_three_commands_and_a_target() -> None:
     run = settings("--target", "10.0.0.7:9000", *OUTSIDE, "--hosts-cmd", "hosts {port}")
     assert isinstance(run.control.provider, OutsideCommands)
@@ -56,6 +65,10 @@ def test_a_provider_elsewhere_has_three_commands_and_a_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (["--provider-cmd", SERVE, "--replica-cmd", SERVE], "--provider-cmd and --replica-cmd exclude each other"),
+        (["--replica-cmd", "my-provider"], "--replica-cmd without {port}"),
+        (["--replica-cmd", SERVE, *OUTSIDE], "--replica-cmd and --start-cmd exclude each other"),
+        (["--target", "10.0.0.7:9000", "--next-cmd", SERVE], "--next-cmd without a provider that the kit may restart"),
         (["--provider-cmd", SERVE, "--fake"], "--provider-cmd and --fake exclude each other"),
         (["--fake", "--hosts-cmd", "hosts"], "--hosts-cmd and --fake exclude each other"),
         (["--provider-cmd", SERVE, *OUTSIDE], "--provider-cmd and --start-cmd exclude each other"),
@@ -88,6 +101,8 @@ def test_the_command_line_takes_precedence_over_the_file(tmp_path: Path, monkeyp
     assert configured(tmp_path, serve, "--target", "a:1").control.provider is None
     assert configured(tmp_path, serve, "--target", "a:{port}").control.provider is not None
     assert configured(tmp_path, serve, "--fake").target is None
+    assert isinstance(configured(tmp_path, serve, "--replica-cmd", SERVE).control.provider, ReplicaCommand)
+    assert configured(tmp_path, f"replica-cmd = '{SERVE}'\n", "--target", "a:1").control.provider is None
     started = configured(tmp_path, target, "--provider-cmd", SERVE)
     assert started.target is not None
     assert started.target.address.startswith("127.0.0.1:")

@@ -138,6 +138,7 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]], 
     from conformance.core.stop import Stop
     from conformance.engine import preflight
     from conformance.engine.dry_run import TargetSpeed, dry_run
+    from conformance.fleet.control import ReplicaCommand
     from conformance.frontends import collection
     from conformance.frontends.provided import FAKE_LATENCY_S
     from conformance.lanes.protocol import LaneRun
@@ -148,7 +149,13 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]], 
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
     slots, limits = len(found.speculative) + (len(found.idle) if options.use_idle else 0), options.limits
-    means = preflight.means(provider=settings.control.provider, backend=settings.control.hosts)
+    control = settings.control
+    means = preflight.means(
+        restarts=control.provider is not None,
+        next_version=control.next_version is not None,
+        replicas=isinstance(control.provider, ReplicaCommand),
+        backend=control.hosts is not None,
+    )
     preflight.check_size(
         chosen, found, slots=slots, use_idle=options.use_idle, max_machines=limits.max_machines, means=means
     )

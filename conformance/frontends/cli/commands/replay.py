@@ -129,7 +129,7 @@ def _target(before: Report, given: dict[str, Any]) -> tuple[Target | None, Contr
             f"that run had --{missing[0]}, whose command is not recorded",
             hint=f"give --{missing[0]} again, or another --target",
         )
-    if not _is_given("target") and not given["provider_cmd"]:
+    if not _is_given("target") and not (given["provider_cmd"] or given["replica_cmd"]):
         if before.asked.fake:
             return None, ControlOptions()
         tls = before.found is not None and before.found.tls

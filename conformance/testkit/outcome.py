@@ -1,11 +1,10 @@
-"""Judges a machine after a kill during a call or its transition: where it may rest, and the fields it shows there."""
+"""Judges a machine after a restart during a call or its transition: where it may rest, and the fields it shows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
-from conformance.lanes.durability.moments import Phase
 from conformance.rpc.call import describe_machine
 from conformance.testkit import expect
 
@@ -13,9 +12,8 @@ if TYPE_CHECKING:
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
     from conformance.fleet.machine import Machine
-    from conformance.lanes.durability.kills import Edge
-    from conformance.lanes.durability.moments import Moment
     from conformance.rpc.call import Call
+    from conformance.testkit.restarted import Edge
     from conformance.testkit.trial import Trial
 
 STABLE_IDS = (Verb.CREATE, Verb.CONFIGURE)
@@ -23,11 +21,31 @@ STABLE_IDS = (Verb.CREATE, Verb.CONFIGURE)
 """
 
 
-async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb.Machine) -> pb.Machine:
+class Interruption(Protocol):
+    """A restart of the provider during a call or its transition. Its text continues "after"."""
+
+    @property
+    def verb(self) -> Verb:
+        """The verb of the call."""
+
+    @property
+    def retry(self) -> bool:
+        """True if the caller repeats its call after the restart before it looks at the machine."""
+
+    @property
+    def at_end(self) -> bool:
+        """True if the transition had ended before."""
+
+    @property
+    def orderly(self) -> bool:
+        """True if the provider was stopped, not killed: a transition that failed then may be cleaned up already."""
+
+
+async def judge(trial: Trial, edge: Edge, moment: Interruption, call: Call, before: pb.Machine) -> pb.Machine:
     """Judges the machine after the restart, from the first answer until it rests; returns it at rest."""
     machine, arrow = edge.machine, EDGES[edge.verb]
     ended = call.answered_ok and state_of(call.response.machine.state) is arrow.target
-    at_end = ended or moment.phase is Phase.SETTLED
+    at_end = ended or moment.at_end
     seen = await machine.read()
     check_state(machine, moment, seen, at_end=at_end)
     if state_of(seen.state).stable and state_of(seen.state) is not State.FAILED:
@@ -50,10 +68,12 @@ async def judge(trial: Trial, edge: Edge, moment: Moment, call: Call, before: pb
     return shown
 
 
-def check_state(machine: Machine, moment: Moment, shown: pb.Machine, *, at_end: bool) -> None:
+def check_state(machine: Machine, moment: Interruption, shown: pb.Machine, *, at_end: bool) -> None:
     """Expects a state to which the cut transition may have led; `at_end`: it had ended before the kill."""
     arrow = EDGES[moment.verb]
     allowed = (arrow.target,) if at_end else (arrow.source, arrow.via, arrow.target, State.FAILED)
+    if moment.orderly and not at_end:
+        allowed = tuple(dict.fromkeys((*allowed, State.SPECULATIVE, State.IDLE)))
     expect.fact(
         state_of(shown.state) in allowed,
         wanted=f"{machine.id} to be {' or '.join(state.name for state in allowed)} after {moment}",
@@ -61,7 +81,7 @@ def check_state(machine: Machine, moment: Moment, shown: pb.Machine, *, at_end: 
     )
 
 
-async def check_failed(trial: Trial, machine: Machine, moment: Moment, shown: pb.Machine) -> None:
+async def check_failed(trial: Trial, machine: Machine, moment: Interruption, shown: pb.Machine) -> None:
     """Expects a machine that the kill made fail to tell why, and to stay as it is: no late success (FLT-2)."""
     expect.fact(
         shown.last_error,
@@ -71,7 +91,7 @@ async def check_failed(trial: Trial, machine: Machine, moment: Moment, shown: pb
     await expect.stays([machine], State.FAILED, seconds=trial.window)
 
 
-def check_end(edge: Edge, moment: Moment, before: pb.Machine, shown: pb.Machine) -> None:
+def check_end(edge: Edge, moment: Interruption, before: pb.Machine, shown: pb.Machine) -> None:
     """Expects the host and the binding of a machine at rest: those of the end that it has reached."""
     machine, state = edge.machine, state_of(shown.state)
     if edge.verb is not Verb.CREATE and state is not State.SPECULATIVE:
@@ -98,7 +118,7 @@ def check_end(edge: Edge, moment: Moment, before: pb.Machine, shown: pb.Machine)
 
 
 async def check_operation(
-    edge: Edge, moment: Moment, call: Call, retried: Call | None, *, seen: State, at_end: bool
+    edge: Edge, moment: Interruption, call: Call, retried: Call | None, *, seen: State, at_end: bool
 ) -> None:
     """Repeats the call of a machine that rests at its target: all that belong together have one operation id.
 
@@ -128,7 +148,9 @@ async def go_on(trial: Trial, edge: Edge, shown: pb.Machine) -> Machine:
     state = state_of(shown.state)
     if state is State.FAILED:
         return await trial.replace(machine, target)
-    if state is not target:
+    if state not in (EDGES[edge.verb].source, target):  # it had failed, and was cleaned up
+        await trial.bring(machine, target)
+    elif state is not target:
         await expect.acked(edge.send())
         await expect.settles(machine, edge.verb)
     return machine
