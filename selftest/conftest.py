@@ -20,7 +20,7 @@ gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 """A run creates a million objects that live until its end, so that frequent garbage collection frees nothing."""
 KILL_MATRIX = Path(__file__).parent.parent / "docs" / "kill-matrix.json"
-RESTARTS = ("test_durability", "test_faults", "test_hosts")
+RESTARTS = ("test_durability", "test_faults", "test_hosts", "test_rollout")
 """Modules whose tests wait for transitions and restarts in real time."""
 ROWS: dict[str, matrix.Row] = {}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fake_provider.errors import Code, Rejected, StateFileError
 from fake_provider.machine import Host, State, Verb
 from fake_provider.servicer import Servicer
-from selftest.durability_cuts import LATENCY, Cuts
+from selftest.durability_cuts import Cuts
 from selftest.durable import Restarted
 from selftest.rolled import rolled
 
@@ -110,7 +110,7 @@ class TheNewerVersionHasAnotherInventory(Restarted):
         return replace(saved, machines={**saved.machines, "one-more": replace(first, id="one-more")})
 
 
-@rolled("ROL-3a", newer=True, latency=LATENCY)
+@rolled("ROL-3a", newer=True, latency="800ms")
 class TheNewerVersionAbandonsTransitions(Cuts):
     """Does not know the tasks of the older version, and leaves their machines as they are."""
 

@@ -117,7 +117,7 @@ def normalised(line: str) -> str:
     line = re.sub(r"cpc-[0-9a-f]{8}", "cpc-R", line)
     line = re.sub(r"\b(i-|op-|claim-)[0-9a-f-]+", r"\1X", line)
     line = re.sub(r"machine-\d+", "machine-N", line)
-    return re.sub(r"\d+(\.\d+)?", "0", line).strip()
+    return re.sub(r"\d+(,\d{3})*(\.\d+)?", "0", line).strip()
 
 
 def blocks() -> dict[str, str]:

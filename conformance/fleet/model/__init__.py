@@ -22,6 +22,7 @@ from conformance.fleet.model.expected import (
     Binding,
     Expected,
     after_lost_call,
+    after_overtaken_reading,
     after_reading,
     after_restart,
     after_retry,
@@ -370,9 +371,12 @@ class FleetModel:
         if track.owned and (get.code is StatusCode.NOT_FOUND or (get.ok and get.response.id != machine_id)):
             self._note(rules.of_lost_id(machine_id, track.expected, get))
             return
-        if not get.ok or get.response.id != machine_id or not self._is_current(track, ticket):
+        if not get.ok or get.response.id != machine_id:
             return
         shown: pb.Machine = get.response
+        if not self._is_current(track, ticket):
+            track.expected = after_overtaken_reading(track.expected, shown)
+            return
         unexplained = rules.of_state(machine_id, track.expected, shown, get)
         if unexplained is not None:  # its other fields only follow from that
             if track.owned:
@@ -400,6 +404,7 @@ class FleetModel:
                 self.note(foreign)
                 continue
             if not self._is_current(track, ticket):
+                track.expected = after_overtaken_reading(track.expected, shown)
                 continue
             self._note_all(rules.of_table(shown.id, shown, call))
             # The resources may be those of a workload: an earlier binding, which a List that lags shows, had others.

@@ -144,6 +144,16 @@ def after_reading(expected: Expected, shown: pb.Machine, get: Call, tick: int) -
     )
 
 
+def after_overtaken_reading(expected: Expected, shown: pb.Machine) -> Expected:
+    """Returns what is known after a List, or a Get that another call may have overtaken.
+
+    An operator who has read FAILED may repair the machine at once.
+    """
+    if state_of(shown.state) is State.FAILED and expected.state is not State.FAILED:
+        return Expected(host=expected.host)
+    return expected
+
+
 def after_restart(expected: Expected) -> Expected:
     """Returns what is known after the provider has ended and starts again.
 

@@ -63,20 +63,7 @@ class RolloutLane:
 
     def run(self, settings: RolloutSettings, run: LaneRun) -> Coroutine[Any, Any, Report]:
         """Judges the target by the plan of the run."""
-        from conformance.engine import run as engine_run
-
-        return engine_run.run(
-            run.plan,
-            run.target,
-            options=run.options,
-            ledger_at=run.ledger_at,
-            emit=run.emit,
-            stop=run.stop,
-            provider=run.provider,
-            backend=run.backend,
-            repair=run.repair,
-            settings=settings,
-        )
+        return run.judge_plan(settings)
 
 
 LANE: Final[Lane[RolloutSettings]] = RolloutLane()
