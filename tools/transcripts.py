@@ -63,6 +63,7 @@ TRANSCRIPTS = {
         serve=("fake_provider", "serve", "--port", "0", "--latency", "200ms"), options=("--lane", "faults")
     ),
     "durability": Transcript(options=("--lane", "durability", *STARTED)),
+    "rollout": Transcript(options=("--lane", "rollout", *STARTED)),
     "all": Transcript(options=("--lane", "all", *STARTED, "--hosts-cmd", "cat {dir}/hosts")),
 }
 

@@ -8,59 +8,69 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from conformance.rpc.proxy import dial, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 PROBE_S: Final = 0.2
 """The pause between two looks whether a replica is ready."""
 _CHUNK: Final = 65536
 
 
-class Balancer:
-    """Accepts connections at one address, and passes them on in turn to the backends that are ready."""
+class Tasks:
+    """Tasks that run until they are cancelled together. Their errors are expected: connections break."""
 
-    def __init__(self, address: str, backends: Sequence[str], *, ready: Callable[[int], Awaitable[bool]]) -> None:
-        """`ready` returns whether the backend of a number is ready; it is asked again and again."""
-        self._address, self._backends, self._is_ready = address, tuple(backends), ready
-        self.ready = [False] * len(backends)
-        """The backends that were ready when they were looked at last."""
-        self.newest = -1
-        """The number of the backend that got the newest connection; -1 before the first one."""
-        self._listener: asyncio.Server | None = None
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> None:
-        """Accepts connections from now on. Does nothing if it does so already. Raises OSError."""
-        if self._listener is not None:
-            return
-        host, _, port = self._address.rpartition(":")
-        self._listener = await asyncio.start_server(self._accept, host.strip("[]"), int(port))
-        for number in range(len(self._backends)):
-            self._start(self._probe(number))
+    def __bool__(self) -> bool:
+        """Returns whether a task runs."""
+        return bool(self._tasks)
 
-    async def close(self) -> None:
-        """Accepts no more connections, and resets all open ones."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        self._listener = None
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Starts a task."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def cancel(self) -> None:
+        """Cancels all tasks, and returns when they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def order(self) -> list[int]:
-        """Returns the backends that are ready, in the order in which the next connection tries them."""
-        count = len(self._backends)
-        turns = ((self.newest + step) % count for step in range(1, count + 1))
-        return [number for number in turns if self.ready[number]]
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+class Readiness:
+    """Looks again and again which replicas are ready."""
+
+    def __init__(self, count: int, *, ready: Callable[[int], Awaitable[bool]]) -> None:
+        """`ready` returns whether the replica of a number is ready."""
+        self._is_ready = ready
+        self.ready = [False] * count
+        """The replicas that were ready when they were looked at last."""
+        self._tasks = Tasks()
+
+    def open(self) -> None:
+        """Looks from now on. Does nothing if it does so already."""
+        if not self._tasks:
+            for number in range(len(self.ready)):
+                self._tasks.start(self._probe(number))
+
+    async def close(self) -> None:
+        """Looks no more."""
+        await self._tasks.cancel()
 
     async def look(self, number: int) -> bool:
-        """Looks whether a backend is ready, and returns that."""
+        """Looks whether a replica is ready, and returns that."""
         self.ready[number] = await self._is_ready(number)
         return self.ready[number]
 
@@ -69,18 +79,40 @@ class Balancer:
             await self.look(number)
             await asyncio.sleep(PROBE_S)
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # connections are expected to break
+class Balancer:
+    """Accepts connections at one address, and passes them on in turn to the replicas that are ready."""
+
+    def __init__(self, address: str, replicas: Sequence[str], readiness: Readiness) -> None:
+        self._address, self._replicas, self._readiness = address, tuple(replicas), readiness
+        self.newest = -1
+        """The number of the replica that got the newest connection; -1 before the first one."""
+        self._listener: asyncio.Server | None = None
+        self._tasks = Tasks()
+
+    async def open(self) -> None:
+        """Accepts connections from now on. Does nothing if it does so already. Raises OSError."""
+        if self._listener is not None:
+            return
+        host, _, port = self._address.rpartition(":")
+        self._listener = await asyncio.start_server(self._accept, host.strip("[]"), int(port))
+
+    async def close(self) -> None:
+        """Accepts no more connections, and resets all open ones."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        self._listener = None
+        await self._tasks.cancel()
+
+    def order(self) -> list[int]:
+        """Returns the replicas that are ready, in the order in which the next connection tries them."""
+        count = len(self._replicas)
+        turns = ((self.newest + step) % count for step in range(1, count + 1))
+        return [number for number in turns if self._readiness.ready[number]]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._start(self._join(reader, writer))
+        self._tasks.start(self._join(reader, writer))
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         backend = None
@@ -103,12 +135,12 @@ class Balancer:
                     reset(each)
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """Connects to the next backend; returns None if none accepts the connection."""
+        """Connects to the next replica; returns None if none accepts the connection."""
         for number in self.order():
             self.newest = number
             with suppress(OSError):
-                return await dial(self._backends[number])
-            self.ready[number] = False
+                return await dial(self._replicas[number])
+            self._readiness.ready[number] = False
         return None
 
 

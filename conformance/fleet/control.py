@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOG: Final = "provider.log"
 STATE: Final = "provider-state"
 SWEEP_LOG: Final = "provider-sweep.log"
+LOCAL: Final = "127.0.0.1"
+"""The host of replicas behind a balancer of the user, which may run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class ReplicaCommand:
 
     line: CommandLine
     ports: tuple[str, ...]
+    balanced: bool = False
+    """True if a balancer of the user is in front of these ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +146,12 @@ def _replicas(
         newer = () if options.next_version is None else options.next_version.filled(**own)
         path = log.with_stem(f"{log.stem}-{number}")
         path.write_bytes(b"")
-        host = target.address.rpartition(":")[0]
+        host = LOCAL if command.balanced else target.address.rpartition(":")[0]
         address = target.behind(f"{host}:{port}")
         members.append(
             ProcessProvider(command.line.filled(**own), address, log=path, timeouts=options.timeouts, next_words=newer)
         )
-    return Replicas(members, target, start_timeout=options.timeouts.start)
+    return Replicas(members, target, start_timeout=options.timeouts.start, balanced=command.balanced)
 
 
 def _places(report_dir: Path | None) -> tuple[Path, Path]:

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.errors import StillRunning, TargetError
-from conformance.fleet.balancer import Balancer
+from conformance.fleet.balancer import Balancer, Readiness
 from conformance.fleet.serving import ServingCheck
 from conformance.rpc.proxy import dial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from conformance.fleet.provider import Provider
     from conformance.rpc.target import Target
@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 LOOK_EVERY_S: Final = 0.05
 STANDBY_S: Final = 2.0
 """The time after which a started replica that only accepts connections counts as a stand-by."""
+NOTICE_S: Final = 5.0
+"""The time that a balancer of the user gets to notice that a replica has started."""
 
 
 class Replicas:
-    """Replicas on the same state, behind a balancer of the kit at the target's address."""
+    """Replicas on the same state, behind a balancer at the target's address: the kit's, or the user's own."""
 
-    def __init__(self, members: Sequence[Provider], target: Target, *, start_timeout: float) -> None:
+    def __init__(
+        self, members: Sequence[Provider], target: Target, *, start_timeout: float, balanced: bool = False
+    ) -> None:
+        """`balanced`: a balancer of the user is in front of them."""
         self.members = tuple(members)
         self._target, self._start_timeout = target, start_timeout
         self._checks = [ServingCheck(self.target_of(number)) for number in range(len(self.members))]
-        self.balancer = Balancer(target.address, [each.address for each in self.members], ready=self._is_ready)
+        self._readiness = Readiness(len(self.members), ready=self._is_ready)
+        addresses = [each.address for each in self.members]
+        self._balancer = None if balanced else Balancer(target.address, addresses, self._readiness)
 
     def target_of(self, number: int) -> Target:
         """Returns the target that reaches one replica, without the balancer."""
@@ -38,6 +45,20 @@ class Replicas:
     def address(self) -> str:
         """The address of the balancer."""
         return self._target.address
+
+    @property
+    def serving(self) -> int:
+        """The number of the replica that got the newest connection, or, behind a balancer of the user, one that serves.
+
+        -1 if no replica does.
+        """
+        if self._balancer is not None:
+            return self._balancer.newest
+        return next((number for number, ready in enumerate(self._readiness.ready) if ready), -1)
+
+    async def look(self, number: int) -> bool:
+        """Looks whether a replica serves."""
+        return await self._readiness.look(number)
 
     @property
     def running(self) -> bool:
@@ -61,14 +82,19 @@ class Replicas:
 
     async def start(self, *, wait: bool = True) -> None:
         """Starts the replicas that do not run. With `wait` returns when one of them serves. Raises TargetError."""
-        try:
-            await self.balancer.open()
-        except OSError as error:
-            raise TargetError(f"the balancer cannot listen on {self.address}: {error.strerror}") from None
+        self._readiness.open()
+        if self._balancer is not None:
+            try:
+                await self._balancer.open()
+            except OSError as error:
+                raise TargetError(f"the balancer cannot listen on {self.address}: {error.strerror}") from None
         for each in self.members:
             await each.start(wait=False)
-        if wait:
-            await self._until(lambda: any(self.balancer.ready), "no replica serves")
+        if not wait:
+            return
+        await self._until(self._any_serves, "no replica serves")
+        if self._balancer is None:
+            await self._until(ServingCheck(self._target).serves, f"the balancer at {self.address} does not serve")
 
     async def start_member(self, number: int) -> None:
         """Starts one replica, and returns when it serves, or waits as a stand-by. Raises TargetError."""
@@ -80,8 +106,8 @@ class Replicas:
             nonlocal accepts
             accepts = accepts or await self._accepts(number)
             late = asyncio.get_running_loop().time() - began > STANDBY_S
-            others = any(ready for other, ready in enumerate(self.balancer.ready) if other != number)
-            return await self.balancer.look(number) or (late and accepts and others)
+            others = any(ready for other, ready in enumerate(self._readiness.ready) if other != number)
+            return await self.look(number) or (late and accepts and others)
 
         try:
             async with asyncio.timeout(self._start_timeout):
@@ -91,6 +117,8 @@ class Replicas:
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
             raise TargetError(f"replica {number + 1} does not serve within {self._start_timeout:g} s") from None
+        if self._balancer is None:
+            await asyncio.sleep(NOTICE_S)
 
     async def kill(self) -> None:
         """Ends all replicas at once."""
@@ -105,8 +133,10 @@ class Replicas:
         return max(each for each in took if isinstance(each, float))
 
     async def close(self) -> None:
-        """Ends all replicas and the balancer for good."""
-        await self.balancer.close()
+        """Ends all replicas and the kit's balancer for good."""
+        if self._balancer is not None:
+            await self._balancer.close()
+        await self._readiness.close()
         await asyncio.gather(*(each.close() for each in self.members))
 
     async def _is_ready(self, number: int) -> bool:
@@ -120,10 +150,13 @@ class Replicas:
         writer.close()
         return True
 
-    async def _until(self, holds: Callable[[], bool], problem: str) -> None:
+    async def _any_serves(self) -> bool:
+        return any(self._readiness.ready)
+
+    async def _until(self, holds: Callable[[], Awaitable[bool]], problem: str) -> None:
         try:
             async with asyncio.timeout(self._start_timeout):
-                while not holds():
+                while not await holds():
                     if all(each.death for each in self.members):
                         raise TargetError(self.death)
                     await asyncio.sleep(LOOK_EVERY_S)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from conformance.fleet.balancer import Balancer
+from conformance.fleet.balancer import Balancer, Readiness
 from conformance.frontends.cli.provider_options import free_port
 
 
@@ -18,7 +18,8 @@ class Backends:
         self.ready = [True] * count
         self.ports = [free_port() for _ in range(count)]
         self.address = f"127.0.0.1:{free_port()}"
-        self.balancer = Balancer(self.address, [f"127.0.0.1:{port}" for port in self.ports], ready=self.is_ready)
+        self.readiness = Readiness(count, ready=self.is_ready)
+        self.balancer = Balancer(self.address, [f"127.0.0.1:{port}" for port in self.ports], self.readiness)
 
     async def is_ready(self, number: int) -> bool:
         return self.ready[number]
@@ -33,10 +34,12 @@ class Backends:
 
             server = await asyncio.start_server(answer, "127.0.0.1", self.ports[number])
             stack.callback(server.close)
+        self.readiness.open()
         await self.balancer.open()
+        stack.push_async_callback(self.readiness.close)
         stack.push_async_callback(self.balancer.close)
         for number in range(len(self.ports)):
-            await self.balancer.look(number)
+            await self.readiness.look(number)
 
     async def ask(self) -> bytes:
         """Returns the answer to one connection; empty if it was closed."""

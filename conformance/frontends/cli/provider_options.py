@@ -38,6 +38,12 @@ PROVIDER_OPTIONS: Final = (
         help="Number of replicas that --replica-cmd starts.",
     ),
     click.option(
+        "--replica-ports",
+        metavar="PORT,PORT,…",
+        help="The ports of the replicas, if your own balancer is in front of them: give its address with --target. "
+        "There are as many replicas as ports.",
+    ),
+    click.option(
         "--start-cmd",
         metavar="CMD",
         help="For a provider at --target that runs elsewhere: start it with this command, such as 'systemctl start "
@@ -125,6 +131,11 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         raise UsageError("--provider-cmd and --replica-cmd exclude each other", hint="remove one of them")
     if replica is not None and not replica.uses("port"):
         raise UsageError("--replica-cmd without {port}", hint="each replica needs a port of its own: --port {port}")
+    ports = _ports(given["replica_ports"])
+    if ports and replica is None:
+        raise UsageError("--replica-ports without --replica-cmd", hint="--replica-cmd is the command of one replica")
+    if ports and not given["target"]:
+        raise UsageError("--replica-ports without --target", hint="give the address of the balancer with --target")
     outside = _outside({name: lines[name] for name in ("start-cmd", "stop-cmd", "kill-cmd") if name in lines})
     if own is not None and outside is not None:
         raise UsageError(f"{own.option} and --start-cmd exclude each other", hint="remove one of them")
@@ -150,7 +161,7 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
         command=parse_duration(given["cmd_timeout"]),
     )
     return address, ControlOptions(
-        provider=_replicas(replica, given["replicas"], port) if replica is not None else own or outside,
+        provider=_replicas(replica, given["replicas"], ports, port) if replica is not None else own or outside,
         next_version=lines.get("next-cmd"),
         hosts=hosts,
         repair=lines.get("repair-cmd"),
@@ -159,15 +170,31 @@ def control_from(given: dict[str, Any]) -> tuple[str | None, ControlOptions]:
     )
 
 
-def _replicas(line: CommandLine, count: int, balancer: str) -> ReplicaCommand:
+def _ports(text: str | None) -> tuple[str, ...]:
+    """Returns the ports of the replicas behind a balancer of the user; empty without one. Raises UsageError."""
+    from conformance.core.text import cut
+
+    if text is None:
+        return ()
+    ports = tuple(port.strip() for port in text.split(","))
+    if any(not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536) for port in ports):
+        raise UsageError(f"--replica-ports {cut(text, 60)}: not a list of ports", hint="such as 9001,9002,9003")
+    if len(set(ports)) != len(ports) or len(ports) < 2:
+        raise UsageError(f"--replica-ports {cut(text, 60)}: give two different ports or more", hint="9001,9002,9003")
+    return ports
+
+
+def _replicas(line: CommandLine, count: int, ports: tuple[str, ...], balancer: str) -> ReplicaCommand:
     """Returns the command with a port for each replica; `balancer` is the port that they share."""
     from conformance.fleet.control import ReplicaCommand
 
-    ports: list[str] = []
-    while len(ports) < count:
-        if (port := str(free_port())) not in (balancer, *ports):
-            ports.append(port)
-    return ReplicaCommand(line=line, ports=tuple(ports))
+    if ports:
+        return ReplicaCommand(line=line, ports=ports, balanced=True)
+    free: list[str] = []
+    while len(free) < count:
+        if (port := str(free_port())) not in (balancer, *free):
+            free.append(port)
+    return ReplicaCommand(line=line, ports=tuple(free))
 
 
 def given_commands(given: dict[str, Any]) -> tuple[str, ...]:

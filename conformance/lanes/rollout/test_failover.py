@@ -34,7 +34,7 @@ async def test_a_stand_by_knows_all_that_was_acknowledged(trial: Trial) -> None:
     seen, before = {edge.machine.id: await edge.machine.read() for edge in edges}, await look(trial)
     async with trial.client.another() as client:
         await client.wait_until_connected()
-        number = trial.restarts.replicas.balancer.newest
+        number = trial.restarts.replicas.serving
         sent = [(edge, await edge.send(client=client)) for edge in edges]
         await trial.restarts.kill_replica(number)
     await serves_again(trial)
@@ -52,7 +52,7 @@ async def test_a_stand_by_takes_over_in_time(trial: Trial) -> None:
     before = await look(trial)
     async with trial.client.another() as client:
         await client.wait_until_connected()
-        number = trial.restarts.replicas.balancer.newest
+        number = trial.restarts.replicas.serving
     settings = trial.settings
     limit = settings.failover_within if isinstance(settings, RolloutSettings) else None
     began = trial.client.now()
@@ -81,7 +81,7 @@ async def known_everywhere(trial: Trial, before: Snapshot, *, moving: Collection
     """Expects each replica that serves, asked without the balancer, to list the machines of the run as they were."""
     own, replicas = trial.own_machines(), trial.restarts.replicas
     for number in range(len(replicas.members)):
-        if not await replicas.balancer.look(number):
+        if not await replicas.look(number):
             continue
         async with trial.client.another(target=replicas.target_of(number)) as client:
             call = await client.list(since=trial.found.since)

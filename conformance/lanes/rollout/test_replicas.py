@@ -49,7 +49,7 @@ async def direct(trial: Trial) -> AsyncIterator[Sequence[Client]]:
     async with AsyncExitStack() as stack:
         clients = []
         for number in range(len(replicas.members)):
-            if await replicas.balancer.look(number):
+            if await replicas.look(number):
                 client = await stack.enter_async_context(trial.client.another(target=replicas.target_of(number)))
                 if (await client.list(cap=1)).answered_ok:
                     clients.append(client)

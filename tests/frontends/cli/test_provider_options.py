@@ -55,6 +55,15 @@ def test_each_replica_has_a_port_of_its_own() -> None:
     assert run.control.next_version is not None
 
 
+def test_replicas_behind_a_balancer_of_the_user_have_its_ports() -> None:
+    run = settings("--replica-cmd", SERVE, "--replica-ports", "9001, 9002", "--target", "10.0.0.7:443")
+    assert isinstance(run.control.provider, ReplicaCommand)
+    assert run.control.provider.ports == ("9001", "9002")
+    assert run.control.provider.balanced
+    assert run.target is not None
+    assert run.target.address == "10.0.0.7:443"
+
+
 def test_a_provider_elsewhere_has_three_commands_and_a_target() -> None:
     run = settings("--target", "10.0.0.7:9000", *OUTSIDE, "--hosts-cmd", "hosts {port}")
     assert isinstance(run.control.provider, OutsideCommands)
@@ -67,6 +76,11 @@ def test_a_provider_elsewhere_has_three_commands_and_a_target() -> None:
     [
         (["--provider-cmd", SERVE, "--replica-cmd", SERVE], "--provider-cmd and --replica-cmd exclude each other"),
         (["--replica-cmd", "my-provider"], "--replica-cmd without {port}"),
+        (["--replica-cmd", SERVE, "--replica-ports", "9001,9002"], "--replica-ports without --target"),
+        (["--target", "h:1", "--replica-ports", "9001,9002"], "--replica-ports without --replica-cmd"),
+        (["--replica-cmd", SERVE, "--replica-ports", "9001,x", "--target", "h:1"], "not a list of ports"),
+        (["--replica-cmd", SERVE, "--replica-ports", "1,70000", "--target", "h:1"], "not a list of ports"),
+        (["--replica-cmd", SERVE, "--replica-ports", "9001,9001", "--target", "h:1"], "two different ports"),
         (["--replica-cmd", SERVE, *OUTSIDE], "--replica-cmd and --start-cmd exclude each other"),
         (["--target", "10.0.0.7:9000", "--next-cmd", SERVE], "--next-cmd without a provider that the kit may restart"),
         (["--provider-cmd", SERVE, "--fake"], "--provider-cmd and --fake exclude each other"),
