@@ -7,46 +7,17 @@ into a connection: one that is open stays with its replica.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Final
 
-from conformance.rpc.proxy import dial, reset
+from conformance.rpc.proxy import accepting, dial, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 PROBE_S: Final = 0.2
 """The pause between two looks whether a replica is ready."""
 _CHUNK: Final = 65536
-
-
-class Tasks:
-    """Tasks that run until they are cancelled together. Their errors are expected: connections break."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __bool__(self) -> bool:
-        """Returns whether a task runs."""
-        return bool(self._tasks)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Starts a task."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    async def cancel(self) -> None:
-        """Cancels all tasks, and returns when they have ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
 
 
 class Readiness:
@@ -57,17 +28,19 @@ class Readiness:
         self._is_ready = ready
         self.ready = [False] * count
         """The replicas that were ready when they were looked at last."""
-        self._tasks = Tasks()
+        self._probes: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
         """Looks from now on. Does nothing if it does so already."""
-        if not self._tasks:
-            for number in range(len(self.ready)):
-                self._tasks.start(self._probe(number))
+        if not self._probes:
+            self._probes = [asyncio.create_task(self._probe(number)) for number in range(len(self.ready))]
 
     async def close(self) -> None:
         """Looks no more."""
-        await self._tasks.cancel()
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+        self._probes = []
 
     async def look(self, number: int) -> bool:
         """Looks whether a replica is ready, and returns that."""
@@ -87,23 +60,21 @@ class Balancer:
         self._address, self._replicas, self._readiness = address, tuple(replicas), readiness
         self.newest = -1
         """The number of the replica that got the newest connection; -1 before the first one."""
-        self._listener: asyncio.Server | None = None
-        self._tasks = Tasks()
+        self._open: AsyncExitStack | None = None
 
     async def open(self) -> None:
         """Accepts connections from now on. Does nothing if it does so already. Raises OSError."""
-        if self._listener is not None:
-            return
-        host, _, port = self._address.rpartition(":")
-        self._listener = await asyncio.start_server(self._accept, host.strip("[]"), int(port))
+        if self._open is None:
+            host, _, port = self._address.rpartition(":")
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(accepting(self._join, host.strip("[]"), int(port)))
+                self._open = stack.pop_all()
 
     async def close(self) -> None:
         """Accepts no more connections, and resets all open ones."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        self._listener = None
-        await self._tasks.cancel()
+        if self._open is not None:
+            await self._open.aclose()
+            self._open = None
 
     def order(self) -> list[int]:
         """Returns the replicas that are ready, in the order in which the next connection tries them."""
@@ -111,28 +82,21 @@ class Balancer:
         turns = ((self.newest + step) % count for step in range(1, count + 1))
         return [number for number in turns if self._readiness.ready[number]]
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start(self._join(reader, writer))
-
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        backend = None
+        backend = await self._dial()
+        if backend is None:
+            reset(writer)
+            return
+        from_backend, to_backend = backend
         try:
-            backend = await self._dial()
-            if backend is None:
-                return
-            from_backend, to_backend = backend
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(reader, to_backend))
                 group.create_task(_pump(from_backend, writer))
-            for each in (writer, to_backend):
+            for each in (to_backend, writer):
                 each.close()  # what was written is still sent
-            return
-        except* OSError:
-            pass
         finally:
-            for each in (writer, *(backend[1:] if backend else ())):
-                if not each.is_closing():
-                    reset(each)
+            if not to_backend.is_closing():
+                reset(to_backend)
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Connects to the next replica; returns None if none accepts the connection."""

@@ -83,11 +83,14 @@ async def proxy(target: Target) -> AsyncIterator[Proxy]:
 @asynccontextmanager
 async def accepting(
     handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[int]:
-    """Accepts connections on a local port, which it yields, while the body runs, and handles each in a task.
+    """Accepts connections on a port, a free one if it is 0, while the body runs, and handles each in a task.
 
     A handler closes its connection itself, unless it is cancelled or fails: then the connection is reset. So no
-    connection outlives the body, not even one that was accepted a moment before its end and never handled.
+    connection outlives the body, not even one that was accepted a moment before its end and never handled. Yields the
+    port. Raises OSError.
     """
     tasks: set[asyncio.Task[None]] = set()
     ended = False
@@ -105,7 +108,7 @@ async def accepting(
         if task.cancelled() or task.exception():
             reset(writer)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, host, port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -81,7 +81,7 @@ def test_the_embedded_fake_is_a_cloud_with_spot_machines(cloud: Done) -> None:
         "bare-metal": "the provider has Delete, so it is cloud",
         "faults": "the faults lane was not run (--lane faults)",
         "durable": "the durability lane was not run (--lane durability)",
-        "rollout": "no behaviour judges §13 ROL yet",
+        "rollout": "the rollout lane was not run (--lane rollout)",
         "scale": "the scale lane was not run (--lane scale)",
     }
     assert cloud.report["found"]["capacity_types"] == ["BARE_METAL", "ON_DEMAND", "RESERVED", "SPOT"]
@@ -146,28 +146,10 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("area", "count", "lane"),
-    [("ROL", 5, "rollout")],
-)
-def test_list_shows_the_clauses_that_no_behaviour_judges(
-    capsys: pytest.CaptureFixture[str], area: str, count: int, lane: str | None
-) -> None:
-    found = json.loads(listed(capsys, "--select", area, "--format", "json"))
-    assert [(each["id"], each["judged"], each["lane"]) for each in found] == [
-        (f"{area}-{number}", False, lane) for number in range(1, count + 1)
-    ]
-    remark = "judged by no behaviour yet" + (f" (lane {lane})" if lane else "")
-    assert all(remark in line for line in listed(capsys, "--select", area).splitlines())
-    assert listed(capsys, "--select", area, "--format", "markdown").count(remark) == count
-
-
 def test_list_marks_what_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {
-        each["id"]: each for each in json.loads(listed(capsys, "--select", "LST-5,FEN-1a,ROL-1", "--format", "json"))
-    }
-    assert {name: each["judged"] for name, each in found.items()} == {"FEN-1a": True, "LST-5": False, "ROL-1": False}
-    assert found["FEN-1a"].keys() == found["ROL-1"].keys()
+    found = {each["id"]: each for each in json.loads(listed(capsys, "--select", "LST-5,FEN-1a", "--format", "json"))}
+    assert {name: each["judged"] for name, each in found.items()} == {"FEN-1a": True, "LST-5": False}
+    assert found["FEN-1a"].keys() == found["LST-5"].keys()
     assert "LST-5    MAY    reported, never judged: " in listed(capsys, "--select", "LST-5")
 
 
