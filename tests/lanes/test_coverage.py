@@ -28,12 +28,12 @@ ROLLOUT = SimpleNamespace(
         source="rollout.toml",
     ),
 )
-"""A lane that judges each clause of §13."""
+"""A lane that judges each clause of §13, in the place of the real one."""
 
 
 @pytest.fixture(autouse=True)
 def with_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = (*lanes.all_lanes(), ROLLOUT)
+    known = (*(lane for lane in lanes.all_lanes() if lane.name != "rollout"), ROLLOUT)
     monkeypatch.setattr(lanes, "all_lanes", lambda: known)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fake_provider.machine import Machine
 
 FEW_STREAMS = {"options": (("grpc.max_concurrent_streams", 4),)}
-SHORT_LIVED = {"options": (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 2000))}
+SHORT_LIVED = {"options": (("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 2000))}
 FEW_CALLS = {"maximum_concurrent_rpcs": 12}
 LIMITS: dict[str, dict[str, Any]] = {
     "few streams": FEW_STREAMS,
