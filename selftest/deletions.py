@@ -2,8 +2,9 @@
 
 Chooses random lines that state a fact: `expect…` in the suite, a `Breach` in the model of the fleet. Deletes one at a
 time. For the suite, runs the self-test for the behaviours that can reach the line: the reference must pass, every
-mutant must still be found, and no variant may fail. For the model, runs its tests. No file changes: the function that
-contains the line gets the code object that it would have without the line.
+mutant must still be found, and no variant may fail. If nothing is noticed, the model of the fleet may state the same
+fact: then both are asked again without the model's breaches of these behaviours. For the model, runs its tests. No file
+changes: the function that contains the line gets the code object that it would have without the line.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
+from conformance.fleet.model import FleetModel
 from conformance.frontends import collection
 from conformance.testkit.behaviour import declaration_of
 from selftest.check_behaviours import failed_tests, first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conformance.results.breach import Breach
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = Path("conformance/suite")
@@ -136,12 +141,34 @@ def _reached(body: FunctionType) -> frozenset[FunctionType]:
     return frozenset(found)
 
 
+@contextmanager
+def without_breaches_of(behaviours: frozenset[str]) -> Iterator[None]:
+    """Makes the model of the fleet silent about these behaviours until the context exits."""
+    note = FleetModel.note
+
+    def others(model: FleetModel, breach: Breach) -> None:
+        if breach.behaviour not in behaviours:
+            note(model, breach)
+
+    with mock.patch.object(FleetModel, "note", others):
+        yield
+
+
 def problem_without(line: Line) -> str:
     """Returns the first problem that is found without the line; empty if none is."""
     with deleted(line):
         if line.in_model:
             return failed_tests(MODEL_TESTS)
-        return first_problem(reaching(holder_of(line)))
+        behaviours = reaching(holder_of(line))
+        problem = first_problem(behaviours)
+    if problem:
+        return problem
+    with without_breaches_of(behaviours):
+        if first_problem(behaviours):
+            return ""  # only the model finds some mutants, so this shows nothing about the line
+        with deleted(line):
+            problem = first_problem(behaviours)
+    return problem and f"{problem}, if the model of the fleet says nothing"
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import json_format
 
-from conformance.core.errors import NoAnswer
+from conformance.core.errors import NoAnswer, NotObserved
 from conformance.core.fencing import Token
 from conformance.core.lifecycle import state_of
 from conformance.core.text import clip
@@ -395,6 +395,12 @@ def answers_of(calls: Sequence[Call]) -> list[Call]:
         numbers = {call.number for call in calls}
         log.unanswered = [call for call in log.unanswered if call.number not in numbers]
     return [call for call in calls if call.answered]
+
+
+def require_from_provider(call: Call) -> None:
+    """Raises NotObserved for an HTTP status that gRPC reads as UNIMPLEMENTED: a proxy may have answered so."""
+    if call.http_unimplemented:
+        raise NotObserved(f"{call.rpc} answered {call.outcome()}, which is not evidence about the provider")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from bigfleet.v1alpha1 import provider_pb2 as pb
 from conformance.core.errors import Unprepared, Unsupported
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import FIRST_POLL
-from conformance.rpc.call import cut, describe_machine
+from conformance.rpc.call import cut, describe_machine, require_from_provider
 from conformance.suite._names import ODD_CLUSTER_TAIL
 from conformance.suite._shown import check_cluster, check_cluster_presence, check_host_presence, host_of
 from conformance.testkit import expect
@@ -242,7 +242,7 @@ async def test_delete_is_implemented_for_every_machine_or_for_none(trial: Trial)
         calls=[call for call in calls if call.machine_id in without],
     )
     for call in calls:
-        expect.from_provider(call)
+        require_from_provider(call)
 
 
 async def check_delete_unimplemented(machine: Machine, state: State) -> None:

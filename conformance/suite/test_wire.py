@@ -10,6 +10,7 @@ from grpc import StatusCode
 from conformance.core.errors import Unsupported
 from conformance.core.lifecycle import State, Verb
 from conformance.rpc import reflection
+from conformance.rpc.call import require_from_provider
 from conformance.rpc.client import SERVICE
 from conformance.suite._list import checked_list
 from conformance.suite._metadata import TOO_LARGE, check_shown
@@ -47,7 +48,7 @@ async def check_same_code(plain: Call, later: Call, *, what: str, allowed: Colle
     """Checks that the calls, of which `later` has unknown fields, have the same code, or each one of `allowed`."""
     plain, later = await expect.answered(plain), await expect.answered(later)
     for call in (plain, later):
-        expect.from_provider(call)
+        require_from_provider(call)
     expect.fact(
         plain.status is later.status or {plain.status, later.status} <= {*allowed},
         wanted=f"{what} with unknown fields to answer {plain.status.name}, like the call without them",

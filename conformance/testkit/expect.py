@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
-from conformance.core.errors import NotObserved, Violation
+from conformance.core.errors import Violation
 from conformance.core.lifecycle import EDGES, State, Verb, state_of
 from conformance.fleet.machine import FIRST_POLL, Machine
-from conformance.rpc.call import Call, cut, describe_machine
+from conformance.rpc.call import Call, cut, describe_machine, require_from_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
@@ -87,17 +87,10 @@ async def code(pending: Awaitable[Call] | Call, *codes: grpc.StatusCode, from_ht
     """
     call = await answered(pending)
     if not from_http:
-        from_provider(call)
+        require_from_provider(call)
     if call.status not in codes:
         wanted = " or ".join(c.name for c in codes)
         raise Violation(f"{call.rpc} to answer {wanted}", call.outcome(), calls=[call])
-    return call
-
-
-def from_provider(call: Call) -> Call:
-    """Expects an answer that no proxy can have given as UNIMPLEMENTED. Raises NotObserved for an HTTP status."""
-    if call.http_unimplemented:
-        raise NotObserved(f"{call.rpc} answered {call.outcome()}, which is not evidence about the provider")
     return call
 
 

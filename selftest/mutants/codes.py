@@ -226,6 +226,15 @@ class IdsAreCut(_Lenient):
         return machine_id[: max(map(len, self.machines))]
 
 
+@mutant("COD-1", "COD-1c")
+class MutationsCleanIds(Core):
+    """Removes quotes, braces and dots from the ends of the ids in mutating calls."""
+
+    def serve(self, verb: Verb, request: Request, now: float) -> Ack:
+        cleaned = request.machine_id.strip('."{}')
+        return super().serve(verb, replace(request, machine_id=cleaned) if cleaned in self.machines else request, now)
+
+
 # COD-2: edges that are not there.
 
 

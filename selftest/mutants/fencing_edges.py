@@ -148,6 +148,28 @@ class TheMarkMovesWhenTheTransitionEnds(_OnEdges):
         super().complete(machine, operation_id)
 
 
+@mutant("FEN-7", "FEN-7c")
+class TheMarkEndsWithTheTransition(_OnEdges):
+    """Keeps the mark of a call that starts a transition with the task, which is deleted at the end."""
+
+    def compare(self, token: Token, mark: Token) -> bool:
+        return newer(token, mark)
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        if self.starts and verb in (Verb.CONFIGURE, Verb.DRAIN):
+            earlier: dict[MarkKey, tuple[Token, Token | None]] = self.__dict__.setdefault("earlier", {})
+            earlier[key] = token, self.inventory.marks.get(key)
+        super().raise_mark(verb, key, token)
+
+    def complete(self, machine: Machine, operation_id: str) -> None:
+        earlier: dict[MarkKey, tuple[Token, Token | None]] = self.__dict__.setdefault("earlier", {})
+        for key in [key for key in earlier if key[1] == machine.id]:
+            token, before = earlier.pop(key)
+            if self.inventory.marks.get(key) == token:
+                self.inventory.mark(key, before or Token(shard=key[0], epoch=-1, sequence=-1))
+        super().complete(machine, operation_id)
+
+
 @mutant("FEN-4", "FEN-4c", whole=True)
 class AFencedCallInFlightIsToldTheOperation(Core):
     """Names the running operation to a fenced caller, so that people find it in the log."""

@@ -229,6 +229,14 @@ class ShortShardIsNoShard(Core):
         return token.absent or len(token.shard) == 1
 
 
+@mutant("FEN-9", "FEN-9g")
+class ShortShardPassesOnce(Core):
+    """Accepts one token only of a shard id of one character."""
+
+    def passes(self, verb: Verb, token: Token, mark: Token) -> bool:
+        return len(token.shard) > 1 and super().passes(verb, token, mark)
+
+
 class _Joins(Core):
     joint = ""
 

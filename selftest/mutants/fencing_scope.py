@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fake_provider.core import Core
@@ -123,6 +124,25 @@ class NoTokenIsAToken(Core):
 
     def unfenced(self, token: Token) -> bool:
         return False
+
+
+@mutant(
+    "FEN-14", "FEN-14b", also=("FEN-1a",), because="the next token of that shard is refused, although none was like it"
+)
+class NoTokenIsTheNextOne(Core):
+    """Counts a call without a token as the next call of the shard that has called the machine last."""
+
+    def raise_mark(self, verb: Verb, key: MarkKey, token: Token) -> None:
+        last: dict[str, MarkKey] = self.__dict__.setdefault("last", {})
+        last[key[1]] = key
+        super().raise_mark(verb, key, token)
+
+    def fence(self, verb: Verb, machine_id: str, token: Token) -> None:
+        key = self.__dict__.get("last", {}).get(machine_id)
+        mark = self.inventory.marks.get(key) if token.absent and key else None
+        if key and mark:
+            self.inventory.mark(key, replace(mark, sequence=mark.sequence + 1))
+        super().fence(verb, machine_id, token)
 
 
 @mutant("FEN-14", "FEN-14b")

@@ -95,9 +95,10 @@ class DrainingHidesItsClusterWhenTheClientGoes(Hanging):
             self.core.put(replace(self.core.machines[machine.id], cluster=""))
 
 
-@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True, alone=SLOW)
-class ConfiguringHidesItsMetadataWhenTheClientGoes(Hanging):
-    """Shows no metadata until the machine is CONFIGURED if the client of the Configure has gone."""
+class _HidesMetadata(Hanging):
+    """Not a mutant: shows no metadata in one state if the client of the Configure has gone."""
+
+    hides_in = State.CONFIGURING
 
     def gone(self, machine: Machine) -> None:
         if machine.state is State.CONFIGURING:
@@ -107,12 +108,24 @@ class ConfiguringHidesItsMetadataWhenTheClientGoes(Hanging):
     def build(self, machine: Machine) -> pb.Machine:
         shown = super().build(machine)
         operation = machine.operation.id if machine.operation else ""
-        if machine.state is State.CONFIGURING and operation in vars(self).get("hidden", set()):
+        if machine.state is self.hides_in and operation in vars(self).get("hidden", set()):
             shown.shard_metadata.clear()
         return shown
 
     def machine(self, machine: Machine) -> pb.Machine:
         return self.build(machine)
+
+
+@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True, alone=SLOW)
+class ConfiguringHidesItsMetadataWhenTheClientGoes(_HidesMetadata):
+    """Shows no metadata until the machine is CONFIGURED if the client of the Configure has gone."""
+
+
+@mutant("WIR-3", "WIR-3a", latency="2s", tcp=True, alone=SLOW)
+class MetadataIsNotStoredWhenTheClientGoes(_HidesMetadata):
+    """Shows no metadata once the machine is CONFIGURED if the client of the Configure has gone."""
+
+    hides_in = State.CONFIGURED
 
 
 @mutant("COD-5", "COD-5e", tcp=True, alone="no further behaviour is answered")
