@@ -207,9 +207,12 @@ def console_for(settings: Settings) -> Console:
 
 def run_lane(controller: RunController) -> None:
     """Runs the lane of the controller's settings."""
+    from conformance.core import collector
     from conformance.frontends import collection
 
-    controller.run(collection.chosen(controller.settings))
+    plan = collection.chosen(controller.settings)
+    collector.end_startup()
+    controller.run(plan)
 
 
 def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:
