@@ -7,7 +7,6 @@ kit itself. A run installs its own handlers while it lasts: see `frontends.runne
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import signal
 import sys
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_INTERRUPTED = 3
-GC_THRESHOLDS = (50_000, 20, 100)
-"""A run makes few reference cycles and keeps most objects, so it looks for cycles less often than Python's default."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,10 +32,12 @@ def run_main() -> None:
 
 def _run(name: str) -> None:
     _set_handlers(_exit_interrupted)
-    gc.set_threshold(*GC_THRESHOLDS)
     # The first function registered is called last. After it a signal would replace the exit code of the verdict.
     atexit.register(_set_handlers, signal.SIG_IGN)
     try:
+        from conformance.core import collector
+
+        collector.start()
         from conformance.frontends.cli import main as cli_main
 
         command: Callable[[], None] = getattr(cli_main, name)

@@ -68,13 +68,25 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
             return UndecodableResponse(too_large(limit))
         try:
             message = kind.FromString(data)
-            for machine in _machines(message):
-                _restore_map_entries(machine)
+            if not _discards_nothing(message):
+                message = kind.FromString(data)
+                for machine in _machines(message):
+                    _restore_map_entries(machine)
             return message
         except DecodeError:
             return UndecodableResponse(f"the response ({len(data)} bytes) cannot be read as {kind.DESCRIPTOR.name}")
 
     return read
+
+
+def _discards_nothing(message: Any) -> bool:
+    """Discards the unknown fields of a message, and returns whether it had none.
+
+    To look for them in each of 100,000 machines would take ten times as long as to decode these.
+    """
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    return bool(message.ByteSize() == size)
 
 
 def _machines(message: Any) -> Iterable[pb.Machine]:
