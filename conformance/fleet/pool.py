@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, Shortage, TargetError, Unprepared
@@ -26,7 +26,7 @@ from conformance.results.report import Home
 from conformance.rpc.backoff import RETRY_DELAYS, retry_while_overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 
     from conformance.fleet.context import FleetContext
     from conformance.fleet.machine import Machine
@@ -170,7 +170,7 @@ class Pool:
             live.sort(key=lambda m: m.home is not State.SPECULATIVE)
         stock = Stock(
             live=live,
-            slots=self._slots(),
+            slots=self._slots,
             deletable=deletable if may_delete and self._context.deletes else [],
             room=room(needs, self._load(len(deletable)), self._capacity) if may_create else 0,
             reserved=reserved if self._leased else (),
@@ -196,12 +196,14 @@ class Pool:
 
     def has_slots(self, needs: Needs) -> bool:
         """Returns whether enough slots are free, although other slots may be more suitable later."""
-        return len(self._slots()) >= needs.machines
+        return len([*islice(self._free_slots(), needs.machines)]) == needs.machines
 
     def _slots(self) -> list[Machine]:
         """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
-        slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
-        return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
+        return sorted(self._free_slots(), key=lambda m: (not m.ownership.won, m.id in self._taken))
+
+    def _free_slots(self) -> Iterator[Machine]:
+        return (m for m in self._free if not m.live and m.home is State.SPECULATIVE)
 
     def _load(self, free: int) -> Load:
         """Returns the load if `free` of the free machines were started by the kit and live."""
@@ -274,7 +276,7 @@ class Pool:
         live = [m for m in self._free if m.live]
         load, limit = self._load(len(live)), self._capacity.limit
         room = limit is None or load.alive + load.retired < limit
-        stock = Stock(live=live, slots=self._slots(), deletable=[], room=room, reserved=(), slot_may_return=False)
+        stock = Stock(live=live, slots=self._slots, deletable=[], room=room, reserved=(), slot_may_return=False)
         chosen = choose(stock, Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
         return chosen[0] if chosen else None
 
