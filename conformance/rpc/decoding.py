@@ -46,6 +46,9 @@ def _maps_of(kind: Any) -> dict[int, tuple[str, Any]]:
 _MACHINE_MAPS: Final = _maps_of(pb.Machine)
 _RESOURCES_MAPS: Final = _maps_of(pb.Resources)
 
+_WITH_MACHINES: Final = (pb.MachineList, pb.TransitionAck, pb.Machine)
+"""The kinds of response that contain machines."""
+
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 """gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
@@ -68,13 +71,25 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
             return UndecodableResponse(too_large(limit))
         try:
             message = kind.FromString(data)
-            for machine in _machines(message):
-                _restore_map_entries(machine)
+            if kind in _WITH_MACHINES and _discard_unknown_fields(message):
+                message = kind.FromString(data)
+                for machine in _machines(message):
+                    _restore_map_entries(machine)
             return message
         except DecodeError:
             return UndecodableResponse(f"the response ({len(data)} bytes) cannot be read as {kind.DESCRIPTOR.name}")
 
     return read
+
+
+def _discard_unknown_fields(message: Any) -> bool:
+    """Discards the unknown fields of a message and of all messages in it; returns whether there were any.
+
+    Few responses have any, and this asks once, in C, instead of three times for each machine of a List.
+    """
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    return bool(message.ByteSize() != size)
 
 
 def _machines(message: Any) -> Iterable[pb.Machine]:
