@@ -34,6 +34,8 @@ def _run(name: str) -> None:
     _set_handlers(_exit_interrupted)
     # The first function registered is called last. After it a signal would replace the exit code of the verdict.
     atexit.register(_set_handlers, signal.SIG_IGN)
+    # A finished process has nothing to search for cycles: without this, Python looks at every object of the run twice.
+    atexit.register(gc.freeze)
     try:
         from conformance.core import collector
 

@@ -46,6 +46,9 @@ def _maps_of(kind: Any) -> dict[int, tuple[str, Any]]:
 _MACHINE_MAPS: Final = _maps_of(pb.Machine)
 _RESOURCES_MAPS: Final = _maps_of(pb.Resources)
 
+_WITH_MACHINES: Final = (pb.MachineList, pb.TransitionAck, pb.Machine)
+"""The kinds of response that contain machines."""
+
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 """gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
@@ -68,7 +71,7 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
             return UndecodableResponse(too_large(limit))
         try:
             message = kind.FromString(data)
-            if not _discards_nothing(message):
+            if kind in _WITH_MACHINES and _discard_unknown_fields(message):
                 message = kind.FromString(data)
                 for machine in _machines(message):
                     _restore_map_entries(machine)
@@ -79,14 +82,14 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
     return read
 
 
-def _discards_nothing(message: Any) -> bool:
-    """Discards the unknown fields of a message, and returns whether it had none.
+def _discard_unknown_fields(message: Any) -> bool:
+    """Discards the unknown fields of a message and of all messages in it; returns whether there were any.
 
-    To look for them in each of 100,000 machines would take ten times as long as to decode these.
+    Few responses have any, and this asks once, in C, instead of three times for each machine of a List.
     """
     size = message.ByteSize()
     message.DiscardUnknownFields()
-    return bool(message.ByteSize() == size)
+    return bool(message.ByteSize() != size)
 
 
 def _machines(message: Any) -> Iterable[pb.Machine]:
