@@ -171,7 +171,7 @@ class BriefCall(Struct, frozen=True, array_like=True):
         return {machine: _STATES[state] for machine, state in shown.items() if machine in machines}
 
     def row(self) -> list[Any]:
-        """Returns the call as a JSON array, without its last fields as far as they have default values."""
+        """Returns the call as a JSON array, without the last fields that have default values."""
         row = [list(one) if isinstance(one, tuple) else one for one in structs.astuple(self)]
         for default in _DEFAULTS:
             if row[-1] != default:
