@@ -7,6 +7,7 @@ kit itself. A run installs its own handlers while it lasts: see `frontends.runne
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys

@@ -203,7 +203,9 @@ class Pool:
 
     def _slots(self) -> list[Machine]:
         """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
-        won, others, taken = [], [*self._unused], []
+        won: list[Machine] = []
+        taken: list[Machine] = []
+        others = [*self._unused]
         for machine in self._used_slots():
             (won if machine.ownership.won else taken if machine.id in self._taken else others).append(machine)
         return [*won, *others, *taken]
