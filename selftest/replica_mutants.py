@@ -190,7 +190,7 @@ class _Refuses(Servicer):
 class _Leads(Replica):
     """Not a mutant: one replica leads; another one takes over when it has been silent for `lease` seconds."""
 
-    lease = 0.5
+    lease = 1.5
 
     @property
     def refuses(self) -> bool:
@@ -217,9 +217,9 @@ class OnlyOneLeads(_Leads):
 
 @replicated(settings=RolloutSettings(failover_within=20.0), **LEADER)
 class TakesOverSlowly(_Leads):
-    """Has a leader with a lease of a second and a half, so that a stand-by takes over late, and in time."""
+    """Has a leader with a lease of three seconds, so that a stand-by takes over late, and in time."""
 
-    lease = 1.5
+    lease = 3.0
 
 
 @replicated("ROL-5b", settings=RolloutSettings(failover_within=0.5), **LEADER)

@@ -221,6 +221,7 @@ class _FrontPort:
             if self._listener is not listener:
                 reset(writer)
                 return
+            self._writers.add(writer)  # here, because a task that is cancelled at once never begins
             task = asyncio.ensure_future(self._join(server, reader, writer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -234,6 +235,7 @@ class _FrontPort:
             self._listener = None
         for writer in self._writers:
             reset(writer)
+        self._writers.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -250,7 +252,6 @@ class _FrontPort:
 
     async def _join(self, server: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = {writer}
-        self._writers.add(writer)
         try:
             from_server, to_server = await dial(server)
             writers.add(to_server)
