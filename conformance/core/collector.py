@@ -1,4 +1,4 @@
-"""When Python looks for reference cycles in the process of a command."""
+"""Sets when Python looks for reference cycles in the process of a command."""
 
 from __future__ import annotations
 

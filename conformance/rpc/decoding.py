@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from conformance.core import free_memory
 from conformance.core.sizes import show_size
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
 """The default of --max-answer, in bytes: a List of 200,000 ordinary machines."""
 MIN_MACHINE_BYTES: Final = 256
 """Bytes that each machine of a List counts for at least: it takes this much memory however short its encoding is."""
+LARGE_BYTES: Final = 4 * 2**20
+"""The size of a response from which on freed memory is returned first: such a List takes five times as much memory."""
 MAX_METADATA_BYTES: Final = 4 * 2**20
 """The maximum size of a response's headers or trailers in bytes, which contain the error text. gRPC's own limit of
 8 KiB is too small for a provider that repeats a long id in an error text: its answer would be lost at random."""
@@ -70,6 +73,8 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
         if kind is pb.MachineList and _has_too_many_machines(data, limit):
             return UndecodableResponse(too_large(limit))
         try:
+            if len(data) > LARGE_BYTES:
+                free_memory.release()  # of an earlier List, and of gRPC's buffers
             message = kind.FromString(data)
             if kind in _WITH_MACHINES and _discard_unknown_fields(message):
                 message = kind.FromString(data)
