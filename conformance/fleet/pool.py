@@ -203,12 +203,9 @@ class Pool:
 
     def _slots(self) -> list[Machine]:
         """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
-        won: list[Machine] = []
-        taken: list[Machine] = []
-        others = [*self._unused]
-        for machine in self._used_slots():
-            (won if machine.ownership.won else taken if machine.id in self._taken else others).append(machine)
-        return [*won, *others, *taken]
+        used = sorted(self._used_slots(), key=lambda m: (not m.ownership.won, m.id in self._taken))
+        won = sum(m.ownership.won for m in used)
+        return [*used[:won], *self._unused, *used[won:]]
 
     def _used_slots(self) -> list[Machine]:
         return [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
