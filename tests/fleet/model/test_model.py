@@ -9,7 +9,7 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.core.lifecycle import State, Verb
-from conformance.fleet.model import MAX_ACKS
+from conformance.fleet.model import MAX_ACKS, rules
 from tests.fleet.model.telling import HOST, REQUESTS, Telling, machine
 from tests.values import a_call
 
@@ -482,3 +482,10 @@ def test_nothing_rests_that_is_in_doubt_or_not_owned() -> None:
     assert told.model.resting("m1") is None
     assert Telling(owned=False).configured().model.resting("m1") is None
     assert told.model.untouched_operation("unknown") is None
+
+
+def test_configures_that_were_all_given_up_are_a_breach_with_the_last_ones() -> None:
+    calls = [a_call("Configure", pb.ConfigureRequest(machine_id=f"m{number}")) for number in range(5)]
+    breach = rules.of_configures_given_up(calls)
+    assert (breach.behaviour, breach.machine, breach.got) == ("LIF-1a", "m4", "IDLE, as the last 5 Configures")
+    assert breach.calls == tuple(calls[-3:])
