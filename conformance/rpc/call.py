@@ -156,12 +156,12 @@ class Call:
     @property
     def answered_ok(self) -> bool:
         """True if there is an answer, and it is OK."""
-        return self.answered and self.ok
+        return self.answered and self.code is grpc.StatusCode.OK
 
     @property
     def answered_busy(self) -> bool:
         """True if there is an answer, and it is a rejection for load."""
-        return self.answered and self.busy
+        return self.answered and self.code in OVERLOAD_CODES
 
     @property
     def http_unimplemented(self) -> bool:
