@@ -42,7 +42,7 @@ WRITE = "python -m tests.frozen_surface --write"
 
 FREE = (
     *("found.fleet", "home.reasons", "home.failed", "home.taken", "took", "calls[].seen", "changes[].codes"),
-    *("weather.did", "weather.lost", "weather.again", "scale.latencies", "rates", "p99", "brief_calls[][]"),
+    *("weather.did", "weather.lost", "weather.again", "scale.latencies", "rates", "p99"),
 )
 """Key paths of objects whose keys are data: machines, RPCs, states."""
 FOREIGN = ("calls[].sent",)

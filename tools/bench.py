@@ -72,8 +72,6 @@ class Run:
     """Seconds, user and system."""
     peak: float
     """Megabytes."""
-    written: float
-    """Megabytes of report.json."""
 
 
 def one_run(address: str, *options: str, kit: Kit = CURRENT) -> Run:
@@ -91,14 +89,8 @@ def one_run(address: str, *options: str, kit: Kit = CURRENT) -> Run:
         wall, process.returncode = time.perf_counter() - started, os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{output.read_text(encoding='utf-8')}")
-        text = (Path(directory) / "report.json").read_bytes()
-    return Run(
-        report=json.loads(text),
-        wall=wall,
-        cpu=used.ru_utime + used.ru_stime,
-        peak=used.ru_maxrss / 1024,
-        written=len(text) / 1e6,
-    )
+        report = json.loads((Path(directory) / "report.json").read_text(encoding="utf-8"))
+    return Run(report=report, wall=wall, cpu=used.ru_utime + used.ru_stime, peak=used.ru_maxrss / 1024)
 
 
 def planned(address: str, latency: str, *options: str) -> dict[str, Any]:
@@ -201,10 +193,8 @@ FIGURES: Final[Mapping[str, Callable[[Run], float]]] = {
     "process s": lambda run: run.wall,
     "CPU s": lambda run: run.cpu,
     "peak MB": lambda run: run.peak,
-    "report MB": lambda run: run.written,
     "RPCs": lambda run: run.report["rpcs"],
 }
-ONE_BEHAVIOUR: Final = ("--select", "FEN-1a")
 
 
 def against(revision: str, latencies: list[str], pairs: int, console: Console) -> Table:
@@ -216,23 +206,22 @@ def against(revision: str, latencies: list[str], pairs: int, console: Console) -
             for programs in (install_commit(commit), install_current())
         )
     table = Table(title=f"old: {commit[:12]}, new: this tree; {pairs} pairs of runs")
-    for name in ("run", "figure", "old", "new", "new / old", "lowest", "highest"):
+    for name in ("latency", "figure", "old", "new", "new / old", "lowest", "highest"):
         table.add_column(name, justify="right")
     with Progress(console=console, transient=True) as progress:
-        cases = [("one behaviour", "0", ONE_BEHAVIOUR), *((latency, latency, ()) for latency in latencies)]
-        task = progress.add_task("pairs", total=pairs * len(cases))
-        for title, latency, options in cases:
+        task = progress.add_task("pairs", total=pairs * len(latencies))
+        for latency in latencies:
             with provider("--latency", latency) as address:
                 for kit in (old, new):  # not measured: the first run compiles modules
-                    one_run(address, *ONE_BEHAVIOUR, kit=kit)
+                    one_run(address, "--select", "FEN-1a", kit=kit)
                 runs = []
                 for number in range(pairs):
                     if number % 2 == 0:
-                        before = one_run(address, *options, kit=old)
-                        after = one_run(address, *options, kit=new)
+                        before = one_run(address, kit=old)
+                        after = one_run(address, kit=new)
                     else:  # alternates, so that neither benefits from being first
-                        after = one_run(address, *options, kit=new)
-                        before = one_run(address, *options, kit=old)
+                        after = one_run(address, kit=new)
+                        before = one_run(address, kit=old)
                     runs.append((before, after))
                     progress.advance(task)
             for name, figure in FIGURES.items():
@@ -240,7 +229,7 @@ def against(revision: str, latencies: list[str], pairs: int, console: Console) -
                 ratios = [now / then for then, now in zip(*columns, strict=True)]
                 medians = (f"{statistics.median(column):,.2f}" for column in columns)
                 spread = (f"{each:.3f}" for each in (statistics.median(ratios), min(ratios), max(ratios)))
-                table.add_row(title, name, *medians, *spread, end_section=name == "RPCs")
+                table.add_row(latency, name, *medians, *spread, end_section=name == "RPCs")
     return table
 
 

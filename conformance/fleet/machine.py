@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 FIRST_POLL = 0.005
 POLL_SHARE = 0.047
 """The pause before the next Get, as a share of the wait so far. It keeps every wait within 5 % of the minimum."""
-DUE_SHARE = 0.85
-"""The share of the shortest transition of the run before which no other one is expected to end."""
 
 
 class Machine:
@@ -240,16 +237,7 @@ class Machine:
             waited = clock() - started
             if state.stable or waited >= limit:
                 return SettleResult(states=tuple(states), machine=machine, seconds=waited)
-            pause = max(FIRST_POLL, POLL_SHARE * waited, self._seconds_until_due())
-            await asyncio.sleep(min(pause, max(0.0, limit - waited)))
-
-    def _seconds_until_due(self) -> float:
-        """Returns the time until the transition under way may end, if it is as short as any of its verb in this run."""
-        transition = self.record.calls.transition
-        shortest = self._context.pace.shortest_transition(transition.verb) if transition else math.inf
-        if transition is None or shortest == math.inf:
-            return 0.0
-        return transition.sent + DUE_SHARE * shortest - self._context.client.now()
+            await asyncio.sleep(min(max(FIRST_POLL, POLL_SHARE * waited), max(0.0, limit - waited)))
 
     # A mutating call, step by step.
 

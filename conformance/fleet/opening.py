@@ -12,7 +12,7 @@ from conformance.results.breach import Breach
 from conformance.rpc.call import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from bigfleet.v1alpha1 import provider_pb2 as pb
 
@@ -83,9 +83,8 @@ async def _unknown_to_get(client: Client, listing: Call) -> tuple[Breach, ...]:
 
 
 def _in_listing(listing: Call) -> Iterator[Breach]:
-    machines: Sequence[pb.Machine] = listing.response.machines
-    times_of = Counter(m.id for m in machines)
-    repeated = [(name, times) for name, times in times_of.items() if times > 1]
+    machines: list[pb.Machine] = [*listing.response.machines]
+    repeated = [(name, times) for name, times in Counter(m.id for m in machines).items() if times > 1]
     if repeated:
         name, times = repeated[0]
         yield Breach(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from conformance.core.errors import ConformanceError, Disturbed, NoAnswer, Shortage, TargetError, Unprepared
@@ -67,10 +67,7 @@ class Pool:
         self._context = context
         self._capacity = Capacity(preferred=max_alive, limit=limit)
         self._known = list(machines)
-        self._free = [m for m in machines if m.live or m.home is not State.SPECULATIVE]
-        """The free machines that live, or were leased before."""
-        self._unused = [m for m in machines if not m.live and m.home is State.SPECULATIVE]
-        """The slots that were never leased. None of them can live, so no lease looks at them one by one."""
+        self._free = list(machines)
         self._leases: dict[int, list[Machine]] = {}
         """The machines of each lease that is not released yet, by its number."""
         self._leased: dict[Machine, bool] = {}
@@ -124,7 +121,7 @@ class Pool:
 
     def resting(self) -> dict[str, int]:
         """Returns the machines that no behaviour drives now, by id, with the number of calls that were sent to each."""
-        return {m.id: m.record.calls.sent for m in chain(self._free, self._unused) if not m.unanswered}
+        return {m.id: m.record.calls.sent for m in self._free if not m.unanswered}
 
     def at_rest(self) -> dict[str, Machine]:
         """Returns the kit's living machines that no behaviour drives now, and those that do not exist, by id."""
@@ -173,7 +170,7 @@ class Pool:
             live.sort(key=lambda m: m.home is not State.SPECULATIVE)
         stock = Stock(
             live=live,
-            slots=self._slots,
+            slots=self._slots(),
             deletable=deletable if may_delete and self._context.deletes else [],
             room=room(needs, self._load(len(deletable)), self._capacity) if may_create else 0,
             reserved=reserved if self._leased else (),
@@ -189,7 +186,7 @@ class Pool:
         return self._new_lease(chosen, needs.starts)
 
     def _take(self, machine: Machine, *, lives: bool) -> None:
-        (self._free if machine in self._free else self._unused).remove(machine)
+        self._free.remove(machine)
         self._leased[machine] = lives and machine.home is State.SPECULATIVE
 
     def _new_lease(self, machines: Sequence[Machine], starts: tuple[State, ...]) -> Lease:
@@ -199,16 +196,12 @@ class Pool:
 
     def has_slots(self, needs: Needs) -> bool:
         """Returns whether enough slots are free, although other slots may be more suitable later."""
-        return len(self._used_slots()) + len(self._unused) >= needs.machines
+        return len(self._slots()) >= needs.machines
 
     def _slots(self) -> list[Machine]:
         """Returns the free slots: first those that the kit owned before, then those that no other client has taken."""
-        used = sorted(self._used_slots(), key=lambda m: (not m.ownership.won, m.id in self._taken))
-        won = sum(m.ownership.won for m in used)
-        return [*used[:won], *self._unused, *used[won:]]
-
-    def _used_slots(self) -> list[Machine]:
-        return [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
+        slots = [m for m in self._free if not m.live and m.home is State.SPECULATIVE]
+        return sorted(slots, key=lambda m: (not m.ownership.won, m.id in self._taken))
 
     def _load(self, free: int) -> Load:
         """Returns the load if `free` of the free machines were started by the kit and live."""
@@ -281,7 +274,7 @@ class Pool:
         live = [m for m in self._free if m.live]
         load, limit = self._load(len(live)), self._capacity.limit
         room = limit is None or load.alive + load.retired < limit
-        stock = Stock(live=live, slots=self._slots, deletable=[], room=room, reserved=(), slot_may_return=False)
+        stock = Stock(live=live, slots=self._slots(), deletable=[], room=room, reserved=(), slot_may_return=False)
         chosen = choose(stock, Needs(machines=1, start=start, creates=start is State.SPECULATIVE))
         return chosen[0] if chosen else None
 
@@ -344,8 +337,11 @@ class Pool:
         if machine.unanswered and machine.unanswered.doubt is Doubt.LOST:
             await machine.fence_off()
         result = await machine.settle()
-        wanted_bound = result.state is State.CONFIGURED and State.CONFIGURED in wanted
-        if wanted_bound and machine.has_default_binding(result.machine):
+        if (
+            result.state is State.CONFIGURED
+            and State.CONFIGURED in wanted
+            and machine.has_default_binding(result.machine)
+        ):
             return
         if result.state is not State.SPECULATIVE:
             await machine.drive_to(State.IDLE if wanted else self._home_state(machine))
@@ -376,7 +372,7 @@ class Pool:
         call = await retry_while_overloaded(lambda: self._context.client.list([State.SPECULATIVE]), insists=True)
         if not call.answered_ok:
             raise TargetError(f"List answered {call.outcome()}")
-        held = {m.id for m in chain(self._free, self._unused, self._leased)} | self.quarantined.keys()
+        held = {m.id for m in self._free} | {m.id for m in self._leased} | self.quarantined.keys()
         hide = self._context.ledger.hide
         usable = [
             m.id for m in call.response.machines if m.id and hide(m.id) == m.id and not create_fails_by_label(m.labels)

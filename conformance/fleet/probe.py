@@ -6,7 +6,7 @@ import asyncio
 import math
 import socket
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -30,7 +30,7 @@ from conformance.rpc.env_proxy import how_to_unset
 from conformance.rpc.reflection import REFLECTION_SERVICES, lists_services, serving_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from conformance.results.breach import Breach
     from conformance.rpc.call import Call
@@ -151,70 +151,57 @@ def _described(listing: Call, target: Target, **answers: Any) -> TargetInfo:
     """Returns the target's capabilities, from a List of all machines and the `answers` to the other calls."""
     machines: Sequence[pb.Machine] = listing.response.machines
     # The ledger must hold an id unchanged, or a sweep could not clean the machine up.
-    fleet = _sorted_fleet(machines, Redactor(target.headers).is_clean)
+    usable = _usable(machines, Redactor(target.headers).is_clean)
+    fleet: Counter[str] = Counter()
+    for number, count in Counter(machine.state for machine in machines).items():
+        fleet[state_of(number).name] += count  # several unknown numbers are one state
     return TargetInfo(
-        fleet=dict(fleet.states),
+        fleet=dict(fleet),
         revisions=bool(listing.response.revision),
         tls=target.tls is not None,
         client_certificate=target.tls is not None and target.tls.cert is not None,
-        capacity_types=_capacity_types(fleet.capacity_types),
-        spot=pb.CAPACITY_TYPE_SPOT in fleet.capacity_types,
-        zones=tuple(sorted(fleet.zones - {""})),
-        speculative=tuple(fleet.slots),
-        unusable=dict(fleet.rejected),
-        prices=tuple(filter(math.isfinite, fleet.prices)),
-        idle=tuple(fleet.idle),
+        capacity_types=_capacity_types(machines),
+        spot=any(m.capacity_type == pb.CAPACITY_TYPE_SPOT for m in machines),
+        zones=tuple(sorted({m.zone for m in machines if m.zone})),
+        speculative=tuple(m.id for m in usable.slots),
+        unusable=usable.rejected,
+        prices=tuple(m.price_per_hour for m in usable.slots if math.isfinite(m.price_per_hour)),
+        idle=tuple(m.id for m in usable.idle),
         revision=listing.response.revision,
         **answers,
     )
 
 
-def _capacity_types(kinds: Iterable[int]) -> tuple[str, ...]:
+def _capacity_types(machines: Sequence[pb.Machine]) -> tuple[str, ...]:
     """Returns the names of the capacity types; an unknown number as such."""
     names = pb.CapacityType.Name
     known = pb.CapacityType.values()
+    kinds = {machine.capacity_type for machine in machines}
     return tuple(sorted(names(k).removeprefix("CAPACITY_TYPE_") if k in known else str(k) for k in kinds))
 
 
-@dataclass(slots=True, kw_only=True)
-class _SortedFleet:
-    """A fleet by what a run may do with its machines."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Usable:
+    """The machines that a run may drive; `rejected` counts the others by the reason."""
 
-    states: Counter[str] = field(default_factory=Counter)
-    """The number of machines by state; several unknown numbers are one state."""
-    capacity_types: set[int] = field(default_factory=set)
-    zones: set[str] = field(default_factory=set)
-    slots: list[str] = field(default_factory=list)
-    """The ids of slots that a run may drive."""
-    prices: list[float] = field(default_factory=list)
-    """The prices per hour of these slots."""
-    idle: list[str] = field(default_factory=list)
-    """The ids of IDLE machines that a run may drive."""
-    rejected: Counter[str] = field(default_factory=Counter)
-    """The number of machines that a run may not drive, by the reason."""
+    slots: Sequence[pb.Machine]
+    idle: Sequence[pb.Machine]
+    rejected: dict[str, int]
 
 
-def _sorted_fleet(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _SortedFleet:
-    """Sorts a fleet in one pass: it may have a hundred thousand machines, and each field is read from C."""
-    fleet, doomed = _SortedFleet(), 0
-    times = Counter(machine.id for machine in machines)
-    for machine in machines:
-        name, state = machine.id, state_of(machine.state)
-        fleet.states[state.name] += 1
-        fleet.capacity_types.add(machine.capacity_type)
-        fleet.zones.add(machine.zone)
-        if reason := _unusable(name, times[name], tells):
-            fleet.rejected[reason] += 1
-        elif state is State.SPECULATIVE and create_fails_by_label(machine.labels):
-            doomed += 1
-        elif state is State.SPECULATIVE:
-            fleet.slots.append(name)
-            fleet.prices.append(machine.price_per_hour)
-        elif state is State.IDLE and not machine.cluster:
-            fleet.idle.append(name)
-    if doomed:
-        fleet.rejected[DOOMED] = doomed
-    return fleet
+def _usable(machines: Sequence[pb.Machine], tells: Callable[[str], bool]) -> _Usable:
+    """Sorts a fleet into machines that a run may drive, and machines that it may not."""
+    ids = Counter(machine.id for machine in machines)
+    reason_of = {machine_id: _unusable(machine_id, times, tells) for machine_id, times in ids.items()}
+    drivable = [machine for machine in machines if not reason_of[machine.id]]
+    free = [machine for machine in drivable if state_of(machine.state) is State.SPECULATIVE]
+    slots = [machine for machine in free if not create_fails_by_label(machine.labels)]
+    reasons = [reason_of[machine.id] for machine in machines if reason_of[machine.id]]
+    return _Usable(
+        slots=slots,
+        idle=[machine for machine in drivable if state_of(machine.state) is State.IDLE and not machine.cluster],
+        rejected=dict(Counter([*reasons, *[DOOMED] * (len(free) - len(slots))])),
+    )
 
 
 def _unusable(machine_id: str, times: int, tells: Callable[[str], bool]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from conformance.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from conformance.fleet.machine import Machine
     from conformance.fleet.needs import Needs
@@ -49,8 +49,8 @@ class Stock:
 
     live: Sequence[Machine]
     """The machines that live, the most suitable first."""
-    slots: Callable[[], Sequence[Machine]]
-    """Returns the slots, the most suitable first: few leases need one, and there may be many."""
+    slots: Sequence[Machine]
+    """The slots, the most suitable first."""
     deletable: Sequence[Machine]
     """The machines that live and may be deleted to get a slot."""
     room: int
@@ -93,27 +93,20 @@ def choose(stock: Stock, needs: Needs) -> tuple[Machine, ...] | None:
     return tuple(chosen)
 
 
-def _candidates(stock: Stock, start: State, *, creates: bool) -> Iterator[Machine]:
-    """Yields the machines that could start in this state, the most suitable first."""
+def _candidates(stock: Stock, start: State, *, creates: bool) -> Sequence[Machine]:
+    """Returns the machines that could start in this state, the most suitable first."""
     if start is not State.SPECULATIVE:
-        yield from _live_candidates(stock, start)
-        return
+        return _live_candidates(stock, start)
     if creates:
         # A machine that is created counts in place of the one that was deleted for its slot.
-        yield from _startable(stock)
-    else:
-        # The user of a slot is not visible, so one that the kit owned is best. If one may be returned, the lease waits.
-        yield from (m for m in stock.slots() if m.ownership.won or not stock.slot_may_return)
-    yield from stock.deletable
+        return [*stock.slots[: stock.room], *stock.deletable]
+    # The user of a slot is not visible, so one that the kit owned is best. If one may be returned, the lease waits.
+    return [*(m for m in stock.slots if m.ownership.won or not stock.slot_may_return), *stock.deletable]
 
 
-def _live_candidates(stock: Stock, start: State) -> Iterator[Machine]:
-    yield from (m for m in stock.live if m.state is start)
-    yield from (m for m in stock.live if m.state not in {start, *stock.reserved})
+def _live_candidates(stock: Stock, start: State) -> Sequence[Machine]:
+    there = [m for m in stock.live if m.state is start]
+    elsewhere = [m for m in stock.live if m.state not in {start, *stock.reserved}]
     # A slot passes through IDLE, so it is reserved if IDLE machines are.
-    if start is State.IDLE or State.IDLE not in stock.reserved:
-        yield from _startable(stock)
-
-
-def _startable(stock: Stock) -> Sequence[Machine]:
-    return stock.slots()[: stock.room] if stock.room else ()
+    startable = stock.slots[: stock.room] if start is State.IDLE or State.IDLE not in stock.reserved else []
+    return [*there, *elsewhere, *startable]

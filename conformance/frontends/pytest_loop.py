@@ -1,4 +1,4 @@
-"""Runs the suite in the pytest of its user: `pytest --pyargs conformance.suite --target host:port`.
+"""Runs the suite through pytest.
 
 pytest collects the behaviours, the run controller runs them in one event loop, and each result is reported through
 pytest's ordinary hooks as soon as it is available.
@@ -6,11 +6,13 @@ pytest's ordinary hooks as soon as it is available.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conformance.core import catalogue
+from conformance.core.errors import ConformanceError
 from conformance.core.text import printable
 from conformance.frontends import collection
 from conformance.results.result import Status
@@ -135,3 +137,43 @@ def _evidence(result: Result) -> str:
     from conformance.reporters import terminal
 
     return "\n".join(terminal.evidence(result))
+
+
+def run(controller: RunController) -> None:
+    """Runs pytest in this process on the suite alone: without other ini files, conftests, plugins or pytest variables.
+
+    Afterwards the controller has a report or an error.
+    """
+    import os
+    from pathlib import Path
+
+    import conformance.suite
+
+    suite = Path(conformance.suite.__file__).parent
+    arguments = [
+        *("--pyargs", "conformance.suite"),
+        f"--rootdir={suite}",
+        f"--config-file={suite / 'pytest.ini'}",
+        "--noconftest",
+        "--assert=plain",
+        "--capture=no",
+        *("-p", "no:terminal"),
+        *("-p", "no:cacheprovider"),
+        *("-p", "no:logging"),
+        *("-p", "no:warnings"),
+        *("-p", "no:faulthandler"),
+        *("-p", "no:unraisableexception"),
+        *("-p", "no:threadexception"),
+    ]
+    hermetic = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    removed = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
+    os.environ.update(hermetic)
+    try:
+        with suppress(SystemExit):
+            code = pytest.main(arguments, plugins=[PytestLoop(controller)])
+    finally:
+        for name in hermetic:
+            os.environ.pop(name, None)
+        os.environ.update(removed)
+    if controller.report is None and controller.error is None:
+        controller.error = ConformanceError(f"pytest ended with {code!s} and without a report")

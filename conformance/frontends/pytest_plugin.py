@@ -67,7 +67,7 @@ def _register_run(config: pytest.Config) -> PytestLoop:
             arguments += ["--target", config.option.target]
         settings = parse_run(arguments)
         lane = settings.lane
-        if not lane.in_pytest:
+        if not lane.needs_plan:
             raise UsageError(f"the {lane.name} lane has no tests", hint=f"use conformance-run --lane {lane.name}")
         loop = PytestLoop(RunController(settings))
     except ValueError as error:

@@ -109,8 +109,8 @@ class Lane(Protocol[S]):
         """The defaults that differ if all lanes run in turn, by parameter name: they bound the whole bill and time."""
 
     @property
-    def in_pytest(self) -> bool:
-        """True if pytest can collect its behaviours too: `pytest --pyargs conformance.suite`."""
+    def needs_plan(self) -> bool:
+        """True if pytest collects its behaviours. Other lanes run without pytest."""
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns the catalogue entries of its behaviours, in the contract's order."""

@@ -12,7 +12,6 @@ from conformance.results import profiles
 from conformance.results.causes import cause_ids
 from conformance.results.report import FORMAT
 from conformance.rpc.call import CLOCK_DECIMALS
-from conformance.rpc.call_record import to_brief
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,38 +36,18 @@ _UNSAFE_TO_DISPLAY = re.compile(
 
 def render(report: Report) -> str:
     """Returns the report as JSON."""
-    # A line for each key and each behaviour: with an indent, the standard library uses its slow encoder.
-    lines = [f"{dumps(key)}: {dumps(value)}" for key, value in run_dict(report).items()]
-    behaviours = ",\n".join(map(compact, _behaviours(report)))
-    return "{\n" + ",\n".join([*lines, f'"behaviours": [\n{behaviours}\n]']) + "\n}\n"
+    return dumps(as_dict(report), indent=1) + "\n"
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
     """Returns `value` as JSON that is safe to write as UTF-8 and to display: control characters are escaped."""
-    return _displayable(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
-
-
-def compact(value: object) -> str:
-    """Returns `value` as JSON like `dumps`, without spaces."""
-    return _displayable(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-
-
-def _displayable(text: str) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return text if text.isascii() else _UNSAFE_TO_DISPLAY.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Returns the report as JSON types."""
-    return {**run_dict(report), "behaviours": _behaviours(report)}
-
-
-def _behaviours(report: Report) -> list[dict[str, Any]]:
     cause_of = cause_ids(report.results)
-    return [{**result_dict(result), "cause": cause_of.get(result.id)} for result in report.results]
-
-
-def run_dict(report: Report) -> dict[str, Any]:
-    """Returns the report as JSON types, without its results."""
     return {
         "format": FORMAT,
         "verdict": report.verdict.value,
@@ -85,6 +64,7 @@ def run_dict(report: Report) -> dict[str, Any]:
         "waivers_file": report.waivers_file,
         "waivers": [waived_dict(waived) for waived in report.waivers],
         "comparison": comparison.as_dict(report.comparison) if report.comparison is not None else None,
+        "behaviours": [{**result_dict(result), "cause": cause_of.get(result.id)} for result in report.results],
         "quarantined": [{"machine": machine, "reason": reason} for machine, reason in report.quarantined],
         "notes": list(report.notes),
         "bill": bill_dict(report.bill),
@@ -207,8 +187,7 @@ def entry_dict(entry: Entry) -> dict[str, Any]:
 
 
 def result_dict(result: Result) -> dict[str, Any]:
-    """Returns the result of a behaviour with its calls: without text if they show no failure."""
-    full, brief = (result.calls, ()) if result.shows_failure else ((), result.calls)
+    """Returns the result of a behaviour with its calls."""
     return {
         **entry_dict(result.entry),
         "status": result.status.value,
@@ -218,8 +197,7 @@ def result_dict(result: Result) -> dict[str, Any]:
         "started": round(result.started, CLOCK_DECIMALS),
         "seconds": round(result.seconds, CLOCK_DECIMALS),
         "machines": list(result.machines),
-        "calls": [call_dict(call, result.machines) for call in full],
-        "brief_calls": [to_brief(call, result.machines).row() for call in brief],
+        "calls": [call_dict(call, result.machines) for call in result.calls],
         "decisive": list(result.decisive),
     }
 

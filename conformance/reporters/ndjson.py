@@ -10,12 +10,11 @@ from conformance.reporters.json_report import (
     as_dict,
     asked_dict,
     bill_dict,
-    compact,
     coverage_dict,
+    dumps,
     entry_dict,
     found_dict,
     result_dict,
-    run_dict,
 )
 from conformance.results import events
 from conformance.results.report import FORMAT
@@ -42,7 +41,7 @@ class NdjsonLog:
 
     def __call__(self, event: events.Event) -> None:
         """Writes one line. Raises OSError."""
-        line = compact(as_line(event)).encode() + b"\n"
+        line = dumps(as_line(event)).encode() + b"\n"
         while line:
             line = line[self._file.write(line) :]
 
@@ -93,6 +92,8 @@ def as_line(event: events.Event) -> dict[str, Any]:
         case events.Progressed():
             return {"event": "progressed", **event.progress.as_json()}
         case events.RunFinished():
-            # The results are in the lines above, unless the run never started.
-            whole = run_dict(event.report) if event.report.run else as_dict(event.report)
+            whole = as_dict(event.report)
+            if event.report.run:
+                # The results are in the lines above, unless the run never started.
+                del whole["behaviours"]
             return {"event": "run-finished", **whole}

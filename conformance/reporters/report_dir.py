@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from conformance.reporters import badge, json_report, junit, markdown
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.results.report import Report
-    from conformance.results.result import Result
 
 LOG: Final = "events.ndjson"
 FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
@@ -38,20 +36,9 @@ class ReportDirectory:
         self._log: NdjsonLog | None = NdjsonLog(directory / LOG)
         empty(directory)
         self._error: OSError | None = None
-        self._brief: dict[int, tuple[Result, Result]] = {}
 
     def __call__(self, event: events.Event) -> None:
         """Writes the event to the log and, after the last event, the other files."""
-        match event:
-            # All files need the calls in brief, and there are thousands.
-            case events.BehaviourFinished():
-                event = replace(event, result=self._in_brief(event.result))
-            case events.RunFinished():
-                event = replace(
-                    event, report=replace(event.report, results=tuple(map(self._in_brief, event.report.results)))
-                )
-            case _:
-                pass
         if self._log is not None:
             try:
                 self._log(event)
@@ -67,12 +54,6 @@ class ReportDirectory:
     def close(self) -> None:
         """Closes the log of a run that did not finish."""
         self._end_log()
-
-    def _in_brief(self, result: Result) -> Result:
-        done = self._brief.get(id(result))
-        if done is None:
-            done = self._brief[id(result)] = result, result.brief()  # keeps the result, so that its id stays its own
-        return done[1]
 
     def _end_log(self, error: OSError | None = None) -> None:
         self._error = self._error or error

@@ -23,7 +23,7 @@ from conformance.results.report import Home, Report, Time
 from conformance.results.result import Result, Status, Verdict
 from conformance.results.target_info import TargetInfo
 from conformance.results.waivers import Waived, Waiver, WaiverState
-from conformance.rpc.call_record import BriefCall, CallRecord
+from conformance.rpc.call_record import CallRecord
 from conformance.rpc.faults.spec import FaultStats
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class EntryPart(Part):
         return self.make(Entry, clause=Clause(id=self.clause, level=self.clause_level, text=self.clause_text))
 
 
-class ResultPart(EntryPart, kw_only=True):
+class ResultPart(EntryPart):
     """The result of a behaviour."""
 
     status: Status
@@ -78,8 +78,6 @@ class ResultPart(EntryPart, kw_only=True):
     machines: tuple[str, ...]
     calls: tuple[CallRecord, ...]
     decisive: tuple[Count, ...]
-    brief_calls: tuple[BriefCall, ...] = ()
-    """The calls if they show no failure; older releases recorded these like all others."""
 
     def __post_init__(self) -> None:
         if any(number >= len(self.calls) for number in self.decisive):
@@ -87,7 +85,7 @@ class ResultPart(EntryPart, kw_only=True):
 
     def value(self) -> Result:
         """Returns the result."""
-        return self.make(Result, entry=self.entry(), calls=self.calls + self.brief_calls)
+        return self.make(Result, entry=self.entry())
 
 
 class FoundPart(Part):
@@ -266,7 +264,7 @@ class BehaviourStarted(Part, tag_field="event", tag="behaviour-started"):
     machines: tuple[str, ...]
 
 
-class BehaviourFinished(ResultPart, kw_only=True, tag_field="event", tag="behaviour-finished"):
+class BehaviourFinished(ResultPart, tag_field="event", tag="behaviour-finished"):
     """A behaviour has ended; a later line replaces an earlier one (a breach that was seen outside the behaviours)."""
 
     at: Seconds

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from conformance.core.catalogue import Level
-from conformance.rpc.call_record import to_brief
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,17 +65,6 @@ class Result:
     def id(self) -> str:
         """The behaviour's id."""
         return self.entry.id
-
-    @property
-    def shows_failure(self) -> bool:
-        """False if its calls decide nothing: reports then need no text of them."""
-        return bool(self.decisive) or self.status not in (Status.PASSED, Status.SKIPPED)
-
-    def brief(self) -> Result:
-        """Returns the result as reports show it: without the text of its calls if they show no failure."""
-        if self.shows_failure:
-            return self
-        return replace(self, calls=tuple(to_brief(call, self.machines) for call in self.calls))
 
 
 def judge(results: Sequence[Result], *, strict: bool = False, tolerated: Collection[str] = ()) -> Verdict:

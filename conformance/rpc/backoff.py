@@ -33,17 +33,16 @@ CONCURRENCY_STEPS: Final = (8, 2)
 """Limits of concurrent calls that the kit applies in turn while more than the tolerable calls are rejected."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectionCount:
     """The number of calls, and of the calls that were rejected for load."""
 
     calls: int = 0
     rejected: int = 0
 
-    def add(self, *, rejected: bool) -> None:
-        """Counts one more call."""
-        self.calls += 1
-        self.rejected += rejected
+    def plus(self, call: Call) -> RejectionCount:
+        """Returns the count with one more call."""
+        return RejectionCount(calls=self.calls + 1, rejected=self.rejected + call.answered_busy)
 
     @property
     def tolerable(self) -> bool:
@@ -72,12 +71,11 @@ class OverloadTracker:
 
     def add(self, call: Call) -> None:
         """Counts one more call."""
-        rejected = call.answered_busy
-        self.total.add(rejected=rejected)
+        self.total = self.total.plus(call)
         if call.started < self._lowered_at:
             return
-        self._recent.add(rejected=rejected)
-        if rejected and not self.tolerable:
+        self._recent = self._recent.plus(call)
+        if call.answered_busy and not self.tolerable:
             self.limiter.limit = next(self._steps, None)
             if self.limiter.limit:
                 self._recent, self._lowered_at = RejectionCount(), call.ended

@@ -156,12 +156,12 @@ class Call:
     @property
     def answered_ok(self) -> bool:
         """True if there is an answer, and it is OK."""
-        return self.answered and self.code is grpc.StatusCode.OK
+        return self.answered and self.ok
 
     @property
     def answered_busy(self) -> bool:
         """True if there is an answer, and it is a rejection for load."""
-        return self.answered and self.code in OVERLOAD_CODES
+        return self.answered and self.busy
 
     @property
     def http_unimplemented(self) -> bool:

@@ -355,9 +355,9 @@ class Client:
         started, limit = self.now(), timeout or self.rpc_timeout
         loses_answer = self.faults is not None and self.faults.lost_answers.claim(rpc, request)
         code, details, answered, response = grpc.StatusCode.OK, "", True, None
-        connection.begin_call()
         try:
-            response = await method(connection)(request, timeout=limit, metadata=self.target.headers or None)
+            with connection.call_under_way():
+                response = await method(connection)(request, timeout=limit, metadata=self.target.headers or None)
             if problem := decode_error(response):
                 # A response that cannot be decoded counts as a lost one.
                 code, details, answered, response = grpc.StatusCode.INTERNAL, problem, False, None
@@ -372,8 +372,6 @@ class Client:
             if not self.disconnected:
                 raise
             code, details, answered = grpc.StatusCode.CANCELLED, "the kit closed the connection", False
-        finally:
-            connection.end_call()
         ended = self.now()
         cut_by_kit = self.behind_own_proxy or (not answered and self.outages.meet(started, ended))
         call = Call(

@@ -56,15 +56,16 @@ class Connection:
             response_deserializer=deserializer(answer, limit=self.target.max_answer),
         )
 
-    def begin_call(self) -> None:
-        """Counts one call more as under way."""
+    @contextmanager
+    def call_under_way(self) -> Iterator[None]:
+        """Counts one call while the body makes it."""
         self.calls += 1
         self.under_way += 1
-
-    def end_call(self) -> None:
-        """Counts one call less as under way."""
-        self.under_way -= 1
-        self._close_if_unused()
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self._close_if_unused()
 
     def retire(self) -> None:
         """Closes the channel as soon as no call is under way on it."""

@@ -14,7 +14,6 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from conformance.core import free_memory
 from conformance.core.sizes import show_size
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ DEFAULT_MAX_ANSWER_BYTES: Final = 64 * 2**20
 """The default of --max-answer, in bytes: a List of 200,000 ordinary machines."""
 MIN_MACHINE_BYTES: Final = 256
 """Bytes that each machine of a List counts for at least: it takes this much memory however short its encoding is."""
-LARGE_BYTES: Final = 4 * 2**20
-"""The size of a response from which on freed memory is returned first: such a List takes five times as much memory."""
 MAX_METADATA_BYTES: Final = 4 * 2**20
 """The maximum size of a response's headers or trailers in bytes, which contain the error text. gRPC's own limit of
 8 KiB is too small for a provider that repeats a long id in an error text: its answer would be lost at random."""
@@ -49,9 +46,6 @@ def _maps_of(kind: Any) -> dict[int, tuple[str, Any]]:
 _MACHINE_MAPS: Final = _maps_of(pb.Machine)
 _RESOURCES_MAPS: Final = _maps_of(pb.Resources)
 
-_WITH_MACHINES: Final = (pb.MachineList, pb.TransitionAck, pb.Machine)
-"""The kinds of response that contain machines."""
-
 _OVER_LIMIT: Final = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 """gRPC's messages if a response is over the limit, as received or decompressed. The kit compresses no requests."""
 
@@ -73,28 +67,14 @@ def deserializer(kind: Any, *, limit: int) -> Callable[[bytes], Any]:
         if kind is pb.MachineList and _has_too_many_machines(data, limit):
             return UndecodableResponse(too_large(limit))
         try:
-            if len(data) > LARGE_BYTES:
-                free_memory.release()  # of an earlier List, and of gRPC's buffers
             message = kind.FromString(data)
-            if kind in _WITH_MACHINES and _discard_unknown_fields(message):
-                message = kind.FromString(data)
-                for machine in _machines(message):
-                    _restore_map_entries(machine)
+            for machine in _machines(message):
+                _restore_map_entries(machine)
             return message
         except DecodeError:
             return UndecodableResponse(f"the response ({len(data)} bytes) cannot be read as {kind.DESCRIPTOR.name}")
 
     return read
-
-
-def _discard_unknown_fields(message: Any) -> bool:
-    """Discards the unknown fields of a message and of all messages in it; returns whether there were any.
-
-    Few responses have any, and this asks once, in C, instead of three times for each machine of a List.
-    """
-    size = message.ByteSize()
-    message.DiscardUnknownFields()
-    return bool(message.ByteSize() != size)
 
 
 def _machines(message: Any) -> Iterable[pb.Machine]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from grpc import StatusCode
+from hypothesis import strategies as st
 
 from conformance.core.errors import NotObserved, Unsupported
 from conformance.core.fencing import Shard
@@ -26,8 +26,6 @@ from conformance.testkit.trial import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from hypothesis.strategies import SearchStrategy
 
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
@@ -90,20 +88,15 @@ async def test_no_slot_and_no_newcomer_refuses_a_fresh_token_as_the_fence_would(
     await expect.accepted(machine.drain(machine.shard.next_in_new_epoch()))
 
 
-@cache
-def odd_calls() -> SearchStrategy[tuple[Verb, str, int, dict[str, str], bytes, list[int]]]:
-    """Verb, name, number, metadata, blob and states of a request."""
-    from hypothesis import strategies as st
-
-    text = st.text(st.characters(codec="utf-8"), max_size=40)
-    return st.tuples(
-        st.sampled_from(Verb),
-        text,
-        st.integers(INT64_MIN, INT64_MAX),
-        st.dictionaries(text, text, max_size=4),
-        st.binary(max_size=40),
-        st.lists(st.integers(INT32_MIN, INT32_MAX), max_size=4),
-    )
+TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+ODD_CALLS = st.tuples(
+    st.sampled_from(Verb),
+    TEXT,
+    st.integers(INT64_MIN, INT64_MAX),
+    st.dictionaries(TEXT, TEXT, max_size=4),
+    st.binary(max_size=40),
+    st.lists(st.integers(INT32_MIN, INT32_MAX), max_size=4),
+)
 
 
 @behaviour("COD-3b", machines=1, start=State.CONFIGURED)
@@ -127,7 +120,7 @@ async def test_whatever_is_asked_only_the_fence_says_failed_precondition(trial: 
         for call in (*without_edge, for_unknown):
             await expect.refused(call)
 
-    await trial.explore(odd_calls, judge)
+    await trial.explore(ODD_CALLS, judge)
 
 
 @behaviour("COD-3c")
@@ -315,17 +308,12 @@ async def test_huge_texts_do_no_harm(trial: Trial) -> None:
     await check_still_answers(trial, machine, after="a Configure with huge metadata and a huge blob")
 
 
-@cache
-def payloads() -> SearchStrategy[bytes]:
-    """The bytes of a request: any, or encoded fields that no request has."""
-    from hypothesis import strategies as st
-
-    # A tag of two bytes is a field number of 16 or more, which no request has; wire type 0 is a varint.
-    unknown_fields = st.lists(st.tuples(st.integers(16, 2047), st.integers(0, 127)), min_size=1, max_size=6)
-    encoded = unknown_fields.map(
-        lambda pairs: b"".join(bytes((n << 3 & 0x7F | 0x80, n >> 4, value)) for n, value in pairs)
-    )
-    return st.binary(max_size=64) | encoded
+# A tag of two bytes is a field number of 16 or more, which no request has; wire type 0 is a varint.
+UNKNOWN_FIELDS = st.lists(st.tuples(st.integers(16, 2047), st.integers(0, 127)), min_size=1, max_size=6)
+ENCODED_FIELDS = UNKNOWN_FIELDS.map(
+    lambda pairs: b"".join(bytes((n << 3 & 0x7F | 0x80, n >> 4, value)) for n, value in pairs)
+)
+PAYLOADS = st.binary(max_size=64) | ENCODED_FIELDS
 
 
 @behaviour("COD-5d", machines=1, start=State.CONFIGURED, alone=True)
@@ -336,7 +324,7 @@ async def test_no_bytes_bring_the_server_down(trial: Trial) -> None:
         await asyncio.gather(*(send_bytes(trial, rpc, payload) for rpc in REQUESTS))
         await check_still_answers(trial, machine, after=f"requests with the bytes {payload!r}")
 
-    await trial.explore(payloads, judge)
+    await trial.explore(PAYLOADS, judge)
 
 
 @behaviour("COD-5e", machines=1, start=State.CONFIGURED, alone=True)

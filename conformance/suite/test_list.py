@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+from hypothesis import strategies as st
 
 from conformance.core.errors import Unsupported, Violation
 from conformance.core.lifecycle import EDGES, State, Verb
@@ -21,8 +23,6 @@ from conformance.testkit.recording import LEAVING, LIFE, shared_recording
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from hypothesis.strategies import SearchStrategy
 
     from conformance.fleet.machine import Machine
     from conformance.rpc.call import Call
@@ -140,14 +140,9 @@ async def test_unspecified_is_nobodys_state(trial: Trial) -> None:
     await checked_list(trial, [State.UNSPECIFIED, State.IDLE], included=[trial.machine])
 
 
-@cache
-def filters() -> SearchStrategy[tuple[list[State], int]]:
-    """The states and the cap of a List."""
-    from hypothesis import strategies as st
-
-    states = st.lists(st.sampled_from(ALL_STATES), min_size=1, max_size=6)
-    caps = st.one_of(st.integers(0, 6), st.sampled_from([100, 2**31 - 1]))
-    return st.tuples(states, caps)
+STATES = st.lists(st.sampled_from(ALL_STATES), min_size=1, max_size=6)
+CAPS = st.one_of(st.integers(0, 6), st.sampled_from([100, 2**31 - 1]))
+FILTERS = st.tuples(STATES, CAPS)
 
 
 @behaviour("LST-1g", machines=3, bound=1)
@@ -171,7 +166,7 @@ async def test_any_filter_and_cap(trial: Trial) -> None:
             longest[0] = 0.1  # after that time it is not a lag; shrinking is faster with short waits
             raise
 
-    await trial.explore(filters, judge, examples=25)
+    await trial.explore(FILTERS, judge, examples=25)
 
 
 @behaviour("WIR-2a", machines=2, bound=1)

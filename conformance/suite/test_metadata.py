@@ -6,8 +6,9 @@ binding is needed to find them.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Final
+
+from hypothesis import strategies as st
 
 from conformance.core.lifecycle import State, Verb, state_of
 from conformance.suite._metadata import IDLE_OR_BOUND, bind_to, check_shown, configure_with, readings_of_binding
@@ -17,8 +18,6 @@ from conformance.testkit.behaviour import behaviour
 from conformance.testkit.observer import observe
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
     from conformance.testkit.trial import Trial
 
 ORDINARY: Final = {
@@ -187,13 +186,8 @@ async def test_unicode_is_not_normalised(trial: Trial) -> None:
     await check_shown(trial, trial.machine, texts)
 
 
-@cache
-def pairs_of_texts() -> SearchStrategy[tuple[str, str]]:
-    """A key and a value, of any characters but surrogates."""
-    from hypothesis import strategies as st
-
-    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
-    return st.tuples(text, text)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
+PAIRS = st.tuples(TEXT, TEXT)
 
 
 @behaviour("MET-1h", machines=1, transitions=6)
@@ -204,7 +198,7 @@ async def test_any_text_comes_back(trial: Trial) -> None:
         drawn[pair[0]] = pair[1]
 
     # Drawn first and judged together: each map costs a binding, and a failure names wrong keys without shrinking.
-    await trial.explore(pairs_of_texts, keep, examples=180)
+    await trial.explore(PAIRS, keep, examples=180)
     pairs = list(drawn.items())
     for number in range(3):
         metadata = dict(pairs[number::3][:60])

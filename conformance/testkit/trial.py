@@ -316,24 +316,17 @@ class Trial:
 
     async def explore(
         self,
-        strategy: Callable[[], SearchStrategy[Case]],
+        strategy: SearchStrategy[Case],
         judge: Callable[[Case], Awaitable[None]],
         *,
         examples: int | None = None,
     ) -> None:
-        """Judges cases drawn from what `strategy` returns, at most `--examples` of them.
+        """Judges cases drawn from `strategy`, at most `--examples` of them; raises the smallest Violation."""
+        from conformance.testkit.properties import (
+            check_property,  # Hypothesis is slow to import, and few behaviours need it
+        )
 
-        Raises the smallest Violation. `strategy` imports Hypothesis itself: few behaviours need it, and it is slow to
-        import. It is called in a thread, so that the calls of other behaviours go on meanwhile.
-        """
-
-        def prepare() -> tuple[Callable[..., Awaitable[None]], SearchStrategy[Case]]:
-            from conformance.testkit.properties import check_property
-
-            return check_property, strategy()
-
-        check, cases = await asyncio.to_thread(prepare)
-        await check(cases, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
+        await check_property(strategy, judge, examples=examples or self.examples, seed=self.random.getrandbits(64))
 
     # Concurrent calls.
 

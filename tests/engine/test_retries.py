@@ -97,7 +97,7 @@ class Scripted(Judge):
 
 def check_machines(pool: Pool, lease: Lease) -> None:
     """Checks that the leased machines belong to this lease only, and that no machine is free twice."""
-    free = [machine.id for machine in (*pool._free, *pool._unused)]
+    free = [machine.id for machine in pool._free]
     assert len(free) == len(set(free))
     assert not {machine.id for machine in lease.machines} & set(free)
     assert lease.number in pool._leases

@@ -65,7 +65,7 @@ class Lane:
     """A lane that emits a few events and ends."""
 
     name = "conformance"
-    in_pytest = False
+    needs_plan = False
 
     def __init__(self, report: Report) -> None:
         self.report = report

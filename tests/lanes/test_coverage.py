@@ -18,7 +18,7 @@ CLAUSES = {clause.id: clause for clause in catalogue.load().clauses if clause.ar
 ROLLOUT = SimpleNamespace(
     name="rollout",
     in_all={},
-    in_pytest=False,
+    needs_plan=False,
     entries=lambda: catalogue.read_entries(
         "".join(
             f'[behaviour.{clause}a]\ntitle = "The title of {clause}"\nobserved = "By a test."\nsince = "0.1.0"\n'

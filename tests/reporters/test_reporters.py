@@ -114,7 +114,7 @@ def test_the_report_of_a_real_run_is_valid() -> None:
     report = asyncio.run(judged([proof(passing, machines=1), proof(behaviour_id="TST-2a", capabilities=["tls"])]))
     value = valid(report)
     assert value["found"]["fleet"] == {"SPECULATIVE": 16}
-    assert value["behaviours"][0]["brief_calls"]
+    assert value["behaviours"][0]["calls"]
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,26 @@ import json
 import shlex
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-import conformance
 from conformance.core.text import printable
 from conformance.reporters import markdown, terminal
 from conformance.results import evidence, grpcurl
 from conformance.results.replay_options import ReplayOptions
-from conformance.results.result import Status, Verdict
+from conformance.results.result import Status
 from conformance.rpc.client import SERVICE
-from tests.provider_process import run, serving
+from tests.provider_process import judge, run, serving
 from tests.values import a_call, a_found, a_report, a_result
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from conformance.rpc.call import CallView
 
 
 HOSTILE = (
@@ -160,16 +161,29 @@ def test_the_lines_of_a_run_repeat_its_calls(tmp_path: Path) -> None:
     protoset = tmp_path / grpcurl.PROTOSET
     assert run("conformance", "proto", "descriptors", "-o", str(protoset)).code == 0
     with serving("--latency", "5ms", "--no-revisions") as provider:
-        report = conformance.run(provider.address, select=["MET-1a", "COD-1a", "FEN-1a"])
-        assert report.verdict is Verdict.CONFORMANT
+        done = judge(provider, "--select", "MET-1a,COD-1a,FEN-1a", directory=tmp_path / "out")
+        assert done.code == 0, done.text
+        recorded = json.loads((tmp_path / "out/report.json").read_text())
         codes = []
-        for call in (call for result in report.results for call in result.calls):
-            line = grpcurl.command(call, (["-plaintext"], [provider.address]))
-            assert line is not None
-            codes.append((call.rpc, send(line, protoset)))
+        for behaviour in recorded["behaviours"]:
+            for call in behaviour["calls"]:
+                line = grpcurl.command(cast("CallView", RecordedCall(call)), (["-plaintext"], [provider.address]))
+                assert line is not None
+                codes.append((call["rpc"], send(line, protoset)))
     assert {code for rpc, code in codes if rpc not in ("Get", "List")} == {grpc.StatusCode.FAILED_PRECONDITION}
     assert {code for rpc, code in codes if rpc in ("Get", "List")} <= {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND}
     assert {rpc for rpc, _ in codes} >= {"Create", "Configure", "Drain", "Get"}
+
+
+class RecordedCall:
+    """A call from report.json, with the attributes that `grpcurl.command` reads."""
+
+    def __init__(self, call: dict[str, Any]) -> None:
+        self.rpc: str = call["rpc"]
+        self._sent = call["sent"]
+
+    def request_json(self) -> Any:
+        return self._sent
 
 
 def test_a_failure_on_the_terminal_ends_with_commands_that_repeat_it() -> None:

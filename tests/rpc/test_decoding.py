@@ -6,7 +6,6 @@ import pytest
 from bigfleet.v1alpha1 import provider_pb2 as pb
 
 from conformance.rpc.decoding import (
-    DEFAULT_MAX_ANSWER_BYTES,
     MIN_MACHINE_BYTES,
     UndecodableResponse,
     decode_error,
@@ -124,15 +123,3 @@ def test_an_unknown_field_with_the_number_of_a_map_in_another_message_is_ignored
 def test_a_map_entry_that_is_not_an_entry_is_not_decoded() -> None:
     bad = field(1, b"\xff") + field(2, b"v") + EXTRA
     assert isinstance(read(field(15, bad), pb.Machine), UndecodableResponse)
-
-
-@pytest.mark.parametrize(("number", "released"), [(10, 0), (100_000, 1)])
-def test_freed_memory_is_returned_before_a_large_list_is_decoded(
-    monkeypatch: pytest.MonkeyPatch, number: int, released: int
-) -> None:
-    times: list[None] = []
-    monkeypatch.setattr("conformance.core.free_memory.release", lambda: times.append(None))
-    data = pb.Machine(id="m" * 50).SerializeToString()
-    encoded = b"".join([b"\x0a", bytes([len(data)]), data] * number)
-    listing = read(encoded, limit=DEFAULT_MAX_ANSWER_BYTES)
-    assert (len(listing.machines), len(times)) == (number, released)

@@ -100,7 +100,7 @@ class TinyLane:
     options: Final = (LaneOption(name="lists", metavar="N", default="3", help="The number of Lists.", parse=_lists),)
     excluded: Final = frozenset({"select"})
     in_all: Final[Mapping[str, object]] = {}
-    in_pytest: Final = False
+    needs_plan: Final = False
 
     def entries(self) -> tuple[Entry, ...]:
         return catalogue_file.entries(__name__)

@@ -203,19 +203,27 @@ def load() -> Catalogue:
 def parse(files: Mapping[str, str]) -> Catalogue:
     """Returns the catalogue in some TOML files, given by name.
 
-    Raises ValueError, one line, if the TOML, a clause or a behaviour (see `read_entries`) is malformed, if two files
-    define the same id, or if a behaviour rests on an unknown behaviour or, in the end, on itself.
+    Raises ValueError, one line, if a file cannot be read (see `read_clauses` and `read_entries`), if two files define
+    the same id, or if a behaviour rests on an unknown behaviour or, in the end, on itself.
     """
-    tables = {source: _tables(text, source) for source, text in files.items()}
     clauses: dict[str, Clause] = {}
-    for source, raw in tables.items():
-        _add(clauses, _clauses_in(raw, source), source)
+    for source, text in files.items():
+        _add(clauses, read_clauses(text, source=source), source)
     entries: dict[str, Entry] = {}
-    for source, raw in tables.items():
-        _add(entries, _entries_in(raw, clauses, source), source)
+    for source, text in files.items():
+        _add(entries, read_entries(text, clauses=clauses, source=source), source)
     live = sorted((entry for entry in entries.values() if entry.retired is None), key=_position)
     check_grounds(live)
     return Catalogue(clauses=tuple(clauses.values()), entries=tuple(live))
+
+
+def read_clauses(text: str, *, source: str) -> tuple[Clause, ...]:
+    """Returns the clauses in one TOML file, in their order.
+
+    Raises ValueError, one line that starts with `source` (the file's name), if the TOML or a clause is malformed.
+    """
+    with _errors_name(source):
+        return tuple(_clause(name, body) for name, body in _tables(text, "clause").items())
 
 
 def read_entries(text: str, *, clauses: Mapping[str, Clause], source: str) -> tuple[Entry, ...]:
@@ -225,7 +233,8 @@ def read_entries(text: str, *, clauses: Mapping[str, Clause], source: str) -> tu
     Raises ValueError, one line that starts with `source` (the file's name), if the TOML is malformed or a behaviour
     belongs to none of `clauses`, lacks a field or has an unknown one.
     """
-    return _entries_in(_tables(text, source), clauses, source)
+    with _errors_name(source):
+        return tuple(_entry(name, body, clauses) for name, body in _tables(text, "behaviour").items())
 
 
 def check_grounds(entries: Iterable[Entry]) -> None:
@@ -253,26 +262,13 @@ def _errors_name(source: str) -> Iterator[None]:
         raise ValueError(f"{source}: {error}") from error
 
 
-def _tables(text: str, source: str) -> dict[str, dict[str, Any]]:
-    """Returns the tables of one file: of its clauses and of its behaviours, each by id."""
-    with _errors_name(source):
-        raw = tomllib.loads(text)
-        unknown = sorted(raw.keys() - {"clause", "behaviour"})
-        if unknown:
-            raise ValueError(f"unknown tables {unknown}")
-    return raw
-
-
-def _clauses_in(tables: Mapping[str, Mapping[str, Any]], source: str) -> tuple[Clause, ...]:
-    with _errors_name(source):
-        return tuple(_clause(name, body) for name, body in tables.get("clause", {}).items())
-
-
-def _entries_in(
-    tables: Mapping[str, Mapping[str, Any]], clauses: Mapping[str, Clause], source: str
-) -> tuple[Entry, ...]:
-    with _errors_name(source):
-        return tuple(_entry(name, body, clauses) for name, body in tables.get("behaviour", {}).items())
+def _tables(text: str, kind: str) -> dict[str, dict[str, Any]]:
+    raw = tomllib.loads(text)
+    unknown = sorted(raw.keys() - {"clause", "behaviour"})
+    if unknown:
+        raise ValueError(f"unknown tables {unknown}")
+    tables: dict[str, dict[str, Any]] = raw.get(kind, {})
+    return tables
 
 
 def _clause(name: str, body: Mapping[str, Any]) -> Clause:

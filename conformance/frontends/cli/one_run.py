@@ -206,13 +206,15 @@ def console_for(settings: Settings) -> Console:
 
 
 def run_lane(controller: RunController) -> None:
-    """Runs the lane of the controller's settings."""
-    from conformance.core import collector
-    from conformance.frontends import collection
+    """Runs the lane of the controller's settings: through pytest, if it has tests."""
+    if controller.settings.lane.needs_plan:
+        from conformance.frontends import pytest_loop
 
-    plan = collection.chosen(controller.settings)
-    collector.end_startup()
-    controller.run(plan)
+        pytest_loop.run(controller)
+    else:
+        from conformance.frontends import collection
+
+        controller.run(collection.chosen(controller.settings))
 
 
 def _conclude(controller: RunController, settings: Settings, on_report: Callable[[Report], None]) -> int:

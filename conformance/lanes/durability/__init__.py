@@ -22,7 +22,7 @@ class DurabilityLane:
     excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault", "jobs"})
     """The lane cuts connections itself, and runs one behaviour at a time."""
     in_all: Final[Mapping[str, object]] = {}
-    in_pytest: Final = False
+    needs_plan: Final = False
     read_figures: None = None
 
     def entries(self) -> tuple[Entry, ...]:

@@ -55,7 +55,7 @@ class FaultsLane:
     excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault"})
     """The lane runs over a connection without injected faults: what it judges are failed transitions."""
     in_all: Final[Mapping[str, object]] = {}
-    in_pytest: Final = False
+    needs_plan: Final = False
     read_figures: None = None
 
     def entries(self) -> tuple[Entry, ...]:

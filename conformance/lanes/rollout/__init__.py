@@ -38,7 +38,7 @@ class RolloutLane:
     )
     excluded: Final = frozenset({"examples", "fence-scope", "hold", "fault", "jobs"})
     """The connections end with the provider, and one behaviour runs at a time."""
-    in_pytest: Final = False
+    needs_plan: Final = False
     in_all: Final[Mapping[str, object]] = {}
     read_figures: None = None
 

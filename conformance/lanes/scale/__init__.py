@@ -56,7 +56,7 @@ class ScaleLane:
     excluded: Final = frozenset({"select", "exclude", "jobs", "examples", "fence-scope", "hold", "fault"})
     """The lane judges all its behaviours at once, over a connection without injected faults."""
     in_all: Final = {"soak": "16ops"}
-    in_pytest: Final = False
+    needs_plan: Final = False
 
     def entries(self) -> tuple[Entry, ...]:
         """Returns its entries, in the contract's order."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SuiteLane:
-    """Runs the chosen behaviours in the engine. Has no options and no figures of its own."""
+    """Runs the collected behaviours in the engine. Has no options and no figures of its own."""
 
     name: Final = "conformance"
     help: Final = "judges each behaviour by itself"
@@ -22,7 +22,7 @@ class SuiteLane:
     excluded: frozenset[str] = frozenset()
     in_all: Final = {"max_machines": 6}
     """Fewer machines at once take a little longer and need a third fewer creates."""
-    in_pytest: Final = True
+    needs_plan: Final = True
     read_figures: None = None
 
     def entries(self) -> tuple[Entry, ...]:

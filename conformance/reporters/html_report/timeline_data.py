@@ -31,15 +31,10 @@ class Strings:
 
     def __init__(self) -> None:
         self._indices: dict[str, int] = {}
-        self._known: dict[str, int] = {}
-        """The indices of texts as they were before they were truncated: most texts occur many times."""
 
     def __call__(self, text: str) -> int:
         """Returns the index of `text` in the table."""
-        index = self._known.get(text)
-        if index is None:
-            index = self._known[text] = self._indices.setdefault(cut(text, MAX_CHARACTERS), len(self._indices))
-        return index
+        return self._indices.setdefault(cut(text, MAX_CHARACTERS), len(self._indices))
 
     @property
     def table(self) -> list[str]:
@@ -90,7 +85,7 @@ def _behaviour(result: Result, strings: Strings) -> dict[str, Any]:
         "ended": _micros(end_time(result)),
         "lanes": [strings(machine) for machine in lanes],
         "decisive": result.decisive,
-        "calls": [_call(call, lane_of, strings) for call in result.brief().calls],
+        "calls": [_call(call, lane_of, strings) for call in result.calls],
     }
 
 
@@ -99,14 +94,14 @@ def _call(call: CallView, lane_of: dict[str, int], strings: Strings) -> list[Any
     seen = [
         number for machine, state in call.machine_states(lane_of).items() for number in (lane_of[machine], int(state))
     ]
-    token, started = call.token, call.started
+    token = call.token
     return [
         strings(call.rpc),
         lane_of.get(call.machine_id, -1),
         outcome_kind(call),
         strings(call.code.name),
-        _micros(started),
-        _micros(max(0.0, call.ended - started)),
+        _micros(call.started),
+        _micros(max(0.0, call.ended - call.started)),
         strings(call.request_text()),
         strings(call.outcome()),
         seen,

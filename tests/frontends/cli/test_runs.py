@@ -192,17 +192,16 @@ def test_headers_and_key_files_are_in_no_output(home: Path) -> None:
     assert "s3cret" not in ran.stdout + ran.stderr + written
 
 
-def test_a_run_imports_only_what_its_behaviours_need(home: Path) -> None:
-    code = (
-        "import sys\nfrom conformance.frontends.cli.main import run_main\n"
-        "try: run_main(['--fake', '--select', 'LIF-1a', '--report-dir', 'out', '--quiet'])\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'pytest', '_pytest', 'hypothesis'}\n"
-        "sys.exit(repr(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, timeout=50, check=False
-    )
+def hostile_surroundings(home: Path) -> dict[str, str]:
+    (home / "conftest.py").write_text("raise SystemExit('a foreign conftest was read')\n", encoding="utf-8")
+    (home / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n", encoding="utf-8")
+    (home / "foreign.py").write_text("raise SystemExit('a foreign plugin was read')\n", encoding="utf-8")
+    return {"PYTEST_ADDOPTS": "--no-such-option", "PYTEST_PLUGINS": "foreign"}
+
+
+def test_a_run_ignores_ini_files_conftests_plugins_and_environment_of_pytest(home: Path) -> None:
+    environment = hostile_surroundings(home)
+    ran = go(home, "--fake", *SELECT, **environment)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 

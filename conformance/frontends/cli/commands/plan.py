@@ -134,7 +134,6 @@ def probed(settings: Settings) -> Probed:
 
 def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]], target: Probed) -> Planned:
     """Makes a dry run of the plan of a lane. Raises TargetError if no run could start."""
-    from conformance.core import collector
     from conformance.core.lifecycle import Verb
     from conformance.core.stop import Stop
     from conformance.engine import preflight
@@ -146,7 +145,6 @@ def plan_for(settings: Settings, transitions: Mapping[Verb, tuple[float, str]], 
     from conformance.reporters.plan_text import Planned
 
     chosen, options, found = collection.chosen(settings), settings.options, target.found
-    collector.end_startup()
     if settings.target is None:
         transitions = dict.fromkeys(Verb, (FAKE_LATENCY_S, "the embedded fake")) | dict(transitions)
     transitions = {verb: known for verb, known in transitions.items() if verb is not Verb.DELETE or found.delete}
