@@ -6,6 +6,7 @@ That nothing starts is observed for the length of the trial's window. The only t
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conformance.core.errors import Unprepared
@@ -250,8 +251,8 @@ async def test_reads_go_on_after_a_fenced_call(trial: Trial) -> None:
         for client in (trial.client, *others):
             for verb in supported_verbs(trial):
                 await expect.fenced(machine.call(verb, shard.token(epoch=5, sequence=5), client=client))
-                for read in (client.get(machine.id), client.list(cap=1)):
-                    await expect.accepted(read)
+                for read in (partial(client.get, machine.id), partial(client.list, cap=1)):
+                    await expect.accepted(read())
 
 
 @behaviour("FEN-8b", machines=1, start=State.IDLE)
