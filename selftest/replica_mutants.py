@@ -217,9 +217,9 @@ class OnlyOneLeads(_Leads):
 
 @replicated(settings=RolloutSettings(failover_within=20.0), **LEADER)
 class TakesOverSlowly(_Leads):
-    """Has a leader with a lease of three seconds, so that a stand-by takes over late, and in time."""
+    """Has a leader with a lease of two seconds, so that a stand-by takes over late, and in time."""
 
-    lease = 3.0
+    lease = 2.0
 
 
 @replicated("ROL-5b", settings=RolloutSettings(failover_within=0.5), **LEADER)

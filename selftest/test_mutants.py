@@ -53,11 +53,20 @@ def test_the_mutant_is_found_for_its_own_reason(mutant: Mutant, record_property:
     assert matrix.faults(mutant, row) == []
 
 
+TCP_ATTEMPTS = 3
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", OVER_TCP, ids=lambda mutant: mutant.name)
 def test_the_mutant_is_found_over_tcp(mutant: Mutant) -> None:
-    report = asyncio.run(judge_mutant_over_tcp(mutant, select=mutant.found_by))
-    assert report.violations.keys() >= {*mutant.found_by}  # the model of the fleet may find others
+    """On a busy computer the kit may be too late for a defect that shows for 30 ms, so there are three attempts."""
+    missed = {*mutant.found_by}
+    for _ in range(TCP_ATTEMPTS):
+        # The model of the fleet may find others.
+        missed -= asyncio.run(judge_mutant_over_tcp(mutant, select=mutant.found_by)).violations.keys()
+        if not missed:
+            return
+    assert missed == set()
 
 
 def test_every_mutant_is_found_by_a_behaviour_of_its_clause() -> None:
