@@ -23,8 +23,8 @@ SKIP_REASONS: Final = {
     "reflection": "the provider serves no reflection, which is optional (WIR-4)",
     "tls": "the target is not reached over TLS",
     "client-certificate": "no --tls-cert given: client authentication was not checked",
-    "restarts": "not observed: the kit cannot kill and start the provider; give --provider-cmd, or --start-cmd and "
-    "--kill-cmd",
+    "restarts": "not observed: the kit cannot stop and start the provider; give --provider-cmd, --replica-cmd, or "
+    "--start-cmd with --stop-cmd and --kill-cmd",
     "next-version": "not observed: there is no newer version to start; give --next-cmd",
     "replicas": "not observed: the provider has one replica only; give --replica-cmd",
     "backend": "not observed: the backend cannot be asked for its hosts; give --hosts-cmd",
